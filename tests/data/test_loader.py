@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from tinygrad_norm.data import ArrayDataset, DataLoader
+
+
+def numbers(count: int) -> ArrayDataset:
+    """Examples that know their own number: input i is (i, -i), target i is i."""
+    index = np.arange(count)
+    return ArrayDataset(np.stack([index, -index], axis=1).astype(np.float32), index)
+
+
+def jitter(inputs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return inputs + rng.random(inputs.shape, np.float32)
+
+
+def epoch_of(loader: DataLoader) -> list[list[int]]:
+    return [targets.tolist() for _, targets in loader]
+
+
+def order_of(loader: DataLoader) -> list[int]:
+    return list(itertools.chain.from_iterable(epoch_of(loader)))
+
+
+# Batches
+
+
+@pytest.mark.parametrize(
+    ("count", "drop_last", "expected"),
+    [
+        (7, False, [[0, 1, 2], [3, 4, 5], [6]]),
+        (7, True, [[0, 1, 2], [3, 4, 5]]),
+        (6, False, [[0, 1, 2], [3, 4, 5]]),
+        (6, True, [[0, 1, 2], [3, 4, 5]]),
+        (2, False, [[0, 1]]),
+        (3, True, [[0, 1, 2]]),
+    ],
+)
+def test_without_shuffling_batches_follow_the_data(count, drop_last, expected):
+    loader = DataLoader(numbers(count), batch_size=3, drop_last=drop_last)
+    assert len(loader) == len(expected)
+    assert epoch_of(loader) == epoch_of(loader) == expected
+
+
+def test_inputs_and_targets_belong_together():
+    for inputs, targets in DataLoader(numbers(11), batch_size=4, shuffle=True):
+        np.testing.assert_array_equal(inputs, np.stack([targets, -targets], axis=1))
+        assert inputs.dtype == np.float32
+        assert targets.dtype == np.int64
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_arrays_are_contiguous_and_fresh(shuffle):
+    images = np.random.default_rng(0).normal(size=(6, 4, 5, 3)).transpose(0, 3, 1, 2)
+    dataset = ArrayDataset(np.asfortranarray(images), np.arange(6))
+    loader = DataLoader(dataset, batch_size=6, shuffle=shuffle)
+    ((inputs, targets),) = loader
+    assert inputs.flags.c_contiguous
+    np.testing.assert_array_equal(inputs, images[targets])
+    inputs[:], targets[:] = 7, 7
+    np.testing.assert_array_equal(dataset.inputs, images)
+    np.testing.assert_array_equal(dataset.targets, np.arange(6))
+
+
+def test_a_data_set_may_have_any_number_of_arrays():
+    class Triples:
+        def __len__(self) -> int:
+            return 5
+
+        def __getitem__(self, index: np.ndarray) -> tuple[np.ndarray, ...]:
+            return index, index * 10, index * 100
+
+    batches = [[array.tolist() for array in batch] for batch in DataLoader(Triples(), batch_size=3)]
+    assert batches == [[[0, 1, 2], [0, 10, 20], [0, 100, 200]], [[3, 4], [30, 40], [300, 400]]]
+
+
+def test_a_data_set_that_returns_a_bare_array_is_refused():
+    with pytest.raises(TypeError, match="must return a tuple of arrays, got ndarray"):
+        next(iter(DataLoader(np.zeros((4, 2)), batch_size=2)))
+
+
+# Order
+
+
+def test_a_shuffled_epoch_holds_every_example_once_in_an_order_of_its_own():
+    loader = DataLoader(numbers(50), batch_size=8, shuffle=True, seed=3)
+    epochs = [order_of(loader) for _ in range(4)]
+    assert all(sorted(order) == list(range(50)) for order in epochs)
+    other_seed = order_of(DataLoader(numbers(50), batch_size=8, shuffle=True, seed=4))
+    for one, other in itertools.combinations([*epochs, other_seed, list(range(50))], 2):
+        assert one != other
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    first = DataLoader(numbers(20), batch_size=3, shuffle=True, seed=1, transform=jitter)
+    history = [order_of(first) for _ in range(3)]
+    np.random.default_rng(0).random()
+    second = DataLoader(numbers(20), batch_size=5, shuffle=True, seed=1)
+    second.epoch = 2
+    assert order_of(second) == history[2]
+
+
+def test_drop_last_leaves_out_other_examples_each_epoch():
+    loader = DataLoader(numbers(7), batch_size=3, shuffle=True, drop_last=True)
+    left_out = {(set(range(7)) - set(order_of(loader))).pop() for _ in range(40)}
+    assert left_out == set(range(7))
+
+
+# Transform
+
+
+def test_a_transform_gets_a_generator_for_each_epoch_and_batch():
+    loader = DataLoader(numbers(6), batch_size=2, transform=lambda x, rng: rng.random(x.shape))
+    drawn = {float(number) for _ in range(4) for inputs, _ in loader for number in inputs.flat}
+    assert len(drawn) == 4 * 12
+
+
+def test_the_transform_draws_other_numbers_than_the_shuffle():
+    """A generator seeded by the list [seed, epoch, 0] would repeat that of [seed, epoch]."""
+    loader = DataLoader(numbers(20), 20, shuffle=True, transform=lambda x, rng: rng.permutation(len(x)))
+    ((drawn, targets),) = loader
+    assert drawn.tolist() != targets.tolist()
+
+
+def test_a_transform_changes_the_first_array_alone_and_its_result_is_contiguous():
+    loader = DataLoader(
+        numbers(5), batch_size=5, transform=lambda x, rng: np.asfortranarray(x[:, :, None] + [1.0, 2.0])
+    )
+    ((inputs, targets),) = loader
+    assert inputs.shape == (5, 2, 2)
+    assert inputs.flags.c_contiguous
+    assert targets.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (None, "NoneType"),
+        ([[0.0]] * 4, "list"),
+        (np.zeros((3, 2)), r"shape \(3, 2\)"),
+        (np.zeros(()), r"shape \(\)"),
+    ],
+)
+def test_a_transform_must_return_the_whole_batch(result, message):
+    loader = DataLoader(numbers(4), batch_size=4, transform=lambda x, rng: result)
+    with pytest.raises(ValueError, match=f"an array of the batch's 4 examples, got {message}"):
+        next(iter(loader))
+    assert (loader.epoch, loader.batch) == (0, 0)
+
+
+# Position
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_from_every_position_a_resumed_loader_goes_on_as_if_uninterrupted(shuffle, drop_last):
+    def build() -> DataLoader:
+        return DataLoader(numbers(10), 3, shuffle=shuffle, drop_last=drop_last, seed=5, transform=jitter)
+
+    def run(loader: DataLoader, epochs: int) -> list[tuple[int, bytes, bytes]]:
+        batches = []
+        while loader.epoch < epochs:
+            epoch = loader.epoch
+            batches += [(epoch, inputs.tobytes(), targets.tobytes()) for inputs, targets in loader]
+        return batches
+
+    uninterrupted = run(build(), 3)
+    assert len(uninterrupted) == len(set(uninterrupted)) == 3 * len(build())
+
+    states, saving = [], build()
+    for _ in range(3):
+        states.append(saving.state_dict())
+        states.extend(saving.state_dict() for _ in saving)
+    for state in states:
+        resumed = build()
+        resumed.load_state_dict(json.loads(json.dumps(state)))
+        assert resumed.state_dict() == state
+        handed_out = state["epoch"] * len(resumed) + state["batch"]
+        assert run(resumed, 3) == uninterrupted[handed_out:]
+    assert len(states) == 3 * (1 + len(build()))
+
+
+def test_a_state_is_the_position_and_what_it_depends_on():
+    loader = DataLoader(numbers(10), 4, shuffle=True, drop_last=True, seed=9)
+    next(iter(loader))
+    assert loader.state_dict() == {
+        "epoch": 0,
+        "batch": 1,
+        "length": 10,
+        "batch_size": 4,
+        "shuffle": True,
+        "drop_last": True,
+        "seed": 9,
+    }
+
+
+def test_iter_resumes_after_a_break_and_then_starts_the_next_epoch():
+    loader = DataLoader(numbers(6), batch_size=2)
+    for _, targets in loader:
+        assert targets.tolist() == [0, 1]
+        break
+    assert (loader.epoch, loader.batch) == (0, 1)
+    assert epoch_of(loader) == [[2, 3], [4, 5]]
+    assert (loader.epoch, loader.batch) == (1, 0)
+    assert epoch_of(loader) == [[0, 1], [2, 3], [4, 5]]
+    assert (loader.epoch, loader.batch) == (2, 0)
+
+
+def test_a_state_saved_in_the_last_batch_resumes_with_an_empty_rest():
+    loader = DataLoader(numbers(4), batch_size=2)
+    for _ in loader:
+        state = loader.state_dict()
+    resumed = DataLoader(numbers(4), batch_size=2)
+    resumed.load_state_dict(state)
+    assert (resumed.epoch, resumed.batch) == (0, 2)
+    assert epoch_of(resumed) == []
+    assert (resumed.epoch, resumed.batch) == (1, 0)
+    assert epoch_of(resumed) == [[0, 1], [2, 3]]
+
+
+def test_an_epoch_can_be_started_anew():
+    loader = DataLoader(numbers(9), batch_size=2, shuffle=True)
+    batches = iter(loader)
+    first = next(batches)[1].tolist()
+    next(batches)
+    loader.batch = 0
+    assert epoch_of(loader)[0] == first
+
+
+def test_iterators_share_the_position_and_none_runs_into_the_next_epoch():
+    loader = DataLoader(numbers(6), batch_size=2)
+    one, other = iter(loader), iter(loader)
+    assert next(one)[1].tolist() == [0, 1]
+    assert next(other)[1].tolist() == [2, 3]
+    assert next(one)[1].tolist() == [4, 5]
+    assert list(one) == []
+    next(iter(loader))
+    assert list(other) == []
+    assert (loader.epoch, loader.batch) == (1, 1)
+
+
+def change(**entries: object) -> dict[str, object]:
+    return {**DataLoader(numbers(10), batch_size=4).state_dict(), **entries}
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        (change(seed=1), ValueError, r"of another loader: seed=1 \(here 0\)"),
+        (change(length=11, batch_size=5), ValueError, r"length=11 \(here 10\), batch_size=5 \(here 4\)"),
+        (change(shuffle=True), ValueError, r"shuffle=True \(here False\)"),
+        (change(drop_last=True), ValueError, r"drop_last=True \(here False\)"),
+        (change(epoch=1, batch=4), ValueError, "batch must be at most 3, the number of batches in an epoch, got 4"),
+        (change(epoch=1, batch=-1), ValueError, "batch must be at least 0, got -1"),
+        (change(epoch=-1), ValueError, "epoch must be at least 0, got -1"),
+        (change(epoch=1.5), TypeError, "epoch must be an integer of at least 0, got 1.5"),
+        (change(epoch=1, batch="2"), TypeError, "batch must be an integer of at least 0, got '2'"),
+        ({"epoch": 1, "batch": 1}, ValueError, "has the keys epoch, batch, length, .*; got epoch, batch"),
+        (change(rank=0), ValueError, "got epoch, .*, rank"),
+        ({}, ValueError, "got none"),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(state, error, message):
+    loader = DataLoader(numbers(10), batch_size=4)
+    next(iter(loader))
+    with pytest.raises(error, match=message):
+        loader.load_state_dict(state)
+    assert (loader.epoch, loader.batch) == (0, 1)
+
+
+# Bad arguments
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "error", "message"),
+    [
+        (0, {"batch_size": 1}, ValueError, "the data set is empty; a loader needs at least 1 example"),
+        (3, {"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+        (3, {"batch_size": -2}, ValueError, "batch_size must be at least 1, got -2"),
+        (3, {"batch_size": 2.0}, TypeError, "batch_size must be an integer"),
+        (3, {"batch_size": 2, "seed": -1}, ValueError, "seed must be at least 0, got -1"),
+        (3, {"batch_size": 2, "seed": None}, TypeError, "seed must be an integer"),
+        (
+            3,
+            {"batch_size": 4, "drop_last": True},
+            ValueError,
+            "leaves no batch: 3 examples are fewer than batch_size=4; make batch_size at most 3, or drop_last=False",
+        ),
+    ],
+)
+def test_a_loader_that_could_not_work_is_refused(count, options, error, message):
+    with pytest.raises(error, match=message):
+        DataLoader(numbers(count), **options)

@@ -1,0 +1,133 @@
+"""The loader: batches of a data set in a seeded order, with a position that can be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_norm.data.checks import whole_number
+from tinygrad_norm.data.datasets import Dataset
+
+Transform = Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
+
+
+class DataLoader:
+    """Batches of a data set, epoch by epoch, as tuples of fresh C-contiguous arrays.
+
+    The loader has one position, `epoch` and `batch`: the batch that comes next. It moves on when a batch is handed out,
+    so a state saved inside the loop's body counts the body's own batch as done.
+
+    `iter(loader)` goes on from the position: it starts the current epoch if none of its batches was handed out, and
+    resumes it otherwise, be it after a `break` or after `load_state_dict`. When it finds the epoch exhausted, it moves
+    on to the start of the next and ends; so one `for` loop is one epoch, or what was left of it. A state saved after
+    the last batch but inside the loop resumes with an empty rest of that epoch. To start an epoch anew, set
+    `loader.batch = 0`. Iterators of one loader share its position.
+
+    The order of an epoch depends on (seed, epoch) alone, and the random numbers of a transform on (seed, epoch, batch),
+    so a resumed run sees what an uninterrupted one would have seen.
+
+    Args:
+        dataset: has a length and takes an array of indices, as ArrayDataset does.
+        drop_last: leave out the last batch if it is smaller than the others.
+        transform: called with the first array of each batch and a generator of its own; returns the array to use.
+
+    Raises:
+        ValueError: the data set is empty, `batch_size` below 1, `seed` below 0, or `drop_last` leaves no batch.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int = 0,
+        transform: Transform | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = whole_number("batch_size", batch_size, 1)
+        self.shuffle = bool(shuffle)
+        self.drop_last = bool(drop_last)
+        self.seed = whole_number("seed", seed, 0)
+        self.transform = transform
+        self.epoch = 0
+        self.batch = 0
+        if len(dataset) == 0:
+            raise ValueError("the data set is empty; a loader needs at least 1 example")
+        if len(self) == 0:
+            raise ValueError(
+                f"drop_last=True leaves no batch: {len(dataset)} examples are fewer than batch_size={batch_size}; "
+                f"make batch_size at most {len(dataset)}, or drop_last=False"
+            )
+
+    def __len__(self) -> int:
+        """The number of batches in a whole epoch."""
+        full, rest = divmod(len(self.dataset), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[tuple[NDArray[Any], ...]]:
+        epoch = self.epoch
+        order = self._order(epoch)
+        while self.epoch == epoch and self.batch < len(self):
+            arrays = self._load(order, epoch, self.batch)
+            self.batch += 1
+            yield arrays
+        if self.epoch == epoch:  # another iterator may have been here first
+            self.epoch, self.batch = epoch + 1, 0
+
+    def state_dict(self) -> dict[str, int | bool]:
+        """Return the position and all that it depends on, ready for JSON."""
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "length": len(self.dataset),
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "drop_last": self.drop_last,
+            "seed": self.seed,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the position of a saved state; on an error nothing changes.
+
+        Raises:
+            ValueError: the state is incomplete, its position impossible, or it was saved by a loader of another length,
+                batch size, shuffling, `drop_last` or seed, in whose order the position means something else.
+        """
+        own = self.state_dict()
+        if set(state) != set(own):
+            raise ValueError(
+                f"a loader's state has the keys {', '.join(own)}; got {', '.join(map(str, state)) or 'none'}"
+            )
+        differing = [key for key in own if key not in ("epoch", "batch") and state[key] != own[key]]
+        if differing:
+            found = ", ".join(f"{key}={state[key]!r} (here {own[key]!r})" for key in differing)
+            raise ValueError(f"the state is of another loader: {found}")
+        epoch, batch = whole_number("epoch", state["epoch"], 0), whole_number("batch", state["batch"], 0)
+        if batch > len(self):
+            raise ValueError(f"batch must be at most {len(self)}, the number of batches in an epoch, got {batch}")
+        self.epoch, self.batch = epoch, batch
+
+    def _order(self, epoch: int) -> NDArray[np.intp]:
+        order = np.arange(len(self.dataset))
+        return self._generator(epoch).permutation(order) if self.shuffle else order
+
+    def _load(self, order: NDArray[np.intp], epoch: int, batch: int) -> tuple[NDArray[Any], ...]:
+        indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        arrays = self.dataset[indices]
+        if not isinstance(arrays, tuple):  # an array alone would come apart into its rows
+            raise TypeError(f"a data set must return a tuple of arrays, got {type(arrays).__name__}")
+        inputs, *others = arrays
+        if self.transform is not None:
+            inputs = self.transform(inputs, self._generator(epoch, batch))
+            if not isinstance(inputs, np.ndarray) or inputs.shape[:1] != indices.shape:
+                found = f"shape {inputs.shape}" if isinstance(inputs, np.ndarray) else type(inputs).__name__
+                raise ValueError(f"transform must return an array of the batch's {len(indices)} examples, got {found}")
+        return tuple(np.ascontiguousarray(array) for array in (inputs, *others))
+
+    def _generator(self, *key: int) -> np.random.Generator:
+        # A spawn key, because a plain list of seeds is padded with zeros: [seed, epoch] and [seed, epoch, 0] are alike.
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
