@@ -1,0 +1,66 @@
+"""Anomaly mode: find the op that made the first NaN."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_norm.tape import Hook, Op, hooks
+
+if TYPE_CHECKING:
+    from tinygrad_norm.tensor import Tensor
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+class AnomalyError(FloatingPointError):
+    """An op made NaN out of numbers."""
+
+
+@contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """Raise at the first op whose output or gradient holds NaN although nothing it was given did.
+
+    The error names the op, the path of its module, and the lines of the program that created it. Slow: every array is
+    read, and every call notes where it was made.
+
+    Raises:
+        AnomalyError: from the forward call or from backward, wherever the first NaN appears.
+    """
+    with hooks(_AnomalyHook()):
+        yield
+
+
+class _AnomalyHook(Hook):
+    def before_forward(self, op: Op, inputs: tuple[Any, ...]) -> None:
+        op.created = _callers()
+
+    def after_forward(self, op: Op, inputs: tuple[Any, ...], output: Tensor) -> None:
+        if _has_nan(output) and not any(_has_nan(value) for value in inputs):
+            raise AnomalyError(f"{op.name}: its output of shape {output.shape} has NaN, its inputs have none{op.created}")
+
+    def after_backward(self, op: Op, grad: Tensor, grads: tuple[Tensor | None, ...]) -> None:
+        if _has_nan(grad):
+            return
+        for index, back in enumerate(grads):
+            if _has_nan(back):
+                created = getattr(op, "created", "\n(it ran before detect_anomaly() began, so its place is not known)")
+                raise AnomalyError(
+                    f"{op.name}: its backward made NaN in the gradient of input {index}, from a gradient without{created}"
+                )
+
+
+def _has_nan(value: Any) -> bool:
+    array = np.asarray(getattr(value, "raw", value))
+    return array.dtype.kind == "f" and bool(np.isnan(array).any())
+
+
+def _callers() -> str:
+    """The lines of the user's program, innermost last, that led here."""
+    frames = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(_PACKAGE)]
+    return "\nIt was created here:\n" + "".join(traceback.format_list(frames[-4:])).rstrip()

@@ -1,0 +1,444 @@
+"""The definition of right: every kernel in plain NumPy, a few lines each.
+
+Each takes its array module from its argument (`__array_namespace__`), so it runs on any that follows the Array API
+standard. Gradients are closed forms, derived by hand; the tests hold each to its composed definition in `ops/`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+Array = Any
+Activation = tuple[str, float] | None
+"""An activation fused into a kernel: its name and its parameter (slope or scale; 0 where it has none)."""
+
+
+# Activations: the value at z, and the derivative at z
+
+
+def sigmoid(z: Array) -> Array:
+    """1 / (1 + exp(-z)), without overflow."""
+    xp = z.__array_namespace__()
+    small = xp.exp(-xp.abs(z))
+    return xp.where(z >= 0, 1 / (1 + small), small / (1 + small))
+
+
+def softplus(z: Array) -> Array:
+    """log(1 + exp(z)), without overflow."""
+    xp = z.__array_namespace__()
+    return xp.where(z > 0, z, xp.zeros_like(z)) + xp.log1p(xp.exp(-xp.abs(z)))
+
+
+def erf(z: Array) -> Array:
+    """The error function, to about 1e-15."""
+    xp = z.__array_namespace__()
+    near, far = _erf_series()
+    size = xp.abs(z)
+    t = 2 / (1 + size / 2) - 1
+    tail = xp.exp(-size * size) * _chebyshev(far, t)
+    body = size * _chebyshev(near, xp.where(size < 1, 2 * size * size - 1, xp.zeros_like(size)))
+    return xp.sign(z) * xp.where(size < 1, body, 1 - tail)
+
+
+@cache
+def _erf_series() -> tuple[list[float], list[float]]:
+    """Chebyshev series of erf(x)/x in 2x^2 - 1 for x < 1, and of exp(x^2) erfc(x) in 2/(1 + x/2) - 1, from math.erf."""
+
+    def near(u: Any) -> Any:
+        x = np.sqrt((u + 1) / 2)
+        return np.array([math.erf(v) / v for v in x])
+
+    def far(t: Any) -> Any:
+        x = 2 * (2 / (t + 1) - 1)
+        # Beyond 5 the asymptotic series is exact to 1e-16; before, exp(x^2) does not overflow.
+        return np.array([math.exp(v * v) * math.erfc(v) if v < 5 else _scaled_erfc(v) for v in x])
+
+    return chebyshev.chebinterpolate(near, 16).tolist(), chebyshev.chebinterpolate(far, 32).tolist()
+
+
+def _scaled_erfc(x: float) -> float:
+    """exp(x^2) erfc(x) for large x, by its continued fraction."""
+    fraction = 0.0
+    for k in range(60, 0, -1):
+        fraction = k / 2 / (x + fraction)
+    return 1 / math.sqrt(math.pi) / (x + fraction)
+
+
+def _chebyshev(series: list[float], t: Array) -> Array:
+    """Clenshaw's recurrence."""
+    last = before = 0 * t
+    for coefficient in series[:0:-1]:
+        last, before = 2 * t * last - before + coefficient, last
+    return t * last - before + series[0]
+
+
+def _relu(z: Array, _: float) -> tuple[Array, Array]:
+    xp = z.__array_namespace__()
+    off = z <= 0  # NaN is neither, and goes through
+    return xp.where(off, xp.zeros_like(z), z), xp.astype(xp.logical_not(off), z.dtype)
+
+
+def _leaky_relu(z: Array, slope: float) -> tuple[Array, Array]:
+    xp = z.__array_namespace__()
+    return xp.where(z > 0, z, slope * z), xp.where(z > 0, xp.ones_like(z), slope * xp.ones_like(z))
+
+
+def _elu(z: Array, alpha: float) -> tuple[Array, Array]:
+    xp = z.__array_namespace__()
+    below = alpha * xp.expm1(xp.where(z > 0, xp.zeros_like(z), z))
+    return xp.where(z > 0, z, below), xp.where(z > 0, xp.ones_like(z), below + alpha)
+
+
+def _sigmoid(z: Array, _: float) -> tuple[Array, Array]:
+    s = sigmoid(z)
+    return s, s * (1 - s)
+
+
+def _tanh(z: Array, _: float) -> tuple[Array, Array]:
+    t = z.__array_namespace__().tanh(z)
+    return t, 1 - t * t
+
+
+def _silu(z: Array, _: float) -> tuple[Array, Array]:
+    s = sigmoid(z)
+    return z * s, s * (1 + z * (1 - s))
+
+
+def _gelu(z: Array, _: float) -> tuple[Array, Array]:
+    xp = z.__array_namespace__()
+    area = 0.5 * (1 + erf(z * math.sqrt(0.5)))
+    return z * area, area + z * xp.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+
+
+def _gelu_tanh(z: Array, _: float) -> tuple[Array, Array]:
+    c = math.sqrt(2 / math.pi)
+    t = z.__array_namespace__().tanh(c * (z + 0.044715 * z * z * z))
+    return 0.5 * z * (1 + t), 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * c * (1 + 3 * 0.044715 * z * z)
+
+
+def _hardswish(z: Array, _: float) -> tuple[Array, Array]:
+    xp = z.__array_namespace__()
+    middle = z * (z + 3) / 6
+    y = xp.where(z <= -3, xp.zeros_like(z), xp.where(z >= 3, z, middle))
+    return y, xp.where(z <= -3, xp.zeros_like(z), xp.where(z >= 3, xp.ones_like(z), (2 * z + 3) / 6))
+
+
+def _mish(z: Array, _: float) -> tuple[Array, Array]:
+    t = z.__array_namespace__().tanh(softplus(z))
+    return z * t, t + z * (1 - t * t) * sigmoid(z)
+
+
+def _softplus(z: Array, _: float) -> tuple[Array, Array]:
+    return softplus(z), sigmoid(z)
+
+
+ACTIVATIONS: dict[str, Callable[[Array, float], tuple[Array, Array]]] = {
+    "relu": _relu,
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+    "sigmoid": _sigmoid,
+    "tanh": _tanh,
+    "silu": _silu,
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "hardswish": _hardswish,
+    "mish": _mish,
+    "softplus": _softplus,
+}
+
+
+def activate(z: Array, activation: Activation) -> Array:
+    """The activation of z."""
+    return z if activation is None else ACTIVATIONS[activation[0]](z, activation[1])[0]
+
+
+def activation_gradient(dy: Array, z: Array, activation: Activation) -> Array:
+    """dy times the derivative of the activation at z."""
+    return dy if activation is None else dy * ACTIVATIONS[activation[0]](z, activation[1])[1]
+
+
+# Normalization. The axes share a mean and a variance; weight and bias have the rank of x, with length 1 where they are
+# shared. One derivation serves batch, layer, group and instance norm: they differ in the axes alone.
+
+
+def normalize(
+    x: Array, weight: Array | None, bias: Array | None, axes: tuple[int, ...], eps: float, activation: Activation
+) -> tuple[Array, Array, Array]:
+    """x̂ = (x - mean) / √(var + eps), times weight, plus bias, activated.
+
+    Returns:
+        The output, and the mean and the biased variance over `axes`, kept as length 1.
+    """
+    xp = x.__array_namespace__()
+    mean = xp.mean(x, axis=axes, keepdims=True)
+    mean = mean + xp.mean(x - mean, axis=axes, keepdims=True)  # what rounding left: x may lie far from 0
+    centred = x - mean
+    var = xp.mean(centred * centred, axis=axes, keepdims=True)
+    return activate(_affine(centred, 1 / xp.sqrt(var + eps), weight, bias), activation), mean, var
+
+
+def normalize_gradient(
+    dy: Array,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    mean: Array,
+    var: Array,
+    axes: tuple[int, ...],
+    eps: float,
+    activation: Activation,
+) -> tuple[Array, Array | None, Array | None]:
+    """Gradients of `normalize` with respect to x, weight and bias.
+
+    With r = 1/√(var + eps), x̂ = (x - mean) r and g = weight · dy, means taken over `axes`:
+    dx = r (g - mean(g) - x̂ mean(g x̂)); dweight = Σ dy x̂; dbias = Σ dy.
+    Source: Ioffe and Szegedy 2015, section 3, with the three paths of x (itself, mean, variance) joined.
+    """
+    xp = x.__array_namespace__()
+    rstd = 1 / xp.sqrt(var + eps)
+    normal = (x - mean) * rstd
+    dy = activation_gradient(dy, _affine(x - mean, rstd, weight, bias), activation)
+    g = dy if weight is None else dy * weight
+    dx = rstd * (g - xp.mean(g, axis=axes, keepdims=True) - normal * xp.mean(g * normal, axis=axes, keepdims=True))
+    return dx, _sum_like(dy * normal, weight), _sum_like(dy, bias)
+
+
+def normalize_inference(
+    x: Array,
+    mean: Array,
+    var: Array,
+    weight: Array | None,
+    bias: Array | None,
+    eps: float,
+    activation: Activation,
+) -> Array:
+    """`normalize` with a given mean and variance: constants, through which no gradient goes."""
+    xp = x.__array_namespace__()
+    return activate(_affine(x - mean, 1 / xp.sqrt(var + eps), weight, bias), activation)
+
+
+def normalize_inference_gradient(
+    dy: Array,
+    x: Array,
+    mean: Array,
+    var: Array,
+    weight: Array | None,
+    bias: Array | None,
+    eps: float,
+    activation: Activation,
+) -> tuple[Array, Array | None, Array | None]:
+    """Gradients of `normalize_inference`: dx = weight · r · dy; dweight = Σ dy x̂; dbias = Σ dy."""
+    xp = x.__array_namespace__()
+    rstd = 1 / xp.sqrt(var + eps)
+    dy = activation_gradient(dy, _affine(x - mean, rstd, weight, bias), activation)
+    dx = dy * rstd if weight is None else dy * rstd * weight
+    return dx, _sum_like(dy * (x - mean) * rstd, weight), _sum_like(dy, bias)
+
+
+def rms_normalize(
+    x: Array, weight: Array | None, axes: tuple[int, ...], eps: float, activation: Activation
+) -> tuple[Array, Array]:
+    """x / √(mean(x²) + eps), times weight, activated. Returns the output and mean(x²).
+
+    Source: Zhang and Sennrich 2019.
+    """
+    xp = x.__array_namespace__()
+    square = xp.mean(x * x, axis=axes, keepdims=True)
+    return activate(_affine(x, 1 / xp.sqrt(square + eps), weight, None), activation), square
+
+
+def rms_normalize_gradient(
+    dy: Array,
+    x: Array,
+    weight: Array | None,
+    square: Array,
+    axes: tuple[int, ...],
+    eps: float,
+    activation: Activation,
+) -> tuple[Array, Array | None]:
+    """Gradients of `rms_normalize`: with x̂ = r x, dx = r (g - x̂ mean(g x̂)); dweight = Σ dy x̂."""
+    xp = x.__array_namespace__()
+    rstd = 1 / xp.sqrt(square + eps)
+    normal = x * rstd
+    dy = activation_gradient(dy, _affine(x, rstd, weight, None), activation)
+    g = dy if weight is None else dy * weight
+    dx = rstd * (g - normal * xp.mean(g * normal, axis=axes, keepdims=True))
+    return dx, _sum_like(dy * normal, weight)
+
+
+def _affine(centred: Array, rstd: Array, weight: Array | None, bias: Array | None) -> Array:
+    y = centred * (rstd if weight is None else weight * rstd)
+    return y if bias is None else y + bias
+
+
+def _sum_like(x: Array, like: Array | None) -> Array | None:
+    """x summed over the axes where `like` has length 1."""
+    if like is None:
+        return None
+    axes = tuple(i for i, (n, m) in enumerate(zip(x.shape, like.shape, strict=True)) if m == 1 and n != 1)
+    return x.__array_namespace__().sum(x, axis=axes, keepdims=True) if axes else x
+
+
+# The linear layer
+
+
+def linear(x: Array, weight: Array, bias: Array | None) -> Array:
+    """x weightᵀ + bias."""
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+def linear_gradient(
+    dy: Array, x: Array, weight: Array, needs: tuple[bool, ...]
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients of `linear` that are needed: dx = dy weight; dweight = dyᵀ x; dbias = Σ dy."""
+    xp = x.__array_namespace__()
+    rows = xp.reshape(dy, (-1, weight.shape[0]))
+    dx = dy @ weight if needs[0] else None
+    dweight = rows.T @ xp.reshape(x, (-1, weight.shape[1])) if needs[1] else None
+    return dx, dweight, xp.sum(rows, axis=0) if needs[2] else None
+
+
+# Losses
+
+
+def cross_entropy(
+    logits: Array, target: Array, weight: Array | None, smoothing: float, ignore: int
+) -> tuple[Array, Array]:
+    """The cross-entropy of each row of logits [N, C] with its class in target [N].
+
+    Σ_k q_k (log Σ exp(logits) - logit_k), where q is the weighted and smoothed target; 0 where the class is `ignore`.
+
+    Returns:
+        The losses [N], and log Σ exp(logits) [N].
+    """
+    xp = logits.__array_namespace__()
+    highest = xp.max(logits, axis=1, keepdims=True)
+    highest = xp.where(xp.isfinite(highest), highest, xp.zeros_like(highest))
+    lse = xp.log(xp.sum(xp.exp(logits - highest), axis=1)) + highest[:, 0]
+    q = _soft_target(logits, target, weight, smoothing, ignore)
+    surprise = xp.where(q == 0, xp.zeros_like(logits), lse[:, None] - logits)  # a class of logit -inf may have q = 0
+    return xp.sum(q * surprise, axis=1), lse
+
+
+def cross_entropy_gradient(
+    dloss: Array, logits: Array, target: Array, weight: Array | None, lse: Array, smoothing: float, ignore: int
+) -> Array:
+    """The gradient with respect to the logits: dloss (p Σ q - q), where p = softmax(logits)."""
+    xp = logits.__array_namespace__()
+    q = _soft_target(logits, target, weight, smoothing, ignore)
+    p = xp.exp(logits - lse[:, None])
+    return dloss[:, None] * (p * xp.sum(q, axis=1, keepdims=True) - q)
+
+
+def _soft_target(logits: Array, target: Array, weight: Array | None, smoothing: float, ignore: int) -> Array:
+    """q [N, C]: 1 - smoothing at the class, and smoothing / C everywhere, times the class weights; 0 if ignored.
+
+    Source: Szegedy et al. 2016, section 7.
+    """
+    xp = logits.__array_namespace__()
+    one_hot = xp.astype(xp.arange(logits.shape[1])[None, :] == target[:, None], logits.dtype)
+    q = (1 - smoothing) * one_hot + smoothing / logits.shape[1]
+    q = q if weight is None else q * weight[None, :]
+    return q * xp.astype(target != ignore, logits.dtype)[:, None]
+
+
+# Optimizers: one step of one parameter. What is updated is written in place; a buffer of None is not used.
+
+
+def sgd_update(
+    parameter: Array,
+    gradient: Array,
+    momentum_buffer: Array | None,
+    *,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None:
+    """Stochastic gradient descent: v = μv + (1−τ)g, θ = θ − ηv.
+
+    Source: Sutskever et al. 2013; `nesterov`: θ = θ − η(g + μv).
+    """
+    if weight_decay != 0:
+        gradient = gradient + weight_decay * parameter
+    if momentum_buffer is not None:
+        momentum_buffer *= momentum
+        momentum_buffer += (1 - dampening) * gradient
+        gradient = gradient + momentum * momentum_buffer if nesterov else momentum_buffer
+    parameter -= lr * gradient
+
+
+def adam_update(
+    parameter: Array,
+    gradient: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    max_exp_avg_sq: Array | None,
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None:
+    """Adam: m = β₁m + (1−β₁)g, v = β₂v + (1−β₂)g², θ = θ − η·m̂ / (√v̂ + ε), where m̂ = m / (1−β₁ᵗ), v̂ = v / (1−β₂ᵗ).
+
+    Source: Kingma and Ba 2015; `decoupled`: Loshchilov and Hutter 2019; `max_exp_avg_sq`: Reddi et al. 2018.
+    """
+    xp = parameter.__array_namespace__()
+    if decoupled:
+        parameter *= 1 - lr * weight_decay
+    elif weight_decay != 0:
+        gradient = gradient + weight_decay * parameter
+    exp_avg += (1 - beta1) * (gradient - exp_avg)
+    exp_avg_sq *= beta2
+    exp_avg_sq += (1 - beta2) * gradient * gradient
+    if max_exp_avg_sq is not None:
+        max_exp_avg_sq[...] = xp.maximum(max_exp_avg_sq, exp_avg_sq)
+        exp_avg_sq = max_exp_avg_sq
+    denominator = xp.sqrt(exp_avg_sq) / (1 - beta2**step) ** 0.5 + eps
+    parameter -= lr / (1 - beta1**step) * exp_avg / denominator
+
+
+def rmsprop_update(
+    parameter: Array,
+    gradient: Array,
+    square_avg: Array,
+    grad_avg: Array | None,
+    momentum_buffer: Array | None,
+    *,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+) -> None:
+    """RMSprop: s = αs + (1−α)g², θ = θ − ηg / (√s + ε); with `grad_avg`, its square is taken from s.
+
+    Source: Hinton 2012, lecture 6; `grad_avg`: Graves 2013.
+    """
+    xp = parameter.__array_namespace__()
+    if weight_decay != 0:
+        gradient = gradient + weight_decay * parameter
+    square_avg *= alpha
+    square_avg += (1 - alpha) * gradient * gradient
+    variance = square_avg
+    if grad_avg is not None:
+        grad_avg += (1 - alpha) * (gradient - grad_avg)
+        variance = xp.clip(square_avg - grad_avg * grad_avg, 0, None)  # rounding may take it below 0
+    update = gradient / (xp.sqrt(variance) + eps)
+    if momentum_buffer is not None:
+        momentum_buffer *= momentum
+        momentum_buffer += update
+        update = momentum_buffer
+    parameter -= lr * update

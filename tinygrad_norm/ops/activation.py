@@ -1,0 +1,206 @@
+"""Activations. Each is its formula in primitives; those that a norm can fuse are listed in `fusible`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_norm import kernels, random
+from tinygrad_norm.ops import elementwise as e
+from tinygrad_norm.ops import reduction
+from tinygrad_norm.tape import Array, FusedOp, Op
+
+if TYPE_CHECKING:
+    from tinygrad_norm.tensor import Tensor
+
+
+class Relu(Op):
+    def forward(self, x: Array) -> Array:
+        y = np.maximum(x, 0)
+        self.save(y)
+        return y
+
+    def backward(self, grad: Tensor) -> Tensor:
+        (y,) = self.saved
+        return e.where(y <= 0, 0.0, grad)
+
+
+class ActivationOp(FusedOp):
+    """An activation in one kernel: the value, and dy times the derivative, from kernels/."""
+
+    kernel = ""
+
+    def forward(self, x: Array, *, parameter: float = 0.0) -> Array:
+        return kernels.of(x).activate(x, (self.kernel, parameter))
+
+    def gradient(self, grad: Array, x: Array) -> tuple[Array]:
+        return (kernels.of(x).activation_gradient(grad, x, (self.kernel, self.params.get("parameter", 0.0))),)
+
+
+class LeakyRelu(ActivationOp):
+    kernel = "leaky_relu"
+
+    def composed(self, x: Tensor, *, parameter: float) -> Tensor:
+        return e.where(x > 0, x, parameter * x)
+
+
+class Elu(ActivationOp):
+    kernel = "elu"
+
+    def composed(self, x: Tensor, *, parameter: float) -> Tensor:
+        return e.where(x > 0, x, parameter * e.expm1(e.where(x > 0, 0.0, x)))
+
+
+class Gelu(ActivationOp):
+    kernel = "gelu"
+
+    def composed(self, x: Tensor) -> Tensor:
+        return 0.5 * x * (1 + e.erf(x / math.sqrt(2)))
+
+
+class GeluTanh(ActivationOp):
+    kernel = "gelu_tanh"
+
+    def composed(self, x: Tensor) -> Tensor:
+        return 0.5 * x * (1 + e.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
+class Silu(ActivationOp):
+    kernel = "silu"
+
+    def composed(self, x: Tensor) -> Tensor:
+        return x * e.sigmoid(x)
+
+
+class Softplus(ActivationOp):
+    kernel = "softplus"
+
+    def composed(self, x: Tensor) -> Tensor:
+        # x > 0 and not maximum(x, 0), whose gradient at 0 is shared out
+        return e.where(x > 0, x + e.log1p(e.exp(e.where(x > 0, -x, 0.0))), e.log1p(e.exp(e.where(x > 0, 0.0, x))))
+
+
+class Hardswish(ActivationOp):
+    kernel = "hardswish"
+
+    def composed(self, x: Tensor) -> Tensor:
+        return e.where(x <= -3, 0.0, e.where(x >= 3, x, x * (x + 3) / 6))
+
+
+class Mish(ActivationOp):
+    kernel = "mish"
+
+    def composed(self, x: Tensor) -> Tensor:
+        return x * e.tanh(softplus(x))
+
+
+def relu(x: Any) -> Tensor:
+    """x where it is positive, else 0."""
+    return Relu()(x)
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
+    """x where it is positive, else `negative_slope` times x."""
+    return LeakyRelu()(x, parameter=float(negative_slope))
+
+
+def elu(x: Any, alpha: float = 1.0) -> Tensor:
+    """x where it is positive, else alpha (exp(x) - 1). Source: Clevert et al. 2016."""
+    return Elu()(x, parameter=float(alpha))
+
+
+def gelu(x: Any, approximate: str = "none") -> Tensor:
+    """x times the normal distribution function at x; with approximate="tanh" its approximation by tanh.
+
+    Source: Hendrycks and Gimpel 2016.
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}")
+    return Gelu()(x) if approximate == "none" else GeluTanh()(x)
+
+
+def silu(x: Any) -> Tensor:
+    """x times sigmoid(x), also called swish."""
+    return Silu()(x)
+
+
+def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta x)) / beta, exact everywhere, so that `threshold` (kept for PyTorch's sake) changes nothing."""
+    return Softplus()(x) if beta == 1 else Softplus()(e.multiply(x, beta)) / beta
+
+
+def hardswish(x: Any) -> Tensor:
+    """x clip(x + 3, 0, 6) / 6. Source: Howard et al. 2019."""
+    return Hardswish()(x)
+
+
+def mish(x: Any) -> Tensor:
+    """x tanh(softplus(x)). Source: Misra 2019."""
+    return Mish()(x)
+
+
+def softmax(x: Any, axis: int = -1) -> Tensor:
+    """exp(x) over its sum along `axis`, without overflow."""
+    return e.exp(log_softmax(x, axis))
+
+
+def log_softmax(x: Any, axis: int = -1) -> Tensor:
+    """The logarithm of softmax(x) along `axis`, without overflow."""
+    return e.subtract(x, reduction.logsumexp(x, axis=axis, keepdims=True))
+
+
+def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
+    """In training, each element 0 with probability p, else divided by 1 - p; otherwise x itself.
+
+    Source: Srivastava et al. 2014, in the inverted form.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p is a probability, between 0 and 1, not {p}")
+    if not training or p == 0:
+        return e.multiply(x, 1.0) if not hasattr(x, "creator") else x
+    shape, dtype = np.shape(getattr(x, "raw", x)), getattr(x, "dtype", np.dtype(np.float32))
+    kept = random.generator().random(shape, dtype=np.float32) >= p
+    scale = 0.0 if p == 1 else 1 / (1 - p)
+    return e.multiply(x, kept.astype(dtype) * dtype.type(scale))
+
+
+_FUNCTIONS = {
+    "relu": (relu, None),
+    "leaky_relu": (leaky_relu, 0.01),
+    "elu": (elu, 1.0),
+    "sigmoid": (e.sigmoid, None),
+    "tanh": (e.tanh, None),
+    "silu": (silu, None),
+    "gelu": (gelu, None),
+    "gelu_tanh": (lambda x: gelu(x, "tanh"), None),
+    "hardswish": (hardswish, None),
+    "mish": (mish, None),
+    "softplus": (softplus, None),
+}
+
+
+def fusible(activation: str | tuple[str, float] | None) -> tuple[str, float] | None:
+    """The name and the parameter of an activation that a norm can fuse; `("leaky_relu", 0.1)` gives the parameter.
+
+    Raises:
+        ValueError: the name is not known, or takes no parameter.
+    """
+    if activation is None:
+        return None
+    name, parameter = (activation, None) if isinstance(activation, str) else activation
+    if name not in _FUNCTIONS:
+        raise ValueError(f"activation: {name!r} is not known; known are {', '.join(_FUNCTIONS)}, or None")
+    default = _FUNCTIONS[name][1]
+    if parameter is not None and default is None:
+        raise ValueError(f"activation: {name!r} takes no parameter, {parameter!r} was given")
+    return name, float(default or 0.0) if parameter is None else float(parameter)
+
+
+def activate(x: Any, activation: tuple[str, float] | None) -> Any:
+    """The activation of x, as `fusible` returns it; x itself for None."""
+    if activation is None:
+        return x
+    function, default = _FUNCTIONS[activation[0]]
+    return function(x) if default is None else function(x, activation[1])

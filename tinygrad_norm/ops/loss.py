@@ -1,0 +1,232 @@
+"""Losses, with PyTorch's arguments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_norm import kernels
+from tinygrad_norm.ops import elementwise as e
+from tinygrad_norm.ops.activation import log_softmax, softplus
+from tinygrad_norm.ops.matmul import check_dtypes
+from tinygrad_norm.ops.shape import moveaxis, reshape, take_along_axis
+from tinygrad_norm.tape import Array, FusedOp
+
+if TYPE_CHECKING:
+    from tinygrad_norm.tensor import Tensor
+
+REDUCTIONS = ("none", "mean", "sum")
+
+
+class CrossEntropy(FusedOp):
+    """Softmax and cross-entropy of logits [N, C] with classes [N] in one kernel: one loss for each row."""
+
+    def composed(
+        self, logits: Tensor, weight: Tensor | None, *, target: Array, smoothing: float, ignore: int
+    ) -> Tensor:
+        counted = target != ignore
+        classes = np.where(counted, target, 0)[:, None]
+        surprise = -log_softmax(logits, axis=1)
+        if weight is not None:
+            surprise = surprise * weight
+        losses = (1 - smoothing) * take_along_axis(surprise, classes, axis=1).squeeze(1)
+        if smoothing:
+            losses = losses + smoothing * surprise.mean(axis=1)
+        return e.where(counted, losses, 0.0)
+
+    def forward(
+        self, logits: Array, weight: Array | None, *, target: Array, smoothing: float, ignore: int
+    ) -> Array:
+        losses, lse = kernels.of(logits).cross_entropy(logits, target, weight, smoothing, ignore)
+        self.save(lse)
+        return losses
+
+    def gradient(self, grad: Array, logits: Array, weight: Array | None, lse: Array) -> tuple[Array, None]:
+        target, smoothing, ignore = (self.params[name] for name in ("target", "smoothing", "ignore"))
+        return kernels.of(logits).cross_entropy_gradient(grad, logits, target, weight, lse, smoothing, ignore), None
+
+
+def cross_entropy(
+    logits: Any,
+    target: Any,
+    weight: Any = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+) -> Tensor:
+    """Cross-entropy of logits with classes or with class probabilities.
+
+    Args:
+        logits: shape (N, C), (N, C, d1, ...) or (C,); unnormalized.
+        target: classes, the shape of logits without C, integers from 0 to C - 1 or `ignore_index`; or probabilities,
+            the shape of logits, floating point.
+        weight: shape (C,), a weight for each class.
+        reduction: "mean" (weighted, over what is not ignored), "sum" or "none".
+        label_smoothing: how much of the target is spread evenly over all classes, 0 to 1.
+        ignore_index: a class that does not count.
+
+    Raises:
+        ValueError: shapes do not fit, a class is out of range, or smoothing is not within 0 to 1.
+        TypeError: logits are no floats.
+    """
+    _check_reduction("cross_entropy", reduction)
+    check_dtypes("cross_entropy", logits=logits)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing lies between 0 and 1, {label_smoothing} was given")
+    rows, shape = _rows("cross_entropy", logits)
+    classes = rows.shape[1]
+    if weight is not None and np.shape(getattr(weight, "raw", weight)) != (classes,):
+        raise ValueError(f"cross_entropy: weight needs shape ({classes},), one for each class")
+    if weight is not None:
+        weight = _constant(weight).astype(logits.dtype)
+    labels = _constant(target)
+    if labels.dtype.kind == "f":
+        return _soft_cross_entropy(rows, shape, target, weight, reduction, label_smoothing)
+    labels = _classes("cross_entropy", labels, shape, classes, ignore_index)
+    losses = CrossEntropy()(rows, weight, target=labels, smoothing=float(label_smoothing), ignore=int(ignore_index))
+    return _reduce(losses, reduction, shape, labels, weight, ignore_index)
+
+
+def _soft_cross_entropy(
+    rows: Tensor, shape: tuple[int, ...], target: Any, weight: Array | None, reduction: str, smoothing: float
+) -> Tensor:
+    q, given = _rows("cross_entropy", target, rows.shape[1])
+    if given != shape or q.shape != rows.shape:
+        raise ValueError("cross_entropy: a target of probabilities needs the shape of the logits")
+    if smoothing:
+        q = (1 - smoothing) * q + smoothing / rows.shape[1]
+    surprise = -log_softmax(rows, axis=1)
+    losses = (q * surprise * weight if weight is not None else q * surprise).sum(axis=1)
+    if reduction == "none":
+        return losses.reshape(shape)
+    return losses.sum() / losses.size if reduction == "mean" else losses.sum()
+
+
+def nll_loss(
+    log_probabilities: Any, target: Any, weight: Any = None, reduction: str = "mean", ignore_index: int = -100
+) -> Tensor:
+    """The negative log-likelihood of classes, from log-probabilities; shapes as in `cross_entropy`."""
+    _check_reduction("nll_loss", reduction)
+    check_dtypes("nll_loss", log_probabilities=log_probabilities)
+    rows, shape = _rows("nll_loss", log_probabilities)
+    labels = _classes("nll_loss", _constant(target), shape, rows.shape[1], ignore_index)
+    weight = None if weight is None else _constant(weight).astype(rows.dtype)
+    counted = labels != ignore_index
+    safe = np.where(counted, labels, 0)
+    losses = -take_along_axis(rows, safe[:, None], axis=1).squeeze(1)
+    losses = e.where(counted, losses if weight is None else losses * weight[safe], 0.0)
+    return _reduce(losses, reduction, shape, labels, weight, ignore_index)
+
+
+def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """(input - target)², element by element."""
+    return _elementwise("mse_loss", input, target, reduction, e.square)
+
+
+def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """|input - target|, element by element."""
+    return _elementwise("l1_loss", input, target, reduction, e.abs)
+
+
+def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """Half the squared error up to `delta`, and linear beyond. Source: Huber 1964."""
+    if not delta > 0:
+        raise ValueError(f"huber_loss: delta must be positive, not {delta}")
+
+    def huber(error: Tensor) -> Tensor:
+        size = e.abs(error)
+        return e.where(size <= delta, 0.5 * error * error, delta * (size - 0.5 * delta))
+
+    return _elementwise("huber_loss", input, target, reduction, huber)
+
+
+def binary_cross_entropy_with_logits(
+    input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+) -> Tensor:
+    """Cross-entropy of sigmoid(input) with targets between 0 and 1, without overflow.
+
+    Args:
+        input: logits of any shape.
+        target: of the same shape.
+        weight: a factor for each element, broadcast.
+        reduction: "mean", "sum" or "none".
+        pos_weight: a factor for the positive part of the target, broadcast.
+    """
+    _check_reduction("binary_cross_entropy_with_logits", reduction)
+    _check_shapes("binary_cross_entropy_with_logits", input, target)
+    negative = e.multiply(e.subtract(1.0, target), input)
+    factor = 1.0 if pos_weight is None else e.add(1.0, e.multiply(e.subtract(pos_weight, 1.0), target))
+    losses = negative + factor * softplus(e.negative(input))
+    if weight is not None:
+        losses = losses * weight
+    return _reduced(losses, reduction)
+
+
+def _elementwise(name: str, input: Any, target: Any, how: str, loss: Any) -> Tensor:
+    _check_reduction(name, how)
+    _check_shapes(name, input, target)
+    return _reduced(loss(e.subtract(input, target)), how)
+
+
+def _reduced(losses: Tensor, how: str) -> Tensor:
+    return losses if how == "none" else losses.mean() if how == "mean" else losses.sum()
+
+
+def _reduce(
+    losses: Tensor, how: str, shape: tuple[int, ...], labels: Array, weight: Array | None, ignore_index: int
+) -> Tensor:
+    """Reduce the losses of rows; their mean is weighted as the classes are, and leaves out what is ignored."""
+    if how == "none":
+        return losses.reshape(shape)
+    total = losses.sum()
+    if how == "sum":
+        return total
+    counted = labels != ignore_index
+    count = float(weight[labels[counted]].sum()) if weight is not None else float(counted.sum())
+    if not count:
+        raise ValueError(f"cross_entropy: every target is ignore_index ({ignore_index}) or has weight 0: there is no mean")
+    return total / count
+
+
+def _rows(name: str, logits: Any, classes: int | None = None) -> tuple[Tensor, tuple[int, ...]]:
+    """Logits as rows (N, C), and the shape of their losses."""
+    given = np.shape(getattr(logits, "raw", logits))
+    if not given or 0 in given:
+        raise ValueError(f"{name}: the input has shape {given}; (N, C), (N, C, d1, ...) or (C,) is needed, and not empty")
+    if len(given) == 1:
+        return reshape(logits, (1, *given)), ()
+    if len(given) == 2:
+        return (logits if hasattr(logits, "creator") else e.add(logits, 0.0)), given[:1]
+    return reshape(moveaxis(logits, 1, -1), (-1, given[1])), (given[0], *given[2:])
+
+
+def _classes(name: str, labels: Array, shape: tuple[int, ...], classes: int, ignore_index: int) -> Array:
+    """The target of each row, checked."""
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{name}: classes are integers, the target has dtype {labels.dtype}")
+    if labels.shape != shape:
+        raise ValueError(f"{name}: the target has shape {labels.shape}, the input needs one of shape {shape}")
+    labels = labels.reshape(-1).astype(np.int64)
+    wrong = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
+    if wrong.any():
+        raise ValueError(
+            f"{name}: class {labels[wrong][0]} is out of range; the input has {classes} classes, 0 to {classes - 1} "
+            f"(ignore_index is {ignore_index})"
+        )
+    return labels
+
+
+def _constant(value: Any) -> Array:
+    return np.asarray(getattr(value, "raw", value))
+
+
+def _check_reduction(name: str, reduction: str) -> None:
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{name}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+
+
+def _check_shapes(name: str, input: Any, target: Any) -> None:
+    shapes = [np.shape(getattr(x, "raw", x)) for x in (input, target)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{name}: input has shape {shapes[0]} and target {shapes[1]}; they must be equal")

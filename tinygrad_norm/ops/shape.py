@@ -1,0 +1,300 @@
+"""Ops that move elements and compute nothing: shapes, joining, cutting, indexing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_norm.ops.reduction import checked_axis
+from tinygrad_norm.tape import Array, Op
+
+if TYPE_CHECKING:
+    from tinygrad_norm.tensor import Tensor
+
+Shape = tuple[int, ...]
+
+
+class Reshape(Op):
+    def forward(self, x: Array, *, shape: Shape, before: Shape) -> Array:
+        return x.reshape(shape)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad.reshape(self.params["before"])
+
+
+class PermuteDims(Op):
+    def forward(self, x: Array, *, axes: Shape) -> Array:
+        return x.transpose(axes)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        axes = self.params["axes"]
+        return grad.permute_dims(tuple(sorted(range(len(axes)), key=axes.__getitem__)))
+
+
+class BroadcastTo(Op):
+    broadcasts = True
+
+    def forward(self, x: Array, *, shape: Shape) -> Array:
+        return np.broadcast_to(x, shape)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad
+
+
+class Concat(Op):
+    broadcasts = True  # parts of different dtypes are promoted
+
+    def forward(self, *parts: Array, axis: int) -> Array:
+        self.save(*[part.shape[axis] for part in parts])
+        return np.concatenate(parts, axis)
+
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
+        ends = np.cumsum(self.saved).tolist()
+        before = (slice(None),) * self.params["axis"]
+        starts = [0, *ends[:-1]]
+        return tuple(
+            [grad[(*before, slice(a, b))] if n else None for a, b, n in zip(starts, ends, self.needs, strict=True)]
+        )
+
+
+class Pad(Op):
+    def forward(self, x: Array, *, widths: tuple[tuple[int, int], ...], value: float) -> Array:
+        return np.pad(x, widths, constant_values=value)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        widths = self.params["widths"]
+        return grad[tuple(slice(a, n - b) for (a, b), n in zip(widths, grad.shape, strict=True))]
+
+
+class Roll(Op):
+    def forward(self, x: Array, *, shift: Any, axis: Any) -> Array:
+        return np.roll(x, shift, axis)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        shift = self.params["shift"]
+        back = tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
+        return roll(grad, back, self.params["axis"])
+
+
+class GetItem(Op):
+    def forward(self, x: Array, *, key: Any, shape: Shape) -> Any:
+        return x[key]
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return PutItem()(grad, key=self.params["key"], shape=self.params["shape"])
+
+
+class PutItem(Op):
+    """Zeros with the input added at `key`: the way back of indexing, whose own way back is indexing."""
+
+    def forward(self, x: Array, *, key: Any, shape: Shape) -> Array:
+        y = np.zeros(shape, x.dtype)
+        if _is_basic(key):
+            y[key] = x
+        else:
+            np.add.at(y, key, x)  # an element picked twice gets both gradients
+        return y
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad[self.params["key"]]
+
+
+def _is_basic(key: Any) -> bool:
+    parts = key if isinstance(key, tuple) else (key,)
+    return all(part is None or part is Ellipsis or isinstance(part, slice | int) for part in parts)
+
+
+def getitem(x: Any, key: Any) -> Tensor:
+    """x[key], for every kind of key that NumPy knows: numbers, slices, None, Ellipsis, integer and boolean arrays."""
+    return GetItem()(x, key=_plain_key(key), shape=_shape(x))
+
+
+def _plain_key(key: Any) -> Any:
+    """`key` without tensors, and with arrays of its own."""
+    if isinstance(key, tuple):
+        return tuple([_plain_key(part) for part in key])
+    if isinstance(key, bool | np.bool_):
+        return key
+    if hasattr(key, "__index__") and not getattr(key, "shape", ()):
+        return int(key)
+    if isinstance(key, list) or hasattr(key, "__array__"):
+        array = np.array(getattr(key, "raw", key))
+        array = array.astype(np.int64) if array.size == 0 else array
+        if array.dtype.kind not in "biu":
+            raise TypeError(f"an index is made of integers or booleans, not {array.dtype}")
+        return array
+    return key
+
+
+def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
+    """The slices of x at `indices` along `axis` (which may be left out where there is only one)."""
+    ndim = len(_shape(x))
+    if axis is None and ndim != 1:
+        raise ValueError(f"take: axis must be given for an input with {ndim} axes")
+    before = (slice(None),) * checked_axis("take", axis or 0, ndim)
+    return getitem(x, (*before, indices))
+
+
+def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
+    """Along `axis`, for each other position its own indices (PyTorch's gather, with broadcasting)."""
+    shape = _shape(x)
+    picked = np.asarray(getattr(indices, "raw", indices))
+    if picked.ndim != len(shape):
+        raise ValueError(f"take_along_axis: indices of shape {picked.shape} for an input of shape {shape}; ranks differ")
+    axis = checked_axis("take_along_axis", axis, len(shape))
+    key = [np.arange(n).reshape([-1 if i == j else 1 for j in range(len(shape))]) for i, n in enumerate(shape)]
+    key[axis] = picked
+    return getitem(x, tuple(key))
+
+
+def gather(x: Any, axis: int, indices: Any) -> Tensor:
+    """PyTorch's name and order of arguments for `take_along_axis`."""
+    return take_along_axis(x, indices, axis)
+
+
+def reshape(x: Any, shape: Any) -> Tensor:
+    """The elements of x, in C order, in another shape; one length may be -1."""
+    before = _shape(x)
+    wanted = tuple(int(n) for n in shape) if isinstance(shape, Sequence) else (int(shape),)
+    known = math.prod(n for n in wanted if n != -1)
+    fits = math.prod(before) == known if -1 not in wanted else known and math.prod(before) % known == 0
+    if not fits or wanted.count(-1) > 1:
+        raise ValueError(f"reshape: {before} has {math.prod(before)} elements, which do not fit {wanted}")
+    return Reshape()(x, shape=wanted, before=before)
+
+
+def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+    """The axes from `start_axis` to `end_axis`, both included, as one."""
+    shape = _shape(x)
+    if not shape:
+        return reshape(x, (1,))
+    first = checked_axis("flatten", start_axis, len(shape))
+    last = checked_axis("flatten", end_axis, len(shape))
+    if last < first:
+        raise ValueError(f"flatten: end_axis {end_axis} lies before start_axis {start_axis} in shape {shape}")
+    return reshape(x, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
+
+
+def permute_dims(x: Any, axes: Any) -> Tensor:
+    """x with its axes in another order, as a view."""
+    ndim = len(_shape(x))
+    order = tuple([checked_axis("permute_dims", axis, ndim) for axis in axes])
+    if sorted(order) != list(range(ndim)):
+        raise ValueError(f"permute_dims: axes {tuple(axes)} are no order of the {ndim} axes of shape {_shape(x)}")
+    return PermuteDims()(x, axes=order)
+
+
+def matrix_transpose(x: Any) -> Tensor:
+    """x with its last two axes exchanged."""
+    ndim = len(_shape(x))
+    if ndim < 2:
+        raise ValueError(f"matrix_transpose: a matrix has two axes, the input has shape {_shape(x)}")
+    return PermuteDims()(x, axes=(*range(ndim - 2), ndim - 1, ndim - 2))
+
+
+def moveaxis(x: Any, source: int, destination: int) -> Tensor:
+    """x with one axis at another place."""
+    ndim = len(_shape(x))
+    axis = checked_axis("moveaxis", source, ndim)
+    order = [i for i in range(ndim) if i != axis]
+    order.insert(checked_axis("moveaxis", destination, ndim), axis)
+    return PermuteDims()(x, axes=tuple(order))
+
+
+def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
+    """x without the axes of length 1 that `axis` names (all of them, if None)."""
+    shape = _shape(x)
+    if axis is None:
+        gone = {i for i, n in enumerate(shape) if n == 1}
+    else:
+        gone = {checked_axis("squeeze", i, len(shape)) for i in ((axis,) if isinstance(axis, int) else axis)}
+        for i in gone:
+            if shape[i] != 1:
+                raise ValueError(f"squeeze: axis {i} of shape {shape} has length {shape[i]}, not 1")
+    return reshape(x, tuple(n for i, n in enumerate(shape) if i not in gone))
+
+
+def expand_dims(x: Any, axis: int = 0) -> Tensor:
+    """x with a new axis of length 1 at `axis`."""
+    shape = _shape(x)
+    place = checked_axis("expand_dims", axis, len(shape) + 1)
+    return reshape(x, (*shape[:place], 1, *shape[place:]))
+
+
+def broadcast_to(x: Any, shape: Any) -> Tensor:
+    """x stretched to `shape` by NumPy's rules, as a view that cannot be written."""
+    before, wanted = _shape(x), tuple(int(n) for n in shape)
+    try:
+        fits = np.broadcast_shapes(before, wanted) == wanted
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"broadcast_to: shape {before} does not stretch to {wanted}")
+    return BroadcastTo()(x, shape=wanted)
+
+
+def concat(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
+    """Tensors joined along `axis` (flattened first, if None)."""
+    parts = list(arrays)
+    if not parts:
+        raise ValueError("concat: there is nothing to join; give at least one tensor")
+    if axis is None:
+        return concat([flatten(part) for part in parts])
+    shapes = [_shape(part) for part in parts]
+    axis = checked_axis("concat", axis, len(shapes[0]))
+    if len({(*shape[:axis], None, *shape[axis + 1 :]) for shape in shapes}) > 1:
+        raise ValueError(f"concat: along axis {axis} the shapes must agree on all other axes, but they are {shapes}")
+    return Concat()(*parts, axis=axis)
+
+
+def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
+    """Tensors of one shape joined along a new axis."""
+    parts = list(arrays)
+    if len({_shape(part) for part in parts}) > 1:
+        raise ValueError(f"stack: the shapes must be equal, but they are {[_shape(part) for part in parts]}")
+    return concat([expand_dims(part, axis) for part in parts], axis)
+
+
+def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
+    """x cut along `axis` into equal sections (a number), or at indices (a sequence), as numpy.split."""
+    shape = _shape(x)
+    axis = checked_axis("split", axis, len(shape))
+    length = shape[axis]
+    if isinstance(indices_or_sections, int | np.integer):
+        sections = int(indices_or_sections)
+        if sections < 1 or length % sections:
+            raise ValueError(f"split: axis {axis} of shape {shape} cannot be cut into {sections} equal sections")
+        cuts = list(range(0, length + 1, max(length // sections, 1)))
+    else:
+        cuts = [0, *indices_or_sections, length]
+    before = (slice(None),) * axis
+    return tuple([getitem(x, (*before, slice(a, b))) for a, b in zip(cuts, cuts[1:], strict=False)])
+
+
+def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Tensor:
+    """x with a border of `constant_values`; `pad_width` is (before, after) for each axis, or a number or pair for all."""
+    shape = _shape(x)
+    widths = np.broadcast_to(np.asarray(pad_width, dtype=np.int64), (len(shape), 2))
+    if (widths < 0).any():
+        raise ValueError(f"pad: widths must not be negative, but pad_width is {pad_width}")
+    return Pad()(x, widths=tuple((int(a), int(b)) for a, b in widths), value=constant_values)
+
+
+def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
+    """x in reverse along `axis` (all axes, if None)."""
+    ndim = len(_shape(x))
+    given = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = {checked_axis("flip", i, ndim) for i in given}
+    return getitem(x, tuple([slice(None, None, -1 if i in axes else None) for i in range(ndim)]))
+
+
+def roll(x: Any, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None) -> Tensor:
+    """x shifted along `axis`; what leaves at one end comes in at the other."""
+    return Roll()(x, shift=shift, axis=axis)
+
+
+def _shape(x: Any) -> Shape:
+    return tuple(np.shape(getattr(x, "raw", x)))

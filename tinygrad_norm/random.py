@@ -1,0 +1,54 @@
+"""The one global random generator: weight initialization and dropout draw from it.
+
+Loaders and augmentation own theirs, so that the order of the data does not depend on the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+_generator = np.random.Generator(np.random.PCG64())
+
+
+def generator() -> np.random.Generator:
+    """Return the global generator, always the same object."""
+    return _generator
+
+
+def manual_seed(seed: int | np.integer[Any]) -> np.random.Generator:
+    """Restart the global generator from a seed, and return it.
+
+    Raises:
+        TypeError: the seed is not an integer.
+        ValueError: the seed is negative.
+    """
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
+        raise TypeError(f"manual_seed: seed should be an integer, got {seed!r} ({type(seed).__name__})")
+    if seed < 0:
+        raise ValueError(f"manual_seed: seed should be 0 or more, got {seed}")
+    _generator.bit_generator.state = np.random.PCG64(int(seed)).state
+    return _generator
+
+
+def state_dict() -> dict[str, Any]:
+    """Return the generator's state as strings, integers and dicts, ready for JSON."""
+    return dict(_generator.bit_generator.state)
+
+
+def load_state_dict(state: Mapping[str, Any]) -> None:
+    """Continue from a state that `state_dict` returned; a state that is refused changes nothing.
+
+    Raises:
+        ValueError: the state is not one of a PCG64 generator.
+    """
+    trial = np.random.PCG64()
+    try:
+        trial.state = dict(state)  # type: ignore[assignment] # NumPy itself checks that it fits
+        if trial.state != state:
+            raise ValueError("a number in it is not a whole one")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"random.load_state_dict: not the state of a PCG64 generator ({error!r})") from error
+    _generator.bit_generator.state = trial.state

@@ -1,0 +1,555 @@
+"""The tape: what ran, in order, and the walk back along it.
+
+Calling an `Op` runs its forward on arrays. If an input wants a gradient, the op itself becomes the tape's entry for that
+call: it keeps the entries that made its inputs, what it saved on purpose, and how to go back. It keeps no input tensor.
+The walk visits entries from the highest number down, in a loop, never by recursion.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
+
+import numpy as np
+
+from tinygrad_norm import integrity
+
+if TYPE_CHECKING:
+    from tinygrad_norm.tensor import Tensor
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Edge = Union["Op", "Tensor"]
+"""Where a gradient goes: the entry that made an input, or a leaf tensor that wants a gradient."""
+
+
+class State(NamedTuple):
+    """How the ops of this thread run."""
+
+    recording: bool = True
+    composed: bool = False
+    scope: str = ""
+    hooks: tuple[Hook, ...] = ()
+
+
+class Hook:
+    """Sees every op, forward and backward. Override what is wanted; `with hooks(hook):` turns it on."""
+
+    def before_forward(self, op: Op, inputs: tuple[Any, ...]) -> None:
+        """Before `op` computes its output from `inputs`."""
+
+    def after_forward(self, op: Op, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """After it, with the output."""
+
+    def before_backward(self, op: Op, grad: Tensor) -> None:
+        """Before the gradient of the output of `op` is taken back to its inputs."""
+
+    def after_backward(self, op: Op, grad: Tensor, grads: tuple[Tensor | None, ...]) -> None:
+        """After it, with a gradient (or None) for each input."""
+
+
+_state: ContextVar[State] = ContextVar("tinygrad_norm.tape", default=State())  # noqa: B039 - a State is immutable
+_numbers = itertools.count()
+_FLOAT64 = np.dtype(np.float64)
+_Tensor: type[Tensor]
+
+
+def register_tensor(cls: type[Tensor]) -> None:
+    """Make `cls` the type that ops take and hand back. tensor.py calls this, once."""
+    global _Tensor
+    _Tensor = cls
+
+
+class Op:
+    """One operation, and, once called, its entry on the tape.
+
+    A subclass states `forward` on arrays and `backward` on tensors. What backward needs, forward hands to `save`.
+    Parameters that are no tensors are keyword-only parameters of `forward`, and stand in `params` afterwards.
+    """
+
+    broadcasts = False
+    """Whether gradients may come back in the broadcast shape and dtype; the walk then undoes both."""
+    differentiable = True
+    """False for ops whose output has no gradient: comparisons, argmax."""
+    sets_dtype = False
+    """Whether forward chooses the output's dtype; otherwise float64 only comes from float64."""
+    saves_inputs = False
+
+    __slots__ = (
+        "__weakref__",
+        "_output",
+        "_saved",
+        "created",
+        "dtype",
+        "edges",
+        "freed",
+        "grad_hooks",
+        "needs",
+        "number",
+        "params",
+        "scope",
+        "shape",
+    )
+
+    def forward(self, *arrays: Any, **params: Any) -> Any:
+        """Compute the output from arrays. Python scalars come as they are, so that they do not widen a dtype."""
+        raise TypeError(f"{type(self).__name__} defines no forward(self, *arrays, **params)")
+
+    def backward(self, grad: Tensor) -> Tensor | None | tuple[Tensor | None, ...]:
+        """Take the gradient of the output to one gradient (or None) for each input."""
+        raise TypeError(f"{type(self).__name__} defines no backward(self, grad)")
+
+    def __call__(self, *inputs: Any, **params: Any) -> Tensor:
+        """Run forward on `inputs` (tensors, arrays, scalars or None) and record it if a gradient is wanted."""
+        state = _state.get()
+        arrays, edges = _unwrap(inputs)
+        recorded = state.recording and self.differentiable and any(edge is not None for edge in edges)
+        self.needs = tuple([recorded and edge is not None for edge in edges])
+        self.params = params
+        self.scope = state.scope
+        self._saved: tuple[Any, ...] = ()
+        for hook in state.hooks:
+            hook.before_forward(self, inputs)
+        result = self.forward(*arrays, **params)
+        array = result if type(result) is np.ndarray else np.asarray(result)
+        if array.dtype is _FLOAT64 and not self.sets_dtype and not any(_is_float64(value) for value in arrays):
+            array = array.astype(np.float32)  # NumPy widens int64 with float32, and int64 / 2; float64 is to be asked for
+        self.shape = array.shape
+        self.dtype = array.dtype
+        if recorded:
+            self.number = next(_numbers)
+            self.edges = tuple(edges)
+            self.freed = False
+            self.grad_hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+            saved = (*arrays, *self._saved) if self.saves_inputs else self._saved
+            self._saved = tuple([self._seal(value, inputs, arrays, result, array) for value in saved])
+            output = _Tensor.wrap(array, creator=self)
+            self._output = weakref.ref(output)
+        else:
+            self._saved = ()
+            output = _Tensor.wrap(array)
+        for hook in state.hooks:
+            hook.after_forward(self, inputs, output)
+        return output
+
+    def save(self, *arrays: Any) -> None:
+        """Keep `arrays` for the way back: inputs, the output, or anything else. Kept only if the call is recorded."""
+        self._saved += arrays
+
+    @property
+    def saved(self) -> tuple[Any, ...]:
+        """What forward saved, as tensors attached where they came from, so that the way back can be recorded too."""
+        return tuple([self._restore(value) for value in self._saved])
+
+    @property
+    def saved_arrays(self) -> tuple[Any, ...]:
+        """What forward saved, as plain arrays."""
+        return tuple([self._check(value) if type(value) is _Saved else value for value in self._saved])
+
+    @property
+    def saved_bytes(self) -> int:
+        """Bytes kept for the way back; memory that two saved arrays share is counted once."""
+        arrays = {id(value.array): value.array for value in self._saved if type(value) is _Saved}
+        return sum(array.nbytes for array in arrays.values())
+
+    @property
+    def output(self) -> Tensor | None:
+        """The tensor this entry made, as long as somebody else holds it."""
+        return self._output()
+
+    @property
+    def name(self) -> str:
+        """The op's name, with the path of the module that ran it where there is one."""
+        return f"{type(self).__name__} in {self.scope}" if self.scope else type(self).__name__
+
+    def free(self) -> None:
+        """Let go of what was saved."""
+        self._saved = ()
+        self.freed = True
+
+    def _seal(self, value: Any, inputs: Any, arrays: list[Any], result: Any, output: Array) -> Any:
+        """Note where a saved value came from and what it holds now."""
+        if value is result:
+            return _Saved(output, self, integrity.seal(output))
+        if not isinstance(value, np.ndarray):
+            return value
+        for given, array in zip(inputs, arrays, strict=True):
+            if array is value:
+                if given is value:  # straight from the caller, who may change it and tell nobody
+                    return _Saved(value.copy(), None, integrity.Seal(0, None))
+                return _Saved(value, _edge(given), integrity.seal(value))
+        return _Saved(value, None, integrity.seal(value))
+
+    def _check(self, saved: _Saved) -> Array:
+        if not integrity.intact(saved.array, saved.seal):
+            raise RuntimeError(
+                f"{self.name}: an array of shape {saved.array.shape} that it saved for backward was changed in place "
+                "after the forward pass, so its gradient would be wrong; change a copy, or change it after backward()"
+            )
+        return saved.array
+
+    def _restore(self, value: Any) -> Any:
+        if type(value) is not _Saved:
+            return value
+        return _Tensor.wrap(self._check(value), creator=value.edge if is_recording() else None)
+
+
+class _Saved(NamedTuple):
+    array: Array
+    edge: Edge | None
+    seal: integrity.Seal
+
+
+class FusedOp(Op):
+    """An op that does the work of many primitives in one kernel, and owns its definition in primitives.
+
+    `composed` is the definition. `forward` and `gradient` compute the same on arrays, faster. All inputs are saved;
+    forward may `save` more. Under `create_graph=True` the composition is differentiated, so that derivatives of any
+    order are those of the definition; under `with composed():` it runs in place of the kernel.
+    """
+
+    saves_inputs = True
+    __slots__ = ()
+
+    def composed(self, *tensors: Any, **params: Any) -> Tensor:
+        """The same function, written in primitives on tensors."""
+        raise TypeError(f"{type(self).__name__} defines no composed(self, *tensors, **params)")
+
+    def gradient(self, grad: Array, *saved: Any) -> tuple[Array | None, ...]:
+        """One gradient (or None) for each input, from the output's gradient, the inputs and what forward saved."""
+        raise TypeError(f"{type(self).__name__} defines no gradient(self, grad, *inputs_and_saved)")
+
+    def __call__(self, *inputs: Any, **params: Any) -> Tensor:
+        """Run the kernel, or, under `with composed():`, the definition."""
+        if _state.get().composed:
+            return self.composed(*[_as_tensor(value) for value in inputs], **params)
+        return super().__call__(*inputs, **params)
+
+    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The kernel's gradient, or, where it has to be recorded itself, the composition's."""
+        if is_recording():
+            return self._differentiate_composition(grad)
+        grads = self.gradient(grad.raw, *self.saved_arrays)
+        return tuple([None if array is None else _Tensor.wrap(np.asarray(array)) for array in grads])
+
+    def _differentiate_composition(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        # Each input is taken through an alias: were one input made from another, the derivative with respect to it
+        # would otherwise contain the way through that one as well.
+        inputs = [
+            _Alias()(value) if need else value for value, need in zip(self.saved, self.needs, strict=False)
+        ]  # what forward saved beyond the inputs comes last, and is left out
+        output = type(self)().composed(*inputs, **self.params)
+        wanted = [value for value, need in zip(inputs, self.needs, strict=True) if need]
+        found = iter(grad(output, wanted, cotangent, create_graph=True, allow_unused=True))
+        return tuple([next(found) if need else None for need in self.needs])
+
+
+class _Alias(Op):
+    """The same values under an entry of their own."""
+
+    __slots__ = ()
+
+    def forward(self, x: Array) -> Array:
+        return x
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad
+
+
+def _edge(value: Any) -> Edge | None:
+    """Where the gradient of `value` goes, or None if it wants none."""
+    if isinstance(value, _Tensor):
+        return value.creator if value.creator is not None else value if value.requires_grad else None
+    return None
+
+
+def _unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], list[Edge | None]]:
+    """The arrays of `inputs`, and where the gradient of each goes."""
+    arrays: list[Any] = []
+    edges: list[Edge | None] = []
+    only_scalars = True
+    for value in inputs:
+        if isinstance(value, _Tensor):
+            array: Any = value.raw
+            edge = value.creator if value.creator is not None else value if value.requires_grad else None
+            only_scalars = False
+        else:
+            array, edge = _constant(value), None
+            only_scalars = only_scalars and not isinstance(array, np.ndarray)
+        arrays.append(array)
+        edges.append(edge)
+    if only_scalars:
+        arrays = [None if value is None else _Tensor(value).raw for value in arrays]
+    elif len(arrays) > 1:
+        _tell_apart(arrays, edges)
+    return arrays, edges
+
+
+def _constant(value: Any) -> Any:
+    """An input that is no tensor: an array, None, or a Python scalar, which takes the dtype of what it meets."""
+    if value is None or type(value) in (int, float, bool) or isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    return _Tensor(value).raw
+
+
+def _tell_apart(arrays: list[Any], edges: list[Edge | None]) -> None:
+    """Give inputs that share an array but not an edge (x * x.detach()) array objects of their own, as `save` goes by them."""
+    for i, array in enumerate(arrays):
+        for j in range(i):
+            if arrays[j] is array and edges[j] is not edges[i] and isinstance(array, np.ndarray):
+                arrays[i] = array.view()
+
+
+def _is_float64(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype is _FLOAT64
+
+
+def _as_tensor(value: Any) -> Any:
+    return _Tensor(value) if isinstance(value, np.ndarray) else value
+
+
+def is_recording() -> bool:
+    """Whether ops called now are put on the tape."""
+    return _state.get().recording
+
+
+@contextmanager
+def _replaced(**changes: Any) -> Iterator[None]:
+    token = _state.set(_state.get()._replace(**changes))
+    try:
+        yield
+    finally:
+        _state.reset(token)
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Record nothing: for inference. Also a decorator: `@no_grad()`."""
+    with _replaced(recording=False):
+        yield
+
+
+@contextmanager
+def enable_grad() -> Iterator[None]:
+    """Record again, inside `no_grad`. Also a decorator: `@enable_grad()`."""
+    with _replaced(recording=True):
+        yield
+
+
+@contextmanager
+def composed(enabled: bool = True) -> Iterator[None]:
+    """Run every fused op as its composed definition, in primitives."""
+    with _replaced(composed=enabled):
+        yield
+
+
+@contextmanager
+def hooks(*more: Hook) -> Iterator[None]:
+    """Let `more` see every op that runs, forward and backward."""
+    with _replaced(hooks=(*_state.get().hooks, *more)):
+        yield
+
+
+def current_scope() -> str:
+    """The path of the module that is running, "" outside of any."""
+    return _state.get().scope
+
+
+def enter_scope(name: str) -> Token[State]:
+    """Run the ops that follow as part of the module `name` of the current module."""
+    state = _state.get()
+    path = f"{state.scope}.{name}" if state.scope and name else state.scope or name
+    return _state.set(State(state.recording, state.composed, path, state.hooks))
+
+
+def leave_scope(token: Token[State]) -> None:
+    """End what `enter_scope` began."""
+    _state.reset(token)
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of `outputs` with respect to `inputs`, as a tuple; nobody's `.grad` is touched.
+
+    Args:
+        outputs: one tensor or several; their gradients are added.
+        inputs: one tensor or several, leaves or results.
+        grad_outputs: the gradient of each output (vector-Jacobian product); None means 1, for outputs of one element.
+        retain_graph: keep what the tape saved for another walk; as `create_graph` unless said.
+        create_graph: record the way back, so that the gradients can be differentiated again.
+        allow_unused: give None for an input that the outputs do not depend on, instead of raising.
+
+    Raises:
+        ValueError: an output has several elements and no gradient, shapes differ, or an input is unused.
+    """
+    outputs = [outputs] if isinstance(outputs, _Tensor) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, _Tensor) else list(inputs)
+    if grad_outputs is None:
+        grad_outputs = [None] * len(outputs)
+    elif not isinstance(grad_outputs, list | tuple):
+        grad_outputs = [grad_outputs]
+    if len(grad_outputs) != len(outputs):
+        raise ValueError(f"grad: {len(outputs)} outputs need as many grad_outputs, {len(grad_outputs)} were given")
+    targets = [_edge(value) for value in inputs]
+    for index, target in enumerate(targets):
+        if target is None:
+            raise ValueError(f"grad: input {index} (shape {inputs[index].shape}) does not require a gradient")
+    found = walk(outputs, grad_outputs, targets, retain_graph, create_graph)
+    if not allow_unused:
+        for index, target in enumerate(targets):
+            if target not in found:
+                raise ValueError(
+                    f"grad: the outputs do not depend on input {index} (shape {inputs[index].shape}); "
+                    "pass allow_unused=True to get None for it"
+                )
+    return tuple(found.get(target) for target in targets)
+
+
+def walk(
+    outputs: Sequence[Tensor],
+    grads: Sequence[Any],
+    targets: Sequence[Edge | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+) -> dict[Edge | None, Tensor]:
+    """Walk back from `outputs`, and return the gradient of each target (all leaves, if None).
+
+    Entries are met from the highest number down, so each has its whole gradient when its turn comes; it is handed on
+    and dropped. Nothing is written to a leaf here: a walk that fails half way leaves every `.grad` as it was.
+    """
+    retain = create_graph if retain_graph is None else retain_graph
+    pending: dict[Edge | None, Tensor] = {}
+    queue: list[tuple[int, Op]] = []
+    found: dict[Edge | None, Tensor] = {}
+
+    def hand_to(edge: Edge, grad: Tensor) -> None:
+        if edge in pending:
+            pending[edge] = pending[edge] + grad
+        else:
+            pending[edge] = grad
+            if isinstance(edge, Op):
+                heapq.heappush(queue, (-edge.number, edge))
+
+    wanted = None if targets is None else set(targets)
+    with _replaced(recording=create_graph):
+        for output, given in zip(outputs, grads, strict=True):
+            hand_to(_root(output), _seed(output, given))
+        path = None if wanted is None else _leading_to(wanted, pending)
+        while queue:
+            entry = heapq.heappop(queue)[1]
+            grad = _hooked(entry, pending.pop(entry))
+            if wanted is not None and entry in wanted:
+                found[entry] = grad
+            edges = entry.edges if path is None else [edge if edge in path else None for edge in entry.edges]
+            if all(edge is None for edge in edges):
+                continue
+            for edge, back in zip(edges, _backward(entry, grad, edges), strict=True):
+                if edge is not None and back is not None:
+                    hand_to(edge, _fit(entry, back, edge))
+            if not retain:
+                entry.free()
+        for leaf, grad in pending.items():
+            if wanted is None or leaf in wanted:
+                found[leaf] = _hooked(leaf, grad)
+    return found
+
+
+def _root(output: Tensor) -> Edge:
+    edge = _edge(output)
+    if edge is None:
+        raise ValueError(
+            f"backward: this tensor of shape {output.shape} was not recorded: nothing it was made from has "
+            "requires_grad=True, or it was made under no_grad()"
+        )
+    return edge
+
+
+def _seed(output: Tensor, given: Any) -> Tensor:
+    """The gradient that a walk from `output` begins with."""
+    if given is None:
+        if output.size != 1:
+            raise ValueError(
+                f"backward: a tensor of shape {output.shape} has several elements; pass the gradient of each, "
+                "or reduce it to one, for example with .sum() or .mean()"
+            )
+        return _Tensor.wrap(np.ones(output.shape, output.dtype))
+    seed = given if isinstance(given, _Tensor) else _Tensor(given)
+    if seed.shape != output.shape:
+        raise ValueError(f"backward: the gradient has shape {seed.shape}, the tensor {output.shape}; they must be equal")
+    return seed.astype(output.dtype) if seed.dtype != output.dtype else seed
+
+
+def _leading_to(targets: set[Edge | None], roots: dict[Edge | None, Tensor]) -> set[Edge | None]:
+    """The entries and leaves between `roots` and `targets`, both included."""
+    seen: set[Edge | None] = set(roots)
+    stack = list(roots)
+    while stack:
+        entry = stack.pop()
+        if isinstance(entry, Op):
+            fresh = [edge for edge in entry.edges if edge is not None and edge not in seen]
+            seen.update(fresh)
+            stack.extend(fresh)
+    path = set(targets)
+    for entry in sorted((edge for edge in seen if isinstance(edge, Op)), key=lambda op: op.number):
+        if not path.isdisjoint(edge for edge in entry.edges if edge is not None):
+            path.add(entry)
+    return path
+
+
+def _backward(entry: Op, grad: Tensor, edges: Sequence[Edge | None]) -> tuple[Tensor | None, ...]:
+    """What one entry hands back, one gradient for each edge; those not wanted need not be computed."""
+    if entry.freed:
+        raise RuntimeError(
+            f"{entry.name}: an earlier backward already went through this part of the tape and freed what it saved; "
+            "pass retain_graph=True to the earlier one, or run the forward pass again"
+        )
+    active = _state.get().hooks
+    for hook in active:
+        hook.before_backward(entry, grad)
+    before, entry.needs = entry.needs, tuple([edge is not None for edge in edges])
+    try:
+        result = entry.backward(grad)
+    finally:
+        entry.needs = before
+    grads = result if isinstance(result, tuple) else (result,)
+    if len(grads) != len(edges):
+        raise RuntimeError(f"{entry.name}: backward returned {len(grads)} gradients for {len(edges)} inputs")
+    for hook in active:
+        hook.after_backward(entry, grad, grads)
+    return grads
+
+
+def _fit(entry: Op, grad: Tensor, edge: Edge) -> Tensor:
+    """Undo broadcasting and dtype promotion: the one place where both are undone."""
+    if grad.shape != edge.shape:
+        if not entry.broadcasts:
+            raise RuntimeError(
+                f"{entry.name}: backward returned a gradient of shape {grad.shape} for an input of shape {edge.shape}"
+            )
+        added = len(grad.shape) - len(edge.shape)
+        if added:
+            grad = grad.sum(axis=tuple(range(added)))
+        stretched = tuple([i for i, size in enumerate(edge.shape) if size == 1 and grad.shape[i] != 1])
+        if stretched:
+            grad = grad.sum(axis=stretched, keepdims=True)
+    return grad if grad.dtype == edge.dtype else grad.astype(edge.dtype)
+
+
+def _hooked(edge: Edge | None, grad: Tensor) -> Tensor:
+    """`grad` as the hooks registered on this very tensor leave it."""
+    for hook in getattr(edge, "grad_hooks", None) or ():
+        changed = hook(grad)
+        grad = grad if changed is None else changed
+    return grad

@@ -1,0 +1,539 @@
+"""Tensor: an array, its gradient, and its place on the tape. Operators and methods are one line each, and call an op."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self, SupportsIndex
+
+import numpy as np
+
+from tinygrad_norm import integrity, ops, tape
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Axis = int | Sequence[int] | None
+
+_DTYPES = frozenset(np.dtype(name) for name in ("float32", "float64", "int32", "int64", "uint8", "int8", "int16", "bool"))
+
+
+class Tensor:
+    """An array, its gradient, and its place on the tape.
+
+    Args:
+        array: NumPy array, tensor, number or nested list; it is copied, so that the tape's arrays are its own. Python
+            floats become float32; a NumPy array keeps its dtype.
+        requires_grad: whether `backward()` is to leave a gradient in `.grad`. Floating point only.
+        dtype: float32, float64, an integer type or bool.
+
+    Raises:
+        TypeError: another dtype, or a gradient wanted of integers.
+    """
+
+    __slots__ = ("__weakref__", "creator", "grad", "grad_hooks", "raw", "requires_grad")
+
+    def __init__(self, array: Any, requires_grad: bool = False, dtype: Any = None) -> None:
+        self.raw = _to_array(array, dtype)
+        self.grad: Tensor | None = None
+        self.creator: tape.Edge | None = None
+        self.grad_hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+        self.requires_grad = False
+        if requires_grad:
+            self.requires_grad_()
+
+    @classmethod
+    def wrap(cls, array: Array, creator: tape.Edge | None = None) -> Tensor:
+        """A tensor on `array` itself, without a copy. For this package's own code."""
+        tensor = _new(Tensor)
+        tensor.raw = array
+        tensor.grad = None
+        tensor.creator = creator
+        tensor.grad_hooks = None
+        tensor.requires_grad = creator is not None
+        return tensor
+
+    # Its array
+
+    @property
+    def data(self) -> Array:
+        """The array itself: what is written into it changes the tensor."""
+        integrity.expose(self.raw)
+        return self.raw
+
+    @data.setter
+    def data(self, array: Any) -> None:
+        if array is self.raw:  # tensor.data += ... has written already
+            return
+        fresh = _to_array(array, None)
+        if fresh.shape != self.shape or fresh.dtype != self.dtype:
+            raise ValueError(
+                f"data: a tensor of shape {self.shape} and {self.dtype} takes an array like it, "
+                f"not shape {fresh.shape} and {fresh.dtype}"
+            )
+        self.raw = fresh
+
+    def changed(self) -> None:
+        """Say that `raw` was written in place, so that a backward through its old values is refused."""
+        integrity.mark_changed(self.raw)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
+        return self.raw.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's dtype of the elements."""
+        return self.raw.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.raw.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self.raw.size
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the elements."""
+        return self.raw.nbytes
+
+    def numpy(self) -> Array:
+        """The array itself, not a copy, as `data`."""
+        return self.data
+
+    def item(self) -> Any:
+        """The only element, as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item: a tensor of shape {self.shape} has {self.size} elements, not one")
+        return self.raw.item()
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
+        return self.raw.tolist()
+
+    def detach(self) -> Tensor:
+        """The same array, off the tape."""
+        return Tensor.wrap(self.raw)
+
+    def copy(self) -> Tensor:
+        """A copy of the array, off the tape."""
+        return Tensor.wrap(self.raw.copy())
+
+    # Its gradient
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user and not by a recorded op."""
+        return self.creator is None
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Ask for a gradient (or no longer), in place."""
+        if not self.is_leaf:
+            raise ValueError("requires_grad_: only a leaf can be told; this tensor was made by a recorded op (see detach)")
+        if requires_grad and self.dtype.kind != "f":
+            raise TypeError(f"requires_grad: gradients need float32 or float64 elements, these are {self.dtype}")
+        self.requires_grad = requires_grad
+        return self
+
+    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+        """Add the gradient of this tensor with respect to each leaf to the leaf's `.grad`.
+
+        Args:
+            gradient: the gradient of this tensor, of its shape; None means 1, for a tensor of one element.
+            retain_graph: keep what the tape saved, for another backward; as `create_graph` unless said.
+            create_graph: record the way back, so that `.grad` can be differentiated again.
+
+        Raises:
+            ValueError: nothing was recorded, or `gradient` is missing or of another shape.
+            RuntimeError: an array that the tape saved was changed, or an earlier backward freed it.
+        """
+        found = tape.walk([self], [gradient], None, retain_graph, create_graph)
+        taken = {id(gradient.raw)} if isinstance(gradient, Tensor) else set()
+        for leaf, new in found.items():
+            if not isinstance(leaf, Tensor):
+                continue
+            if leaf.grad is None:
+                leaf.grad = _own(new, taken)
+            elif create_graph:
+                leaf.grad = leaf.grad + new
+            else:
+                leaf.grad = Tensor.wrap(leaf.grad.raw + new.raw)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+        """Call `hook` with this tensor's gradient during backward; what it returns, unless None, replaces it.
+
+        Returns:
+            A function that removes the hook.
+        """
+        holder: Any = self if self.creator is None else self.creator
+        if holder is self and not self.requires_grad:
+            raise ValueError("register_hook: this tensor does not require a gradient")
+        holder.grad_hooks = [*(holder.grad_hooks or ()), hook]
+        return lambda: holder.grad_hooks.remove(hook) if hook in holder.grad_hooks else None
+
+    def retain_grad(self) -> Tensor:
+        """Keep the gradient of this tensor in `.grad` although it is no leaf. Returns the tensor."""
+        if not self.is_leaf:
+            me = integrity.weakref.ref(self)
+
+            def keep(gradient: Tensor) -> None:
+                if (tensor := me()) is not None:
+                    tensor.grad = Tensor.wrap(gradient.raw.copy(), gradient.creator)
+
+            self.register_hook(keep)
+        return self
+
+    # Python's and NumPy's protocols
+
+    def __repr__(self) -> str:
+        text = np.array2string(self.raw, separator=", ", prefix="Tensor(", precision=4, threshold=200)
+        facts = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
+        if self.size > 200 or not self.size:
+            facts.append(f"shape={self.shape}")
+        if isinstance(self.creator, tape.Op):
+            facts.append(f"creator={type(self.creator).__name__}")
+        elif self.requires_grad:
+            facts.append("requires_grad=True")
+        return f"Tensor({', '.join([text, *facts])})"
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len: a tensor without axes has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[index] for index in range(len(self)))
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous; use .any() or .all()")
+        return bool(self.raw)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"only integer tensors can be an index, not {self.dtype}")
+        return operator.index(self.item())
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self.raw == (value.raw if isinstance(value, Tensor) else value)).any())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    __hash__ = object.__hash__
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        if not self.is_leaf:
+            raise ValueError("deepcopy: only a leaf can be copied; this tensor was made by a recorded op (see detach)")
+        clone = _new(type(self))
+        memo[id(self)] = clone
+        clone.raw, clone.requires_grad, clone.creator, clone.grad_hooks = self.raw.copy(), self.requires_grad, None, None
+        clone.grad = None if self.grad is None else self.grad.copy()
+        return clone
+
+    def __reduce__(self) -> Any:
+        raise TypeError("tensors are not pickled: a pickle runs code when it is read; see save_safetensors")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.raw, dtype) if copy else np.asarray(self.data, dtype)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return ops.from_numpy_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return ops.from_numpy_function(function, args, kwargs)
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        if self.requires_grad:
+            raise BufferError("DLPack hands over no gradient; use tensor.detach() first")
+        return self.data.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.raw.__dlpack_device__()
+
+    # Arithmetic and comparison
+
+    def __add__(self, other: Any) -> Tensor:
+        return ops.add(self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return ops.add(other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return ops.subtract(self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return ops.subtract(other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return ops.multiply(self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return ops.multiply(other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return ops.divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return ops.divide(other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return ops.pow(self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return ops.pow(other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return ops.matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return ops.matmul(other, self)
+
+    def __neg__(self) -> Tensor:
+        return ops.negative(self)
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __abs__(self) -> Tensor:
+        return ops.abs(self)
+
+    def __invert__(self) -> Tensor:
+        return ops.logical_not(self)
+
+    def __and__(self, other: Any) -> Tensor:
+        return ops.logical_and(self, other)
+
+    def __or__(self, other: Any) -> Tensor:
+        return ops.logical_or(self, other)
+
+    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return ops.equal(self, other)
+
+    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return ops.not_equal(self, other)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return ops.less(self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return ops.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return ops.greater(self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return ops.greater_equal(self, other)
+
+    def __getitem__(self, key: Any) -> Tensor:
+        return ops.getitem(self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(
+            "a tensor's elements are not assigned: the tape could not go back through it; "
+            "use ops.where(condition, new, old), or write into tensor.data outside of what is differentiated"
+        )
+
+    # Elementwise
+
+    def astype(self, dtype: Any) -> Tensor:
+        """The elements as another dtype."""
+        return ops.astype(self, dtype)
+
+    def exp(self) -> Tensor:
+        """e to the power of each element."""
+        return ops.exp(self)
+
+    def log(self) -> Tensor:
+        """The natural logarithm of each element."""
+        return ops.log(self)
+
+    def sqrt(self) -> Tensor:
+        """The square root of each element."""
+        return ops.sqrt(self)
+
+    def rsqrt(self) -> Tensor:
+        """One over the square root of each element."""
+        return ops.rsqrt(self)
+
+    def square(self) -> Tensor:
+        """Each element times itself."""
+        return ops.square(self)
+
+    def abs(self) -> Tensor:
+        """The magnitude of each element."""
+        return ops.abs(self)
+
+    def sign(self) -> Tensor:
+        """-1, 0 or 1 for each element."""
+        return ops.sign(self)
+
+    def sin(self) -> Tensor:
+        """The sine of each element, in radians."""
+        return ops.sin(self)
+
+    def cos(self) -> Tensor:
+        """The cosine of each element, in radians."""
+        return ops.cos(self)
+
+    def tanh(self) -> Tensor:
+        """The hyperbolic tangent of each element."""
+        return ops.tanh(self)
+
+    def sigmoid(self) -> Tensor:
+        """1 / (1 + exp(-x)) of each element."""
+        return ops.sigmoid(self)
+
+    def relu(self) -> Tensor:
+        """Each element, or 0 where it is negative."""
+        return ops.relu(self)
+
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        """Each element, kept between `min` and `max`."""
+        return ops.clip(self, min, max)
+
+    # Reductions
+
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """The sum over `axis` (all axes, if None)."""
+        return ops.sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """The mean over `axis`."""
+        return ops.mean(self, axis=axis, keepdims=keepdims)
+
+    def var(self, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+        """The variance over `axis`: centred squares, divided by their number less `correction`."""
+        return ops.var(self, axis=axis, correction=correction, keepdims=keepdims)
+
+    def std(self, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+        """The square root of the variance over `axis`."""
+        return ops.std(self, axis=axis, correction=correction, keepdims=keepdims)
+
+    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """The largest element over `axis`."""
+        return ops.max(self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """The smallest element over `axis`."""
+        return ops.min(self, axis=axis, keepdims=keepdims)
+
+    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """The product over `axis`."""
+        return ops.prod(self, axis=axis, keepdims=keepdims)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """The index of the largest element along `axis`."""
+        return ops.argmax(self, axis=axis, keepdims=keepdims)
+
+    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Whether every element is true."""
+        return ops.all(self, axis=axis, keepdims=keepdims)
+
+    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Whether some element is true."""
+        return ops.any(self, axis=axis, keepdims=keepdims)
+
+    # Shape
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802 - NumPy's name
+        """The axes in reverse."""
+        return ops.permute_dims(self, tuple(range(self.ndim))[::-1])
+
+    @property
+    def mT(self) -> Tensor:  # noqa: N802 - the Array API's name
+        """The last two axes exchanged: each matrix transposed."""
+        return ops.matrix_transpose(self)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The elements in another shape, given as numbers or as one tuple; one length may be -1."""
+        return ops.reshape(self, _flat(shape))
+
+    def permute_dims(self, *axes: Any) -> Tensor:
+        """The axes in another order."""
+        return ops.permute_dims(self, _flat(axes))
+
+    def squeeze(self, axis: Axis = None) -> Tensor:
+        """Without the axes of length 1 (all, if None)."""
+        return ops.squeeze(self, axis)
+
+    def expand_dims(self, axis: int) -> Tensor:
+        """With a new axis of length 1 at `axis`."""
+        return ops.expand_dims(self, axis)
+
+    def broadcast_to(self, *shape: Any) -> Tensor:
+        """Stretched to `shape`, without a copy."""
+        return ops.broadcast_to(self, _flat(shape))
+
+    def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+        """The axes from `start_axis` to `end_axis`, both included, as one."""
+        return ops.flatten(self, start_axis, end_axis)
+
+
+_new = object.__new__
+tape.register_tensor(Tensor)
+
+
+def from_dlpack(source: Any) -> Tensor:
+    """A tensor on the memory of `source` (any object with `__dlpack__`, as PyTorch's and JAX's), without a copy."""
+    array = np.from_dlpack(source)
+    _checked_dtype(array.dtype)
+    integrity.expose(array)
+    return Tensor.wrap(array)
+
+
+def _flat(numbers: tuple[Any, ...]) -> tuple[SupportsIndex, ...]:
+    return tuple(numbers[0]) if len(numbers) == 1 and isinstance(numbers[0], (tuple, list)) else numbers
+
+
+def _to_array(value: Any, dtype: Any) -> Array:
+    """A copy of `value` as an array that a tensor can hold."""
+    wanted = None if dtype is None else _checked_dtype(dtype)
+    if isinstance(value, Tensor):
+        value = value.raw
+    plain = not isinstance(value, (np.ndarray, np.generic)) and not hasattr(value, "__array__")
+    if plain and isinstance(value, (list, tuple)):
+        value = _unwrapped(value)
+    try:
+        array = np.array(value, wanted)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"Tensor: {type(value).__name__} cannot become an array: {error}") from None
+    if plain and wanted is None and array.dtype == np.float64:
+        array = array.astype(np.float32)
+    _checked_dtype(array.dtype)
+    return array
+
+
+def _unwrapped(values: Any) -> Any:
+    if isinstance(values, (list, tuple)):
+        return [_unwrapped(value) for value in values]
+    return values.raw if isinstance(values, Tensor) else values
+
+
+def _checked_dtype(dtype: Any) -> np.dtype[Any]:
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype: {dtype!r} is no dtype; float32, float64, integers and bool are supported") from None
+    if wanted not in _DTYPES:
+        raise TypeError(f"dtype: {wanted} is not supported; float32, float64, integers and bool are. Convert the array first")
+    return wanted
+
+
+def _own(gradient: Tensor, taken: set[int]) -> Tensor:
+    """`gradient` on memory of its own: an op may hand one array to several inputs, or a stretched view."""
+    array = gradient.raw
+    if array.base is not None or id(array) in taken:
+        return Tensor.wrap(np.array(array, order="C"), gradient.creator)
+    taken.add(id(array))
+    return gradient

@@ -1,0 +1,215 @@
+"""What a person needs to trust an op of their own: gradients against finite differences, fused against composed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_norm import tape
+from tinygrad_norm.tape import Array
+from tinygrad_norm.tensor import Tensor
+
+Function = Callable[..., Tensor]
+
+
+class GradientError(AssertionError):
+    """A gradient is wrong, or a check of it would prove nothing."""
+
+
+def gradcheck(
+    function: Function,
+    inputs: Tensor | Sequence[Any],
+    *,
+    order: int = 1,
+    eps: float = 1e-6,
+    rtol: float = 1e-5,
+    atol: float = 1e-7,
+    seed: int = 0,
+) -> bool:
+    """Compare the gradients of `function` with central finite differences, under a random cotangent.
+
+    The cotangent matters: the sum of a normalized output is constant, so a check through `.sum()` passes whatever the
+    backward does. Return the output itself; its elements are weighed at random here.
+
+    Args:
+        function: takes `inputs`, returns one tensor; the same one for the same inputs.
+        inputs: tensors (those with requires_grad are checked, and must be float64), arrays and scalars.
+        order: 1 checks the gradient; 2 the gradient of the gradient as well, and so on.
+        eps: the step of the differences.
+        rtol: tolerated error, relative to the largest element of the gradient.
+        atol: tolerated error on top of that.
+        seed: of the cotangents.
+
+    Returns:
+        True; whatever is wrong is raised.
+
+    Raises:
+        GradientError: a gradient differs, with its worst element; or the check is vacuous: nothing requires a
+            gradient, or the output does not depend on an input.
+        TypeError: an input to be checked is not float64.
+    """
+    given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if order < 1:
+        raise ValueError(f"gradcheck: order should be 1 or more, got {order}")
+    checked = _checked_inputs(given)
+    before = [given[i].raw.copy() for i in checked]
+    cotangent = _cotangent(function, given, seed)
+    found = tape.grad(function(*given), [given[i] for i in checked], cotangent, allow_unused=True)
+    for i, gradient in zip(checked, found, strict=True):
+        expected = _differences(function, given, i, cotangent, eps)
+        _compare(f"input {i}", None if gradient is None else gradient.raw, expected, rtol, atol)
+    for i, array in zip(checked, before, strict=True):
+        if not np.array_equal(given[i].raw, array, equal_nan=True):
+            raise GradientError(f"gradcheck: the function changed input {i} in place")
+    if order > 1:
+        _check_next_order(function, given, checked, cotangent, order, eps, rtol, atol, seed)
+    return True
+
+
+def compare_with_composition(
+    function: Function, inputs: Sequence[Any], *, order: int = 2, rtol: float = 1e-9, atol: float = 1e-11, seed: int = 0
+) -> bool:
+    """Compare `function` as it runs with how it runs under `composed()`: value, gradient, gradient of the gradient.
+
+    Args:
+        function: takes `inputs`, returns one tensor; calls at least one fused op.
+        inputs: tensors, arrays and scalars; those with requires_grad are differentiated.
+        order: the highest derivative compared; 0 compares values alone.
+        rtol: tolerated difference, relative to the largest element.
+        atol: tolerated difference on top of that.
+        seed: of the cotangents.
+
+    Raises:
+        GradientError: they differ, or no fused op ran, so that there was nothing to compare.
+    """
+    given = list(inputs)
+    seen = _FusedOps()
+    with tape.hooks(seen):
+        output = function(*given)
+    if not seen.count:
+        raise GradientError("compare_with_composition: the function ran no fused op, so there is nothing to compare")
+    with tape.composed():
+        expected = function(*given)
+    if output.dtype != expected.dtype:
+        raise GradientError(f"the output is {output.dtype}, composed {expected.dtype}")
+    _compare("the output", output.raw, expected.raw, rtol, atol, vacuous=True)
+    wanted = [x for x in given if isinstance(x, Tensor) and x.requires_grad]
+    rng = np.random.default_rng(seed)
+    for level in range(1, order + 1):
+        cotangent = rng.standard_normal(output.shape).astype(output.dtype)
+        more = level < order
+        results = []
+        for side in (output, expected):
+            found = tape.grad(side, wanted, cotangent, retain_graph=True, create_graph=more, allow_unused=True)
+            results.append([Tensor.wrap(np.zeros_like(x.raw)) if g is None else g for x, g in zip(wanted, found, strict=True)])
+        for i, (ours, theirs) in enumerate(zip(*results, strict=True)):
+            _compare(f"derivative {level} of wanted input {i}", ours.raw, theirs.raw, rtol, atol, vacuous=True)
+        if more:
+            output, expected = (_weighed(side, seed + level) for side in results)
+            if not (output.requires_grad and expected.requires_grad):
+                break  # linear: there is no further derivative
+    return True
+
+
+class _FusedOps(tape.Hook):
+    count = 0
+
+    def before_forward(self, op: tape.Op, inputs: tuple[Any, ...]) -> None:
+        self.count += isinstance(op, tape.FusedOp)
+
+
+def _checked_inputs(given: list[Any]) -> list[int]:
+    checked = [i for i, x in enumerate(given) if isinstance(x, Tensor) and x.requires_grad]
+    if not checked:
+        raise GradientError("gradcheck: no input has requires_grad=True, so nothing would be checked")
+    for i in checked:
+        if given[i].dtype != np.float64:
+            raise TypeError(
+                f"gradcheck: input {i} is {given[i].dtype}; finite differences need float64: Tensor(array, dtype='float64')"
+            )
+        if not given[i].size:
+            raise GradientError(f"gradcheck: input {i} of shape {given[i].shape} is empty, so nothing would be checked")
+    return checked
+
+
+def _cotangent(function: Function, given: list[Any], seed: int) -> Array:
+    """Random weights for the elements of the output, after a look at the function itself."""
+    with tape.no_grad():
+        outputs = [function(*given) for _ in range(2)]
+    if not isinstance(outputs[0], Tensor) or outputs[0].dtype != np.float64:
+        raise TypeError(f"gradcheck: the function should return a float64 tensor, not {outputs[0]!r}")
+    if not np.array_equal(outputs[0].raw, outputs[1].raw, equal_nan=True):
+        raise GradientError("gradcheck: two calls with the same inputs differ; seed what is random in the function")
+    return np.random.default_rng(seed).standard_normal(outputs[0].shape)
+
+
+def _differences(function: Function, given: list[Any], index: int, cotangent: Array, eps: float) -> Array:
+    """Central differences of the weighed output, one element of input `index` at a time."""
+    x = given[index].raw
+    result = np.empty(x.shape)
+    for place in np.ndindex(x.shape):
+        sides = []
+        for step in (eps, -eps):
+            moved = x.copy()
+            moved[place] += step
+            with tape.no_grad():
+                output = function(*given[:index], Tensor.wrap(moved), *given[index + 1 :])
+            sides.append(float((output.raw * cotangent).sum()))
+        result[place] = (sides[0] - sides[1]) / (2 * eps)
+    return result
+
+
+def _compare(
+    what: str, found: Array | None, expected: Array, rtol: float, atol: float, *, vacuous: bool = False
+) -> None:
+    size = float(np.abs(expected).max(initial=0))
+    if not vacuous and size <= atol:
+        raise GradientError(
+            f"{what}: by finite differences the output does not depend on it (all of its gradient is within {atol}), so "
+            "the check would pass whatever the backward does; return the output itself, not a sum of it"
+        )
+    if found is None:
+        raise GradientError(f"{what}: backward gives it no gradient, finite differences do (up to {size:.4g})")
+    if found.shape != expected.shape:
+        raise GradientError(f"{what}: shape {found.shape}, expected {expected.shape}")
+    error = np.abs(found - expected)
+    if bool((np.isnan(found) != np.isnan(expected)).any()) or float(np.nanmax(error, initial=0)) > atol + rtol * size:
+        worst = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), error.shape)
+        place = tuple(int(i) for i in worst)
+        raise GradientError(f"{what}: at {place} it is {found[worst]:.10g}, expected {expected[worst]:.10g}")
+
+
+def _check_next_order(
+    function: Function,
+    given: list[Any],
+    checked: list[int],
+    cotangent: Array,
+    order: int,
+    eps: float,
+    rtol: float,
+    atol: float,
+    seed: int,
+) -> None:
+    weights = Tensor(cotangent, requires_grad=True)
+
+    def gradient(weights: Tensor, *values: Any) -> Tensor:
+        with tape.enable_grad():  # differences call this under no_grad
+            values = tuple(
+                x if not i or x.requires_grad else Tensor(x, requires_grad=True)
+                for i, x in ((i in checked, x) for i, x in enumerate(values))
+            )
+            found = tape.grad(function(*values), [values[i] for i in checked], weights, create_graph=True)
+        return _weighed(found, seed)
+
+    gradcheck(gradient, [weights, *given], order=order - 1, eps=eps, rtol=rtol, atol=atol, seed=seed + 1)
+
+
+def _weighed(gradients: Sequence[Any], seed: int) -> Tensor:
+    """One tensor of several, with random weights, so that none cancels another."""
+    rng = np.random.default_rng([seed, len(gradients)])
+    total: Any = 0.0
+    for gradient in gradients:
+        total = (gradient * rng.standard_normal(gradient.shape).astype(gradient.dtype)).sum() + total
+    return total  # type: ignore[no-any-return]
