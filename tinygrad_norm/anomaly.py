@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_norm.tape import Hook, Op, hooks
+from tinygrad_norm.tape import Hook, Op, hooks, walk
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parent) + os.sep
 
 
 class AnomalyError(FloatingPointError):
@@ -41,11 +43,15 @@ class _AnomalyHook(Hook):
         op.created = _callers()
 
     def after_forward(self, op: Op, inputs: tuple[Any, ...], output: Tensor) -> None:
+        if _walks():  # part of another op's backward, which after_backward judges as a whole
+            return
         if _has_nan(output) and not any(_has_nan(value) for value in inputs):
-            raise AnomalyError(f"{op.name}: its output of shape {output.shape} has NaN, its inputs have none{op.created}")
+            raise AnomalyError(
+                f"{op.name}: its output of shape {output.shape} has NaN, its inputs have none{op.created}"
+            )
 
     def after_backward(self, op: Op, grad: Tensor, grads: tuple[Tensor | None, ...]) -> None:
-        if _has_nan(grad):
+        if _walks() > 1 or _has_nan(grad):
             return
         for index, back in enumerate(grads):
             if _has_nan(back):
@@ -53,6 +59,15 @@ class _AnomalyHook(Hook):
                 raise AnomalyError(
                     f"{op.name}: its backward made NaN in the gradient of input {index}, from a gradient without{created}"
                 )
+
+
+def _walks() -> int:
+    """How many walks back are under way: the backward of a fused op can hold another."""
+    frame, count = sys._getframe(), 0
+    while frame.f_back is not None:
+        frame = frame.f_back
+        count += frame.f_code is walk.__code__
+    return count
 
 
 def _has_nan(value: Any) -> bool:

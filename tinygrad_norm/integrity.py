@@ -13,8 +13,9 @@ import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-Array = np.ndarray[Any, np.dtype[Any]]
+Array = NDArray[Any]
 
 
 class Seal(NamedTuple):
@@ -89,4 +90,4 @@ def _owner(array: Array) -> Array:
 
 def _checksum(array: Array) -> int:
     # CRC-32 catches every change of up to 32 neighbouring bits, so every change of a single float32.
-    return zlib.crc32(np.ascontiguousarray(array))
+    return zlib.crc32(np.ascontiguousarray(array).data)

@@ -16,13 +16,14 @@ from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinygrad_norm import integrity
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-Array = np.ndarray[Any, np.dtype[Any]]
+Array = NDArray[Any]
 Edge = Union["Op", "Tensor"]
 """Where a gradient goes: the entry that made an input, or a leaf tensor that wants a gradient."""
 
@@ -78,6 +79,7 @@ class Op:
     sets_dtype = False
     """Whether forward chooses the output's dtype; otherwise float64 only comes from float64."""
     saves_inputs = False
+    created: str
 
     __slots__ = (
         "__weakref__",
@@ -106,18 +108,23 @@ class Op:
     def __call__(self, *inputs: Any, **params: Any) -> Tensor:
         """Run forward on `inputs` (tensors, arrays, scalars or None) and record it if a gradient is wanted."""
         state = _state.get()
-        arrays, edges = _unwrap(inputs)
-        recorded = state.recording and self.differentiable and any(edge is not None for edge in edges)
-        self.needs = tuple([recorded and edge is not None for edge in edges])
+        arrays, edges, wanted = _unwrap(inputs)
+        recorded = wanted and state.recording and self.differentiable
+        self.needs = tuple([edge is not None for edge in edges]) if recorded else (False,) * len(edges)
         self.params = params
         self.scope = state.scope
         self._saved: tuple[Any, ...] = ()
         for hook in state.hooks:
             hook.before_forward(self, inputs)
-        result = self.forward(*arrays, **params)
+        try:
+            result = self.forward(*arrays, **params)
+        except ValueError as error:
+            raise self._explained(error, arrays) from None
         array = result if type(result) is np.ndarray else np.asarray(result)
         if array.dtype is _FLOAT64 and not self.sets_dtype and not any(_is_float64(value) for value in arrays):
-            array = array.astype(np.float32)  # NumPy widens int64 with float32, and int64 / 2; float64 is to be asked for
+            array = array.astype(
+                np.float32
+            )  # NumPy widens int64 with float32, and int64 / 2; float64 is to be asked for
         self.shape = array.shape
         self.dtype = array.dtype
         if recorded:
@@ -170,6 +177,15 @@ class Op:
         """Let go of what was saved."""
         self._saved = ()
         self.freed = True
+
+    def _explained(self, error: ValueError, arrays: list[Any]) -> ValueError:
+        """NumPy's error about shapes that do not broadcast, with the op's name and the shapes."""
+        if not (self.broadcasts and "broadcast" in str(error)):
+            return error
+        shapes = " and ".join(str(array.shape) for array in arrays if isinstance(array, np.ndarray))
+        return ValueError(
+            f"{self.name}: shapes {shapes} do not broadcast; each axis must be equal, or 1 in one of them"
+        )
 
     def _seal(self, value: Any, inputs: Any, arrays: list[Any], result: Any, output: Array) -> Any:
         """Note where a saved value came from and what it holds now."""
@@ -262,31 +278,35 @@ class _Alias(Op):
 
 def _edge(value: Any) -> Edge | None:
     """Where the gradient of `value` goes, or None if it wants none."""
-    if isinstance(value, _Tensor):
-        return value.creator if value.creator is not None else value if value.requires_grad else None
-    return None
+    if not (isinstance(value, _Tensor) and value.requires_grad):
+        return None
+    return value if value.creator is None else value.creator
 
 
-def _unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], list[Edge | None]]:
-    """The arrays of `inputs`, and where the gradient of each goes."""
+def _unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], list[Edge | None], bool]:
+    """The arrays of `inputs`, where the gradient of each goes, and whether any goes anywhere."""
     arrays: list[Any] = []
     edges: list[Edge | None] = []
+    wanted = False
     only_scalars = True
     for value in inputs:
+        edge: Edge | None = None
         if isinstance(value, _Tensor):
             array: Any = value.raw
-            edge = value.creator if value.creator is not None else value if value.requires_grad else None
             only_scalars = False
+            if value.requires_grad:
+                edge = value if value.creator is None else value.creator
+                wanted = True
         else:
-            array, edge = _constant(value), None
+            array = _constant(value)
             only_scalars = only_scalars and not isinstance(array, np.ndarray)
         arrays.append(array)
         edges.append(edge)
     if only_scalars:
         arrays = [None if value is None else _Tensor(value).raw for value in arrays]
-    elif len(arrays) > 1:
+    elif wanted and len(arrays) > 1:
         _tell_apart(arrays, edges)
-    return arrays, edges
+    return arrays, edges, wanted
 
 
 def _constant(value: Any) -> Any:
@@ -300,7 +320,8 @@ def _constant(value: Any) -> Any:
 
 def _tell_apart(arrays: list[Any], edges: list[Edge | None]) -> None:
     """Give inputs that share an array but not an edge (x * x.detach()) array objects of their own, as `save` goes by them."""
-    for i, array in enumerate(arrays):
+    for i in range(1, len(arrays)):
+        array = arrays[i]
         for j in range(i):
             if arrays[j] is array and edges[j] is not edges[i] and isinstance(array, np.ndarray):
                 arrays[i] = array.view()
@@ -414,7 +435,7 @@ def grad(
                     f"grad: the outputs do not depend on input {index} (shape {inputs[index].shape}); "
                     "pass allow_unused=True to get None for it"
                 )
-    return tuple(found.get(target) for target in targets)
+    return tuple([None if target is None else found.get(target) for target in targets])
 
 
 def walk(
@@ -423,16 +444,16 @@ def walk(
     targets: Sequence[Edge | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-) -> dict[Edge | None, Tensor]:
+) -> dict[Edge, Tensor]:
     """Walk back from `outputs`, and return the gradient of each target (all leaves, if None).
 
     Entries are met from the highest number down, so each has its whole gradient when its turn comes; it is handed on
     and dropped. Nothing is written to a leaf here: a walk that fails half way leaves every `.grad` as it was.
     """
     retain = create_graph if retain_graph is None else retain_graph
-    pending: dict[Edge | None, Tensor] = {}
+    pending: dict[Edge, Tensor] = {}
     queue: list[tuple[int, Op]] = []
-    found: dict[Edge | None, Tensor] = {}
+    found: dict[Edge, Tensor] = {}
 
     def hand_to(edge: Edge, grad: Tensor) -> None:
         if edge in pending:
@@ -487,11 +508,13 @@ def _seed(output: Tensor, given: Any) -> Tensor:
         return _Tensor.wrap(np.ones(output.shape, output.dtype))
     seed = given if isinstance(given, _Tensor) else _Tensor(given)
     if seed.shape != output.shape:
-        raise ValueError(f"backward: the gradient has shape {seed.shape}, the tensor {output.shape}; they must be equal")
+        raise ValueError(
+            f"backward: the gradient has shape {seed.shape}, the tensor {output.shape}; they must be equal"
+        )
     return seed.astype(output.dtype) if seed.dtype != output.dtype else seed
 
 
-def _leading_to(targets: set[Edge | None], roots: dict[Edge | None, Tensor]) -> set[Edge | None]:
+def _leading_to(targets: set[Edge | None], roots: dict[Edge, Tensor]) -> set[Edge | None]:
     """The entries and leaves between `roots` and `targets`, both included."""
     seen: set[Edge | None] = set(roots)
     stack = list(roots)
@@ -547,9 +570,9 @@ def _fit(entry: Op, grad: Tensor, edge: Edge) -> Tensor:
     return grad if grad.dtype == edge.dtype else grad.astype(edge.dtype)
 
 
-def _hooked(edge: Edge | None, grad: Tensor) -> Tensor:
+def _hooked(edge: Edge, grad: Tensor) -> Tensor:
     """`grad` as the hooks registered on this very tensor leave it."""
-    for hook in getattr(edge, "grad_hooks", None) or ():
+    for hook in edge.grad_hooks or ():
         changed = hook(grad)
         grad = grad if changed is None else changed
     return grad

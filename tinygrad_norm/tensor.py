@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import operator
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, SupportsIndex
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinygrad_norm import integrity, ops, tape
 
-Array = np.ndarray[Any, np.dtype[Any]]
+Array = NDArray[Any]
 Axis = int | Sequence[int] | None
 
-_DTYPES = frozenset(np.dtype(name) for name in ("float32", "float64", "int32", "int64", "uint8", "int8", "int16", "bool"))
+_DTYPES = frozenset(
+    np.dtype(name) for name in ("float32", "float64", "int32", "int64", "uint8", "int8", "int16", "bool")
+)
 
 
 class Tensor:
@@ -132,7 +136,9 @@ class Tensor:
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Ask for a gradient (or no longer), in place."""
         if not self.is_leaf:
-            raise ValueError("requires_grad_: only a leaf can be told; this tensor was made by a recorded op (see detach)")
+            raise ValueError(
+                "requires_grad_: only a leaf can be told; this tensor was made by a recorded op (see detach)"
+            )
         if requires_grad and self.dtype.kind != "f":
             raise TypeError(f"requires_grad: gradients need float32 or float64 elements, these are {self.dtype}")
         self.requires_grad = requires_grad
@@ -177,7 +183,7 @@ class Tensor:
     def retain_grad(self) -> Tensor:
         """Keep the gradient of this tensor in `.grad` although it is no leaf. Returns the tensor."""
         if not self.is_leaf:
-            me = integrity.weakref.ref(self)
+            me = weakref.ref(self)
 
             def keep(gradient: Tensor) -> None:
                 if (tensor := me()) is not None:
@@ -236,7 +242,12 @@ class Tensor:
             raise ValueError("deepcopy: only a leaf can be copied; this tensor was made by a recorded op (see detach)")
         clone = _new(type(self))
         memo[id(self)] = clone
-        clone.raw, clone.requires_grad, clone.creator, clone.grad_hooks = self.raw.copy(), self.requires_grad, None, None
+        clone.raw, clone.requires_grad, clone.creator, clone.grad_hooks = (
+            self.raw.copy(),
+            self.requires_grad,
+            None,
+            None,
+        )
         clone.grad = None if self.grad is None else self.grad.copy()
         return clone
 
@@ -522,11 +533,13 @@ def _unwrapped(values: Any) -> Any:
 
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:
     try:
-        wanted = np.dtype(dtype)
+        wanted: np.dtype[Any] = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"dtype: {dtype!r} is no dtype; float32, float64, integers and bool are supported") from None
     if wanted not in _DTYPES:
-        raise TypeError(f"dtype: {wanted} is not supported; float32, float64, integers and bool are. Convert the array first")
+        raise TypeError(
+            f"dtype: {wanted} is not supported; float32, float64, integers and bool are. Convert the array first"
+        )
     return wanted
 
 

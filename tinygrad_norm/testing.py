@@ -50,21 +50,23 @@ def gradcheck(
             gradient, or the output does not depend on an input.
         TypeError: an input to be checked is not float64.
     """
-    given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     if order < 1:
         raise ValueError(f"gradcheck: order should be 1 or more, got {order}")
-    checked = _checked_inputs(given)
-    before = [given[i].raw.copy() for i in checked]
-    cotangent = _cotangent(function, given, seed)
-    found = tape.grad(function(*given), [given[i] for i in checked], cotangent, allow_unused=True)
-    for i, gradient in zip(checked, found, strict=True):
-        expected = _differences(function, given, i, cotangent, eps)
-        _compare(f"input {i}", None if gradient is None else gradient.raw, expected, rtol, atol)
-    for i, array in zip(checked, before, strict=True):
-        if not np.array_equal(given[i].raw, array, equal_nan=True):
-            raise GradientError(f"gradcheck: the function changed input {i} in place")
-    if order > 1:
-        _check_next_order(function, given, checked, cotangent, order, eps, rtol, atol, seed)
+    given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    names = [f"input {i}" for i in range(len(given))]
+    for level in range(1, order + 1):
+        checked = _checked_inputs(given)
+        cotangent = _cotangent(function, given, seed + level)
+        expected = [_differences(function, given, i, cotangent, eps) for i in checked]
+        for recorded in (False, True)[: 1 + (level < order)]:  # a fused op goes back another way when that is recorded
+            found = _gradients(function(*given), [given[i] for i in checked], cotangent, recorded)
+            for i, gradient, differences in zip(checked, found, expected, strict=True):
+                if level == 1:
+                    _refuse_vacuous(names[i], differences, atol)
+                _compare(f"derivative {level}, {names[i]}", gradient.raw, differences, rtol, atol)
+        function = _gradient_of(function, checked, seed + level)
+        given = [Tensor(cotangent, requires_grad=True), *given]
+        names = [f"cotangent {level}", *names]
     return True
 
 
@@ -94,22 +96,18 @@ def compare_with_composition(
         expected = function(*given)
     if output.dtype != expected.dtype:
         raise GradientError(f"the output is {output.dtype}, composed {expected.dtype}")
-    _compare("the output", output.raw, expected.raw, rtol, atol, vacuous=True)
+    _compare("the output", output.raw, expected.raw, rtol, atol)
     wanted = [x for x in given if isinstance(x, Tensor) and x.requires_grad]
+    if order and not (wanted and (output.requires_grad or expected.requires_grad)):
+        raise GradientError("compare_with_composition: there is no gradient to compare; order=0 compares values alone")
     rng = np.random.default_rng(seed)
     for level in range(1, order + 1):
-        cotangent = rng.standard_normal(output.shape).astype(output.dtype)
-        more = level < order
-        results = []
-        for side in (output, expected):
-            found = tape.grad(side, wanted, cotangent, retain_graph=True, create_graph=more, allow_unused=True)
-            results.append([Tensor.wrap(np.zeros_like(x.raw)) if g is None else g for x, g in zip(wanted, found, strict=True)])
-        for i, (ours, theirs) in enumerate(zip(*results, strict=True)):
-            _compare(f"derivative {level} of wanted input {i}", ours.raw, theirs.raw, rtol, atol, vacuous=True)
-        if more:
-            output, expected = (_weighed(side, seed + level) for side in results)
-            if not (output.requires_grad and expected.requires_grad):
-                break  # linear: there is no further derivative
+        cotangent = np.asarray(rng.standard_normal(output.shape), output.dtype)
+        for recorded in (False, True)[: 1 + (level < order)]:
+            ours, theirs = (_gradients(side, wanted, cotangent, recorded) for side in (output, expected))
+            for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+                _compare(f"derivative {level} of wanted input {i}", one.raw, other.raw, rtol, atol)
+        output, expected = (_weighed(side, seed + level) for side in (ours, theirs))
     return True
 
 
@@ -136,13 +134,19 @@ def _checked_inputs(given: list[Any]) -> list[int]:
 
 def _cotangent(function: Function, given: list[Any], seed: int) -> Array:
     """Random weights for the elements of the output, after a look at the function itself."""
+    before = [np.array(getattr(x, "raw", x)) for x in given]
     with tape.no_grad():
         outputs = [function(*given) for _ in range(2)]
+    for i, (x, array) in enumerate(zip(given, before, strict=True)):
+        if not np.array_equal(getattr(x, "raw", x), array, equal_nan=array.dtype.kind == "f"):
+            raise GradientError(f"gradcheck: the function changed input {i} in place")
     if not isinstance(outputs[0], Tensor) or outputs[0].dtype != np.float64:
         raise TypeError(f"gradcheck: the function should return a float64 tensor, not {outputs[0]!r}")
-    if not np.array_equal(outputs[0].raw, outputs[1].raw, equal_nan=True):
+    if not np.isfinite(outputs[0].raw).all():
+        raise GradientError("gradcheck: the output holds NaN or infinity, around which there are no differences to take")
+    if not np.array_equal(outputs[0].raw, outputs[1].raw):
         raise GradientError("gradcheck: two calls with the same inputs differ; seed what is random in the function")
-    return np.random.default_rng(seed).standard_normal(outputs[0].shape)
+    return np.asarray(np.random.default_rng(seed).standard_normal(outputs[0].shape))
 
 
 def _differences(function: Function, given: list[Any], index: int, cotangent: Array, eps: float) -> Array:
@@ -161,55 +165,51 @@ def _differences(function: Function, given: list[Any], index: int, cotangent: Ar
     return result
 
 
-def _compare(
-    what: str, found: Array | None, expected: Array, rtol: float, atol: float, *, vacuous: bool = False
-) -> None:
-    size = float(np.abs(expected).max(initial=0))
-    if not vacuous and size <= atol:
+def _gradients(output: Tensor, wanted: list[Tensor], cotangent: Array, create_graph: bool) -> list[Tensor]:
+    """The gradient of each wanted tensor, 0 where backward has none."""
+    found: Sequence[Tensor | None] = [None] * len(wanted)
+    if output.requires_grad:
+        found = tape.grad(output, wanted, cotangent, True, create_graph, allow_unused=True)
+    return [Tensor.wrap(np.zeros_like(x.raw)) if g is None else g for x, g in zip(wanted, found, strict=True)]
+
+
+def _refuse_vacuous(name: str, differences: Array, atol: float) -> None:
+    if float(np.abs(differences).max(initial=0)) <= atol:
         raise GradientError(
-            f"{what}: by finite differences the output does not depend on it (all of its gradient is within {atol}), so "
+            f"{name}: by finite differences the output does not depend on it (all of its gradient is within {atol}), so "
             "the check would pass whatever the backward does; return the output itself, not a sum of it"
         )
-    if found is None:
-        raise GradientError(f"{what}: backward gives it no gradient, finite differences do (up to {size:.4g})")
+
+
+def _compare(what: str, found: Array, expected: Array, rtol: float, atol: float) -> None:
     if found.shape != expected.shape:
         raise GradientError(f"{what}: shape {found.shape}, expected {expected.shape}")
-    error = np.abs(found - expected)
-    if bool((np.isnan(found) != np.isnan(expected)).any()) or float(np.nanmax(error, initial=0)) > atol + rtol * size:
-        worst = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), error.shape)
-        place = tuple(int(i) for i in worst)
-        raise GradientError(f"{what}: at {place} it is {found[worst]:.10g}, expected {expected[worst]:.10g}")
+    same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+    with np.errstate(invalid="ignore"):
+        error = np.where(same, 0.0, np.nan_to_num(np.abs(found - expected), nan=np.inf))
+    size = float(np.abs(expected).max(initial=0, where=np.isfinite(expected)))
+    if float(error.max(initial=0)) > atol + rtol * size:
+        worst = tuple(int(i) for i in np.unravel_index(np.argmax(error), error.shape))
+        raise GradientError(f"{what}: at {worst} it is {found[worst]:.10g}, expected {expected[worst]:.10g}")
 
 
-def _check_next_order(
-    function: Function,
-    given: list[Any],
-    checked: list[int],
-    cotangent: Array,
-    order: int,
-    eps: float,
-    rtol: float,
-    atol: float,
-    seed: int,
-) -> None:
-    weights = Tensor(cotangent, requires_grad=True)
+def _gradient_of(function: Function, checked: list[int], seed: int) -> Function:
+    """The weighed gradients of `function` as a function of the cotangent and the inputs."""
 
     def gradient(weights: Tensor, *values: Any) -> Tensor:
         with tape.enable_grad():  # differences call this under no_grad
-            values = tuple(
-                x if not i or x.requires_grad else Tensor(x, requires_grad=True)
-                for i, x in ((i in checked, x) for i, x in enumerate(values))
-            )
-            found = tape.grad(function(*values), [values[i] for i in checked], weights, create_graph=True)
-        return _weighed(found, seed)
+            leaves = list(values)
+            for i in checked:
+                leaves[i] = values[i] if values[i].requires_grad else Tensor(values[i], requires_grad=True)
+            return _weighed(_gradients(function(*leaves), [leaves[i] for i in checked], weights, True), seed)
 
-    gradcheck(gradient, [weights, *given], order=order - 1, eps=eps, rtol=rtol, atol=atol, seed=seed + 1)
+    return gradient
 
 
-def _weighed(gradients: Sequence[Any], seed: int) -> Tensor:
+def _weighed(gradients: Sequence[Tensor], seed: int) -> Tensor:
     """One tensor of several, with random weights, so that none cancels another."""
     rng = np.random.default_rng([seed, len(gradients)])
     total: Any = 0.0
     for gradient in gradients:
-        total = (gradient * rng.standard_normal(gradient.shape).astype(gradient.dtype)).sum() + total
+        total = (gradient * np.asarray(rng.standard_normal(gradient.shape), gradient.dtype)).sum() + total
     return total  # type: ignore[no-any-return]

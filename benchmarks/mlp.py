@@ -1,0 +1,62 @@
+"""One training step of 784-256-128-10 with batch norm and ReLU, batch 64, Adam: ours and PyTorch's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from tinygrad_norm import Tensor, nn, ops, optim
+
+SIZES = (784, 256, 128, 10)
+BATCH = 64
+
+
+def ours() -> Callable[[], object]:
+    """A step of tinygrad_norm, with the activation fused into the norm as its users have it."""
+    layers: list[nn.Module] = []
+    for features, width in zip(SIZES[:-2], SIZES[1:-1], strict=True):
+        layers += [nn.Linear(features, width), nn.BatchNorm1D(width, activation="relu")]
+    model = nn.Sequential(*layers, nn.Linear(*SIZES[-2:]))
+    optimizer = optim.Adam(model.parameters(), lr=1e-3)
+    images, labels = batch()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        ops.cross_entropy(model(Tensor(images)), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def pytorch(fused: bool) -> Callable[[], object]:
+    """A step of PyTorch in eager mode, with its default or its fused optimizer."""
+    layers: list[torch.nn.Module] = []
+    for features, width in zip(SIZES[:-2], SIZES[1:-1], strict=True):
+        layers += [torch.nn.Linear(features, width), torch.nn.BatchNorm1d(width), torch.nn.ReLU()]
+    model = torch.nn.Sequential(*layers, torch.nn.Linear(*SIZES[-2:]))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused or None)
+    images, labels = (torch.from_numpy(array) for array in batch())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def batch() -> tuple[np.ndarray, np.ndarray]:
+    """The same random images and labels for all."""
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((BATCH, SIZES[0]), np.float32), rng.integers(0, SIZES[-1], BATCH)
+
+
+def contenders() -> dict[str, Callable[[], object]]:
+    """All of them, by name; ours first."""
+    return {
+        "tinygrad_norm": ours(),
+        "PyTorch eager": pytorch(fused=False),
+        "PyTorch eager, fused Adam": pytorch(fused=True),
+    }
