@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import Tensor, nn
+
+erf = np.vectorize(math.erf)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def softmax(x, axis):
+    return np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)
+
+
+# the module, its formula, its repr
+CASES = [
+    (nn.ReLU(), lambda x: np.maximum(x, 0), "ReLU()"),
+    (nn.LeakyReLU(), lambda x: np.where(x > 0, x, 0.01 * x), "LeakyReLU(negative_slope=0.01)"),
+    (nn.LeakyReLU(0.3), lambda x: np.where(x > 0, x, 0.3 * x), "LeakyReLU(negative_slope=0.3)"),
+    (nn.ELU(), lambda x: np.where(x > 0, x, np.exp(x) - 1), "ELU(alpha=1.0)"),
+    (nn.ELU(2.5), lambda x: np.where(x > 0, x, 2.5 * (np.exp(x) - 1)), "ELU(alpha=2.5)"),
+    (nn.GELU(), lambda x: x * (1 + erf(x / math.sqrt(2))) / 2, "GELU(approximate='none')"),
+    (
+        nn.GELU("tanh"),
+        lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
+        "GELU(approximate='tanh')",
+    ),
+    (nn.SiLU(), lambda x: x * sigmoid(x), "SiLU()"),
+    (nn.Softplus(), lambda x: np.log(1 + np.exp(x)), "Softplus(beta=1.0, threshold=20.0)"),
+    (nn.Softplus(2.0), lambda x: np.log(1 + np.exp(2 * x)) / 2, "Softplus(beta=2.0, threshold=20.0)"),
+    (nn.Hardswish(), lambda x: x * np.clip(x + 3, 0, 6) / 6, "Hardswish()"),
+    (nn.Mish(), lambda x: x * np.tanh(np.log(1 + np.exp(x))), "Mish()"),
+    (nn.Sigmoid(), sigmoid, "Sigmoid()"),
+    (nn.Tanh(), np.tanh, "Tanh()"),
+    (nn.Softmax(), lambda x: softmax(x, -1), "Softmax(axis=-1)"),
+    (nn.Softmax(0), lambda x: softmax(x, 0), "Softmax(axis=0)"),
+    (nn.LogSoftmax(), lambda x: np.log(softmax(x, -1)), "LogSoftmax(axis=-1)"),
+    (nn.LogSoftmax(axis=1), lambda x: np.log(softmax(x, 1)), "LogSoftmax(axis=1)"),
+]
+
+
+@pytest.mark.parametrize(("module", "formula", "text"), CASES, ids=[text for *_, text in CASES])
+def test_an_activation_is_its_formula_and_shows_its_arguments(rng, module, formula, text):
+    x = rng.normal(0, 3, size=(3, 5, 7))
+    np.testing.assert_allclose(module(Tensor(x)).numpy(), formula(x), rtol=1e-9, atol=1e-12)
+    assert repr(module) == text
+    assert list(module.state_dict()) == []
+
+
+def test_an_activation_passes_gradients(rng):
+    x = Tensor(rng.normal(size=(3, 5)), requires_grad=True)
+    cotangent = rng.normal(size=(3, 5))
+    nn.LeakyReLU(0.2)(x).backward(cotangent)
+    np.testing.assert_allclose(x.grad.numpy(), np.where(x.numpy() > 0, 1, 0.2) * cotangent, rtol=1e-12)
+
+
+def test_a_wrong_approximation_is_refused():
+    approximate: Any = "erf"
+    with pytest.raises(ValueError, match="approximate"):
+        nn.GELU(approximate)(Tensor([1.0]))

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import Tensor, nn, ops
+
+WEIGHT = np.array([0.5, 2.0, 1.0, 3.0])
+
+
+def log_softmax(x):
+    return x - np.log(np.exp(x).sum(axis=1, keepdims=True))
+
+
+@pytest.fixture
+def logits(rng):
+    return rng.normal(size=(6, 4))
+
+
+LABELS = np.array([0, 3, 1, 1, 2, 3])
+
+
+def test_cross_entropy_is_the_weighted_mean_of_surprise(logits):
+    surprise = -log_softmax(logits)[range(6), LABELS]
+    assert nn.CrossEntropyLoss()(logits, LABELS).item() == pytest.approx(surprise.mean())
+    expected = (WEIGHT[LABELS] * surprise).sum() / WEIGHT[LABELS].sum()
+    assert nn.CrossEntropyLoss(weight=WEIGHT)(logits, LABELS).item() == pytest.approx(expected)
+
+
+def test_cross_entropy_passes_every_argument_on(logits):
+    loss = nn.CrossEntropyLoss(WEIGHT, ignore_index=3, reduction="none", label_smoothing=0.2)
+    expected = ops.cross_entropy(logits, LABELS, WEIGHT, reduction="none", label_smoothing=0.2, ignore_index=3).numpy()
+    np.testing.assert_array_equal(loss(logits, LABELS).numpy(), expected)
+    assert not expected[LABELS == 3].any()
+    assert repr(loss) == "CrossEntropyLoss(ignore_index=3, reduction='none', label_smoothing=0.2)"
+
+
+def test_nll_takes_log_probabilities(logits):
+    chosen = -log_softmax(logits)[range(6), LABELS]
+    kept = LABELS != 1
+    expected = (WEIGHT[LABELS] * chosen)[kept].sum() / WEIGHT[LABELS][kept].sum()
+    found = nn.NLLLoss(WEIGHT, ignore_index=1)(log_softmax(logits), LABELS)
+    assert found.item() == pytest.approx(expected)
+    assert nn.NLLLoss(reduction="sum")(log_softmax(logits), LABELS).item() == pytest.approx(chosen.sum())
+
+
+def huber(d, delta):
+    return np.where(np.abs(d) <= delta, d**2 / 2, delta * (np.abs(d) - delta / 2))
+
+
+@pytest.mark.parametrize(
+    ("build", "formula"),
+    [
+        (nn.MSELoss, lambda d: d**2),
+        (nn.L1Loss, np.abs),
+        (nn.HuberLoss, lambda d: huber(d, 1)),
+        (lambda reduction="mean": nn.HuberLoss(reduction, delta=0.4), lambda d: huber(d, 0.4)),
+    ],
+    ids=["mse", "l1", "huber", "huber with delta"],
+)
+def test_losses_of_a_difference(rng, build, formula):
+    x, target = rng.normal(size=(2, 5, 3))
+    each = formula(x - target)
+    assert build()(Tensor(x), target).item() == pytest.approx(each.mean())
+    assert build(reduction="sum")(Tensor(x), target).item() == pytest.approx(each.sum())
+    np.testing.assert_allclose(build(reduction="none")(Tensor(x), target).numpy(), each, rtol=1e-12)
+
+
+def test_binary_cross_entropy_with_both_weights(rng):
+    x, target = rng.normal(size=(5, 3)), rng.uniform(size=(5, 3))
+    weight, positive = rng.uniform(size=(5, 1)), rng.uniform(size=3)
+    p = 1 / (1 + np.exp(-x))
+    each = -weight * (positive * target * np.log(p) + (1 - target) * np.log(1 - p))
+    assert nn.BCEWithLogitsLoss(weight, pos_weight=positive)(x, target).item() == pytest.approx(each.mean())
+    found = nn.BCEWithLogitsLoss(weight, "none", positive)(x, target)
+    np.testing.assert_allclose(found.numpy(), each, rtol=1e-9)
+
+
+def test_weights_are_buffers_that_follow_the_module():
+    loss = nn.CrossEntropyLoss(weight=WEIGHT)
+    assert list(loss.state_dict()) == ["weight"]
+    assert loss.astype(np.float32).weight.dtype == np.float32
+    assert list(loss.parameters()) == []
+    assert list(nn.BCEWithLogitsLoss(pos_weight=[1.0]).state_dict()) == ["pos_weight"]
+    assert list(nn.NLLLoss().state_dict()) == []
+
+
+def test_the_gradient_of_cross_entropy_is_probability_minus_target(logits):
+    given = Tensor(logits, requires_grad=True)
+    nn.CrossEntropyLoss(reduction="sum")(given, LABELS).backward()
+    np.testing.assert_allclose(
+        given.grad.numpy(), np.exp(log_softmax(logits)) - np.eye(4)[LABELS], rtol=1e-9, atol=1e-12
+    )
+
+
+def test_an_unknown_reduction_is_refused(logits):
+    average: Any = "avg"
+    with pytest.raises(ValueError, match="reduction"):
+        nn.MSELoss(average)(logits, logits)

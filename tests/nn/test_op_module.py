@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_norm import Tensor, nn
+from tinygrad_norm.nn.op_module import OpModule
+
+
+def scaled_sum(x, y, scale=1.0, offset=None):
+    return x + y * scale + (0 if offset is None else offset)
+
+
+class ScaledSum(OpModule, op=scaled_sum):
+    def __init__(self, scale=1.0, offset=None):
+        super().__init__(scale=scale, offset=offset)
+
+
+class Louder(ScaledSum):
+    """No op of its own."""
+
+
+def test_inputs_and_arguments_reach_the_op():
+    module = ScaledSum(3.0, offset=Tensor([100.0]))
+    assert module(Tensor([1.0]), Tensor([2.0])).numpy().tolist() == [107]
+
+
+def test_an_argument_changed_later_counts():
+    module = ScaledSum(3.0)
+    module.scale = 5.0
+    assert module(1, 2) == 11
+
+
+def test_a_tensor_is_a_buffer_and_follows_the_module():
+    module = ScaledSum(offset=Tensor([1.0]))
+    assert list(module.state_dict()) == ["offset"]
+    assert module.astype(np.float64).offset.dtype == np.float64
+    assert list(ScaledSum().state_dict()) == []
+
+
+def test_a_subclass_keeps_the_op():
+    assert Louder(2.0)(1, 1) == 3
+
+
+def test_repr_shows_what_is_no_tensor():
+    assert repr(ScaledSum(2.0, Tensor([1.0]))) == "ScaledSum(scale=2.0)"
+    assert repr(nn.Sigmoid()) == "Sigmoid()"

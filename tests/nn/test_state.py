@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import Tensor, nn
+
+
+class Counter(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.register_buffer("count", Tensor(np.array(4)))
+        self.register_buffer("scratch", Tensor([1.0]), persistent=False)
+
+
+def test_state_dict_is_copies_by_path_without_what_is_not_persistent():
+    model = Counter()
+    state = model.state_dict()
+    assert list(state) == ["count", "layer.weight", "layer.bias"]
+    assert all(type(array) is np.ndarray for array in state.values())
+    state["layer.bias"][:] = 9
+    state["count"][...] = 9
+    assert model.count.item() == 4
+    assert not np.any(model.layer.bias.data == 9)
+
+
+def test_loading_gives_each_tensor_an_array_of_its_own():
+    source, target = Counter(), Counter()
+    source.count = Tensor(np.array(7))
+    state = source.state_dict()
+    weight = target.layer.weight
+    handed_out = weight.data
+    old = handed_out.copy()
+    result = target.load_state_dict(state)
+    assert result == ([], [])
+    assert target.layer.weight is weight
+    for name, array in target.state_dict().items():
+        np.testing.assert_array_equal(array, source.state_dict()[name])
+    state["layer.weight"][:] = 0
+    np.testing.assert_array_equal(weight.data, source.layer.weight.data)
+    np.testing.assert_array_equal(handed_out, old)
+
+
+def test_loading_casts_within_a_kind_and_takes_tensors_and_any_memory_layout():
+    model = Counter()
+    weight = np.arange(6.0).reshape(3, 2).T
+    model.load_state_dict({"count": np.int32(5), "layer.weight": Tensor(weight), "layer.bias": [0.5, 0.25]})
+    assert model.count.dtype == np.int64
+    assert model.layer.weight.dtype == np.float32
+    assert model.layer.weight.data.flags.c_contiguous
+    np.testing.assert_array_equal(model.layer.weight.data, weight)
+    assert model.state_dict()["layer.bias"].tolist() == [0.5, 0.25]
+
+
+def test_every_mismatch_is_listed_and_nothing_is_loaded():
+    model = Counter()
+    before = model.state_dict()
+    given = {
+        "layer.wieght": np.ones((2, 3)),
+        "layer.bias": np.ones(3),
+        "count": np.array(1.5),
+        "elsewhere": np.ones(1),
+    }
+    with pytest.raises(ValueError, match=r"Counter\.load_state_dict: nothing was loaded") as error:
+        model.load_state_dict(given)
+    assert str(error.value).splitlines()[1:] == [
+        "  missing key layer.weight, shape (2, 3)",
+        "  unexpected key layer.wieght; did you mean layer.weight?",
+        "  unexpected key elsewhere",
+        "  count has dtype int64, got float64",
+        "  layer.bias has shape (2,), got (3,)",
+    ]
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_the_key_that_was_meant_is_sought_among_the_missing_ones():
+    model = nn.Module()
+    model.scale1, model.scale2 = nn.Parameter([1.0]), nn.Parameter([1.0])
+    with pytest.raises(ValueError, match=r"scale11; did you mean scale2\?"):
+        model.load_state_dict({"scale1": np.ones(1), "scale11": np.ones(1)})
+
+
+@pytest.mark.parametrize("bias", [np.ones(2, int), np.ones(2, bool), np.ones(2, complex), np.array(["a", "b"])])
+def test_another_kind_of_dtype_is_refused(bias):
+    model = nn.Linear(3, 2)
+    before = model.state_dict()
+    with pytest.raises(ValueError, match="bias has dtype float32, got"):
+        model.load_state_dict({"weight": np.ones((2, 3)), "bias": bias})
+    np.testing.assert_array_equal(model.weight.data, before["weight"])
+
+
+def test_not_strict_loads_what_fits_and_returns_the_rest():
+    model = nn.Linear(3, 2)
+    bias = model.state_dict()["bias"]
+    result = model.load_state_dict({"weight": np.ones((2, 3)), "more": np.ones(1)}, strict=False)
+    assert result.missing_keys == ["bias"]
+    assert result.unexpected_keys == ["more"]
+    np.testing.assert_array_equal(model.weight.data, np.ones((2, 3)))
+    np.testing.assert_array_equal(model.bias.data, bias)
+
+
+def test_not_strict_still_refuses_a_wrong_shape():
+    model = nn.Linear(3, 2)
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=r"weight has shape \(2, 3\), got \(3, 2\)"):
+        model.load_state_dict({"weight": np.ones((3, 2)), "bias": np.ones(2)}, strict=False)
+    np.testing.assert_array_equal(model.bias.data, before["bias"])
+
+
+def test_keys_of_another_type_and_what_is_no_mapping():
+    numbered: Any = {3: np.ones(1)}
+    listed: Any = [3]
+    with pytest.raises(ValueError, match="unexpected key 3"):
+        nn.Identity().load_state_dict(numbered)
+    with pytest.raises(TypeError, match="should be given a mapping of names to arrays, got list"):
+        nn.Identity().load_state_dict(listed)
+
+
+def test_shared_modules_stand_under_each_path_and_come_back_shared():
+    layer = nn.Linear(2, 2)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    state = model.state_dict()
+    assert list(state) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    model.load_state_dict({name: array + 1 for name, array in state.items()})
+    np.testing.assert_array_equal(layer.bias.data, state["0.bias"] + 1)

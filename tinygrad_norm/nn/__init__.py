@@ -1,0 +1,83 @@
+"""Modules: layers with parameters, containers of layers, losses, and the initialization of weights."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from tinygrad_norm.nn import init
+from tinygrad_norm.nn.activation import (
+    ELU,
+    GELU,
+    Hardswish,
+    LeakyReLU,
+    LogSoftmax,
+    Mish,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from tinygrad_norm.nn.containers import ModuleList, Sequential
+from tinygrad_norm.nn.dropout import Dropout
+from tinygrad_norm.nn.linear import Flatten, Identity, Linear
+from tinygrad_norm.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
+from tinygrad_norm.nn.module import Module, Parameter
+from tinygrad_norm.nn.normalization import (
+    BatchNorm1D,
+    BatchNorm2D,
+    BatchNorm3D,
+    GroupNorm,
+    InstanceNorm1D,
+    InstanceNorm2D,
+    LayerNorm,
+    LayerNorm2D,
+    RMSNorm,
+)
+from tinygrad_norm.nn.spelling import missing_name
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "BCEWithLogitsLoss",
+    "BatchNorm1D",
+    "BatchNorm2D",
+    "BatchNorm3D",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "GroupNorm",
+    "Hardswish",
+    "HuberLoss",
+    "Identity",
+    "InstanceNorm1D",
+    "InstanceNorm2D",
+    "L1Loss",
+    "LayerNorm",
+    "LayerNorm2D",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "MSELoss",
+    "Mish",
+    "Module",
+    "ModuleList",
+    "NLLLoss",
+    "Parameter",
+    "RMSNorm",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+    "init",
+]
+
+if not TYPE_CHECKING:  # a type checker that saw this would take any name for a good one
+
+    def __getattr__(name: str) -> object:
+        raise missing_name(__name__, name, __all__, sys._getframe(1))

@@ -1,0 +1,189 @@
+"""Initialization of weights: each function fills a tensor in place and returns it.
+
+The numbers come from `generator`, by default `tinygrad_norm.random.generator()`, and are drawn in float64, so that a
+float32 and a float64 tensor get the same ones.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_norm import random
+from tinygrad_norm.nn.spelling import did_you_mean
+from tinygrad_norm.tensor import Tensor
+
+Generator = np.random.Generator | None
+Mode = Literal["fan_in", "fan_out"]
+
+GAINS = {
+    "linear": 1.0,
+    **{f"conv{transpose}{n}d": 1.0 for transpose in ("", "_transpose") for n in (1, 2, 3)},
+    "sigmoid": 1.0,
+    "tanh": 5 / 3,
+    "relu": math.sqrt(2),
+    "selu": 3 / 4,
+}
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """Return the factor by which weights should be larger to make up for what a nonlinearity takes away.
+
+    Args:
+        nonlinearity: what follows the weights: a key of `GAINS`, or "leaky_relu".
+        param: the negative slope of "leaky_relu", by default 0.01.
+
+    Raises:
+        ValueError: the nonlinearity is not known.
+    """
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
+    if nonlinearity not in GAINS:
+        known = [*GAINS, "leaky_relu"]
+        raise ValueError(
+            f"calculate_gain: nonlinearity should be one of {', '.join(known)}, "
+            f"got {nonlinearity!r}{did_you_mean(nonlinearity, known)}"
+        )
+    return GAINS[nonlinearity]
+
+
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Fill with one value."""
+    return _fill(tensor, np.asarray(val, tensor.dtype))
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """Fill with zeros."""
+    return constant_(tensor, 0)
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """Fill with ones."""
+    return constant_(tensor, 1)
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None) -> Tensor:
+    """Fill with draws from the uniform distribution over [a, b)."""
+    if not a <= b:
+        raise ValueError(f"uniform_: a should be at most b, got a={a}, b={b}")
+    return _fill(tensor, _source(generator).uniform(a, b, tensor.shape))
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator = None) -> Tensor:
+    """Fill with draws from the normal distribution."""
+    if not std >= 0:
+        raise ValueError(f"normal_: std should be 0 or more, got {std}")
+    return _fill(tensor, _source(generator).normal(mean, std, tensor.shape))
+
+
+def trunc_normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Generator = None
+) -> Tensor:
+    """Fill with draws from the normal distribution, drawing again what falls outside [a, b].
+
+    Raises:
+        ValueError: the interval holds less than a hundredth of the distribution.
+    """
+    if not std > 0:
+        raise ValueError(f"trunc_normal_: std should be over 0, got {std}")
+    low, high = (math.erf((bound - mean) / std / math.sqrt(2)) / 2 for bound in (a, b))
+    if not high - low >= 0.01:
+        raise ValueError(
+            f"trunc_normal_: [a, b] should hold at least 1 % of the normal distribution of mean {mean} and "
+            f"std {std}, got [{a}, {b}]"
+        )
+    source = _source(generator)
+    draws = source.normal(mean, std, tensor.shape)
+    while np.any(outside := (draws < a) | (draws > b)):
+        draws[outside] = source.normal(mean, std, np.count_nonzero(outside))
+    return _fill(tensor, draws)
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
+    """Fill with uniform draws of variance gain**2 * 2 / (fan_in + fan_out).
+
+    Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
+    """
+    bound = math.sqrt(3) * gain * math.sqrt(2 / sum(_fans(tensor)))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
+    """Fill with normal draws of variance gain**2 * 2 / (fan_in + fan_out).
+
+    Source: as for `xavier_uniform_`.
+    """
+    return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(_fans(tensor))), generator)
+
+
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: Mode = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator = None,
+) -> Tensor:
+    """Fill with uniform draws of variance gain**2 / fan.
+
+    The gain is that of the nonlinearity; `a` is the negative slope of "leaky_relu". Mode "fan_in" keeps the variance
+    on the way forward, "fan_out" on the way back.
+
+    Source: He et al., "Delving deep into rectifiers", 2015.
+    """
+    bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: Mode = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator = None,
+) -> Tensor:
+    """Fill with normal draws of variance gain**2 / fan; arguments and source as for `kaiming_uniform_`."""
+    return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
+    """Fill so that the rows, or if they are fewer the columns, of (shape[0], everything else) are orthogonal.
+
+    Each has length `gain`; all such matrices are equally likely.
+
+    Source: Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear networks", 2014.
+    """
+    _fans(tensor)
+    rows, columns = tensor.shape[0], tensor.size // tensor.shape[0]
+    q, r = np.linalg.qr(_source(generator).normal(size=(max(rows, columns), min(rows, columns))))
+    q *= np.sign(np.diagonal(r))  # without this, the signs that QR happens to choose
+    return _fill(tensor, gain * (q.T if rows < columns else q).reshape(tensor.shape))
+
+
+def _fill(tensor: Tensor, values: npt.NDArray[np.float64]) -> Tensor:
+    if not isinstance(tensor, Tensor) or tensor.dtype.kind != "f":
+        raise TypeError(f"init: should be given a Tensor of floating type, got {tensor!r}")
+    tensor.raw[...] = values
+    tensor.changed()
+    return tensor
+
+
+def _source(generator: Generator) -> np.random.Generator:
+    return random.generator() if generator is None else generator
+
+
+def _kaiming_std(tensor: Tensor, a: float, mode: Mode, nonlinearity: str) -> float:
+    fans = dict(zip(("fan_in", "fan_out"), _fans(tensor), strict=True))
+    if mode not in fans:
+        raise ValueError(f"mode should be fan_in or fan_out, got {mode!r}{did_you_mean(mode, fans)}")
+    return calculate_gain(nonlinearity, a) / math.sqrt(fans[mode])
+
+
+def _fans(tensor: Tensor) -> tuple[int, int]:
+    """How many values each output is made of, and how many outputs each input is a part of."""
+    if len(tensor.shape) < 2 or tensor.size == 0:
+        raise ValueError(f"init: shape should be (out, in, ...) with no axis empty, got {tensor.shape}")
+    area = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * area, tensor.shape[0] * area

@@ -1,0 +1,89 @@
+"""Linear, and the two modules that only pass on what they get: Identity and Flatten."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_norm import ops
+from tinygrad_norm.nn import init
+from tinygrad_norm.nn.module import Module, Parameter, float_dtype
+from tinygrad_norm.tensor import Tensor
+
+
+class Linear(Module):
+    """Multiply by a weight matrix and add a bias: x @ weight.T + bias.
+
+    Weight (out_features, in_features) and bias (out_features,) start uniform within 1 / sqrt(in_features).
+    Input (..., in_features), output (..., out_features).
+
+    Raises:
+        TypeError: a number of features is not an integer, or the dtype is not floating.
+        ValueError: a number of features is below 1.
+    """
+
+    bias: Parameter | None
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, dtype: npt.DTypeLike | None = None
+    ) -> None:
+        super().__init__()
+        self.in_features = _size("in_features", in_features)
+        self.out_features = _size("out_features", out_features)
+        self.weight = Parameter(np.empty((out_features, in_features), float_dtype(dtype)))
+        self.bias = Parameter(np.empty(out_features, float_dtype(dtype))) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew."""
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # a gain that makes the bound 1 / sqrt(in_features)
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.in_features)
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.shape or x.shape[-1] != self.in_features:
+            flat = math.prod(x.shape[1:]) == self.in_features
+            raise ValueError(
+                f"Linear(in_features={self.in_features}): input has shape {x.shape}, its last axis should be "
+                f"{self.in_features}{'; a Flatten() before it?' if flat else ''}"
+            )
+        return ops.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Identity(Module):
+    """Return the input; arguments are taken and forgotten, so that it can stand in for any layer."""
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        super().__init__()
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+class Flatten(Module):
+    """Join the axes from start_dim to end_dim, both included, into one: (N, C, H, W) becomes (N, C*H*W)."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.flatten(x, self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+def _size(name: str, value: int) -> int:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"Linear: {name} should be an integer, got {value!r} ({type(value).__name__})")
+    if value < 1:
+        raise ValueError(f"Linear: {name} should be at least 1, got {value}")
+    return int(value)

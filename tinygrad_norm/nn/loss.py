@@ -1,0 +1,81 @@
+"""Losses as modules: each is the op of that name, with PyTorch's arguments; call them as loss(prediction, target)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from tinygrad_norm import ops
+from tinygrad_norm.nn.op_module import OpModule
+from tinygrad_norm.tensor import Tensor
+
+Reduction = Literal["none", "mean", "sum"]
+
+
+class CrossEntropyLoss(OpModule, op=ops.cross_entropy):
+    """Cross-entropy of logits (N, C, ...) with class numbers (N, ...) or class probabilities (N, C, ...).
+
+    Args:
+        weight: of each class, shape (C,); a buffer.
+        ignore_index: the class number that does not count.
+        label_smoothing: the share, in [0, 1], of each target that is spread over all classes.
+    """
+
+    def __init__(
+        self,
+        weight: Any = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(
+            weight=_buffer(weight), ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
+        )
+
+
+class NLLLoss(OpModule, op=ops.nll_loss):
+    """Negative log-likelihood of log-probabilities (N, C, ...) at class numbers (N, ...).
+
+    Args:
+        weight: of each class, shape (C,); a buffer.
+        ignore_index: the class number that does not count.
+    """
+
+    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: Reduction = "mean") -> None:
+        super().__init__(weight=_buffer(weight), ignore_index=ignore_index, reduction=reduction)
+
+
+class MSELoss(OpModule, op=ops.mse_loss):
+    """Squared difference."""
+
+    def __init__(self, reduction: Reduction = "mean") -> None:
+        super().__init__(reduction=reduction)
+
+
+class L1Loss(OpModule, op=ops.l1_loss):
+    """Absolute difference."""
+
+    def __init__(self, reduction: Reduction = "mean") -> None:
+        super().__init__(reduction=reduction)
+
+
+class HuberLoss(OpModule, op=ops.huber_loss):
+    """Half the squared difference d up to delta, and delta * (|d| - delta / 2) beyond."""
+
+    def __init__(self, reduction: Reduction = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction=reduction, delta=delta)
+
+
+class BCEWithLogitsLoss(OpModule, op=ops.binary_cross_entropy_with_logits):
+    """Binary cross-entropy of logits with targets in [0, 1], both of one shape.
+
+    Args:
+        weight: of each element, in a shape that broadcasts; a buffer.
+        pos_weight: of the positive part, in a shape that broadcasts; a buffer.
+    """
+
+    def __init__(self, weight: Any = None, reduction: Reduction = "mean", pos_weight: Any = None) -> None:
+        super().__init__(weight=_buffer(weight), reduction=reduction, pos_weight=_buffer(pos_weight))
+
+
+def _buffer(weight: Any) -> Tensor | None:
+    return None if weight is None else Tensor(weight)

@@ -1,0 +1,403 @@
+"""Module: a function with state, made of parameters, buffers and other modules; Parameter: what training changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_norm import tape
+from tinygrad_norm.nn.spelling import did_you_mean
+from tinygrad_norm.nn.state import IncompatibleKeys, load_into
+from tinygrad_norm.nn.summary import summary
+from tinygrad_norm.tensor import Tensor
+
+T = TypeVar("T")
+
+_WANTED = {  # in the place of what a module keeps under a name
+    "Parameter": "a Parameter(...), or write the array to its .data",
+    "buffer": "a Tensor that wants no gradient (see detach), or write the array to its .data",
+    "Module": "a Module",
+}
+
+
+class Parameter(Tensor):
+    """A tensor that training changes: a module that it is assigned to finds it by itself.
+
+    Raises:
+        TypeError: the data is not of floating type.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = True, dtype: npt.DTypeLike | None = None) -> None:
+        super().__init__(data, requires_grad=requires_grad, dtype=dtype)
+
+
+def float_dtype(dtype: npt.DTypeLike | None) -> np.dtype[Any]:
+    """Return the dtype of a layer's parameters: float32 or float64, and float32 where None is given.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    try:
+        found = np.dtype(np.float32 if dtype is None else dtype)
+    except TypeError:
+        found = None
+    if found not in (np.float32, np.float64):
+        raise TypeError(f"dtype should be float32 or float64, got {dtype!r}")
+    return found
+
+
+class HookHandle:
+    """The way to take a hook away again: `remove()`, or the end of a `with` block."""
+
+    def __init__(self, hooks: dict[object, Any], hook: Callable[..., Any]) -> None:
+        if not callable(hook):
+            raise TypeError(f"a hook should be callable, got {type(hook).__name__}")
+        self._hooks, self._key = hooks, object()
+        hooks[self._key] = hook
+
+    def remove(self) -> None:
+        """Take the hook away; a second time changes nothing."""
+        self._hooks.pop(self._key, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
+
+
+class Module:
+    """Base of all layers and models: assign parameters and modules as attributes, and define `forward`.
+
+    A module's attributes are its state: each Parameter, each Module, and each Tensor that `register_buffer` named.
+    Their names, joined by dots, are the keys of `state_dict`. On the tape a module goes by the name its parent
+    gave it; one with two parents, by the name it was given last.
+    """
+
+    training: bool
+    _scope: str  # the name by which the parent calls this module
+    _persistent: dict[str, bool]  # names of the buffers, and whether state_dict holds them
+    _forward_pre_hooks: dict[object, Callable[[Any, tuple[Any, ...]], Any]]
+    _forward_hooks: dict[object, Callable[[Any, tuple[Any, ...], Any], Any]]
+
+    if TYPE_CHECKING:  # attributes come by register_buffer and from mappings too, where no type checker sees them
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init__(self) -> None:
+        vars(self).update(training=True, _scope="", _persistent={}, _forward_pre_hooks={}, _forward_hooks={})
+
+    # Calling
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the output; each module defines its own."""
+        raise TypeError(f"{type(self).__name__} has no forward(): it cannot be called, only its modules can")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the hooks around `forward`, which runs in this module's scope of the tape."""
+        for pre_hook in tuple(self._forward_pre_hooks.values()) if self._forward_pre_hooks else ():
+            changed = pre_hook(self, args)
+            if changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
+        scope = tape.enter_scope(self._scope)
+        try:
+            output = self.forward(*args, **kwargs)
+        finally:
+            tape.leave_scope(scope)
+        for hook in tuple(self._forward_hooks.values()) if self._forward_hooks else ():
+            changed = hook(self, args, output)
+            output = output if changed is None else changed
+        return output
+
+    def register_forward_pre_hook(self, hook: Callable[[Any, tuple[Any, ...]], Any]) -> HookHandle:
+        """Call hook(module, args) before each forward; what it returns, unless None, takes the place of the args."""
+        return HookHandle(self._forward_pre_hooks, hook)
+
+    def register_forward_hook(self, hook: Callable[[Any, tuple[Any, ...], Any], Any]) -> HookHandle:
+        """Call hook(module, args, output) after each forward; what it returns, unless None, becomes the output."""
+        return HookHandle(self._forward_hooks, hook)
+
+    # Attributes
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_persistent" not in vars(self):
+            raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
+        self._check_replacement(name, value)
+        if isinstance(value, Parameter | Module):
+            self._check_name(name)
+        if isinstance(value, Module):
+            self._adopt(name, value)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._persistent.pop(name, None)
+
+    def _check_replacement(self, name: str, value: Any) -> None:
+        """Refuse what would silently turn a parameter, buffer or module into an ordinary attribute."""
+        old = vars(self).get(name)
+        if name in self._persistent:
+            self._check_kind(name, "buffer", value, _can_be_buffer(value))
+        elif isinstance(old, Parameter):
+            self._check_kind(name, "Parameter", value, isinstance(value, Parameter))
+        elif isinstance(old, Module):
+            self._check_kind(name, "Module", value, isinstance(value, Module))
+
+    def _check_kind(self, name: str, kind: str, value: Any, fits: bool) -> None:
+        if not fits and value is not None:
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a {kind}: assign {_WANTED[kind]}, or None; got {type(value).__name__}"
+            )
+
+    def _check_name(self, name: str) -> None:
+        if not name or "." in name:
+            raise ValueError(f"{type(self).__name__}: a name should be without dots and not empty, got {name!r}")
+        if isinstance(getattr(type(self), name, None), FunctionType):
+            raise ValueError(f"{type(self).__name__}: {name!r} is the name of one of its methods; choose another")
+
+    def _adopt(self, name: str, child: Module) -> None:
+        # a module that nobody has given a name to yet is inside of no other
+        if child is self or (self._scope and any(module is self for module in child.modules())):
+            raise ValueError(
+                f"{type(self).__name__}.{name}: a module cannot contain itself; to point back, use a weakref"
+            )
+        child._rename(self._scope_of(name))
+
+    def _scope_of(self, name: str) -> str:
+        """The scope of a child: its name, after the name of this module if this one is never called itself."""
+        return name if type(self).forward is not Module.forward else _join(self._scope, name)
+
+    def _rename(self, scope: str) -> None:
+        vars(self)["_scope"] = scope
+        if type(self).forward is Module.forward:
+            for name, child in self._own_modules().items():
+                child._rename(_join(scope, name))
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Name a tensor that is state but no parameter, such as a running mean; None keeps the name for later.
+
+        Args:
+            name: the attribute.
+            tensor: its value.
+            persistent: whether `state_dict` holds it.
+
+        Raises:
+            TypeError: neither a Tensor nor None; a Parameter, or a tensor that wants a gradient.
+            ValueError: the name is taken or cannot be one.
+        """
+        self._check_name(name)
+        if name in vars(self) and name not in self._persistent:
+            raise ValueError(f"{type(self).__name__}.register_buffer: {name!r} is an attribute already")
+        self._check_kind(name, "buffer", tensor, _can_be_buffer(tensor))
+        self._persistent[name] = persistent
+        setattr(self, name, tensor)
+
+    # What is inside
+
+    def _own_parameters(self) -> dict[str, Parameter]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, Parameter)}
+
+    def _own_buffers(self) -> dict[str, Tensor]:
+        return {name: vars(self)[name] for name in self._persistent if vars(self)[name] is not None}
+
+    def _own_modules(self) -> dict[str, Module]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, Module)}
+
+    def _own_state(self) -> dict[str, Tensor]:
+        buffers = {name: buffer for name, buffer in self._own_buffers().items() if self._persistent[name]}
+        return {**self._own_parameters(), **buffers}
+
+    def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+        """Yield (path, module) for this module and all inside it, parents first; shared ones once."""
+        seen: set[int] = set()
+        stack: list[tuple[str, Module]] = [(prefix, self)]
+        while stack:
+            path, module = stack.pop()
+            if remove_duplicate and id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield path, module
+            stack += [(_join(path, name), child) for name, child in reversed(module._own_modules().items())]
+
+    def _named(
+        self, own: Callable[[Module], Mapping[str, T]], prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, T]]:
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix, remove_duplicate) if recurse else ((prefix, self),):
+            for name, value in own(module).items():
+                if not (remove_duplicate and id(value) in seen):
+                    seen.add(id(value))
+                    yield _join(path, name), value
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """Yield (path, parameter) for each parameter; shared ones once."""
+        return self._named(Module._own_parameters, prefix, recurse, remove_duplicate)
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yield (path, buffer) for each buffer; shared ones once."""
+        return self._named(Module._own_buffers, prefix, recurse, remove_duplicate)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield (name, module) for each module directly inside; shared ones once."""
+        return self._named(Module._own_modules, "", recurse=False, remove_duplicate=True)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Yield each parameter; shared ones once."""
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Yield each buffer; shared ones once."""
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all inside it, parents first; shared ones once."""
+        return (module for _, module in self.named_modules())
+
+    def children(self) -> Iterator[Module]:
+        """Yield each module directly inside; shared ones once."""
+        return (module for _, module in self.named_children())
+
+    def get_submodule(self, path: str) -> Module:
+        """Return the module at a path such as "layers.0.norm"; the empty path is this module.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        module = self
+        for name in path.split(".") if path else ():
+            inside = module._own_modules()
+            if name not in inside:
+                hint = did_you_mean(name, inside)
+                raise AttributeError(f"get_submodule({path!r}): {type(module).__name__} has no module {name!r}{hint}")
+            module = inside[name]
+        return module
+
+    # Changing all at once
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch this module and all inside it to training, or with False to inference; return this module."""
+        if not isinstance(mode, bool):
+            raise TypeError(f"train: mode should be True or False, got {mode!r}")
+        stack: list[Module] = [self]
+        while stack:
+            module = stack.pop()
+            if module is self or type(module).train is Module.train:
+                module.training = mode
+                stack += module._own_modules().values()
+            else:  # a module with a train() of its own decides for itself and for what is inside it
+                module.train(mode)
+        return self
+
+    def eval(self) -> Self:
+        """Switch this module and all inside it to inference; return this module."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Say whether the parameters want gradients; return this module."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def apply(self, function: Callable[[Module], object]) -> Self:
+        """Call function(module) on this module and all inside it, children before parents; return this module."""
+        backwards: list[Module] = []
+        stack: list[Module] = [self]
+        while stack:
+            backwards.append(stack.pop())
+            stack += backwards[-1]._own_modules().values()
+        for module in dict.fromkeys(reversed(backwards)):
+            function(module)
+        return self
+
+    def astype(self, dtype: npt.DTypeLike) -> Self:
+        """Convert the floating parameters, their gradients and the buffers, in place; return this module.
+
+        Raises:
+            TypeError: the dtype is neither float32 nor float64.
+        """
+        if dtype is None:
+            raise TypeError("astype: dtype should be float32 or float64, got None")
+        wanted = float_dtype(dtype)
+        for tensor in (*self.parameters(), *self.buffers()):
+            if tensor.dtype.kind == "f":
+                tensor.raw = tensor.raw.astype(wanted)
+            if tensor.grad is not None:
+                tensor.grad = Tensor(tensor.grad.raw, dtype=wanted)
+        return self
+
+    # State
+
+    def _state(self) -> dict[str, Tensor]:
+        return dict(self._named(Module._own_state, "", recurse=True, remove_duplicate=False))
+
+    def state_dict(self) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of all parameters and persistent buffers, by path; shared ones under each of their paths."""
+        return {path: tensor.raw.copy() for path, tensor in self._state().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Take over the arrays of a mapping like the one `state_dict` returns: all of them, or on an error none.
+
+        Args:
+            state_dict: path to array (or tensor); each is copied and takes on the dtype of the tensor it fills.
+            strict: refuse missing and unexpected keys; otherwise they are only returned.
+
+        Raises:
+            ValueError: names every missing key, unexpected key, wrong shape and wrong kind of dtype.
+        """
+        return load_into(self._state(), state_dict, strict, owner=type(self).__name__)
+
+    # Reading
+
+    def extra_repr(self) -> str:
+        """Return what stands between the parentheses of this module's repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines: list[str] = []
+        stack: list[tuple[int, str, Module | None]] = [(0, "", self)]
+        while stack:
+            depth, label, module = stack.pop()
+            indent = "  " * depth
+            if module is None:  # the end of a module with others inside
+                lines.append(f"{indent})")
+                continue
+            head, extra, inside = f"{indent}{label}{type(module).__name__}(", module.extra_repr(), module._own_modules()
+            if not inside:
+                lines.append(f"{head}{extra})")
+                continue
+            lines += [head, f"{indent}  {extra}"] if extra else [head]
+            stack.append((depth, "", None))
+            stack += [(depth + 1, f"({name}): ", child) for name, child in reversed(inside.items())]
+        return "\n".join(lines)
+
+    def summary(self, *inputs: Any) -> str:
+        """Return a table of the modules: path, type, output shape, parameters; below it the totals.
+
+        Args:
+            inputs: what to call the model with, arrays or shapes (tuples, tried with zeros); without any, the
+                table leaves out the output shapes. The model runs in inference and is left as it was.
+        """
+        return summary(self, *inputs)
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _can_be_buffer(value: Any) -> bool:
+    return isinstance(value, Tensor) and not (isinstance(value, Parameter) or value.requires_grad)

@@ -1,0 +1,92 @@
+"""A model as a table: one row for each module, and the totals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_norm.tape import no_grad
+from tinygrad_norm.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_norm.nn.module import Module, Parameter
+
+
+def summary(model: Module, *inputs: Any) -> str:
+    """Return the table that `Module.summary` describes."""
+    shapes = output_shapes(model, inputs) if inputs else {}
+    counted: set[int] = set()
+    rows = [("Module", "Type", "Output shape", "Parameters")]
+    for path, module in model.named_modules():
+        own = [parameter for parameter in module.parameters(recurse=False) if id(parameter) not in counted]
+        counted.update(map(id, own))
+        row = path or "(model)", type(module).__name__, shapes.get(module, "-"), f"{_count(own):,}"
+        rows.append(row)
+    parameters, buffers = list(model.parameters()), list(model.buffers())
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    return "\n".join(
+        [
+            *_aligned(rows),
+            f"Parameters: {_count(parameters):,}, trainable {_count(trainable):,} ({_bytes(parameters):,} bytes)",
+            f"Buffers: {_count(buffers):,} ({_bytes(buffers):,} bytes)",
+        ]
+    )
+
+
+def output_shapes(model: Module, inputs: Sequence[Any]) -> dict[Module, str]:
+    """Call the model in inference and return each module's output shape; mode and buffers are as before."""
+    shapes: dict[Module, str] = {}
+
+    def record(module: Module, _args: object, output: object) -> None:
+        shapes[module] = _shape(output)
+
+    with ExitStack() as stack:
+        stack.enter_context(no_grad())
+        for buffer in model.buffers():
+            stack.callback(setattr, buffer, "raw", buffer.raw)
+        for module in model.modules():
+            stack.callback(setattr, module, "training", module.training)
+            module.training = False
+            stack.enter_context(module.register_forward_hook(record))
+        parameters: Iterable[Parameter] = model.parameters()
+        dtype = next((parameter.dtype for parameter in parameters), np.dtype(np.float32))
+        model(*(_example(given, dtype) for given in inputs))
+    return shapes
+
+
+def _example(given: Any, dtype: np.dtype[Any]) -> Any:
+    if isinstance(given, tuple) and all(isinstance(size, int) for size in given):
+        return Tensor(np.zeros(given, dtype))
+    if isinstance(given, Tensor | np.ndarray):
+        return given
+    raise TypeError(f"summary: an input should be an array or the tuple of its shape, got {given!r}")
+
+
+def _shape(output: object) -> str:
+    if isinstance(output, tuple | list):
+        return ", ".join(map(_shape, output))
+    return str(getattr(output, "shape", "-"))
+
+
+def _count(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.size for tensor in tensors)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.raw.nbytes for tensor in tensors)
+
+
+def _aligned(rows: list[tuple[str, str, str, str]]) -> list[str]:
+    """Columns of equal width, the numbers to the right, with rules below the header and the last row."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)), row[3].rjust(widths[3])]
+        )
+        for row in rows
+    ]
+    rule = "-" * len(lines[0])
+    return [lines[0], rule, *lines[1:], rule]
