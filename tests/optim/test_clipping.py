@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tinygrad_norm.optim import clip_grad_norm, clip_grad_value
+from tinygrad_norm.tensor import Tensor
+
+
+def with_gradients(*gradients):
+    parameters = [Tensor(np.zeros(np.shape(gradient)), requires_grad=True) for gradient in gradients]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = Tensor(gradient)
+    return [*parameters, Tensor([1.0], requires_grad=True)]  # the last has no gradient
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.5, math.inf])
+def test_the_norm_of_all_comes_down_and_the_direction_stays(rng, norm_type, dtype):
+    gradients = [rng.normal(size=shape).astype(dtype) for shape in ((3, 4), (5,), ())]
+    flat = np.concatenate([gradient.ravel() for gradient in gradients]).astype(np.float64)
+    expected = np.abs(flat).max() if norm_type == math.inf else (np.abs(flat) ** norm_type).sum() ** (1 / norm_type)
+    parameters = with_gradients(*gradients)
+    total = clip_grad_norm(iter(parameters), 0.5, norm_type)
+    assert total == pytest.approx(expected, rel=1e-12)
+    for parameter, gradient in zip(parameters[:-1], gradients, strict=True):
+        assert parameter.grad.dtype == dtype
+        np.testing.assert_allclose(parameter.grad.raw, gradient * 0.5 / (expected + 1e-6), rtol=1e-6)
+    assert parameters[-1].grad is None
+    assert clip_grad_norm(parameters, 1.0, norm_type) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_a_small_norm_is_left_alone(rng):
+    parameters = with_gradients(rng.normal(size=3))
+    before = parameters[0].grad
+    assert clip_grad_norm(parameters, 100.0) == pytest.approx(np.linalg.norm(before.raw))
+    assert parameters[0].grad is before
+
+
+def test_infinity_only_measures():
+    parameters = with_gradients([3.0, 4.0], [math.inf])
+    before = parameters[0].grad
+    assert clip_grad_norm(parameters[0], math.inf) == 5.0
+    assert clip_grad_norm(parameters, math.inf) == math.inf
+    assert parameters[0].grad is before
+
+
+def test_the_old_array_is_left_to_whoever_holds_it():
+    parameters = with_gradients([3.0, 4.0])
+    held = parameters[0].grad
+    clip_grad_norm(parameters, 1.0)
+    clip_grad_value(parameters, 0.1)
+    np.testing.assert_array_equal(held.raw, [3.0, 4.0])
+    np.testing.assert_allclose(parameters[0].grad.raw, [0.1, 0.1])
+
+
+def test_large_float32_gradients_do_not_overflow():
+    parameters = with_gradients(np.full(4, 1e30, np.float32))
+    assert clip_grad_norm(parameters, 1.0) == pytest.approx(2e30)
+    np.testing.assert_allclose(parameters[0].grad.raw, 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_norm_that_is_not_finite_shows_or_is_refused(value):
+    parameters = with_gradients([value, 1.0], [2.0])
+    with pytest.raises(ValueError, match=f"the norm of the gradients is {value}; the gradients were left as they are"):
+        clip_grad_norm(parameters, 1.0, error_if_nonfinite=True)
+    np.testing.assert_array_equal(parameters[1].grad.raw, [2.0])
+    assert not math.isfinite(clip_grad_norm(parameters, 1.0))
+    assert np.isnan(parameters[0].grad.raw[0])
+    np.testing.assert_array_equal(parameters[1].grad.raw, [math.nan if math.isnan(value) else 0.0])
+
+
+def test_without_gradients_the_norm_is_0():
+    assert clip_grad_norm([Tensor([1.0], requires_grad=True)], 1.0) == 0.0
+    assert clip_grad_norm([], 1.0) == 0.0
+
+
+def test_values_are_brought_into_the_range_and_nan_stays():
+    parameters = with_gradients([-3.0, -0.5, 0.25, math.inf, math.nan])
+    clip_grad_value(parameters, 0.5)
+    np.testing.assert_array_equal(parameters[0].grad.raw, np.array([-0.5, -0.5, 0.25, 0.5, math.nan], np.float32))
+    assert parameters[0].grad.dtype == np.float32
+    assert parameters[-1].grad is None
+
+
+@pytest.mark.parametrize("bad", [-1.0, math.nan])
+def test_limits_out_of_range(bad):
+    parameters = with_gradients([1.0])
+    with pytest.raises(ValueError, match="max_norm must be a number of at least 0"):
+        clip_grad_norm(parameters, bad)
+    with pytest.raises(ValueError, match="norm_type must be a number above 0"):
+        clip_grad_norm(parameters, 1.0, bad)
+    with pytest.raises(ValueError, match="clip_value must be a number of at least 0"):
+        clip_grad_value(parameters, bad)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_norm.optim.options import check_number, check_option, refuse_unknown
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("lr", 1, 1.0),
+        ("lr", 0, 0.0),
+        ("eps", np.float32(0.5), 0.5),
+        ("momentum", 1, 1.0),
+        ("dampening", -3, -3.0),
+        ("betas", [0, 0.5], (0.0, 0.5)),
+        ("nesterov", True, True),
+    ],
+)
+def test_what_is_allowed_comes_back_as_pythons_own(name, value, found):
+    checked = check_option(name, value)
+    assert checked == found
+    assert type(checked) is type(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("lr", float("nan"), "lr must be a finite number of at least 0, got nan"),
+        ("lr", float("inf"), "lr must be a finite number of at least 0, got inf"),
+        ("initial_lr", -1, "initial_lr must be"),
+        ("weight_decay", -0.1, "weight_decay must be a finite number of at least 0, got -0.1"),
+        ("momentum", 1.01, "momentum must be a number from 0 to 1, got 1.01"),
+        ("alpha", -0.01, "alpha must be a number from 0 to 1"),
+        ("dampening", float("inf"), "dampening must be a finite number"),
+    ],
+)
+def test_out_of_range(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        check_option(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("lr", "0.1", r"lr must be a finite number of at least 0, got '0.1' \(str\)"),
+        ("lr", True, "got True"),
+        ("lr", None, "got None"),
+        ("betas", 0.9, "betas must be two numbers, such as"),
+        ("betas", (0.9,), "betas must be two numbers"),
+        ("betas", (0.9, "0.9"), r"betas\[1\] must be"),
+        ("amsgrad", 1, "amsgrad must be True or False, got 1"),
+    ],
+)
+def test_of_another_type(name, value, message):
+    with pytest.raises(TypeError, match=message):
+        check_option(name, value)
+
+
+def test_a_number_of_ones_own():
+    assert check_number("k", 4, ("even", lambda value: value % 2 == 0)) == 4.0
+    with pytest.raises(ValueError, match="k must be even, got 3"):
+        check_number("k", 3, ("even", lambda value: value % 2 == 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("learning_rate", "lr"), ("Epsilon", "eps"), ("beta1", "betas"), ("weight_decey", "weight_decay")],
+)
+def test_an_unknown_name_is_answered_with_the_one_that_was_meant(name, meant):
+    with pytest.raises(TypeError, match=rf"Adam has no option '{name}' \(it has .*\); did you mean {meant}\?"):
+        refuse_unknown("Adam", ["lr", name], ["lr", "eps", "betas", "weight_decay"])
+
+
+def test_an_alias_of_what_is_not_there_is_no_answer():
+    with pytest.raises(TypeError, match=r"SGD has no option 'epsilon' \(it has lr, momentum\)$"):
+        refuse_unknown("SGD", ["epsilon"], ["lr", "momentum"])
+    refuse_unknown("SGD", ["lr"], ["lr", "momentum"])

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import optim
+from tinygrad_norm.tensor import Tensor
+
+
+def sgd(*lrs, **options):
+    return optim.SGD([{"params": [Tensor([1.0], requires_grad=True)], "lr": lr} for lr in lrs or (0.8,)], **options)
+
+
+EVERY = {
+    "StepLR": lambda optimizer: optim.StepLR(optimizer, step_size=2, gamma=0.3),
+    "CosineAnnealingLR": lambda optimizer: optim.CosineAnnealingLR(optimizer, T_max=7, eta_min=0.01),
+    "LinearWarmup": lambda optimizer: optim.LinearWarmup(optimizer, total_iters=9, start_factor=0.1),
+    "OneCycleLR": lambda optimizer: optim.OneCycleLR(optimizer, max_lr=2.0, total_steps=12),
+    "SequentialLR": lambda optimizer: optim.SequentialLR(
+        optimizer, [optim.LinearWarmup(optimizer, 4), optim.CosineAnnealingLR(optimizer, 8)], [4]
+    ),
+}
+
+
+def test_writes_what_pytorch_writes(golden_schedule, rates):
+    found, expected = rates(golden_schedule)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-17)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_goes_on_where_it_was_bit_for_bit(name):
+    whole = sgd(0.8, 0.2)
+    schedule = EVERY[name](whole)
+    expected = []
+    for _ in range(12):
+        schedule.step()
+        expected.append([(group["lr"], group["momentum"]) for group in whole.param_groups])
+
+    before, after = sgd(0.8, 0.2), sgd(5.0, 5.0)
+    schedule = EVERY[name](before)
+    for _ in range(5):
+        schedule.step()
+    again = EVERY[name](after)
+    after.load_state_dict(before.state_dict())
+    again.load_state_dict(schedule.state_dict())
+    found = []
+    for _ in range(7):
+        again.step()
+        found.append([(group["lr"], group["momentum"]) for group in after.param_groups])
+    assert found == expected[5:]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_loading_writes_the_learning_rate_of_that_step(name):
+    before, after = sgd(0.8, 0.2), sgd(0.8, 0.2)
+    schedule, again = EVERY[name](before), EVERY[name](after)
+    for _ in range(5):
+        schedule.step()
+    again.load_state_dict(schedule.state_dict())
+    assert again.get_last_lr() == schedule.get_last_lr() != [0.8, 0.2]
+    assert after.param_groups[0]["momentum"] == before.param_groups[0]["momentum"]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_learning_rates_can_be_asked_for_ahead(name):
+    optimizer = sgd(0.8, 0.2)
+    schedule = EVERY[name](optimizer)
+    for step in range(12):
+        expected = [schedule.lr_at(step, group["initial_lr"]) for group in optimizer.param_groups]
+        assert schedule.get_last_lr() == expected
+        assert schedule.last_epoch == step
+        schedule.step()
+
+
+def test_a_second_schedule_begins_from_the_learning_rate_before_the_first():
+    optimizer = sgd(0.8)
+    optim.LinearWarmup(optimizer, start_factor=0.5)
+    assert optimizer.param_groups[0]["lr"] == 0.4
+    optim.CosineAnnealingLR(optimizer, T_max=4)
+    assert optimizer.param_groups[0]["lr"] == 0.8
+
+
+def test_a_group_added_later_follows_from_its_own_learning_rate():
+    optimizer = sgd(0.8)
+    schedule = optim.StepLR(optimizer, step_size=2, gamma=0.5)
+    schedule.step()
+    optimizer.add_param_group({"params": [Tensor([1.0], requires_grad=True)], "lr": 0.1})
+    schedule.step()
+    assert schedule.get_last_lr() == [0.4, 0.05]
+
+
+def test_says_what_a_step_is_meant_to_be():
+    optimizer = sgd()
+    assert not optim.StepLR(optimizer, 1).per_batch
+    assert optim.StepLR(optimizer, 1, per_batch=True).per_batch
+    assert optim.OneCycleLR(optimizer, 1.0, 10).per_batch
+    assert not optim.ReduceLROnPlateau(optimizer).per_batch
+    assert optim.SequentialLR(optimizer, [optim.LinearWarmup(optimizer, per_batch=True)], []).per_batch
+
+
+def test_the_end_of_one_cycle_is_its_lowest_learning_rate():
+    optimizer = sgd()
+    schedule = optim.OneCycleLR(optimizer, max_lr=1.0, total_steps=10, anneal_strategy="linear")
+    for _ in range(10):
+        schedule.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(1 / 25 / 1e4)
+    assert optimizer.param_groups[0]["momentum"] == pytest.approx(0.95)
+    before = dict(optimizer.param_groups[0])
+    with pytest.raises(ValueError, match=r"OneCycleLR has total_steps=10, and step\(\) was called once more"):
+        schedule.step()
+    assert optimizer.param_groups[0] == before
+    assert schedule.last_epoch == 10
+
+
+@pytest.mark.parametrize(("total", "pct_start"), [(1, 0.3), (10, 0.0), (10, 0.1), (10, 1.0), (3, 0.3)])
+@pytest.mark.parametrize("three_phase", [False, True])
+def test_one_cycle_of_any_proportions_stays_in_its_range(total, pct_start, three_phase):
+    optimizer = sgd()
+    schedule = optim.OneCycleLR(optimizer, 1.0, total, pct_start=pct_start, three_phase=three_phase)
+    for _ in range(total):
+        assert 1 / 25 / 1e4 <= optimizer.param_groups[0]["lr"] <= 1.0 + 1e-12
+        assert 0.85 - 1e-12 <= optimizer.param_groups[0]["momentum"] <= 0.95 + 1e-12
+        schedule.step()
+
+
+def test_adams_second_beta_is_left_alone_by_one_cycle():
+    optimizer = optim.Adam([Tensor([1.0], requires_grad=True)], betas=(0.5, 0.75))
+    optim.OneCycleLR(optimizer, 1.0, 10)
+    assert optimizer.param_groups[0]["betas"] == (0.95, 0.75)
+
+
+# Plateaus
+
+
+def test_a_plateau_goes_on_where_it_was():
+    metrics = [3, 2, 2, 2, 2.5, 2, 1, 1, 1, 1, 1, 1]
+    whole, before, after = sgd(), sgd(), sgd(5.0)
+    schedules = [optim.ReduceLROnPlateau(o, patience=1, cooldown=1, factor=0.5) for o in (whole, before, after)]
+    for metric in metrics:
+        schedules[0].step(metric)
+    for metric in metrics[:5]:
+        schedules[1].step(metric)
+    after.load_state_dict(before.state_dict())
+    schedules[2].load_state_dict(schedules[1].state_dict())
+    assert schedules[2].state_dict() == schedules[1].state_dict()
+    for metric in metrics[5:]:
+        schedules[2].step(metric)
+    assert schedules[2].state_dict() == schedules[0].state_dict()
+    assert schedules[2].get_last_lr() == schedules[0].get_last_lr()
+    assert whole.param_groups[0]["lr"] < 0.2
+
+
+def test_nan_is_no_improvement():
+    optimizer = sgd(0.8)
+    schedule = optim.ReduceLROnPlateau(optimizer, patience=0, factor=0.5)
+    for metric, lr in ((1.0, 0.8), (math.nan, 0.4), (math.nan, 0.2), (0.5, 0.2)):
+        schedule.step(metric)
+        assert optimizer.param_groups[0]["lr"] == lr
+    assert schedule.best == 0.5
+
+
+def test_a_spoilt_state_is_refused_whole():
+    schedule = optim.ReduceLROnPlateau(sgd())
+    schedule.step(1.0)
+    before = schedule.state_dict()
+    with pytest.raises(ValueError, match="cooldown_counter must be a whole number of at least 0, got -1"):
+        schedule.load_state_dict({**before, "best": 7.0, "cooldown_counter": -1})
+    with pytest.raises(TypeError, match="best must be a number, got None"):
+        schedule.load_state_dict({"last_epoch": 3})
+    assert schedule.state_dict() == before
+    cosine = optim.CosineAnnealingLR(sgd(), 5)
+    for state in ({}, {"last_epoch": 2.5}):
+        with pytest.raises(TypeError, match="last_epoch must be a whole number of at least 0"):
+            cosine.load_state_dict(state)
+    assert cosine.last_epoch == 0
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda o: optim.StepLR(o, 0), ValueError, "step_size must be a whole number of at least 1, got 0"),
+        (lambda o: optim.StepLR(o, **{"step_size": 2.0}), TypeError, "step_size must be a whole number"),
+        (lambda o: optim.StepLR(o, 2, math.nan), ValueError, "gamma must be a finite number above 0, got nan"),
+        (lambda o: optim.CosineAnnealingLR(o, 0), ValueError, "T_max must be"),
+        (lambda o: optim.CosineAnnealingLR(o, 5, -1), ValueError, "eta_min must be"),
+        (lambda o: optim.LinearWarmup(o, 0), ValueError, "total_iters must be"),
+        (lambda o: optim.LinearWarmup(o, 5, 1.5), ValueError, "start_factor must be a number from 0 to 1, got 1.5"),
+        (lambda o: optim.OneCycleLR(o, 1.0), ValueError, "needs total_steps, or both epochs and steps_per_epoch"),
+        (lambda o: optim.OneCycleLR(o, 1.0, 0), ValueError, "total_steps must be"),
+        (lambda o: optim.OneCycleLR(o, 1.0, epochs=0, steps_per_epoch=4), ValueError, "epochs must be"),
+        (lambda o: optim.OneCycleLR(o, 0, 5), ValueError, "max_lr must be a finite number above 0, got 0"),
+        (lambda o: optim.OneCycleLR(o, [1.0, 2.0], 5), ValueError, "max_lr has 2 values for an optimizer of 1 groups"),
+        (lambda o: optim.OneCycleLR(o, 1.0, 5, pct_start=2), ValueError, "pct_start must be"),
+        (
+            lambda o: optim.OneCycleLR(o, 1.0, 5, anneal_strategy="sine"),
+            ValueError,
+            "must be 'cos' or 'linear', got 'si",
+        ),
+        (lambda o: optim.SequentialLR(o, [], []), ValueError, "got 0 schedules and 0 milestones"),
+        (lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1)], [3]), ValueError, "got 1 schedules and 1 milestones"),
+        (lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1)] * 3, [3, 3]), ValueError, "milestones must rise"),
+        (
+            lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1)] * 2, [0]),
+            ValueError,
+            "milestones must be a whole number",
+        ),
+        (lambda o: optim.SequentialLR(o, [optim.StepLR(sgd(), 1)], []), ValueError, "must share one optimizer"),
+        (
+            lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1), optim.StepLR(o, 1, per_batch=True)], [1]),
+            ValueError,
+            "and one per_batch",
+        ),
+        (lambda o: optim.SequentialLR(o, sequence(optim.ReduceLROnPlateau(o)), []), TypeError, "not ReduceLROnPlateau"),
+        (lambda o: optim.ReduceLROnPlateau(o, "low"), ValueError, "mode must be 'min' or 'max', got 'low'"),
+        (lambda o: optim.ReduceLROnPlateau(o, factor=1.0), ValueError, "factor must be"),
+        (lambda o: optim.ReduceLROnPlateau(o, patience=-1), ValueError, "patience must be"),
+        (lambda o: optim.ReduceLROnPlateau(o, threshold_mode="x"), ValueError, "threshold_mode must be 'rel' or 'abs'"),
+        (lambda o: optim.ReduceLROnPlateau(o, min_lr=[0.1, 0.1]), ValueError, "min_lr has 2 values"),
+    ],
+)
+def test_arguments_out_of_range(make, error, message):
+    optimizer = sgd()
+    with pytest.raises(error, match=message):
+        make(optimizer)
+
+
+@pytest.mark.parametrize("make", [*EVERY.values(), optim.ReduceLROnPlateau])
+def test_takes_an_optimizer(make):
+    with pytest.raises(TypeError, match="takes an optimizer, got list"):
+        make([Tensor([1.0])])
+
+
+def test_one_cycle_without_momentum_to_write():
+    class Plain(optim.Optimizer):
+        def __init__(self, params):
+            super().__init__(params, {"lr": 0.1, "maximize": False}, {})
+
+        def update(self, parameter, gradient, state, group):
+            parameter -= group["lr"] * gradient
+
+    optimizer = Plain([Tensor([1.0], requires_grad=True)])
+    with pytest.raises(ValueError, match="cycle_momentum=True needs an optimizer with momentum or betas"):
+        optim.OneCycleLR(optimizer, 1.0, 5)
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    optim.OneCycleLR(optimizer, 1.0, 5, cycle_momentum=False)
+    assert optimizer.param_groups[0]["lr"] == 0.04

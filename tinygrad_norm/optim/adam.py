@@ -1,0 +1,86 @@
+"""Adam, and AdamW, which decays the weights apart from the gradient."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from tinygrad_norm import kernels
+from tinygrad_norm.optim.optimizer import Array, Group, Optimizer, Parameters, State
+
+
+class Adam(Optimizer):
+    """Follow the running mean of the gradient, each element in units of its running root mean square.
+
+    Args:
+        params: tensors, or groups of them.
+        lr: learning rate: about how far an element moves in a step.
+        betas: how much of the running means of the gradient and of its square is kept at each step.
+        eps: added to the root mean square.
+        weight_decay: added to the gradient, times the parameter: the gradient of an L2 penalty.
+        amsgrad: divide by the largest running mean of the square so far.
+        maximize: go up instead of down.
+
+    Raises:
+        TypeError: something that is no tensor, or an option of the wrong type.
+        ValueError: no parameters, one given twice, or an option out of range.
+
+    Source: Kingma and Ba 2015, Adam: A method for stochastic optimization; `amsgrad`: Reddi et al. 2018, On the
+        convergence of Adam and beyond.
+    """
+
+    decoupled: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        options |= {"amsgrad": amsgrad, "maximize": maximize}
+        super().__init__(params, options, {"exp_avg": None, "exp_avg_sq": None, "max_exp_avg_sq": "amsgrad"})
+
+    def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
+        """Take one step of Adam."""
+        beta1, beta2 = group["betas"]
+        kernels.of(parameter).adam_update(
+            parameter,
+            gradient,
+            *(self.buffer(name, parameter, state, group) for name in self.buffers),
+            step=state["step"],
+            lr=group["lr"],
+            beta1=beta1,
+            beta2=beta2,
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            decoupled=self.decoupled,
+        )
+
+
+class AdamW(Adam):
+    """Adam whose weight decay shrinks the parameter by itself, `lr * weight_decay` of it at each step.
+
+    The other arguments are Adam's. `decay_groups` keeps the decay off biases and norms.
+
+    Source: Loshchilov and Hutter 2019, Decoupled weight decay regularization.
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

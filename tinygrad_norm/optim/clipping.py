@@ -1,0 +1,68 @@
+"""Clipping of gradients, between backward() and step().
+
+Each gradient that changes is replaced by a new tensor: the old array may also be somebody else's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from tinygrad_norm.optim.optimizer import Array
+from tinygrad_norm.optim.options import Rule, check_number
+from tinygrad_norm.tensor import Tensor
+
+_NOT_NEGATIVE: Rule = ("a number of at least 0", lambda value: value >= 0)
+
+
+def clip_grad_norm(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> float:
+    """Scale the gradients down together so that their norm, as one long vector, is at most `max_norm`.
+
+    Args:
+        parameters: those without a gradient are passed over.
+        max_norm: at least 0; `math.inf` only measures.
+        norm_type: the p of the p-norm, above 0; `math.inf` is the largest magnitude.
+        error_if_nonfinite: refuse a norm that is NaN or infinite, rather than let it spread.
+
+    Returns:
+        The norm before clipping.
+
+    Raises:
+        ValueError: an argument out of range, or a norm that is not finite and `error_if_nonfinite`.
+
+    Source: Pascanu et al. 2013, On the difficulty of training recurrent neural networks.
+    """
+    check_number("max_norm", max_norm, _NOT_NEGATIVE)
+    check_number("norm_type", norm_type, ("a number above 0", lambda value: value > 0))
+    gradients = _gradients(parameters)
+    # in float64, because the square of a float32 overflows at 2e19
+    norms = [np.linalg.norm(gradient.ravel().astype(np.float64), norm_type) for _, gradient in gradients]
+    total = float(np.linalg.norm(norms, norm_type)) if norms else 0.0
+    if error_if_nonfinite and not math.isfinite(total):
+        raise ValueError(f"the norm of the gradients is {total}; the gradients were left as they are")
+    scale = max_norm / (total + 1e-6)
+    if max_norm < math.inf and not scale >= 1:  # `not` lets a norm of NaN spread
+        with np.errstate(invalid="ignore"):  # an infinite norm makes 0 * inf
+            for parameter, gradient in gradients:
+                parameter.grad = Tensor.wrap(gradient * scale)
+    return total
+
+
+def clip_grad_value(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Bring each element of the gradients into `[-clip_value, clip_value]`; NaN stays NaN.
+
+    Raises:
+        ValueError: `clip_value` is negative or NaN.
+    """
+    check_number("clip_value", clip_value, _NOT_NEGATIVE)
+    for parameter, gradient in _gradients(parameters):
+        parameter.grad = Tensor.wrap(np.clip(gradient, -clip_value, clip_value))
+
+
+def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Array]]:
+    listed = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    return [(parameter, parameter.grad.raw) for parameter in listed if parameter.grad is not None]

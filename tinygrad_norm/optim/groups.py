@@ -1,0 +1,25 @@
+"""Parameter groups from a model."""
+
+from __future__ import annotations
+
+from tinygrad_norm.nn import Module, Parameter
+from tinygrad_norm.nn.normalization import Normalization
+from tinygrad_norm.optim.optimizer import Group
+
+
+def decay_groups(model: Module, weight_decay: float) -> list[Group]:
+    """Split a model's parameters into weights, which decay, and biases and norms, which do not.
+
+    Use it as `AdamW(decay_groups(model, 0.05), lr=1e-3)`. A parameter is spared if it belongs to a norm layer, is a
+    bias by its name, or has at most one axis. A group that would be empty is left out.
+    """
+    decays: dict[Parameter, bool] = {}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            spared = isinstance(module, Normalization) or name.endswith("bias") or parameter.ndim <= 1
+            decays.setdefault(parameter, not spared)  # a shared parameter is its first owner's
+    groups: list[Group] = [
+        {"params": [parameter for parameter, decay in decays.items() if decay], "weight_decay": weight_decay},
+        {"params": [parameter for parameter, decay in decays.items() if not decay], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

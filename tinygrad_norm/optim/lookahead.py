@@ -1,0 +1,43 @@
+"""Lookahead, around any other optimizer."""
+
+from __future__ import annotations
+
+from tinygrad_norm.optim.optimizer import Array, Group, Optimizer, State
+from tinygrad_norm.optim.options import check_number, check_whole
+
+
+class Lookahead(Optimizer):
+    """Let another optimizer explore for `k` steps, go a part of the way to where it arrived, and explore from there.
+
+    The groups and the state are those of the wrapped optimizer, with one buffer more, so schedules may hold either.
+
+    Args:
+        optimizer: the one that makes the steps.
+        k: steps between two meetings, at least 1.
+        alpha: the part of the way, above 0 and up to 1.
+
+    Source: Zhang et al. 2019, Lookahead optimizer: k steps forward, 1 step back.
+    """
+
+    def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"Lookahead wraps an optimizer, such as SGD(...), got {type(optimizer).__name__}")
+        self.k = check_whole("k", k, 1)
+        self.alpha = check_number("alpha", alpha, ("a number above 0 and up to 1", lambda value: 0 < value <= 1))
+        self.optimizer = optimizer
+        self.defaults, self.param_groups, self.state = optimizer.defaults, optimizer.param_groups, optimizer.state
+        self.buffers = {**optimizer.buffers, "slow": None}
+
+    def check(self, group: Group) -> None:
+        """Raise what the wrapped optimizer raises about a group's options."""
+        self.optimizer.check(group)
+
+    def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
+        """Take one step of the wrapped optimizer, and at every k-th meet the slow weights."""
+        if "slow" not in state:
+            state["slow"] = parameter.copy()
+        slow = state["slow"]
+        self.optimizer.update(parameter, gradient, state, group)
+        if state["step"] % self.k == 0:
+            slow += self.alpha * (parameter - slow)
+            parameter[...] = slow

@@ -1,0 +1,253 @@
+"""What every optimizer is made of: groups of parameters with options, a state for each parameter, and one step."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+
+from tinygrad_norm.optim.options import check_option, refuse_unknown
+from tinygrad_norm.tensor import Tensor
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Group = dict[str, Any]
+State = dict[str, Any]
+Parameters = Iterable[Tensor | Mapping[str, Any]]
+
+
+class Optimizer(ABC):
+    """The parameters to update, in groups with options of their own.
+
+    A subclass names its options and buffers, and writes `update`. The options are in `param_groups`, where a schedule
+    or a user may change them between steps; what is remembered of each parameter is in `state`.
+
+    Args:
+        params: tensors, or groups: dicts with "params" and any options that differ from the defaults.
+        defaults: the options of a group that does not say otherwise.
+        buffers: the arrays kept for each parameter, of its shape, each with the option that asks for it; None if
+            it is always kept.
+
+    Raises:
+        TypeError: something that is no tensor, an option of the wrong type, or one that does not exist.
+        ValueError: no parameters, one given twice, or an option out of range.
+    """
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Refuse an unknown keyword as Python would, but say which one was probably meant."""
+        known = inspect.signature(cls.__init__).parameters
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in known.values()):
+            refuse_unknown(cls.__name__, options, known.keys() - {"self"})
+        return super().__new__(cls)
+
+    def __init__(self, params: Parameters, defaults: Group, buffers: Mapping[str, str | None]) -> None:
+        self.defaults = defaults
+        self.buffers = buffers
+        self.param_groups: list[Group] = []
+        self.state: dict[Tensor, State] = {}
+        for group in _as_groups(params):
+            self.add_param_group(group)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  {len(group['params'])} parameters: " + ", ".join(f"{k}={v}" for k, v in group.items() if k != "params")
+            for group in self.param_groups
+        ]
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Update these parameters too, from now on: for layers that are unfrozen later."""
+        if not isinstance(param_group, dict):
+            raise TypeError(f"a parameter group is a dict with 'params', got {type(param_group).__name__}")
+        number = len(self.param_groups)
+        refuse_unknown(f"parameter group {number}", param_group, self._known_options())
+        if "params" not in param_group:
+            raise ValueError(f"parameter group {number} has no 'params'")
+        group = {**self.defaults, **param_group, "params": _as_list(param_group["params"], number)}
+        group.update({name: check_option(name, value) for name, value in group.items() if name != "params"})
+        self.check(group)
+        places = {id(parameter): place for place, parameter in _placed([*self.param_groups, group])}
+        for place, parameter in _placed([*self.param_groups, group]):
+            _check_parameter(parameter, place)
+            if places[id(parameter)] != place:
+                raise ValueError(f"{place} and {places[id(parameter)]} are the same tensor; an optimizer takes it once")
+        self.param_groups.append(group)
+
+    def check(self, group: Group) -> None:
+        """Raise a ValueError or TypeError if the options of a group are not allowed, alone or together."""
+        for name, value in group.items():
+            if name != "params":
+                check_option(name, value)
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient, in place.
+
+        Raises:
+            ValueError: a gradient has another shape than its parameter, or an option was set to what is not allowed.
+                Nothing was updated then.
+        """
+        for group in self.param_groups:
+            self.check(group)
+        for place, parameter in _placed(self.param_groups):
+            if parameter.grad is not None and parameter.grad.shape != parameter.shape:
+                raise ValueError(f"{place} has shape {parameter.shape} and a gradient of shape {parameter.grad.shape}")
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    gradient = parameter.grad.raw.astype(parameter.dtype, copy=False)
+                    state = self.state.setdefault(parameter, {"step": 0})
+                    state["step"] += 1
+                    self.update(parameter.raw, -gradient if group["maximize"] else gradient, state, group)
+                    parameter.changed()
+
+    @abstractmethod
+    def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
+        """Update one parameter in place, given its state, which already counts this step, and its group's options."""
+
+    def buffer(self, name: str, like: Array, state: State, group: Group) -> Array | None:
+        """The array that `state` keeps under `name`, of zeros at first; None if the options do not ask for it."""
+        if not _is_used(self.buffers[name], group):
+            return None
+        array: Array | None = state.get(name)
+        if array is None:
+            array = state[name] = np.zeros(like.shape, like.dtype)
+        if array.shape != like.shape:
+            raise ValueError(f"{name} has shape {array.shape}, but its parameter now has shape {like.shape}")
+        return array
+
+    def zero_grad(self) -> None:
+        """Forget the gradients: each `.grad` becomes None."""
+        for _, parameter in _placed(self.param_groups):
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copy what a run needs to go on: the states by the number of their parameter, and the groups' options."""
+        numbers = {id(parameter): number for number, (_, parameter) in enumerate(_placed(self.param_groups))}
+        return {
+            "state": {
+                numbers[id(parameter)]: {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in state.items()}
+                for parameter, state in self.state.items()
+            },
+            "param_groups": [
+                {**group, "params": [numbers[id(parameter)] for parameter in group["params"]]}
+                for group in self.param_groups
+            ],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned.
+
+        Raises:
+            ValueError: it is for other parameters or another optimizer; every mismatch is named, and nothing changed.
+        """
+        problems = [*self._group_problems(state_dict)] or [*self._state_problems(state_dict)]
+        if problems:
+            raise ValueError(f"{type(self).__name__}.load_state_dict: {'; '.join(problems)}")
+        parameters = dict(self._saved_parameters(state_dict))
+        for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            group.update({name: check_option(name, value) for name, value in saved.items() if name != "params"})
+        self.state.clear()
+        for number, saved in state_dict["state"].items():
+            _, parameter, _ = parameters[str(number)]
+            self.state[parameter] = {
+                name: int(value) if name == "step" else np.array(value, parameter.dtype, order="C")
+                for name, value in saved.items()
+            }
+
+    def _known_options(self) -> list[str]:
+        return ["params", *self.defaults, "initial_lr"]
+
+    def _group_problems(self, state_dict: Mapping[str, Any]) -> Iterator[str]:
+        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
+            yield "it needs the entries 'state' and 'param_groups'"
+            return
+        saved_groups = state_dict["param_groups"]
+        if len(saved_groups) != len(self.param_groups):
+            yield f"it has {len(saved_groups)} parameter groups, this optimizer {len(self.param_groups)}"
+            return
+        for number, (group, saved) in enumerate(zip(self.param_groups, saved_groups, strict=True)):
+            missing = [name for name in ("params", *self.defaults) if name not in saved]
+            unknown = [name for name in saved if name not in self._known_options()]
+            if missing or unknown:
+                yield from (f"group {number} lacks {name!r}" for name in missing)
+                yield from (
+                    f"group {number} has {name!r}, which {type(self).__name__} does not know" for name in unknown
+                )
+                continue
+            if len(saved["params"]) != len(group["params"]):
+                yield f"group {number} has {len(saved['params'])} parameters, here {len(group['params'])}"
+            try:
+                self.check(saved)
+            except (TypeError, ValueError) as error:
+                yield f"group {number}: {error}"
+
+    def _state_problems(self, state_dict: Mapping[str, Any]) -> Iterator[str]:
+        parameters = dict(self._saved_parameters(state_dict))
+        for number, saved in state_dict["state"].items():
+            if str(number) not in parameters:
+                yield f"it has a state for parameter {number}, which is in no group"
+                continue
+            place, parameter, group = parameters[str(number)]
+            wanted = ["step", *(name for name, option in self.buffers.items() if _is_used(option, group))]
+            yield from (f"the state of {place} lacks {name!r}" for name in wanted if name not in saved)
+            for name, value in saved.items():
+                if name == "step":
+                    if not isinstance(value, Integral) or value < 0:
+                        yield f"'step' of {place} is {value!r}, not a whole number of at least 0"
+                elif name not in self.buffers:
+                    yield f"the state of {place} has {name!r}, which {type(self).__name__} does not know"
+                elif (array := np.asarray(value)).shape != parameter.shape or array.dtype.kind != "f":
+                    given = f"{array.dtype} of shape {array.shape}"
+                    yield f"{name!r} of {place} is {given}, not floating point of shape {parameter.shape}"
+
+    def _saved_parameters(self, state_dict: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, Tensor, Group]]]:
+        """The number under which each parameter was saved, as text, since JSON makes it so; its place and options."""
+        saved = [(str(number), group) for group in state_dict["param_groups"] for number in group["params"]]
+        for (number, group), (place, parameter) in zip(saved, _placed(self.param_groups), strict=True):
+            yield number, (place, parameter, group)
+
+
+def _as_groups(params: Parameters) -> list[Group]:
+    """One group of all tensors, or the groups as given."""
+    if isinstance(params, (Tensor, dict, set, str)) or not isinstance(params, Iterable):
+        raise TypeError(f"an optimizer takes a list of tensors, or of groups (dicts), got one {type(params).__name__}")
+    given: list[Any] = list(params)
+    if given and all(isinstance(item, dict) for item in given):
+        return given
+    return [{"params": given}]
+
+
+def _as_list(params: Any, number: int) -> list[Any]:
+    if isinstance(params, (set, frozenset)):
+        raise TypeError("a set of parameters has no fixed order, and a saved state is found by it; use a list")
+    parameters = [params] if isinstance(params, Tensor) else list(params)
+    if not parameters:
+        raise ValueError(
+            f"parameter group {number} is empty: no parameters were given, or a generator that was already used up "
+            "(model.parameters() makes a new one at each call)"
+        )
+    return parameters
+
+
+def _is_used(option: str | None, group: Group) -> bool:
+    return option is None or bool(group[option])
+
+
+def _placed(groups: list[Group]) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter, in order, and what an error calls it."""
+    for number, group in enumerate(groups):
+        for index, parameter in enumerate(group["params"]):
+            yield f"parameter {index} of group {number}", parameter
+
+
+def _check_parameter(parameter: Any, place: str) -> None:
+    if not isinstance(parameter, Tensor):
+        hint = "; of (name, parameter) pairs, give the parameters" if isinstance(parameter, tuple) else ""
+        raise TypeError(f"{place} is a {type(parameter).__name__}, not a Tensor{hint}")
+    if not parameter.is_leaf:
+        raise ValueError(f"{place} was made by a recorded op; only leaves are updated (see detach)")
+    if parameter.dtype.kind != "f":
+        raise TypeError(f"{place} holds {parameter.dtype}; only float32 and float64 have gradients")

@@ -1,0 +1,80 @@
+"""The options of optimizers: what each may be, and which one was meant by a name that none has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable
+from numbers import Integral, Real
+from typing import Any
+
+from tinygrad_norm.nn.spelling import did_you_mean
+
+Rule = tuple[str, Callable[[float], bool]]
+
+_NOT_NEGATIVE: Rule = ("a finite number of at least 0", lambda value: 0 <= value < math.inf)
+_FRACTION: Rule = ("a number from 0 to 1", lambda value: 0 <= value <= 1)
+
+_NUMBERS: dict[str, Rule] = {
+    "lr": _NOT_NEGATIVE,
+    "initial_lr": _NOT_NEGATIVE,
+    "eps": _NOT_NEGATIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "momentum": _FRACTION,
+    "alpha": _FRACTION,
+    "dampening": ("a finite number", math.isfinite),
+}
+_BETA: Rule = ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
+
+# What other libraries and papers call them; spelling alone would not lead there.
+_ALIASES = {"learning_rate": "lr", "epsilon": "eps", "beta1": "betas", "beta2": "betas", "l2": "weight_decay"}
+
+
+def check_option(name: str, value: Any) -> Any:
+    """Return an option as Python's own float, bool or pair of floats.
+
+    Raises:
+        TypeError: it is not of that type.
+        ValueError: it is out of range.
+    """
+    if name == "betas":
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            raise TypeError(f"betas must be two numbers, such as (0.9, 0.999), got {value!r}")
+        return tuple(check_number(f"betas[{index}]", beta, _BETA) for index, beta in enumerate(value))
+    if name in _NUMBERS:
+        return check_number(name, value, _NUMBERS[name])
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def check_number(name: str, value: Any, rule: Rule) -> float:
+    """Return a number as a float.
+
+    Args:
+        name: what the error calls it.
+        value: the number.
+        rule: what is allowed, in words and as a test.
+    """
+    allowed, test = rule
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be {allowed}, got {value!r} ({type(value).__name__})")
+    if not test(float(value)):
+        raise ValueError(f"{name} must be {allowed}, got {value}")
+    return float(value)
+
+
+def check_whole(name: str, value: Any, minimum: int) -> int:
+    """Return a whole number of at least `minimum` as an int."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number of at least {minimum}, got {value!r} ({type(value).__name__})")
+    if value < minimum:
+        raise ValueError(f"{name} must be a whole number of at least {minimum}, got {value}")
+    return int(value)
+
+
+def refuse_unknown(owner: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Raise a TypeError for the first of `names` that is not `known`; it names the one that was probably meant."""
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(_ALIASES.get(name.lower(), name), known)
+            raise TypeError(f"{owner} has no option {name!r} (it has {', '.join(sorted(known))}){hint}")

@@ -1,0 +1,57 @@
+"""RMSprop."""
+
+from __future__ import annotations
+
+from tinygrad_norm import kernels
+from tinygrad_norm.optim.optimizer import Array, Group, Optimizer, Parameters, State
+
+
+class RMSprop(Optimizer):
+    """Follow the gradient, each element in units of its running root mean square.
+
+    Args:
+        params: tensors, or groups of them.
+        lr: learning rate: about how far an element moves in a step.
+        alpha: how much of the running mean of the squared gradient is kept at each step.
+        eps: added to the root mean square.
+        weight_decay: added to the gradient, times the parameter: the gradient of an L2 penalty.
+        momentum: how much of the running sum of scaled gradients is kept at each step.
+        centered: divide by the running standard deviation instead: subtract the running mean.
+        maximize: go up instead of down.
+
+    Raises:
+        TypeError: something that is no tensor, or an option of the wrong type.
+        ValueError: no parameters, one given twice, or an option out of range.
+
+    Source: Hinton 2012, Neural networks for machine learning, lecture 6; `centered`: Graves 2013, Generating sequences
+        with recurrent neural networks.
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        options = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
+        options |= {"centered": centered, "maximize": maximize}
+        super().__init__(params, options, {"square_avg": None, "grad_avg": "centered", "momentum_buffer": "momentum"})
+
+    def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
+        """Take one step of RMSprop."""
+        kernels.of(parameter).rmsprop_update(
+            parameter,
+            gradient,
+            *(self.buffer(name, parameter, state, group) for name in self.buffers),
+            lr=group["lr"],
+            alpha=group["alpha"],
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            momentum=group["momentum"],
+        )

@@ -1,0 +1,364 @@
+"""Learning-rate schedules: each learning rate is a function of the number of steps, so a resumed run repeats none.
+
+A schedule reads a group's "initial_lr" (its "lr" when the first schedule was made) and writes its "lr".
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tinygrad_norm.optim.optimizer import Optimizer
+from tinygrad_norm.optim.options import Rule, check_number, check_whole
+
+_POSITIVE: Rule = ("a finite number above 0", lambda value: 0 < value < math.inf)
+_NOT_NEGATIVE: Rule = ("a finite number of at least 0", lambda value: 0 <= value < math.inf)
+_FRACTION: Rule = ("a number from 0 to 1", lambda value: 0 <= value <= 1)
+
+
+class LRScheduler(ABC):
+    """A learning rate for every step; making one already writes that of step 0.
+
+    Args:
+        optimizer: whose learning rates to write.
+        per_batch: whether `step()` is meant after each batch and not after each epoch; the Trainer reads it.
+    """
+
+    def __init__(self, optimizer: Optimizer, *, per_batch: bool = False) -> None:
+        self.optimizer = _checked(optimizer, self)
+        self.per_batch = per_batch
+        self.last_epoch = 0
+        self.apply(0)
+
+    @abstractmethod
+    def lr_at(self, step: int, initial_lr: float) -> float:
+        """The learning rate after `step` steps of a group that began with `initial_lr`."""
+
+    def apply(self, step: int) -> None:
+        """Write the learning rates of this step into the optimizer's groups."""
+        for group in self.optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+            group["lr"] = self.lr_at(step, group["initial_lr"])
+
+    def step(self) -> None:
+        """Go on to the next learning rate; call it after the optimizer's step."""
+        self.apply(self.last_epoch + 1)
+        self.last_epoch += 1
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rate of each group now."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of steps; all else is an argument, or saved with the optimizer."""
+        return {"last_epoch": self.last_epoch}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned; load the optimizer before, which holds the initial learning rates."""
+        step = check_whole("last_epoch", state_dict.get("last_epoch"), 0)
+        self.apply(step)
+        self.last_epoch = step
+
+
+class StepLR(LRScheduler):
+    """Multiply the learning rate by `gamma` every `step_size` steps."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, *, per_batch: bool = False) -> None:
+        self.step_size = check_whole("step_size", step_size, 1)
+        self.gamma = check_number("gamma", gamma, _POSITIVE)
+        super().__init__(optimizer, per_batch=per_batch)
+
+    def lr_at(self, step: int, initial_lr: float) -> float:
+        """`initial_lr * gamma ** (step // step_size)`."""
+        return initial_lr * self.gamma ** (step // self.step_size)
+
+
+class CosineAnnealingLR(LRScheduler):
+    """Go from the initial learning rate to `eta_min` on half a cosine of `T_max` steps, and then back, as a wave.
+
+    Source: Loshchilov and Hutter 2017, SGDR: Stochastic gradient descent with warm restarts (without the restarts).
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, *, per_batch: bool = False) -> None:
+        self.T_max = check_whole("T_max", T_max, 1)
+        self.eta_min = check_number("eta_min", eta_min, _NOT_NEGATIVE)
+        super().__init__(optimizer, per_batch=per_batch)
+
+    def lr_at(self, step: int, initial_lr: float) -> float:
+        """`eta_min + (initial_lr - eta_min) * (1 + cos(pi * step / T_max)) / 2`."""
+        return _cosine(initial_lr, self.eta_min, step / self.T_max)
+
+
+class LinearWarmup(LRScheduler):
+    """Rise from `start_factor` of the learning rate to all of it on a line of `total_iters` steps, and stay there.
+
+    PyTorch's LinearLR with its defaults.
+
+    Source: Goyal et al. 2017, Accurate, large minibatch SGD: Training ImageNet in 1 hour.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, total_iters: int = 5, start_factor: float = 1 / 3, *, per_batch: bool = False
+    ) -> None:
+        self.total_iters = check_whole("total_iters", total_iters, 1)
+        self.start_factor = check_number("start_factor", start_factor, _FRACTION)
+        super().__init__(optimizer, per_batch=per_batch)
+
+    def lr_at(self, step: int, initial_lr: float) -> float:
+        """`initial_lr * (start_factor + (1 - start_factor) * min(step / total_iters, 1))`."""
+        return initial_lr * _linear(self.start_factor, 1.0, min(step / self.total_iters, 1.0))
+
+
+class SequentialLR(LRScheduler):
+    """One schedule after another, each counting from its own beginning: warm-up and then cosine, for one.
+
+    Args:
+        optimizer: whose learning rates to write.
+        schedulers: schedules of this optimizer.
+        milestones: the step at which each schedule but the first begins, rising.
+    """
+
+    def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]) -> None:
+        if not schedulers or len(milestones) != len(schedulers) - 1:
+            raise ValueError(
+                f"SequentialLR takes one milestone fewer than schedules, got {len(schedulers)} schedules "
+                f"and {len(milestones)} milestones"
+            )
+        for scheduler in schedulers:
+            if not isinstance(scheduler, LRScheduler):
+                raise TypeError(f"SequentialLR takes schedules that depend on the step, not {type(scheduler).__name__}")
+            if scheduler.optimizer is not optimizer or scheduler.per_batch != schedulers[0].per_batch:
+                raise ValueError("the schedules of SequentialLR must share one optimizer and one per_batch")
+        self.schedulers = list(schedulers)
+        self.milestones = [check_whole("milestones", milestone, 1) for milestone in milestones]
+        if self.milestones != sorted(set(self.milestones)):
+            raise ValueError(f"milestones must rise, got {self.milestones}")
+        super().__init__(optimizer, per_batch=schedulers[0].per_batch)
+
+    def lr_at(self, step: int, initial_lr: float) -> float:
+        """The learning rate of the schedule that this step is in."""
+        scheduler, step = self._active(step)
+        return scheduler.lr_at(step, initial_lr)
+
+    def apply(self, step: int) -> None:
+        """Let the schedule that this step is in write."""
+        scheduler, step = self._active(step)
+        scheduler.apply(step)
+
+    def _active(self, step: int) -> tuple[LRScheduler, int]:
+        index = bisect_right(self.milestones, step)
+        return self.schedulers[index], step - (self.milestones[index - 1] if index else 0)
+
+
+class OneCycleLR(LRScheduler):
+    """Up to `max_lr` and down to almost nothing, once; momentum goes the other way. One step is one batch.
+
+    Args:
+        optimizer: whose learning rates to write.
+        max_lr: the highest learning rate, of all groups or of each.
+        total_steps: steps in the cycle; or `epochs` and `steps_per_epoch`, whose product it is.
+        epochs: see `total_steps`.
+        steps_per_epoch: see `total_steps`.
+        pct_start: the part of the cycle spent going up, from 0 to 1.
+        anneal_strategy: "cos" or "linear".
+        cycle_momentum: whether to write the momentum (the first of `betas`) too.
+        base_momentum: at the highest learning rate.
+        max_momentum: at the beginning and at the end.
+        div_factor: the first learning rate is `max_lr / div_factor`.
+        final_div_factor: the last one is the first one divided by this.
+        three_phase: go down as long as up, and spend the rest of the cycle on the last decay.
+
+    Raises:
+        ValueError: an argument out of range, or a step beyond the end of the cycle.
+
+    Source: Smith and Topin 2018, Super-convergence: Very fast training of neural networks using large learning rates.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float | Sequence[float],
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.85,
+        max_momentum: float = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+        *,
+        per_batch: bool = True,
+    ) -> None:
+        if total_steps is None:
+            if epochs is None or steps_per_epoch is None:
+                raise ValueError("OneCycleLR needs total_steps, or both epochs and steps_per_epoch")
+            total_steps = check_whole("epochs", epochs, 1) * check_whole("steps_per_epoch", steps_per_epoch, 1)
+        self.total_steps = check_whole("total_steps", total_steps, 1)
+        if anneal_strategy not in ("cos", "linear"):
+            raise ValueError(f"anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}")
+        self.anneal = _cosine if anneal_strategy == "cos" else _linear
+        self.cycle_momentum = cycle_momentum
+        base = check_number("base_momentum", base_momentum, _FRACTION)
+        high = check_number("max_momentum", max_momentum, _FRACTION)
+        div = check_number("div_factor", div_factor, _POSITIVE)
+        final_div = check_number("final_div_factor", final_div_factor, _POSITIVE)
+        rise = check_number("pct_start", pct_start, _FRACTION) * self.total_steps
+        # Each phase: its last step; learning rates from and to, in units of the initial one; momenta from and to.
+        self.phases = [(rise - 1, 1.0, div, high, base)]
+        if three_phase:
+            self.phases.append((2 * rise - 2, div, 1.0, base, high))
+        _, _, lr, _, momentum = self.phases[-1]
+        self.phases.append((self.total_steps - 1, lr, 1 / final_div, momentum, high))
+
+        groups = _checked(optimizer, self).param_groups
+        if cycle_momentum and not any(name in optimizer.defaults for name in ("momentum", "betas")):
+            raise ValueError("cycle_momentum=True needs an optimizer with momentum or betas")
+        for group, highest in zip(groups, _per_group("max_lr", max_lr, len(groups), _POSITIVE), strict=True):
+            group["initial_lr"] = highest / div
+        super().__init__(optimizer, per_batch=per_batch)
+
+    def lr_at(self, step: int, initial_lr: float) -> float:
+        """The learning rate of this step; `initial_lr` is `max_lr / div_factor`."""
+        part, (_, start, end, _, _) = self._phase(step)
+        return initial_lr * self.anneal(start, end, part)
+
+    def apply(self, step: int) -> None:
+        """Write the learning rates and the momenta of this step."""
+        super().apply(step)
+        if self.cycle_momentum:
+            part, (_, _, _, start, end) = self._phase(step)
+            momentum = self.anneal(start, end, part)
+            for group in self.optimizer.param_groups:
+                if "betas" in group:
+                    group["betas"] = (momentum, group["betas"][1])
+                else:
+                    group["momentum"] = momentum
+
+    def _phase(self, step: int) -> tuple[float, tuple[float, float, float, float, float]]:
+        """The phase that a step is in, and how far into it, from 0 to 1."""
+        if step > self.total_steps:
+            raise ValueError(f"OneCycleLR has total_steps={self.total_steps}, and step() was called once more")
+        index = next((i for i, phase in enumerate(self.phases) if step <= phase[0]), len(self.phases) - 1)
+        first = self.phases[index - 1][0] if index else 0.0
+        last = self.phases[index][0]
+        return (min((step - first) / (last - first), 1.0) if last > first else 1.0), self.phases[index]
+
+
+class ReduceLROnPlateau:
+    """Multiply the learning rates by `factor` when a metric has not improved for more than `patience` epochs.
+
+    Args:
+        optimizer: whose learning rates to write.
+        mode: "min" if a lower metric is better, or "max".
+        factor: from 0 up to but not including 1.
+        patience: how many epochs without improvement are allowed.
+        threshold: how much better counts as better: a part of the best ("rel") or a difference ("abs").
+        threshold_mode: "rel" or "abs".
+        cooldown: epochs after a reduction in which nothing is counted.
+        min_lr: the lowest learning rate, of all groups or of each.
+        eps: smaller reductions are not made.
+    """
+
+    per_batch = False
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float | Sequence[float] = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        self.optimizer = _checked(optimizer, self)
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode must be 'min' or 'max', got {mode!r}")
+        if threshold_mode not in ("rel", "abs"):
+            raise ValueError(f"threshold_mode must be 'rel' or 'abs', got {threshold_mode!r}")
+        self.sign = 1.0 if mode == "min" else -1.0
+        self.factor = check_number(
+            "factor", factor, ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
+        )
+        self.patience = check_whole("patience", patience, 0)
+        self.threshold = check_number("threshold", threshold, _NOT_NEGATIVE)
+        self.relative = threshold_mode == "rel"
+        self.cooldown = check_whole("cooldown", cooldown, 0)
+        _per_group("min_lr", min_lr, len(optimizer.param_groups), _NOT_NEGATIVE)
+        self.min_lr = min_lr
+        self.eps = check_number("eps", eps, _NOT_NEGATIVE)
+        self.best = self.sign * math.inf
+        self.num_bad_epochs = 0
+        self.cooldown_counter = 0
+        self.last_epoch = 0
+
+    def step(self, metric: float) -> None:
+        """Count an epoch that ended with this metric; NaN is no improvement."""
+        self.last_epoch += 1
+        margin = self.sign * self.threshold
+        bound = self.best * (1 - margin) if self.relative else self.best - margin
+        if self.sign * metric < self.sign * bound:
+            self.best = float(metric)
+            self.num_bad_epochs = 0
+        else:
+            self.num_bad_epochs += 1
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            self.num_bad_epochs = 0
+        if self.num_bad_epochs > self.patience:
+            self._reduce()
+            self.cooldown_counter = self.cooldown
+            self.num_bad_epochs = 0
+
+    def _reduce(self) -> None:
+        groups = self.optimizer.param_groups
+        for group, lowest in zip(groups, _per_group("min_lr", self.min_lr, len(groups), _NOT_NEGATIVE), strict=True):
+            lr = max(group["lr"] * self.factor, lowest)
+            if group["lr"] - lr > self.eps:
+                group["lr"] = lr
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rate of each group now."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted; the learning rates are saved with the optimizer."""
+        return {name: getattr(self, name) for name in ("last_epoch", "best", "num_bad_epochs", "cooldown_counter")}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        best = check_number("best", state_dict.get("best"), ("a number", lambda value: True))
+        names = ("last_epoch", "num_bad_epochs", "cooldown_counter")
+        counts = {name: check_whole(name, state_dict.get(name), 0) for name in names}
+        self.best = best
+        self.__dict__.update(counts)
+
+
+def _cosine(start: float, end: float, part: float) -> float:
+    """From `start` to `end` on half a cosine, as `part` goes from 0 to 1."""
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * part))
+
+
+def _linear(start: float, end: float, part: float) -> float:
+    return start + (end - start) * part
+
+
+def _checked(optimizer: Optimizer, scheduler: object) -> Optimizer:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"{type(scheduler).__name__} takes an optimizer, got {type(optimizer).__name__}")
+    return optimizer
+
+
+def _per_group(name: str, value: float | Sequence[float], groups: int, rule: Rule) -> list[float]:
+    values = list(value) if isinstance(value, Sequence) else [value] * groups
+    if len(values) != groups:
+        raise ValueError(f"{name} has {len(values)} values for an optimizer of {groups} groups")
+    return [check_number(name, value, rule) for value in values]
