@@ -1,0 +1,36 @@
+"""What every test stands on: fixed seeds, no window, and one hypothesis profile."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+os.environ["MPLBACKEND"] = "Agg"
+
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None, max_examples=50)
+settings.load_profile("repeatable")
+
+# What compares with, or consists of, an optional package is collected where that package is installed;
+# .ci/run visits every combination.
+collect_ignore_glob = [
+    *(["parity/*"] if find_spec("torch") is None else []),
+    *(["kernels/*cpu*"] if find_spec("numba") is None else []),
+]
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    """Let no test depend on how much randomness the tests before it drew."""
+    from tinygrad_norm import random
+
+    random.manual_seed(0)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A seeded source of inputs and of random cotangents."""
+    return np.random.default_rng(0)

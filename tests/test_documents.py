@@ -1,0 +1,36 @@
+"""The Python in README.md and CONTRIBUTING.md runs, and computes what the text around it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_blocks(name: str) -> dict[str, Any]:
+    """Run all Python blocks of a document in order, in one namespace, and return it."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    namespace: dict[str, Any] = {}
+    for block in re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        line = text[: block.start(1)].count("\n")
+        exec(compile("\n" * line + block[1], name, "exec"), namespace)
+    return namespace
+
+
+def test_readme(capsys):
+    found = run_blocks("README.md")
+    np.testing.assert_allclose(found["y"].numpy().mean(axis=(0, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(found["y"].numpy().std(axis=(0, 2, 3)), 1, atol=1e-5)
+    assert found["accuracy"] > 0.96
+    assert capsys.readouterr().out.endswith(f"{found['accuracy']:.1%}\n")
+
+
+def test_contributing():
+    found = run_blocks("CONTRIBUTING.md")
+    x = found["x"].numpy()
+    np.testing.assert_allclose(found["cube"](x).numpy(), x**3)
+    np.testing.assert_allclose(found["squared_relu"](x).numpy(), np.where(x > 0, x**2, 0))

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import nn, optim, random
+from tinygrad_norm.data import ArrayDataset, DataLoader
+from tinygrad_norm.training.checkpoint import FIELD, load_checkpoint, save_checkpoint
+from tinygrad_norm.training.safetensors import DIGEST, load_safetensors, save_safetensors
+from tinygrad_norm.training.state import split_state
+
+
+def a_run(hidden=5, batch_size=4, lr=0.1):
+    model = nn.Sequential(nn.Linear(3, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+    optimizer = optim.Adam(model.parameters(), lr=lr)
+    schedule = optim.StepLR(optimizer, 2)
+    data = np.random.default_rng(1).normal(size=(10, 3)).astype(np.float32)
+    loader = DataLoader(ArrayDataset(data, np.arange(10) % 2), batch_size, shuffle=True)
+    return model, optimizer, schedule, loader
+
+
+def take_steps(run, count=2):
+    model, optimizer, schedule, loader = run
+    for _ in range(count):
+        inputs, targets = next(iter(loader))
+        optimizer.zero_grad()
+        nn.CrossEntropyLoss()(model(inputs), targets).backward()
+        optimizer.step()
+        schedule.step()
+
+
+def snapshot(*parts):
+    """Every bit of the parts' states and of the random generator's, as something that can be compared."""
+    tree, arrays = split_state([part.state_dict() for part in parts] + [random.state_dict()])
+    return json.dumps(tree), {name: (a.dtype, a.shape, a.tobytes()) for name, a in arrays.items()}
+
+
+def save_run(path, run, extra=None):
+    model, optimizer, schedule, loader = run
+    save_checkpoint(path, model, optimizer, schedule=schedule, loader=loader, extra=extra)
+
+
+def load_run(path, run):
+    model, optimizer, schedule, loader = run
+    return load_checkpoint(path, model, optimizer, schedule=schedule, loader=loader)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A checkpoint, and what was saved in it."""
+    run = a_run()
+    take_steps(run)
+    extra = {"best": float("inf"), "names": ("a", 1), "curve": np.arange(3.0)}
+    save_run(tmp_path / "run.safetensors", run, extra=extra)
+    return tmp_path / "run.safetensors", snapshot(*run)
+
+
+def test_everything_comes_back_bit_for_bit(saved):
+    path, expected = saved
+    random.manual_seed(99)
+    run = a_run(lr=0.7)
+    assert snapshot(*run) != expected
+    found = load_run(path, run)
+    assert snapshot(*run) == expected
+    assert found["version"] == 1
+    assert set(found["parts"]) == {"model", "optimizer", "schedule", "loader"}
+    np.testing.assert_array_equal(found["extra"].pop("curve"), np.arange(3.0))
+    assert found["extra"] == {"best": float("inf"), "names": ("a", 1)}
+
+
+def test_a_model_alone_can_be_loaded_and_leaves_the_random_generator(saved):
+    path, _ = saved
+    random.manual_seed(99)
+    model = a_run()[0]
+    before = random.state_dict()
+    load_checkpoint(path, model)
+    arrays = load_safetensors(path)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, arrays[f"model.{name}"])
+    assert random.state_dict() == before
+    assert load_checkpoint(path)["extra"]["names"] == ("a", 1)
+
+
+def test_arrays_have_readable_names(saved):
+    path, _ = saved
+    names = set(load_safetensors(path))
+    assert {"model.0.weight", "model.2.bias", "optimizer.state.0.exp_avg", "extra.curve"} <= names
+
+
+@pytest.mark.parametrize("wrong", ["model", "optimizer", "schedule", "loader", "random"])
+def test_if_one_part_does_not_fit_nothing_changes(saved, monkeypatch, wrong):
+    path, _ = saved
+    random.manual_seed(99)
+    run = a_run(hidden=6 if wrong == "model" else 5, batch_size=5 if wrong == "loader" else 4)
+    take_steps(run, 1)
+    if wrong in ("optimizer", "schedule", "random"):
+        part = {"optimizer": run[1], "schedule": run[2], "random": random}[wrong]
+        monkeypatch.setattr(part, "load_state_dict", RefusesOnce(part.load_state_dict, half_done=wrong != "random"))
+    before = snapshot(*run)
+    with pytest.raises(ValueError, match=r"shape|refused|another loader") as caught:
+        load_run(path, run)
+    assert snapshot(*run) == before
+    assert str(path) in caught.value.__notes__[0]
+
+
+class RefusesOnce:
+    """A load_state_dict that at first does its work, if `half_done`, and then refuses; later it is for the way back."""
+
+    def __init__(self, load_state_dict, half_done):
+        self.load_state_dict = load_state_dict
+        self.half_done = half_done
+        self.calls = 0
+
+    def __call__(self, state):
+        self.calls += 1
+        if self.half_done or self.calls > 1:
+            self.load_state_dict(state)
+        if self.calls == 1:
+            raise ValueError("refused")
+
+
+def test_another_model_is_answered_with_all_that_differs(saved):
+    path, _ = saved
+    model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2), nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="nothing was loaded") as caught:
+        load_checkpoint(path, model)
+    for line in ("missing key 3.weight", "0.weight has shape (6, 3), got (5, 3)", "2.weight has shape (2, 6)"):
+        assert line in str(caught.value)
+
+
+def test_a_part_that_was_not_saved_is_named(tmp_path):
+    model, optimizer, schedule, _ = a_run()
+    save_checkpoint(tmp_path / "model", model)
+    before = snapshot(model, optimizer)
+    with pytest.raises(ValueError, match="holds no state of optimizer, schedule, only of model"):
+        load_checkpoint(tmp_path / "model", model, optimizer, schedule=schedule)
+    assert snapshot(model, optimizer) == before
+
+
+def test_any_altered_or_missing_byte_is_noticed(saved):
+    path, _ = saved
+    good = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for position in [*range(0, len(good), 7), good.index(DIGEST.encode()) + 3, good.index(FIELD.encode()) + 3]:
+        path.write_bytes(good[:position] + bytes([good[position] ^ int(rng.integers(1, 256))]) + good[position + 1 :])
+        with pytest.raises(ValueError, match=r"run\.safetensors"):
+            load_checkpoint(path)
+    for length in rng.integers(0, len(good), 20):
+        path.write_bytes(good[:length])
+        with pytest.raises(ValueError, match=r"run\.safetensors is (cut short|not a safetensors)"):
+            load_checkpoint(path)
+
+
+def test_arrays_alone_are_no_checkpoint(tmp_path):
+    save_safetensors(tmp_path / "arrays", {"x": np.zeros(2)})
+    with pytest.raises(ValueError, match="is no checkpoint, but arrays alone; read it with load_safetensors"):
+        load_checkpoint(tmp_path / "arrays")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"version": 2, "parts": "of another kind"}', "is a checkpoint of version 2; this package reads version 1"),
+        ("{", "its description is malformed"),
+        ("[]", "its description is malformed"),
+        ('{"version": 1}', "its description is malformed"),
+        (
+            '{"version": 1, "random": {}, "parts": {"model": {"x": {"$array": "absent"}}}}',
+            "its description is malformed",
+        ),
+    ],
+)
+def test_a_description_that_is_not_understood(tmp_path, text, message):
+    save_safetensors(tmp_path / "file", {}, {FIELD: text})
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint(tmp_path / "file")
+
+
+def test_what_cannot_be_saved_leaves_the_old_file(saved):
+    path, _ = saved
+    good = path.read_bytes()
+    for extra in ({"optimizer": object()}, {"array": np.array([object()])}):
+        with pytest.raises(TypeError, match=r"extra\.(optimizer|array)"):
+            save_run(path, a_run(), extra=extra)
+    assert path.read_bytes() == good
+    assert os.listdir(path.parent) == [path.name]
+
+
+KILLED = """
+import sys, itertools
+import numpy as np
+from tinygrad_norm.training.checkpoint import save_checkpoint
+
+class Model:
+    def state_dict(self):
+        return {"weight": np.full(400_000, self.step)}
+
+model = Model()
+for model.step in itertools.count():
+    save_checkpoint(sys.argv[1], model, extra=model.step)
+"""
+
+
+def test_kill_9_at_any_moment_leaves_a_good_checkpoint(tmp_path):
+    path = tmp_path / "run.safetensors"
+    moments = np.random.default_rng(0)
+    last = []
+    for _ in range(6):
+        path.unlink(missing_ok=True)
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)])
+        try:
+            while not path.exists():
+                assert process.poll() is None
+                time.sleep(0.002)
+            time.sleep(moments.uniform(0, 0.1))
+        finally:
+            process.kill()
+        assert process.wait() == -signal.SIGKILL
+        step = load_checkpoint(path)["extra"]
+        assert (load_safetensors(path)["model.weight"] == step).all()
+        last.append(step)
+    assert max(last) > 1  # it was killed while it replaced older checkpoints, and not before

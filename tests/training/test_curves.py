@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tinygrad_norm.training.curves import plot_curves
+from tinygrad_norm.training.history import History
+
+
+def a_history(epochs=4, validation=True):
+    records = []
+    for epoch in range(1, epochs + 1):
+        record = {"epoch": epoch, "lr": 0.1, "train_loss": 2.0 / epoch**2, "train_accuracy": 1 - 0.5 / epoch}
+        if validation:
+            record |= {"val_loss": 2.2 / epoch, "val_accuracy": 1 - 0.6 / epoch}
+        records.append(record)
+    return History(records)
+
+
+def texts(svg):
+    """What an SVG says: matplotlib draws glyphs, and names each text in a comment."""
+    return re.findall(r"<!-- (.*?) -->", svg)
+
+
+def test_png_has_ink_in_both_curves_colours(tmp_path):
+    from matplotlib.image import imread
+
+    plot_curves({"plain": a_history(), "batch norm": a_history(9)}, tmp_path / "curves.png", "digits", dpi=100)
+    pixels = imread(tmp_path / "curves.png")[..., :3]
+    assert pixels.shape == (360, 920, 3)
+    for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
+        assert (np.abs(pixels - np.array(colour) / 255).max(axis=-1) < 0.02).sum() > 100
+
+
+def test_svg_has_labelled_axes_and_legend(tmp_path):
+    plot_curves({"plain": a_history(), "with BN": a_history()}, tmp_path / "curves.svg", "title here")
+    words = texts((tmp_path / "curves.svg").read_text())
+    assert words.count("epoch") == 2
+    assert {"loss", "accuracy", "title here", "plain, training", "with BN, validation"} <= set(words)
+    assert any(re.fullmatch(r"\d+%", word) for word in words)
+
+
+def test_what_was_not_measured_is_not_drawn(tmp_path):
+    history = [{key: value for key, value in record.items() if "accuracy" not in key} for record in a_history(1, False)]
+    plot_curves(history, tmp_path / "curves.svg")
+    words = texts((tmp_path / "curves.svg").read_text())
+    assert "training" in words
+    assert not {"accuracy", "validation"} & set(words)
+
+
+def test_nan_and_infinity_leave_a_gap(tmp_path):
+    history = a_history()
+    history[1]["train_loss"] = float("nan")
+    history[2]["train_loss"] = float("inf")
+    plot_curves(history, tmp_path / "curves.pdf")
+    assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_bad_input_keeps_the_old_picture(tmp_path):
+    path = tmp_path / "curves.png"
+    path.write_bytes(b"old")
+    with pytest.raises(ValueError, match=r"suffix '\.gif'; allowed are \.pdf, \.png, \.svg"):
+        plot_curves(a_history(), tmp_path / "curves.gif")
+    with pytest.raises(ValueError, match="history is empty"):
+        plot_curves(History(), path)
+    assert path.read_bytes() == b"old"
+
+
+def test_missing_matplotlib_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r'pip install "tinygrad-norm\[viz\]"'):
+        plot_curves(a_history(), tmp_path / "curves.png")
+
+
+def test_pyplot_and_the_users_backend_are_left_alone(tmp_path):
+    program = f"""
+import sys
+from tinygrad_norm.training.curves import plot_curves
+assert "matplotlib" not in sys.modules
+plot_curves([{{"epoch": 1, "lr": 0.1, "train_loss": 1.0}}], {str(tmp_path / "curves.png")!r})
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

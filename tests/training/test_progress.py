@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tinygrad_norm.training.progress import ProgressBar, ProgressLines, describe, progress
+
+RECORD = {
+    "epoch": 3,
+    "lr": 0.001,
+    "train_loss": 0.51234,
+    "train_accuracy": 0.875,
+    "val_loss": 0.6,
+    "val_accuracy": 0.75,
+}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def a_trainer(**changes: Any) -> Any:
+    return SimpleNamespace(**{"epoch": 2, "batch": 0, "epochs": 10, "loader": [None] * 4, "stopped": None} | changes)
+
+
+def test_one_line_an_epoch_off_a_terminal():
+    stream = io.StringIO()
+    shown = progress(stream)
+    trainer = a_trainer()
+    shown.on_train_begin(trainer)
+    for _ in range(2):
+        shown.on_epoch_begin(trainer)
+        shown.on_batch_end(trainer, 0.5)
+        shown.on_epoch_end(trainer, RECORD)
+    shown.on_train_end(a_trainer(epoch=3, stopped="val_loss was no better for 2 epochs"))
+    shown.close()
+    line = "epoch  3/10  loss 0.5123 (val 0.6000)  accuracy 87.50% (val 75.00%)  lr 0.001\n"
+    assert stream.getvalue() == 2 * line + "stopped after epoch 3: val_loss was no better for 2 epochs\n"
+
+
+def test_what_was_not_measured_is_left_out():
+    assert describe({"epoch": 1, "lr": 0.1, "train_loss": 2.0}, 1) == "epoch 1/1  loss 2.0000  lr 0.1"
+
+
+def test_a_bar_on_a_terminal_begins_at_the_resumed_batch_and_makes_way_for_the_line(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    shown = progress(stream)
+    assert isinstance(shown, ProgressBar)
+    shown.on_epoch_begin(a_trainer(batch=1))
+    shown._bar.mininterval = 0  # draw at each step
+    shown.on_batch_end(a_trainer(batch=2), 0.25)
+    drawn = stream.getvalue()
+    assert "epoch 3/10:  25%" in drawn
+    assert "2/4" in drawn.rpartition("\r")[2]
+    assert "loss 0.2500" in drawn.rpartition("\r")[2]
+    shown.on_epoch_end(a_trainer(), RECORD)
+    cleared, _, line = stream.getvalue()[len(drawn) :].rpartition("\r")
+    assert cleared.strip("\r ") == ""
+    assert line.startswith("epoch  3/10  loss")
+
+
+@pytest.mark.parametrize("end", ["on_interrupt", "close"])
+def test_the_bar_is_cleared_when_training_breaks_off(end):
+    stream = Terminal()
+    shown = ProgressBar(stream)
+    trainer = a_trainer(loader=iter([]))  # of unknown length
+    shown.on_epoch_begin(trainer)
+    shown.on_interrupt(trainer) if end == "on_interrupt" else shown.close()
+    assert stream.getvalue().endswith("\r")
+    assert shown._bar is None
+
+
+def test_a_dumb_terminal_gets_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    assert type(progress(Terminal())) is ProgressLines

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tinygrad_norm.training.safetensors import DIGEST, DTYPES, load_safetensors, read_safetensors, save_safetensors
+
+
+def write_file(path, header, data=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
+
+
+def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    return {
+        "layers.0.weight": rng.normal(size=(5, 3)).astype(np.float32),
+        "scalar": np.array(7, dtype=np.int64),
+        "empty": np.zeros((3, 0, 2), dtype=np.float64),
+        "flags": np.array([True, False, True]),
+    }
+
+
+def assert_equal(found, expected):
+    assert set(found) == set(expected)
+    for name, array in expected.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_round_trip_gives_writable_arrays(tmp_path, arrays):
+    path = tmp_path / "arrays.safetensors"
+    save_safetensors(path, arrays)
+    found = load_safetensors(path)
+    assert_equal(found, arrays)
+    assert all(array.flags.writeable for array in found.values())
+    assert not np.shares_memory(found["layers.0.weight"], found["flags"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(list(DTYPES.values())).flatmap(
+        lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
+    )
+)
+def test_every_dtype_and_shape_survives(tmp_path_factory, array):
+    path = tmp_path_factory.mktemp("any") / "one.safetensors"
+    save_safetensors(path, {"x": array})
+    assert load_safetensors(path)["x"].tobytes() == array.tobytes()
+    assert load_safetensors(path)["x"].shape == array.shape
+
+
+def test_memory_order_and_byte_order_do_not_matter(tmp_path):
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    views = {"transposed": x.T, "every second": x[:, ::2], "reversed": x[::-1], "big-endian": x.astype(">f4")}
+    save_safetensors(tmp_path / "views", views)
+    for name, array in load_safetensors(tmp_path / "views").items():
+        np.testing.assert_array_equal(array, views[name])
+
+
+def test_exchanges_files_with_the_safetensors_package(tmp_path, arrays):
+    save_safetensors(tmp_path / "ours", arrays, {"author": 'a "quoted" name'})
+    assert_equal(safetensors.numpy.load_file(tmp_path / "ours"), arrays)
+    safetensors.numpy.save_file(arrays, tmp_path / "theirs", {"author": "them"})
+    found, metadata = read_safetensors(tmp_path / "theirs")
+    assert_equal(found, arrays)
+    assert metadata == {"author": "them"}
+
+
+def test_metadata_comes_back(tmp_path, arrays):
+    save_safetensors(tmp_path / "file", arrays, {"note": 'line\nbreak, "quotes", ünïcode'})
+    assert read_safetensors(tmp_path / "file")[1]["note"] == 'line\nbreak, "quotes", ünïcode'
+
+
+def test_any_altered_byte_is_noticed(tmp_path, arrays):
+    path = tmp_path / "file.safetensors"
+    save_safetensors(path, arrays, {"note": "text"})
+    good = path.read_bytes()
+    rng = np.random.default_rng(0)
+    name_begins = good.index(DIGEST.encode())  # where it is altered, the file looks like one without a checksum
+    for position in {*range(len(good))} - {*range(name_begins, name_begins + len(DIGEST))}:
+        altered = bytearray(good)
+        altered[position] ^= int(rng.integers(1, 256))
+        path.write_bytes(altered)
+        with pytest.raises(ValueError, match=r"file\.safetensors (was altered|is )|in dtype|larger than"):
+            load_safetensors(path)
+
+
+def test_any_length_but_the_full_one_is_refused(tmp_path, arrays):
+    path = tmp_path / "file.safetensors"
+    save_safetensors(path, arrays)
+    good = path.read_bytes()
+    for length in range(len(good)):
+        path.write_bytes(good[:length])
+        with pytest.raises(ValueError, match=r"file\.safetensors is (cut short|not a safetensors file)"):
+            load_safetensors(path)
+    path.write_bytes(good + b"\0")
+    with pytest.raises(ValueError, match="1 bytes follow the last array"):
+        load_safetensors(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (
+            {"x": entry(shape=(1 << 60,))},
+            r"claims F32 of shape \(\d+,\), 4611686018427387904 bytes, and has 8",
+        ),
+        (
+            {"x": entry(shape=(1 << 60,), offsets=(0, 1 << 62))},
+            "is cut short: its arrays take 46116860184273",
+        ),
+        ({"x": entry(shape=(1 << 62, 1 << 62, 0), offsets=(0, 0))}, "larger than an array can be"),
+        ({"x": entry(shape=(1,) * 65, offsets=(0, 4))}, "larger than an array can be"),
+        ({"x": entry(shape=(-2,))}, r"shape \[-2\]"),
+        ({"x": entry(shape=(True, 2))}, r"shape \[True, 2\]"),
+        ({"x": entry(shape=(2.0,))}, r"shape \[2.0\]"),
+        ({"x": entry(offsets=(8, 0))}, "claims F32"),
+        ({"x": entry(offsets=(0, 8, 8))}, "data_offsets"),
+        ({"x": entry(), "y": entry(offsets=(4, 12))}, "'y' overlaps the array before it"),
+        ({"x": entry(), "y": entry()}, "'y' overlaps the array before it"),
+        ({"x": entry(offsets=(4, 12))}, "'x' leaves a gap before it"),
+        ({"x": entry(dtype="BF16", offsets=(0, 4))}, "dtype 'BF16', which NumPy lacks"),
+        ({"x": entry(dtype=["F32"])}, "dtype"),
+        ({"x": [1, 2]}, "'x' is not described by dtype, shape and data_offsets"),
+        ({"x": {**entry(), "more": 1}}, "'x' is not described by"),
+        ({"__metadata__": {"a": 1}}, "metadata does not map names to text"),
+        ({"__metadata__": []}, "metadata does not map names to text"),
+        ([1, 2], "header is no JSON object"),
+        (b'{"x": 1, "x": 2}', "a name stands in it twice"),
+        (b"{", "header cannot be read"),
+        (b"\xff\xfe", "header cannot be read"),
+        (b"[" * 100_000, "header cannot be read"),
+    ],
+)
+def test_a_false_header_is_refused(tmp_path, header, message):
+    path = write_file(tmp_path / "false.safetensors", header, bytes(12))
+    with pytest.raises(ValueError, match=message) as caught:
+        load_safetensors(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_huge_claim_is_refused_before_memory_is_taken(tmp_path, monkeypatch):
+    path = write_file(tmp_path / "file", {"x": entry(shape=(1 << 40,), offsets=(0, 1 << 42))}, bytes(8))
+    monkeypatch.setattr(np, "fromfile", lambda *arguments: pytest.fail("memory was taken"))
+    with pytest.raises(ValueError, match="cut short"):
+        load_safetensors(path)
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("These are notes, and no arrays.")
+    with pytest.raises(ValueError, match="cut short, or not a safetensors file"):
+        load_safetensors(path)
+    with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
+        load_safetensors(tmp_path / "missing.safetensors")
+
+
+def test_what_cannot_be_stored_leaves_the_old_file(tmp_path, arrays):
+    path = tmp_path / "file.safetensors"
+    save_safetensors(path, arrays)
+    cases: list[tuple[Any, Any, type[Exception]]] = [
+        ({"x": np.array([object()])}, None, TypeError),
+        ({"x": np.zeros(2, dtype=np.longdouble)}, None, TypeError),
+        ({"x": np.array(["text"])}, None, TypeError),
+        ({3: np.zeros(2)}, None, TypeError),
+        ({"__metadata__": np.zeros(2)}, None, ValueError),
+        ({}, {"a": 1}, TypeError),
+        ({}, {"tinygrad_norm.sha256": "0"}, ValueError),
+    ]
+    for mapping, metadata, error in cases:
+        with pytest.raises(error, match="save_safetensors"):
+            save_safetensors(path, mapping, metadata)
+    assert_equal(load_safetensors(path), arrays)
+    assert os.listdir(tmp_path) == ["file.safetensors"]

@@ -1,0 +1,221 @@
+"""What can be done between batches and epochs: stop early, keep the best weights, write checkpoints and a log."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinygrad_norm.training.history import Record, measured
+from tinygrad_norm.training.logs import append_jsonl
+
+if TYPE_CHECKING:
+    from tinygrad_norm.training.trainer import Trainer
+
+
+class Callback:
+    """Called by the Trainer as it goes along. Override what is wanted.
+
+    What has to survive a resume goes through `state_dict` and `load_state_dict`, which checkpoints include.
+    """
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Before the first epoch of a `fit`."""
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        """Before the first batch of an epoch, or the first after a resume inside it."""
+
+    def on_batch_end(self, trainer: Trainer, loss: float) -> None:
+        """After the optimizer's step, with the mean loss of the batch."""
+
+    def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
+        """After validation, with what the epoch measured; it is already the last record of `trainer.history`."""
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """After the last epoch, or after the one that stopped early."""
+
+    def on_interrupt(self, trainer: Trainer) -> None:
+        """After Ctrl-C, between two batches; then training ends."""
+
+    def close(self) -> None:
+        """At the end of a `fit`, whatever ended it."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers from epoch to epoch."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+
+
+class Best:
+    """The best value of one quantity so far.
+
+    Args:
+        monitor: a name in the records, as "val_loss".
+        mode: "min", "max", or None for what the name says: an accuracy should grow, all else fall.
+        min_delta: by how much a value must be better to count.
+
+    Raises:
+        ValueError: `mode` is unknown, or `min_delta` negative or not finite.
+    """
+
+    def __init__(self, monitor: str, mode: str | None = None, min_delta: float = 0.0) -> None:
+        if mode not in ("min", "max", None):
+            raise ValueError(f"mode must be 'min', 'max' or None, got {mode!r}")
+        if not 0 <= min_delta < math.inf:
+            raise ValueError(f"min_delta must be finite and at least 0, got {min_delta}")
+        self.monitor = monitor
+        self.mode = mode or ("max" if "accuracy" in monitor else "min")
+        self.min_delta = min_delta
+        self.value: float | None = None
+
+    def update(self, record: Record) -> bool:
+        """Whether `record` is the best so far; NaN never is."""
+        value = measured(record, self.monitor)
+        if math.isnan(value):
+            return False
+        if self.value is not None:
+            gain = self.value - value if self.mode == "min" else value - self.value
+            if not gain > self.min_delta:
+                return False
+        self.value = value
+        return True
+
+
+class EarlyStopping(Callback):
+    """Stops after `patience` epochs in a row that were no better than the best before them.
+
+    Raises:
+        ValueError: `patience` is below 1, or what `Best` refuses.
+    """
+
+    def __init__(
+        self, monitor: str = "val_loss", patience: int = 5, mode: str | None = None, min_delta: float = 0.0
+    ) -> None:
+        if patience < 1:
+            raise ValueError(f"EarlyStopping: patience must be at least 1 epoch, got {patience}")
+        self.patience = patience
+        self.best = Best(monitor, mode, min_delta)
+        self.waited = 0
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Stop at once if a resumed run had stopped; a larger `patience` lets it go on."""
+        self._judge(trainer)
+
+    def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
+        """Count the epochs since the best."""
+        self.waited = 0 if self.best.update(record) else self.waited + 1
+        self._judge(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value and the epochs since."""
+        return {"best": self.best.value, "waited": self.waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on counting."""
+        self.best.value, self.waited = state["best"], state["waited"]
+
+    def _judge(self, trainer: Trainer) -> None:
+        if self.waited >= self.patience:
+            trainer.stop(f"{self.best.monitor} was no better for {self.waited} epochs")
+
+
+class BestWeights(Callback):
+    """Keeps the weights of the best epoch, and gives them back to the model when training ends.
+
+    After Ctrl-C the model keeps its latest weights, so that training can go on.
+    """
+
+    def __init__(self, monitor: str = "val_loss", mode: str | None = None, min_delta: float = 0.0) -> None:
+        self.best = Best(monitor, mode, min_delta)
+        self.epoch = 0
+        self.weights: dict[str, Any] = {}
+
+    def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
+        """Keep a copy of the weights if they are the best so far."""
+        if self.best.update(record):
+            self.epoch, self.weights = trainer.epoch, trainer.model.state_dict()
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """Restore the best weights."""
+        if self.weights:
+            trainer.model.load_state_dict(self.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value, its epoch and its weights."""
+        return {"best": self.best.value, "epoch": self.epoch, "weights": self.weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the best of a saved run."""
+        self.best.value, self.epoch, self.weights = state["best"], state["epoch"], dict(state["weights"])
+
+
+class Checkpoint(Callback):
+    """Writes a checkpoint after each epoch and on Ctrl-C, always to the same file, and the best one beside it.
+
+    Put it last: what callbacks after it remember of the epoch is not in the file yet.
+
+    Args:
+        path: the latest state; with `monitor`, the best goes to "NAME.best.SUFFIX".
+        monitor: the quantity that says which epoch is best; None writes the latest only.
+        mode: as in `Best`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], monitor: str | None = None, mode: str | None = None) -> None:
+        self.path = Path(path)
+        self.best_path = self.path.with_name(f"{self.path.stem}.best{self.path.suffix}")
+        self.best = Best(monitor, mode) if monitor else None
+
+    def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
+        """Write the latest state, and the best where this is it."""
+        is_best = self.best is not None and self.best.update(record)
+        trainer.save_checkpoint(self.path)
+        if is_best:
+            trainer.save_checkpoint(self.best_path)
+
+    def on_interrupt(self, trainer: Trainer) -> None:
+        """Write the state after the last whole batch."""
+        trainer.save_checkpoint(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value."""
+        return {"best": self.best.value} if self.best else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on comparing with the best value."""
+        if self.best:
+            self.best.value = state["best"]
+
+
+class JSONLLog(Callback):
+    """Appends one line of JSON to a file for each epoch, start, interruption and end; a resumed run goes on in it.
+
+    Each line has an "event": "epoch" with the epoch's record, or "start", "interrupt" or "end" with the epochs, and the
+    batches of the epoch at hand, that are done.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Write where training starts."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._write_position("start", trainer)
+
+    def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
+        """Write the epoch's record."""
+        append_jsonl(self.path, {"event": "epoch", **record})
+
+    def on_interrupt(self, trainer: Trainer) -> None:
+        """Write where training was interrupted."""
+        self._write_position("interrupt", trainer)
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """Write where and why training ended."""
+        self._write_position("end", trainer, reason=trainer.stopped or "all epochs are done")
+
+    def _write_position(self, event: str, trainer: Trainer, **more: str) -> None:
+        append_jsonl(self.path, {"event": event, "epochs": trainer.epoch, "batches": trainer.batch, **more})

@@ -1,0 +1,104 @@
+"""Draws the curves of one run, or of several side by side."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinygrad_norm.training.files import write_atomically
+from tinygrad_norm.training.history import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Runs = Mapping[str, Sequence[Record]]
+
+# Okabe and Ito's palette, told apart by colour-blind eyes too: https://jfly.uni-koeln.de/color/
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+INK, PALE = "#333333", "#E6E6E6"
+SPLITS = {"train": ("training", (0, (4, 2))), "val": ("validation", "solid")}
+FORMATS = (".pdf", ".png", ".svg")
+
+
+def plot_curves(
+    history: Sequence[Record] | Runs, path: str | os.PathLike[str], title: str = "", *, dpi: float = 150
+) -> None:
+    """Draw loss and accuracy over the epochs, training dashed and validation solid, as PNG, SVG or PDF.
+
+    Args:
+        history: what `Trainer.fit` returned, or several of them by name, one colour each.
+        path: the picture; its suffix says the format.
+        title: a line above the panels.
+        dpi: pixels an inch, for PNG.
+
+    Raises:
+        ValueError: there is nothing to draw, or the suffix is unknown.
+        ImportError: matplotlib is not installed.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise ValueError(f"plot_curves: {os.fspath(path)!r} has suffix {suffix!r}; allowed are {', '.join(FORMATS)}")
+    runs: Runs = history if isinstance(history, Mapping) else {"": history}
+    if not any(runs.values()):
+        raise ValueError("plot_curves: the history is empty, train for at least one epoch")
+    picture = io.BytesIO()
+    _draw(runs, title).savefig(picture, format=suffix[1:], dpi=dpi)
+    write_atomically(path, picture.getvalue())
+
+
+def _draw(runs: Runs, title: str) -> Figure:
+    try:
+        from matplotlib.figure import Figure  # and never pyplot, whose figures and backend belong to the user
+    except ImportError as error:
+        raise ImportError('plots need matplotlib: pip install "tinygrad-norm[viz]"') from error
+    records = [record for run in runs.values() for record in run]
+    names = {name for record in records for name in record}
+    metrics = [metric for metric in ("loss", "accuracy") if any(f"{split}_{metric}" in names for split in SPLITS)]
+    figure = Figure(figsize=(4.6 * len(metrics), 3.6), layout="constrained", facecolor="white")
+    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        _draw_panel(axes, runs, metric)
+    if title:
+        figure.suptitle(title, color=INK, fontsize=12, fontweight="bold")
+    return figure
+
+
+def _draw_panel(axes: Axes, runs: Runs, metric: str) -> None:
+    drawn: list[float] = []
+    for colour, (name, run) in zip(_colours(len(runs)), runs.items(), strict=True):
+        for split, (word, style) in SPLITS.items():
+            points = [(r["epoch"], r[f"{split}_{metric}"]) for r in run if f"{split}_{metric}" in r]
+            if not points:
+                continue
+            epochs, values = zip(*points, strict=True)
+            marker = "o" if len(points) < 16 else ""
+            label = f"{name}, {word}" if name else word
+            axes.plot(epochs, values, color=colour, linestyle=style, marker=marker, markersize=3.5, label=label)
+            drawn += values
+    _dress(axes, metric, drawn)
+
+
+def _colours(count: int) -> list[str]:
+    return [COLOURS[index % len(COLOURS)] for index in range(count)]
+
+
+def _dress(axes: Axes, metric: str, values: list[float]) -> None:
+    from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+
+    if metric == "accuracy":
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    elif min(values) > 0 and max(values) > 20 * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.set_xlabel("epoch", color=INK)
+    axes.set_ylabel(metric, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color=PALE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")
+    axes.legend(frameon=False, labelcolor=INK, fontsize=9)

@@ -1,0 +1,330 @@
+"""The training loop: batches, steps, validation, and a state from which it goes on exactly."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from tinygrad_norm.data import DataLoader
+from tinygrad_norm.data.checks import whole_number
+from tinygrad_norm.nn import Module
+from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm
+from tinygrad_norm.tape import no_grad
+from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
+from tinygrad_norm.training.checkpoint import Stateful, load_parts, save_parts
+from tinygrad_norm.training.history import History, Record, measured
+from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted
+from tinygrad_norm.training.metrics import Totals
+from tinygrad_norm.training.progress import progress as progress_for
+
+Path = str | os.PathLike[str]
+Loader = Iterable[tuple[Any, ...]]
+Loss = Callable[[Tensor, Any], Tensor]
+Schedule = LRScheduler | ReduceLROnPlateau
+
+
+class Trainer:
+    """Trains a model on batches of (inputs, targets), and measures it.
+
+    Args:
+        model: called with a Tensor of inputs.
+        optimizer: of the model's parameters.
+        loss: called with the model's output and the array of targets; gives the mean over the batch.
+        schedule: stepped after each batch or epoch, as its `per_batch` says; one that watches for a plateau gets the
+            validation loss (accuracy where it waits for a maximum), or the training loss where nothing is validated.
+        callbacks: called in this order, before the log, the progress and the checkpoint asked for here.
+        clip_norm: the largest norm of all gradients together.
+        log: a JSON-lines file to append to.
+        progress: a bar on a terminal, a line an epoch elsewhere; False shows nothing.
+        checkpoint: a file that gets the state after each epoch and on Ctrl-C.
+
+    Raises:
+        TypeError: `model` is no Module, or `optimizer` no Optimizer.
+        ValueError: `clip_norm` is not above 0.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        loss: Loss,
+        *,
+        schedule: Schedule | None = None,
+        callbacks: Sequence[Callback] = (),
+        clip_norm: float | None = None,
+        log: Path | None = None,
+        progress: bool = True,
+        checkpoint: Path | None = None,
+    ) -> None:
+        if not isinstance(model, Module):
+            raise TypeError(f"Trainer: model should be a Module, got {type(model).__name__}")
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"Trainer: optimizer should be an Optimizer, got {type(optimizer).__name__}")
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"Trainer: clip_norm should be above 0, or None for no clipping, got {clip_norm}")
+        self.model = model
+        self.optimizer = optimizer
+        self.loss = loss
+        self.schedule = schedule
+        self.clip_norm = clip_norm
+        self.callbacks = [
+            *callbacks,
+            *([JSONLLog(log)] if log is not None else []),
+            *([progress_for()] if progress else []),
+            *([Checkpoint(checkpoint)] if checkpoint is not None else []),
+        ]
+        self.history = History()
+        self.epoch = 0  # whole epochs done
+        self.batch = 0  # batches done of the epoch at hand
+        self.epochs = 0  # the goal of the fit at hand
+        self.loader: Loader = ()
+        self.stopped: str | None = None  # why a callback ended the fit at hand
+        self._totals = Totals()
+        self._batches_done = False  # the epoch at hand wants only its validation
+        self._interrupt = HeldInterrupt()
+
+    def fit(self, train_loader: Loader, epochs: int, validation: Loader | None = None) -> History:
+        """Train until `epochs` epochs are done, those of earlier calls and of a resumed run included.
+
+        Ctrl-C ends the batch at hand, has checkpoints written, says so in a line, and raises; after `resume`, `fit`
+        goes on from there as if nothing had happened. A second Ctrl-C stops at once.
+
+        Args:
+            train_loader: yields (inputs, targets), one epoch each time it is iterated.
+            epochs: the goal.
+            validation: yields (inputs, targets) to measure after each epoch; it is left at the position it had.
+
+        Returns:
+            The history, one record an epoch.
+
+        Raises:
+            FloatingPointError: a loss is NaN or infinite, or the weights are after an epoch.
+            TrainingInterrupted: Ctrl-C, a KeyboardInterrupt.
+            ValueError: a loader gives no batches, or an empty one.
+        """
+        self.epochs, self.loader, self.stopped = whole_number("epochs", epochs, 1), train_loader, None
+        with ExitStack() as stack:
+            for callback in self.callbacks:
+                stack.callback(callback.close)
+            self._interrupt = stack.enter_context(HeldInterrupt())
+            try:
+                self._tell("on_train_begin")
+                while self.epoch < epochs and not self.stopped:
+                    self._run_epoch(validation)
+                self._tell("on_train_end")
+            except TrainingInterrupted as interruption:
+                self._tell("on_interrupt")
+                print(interruption, file=sys.stderr)
+                raise
+            finally:
+                self._interrupt = HeldInterrupt()
+        return self.history
+
+    def evaluate(self, loader: Loader) -> dict[str, float]:
+        """Measure the model in inference mode: mean "loss", and "accuracy" where targets are integers.
+
+        The model's modes, and the position of a loader that has one, are afterwards what they were.
+
+        Raises:
+            ValueError: the loader gives no batches, or an empty one.
+        """
+        totals = Totals()
+        with no_grad(), _inference(self.model), _kept_position(loader):
+            for batch in loader:
+                inputs, targets = _checked_batch(batch)
+                output = self.model(Tensor(inputs))
+                totals.add(_one_number(self.loss(output, targets)), output.raw, targets)
+                self._check_interrupt()
+        if not totals.examples:
+            raise ValueError("evaluate: the loader gave no batches")
+        return totals.means()
+
+    def stop(self, reason: str) -> None:
+        """End the fit at hand after this epoch; for callbacks."""
+        self.stopped = reason
+
+    def save_checkpoint(self, path: Path) -> None:
+        """Write all that training needs to go on exactly; `load_checkpoint` reads the model out of it too."""
+        save_parts(path, self._parts(self.loader))
+
+    def resume(self, path: Path, train_loader: Loader) -> None:
+        """Take up the state of a checkpoint: of model, optimizer, schedule, loader, callbacks and random generator.
+
+        What the run is made of must be what it was; callbacks may come and go. Then `fit` goes on.
+
+        Raises:
+            ValueError: what `load_checkpoint` says, or the run lacks a part; nothing has changed then.
+        """
+        load_parts(path, self._parts(train_loader), every=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training is, what it measured, and what the callbacks remember."""
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "batches_done": self._batches_done,
+            "totals": asdict(self._totals),
+            "history": [dict(record) for record in self.history],
+            "callbacks": {
+                name: state for name, callback in self._named_callbacks() if (state := callback.state_dict())
+            },
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.epoch, self.batch, self._batches_done = state["epoch"], state["batch"], state["batches_done"]
+        self._totals = Totals(**state["totals"])
+        self.history = History(state["history"])
+        for name, callback in self._named_callbacks():
+            if name in state["callbacks"]:
+                callback.load_state_dict(state["callbacks"][name])
+
+    def _run_epoch(self, validation: Loader | None) -> None:
+        if not self._batches_done:
+            self._tell("on_epoch_begin")
+            self._run_batches()
+        record: Record = {"epoch": self.epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]}
+        record |= {f"train_{name}": value for name, value in self._totals.means().items()}
+        if validation is not None:
+            record |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
+        self._step_schedule(record)
+        self.epoch, self.batch, self._batches_done, self._totals = self.epoch + 1, 0, False, Totals()
+        self.history.append(record)
+        self._tell("on_epoch_end", record)
+        self._check_interrupt()
+
+    def _run_batches(self) -> None:
+        self.model.train()
+        for batch in self._remaining_batches():
+            loss = self._train_batch(*_checked_batch(batch))
+            if isinstance(self.schedule, LRScheduler) and self.schedule.per_batch:
+                self.schedule.step()
+            self.batch += 1
+            self._tell("on_batch_end", loss)
+            self._check_interrupt()
+        if not self.batch:
+            raise ValueError(f"fit: the training loader gave no batches in epoch {self.epoch + 1}")
+        self._check_weights()
+        self._batches_done = True
+
+    def _remaining_batches(self) -> Iterator[tuple[Any, ...]]:
+        """A loader with a position goes on from it; of any other iterable, the batches already done are passed over."""
+        if not self.batch:
+            _rewind(self.loader)
+        return iter(self.loader) if _has_state(self.loader) else islice(self.loader, self.batch, None)
+
+    def _train_batch(self, inputs: Any, targets: Any) -> float:
+        self.optimizer.zero_grad()
+        output = self.model(Tensor(inputs))
+        loss = self.loss(output, targets)
+        value = _one_number(loss)
+        if not math.isfinite(value):
+            place = f"epoch {self.epoch + 1}, batch {self.batch + 1}"
+            raise FloatingPointError(f"{place}: the loss is {value}; {self._advice()}")
+        loss.backward()
+        if self.clip_norm is not None:
+            clip_grad_norm(self.model.parameters(), self.clip_norm)
+        self.optimizer.step()
+        self._totals.add(value, output.raw, targets)
+        return value
+
+    def _check_weights(self) -> None:
+        """The last step of an epoch can spoil the weights too, and no checkpoint should get to see that."""
+        for name, parameter in self.model.named_parameters():
+            if not np.isfinite(parameter.raw).all():
+                raise FloatingPointError(f"epoch {self.epoch + 1}: {name} is no longer finite; {self._advice()}")
+
+    def _advice(self) -> str:
+        lr = self.optimizer.param_groups[0]["lr"]
+        return f"try lr below {lr:g}, or clip_norm=1; `with detect_anomaly():` names the op that made the first NaN"
+
+    def _step_schedule(self, record: Record) -> None:
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            split = "val" if "val_loss" in record else "train"
+            self.schedule.step(measured(record, f"{split}_{'loss' if self.schedule.sign > 0 else 'accuracy'}"))
+        elif isinstance(self.schedule, LRScheduler) and not self.schedule.per_batch:
+            self.schedule.step()
+
+    def _check_interrupt(self) -> None:
+        if self._interrupt.requested:
+            files = [str(callback.path) for callback in self.callbacks if isinstance(callback, Checkpoint)]
+            saved = f"resume from {' or '.join(files)}" if files else "no checkpoint was asked for"
+            raise TrainingInterrupted(f"interrupted after {self.epoch} epochs and {self.batch} batches; {saved}")
+
+    def _tell(self, event: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *arguments)
+
+    def _parts(self, loader: Loader) -> dict[str, Stateful]:
+        # The order of loading: a schedule goes by what the optimizer has loaded.
+        parts: dict[str, Any] = {"model": self.model, "loader": loader if _has_state(loader) else None}
+        parts |= {"optimizer": self.optimizer, "schedule": self.schedule, "trainer": self}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _named_callbacks(self) -> Iterator[tuple[str, Callback]]:
+        """The callbacks by class, and those of one class by number."""
+        counts: dict[str, int] = {}
+        for callback in self.callbacks:
+            kind = type(callback).__name__
+            counts[kind] = counts.get(kind, 0) + 1
+            yield f"{kind}{counts[kind]}", callback
+
+
+@contextmanager
+def _inference(model: Module) -> Iterator[None]:
+    """Inference mode, and afterwards each module in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _kept_position(loader: Any) -> Iterator[None]:
+    """So that an evaluation, cut short or not, changes nothing for the next: its order, its random transforms."""
+    state = loader.state_dict() if _has_state(loader) else None
+    _rewind(loader)
+    try:
+        yield
+    finally:
+        if state is not None:
+            loader.load_state_dict(state)
+
+
+def _rewind(loader: Any) -> None:
+    """Somebody may have looked at a batch and left the loader in the middle of an epoch."""
+    if isinstance(loader, DataLoader):
+        loader.batch = 0
+
+
+def _has_state(loader: Any) -> bool:
+    return hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
+
+
+def _checked_batch(batch: Any) -> tuple[Any, Any]:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+        raise TypeError(f"a batch should be a tuple (inputs, targets), got a {type(batch).__name__}{size}")
+    inputs, targets = np.asarray(batch[0]), np.asarray(batch[1])
+    if inputs.shape[:1] != targets.shape[:1] or inputs.shape[:1] in ((), (0,)):
+        found = f"shapes {inputs.shape} and {targets.shape}"
+        raise ValueError(f"a batch should have as many inputs as targets, and at least 1; got {found}")
+    return inputs, targets
+
+
+def _one_number(loss: Tensor) -> float:
+    if loss.size != 1:
+        raise ValueError(f"the loss should be one number, the mean over the batch, got shape {loss.shape}")
+    return float(loss.item())
