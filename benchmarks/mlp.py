@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ BATCH = 64
 def ours() -> Callable[[], object]:
     """A step of tinygrad_norm, with the activation fused into the norm as its users have it."""
     layers: list[nn.Module] = []
-    for features, width in zip(SIZES[:-2], SIZES[1:-1], strict=True):
+    for features, width in pairwise(SIZES[:-1]):
         layers += [nn.Linear(features, width), nn.BatchNorm1D(width, activation="relu")]
     model = nn.Sequential(*layers, nn.Linear(*SIZES[-2:]))
     optimizer = optim.Adam(model.parameters(), lr=1e-3)
@@ -33,7 +34,7 @@ def ours() -> Callable[[], object]:
 def pytorch(fused: bool) -> Callable[[], object]:
     """A step of PyTorch in eager mode, with its default or its fused optimizer."""
     layers: list[torch.nn.Module] = []
-    for features, width in zip(SIZES[:-2], SIZES[1:-1], strict=True):
+    for features, width in pairwise(SIZES[:-1]):
         layers += [torch.nn.Linear(features, width), torch.nn.BatchNorm1d(width), torch.nn.ReLU()]
     model = torch.nn.Sequential(*layers, torch.nn.Linear(*SIZES[-2:]))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused or None)

@@ -51,13 +51,13 @@ class _AnomalyHook(Hook):
             )
 
     def after_backward(self, op: Op, grad: Tensor, grads: tuple[Tensor | None, ...]) -> None:
-        if _walks() > 1 or _has_nan(grad):
+        if _walks() > 1 or any(map(_has_nan, (grad, *op.saved_arrays))):
             return
         for index, back in enumerate(grads):
             if _has_nan(back):
                 created = getattr(op, "created", "\n(it ran before detect_anomaly() began, so its place is not known)")
                 raise AnomalyError(
-                    f"{op.name}: its backward made NaN in the gradient of input {index}, from a gradient without{created}"
+                    f"{op.name}: its backward made NaN in the gradient of input {index}, out of arrays without{created}"
                 )
 
 

@@ -25,6 +25,9 @@ class Seal(NamedTuple):
     checksum: int | None
 
 
+UNTOUCHED = Seal(0, None)
+
+
 class _Watch:
     """What is known of one block of memory that can have changed."""
 
@@ -55,7 +58,7 @@ def seal(array: Array) -> Seal:
     """What `intact` will compare `array` with."""
     watch = _watched.get(id(_owner(array)))
     if watch is None:
-        return Seal(0, None)
+        return UNTOUCHED
     return Seal(watch.version, None if watch.checksum is None else _checksum(array))
 
 

@@ -107,6 +107,8 @@ class Op:
 
     def __call__(self, *inputs: Any, **params: Any) -> Tensor:
         """Run forward on `inputs` (tensors, arrays, scalars or None) and record it if a gradient is wanted."""
+        if hasattr(self, "params"):
+            raise RuntimeError(f"{self.name}: an op is the entry of one call; make a new one for each: Name()(x)")
         state = _state.get()
         arrays, edges, wanted = _unwrap(inputs)
         recorded = wanted and state.recording and self.differentiable
@@ -122,9 +124,8 @@ class Op:
             raise self._explained(error, arrays) from None
         array = result if type(result) is np.ndarray else np.asarray(result)
         if array.dtype is _FLOAT64 and not self.sets_dtype and not any(_is_float64(value) for value in arrays):
-            array = array.astype(
-                np.float32
-            )  # NumPy widens int64 with float32, and int64 / 2; float64 is to be asked for
+            # NumPy widens int64 with float32, and int64 / 2; here float64 is to be asked for.
+            array = array.astype(np.float32)
         self.shape = array.shape
         self.dtype = array.dtype
         if recorded:
@@ -160,8 +161,8 @@ class Op:
     @property
     def saved_bytes(self) -> int:
         """Bytes kept for the way back; memory that two saved arrays share is counted once."""
-        arrays = {id(value.array): value.array for value in self._saved if type(value) is _Saved}
-        return sum(array.nbytes for array in arrays.values())
+        arrays = [value.array for value in self._saved if type(value) is _Saved]
+        return sum({(array.ctypes.data, array.nbytes): array.nbytes for array in arrays}.values())
 
     @property
     def output(self) -> Tensor | None:
@@ -193,10 +194,11 @@ class Op:
             return _Saved(output, self, integrity.seal(output))
         if not isinstance(value, np.ndarray):
             return value
-        for given, array in zip(inputs, arrays, strict=True):
+        for i, array in enumerate(arrays):
             if array is value:
+                given = inputs[i]
                 if given is value:  # straight from the caller, who may change it and tell nobody
-                    return _Saved(value.copy(), None, integrity.Seal(0, None))
+                    return _Saved(value.copy(), None, integrity.UNTOUCHED)
                 return _Saved(value, _edge(given), integrity.seal(value))
         return _Saved(value, None, integrity.seal(value))
 

@@ -1,4 +1,4 @@
-"""Tensor: an array, its gradient, and its place on the tape. Operators and methods are one line each, and call an op."""
+"""Tensor: an array, its gradient, and its place on the tape. Operators and methods are one line that calls an op."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class Tensor:
 
             def keep(gradient: Tensor) -> None:
                 if (tensor := me()) is not None:
-                    tensor.grad = Tensor.wrap(gradient.raw.copy(), gradient.creator)
+                    tensor.grad = _on_own_memory(gradient)
 
             self.register_hook(keep)
         return self
@@ -255,7 +255,7 @@ class Tensor:
         raise TypeError("tensors are not pickled: a pickle runs code when it is read; see save_safetensors")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return np.array(self.raw, dtype) if copy else np.asarray(self.data, dtype)
+        return np.array(self.raw if copy else self.data, dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         return ops.from_numpy_ufunc(ufunc, method, inputs, kwargs)
@@ -319,13 +319,17 @@ class Tensor:
         return ops.abs(self)
 
     def __invert__(self) -> Tensor:
-        return ops.logical_not(self)
+        return ops.logical_not(_truths(self))
 
     def __and__(self, other: Any) -> Tensor:
-        return ops.logical_and(self, other)
+        return ops.logical_and(_truths(self), _truths(other))
+
+    __rand__ = __and__
 
     def __or__(self, other: Any) -> Tensor:
-        return ops.logical_or(self, other)
+        return ops.logical_or(_truths(self), _truths(other))
+
+    __ror__ = __or__
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
         return ops.equal(self, other)
@@ -503,6 +507,14 @@ def from_dlpack(source: Any) -> Tensor:
     return Tensor.wrap(array)
 
 
+def _truths(value: Any) -> Any:
+    """`value`, if &, | and ~ mean what they do to truth values; for integers they would be arithmetic on bits."""
+    dtype = np.asarray(getattr(value, "raw", value)).dtype
+    if dtype != np.bool_:
+        raise TypeError(f"&, | and ~ take bool tensors, not {dtype}; compare first, or use ops.logical_and")
+    return value
+
+
 def _flat(numbers: tuple[Any, ...]) -> tuple[SupportsIndex, ...]:
     return tuple(numbers[0]) if len(numbers) == 1 and isinstance(numbers[0], (tuple, list)) else numbers
 
@@ -510,16 +522,12 @@ def _flat(numbers: tuple[Any, ...]) -> tuple[SupportsIndex, ...]:
 def _to_array(value: Any, dtype: Any) -> Array:
     """A copy of `value` as an array that a tensor can hold."""
     wanted = None if dtype is None else _checked_dtype(dtype)
-    if isinstance(value, Tensor):
-        value = value.raw
-    plain = not isinstance(value, (np.ndarray, np.generic)) and not hasattr(value, "__array__")
-    if plain and isinstance(value, (list, tuple)):
-        value = _unwrapped(value)
+    value = _unwrapped(value)
     try:
         array = np.array(value, wanted)
     except (ValueError, TypeError) as error:
         raise type(error)(f"Tensor: {type(value).__name__} cannot become an array: {error}") from None
-    if plain and wanted is None and array.dtype == np.float64:
+    if wanted is None and array.dtype == np.float64 and not _holds_float64(value):
         array = array.astype(np.float32)
     _checked_dtype(array.dtype)
     return array
@@ -529,6 +537,13 @@ def _unwrapped(values: Any) -> Any:
     if isinstance(values, (list, tuple)):
         return [_unwrapped(value) for value in values]
     return values.raw if isinstance(values, Tensor) else values
+
+
+def _holds_float64(value: Any) -> bool:
+    """Whether float64 was asked for: a Python float does not ask, an array or NumPy scalar, also in a list, does."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_float64, value))
+    return type(value) not in (int, float, bool) and np.asarray(value).dtype == np.float64
 
 
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:
@@ -543,10 +558,16 @@ def _checked_dtype(dtype: Any) -> np.dtype[Any]:
     return wanted
 
 
+def _on_own_memory(gradient: Tensor) -> Tensor:
+    """A copy at the same place on the tape."""
+    edge = gradient if gradient.requires_grad and gradient.creator is None else gradient.creator
+    return Tensor.wrap(np.array(gradient.raw, order="C"), edge)
+
+
 def _own(gradient: Tensor, taken: set[int]) -> Tensor:
     """`gradient` on memory of its own: an op may hand one array to several inputs, or a stretched view."""
     array = gradient.raw
     if array.base is not None or id(array) in taken:
-        return Tensor.wrap(np.array(array, order="C"), gradient.creator)
+        return _on_own_memory(gradient)
     taken.add(id(array))
     return gradient

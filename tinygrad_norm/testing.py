@@ -56,7 +56,9 @@ def gradcheck(
     names = [f"input {i}" for i in range(len(given))]
     for level in range(1, order + 1):
         checked = _checked_inputs(given)
+        before = _copies(given)
         cotangent = _cotangent(function, given, seed + level)
+        _refuse_changes(given, before)
         expected = [_differences(function, given, i, cotangent, eps) for i in checked]
         for recorded in (False, True)[: 1 + (level < order)]:  # a fused op goes back another way when that is recorded
             found = _gradients(function(*given), [given[i] for i in checked], cotangent, recorded)
@@ -64,6 +66,7 @@ def gradcheck(
                 if level == 1:
                     _refuse_vacuous(names[i], differences, atol)
                 _compare(f"derivative {level}, {names[i]}", gradient.raw, differences, rtol, atol)
+        _refuse_changes(given, before)
         function = _gradient_of(function, checked, seed + level)
         given = [Tensor(cotangent, requires_grad=True), *given]
         names = [f"cotangent {level}", *names]
@@ -125,7 +128,8 @@ def _checked_inputs(given: list[Any]) -> list[int]:
     for i in checked:
         if given[i].dtype != np.float64:
             raise TypeError(
-                f"gradcheck: input {i} is {given[i].dtype}; finite differences need float64: Tensor(array, dtype='float64')"
+                f"gradcheck: input {i} is {given[i].dtype}; finite differences need float64: "
+                "Tensor(array, dtype='float64')"
             )
         if not given[i].size:
             raise GradientError(f"gradcheck: input {i} of shape {given[i].shape} is empty, so nothing would be checked")
@@ -134,16 +138,12 @@ def _checked_inputs(given: list[Any]) -> list[int]:
 
 def _cotangent(function: Function, given: list[Any], seed: int) -> Array:
     """Random weights for the elements of the output, after a look at the function itself."""
-    before = [np.array(getattr(x, "raw", x)) for x in given]
     with tape.no_grad():
         outputs = [function(*given) for _ in range(2)]
-    for i, (x, array) in enumerate(zip(given, before, strict=True)):
-        if not np.array_equal(getattr(x, "raw", x), array, equal_nan=array.dtype.kind == "f"):
-            raise GradientError(f"gradcheck: the function changed input {i} in place")
     if not isinstance(outputs[0], Tensor) or outputs[0].dtype != np.float64:
         raise TypeError(f"gradcheck: the function should return a float64 tensor, not {outputs[0]!r}")
     if not np.isfinite(outputs[0].raw).all():
-        raise GradientError("gradcheck: the output holds NaN or infinity, around which there are no differences to take")
+        raise GradientError("gradcheck: the output holds NaN or infinity, so there are no differences to take")
     if not np.array_equal(outputs[0].raw, outputs[1].raw):
         raise GradientError("gradcheck: two calls with the same inputs differ; seed what is random in the function")
     return np.asarray(np.random.default_rng(seed).standard_normal(outputs[0].shape))
@@ -165,7 +165,7 @@ def _differences(function: Function, given: list[Any], index: int, cotangent: Ar
     return result
 
 
-def _gradients(output: Tensor, wanted: list[Tensor], cotangent: Array, create_graph: bool) -> list[Tensor]:
+def _gradients(output: Tensor, wanted: list[Tensor], cotangent: Any, create_graph: bool) -> list[Tensor]:
     """The gradient of each wanted tensor, 0 where backward has none."""
     found: Sequence[Tensor | None] = [None] * len(wanted)
     if output.requires_grad:
@@ -173,11 +173,21 @@ def _gradients(output: Tensor, wanted: list[Tensor], cotangent: Array, create_gr
     return [Tensor.wrap(np.zeros_like(x.raw)) if g is None else g for x, g in zip(wanted, found, strict=True)]
 
 
+def _copies(given: list[Any]) -> dict[int, Array]:
+    return {i: np.array(x) for i, x in enumerate(given) if isinstance(x, Tensor | np.ndarray)}
+
+
+def _refuse_changes(given: list[Any], before: dict[int, Array]) -> None:
+    for i, array in before.items():
+        if not np.array_equal(given[i], array, equal_nan=array.dtype.kind == "f"):
+            raise GradientError(f"gradcheck: the function changed input {i} in place")
+
+
 def _refuse_vacuous(name: str, differences: Array, atol: float) -> None:
     if float(np.abs(differences).max(initial=0)) <= atol:
         raise GradientError(
-            f"{name}: by finite differences the output does not depend on it (all of its gradient is within {atol}), so "
-            "the check would pass whatever the backward does; return the output itself, not a sum of it"
+            f"{name}: by finite differences the output does not depend on it (all of its gradient is within {atol}), "
+            "so the check would pass whatever the backward does; return the output itself, not a sum of it"
         )
 
 

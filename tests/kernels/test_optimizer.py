@@ -108,7 +108,9 @@ def test_float32_of_any_size_and_memory_order(kernels, formula, used, options, s
     exact = draw(used, shape)
     call(reference, formula, exact, options)
     for order in (np.ascontiguousarray, strided):
-        arrays: list[Any] = [None if array is None else order(array).reshape(shape) for array in draw(used, shape, np.float32)]
+        arrays: list[Any] = [
+            None if array is None else order(array).reshape(shape) for array in draw(used, shape, np.float32)
+        ]
         call(kernels, formula, arrays, options)
         for found, wanted in zip((arrays[0], *arrays[2:]), (exact[0], *exact[2:]), strict=True):
             assert found.dtype == np.float32

@@ -267,6 +267,11 @@ def test_an_unknown_keyword_is_answered_with_the_right_one(weight):
         optim.SGD([weight], foreach=True)  # type: ignore[call-arg]
 
 
+def test_a_wrong_spelling_is_answered_with_the_right_one():
+    with pytest.raises(AttributeError, match=r"'tinygrad_norm.optim' has no attribute 'Adamw'; did you mean AdamW\?"):
+        _ = optim.Adamw  # type: ignore[attr-defined]
+
+
 def test_a_group_added_is_a_dict(weight, bias):
     with pytest.raises(TypeError, match="a parameter group is a dict with 'params', got list"):
         optim.SGD([weight]).add_param_group([bias])  # type: ignore[arg-type]
@@ -354,7 +359,8 @@ def change(path, value):
     [
         (change(["state"], ...), "needs the entries 'state' and 'param_groups'"),
         (change(["param_groups"], []), "has 0 parameter groups, this optimizer 1"),
-        (change(["param_groups", 0, "params"], [0]), "group 0 has 1 parameters, here 2"),
+        (change(["param_groups", 0, "params"], [0]), "group 0 has 1 parameters, not the 2 numbered from 0"),
+        (change(["param_groups", 0, "params"], [0, 0]), "group 0 has 2 parameters, not the 2 numbered"),
         (change(["param_groups", 0, "amsgrad"], ...), "group 0 lacks 'amsgrad'"),
         (change(["param_groups", 0, "params"], ...), "group 0 lacks 'params'"),
         (change(["param_groups", 0, "momentum"], 0.9), "group 0 has 'momentum', which Adam does not know"),

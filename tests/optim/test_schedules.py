@@ -184,7 +184,7 @@ def test_a_spoilt_state_is_refused_whole():
     ("make", "error", "message"),
     [
         (lambda o: optim.StepLR(o, 0), ValueError, "step_size must be a whole number of at least 1, got 0"),
-        (lambda o: optim.StepLR(o, **{"step_size": 2.0}), TypeError, "step_size must be a whole number"),
+        (lambda o: optim.StepLR(o, "2"), TypeError, "step_size must be a whole number"),  # type: ignore[arg-type]
         (lambda o: optim.StepLR(o, 2, math.nan), ValueError, "gamma must be a finite number above 0, got nan"),
         (lambda o: optim.CosineAnnealingLR(o, 0), ValueError, "T_max must be"),
         (lambda o: optim.CosineAnnealingLR(o, 5, -1), ValueError, "eta_min must be"),
@@ -215,7 +215,11 @@ def test_a_spoilt_state_is_refused_whole():
             ValueError,
             "and one per_batch",
         ),
-        (lambda o: optim.SequentialLR(o, sequence(optim.ReduceLROnPlateau(o)), []), TypeError, "not ReduceLROnPlateau"),
+        (
+            lambda o: optim.SequentialLR(o, [optim.ReduceLROnPlateau(o)], []),  # type: ignore[list-item]
+            TypeError,
+            "takes schedules that depend on the step, not ReduceLROnPlateau",
+        ),
         (lambda o: optim.ReduceLROnPlateau(o, "low"), ValueError, "mode must be 'min' or 'max', got 'low'"),
         (lambda o: optim.ReduceLROnPlateau(o, factor=1.0), ValueError, "factor must be"),
         (lambda o: optim.ReduceLROnPlateau(o, patience=-1), ValueError, "patience must be"),

@@ -22,6 +22,7 @@ from tinygrad_norm.nn.activation import (
 )
 from tinygrad_norm.nn.containers import ModuleList, Sequential
 from tinygrad_norm.nn.dropout import Dropout
+from tinygrad_norm.nn.folding import fold_batch_norm
 from tinygrad_norm.nn.linear import Flatten, Identity, Linear
 from tinygrad_norm.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
 from tinygrad_norm.nn.module import Module, Parameter
@@ -36,6 +37,7 @@ from tinygrad_norm.nn.normalization import (
     LayerNorm2D,
     RMSNorm,
 )
+from tinygrad_norm.nn.recalibration import recalibrate
 from tinygrad_norm.nn.spelling import missing_name
 
 __all__ = [
@@ -74,7 +76,9 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "fold_batch_norm",
     "init",
+    "recalibrate",
 ]
 
 if not TYPE_CHECKING:  # a type checker that saw this would take any name for a good one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class ActivationOp(FusedOp):
     kernel = ""
 
     def forward(self, x: Array, *, parameter: float = 0.0) -> Array:
-        return kernels.of(x).activate(x, (self.kernel, parameter))
+        return kernels.of(x).activate(e.real(x), (self.kernel, parameter))
 
     def gradient(self, grad: Array, x: Array) -> tuple[Array]:
         return (kernels.of(x).activation_gradient(grad, x, (self.kernel, self.params.get("parameter", 0.0))),)
@@ -148,7 +149,11 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """The logarithm of softmax(x) along `axis`, without overflow."""
-    return e.subtract(x, reduction.logsumexp(x, axis=axis, keepdims=True))
+    axis = reduction.checked_axis("softmax", axis, len(reduction.shape_of(x)))
+    # Only differences count, and they are finest around 0. What is taken away is no function of x to the gradient.
+    highest = reduction.max(getattr(x, "raw", x), axis, keepdims=True)
+    centred = e.subtract(x, e.where(e.isfinite(highest), highest, 0.0))
+    return centred - reduction.logsumexp(centred, axis, keepdims=True)
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
@@ -160,13 +165,13 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
         raise ValueError(f"dropout: p is a probability, between 0 and 1, not {p}")
     if not training or p == 0:
         return e.multiply(x, 1.0) if not hasattr(x, "creator") else x
-    shape, dtype = np.shape(getattr(x, "raw", x)), getattr(x, "dtype", np.dtype(np.float32))
-    kept = random.generator().random(shape, dtype=np.float32) >= p
-    scale = 0.0 if p == 1 else 1 / (1 - p)
-    return e.multiply(x, kept.astype(dtype) * dtype.type(scale))
+    kept = random.generator().random(reduction.shape_of(x), dtype=np.float32) >= p
+    factor: Array = kept.astype(np.float64 if getattr(x, "dtype", None) == np.float64 else np.float32)
+    factor *= 1 / (1 - p) if p < 1 else 0.0
+    return e.multiply(x, factor)
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, tuple[Callable[..., Tensor], float | None]] = {
     "relu": (relu, None),
     "leaky_relu": (leaky_relu, 0.01),
     "elu": (elu, 1.0),
@@ -189,7 +194,7 @@ def fusible(activation: str | tuple[str, float] | None) -> tuple[str, float] | N
     """
     if activation is None:
         return None
-    name, parameter = (activation, None) if isinstance(activation, str) else activation
+    name, parameter = activation if isinstance(activation, tuple) else (activation, None)
     if name not in _FUNCTIONS:
         raise ValueError(f"activation: {name!r} is not known; known are {', '.join(_FUNCTIONS)}, or None")
     default = _FUNCTIONS[name][1]

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 Pair = tuple["Tensor | None", "Tensor | None"]
 
 
+def real(x: Array) -> Array:
+    """x as what functions of real numbers are computed in: integers and bools as float32."""
+    return x if x.dtype.kind == "f" else x.astype(np.float32)
+
+
 class Add(Op):
     broadcasts = True
 
@@ -63,24 +68,27 @@ class Power(Op):
     broadcasts = True
 
     def forward(self, x: Any, y: Any) -> Any:
-        self.save(x, y)
-        return x**y
+        z = x**y
+        self.save(x if isinstance(x, np.ndarray) else np.asarray(x, z.dtype), y)  # so that log(2.0) is as fine as z
+        return z
 
     def backward(self, grad: Tensor) -> Pair:
         x, y = self.saved
-        return self._by_base(grad, x, y) if self.needs[0] else None, (
-            self._by_exponent(grad, x, y) if self.needs[1] else None
-        )
+        return _by_base(grad, x, y) if self.needs[0] else None, _by_exponent(grad, x, y) if self.needs[1] else None
 
-    def _by_base(self, grad: Tensor, x: Any, y: Any) -> Tensor:
-        if not hasattr(y, "shape"):
-            return grad * y * x ** (y - 1) if y != 0 else grad * 0.0
-        # y x^(y-1) is 0, and not 0 times infinity, where the exponent is 0.
-        return where(equal(y, 0), 0.0, grad * y * pow(x, where(equal(y, 0), 1.0, y - 1)))
 
-    def _by_exponent(self, grad: Tensor, x: Any, y: Any) -> Tensor:
-        zero = equal(x, 0)  # 0^y stays 0 around any positive y
-        return where(zero, 0.0, grad * pow(x, y) * log(where(zero, 1.0, x)))
+def _by_base(grad: Tensor, x: Tensor, y: Any) -> Tensor:
+    """y x^(y-1); where y is 0 it is 0, and not 0 times infinity."""
+    if not hasattr(y, "shape"):
+        return grad * y * x ** (y - 1) if y != 0 else where(False, grad, 0.0)
+    zero = equal(y, 0)
+    return where(zero, 0.0, grad * y * pow(x, where(zero, 1.0, y - 1)))
+
+
+def _by_exponent(grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """x^y log(x); where x is 0 it is 0, as 0^y is for every y around."""
+    zero = logical_and(equal(x, 0), greater_equal(y, 0))
+    return where(zero, 0.0, grad * pow(x, y) * log(where(zero, 1.0, x)))
 
 
 class Maximum(Op):
@@ -91,7 +99,8 @@ class Maximum(Op):
         return np.maximum(x, y)
 
     def backward(self, grad: Tensor) -> Pair:
-        return _to_the_chosen(grad, *self.saved)
+        x, y = self.saved
+        return _to_the_larger(grad, x, y)
 
 
 class Minimum(Op):
@@ -102,13 +111,14 @@ class Minimum(Op):
         return np.minimum(x, y)
 
     def backward(self, grad: Tensor) -> Pair:
-        return _to_the_chosen(grad, *self.saved[::-1])[::-1]
+        x, y = self.saved
+        return _to_the_larger(grad, y, x)  # x is the smaller where y is the larger
 
 
-def _to_the_chosen(grad: Tensor, x: Any, y: Any) -> Pair:
-    """The gradient where x > y to x, where x < y to y; in half to each where they are equal."""
-    half = where(equal(x, y), 0.5 * grad, 0.0)
-    return where(greater(x, y), grad, half), where(less(x, y), grad, half)
+def _to_the_larger(grad: Tensor, x: Any, y: Any) -> Pair:
+    """The gradient where x > y, and where y > x; half of it where they are equal, all where one is NaN, to be seen."""
+    shared = where(equal(x, y), 0.5 * grad, grad)
+    return where(less(x, y), 0.0, shared), where(greater(x, y), 0.0, shared)
 
 
 class Where(Op):
@@ -118,38 +128,40 @@ class Where(Op):
         self.save(condition)
         return np.where(condition, x, y)
 
-    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(self, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         (condition,) = self.saved
-        return None, (
-            where(condition, grad, 0.0) if self.needs[1] else None), where(condition, 0.0, grad) if self.needs[2] else None
+        dx = where(condition, grad, 0.0) if self.needs[1] else None
+        dy = where(condition, 0.0, grad) if self.needs[2] else None
+        return None, dx, dy
 
 
 class Clip(Op):
     broadcasts = True
 
     def forward(self, x: Array, lowest: Any, highest: Any) -> Array:
-        inside = np.ones(x.shape, np.bool_)
         if any(self.needs):
-            inside = (inside if lowest is None else x >= lowest) & (True if highest is None else x <= highest)
-        self.save(inside)
+            above = False if highest is None else (x if lowest is None else np.maximum(x, lowest)) > highest
+            below = False if lowest is None else (x < lowest) & np.logical_not(above)
+            self.save(np.logical_not(below | above), below, above)
         return np.clip(x, lowest, highest)
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (inside,) = self.saved
-        return where(inside, grad, 0.0), None, None
+        return tuple([where(cause, grad, 0.0) if n else None for cause, n in zip(self.saved, self.needs, strict=True)])
 
 
 class AsType(Op):
+    broadcasts = True  # the walk takes the gradient back to the input's dtype
     sets_dtype = True
 
     def forward(self, x: Array, *, dtype: Any) -> Array:
         return x.astype(dtype)
 
     def backward(self, grad: Tensor) -> Tensor:
-        # Back in float64 as long as it may be; the walk fits it to the input.
         return grad
 
-    broadcasts = True
+
+class AsInteger(AsType):
+    differentiable = False
 
 
 class Negative(Op):
@@ -162,7 +174,7 @@ class Negative(Op):
 
 class Exp(Op):
     def forward(self, x: Array) -> Array:
-        y = np.exp(x)
+        y = np.exp(real(x))
         self.save(y)
         return y
 
@@ -173,7 +185,7 @@ class Exp(Op):
 
 class Expm1(Op):
     def forward(self, x: Array) -> Array:
-        y = np.expm1(x)
+        y = np.expm1(real(x))
         self.save(y)
         return y
 
@@ -185,7 +197,7 @@ class Expm1(Op):
 class Log(Op):
     def forward(self, x: Array) -> Array:
         self.save(x)
-        return np.log(x)
+        return np.log(real(x))
 
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
@@ -195,7 +207,7 @@ class Log(Op):
 class Log1p(Op):
     def forward(self, x: Array) -> Array:
         self.save(x)
-        return np.log1p(x)
+        return np.log1p(real(x))
 
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
@@ -204,7 +216,7 @@ class Log1p(Op):
 
 class Sqrt(Op):
     def forward(self, x: Array) -> Array:
-        y = np.sqrt(x)
+        y = np.sqrt(real(x))
         self.save(y)
         return y
 
@@ -215,7 +227,7 @@ class Sqrt(Op):
 
 class Rsqrt(Op):
     def forward(self, x: Array) -> Array:
-        y = 1 / np.sqrt(x)
+        y = 1 / np.sqrt(real(x))
         self.save(y)
         return y
 
@@ -244,18 +256,10 @@ class Abs(Op):
         return grad * sign(x)
 
 
-class Sign(Op):
-    def forward(self, x: Array) -> Array:
-        return np.sign(x)
-
-    def backward(self, grad: Tensor) -> Tensor:
-        return grad * 0.0
-
-
 class Sin(Op):
     def forward(self, x: Array) -> Array:
         self.save(x)
-        return np.sin(x)
+        return np.sin(real(x))
 
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
@@ -265,7 +269,7 @@ class Sin(Op):
 class Cos(Op):
     def forward(self, x: Array) -> Array:
         self.save(x)
-        return np.cos(x)
+        return np.cos(real(x))
 
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
@@ -274,7 +278,7 @@ class Cos(Op):
 
 class Tanh(Op):
     def forward(self, x: Array) -> Array:
-        y = np.tanh(x)
+        y = np.tanh(real(x))
         self.save(y)
         return y
 
@@ -285,7 +289,7 @@ class Tanh(Op):
 
 class Sigmoid(Op):
     def forward(self, x: Array) -> Array:
-        y = kernels.reference.sigmoid(x)
+        y = kernels.reference.sigmoid(real(x))
         self.save(y)
         return y
 
@@ -297,7 +301,7 @@ class Sigmoid(Op):
 class Erf(Op):
     def forward(self, x: Array) -> Array:
         self.save(x)
-        return kernels.of(x).erf(x)
+        return kernels.of(x).erf(real(x))
 
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
@@ -307,6 +311,7 @@ class Erf(Op):
 class Comparison(Op):
     """Compares element by element; no gradient goes through."""
 
+    broadcasts = True
     differentiable = False
     numpy_function: Any
 
@@ -362,15 +367,31 @@ class IsFinite(Comparison):
     numpy_function = np.isfinite
 
 
-class Floor(Comparison):
+class Step(Op):
+    """A function that is constant but for its jumps, so that its gradient is 0."""
+
+    numpy_function: Any
+
+    def forward(self, x: Array) -> Any:
+        return type(self).numpy_function(x)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return where(False, grad, 0.0)
+
+
+class Sign(Step):
+    numpy_function = np.sign
+
+
+class Floor(Step):
     numpy_function = np.floor
 
 
-class Ceil(Comparison):
+class Ceil(Step):
     numpy_function = np.ceil
 
 
-class Round(Comparison):
+class Round(Step):
     numpy_function = np.round
 
 
@@ -415,18 +436,19 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
-    """x kept between `min` and `max` (numbers or arrays; None: no bound); at a bound the gradient still goes through."""
+    """x kept between `min` and `max`: numbers, arrays or tensors; None for no bound.
+
+    The gradient goes to whichever of the three the result is; x keeps it where it equals a bound.
+    """
     if min is None and max is None:
         raise ValueError("clip: give min, max or both")
-    if any(getattr(bound, "requires_grad", False) for bound in (min, max)):
-        x = x if min is None else maximum(x, min)
-        return x if max is None else minimum(x, max)
     return Clip()(x, min, max)
 
 
 def astype(x: Any, dtype: Any) -> Tensor:
-    """x with elements of `dtype`."""
-    return AsType()(x, dtype=_supported(dtype))
+    """x with elements of `dtype`; no gradient goes through integers and bool."""
+    wanted = _supported(dtype)
+    return (AsType if wanted.kind == "f" else AsInteger)()(x, dtype=wanted)
 
 
 def _supported(dtype: Any) -> np.dtype[Any]:
@@ -572,15 +594,15 @@ def isfinite(x: Any) -> Tensor:
 
 
 def floor(x: Any) -> Tensor:
-    """The largest integer not above x; no gradient goes through."""
+    """The largest integer not above x; its gradient is 0."""
     return Floor()(x)
 
 
 def ceil(x: Any) -> Tensor:
-    """The smallest integer not below x; no gradient goes through."""
+    """The smallest integer not below x; its gradient is 0."""
     return Ceil()(x)
 
 
 def round(x: Any) -> Tensor:
-    """The nearest integer, halves to even; no gradient goes through."""
+    """The nearest integer, halves to even; its gradient is 0."""
     return Round()(x)

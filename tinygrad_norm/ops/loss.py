@@ -10,6 +10,7 @@ from tinygrad_norm import kernels
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
 from tinygrad_norm.ops.matmul import check_dtypes
+from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import moveaxis, reshape, take_along_axis
 from tinygrad_norm.tape import Array, FusedOp
 
@@ -35,9 +36,7 @@ class CrossEntropy(FusedOp):
             losses = losses + smoothing * surprise.mean(axis=1)
         return e.where(counted, losses, 0.0)
 
-    def forward(
-        self, logits: Array, weight: Array | None, *, target: Array, smoothing: float, ignore: int
-    ) -> Array:
+    def forward(self, logits: Array, weight: Array | None, *, target: Array, smoothing: float, ignore: int) -> Array:
         losses, lse = kernels.of(logits).cross_entropy(logits, target, weight, smoothing, ignore)
         self.save(lse)
         return losses
@@ -61,62 +60,57 @@ def cross_entropy(
         logits: shape (N, C), (N, C, d1, ...) or (C,); unnormalized.
         target: classes, the shape of logits without C, integers from 0 to C - 1 or `ignore_index`; or probabilities,
             the shape of logits, floating point.
-        weight: shape (C,), a weight for each class.
+        weight: shape (C,), a weight for each class; a constant to the gradient.
         reduction: "mean" (weighted, over what is not ignored), "sum" or "none".
         label_smoothing: how much of the target is spread evenly over all classes, 0 to 1.
         ignore_index: a class that does not count.
 
     Raises:
-        ValueError: shapes do not fit, a class is out of range, or smoothing is not within 0 to 1.
-        TypeError: logits are no floats.
+        ValueError: shapes do not fit, a class is out of range, smoothing is not within 0 to 1, or nothing counts
+            towards a mean.
+        TypeError: logits are no floats, or classes no integers.
     """
     _check_reduction("cross_entropy", reduction)
     check_dtypes("cross_entropy", logits=logits)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing lies between 0 and 1, {label_smoothing} was given")
     rows, shape = _rows("cross_entropy", logits)
-    classes = rows.shape[1]
-    if weight is not None and np.shape(getattr(weight, "raw", weight)) != (classes,):
-        raise ValueError(f"cross_entropy: weight needs shape ({classes},), one for each class")
-    if weight is not None:
-        weight = _constant(weight).astype(logits.dtype)
+    weight = _class_weights("cross_entropy", weight, rows)
     labels = _constant(target)
     if labels.dtype.kind == "f":
-        return _soft_cross_entropy(rows, shape, target, weight, reduction, label_smoothing)
-    labels = _classes("cross_entropy", labels, shape, classes, ignore_index)
+        if labels.shape != shape_of(logits):
+            raise ValueError(
+                f"cross_entropy: a floating-point target holds probabilities and needs the shape of the logits, "
+                f"{shape_of(logits)}, but has {labels.shape}; a target of classes holds integers"
+            )
+        probabilities, _ = _rows("cross_entropy", target)
+        return _reduced(_soft_cross_entropy(rows, probabilities, weight, label_smoothing).reshape(shape), reduction)
+    labels = _classes("cross_entropy", labels, shape, rows.shape[1], ignore_index)
     losses = CrossEntropy()(rows, weight, target=labels, smoothing=float(label_smoothing), ignore=int(ignore_index))
-    return _reduce(losses, reduction, shape, labels, weight, ignore_index)
+    return _reduce("cross_entropy", losses, reduction, shape, labels, weight, ignore_index)
 
 
-def _soft_cross_entropy(
-    rows: Tensor, shape: tuple[int, ...], target: Any, weight: Array | None, reduction: str, smoothing: float
-) -> Tensor:
-    q, given = _rows("cross_entropy", target, rows.shape[1])
-    if given != shape or q.shape != rows.shape:
-        raise ValueError("cross_entropy: a target of probabilities needs the shape of the logits")
+def _soft_cross_entropy(rows: Tensor, probabilities: Tensor, weight: Array | None, smoothing: float) -> Tensor:
+    """The cross-entropy of each row with class probabilities."""
+    q = probabilities.astype(rows.dtype)
     if smoothing:
         q = (1 - smoothing) * q + smoothing / rows.shape[1]
     surprise = -log_softmax(rows, axis=1)
-    losses = (q * surprise * weight if weight is not None else q * surprise).sum(axis=1)
-    if reduction == "none":
-        return losses.reshape(shape)
-    return losses.sum() / losses.size if reduction == "mean" else losses.sum()
+    return (q * surprise if weight is None else q * surprise * weight).sum(axis=1)
 
 
-def nll_loss(
-    log_probabilities: Any, target: Any, weight: Any = None, reduction: str = "mean", ignore_index: int = -100
-) -> Tensor:
-    """The negative log-likelihood of classes, from log-probabilities; shapes as in `cross_entropy`."""
+def nll_loss(input: Any, target: Any, weight: Any = None, reduction: str = "mean", ignore_index: int = -100) -> Tensor:
+    """The negative log-likelihood of classes, from log-probabilities; shapes and errors as in `cross_entropy`."""
     _check_reduction("nll_loss", reduction)
-    check_dtypes("nll_loss", log_probabilities=log_probabilities)
-    rows, shape = _rows("nll_loss", log_probabilities)
+    check_dtypes("nll_loss", input=input)
+    rows, shape = _rows("nll_loss", input)
+    weight = _class_weights("nll_loss", weight, rows)
     labels = _classes("nll_loss", _constant(target), shape, rows.shape[1], ignore_index)
-    weight = None if weight is None else _constant(weight).astype(rows.dtype)
     counted = labels != ignore_index
     safe = np.where(counted, labels, 0)
     losses = -take_along_axis(rows, safe[:, None], axis=1).squeeze(1)
     losses = e.where(counted, losses if weight is None else losses * weight[safe], 0.0)
-    return _reduce(losses, reduction, shape, labels, weight, ignore_index)
+    return _reduce("nll_loss", losses, reduction, shape, labels, weight, ignore_index)
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
@@ -135,8 +129,8 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
         raise ValueError(f"huber_loss: delta must be positive, not {delta}")
 
     def huber(error: Tensor) -> Tensor:
-        size = e.abs(error)
-        return e.where(size <= delta, 0.5 * error * error, delta * (size - 0.5 * delta))
+        clipped = error.clip(-delta, delta)
+        return clipped * (error - 0.5 * clipped)
 
     return _elementwise("huber_loss", input, target, reduction, huber)
 
@@ -155,12 +149,10 @@ def binary_cross_entropy_with_logits(
     """
     _check_reduction("binary_cross_entropy_with_logits", reduction)
     _check_shapes("binary_cross_entropy_with_logits", input, target)
-    negative = e.multiply(e.subtract(1.0, target), input)
-    factor = 1.0 if pos_weight is None else e.add(1.0, e.multiply(e.subtract(pos_weight, 1.0), target))
-    losses = negative + factor * softplus(e.negative(input))
-    if weight is not None:
-        losses = losses * weight
-    return _reduced(losses, reduction)
+    positive = e.multiply(target, softplus(e.negative(input)))
+    negative = e.multiply(e.subtract(1.0, target), softplus(input))
+    losses = negative + (positive if pos_weight is None else positive * pos_weight)
+    return _reduced(losses if weight is None else losses * weight, reduction)
 
 
 def _elementwise(name: str, input: Any, target: Any, how: str, loss: Any) -> Tensor:
@@ -174,26 +166,25 @@ def _reduced(losses: Tensor, how: str) -> Tensor:
 
 
 def _reduce(
-    losses: Tensor, how: str, shape: tuple[int, ...], labels: Array, weight: Array | None, ignore_index: int
+    name: str, losses: Tensor, how: str, shape: tuple[int, ...], labels: Array, weight: Array | None, ignore_index: int
 ) -> Tensor:
     """Reduce the losses of rows; their mean is weighted as the classes are, and leaves out what is ignored."""
-    if how == "none":
-        return losses.reshape(shape)
-    total = losses.sum()
-    if how == "sum":
-        return total
-    counted = labels != ignore_index
-    count = float(weight[labels[counted]].sum()) if weight is not None else float(counted.sum())
-    if not count:
-        raise ValueError(f"cross_entropy: every target is ignore_index ({ignore_index}) or has weight 0: there is no mean")
-    return total / count
+    if how != "mean":
+        return _reduced(losses.reshape(shape), how)
+    counted = labels[labels != ignore_index]
+    total = counted.size if weight is None else float(weight[counted].sum())
+    if not total:
+        raise ValueError(
+            f"{name}: there is no mean, as every target is ignore_index ({ignore_index}) or a class of weight 0"
+        )
+    return losses.sum() / total
 
 
-def _rows(name: str, logits: Any, classes: int | None = None) -> tuple[Tensor, tuple[int, ...]]:
+def _rows(name: str, logits: Any) -> tuple[Tensor, tuple[int, ...]]:
     """Logits as rows (N, C), and the shape of their losses."""
-    given = np.shape(getattr(logits, "raw", logits))
+    given = shape_of(logits)
     if not given or 0 in given:
-        raise ValueError(f"{name}: the input has shape {given}; (N, C), (N, C, d1, ...) or (C,) is needed, and not empty")
+        raise ValueError(f"{name}: (N, C), (N, C, d1, ...) or (C,), not empty, is needed; the input has shape {given}")
     if len(given) == 1:
         return reshape(logits, (1, *given)), ()
     if len(given) == 2:
@@ -217,6 +208,16 @@ def _classes(name: str, labels: Array, shape: tuple[int, ...], classes: int, ign
     return labels
 
 
+def _class_weights(name: str, weight: Any, rows: Tensor) -> Array | None:
+    """The class weights as an array of the dtype of the rows."""
+    if weight is None:
+        return None
+    given = _constant(weight)
+    if given.shape != rows.shape[1:]:
+        raise ValueError(f"{name}: weight needs shape {rows.shape[1:]}, one for each class, but has {given.shape}")
+    return given.astype(rows.dtype)
+
+
 def _constant(value: Any) -> Array:
     return np.asarray(getattr(value, "raw", value))
 
@@ -227,6 +228,5 @@ def _check_reduction(name: str, reduction: str) -> None:
 
 
 def _check_shapes(name: str, input: Any, target: Any) -> None:
-    shapes = [np.shape(getattr(x, "raw", x)) for x in (input, target)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"{name}: input has shape {shapes[0]} and target {shapes[1]}; they must be equal")
+    if shape_of(input) != shape_of(target):
+        raise ValueError(f"{name}: input has shape {shape_of(input)} and target {shape_of(target)}; they must be equal")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import kernels
+from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import reshape
 from tinygrad_norm.tape import Array, FusedOp, Op
 
@@ -41,22 +42,22 @@ class Einsum(Op):
     def _for_operand(self, index: int, grad: Tensor) -> Tensor:
         """An einsum of the gradient with the other operands, whose output are this one's letters.
 
-        A letter that only this operand has was summed alone: a vector of ones stretches it. A letter that stands
-        twice in it took the diagonal: an identity matrix puts it back.
+        A letter that no other has at full length was summed alone: a vector of ones stretches it. A letter that stands
+        twice took the diagonal: an identity matrix puts it back.
         """
         operands, inputs, output = self.saved, self.params["inputs"], self.params["output"]
         letters = [output, *[s for i, s in enumerate(inputs) if i != index]]
         factors: list[Any] = [grad, *[x for i, x in enumerate(operands) if i != index]]
-        known, target = set("".join(letters)), ""
+        known = _lengths(letters, [x.shape for x in factors])
         unused = iter([letter for letter in _LETTERS if letter not in output + "".join(inputs)])
-        for axis, letter in enumerate(inputs[index]):
-            length = operands[index].shape[axis]
+        target = ""
+        for letter, length in zip(inputs[index], operands[index].shape, strict=True):
             if letter in target:
                 fresh = next(unused)
                 letters.append(letter + fresh)
                 factors.append(np.eye(length, dtype=grad.dtype))
                 letter = fresh
-            elif letter not in known:
+            elif letter not in known or length not in known[letter] | {1}:
                 letters.append(letter)
                 factors.append(np.ones(length, grad.dtype))
             target += letter
@@ -77,16 +78,17 @@ class Linear(FusedOp):
 
 def matmul(x: Any, y: Any) -> Tensor:
     """The matrix product of the last two axes, broadcast over those before; a vector stands for a row or a column."""
-    shapes = np.shape(getattr(x, "raw", x)), np.shape(getattr(y, "raw", y))
-    if () in shapes:
-        raise ValueError(f"matmul: both inputs need at least one axis, but the shapes are {shapes[0]} and {shapes[1]}")
-    if shapes[0][-1] != shapes[1][-2 if len(shapes[1]) > 1 else 0]:
-        raise ValueError(f"matmul: shapes {shapes[0]} and {shapes[1]} do not fit: {shapes[0][-1]} columns meet other rows")
-    if len(shapes[0]) > 1 and len(shapes[1]) > 1:
+    left, right = shape_of(x), shape_of(y)
+    if not (left and right):
+        raise ValueError(f"matmul: both inputs need at least one axis, but the shapes are {left} and {right}")
+    inner = right[-2:][0]
+    if left[-1] != inner:
+        raise ValueError(f"matmul: shapes {left} and {right} do not fit: rows of {left[-1]} meet columns of {inner}")
+    if len(left) > 1 and len(right) > 1:
         return MatMul()(x, y)
-    rows = reshape(x, (1, -1)) if len(shapes[0]) == 1 else x
-    columns = reshape(y, (-1, 1)) if len(shapes[1]) == 1 else y
-    lone = [axis for axis, shape in zip((-2, -1), shapes, strict=True) if len(shape) == 1]
+    rows = reshape(x, (1, -1)) if len(left) == 1 else x
+    columns = reshape(y, (-1, 1)) if len(right) == 1 else y
+    lone = [axis for axis, shape in ((-2, left), (-1, right)) if len(shape) == 1]
     return MatMul()(rows, columns).squeeze(lone)
 
 
@@ -96,7 +98,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     Raises:
         ValueError: the equation names another number of operands or axes, or an axis has two lengths.
     """
-    shapes = [np.shape(getattr(operand, "raw", operand)) for operand in operands]
+    shapes = [shape_of(operand) for operand in operands]
     inputs, output = _parse(equation, shapes)
     return Einsum()(*operands, inputs=tuple(inputs), output=output)
 
@@ -107,31 +109,48 @@ def _parse(equation: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], str
     terms = left.split(",")
     if len(terms) != len(shapes):
         raise ValueError(f"einsum: {equation!r} names {len(terms)} operands, {len(shapes)} were given")
-    used = equation.replace("...", "")
-    if strange := sorted(set(used) - set(_LETTERS) - set(" ,->")):
-        raise ValueError(f"einsum: {equation!r} has {strange[0]!r}; axes are named by letters")
+    used = "".join([term.replace("...", "", 1) for term in (*terms, right)])
+    if strange := sorted(set(used) - set(_LETTERS)):
+        raise ValueError(f"einsum: {equation!r} has {strange[0]!r} where a letter, or one '...', stands for axes")
     spare = [letter for letter in _LETTERS if letter not in used]
     inputs, longest = [], ""
     for term, shape in zip(terms, shapes, strict=True):
         named = len(term.replace("...", ""))
         if named > len(shape) or (named < len(shape) and "..." not in term):
             raise ValueError(f"einsum: {term!r} in {equation!r} names {named} axes, the operand has shape {shape}")
-        dots = "".join(spare[: len(shape) - named][::-1]) if "..." in term else ""
+        dots = "".join(spare[: len(shape) - named][::-1])
         longest = max(longest, dots, key=len)
         inputs.append(term.replace("...", dots))
-    if arrow:
-        output = right.replace("...", longest)
-    else:
-        joined = "".join(inputs)
-        output = longest + "".join(sorted(c for c in set(joined) if joined.count(c) == 1 and c not in longest))
-    lengths: dict[str, int] = {}
-    for letters, shape in zip(inputs, shapes, strict=True):
-        for letter, length in zip(letters, shape, strict=True):
-            if lengths.setdefault(letter, length) != length and not (letter in longest and 1 in (length, lengths[letter])):
-                raise ValueError(f"einsum: axis {letter!r} of {equation!r} has length {lengths[letter]} and {length}")
-    if unknown := [c for c in output if c not in lengths]:
-        raise ValueError(f"einsum: the output of {equation!r} has {unknown[0]!r}, which no operand has")
+    joined = "".join(inputs)
+    alone = sorted(letter for letter in set(joined) if joined.count(letter) == 1 and letter not in longest)
+    output = right.replace("...", longest) if arrow else longest + "".join(alone)
+    _check_letters(equation, shapes, inputs, output, longest)
     return inputs, output
+
+
+def _check_letters(
+    equation: str, shapes: list[tuple[int, ...]], inputs: list[str], output: str, stretched: str
+) -> None:
+    """Refuse an axis of two lengths (those of "...", which are `stretched`, may be 1), and an output without source."""
+    lengths = _lengths(inputs, shapes)
+    for letter, found in lengths.items():
+        if len(found - {1} if letter in stretched else found) > 1:
+            name = "..." if letter in stretched else letter
+            raise ValueError(f"einsum: axis {name!r} of {equation!r} has lengths {sorted(found)} in shapes {shapes}")
+    for letter in output:
+        if letter not in lengths:
+            raise ValueError(f"einsum: the output of {equation!r} has {letter!r}, which no operand has")
+        if output.count(letter) > 1:
+            raise ValueError(f"einsum: the output of {equation!r} has {letter!r} twice")
+
+
+def _lengths(terms: list[str], shapes: list[tuple[int, ...]]) -> dict[str, set[int]]:
+    """The lengths that each letter stands for."""
+    lengths: dict[str, set[int]] = {}
+    for letters, shape in zip(terms, shapes, strict=True):
+        for letter, length in zip(letters, shape, strict=True):
+            lengths.setdefault(letter, set()).add(length)
+    return lengths
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
@@ -146,13 +165,14 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
         ValueError: the shapes do not fit.
         TypeError: the dtypes differ.
     """
-    given, wanted = np.shape(getattr(x, "raw", x)), np.shape(getattr(weight, "raw", weight))
-    if len(wanted) != 2 or not given or given[-1] != wanted[1]:
-        raise ValueError(f"linear: an input of shape {given} and a weight of shape {wanted} do not fit; "
-                         "the last axis of both must be equal, and the weight (out_features, in_features)")
-    if bias is not None and np.shape(getattr(bias, "raw", bias)) != wanted[:1]:
-        raise ValueError(f"linear: a weight of shape {wanted} needs a bias of shape {wanted[:1]}, "
-                         f"not {np.shape(getattr(bias, 'raw', bias))}")
+    given, wanted = shape_of(x), shape_of(weight)
+    if len(wanted) != 2 or given[-1:] != wanted[1:]:
+        raise ValueError(
+            f"linear: an input of shape {given} and a weight of shape {wanted} do not fit; "
+            "the last axis of both must be equal, and the weight (out_features, in_features)"
+        )
+    if bias is not None and shape_of(bias) != wanted[:1]:
+        raise ValueError(f"linear: a weight of shape {wanted} needs a bias of shape {wanted[:1]}, not {shape_of(bias)}")
     check_dtypes("linear", input=x, weight=weight, bias=bias)
     return Linear()(x, weight, bias)
 
@@ -163,8 +183,8 @@ def check_dtypes(name: str, **operands: Any) -> None:
     Raises:
         TypeError: one is no float, or they differ.
     """
-    dtypes = {key: x.dtype for key, x in operands.items() if x is not None and hasattr(x, "dtype")}
-    if len(set(dtypes.values())) > 1 or next(iter(dtypes.values())).kind != "f":
+    dtypes = {key: x.dtype for key, x in operands.items() if hasattr(x, "dtype")}
+    if len(set(dtypes.values())) > 1 or any(dtype.kind != "f" for dtype in dtypes.values()):
         listed = ", ".join(f"{key} {dtype}" for key, dtype in dtypes.items())
         raise TypeError(
             f"{name}: one floating dtype is needed throughout, but given are {listed}; "

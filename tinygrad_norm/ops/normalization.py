@@ -1,14 +1,14 @@
 """Normalization: choose the axes whose values share a mean and a variance, subtract, scale, apply weight and bias.
 
-Each norm is a choice of axes. Batch norm: all but the channels. Layer norm: the trailing ones. LayerNorm2D: the channels
-at each pixel. Group and instance norm: the channels in groups. RMS norm: as layer norm, without the mean.
+Each norm is a choice of axes. Batch norm: all but the channels. Layer norm: the trailing ones. LayerNorm2D: the
+channels at each pixel. Group and instance norm: the channels in groups. RMS norm: as layer norm, without the mean.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -24,62 +24,46 @@ Shape = tuple[int, ...]
 Activation = str | tuple[str, float] | None
 
 
+class Choice(TypedDict):
+    """What tells one norm from another."""
+
+    axes: Shape  # their values share a mean and a variance
+    view: Shape  # the shape that x is seen in
+    affine: Shape  # the shape that weight and bias are seen in, with length 1 where they are shared
+    eps: float
+    activation: tuple[str, float] | None
+
+
 class Normalization(FusedOp):
     """(x - mean) / √(var + eps), times weight, plus bias, activated; mean and variance taken over `axes`.
 
-    x is seen in the shape `view`, weight and bias in `affine`, which has length 1 where they are shared.
     After a call, `statistics` holds the mean and the biased variance, kept as length 1 over `axes`.
     """
 
     statistics: tuple[Array, Array]
 
-    def composed(
-        self,
-        x: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        *,
-        axes: Shape,
-        view: Shape,
-        affine: Shape,
-        eps: float,
-        activation: tuple[str, float] | None,
-    ) -> Tensor:
-        seen = x.reshape(view)
-        mean = seen.mean(axes, keepdims=True)
+    def composed(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, **how: Unpack[Choice]) -> Tensor:
+        seen = x.reshape(how["view"])
+        mean = seen.mean(how["axes"], keepdims=True)
         centred = seen - mean
-        var = centred.square().mean(axes, keepdims=True)
+        var = centred.square().mean(how["axes"], keepdims=True)
         self.statistics = mean.raw, var.raw
-        y = _affine(centred * (var + eps).rsqrt(), weight, bias, affine)
-        return activate(y.reshape(x.shape), activation)
+        y = _affine(centred * (var + how["eps"]).rsqrt(), weight, bias, how["affine"])
+        return activate(y.reshape(x.shape), how["activation"])
 
-    def forward(
-        self,
-        x: Array,
-        weight: Array | None,
-        bias: Array | None,
-        *,
-        axes: Shape,
-        view: Shape,
-        affine: Shape,
-        eps: float,
-        activation: tuple[str, float] | None,
-    ) -> Array:
-        y, mean, var = kernels.of(x).normalize(
-            x.reshape(view), _as(weight, affine), _as(bias, affine), axes, eps, activation
-        )
+    def forward(self, x: Array, weight: Array | None, bias: Array | None, **how: Unpack[Choice]) -> Array:
+        y, mean, var = kernels.of(x).normalize(*_seen(how, x, weight, bias), how["axes"], how["eps"], how["activation"])
         self.statistics = mean, var
         self.save(mean, var)
         return y.reshape(x.shape)
 
-    def gradient(
-        self, grad: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array
-    ) -> tuple[Array | None, ...]:
-        view, affine, axes, eps, activation = map(self.params.get, ("view", "affine", "axes", "eps", "activation"))
-        dx, dweight, dbias = kernels.of(x).normalize_gradient(
-            grad.reshape(view), x.reshape(view), _as(weight, affine), _as(bias, affine), mean, var, axes, eps, activation
+    def gradient(self, grad: Array, *saved: Any) -> tuple[Array | None, ...]:
+        *inputs, mean, var = saved
+        grad, how = grad.reshape(self.params["view"]), self.params
+        found = kernels.of(grad).normalize_gradient(
+            grad, *_seen(how, *inputs), mean, var, how["axes"], how["eps"], how["activation"]
         )
-        return dx.reshape(x.shape), _like(dweight, weight), _like(dbias, bias)
+        return _like(inputs, found)
 
 
 class BatchNorm(Normalization):
@@ -102,78 +86,40 @@ class InferenceNorm(FusedOp):
     """Normalization with a given mean and variance: constants, through which no gradient goes."""
 
     def composed(
-        self,
-        x: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        *,
-        mean: Array,
-        var: Array,
-        affine: Shape,
-        eps: float,
-        activation: tuple[str, float] | None,
+        self, x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, **how: Unpack[Choice]
     ) -> Tensor:
-        y = _affine((x - mean.reshape(affine)) * (1 / np.sqrt(var + eps)).reshape(affine), weight, bias, affine)
-        return activate(y, activation)
+        centred = x - mean.reshape(how["affine"])
+        rstd = (var + how["eps"]).rsqrt().reshape(how["affine"])
+        return activate(_affine(centred * rstd, weight, bias, how["affine"]), how["activation"])
 
-    def forward(
-        self,
-        x: Array,
-        weight: Array | None,
-        bias: Array | None,
-        *,
-        mean: Array,
-        var: Array,
-        affine: Shape,
-        eps: float,
-        activation: tuple[str, float] | None,
-    ) -> Array:
-        given = [_as(array, affine) for array in (mean, var, weight, bias)]
-        y: Array = kernels.of(x).normalize_inference(x, *given, eps, activation)
-        return y
+    def forward(self, x: Array, *given: Array | None, **how: Unpack[Choice]) -> Array:
+        return kernels.of(x).normalize_inference(*_seen(how, x, *given), how["eps"], how["activation"])
 
-    def gradient(self, grad: Array, x: Array, weight: Array | None, bias: Array | None) -> tuple[Array | None, ...]:
-        given = [_as(array, self.params["affine"]) for array in (self.params["mean"], self.params["var"], weight, bias)]
-        dx, dweight, dbias = kernels.of(x).normalize_inference_gradient(
-            grad, x, *given, self.params["eps"], self.params["activation"]
+    def gradient(self, grad: Array, *inputs: Any) -> tuple[Array | None, ...]:
+        dx, *others = kernels.of(grad).normalize_inference_gradient(
+            grad, *_seen(self.params, *inputs), self.params["eps"], self.params["activation"]
         )
-        return dx, _like(dweight, weight), _like(dbias, bias)
+        return _like(inputs, (dx, None, None, *others))
 
 
 class RMSNorm(FusedOp):
     """x / √(mean(x²) + eps), times weight, activated. Source: Zhang and Sennrich 2019."""
 
-    def composed(
-        self,
-        x: Tensor,
-        weight: Tensor | None,
-        *,
-        axes: Shape,
-        affine: Shape,
-        eps: float,
-        activation: tuple[str, float] | None,
-    ) -> Tensor:
-        square = x.square().mean(axes, keepdims=True)
-        return activate(_affine(x * (square + eps).rsqrt(), weight, None, affine), activation)
+    def composed(self, x: Tensor, weight: Tensor | None, **how: Unpack[Choice]) -> Tensor:
+        square = x.square().mean(how["axes"], keepdims=True)
+        return activate(_affine(x * (square + how["eps"]).rsqrt(), weight, None, how["affine"]), how["activation"])
 
-    def forward(
-        self,
-        x: Array,
-        weight: Array | None,
-        *,
-        axes: Shape,
-        affine: Shape,
-        eps: float,
-        activation: tuple[str, float] | None,
-    ) -> Array:
-        y, square = kernels.of(x).rms_normalize(x, _as(weight, affine), axes, eps, activation)
+    def forward(self, x: Array, weight: Array | None, **how: Unpack[Choice]) -> Array:
+        y, square = kernels.of(x).rms_normalize(*_seen(how, x, weight), how["axes"], how["eps"], how["activation"])
         self.save(square)
-        return y  # type: ignore[no-any-return]
+        return y
 
     def gradient(self, grad: Array, x: Array, weight: Array | None, square: Array) -> tuple[Array | None, ...]:
-        axes, affine, eps, activation = map(self.params.get, ("axes", "affine", "eps", "activation"))
-        dx, dweight = kernels.of(x).rms_normalize_gradient(grad, x, _as(weight, affine), square, axes, eps, activation)
-        return dx, _like(dweight, weight)
+        how = self.params
+        found = kernels.of(grad).rms_normalize_gradient(
+            grad, *_seen(how, x, weight), square, how["axes"], how["eps"], how["activation"]
+        )
+        return _like((x, weight), found)
 
 
 def _affine(normal: Tensor, weight: Tensor | None, bias: Tensor | None, shape: Shape) -> Tensor:
@@ -181,12 +127,17 @@ def _affine(normal: Tensor, weight: Tensor | None, bias: Tensor | None, shape: S
     return y if bias is None else y + bias.reshape(shape)
 
 
-def _as(array: Array | None, shape: Shape) -> Array | None:
-    return None if array is None else array.reshape(shape)
+def _seen(how: Any, x: Array, *others: Array | None) -> tuple[Array | None, ...]:
+    """x and what goes with its channels or features, in shapes of one rank."""
+    return x.reshape(how["view"]), *[None if array is None else array.reshape(how["affine"]) for array in others]
 
 
-def _like(gradient: Array | None, array: Array | None) -> Array | None:
-    return None if gradient is None or array is None else gradient.reshape(array.shape)
+def _like(inputs: Sequence[Array | None], gradients: Sequence[Array | None]) -> tuple[Array | None, ...]:
+    """Gradients in the shapes of the inputs."""
+    return tuple(
+        None if array is None or gradient is None else gradient.reshape(array.shape)
+        for array, gradient in zip(inputs, gradients, strict=True)
+    )
 
 
 def batch_norm(
@@ -200,7 +151,7 @@ def batch_norm(
     eps: float = 1e-5,
     activation: Activation = None,
 ) -> Tensor:
-    """Normalize each channel over the batch and all pixels (training), or with the running statistics.
+    """Normalize each channel over the batch and all positions (training), or with the running statistics.
 
     Args:
         x: shape (N, C) or (N, C, d1, ...).
@@ -213,24 +164,25 @@ def batch_norm(
         activation: the name of an activation to apply in the same kernel, or (name, parameter).
 
     Raises:
-        ValueError: shapes do not fit, a parameter is out of range, or training sees one value per channel.
+        ValueError: shapes do not fit, a parameter is out of range, x is empty, or training sees one value per channel.
         TypeError: the dtypes differ, or are no floats.
 
     Source: Ioffe and Szegedy 2015.
     """
     shape = _checked("batch_norm", x, eps, at_least=2, weight=weight, bias=bias)
-    _check_channels("batch_norm", shape[1], running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
-    affine = (1, shape[1]) + (1,) * (len(shape) - 2)
+    given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    _check_shapes("batch_norm", shape, shape[1:2], **given)
+    _check_running("batch_norm", running_mean, running_var, not training, momentum)
+    axes, affine = (0, *range(2, len(shape))), _per_channel(shape)
     if not training:
-        return _with_running("batch_norm", x, running_mean, running_var, weight, bias, affine, eps, activation)
-    axes = (0, *range(2, len(shape)))
-    _check_momentum("batch_norm", momentum)
-    count = _check_count("batch_norm", shape, axes, "channel")
+        return _with_running(x, running_mean, running_var, weight, bias, axes, affine, eps, activation)
+    hint = "use a larger batch (DataLoader(drop_last=True) leaves out a short last one), or eval()"
+    count = _check_count("batch_norm", shape, axes, "channel", hint)
     op = BatchNorm()
-    y = op(x, weight, bias, axes=axes, view=shape, affine=affine, eps=float(eps), activation=fusible(activation))
-    mean, var = (array.reshape(-1) for array in op.statistics)
-    move(running_mean, mean, momentum)
-    move(running_var, var * (count / (count - 1)), momentum)
+    y = _call(op, x, weight, bias, axes=axes, affine=affine, eps=eps, activation=activation)
+    mean, var = [array.reshape(-1) for array in op.statistics]
+    _move(running_mean, mean, momentum)
+    _move(running_var, var * (count / (count - 1)), momentum)
     return y
 
 
@@ -250,15 +202,15 @@ def layer_norm(
         weight, bias: shape `normalized_shape`, or None.
         eps, activation: as in `batch_norm`.
 
+    Raises:
+        ValueError, TypeError: as in `batch_norm`.
+
     Source: Ba, Kiros and Hinton 2016.
     """
     shape = _checked("layer_norm", x, eps, weight=weight, bias=bias)
-    trailing = _trailing("layer_norm", shape, normalized_shape, weight=weight, bias=bias)
-    axes = tuple(range(len(shape) - len(trailing), len(shape)))
-    affine = (1,) * axes[0] + trailing
-    return LayerNorm()(
-        x, weight, bias, axes=axes, view=shape, affine=affine, eps=float(eps), activation=fusible(activation)
-    )
+    axes, affine = _trailing("layer_norm", shape, normalized_shape)
+    _check_shapes("layer_norm", shape, shape[axes[0] :], weight=weight, bias=bias)
+    return _call(LayerNorm(), x, weight, bias, axes=axes, affine=affine, eps=eps, activation=activation)
 
 
 def layer_norm_2d(
@@ -271,26 +223,20 @@ def layer_norm_2d(
         weight, bias: shape (C,), or None.
         eps, activation: as in `batch_norm`.
 
+    Raises:
+        ValueError, TypeError: as in `batch_norm`.
+
     Source: Liu et al. 2022 (ConvNeXt).
     """
     shape = _checked("layer_norm_2d", x, eps, at_least=4, at_most=4, weight=weight, bias=bias)
-    _check_channels("layer_norm_2d", shape[1], weight=weight, bias=bias)
-    return LayerNorm()(
-        x,
-        weight,
-        bias,
-        axes=(1,),
-        view=shape,
-        affine=(1, shape[1], 1, 1),
-        eps=float(eps),
-        activation=fusible(activation),
-    )
+    _check_shapes("layer_norm_2d", shape, shape[1:2], weight=weight, bias=bias)
+    return _call(LayerNorm(), x, weight, bias, axes=(1,), affine=_per_channel(shape), eps=eps, activation=activation)
 
 
 def group_norm(
     x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, activation: Activation = None
 ) -> Tensor:
-    """Normalize each image over its pixels and the channels of each of `num_groups` groups.
+    """Normalize each image over its positions and the channels of each of `num_groups` groups.
 
     Args:
         x: shape (N, C, ...).
@@ -298,20 +244,20 @@ def group_norm(
         weight, bias: shape (C,), or None.
         eps, activation: as in `batch_norm`.
 
+    Raises:
+        ValueError: as in `batch_norm`; a group of one value is one too (PyTorch returns the bias there if N > 1).
+        TypeError: as in `batch_norm`.
+
     Source: Wu and He 2018.
     """
     shape = _checked("group_norm", x, eps, at_least=2, weight=weight, bias=bias)
-    channels = shape[1]
-    if num_groups < 1 or channels % num_groups:
-        raise ValueError(f"{_where('group_norm')}: {channels} channels cannot be cut into {num_groups} equal groups")
-    _check_channels("group_norm", channels, weight=weight, bias=bias)
-    view = (shape[0], num_groups, channels // num_groups, *shape[2:])
-    axes = tuple(range(2, len(view)))
-    _check_count("group_norm", view, axes, "group")
-    affine = (1, *view[1:3]) + (1,) * (len(shape) - 2)
-    return GroupNorm()(
-        x, weight, bias, axes=axes, view=view, affine=affine, eps=float(eps), activation=fusible(activation)
-    )
+    _check_shapes("group_norm", shape, shape[1:2], weight=weight, bias=bias)
+    if num_groups < 1 or shape[1] % num_groups:
+        raise ValueError(f"{_where('group_norm')}: {shape[1]} channels cannot be cut into {num_groups} equal groups")
+    view = (shape[0], num_groups, shape[1] // num_groups, *shape[2:])
+    axes, affine = tuple(range(2, len(view))), (1, *view[1:3]) + (1,) * (len(shape) - 2)
+    _check_count("group_norm", view, axes, "group", "use fewer groups")
+    return _call(GroupNorm(), x, weight, bias, axes=axes, affine=affine, eps=eps, activation=activation, view=view)
 
 
 def instance_norm(
@@ -325,31 +271,33 @@ def instance_norm(
     eps: float = 1e-5,
     activation: Activation = None,
 ) -> Tensor:
-    """Normalize each channel of each image over its pixels, or with the running statistics.
+    """Normalize each channel of each image over its positions, or with the running statistics.
 
     Args:
         x: shape (N, C, d1, ...).
-        running_mean, running_var: as in `batch_norm`; they move to the mean over the batch of each image's.
+        running_mean, running_var: as in `batch_norm`; they move to the averages over the batch of each image's.
         weight, bias: shape (C,), or None.
         use_input_stats: whether to use the images' own statistics.
         momentum, eps, activation: as in `batch_norm`.
 
+    Raises:
+        ValueError, TypeError: as in `batch_norm`.
+
     Source: Ulyanov, Vedaldi and Lempitsky 2016.
     """
     shape = _checked("instance_norm", x, eps, at_least=3, weight=weight, bias=bias)
-    _check_channels("instance_norm", shape[1], running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
-    affine = (1, shape[1]) + (1,) * (len(shape) - 2)
+    given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    _check_shapes("instance_norm", shape, shape[1:2], **given)
+    _check_running("instance_norm", running_mean, running_var, not use_input_stats, momentum)
+    axes, affine = tuple(range(2, len(shape))), _per_channel(shape)
     if not use_input_stats:
-        return _with_running("instance_norm", x, running_mean, running_var, weight, bias, affine, eps, activation)
-    axes = tuple(range(2, len(shape)))
-    _check_momentum("instance_norm", momentum)
-    count = _check_count("instance_norm", shape, axes, "channel of an image")
+        return _with_running(x, running_mean, running_var, weight, bias, axes, affine, eps, activation)
+    count = _check_count("instance_norm", shape, axes, "channel of an image", "use larger images, or another norm")
     op = InstanceNorm()
-    y = op(x, weight, bias, axes=axes, view=shape, affine=affine, eps=float(eps), activation=fusible(activation))
-    if running_mean is not None or running_var is not None:
-        mean, var = (array.reshape(shape[:2]).mean(axis=0) for array in op.statistics)
-        move(running_mean, mean, momentum)
-        move(running_var, var * (count / (count - 1)), momentum)
+    y = _call(op, x, weight, bias, axes=axes, affine=affine, eps=eps, activation=activation)
+    mean, var = [array.reshape(shape[:2]).mean(axis=0) for array in op.statistics]
+    _move(running_mean, mean, momentum)
+    _move(running_var, var * (count / (count - 1)), momentum)
     return y
 
 
@@ -369,16 +317,34 @@ def rms_norm(
         eps: added to the mean square; None: the machine epsilon of x's dtype.
         activation: as in `batch_norm`.
 
+    Raises:
+        ValueError, TypeError: as in `batch_norm`.
+
     Source: Zhang and Sennrich 2019.
     """
     shape = _checked("rms_norm", x, 0.0 if eps is None else eps, weight=weight)
-    trailing = _trailing("rms_norm", shape, normalized_shape, weight=weight)
-    axes = tuple(range(len(shape) - len(trailing), len(shape)))
-    added = float(np.finfo(x.dtype).eps if eps is None else eps)
-    return RMSNorm()(x, weight, axes=axes, affine=(1,) * axes[0] + trailing, eps=added, activation=fusible(activation))
+    axes, affine = _trailing("rms_norm", shape, normalized_shape)
+    _check_shapes("rms_norm", shape, shape[axes[0] :], weight=weight)
+    added = np.finfo(x.dtype).eps if eps is None else eps
+    return _call(RMSNorm(), x, weight, axes=axes, affine=affine, eps=added, activation=activation)
 
 
-def move(running: Any, new: Array, momentum: float) -> None:
+def _call(
+    op: FusedOp, x: Any, *given: Any, axes: Shape, affine: Shape, eps: Any, activation: Activation, view: Shape = ()
+) -> Tensor:
+    view = view or _shape(x)
+    return op(x, *given, axes=axes, view=view, affine=affine, eps=float(eps), activation=fusible(activation))
+
+
+def _with_running(
+    x: Any, mean: Any, var: Any, weight: Any, bias: Any, axes: Shape, affine: Shape, eps: float, activation: Activation
+) -> Tensor:
+    # As arrays that are nobody's tensor the tape copies them, so they may move on before the way back.
+    mean, var = [np.asarray(getattr(running, "raw", running), x.dtype) for running in (mean, var)]
+    return _call(InferenceNorm(), x, mean, var, weight, bias, axes=axes, affine=affine, eps=eps, activation=activation)
+
+
+def _move(running: Any, new: Array, momentum: float) -> None:
     """running = (1 - momentum) running + momentum new, in `running`: an array, or a tensor, which gets a new array."""
     if isinstance(running, np.ndarray):
         running[...] = (1 - momentum) * running + momentum * new
@@ -386,16 +352,22 @@ def move(running: Any, new: Array, momentum: float) -> None:
         running.raw = ((1 - momentum) * running.raw + momentum * new).astype(running.dtype)
 
 
-def _with_running(
-    name: str, x: Any, mean: Any, var: Any, weight: Any, bias: Any, affine: Shape, eps: float, activation: Activation
-) -> Tensor:
-    if mean is None or var is None:
-        raise ValueError(f"{_where(name)}: inference needs running_mean and running_var; without them, use training=True")
-    # Copies, as the running statistics may move on before the way back.
-    mean, var = (np.array(getattr(value, "raw", value), x.dtype) for value in (mean, var))
-    return InferenceNorm()(
-        x, weight, bias, mean=mean, var=var, affine=affine, eps=float(eps), activation=fusible(activation)
-    )
+def _shape(value: Any) -> Shape:
+    return np.shape(getattr(value, "raw", value))
+
+
+def _per_channel(shape: Shape) -> Shape:
+    """The shape in which an array of shape (C,) meets x."""
+    return (1, shape[1]) + (1,) * (len(shape) - 2)
+
+
+def _trailing(name: str, shape: Shape, normalized_shape: int | Sequence[int]) -> tuple[Shape, Shape]:
+    """The last axes, which have the lengths `normalized_shape`, and the shape in which arrays of that shape meet x."""
+    lengths = (normalized_shape,) if isinstance(normalized_shape, int | np.integer) else tuple(normalized_shape)
+    before = len(shape) - len(lengths)
+    if not lengths or before < 0 or shape[before:] != lengths:
+        raise ValueError(f"{_where(name)}: the input of shape {shape} does not end in normalized_shape {lengths}")
+    return tuple(range(before, len(shape))), (1,) * before + lengths
 
 
 def _where(name: str) -> str:
@@ -404,48 +376,41 @@ def _where(name: str) -> str:
     return f"{name} in {scope}" if scope else name
 
 
-def _checked(name: str, x: Any, eps: float, at_least: int = 1, at_most: int = 9, **affine: Any) -> Shape:
+def _checked(name: str, x: Any, eps: float, at_least: int = 1, at_most: int = 64, **affine: Any) -> Shape:
     """The shape of x, after what every norm checks."""
-    shape = tuple(np.shape(getattr(x, "raw", x)))
+    shape = _shape(x)
     if not at_least <= len(shape) <= at_most:
         wanted = f"{at_least}" if at_least == at_most else f"{at_least} or more"
         raise ValueError(f"{_where(name)}: the input needs {wanted} axes (N, C, ...), it has shape {shape}")
+    if 0 in shape:
+        raise ValueError(f"{_where(name)}: the input of shape {shape} is empty, there is nothing to normalize")
     if not (eps >= 0 and math.isfinite(eps)):
         raise ValueError(f"{_where(name)}: eps is added to the variance and must be 0 or a positive number, not {eps}")
     check_dtypes(_where(name), input=x, **affine)
     return shape
 
 
-def _check_channels(name: str, channels: int, **parameters: Any) -> None:
-    for key, value in parameters.items():
-        if value is not None and np.shape(getattr(value, "raw", value)) != (channels,):
-            given = np.shape(getattr(value, "raw", value))
-            raise ValueError(f"{_where(name)}: the input has {channels} channels (axis 1), but {key} has shape {given}")
+def _check_shapes(name: str, shape: Shape, wanted: Shape, **given: Any) -> None:
+    for key, value in given.items():
+        if value is not None and _shape(value) != wanted:
+            raise ValueError(
+                f"{_where(name)}: for an input of shape {shape}, {key} needs shape {wanted}, not {_shape(value)}"
+            )
 
 
-def _check_momentum(name: str, momentum: float) -> None:
+def _check_running(name: str, mean: Any, var: Any, needed: bool, momentum: float) -> None:
+    if needed and (mean is None or var is None):
+        raise ValueError(f"{_where(name)}: inference needs running_mean and running_var, both")
+    for running in (mean, var):
+        if running is not None and getattr(running, "dtype", np.dtype(object)).kind != "f":
+            raise TypeError(f"{_where(name)}: running statistics are arrays or tensors of floats, not {running!r}")
     if not 0 <= momentum <= 1:
         raise ValueError(f"{_where(name)}: momentum is the weight of the new value, between 0 and 1, not {momentum}")
 
 
-def _check_count(name: str, shape: Shape, axes: Shape, what: str) -> int:
-    count = math.prod(shape[axis] for axis in axes)
-    if 0 in shape:
-        raise ValueError(f"{_where(name)}: the input of shape {shape} is empty, there is nothing to take statistics of")
+def _check_count(name: str, shape: Shape, axes: Shape, what: str, hint: str) -> int:
+    """How many values share a mean and a variance."""
+    count = math.prod([shape[axis] for axis in axes])
     if count == 1:
-        raise ValueError(
-            f"{_where(name)}: one value per {what} has no variance: the input has shape {shape}. "
-            "Use a larger batch (DataLoader(drop_last=True) leaves out a short last one), or eval()"
-        )
+        raise ValueError(f"{_where(name)}: one value per {what} has no variance; the input has shape {shape}: {hint}")
     return count
-
-
-def _trailing(name: str, shape: Shape, normalized_shape: int | Sequence[int], **affine: Any) -> Shape:
-    trailing = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not trailing or len(trailing) > len(shape) or shape[len(shape) - len(trailing) :] != trailing:
-        raise ValueError(f"{_where(name)}: the input of shape {shape} does not end in normalized_shape {trailing}")
-    for key, value in affine.items():
-        if value is not None and np.shape(getattr(value, "raw", value)) != trailing:
-            given = np.shape(getattr(value, "raw", value))
-            raise ValueError(f"{_where(name)}: {key} has shape {given}, normalized_shape is {trailing}")
-    return trailing

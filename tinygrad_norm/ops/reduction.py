@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
 Axis = int | Sequence[int] | None
+_LONG = 1024
 
 
 class Reduction(Op):
@@ -29,7 +31,7 @@ class Reduction(Op):
 
 class Sum(Reduction):
     def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Any:
-        return x.sum(axis=axis, keepdims=keepdims)
+        return x.sum(axis=axis, keepdims=keepdims, dtype=_accumulator(x, axis))
 
     def backward(self, grad: Tensor) -> Tensor:
         return self.spread(grad).broadcast_to(self.params["shape"])
@@ -37,12 +39,18 @@ class Sum(Reduction):
 
 class Mean(Reduction):
     def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Any:
-        return x.mean(axis=axis, keepdims=keepdims)
+        return x.mean(axis=axis, keepdims=keepdims, dtype=_accumulator(x, axis))
 
     def backward(self, grad: Tensor) -> Tensor:
         shape = self.params["shape"]
         count = math.prod(shape[i] for i in self.params["axis"])
         return (self.spread(grad) / count).broadcast_to(shape)
+
+
+def _accumulator(x: Array, axis: tuple[int, ...]) -> Any:
+    """The dtype to sum in: float64 for what is so long that in float32 rounding adds up; None for the usual one."""
+    long = x.dtype.kind == "f" and math.prod([x.shape[i] for i in axis]) > _LONG
+    return np.float64 if long else None
 
 
 class Extremum(Reduction):
@@ -81,82 +89,93 @@ class Prod(Reduction):
 
 def _product_of_others(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """For each element the product of the others over `axes`, without a division, so that zeros do no harm."""
-    others = [i for i in range(x.ndim) if i not in axes]
-    order = (*others, *axes)
-    rows = x.permute_dims(order).reshape(tuple(x.shape[i] for i in others) + (-1,))
-    before = after = elementwise.add(rows * 0.0, 1.0)
-    length = rows.shape[-1]
-    for shift in range(1, length):
-        # Element i meets element i - shift as long as there is one.
-        index = np.arange(length)
-        neighbour = rows[..., (index - shift) % length]
-        before = before * elementwise.where(index >= shift, neighbour, 1.0)
-        after = after * elementwise.where(index < shift, neighbour, 1.0)
-    inverse = tuple(np.argsort(order).tolist())
-    return (before * after).reshape(tuple(x.shape[i] for i in order)).permute_dims(inverse)
+    kept = [i for i in range(x.ndim) if i not in axes]
+    order = (*kept, *axes)
+    shape = [x.shape[i] for i in order]
+    rows = x.permute_dims(order).reshape((*shape[: len(kept)], math.prod(shape[len(kept) :])))
+    others = _product_before(rows) * _product_before(rows[..., ::-1])[..., ::-1]
+    return others.reshape(shape).permute_dims(tuple(np.argsort(order)))
+
+
+def _product_before(rows: Tensor) -> Tensor:
+    """For each element of a row the product of those before it, twice as many with each round.
+
+    Source: Hillis and Steele 1986.
+    """
+    place = np.arange(rows.shape[-1])
+
+    def before(values: Tensor, distance: int) -> Tensor:
+        return elementwise.where(place >= distance, values[..., place - distance], 1.0)
+
+    product, reach = before(rows, 1), 1
+    while reach < len(place):
+        product = product * before(product, reach)
+        reach *= 2
+    return product
 
 
 class LogSumExp(Reduction):
     def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Any:
-        highest = np.max(x, axis=axis, keepdims=True)
+        z = elementwise.real(x)
+        highest = np.max(z, axis=axis, keepdims=True)
         highest = np.where(np.isfinite(highest), highest, 0)
-        with np.errstate(divide="ignore"):  # the log of an empty sum is -infinity
-            y = np.log(np.exp(x - highest).sum(axis=axis, keepdims=True)) + highest
+        with np.errstate(divide="ignore", over="ignore"):  # -inf throughout gives log(0), and inf a sum of inf
+            total = np.exp(z - highest).sum(axis=axis, keepdims=True, dtype=_accumulator(z, axis))
+            y = np.log(total) + highest
         y = y if keepdims else np.squeeze(y, axis)
         self.save(x, y)
         return y
 
     def backward(self, grad: Tensor) -> Tensor:
         x, y = self.saved
-        return self.spread(grad) * elementwise.exp(x - self.spread(y))
+        y = self.spread(y)
+        return self.spread(grad) * elementwise.exp(x - elementwise.where(elementwise.equal(y, -np.inf), 0.0, y))
 
 
 class CumulativeSum(Op):
     def forward(self, x: Array, *, axis: int) -> Array:
-        return np.cumsum(x, axis=axis, dtype=x.dtype if x.dtype.kind == "f" else None)
+        return np.cumsum(x, axis=axis, dtype=np.float64 if x.dtype.kind == "f" else None)
 
     def backward(self, grad: Tensor) -> Tensor:
         axis = self.params["axis"]
-        backwards = tuple([slice(None)] * axis + [slice(None, None, -1)])
+        backwards = (*[slice(None)] * axis, slice(None, None, -1))
         return cumulative_sum(grad[backwards], axis=axis)[backwards]
 
 
-class ArgMax(Op):
+class Finding(Reduction):
+    """A reduction to indices or truth; no gradient goes through."""
+
     differentiable = False
+    numpy_function: Any
 
-    def forward(self, x: Array, *, axis: int | None, keepdims: bool) -> Any:
-        return np.argmax(x, axis=axis, keepdims=keepdims)
-
-
-class ArgMin(Op):
-    differentiable = False
-
-    def forward(self, x: Array, *, axis: int | None, keepdims: bool) -> Any:
-        return np.argmin(x, axis=axis, keepdims=keepdims)
+    def forward(self, x: Array, *, axis: Any, keepdims: bool, shape: tuple[int, ...]) -> Any:
+        return type(self).numpy_function(x, axis=axis, keepdims=keepdims)
 
 
-class All(Op):
-    differentiable = False
-
-    def forward(self, x: Array, *, axis: Any, keepdims: bool) -> Any:
-        return np.all(x, axis=axis, keepdims=keepdims)
+class ArgMax(Finding):
+    numpy_function = np.argmax
 
 
-class Any_(Op):
-    differentiable = False
+class ArgMin(Finding):
+    numpy_function = np.argmin
 
-    def forward(self, x: Array, *, axis: Any, keepdims: bool) -> Any:
-        return np.any(x, axis=axis, keepdims=keepdims)
+
+class AllTrue(Finding):
+    numpy_function = np.all
+
+
+class AnyTrue(Finding):
+    numpy_function = np.any
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The sum over `axis`."""
-    return _reduce(Sum(), x, axis, keepdims)
+    return _reduce("sum", Sum(), x, axis, keepdims)
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The mean over `axis`."""
-    return _reduce(Mean(), x, axis, keepdims, needs_elements=True)
+    return _reduce("mean", Mean(), x, axis, keepdims, needs_elements=True)
 
 
 def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
@@ -174,33 +193,35 @@ def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = Fal
 
 
 def std(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The square root of the variance over `axis`."""
-    return elementwise.sqrt(var(x, axis, correction, keepdims))
+    """The square root of the variance over `axis`; where the variance is 0, so is the gradient."""
+    variance = var(x, axis, correction, keepdims)
+    constant = elementwise.equal(variance, 0)
+    return elementwise.where(constant, 0.0, elementwise.sqrt(elementwise.where(constant, 1.0, variance)))
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The largest element over `axis`; elements that tie share the gradient."""
-    return _reduce(Max(), x, axis, keepdims, needs_elements=True)
+    return _reduce("max", Max(), x, axis, keepdims, needs_elements=True)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The smallest element over `axis`; elements that tie share the gradient."""
-    return _reduce(Min(), x, axis, keepdims, needs_elements=True)
+    return _reduce("min", Min(), x, axis, keepdims, needs_elements=True)
 
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The product over `axis`."""
-    return _reduce(Prod(), x, axis, keepdims)
+    return _reduce("prod", Prod(), x, axis, keepdims)
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over `axis`, without overflow."""
-    return _reduce(LogSumExp(), x, axis, keepdims, needs_elements=True)
+    return _reduce("logsumexp", LogSumExp(), x, axis, keepdims, needs_elements=True)
 
 
 def cumulative_sum(x: Any, axis: int | None = None) -> Tensor:
     """Each element plus all before it along `axis` (which may be left out where there is only one)."""
-    ndim = np.ndim(getattr(x, "raw", x))
+    ndim = len(shape_of(x))
     if axis is None and ndim != 1:
         raise ValueError(f"cumulative_sum: axis must be given for an input with {ndim} axes")
     return CumulativeSum()(x, axis=checked_axis("cumulative_sum", axis or 0, ndim))
@@ -208,41 +229,66 @@ def cumulative_sum(x: Any, axis: int | None = None) -> Tensor:
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The index of the largest element along `axis` (of the flattened input, if None)."""
-    return ArgMax()(x, axis=axis, keepdims=keepdims)
+    return _find("argmax", ArgMax(), x, axis, keepdims)
 
 
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The index of the smallest element along `axis` (of the flattened input, if None)."""
-    return ArgMin()(x, axis=axis, keepdims=keepdims)
+    return _find("argmin", ArgMin(), x, axis, keepdims)
 
 
 def all(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Whether every element over `axis` is true."""
-    return All()(x, axis=axis, keepdims=keepdims)
+    return _reduce("all", AllTrue(), x, axis, keepdims)
 
 
 def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Whether some element over `axis` is true."""
-    return Any_()(x, axis=axis, keepdims=keepdims)
+    return _reduce("any", AnyTrue(), x, axis, keepdims)
 
 
-def _reduce(op: Op, x: Any, axis: Axis, keepdims: bool, needs_elements: bool = False) -> Tensor:
-    name = type(op).__name__.lower()
+def _reduce(name: str, op: Op, x: Any, axis: Axis, keepdims: bool, needs_elements: bool = False) -> Tensor:
     shape, axes = _shape_and_axes(name, x, axis)
-    if needs_elements and 0 in [shape[i] for i in axes]:
-        raise ValueError(f"{name}: an input of shape {shape} has no elements over axis {axis}")
+    if needs_elements:
+        _check_elements(name, shape, axes, axis)
     return op(x, axis=axes, keepdims=keepdims, shape=shape)
 
 
+def _find(name: str, op: Op, x: Any, axis: int | None, keepdims: bool) -> Tensor:
+    shape, axes = _shape_and_axes(name, x, axis)
+    _check_elements(name, shape, axes, axis)
+    return op(x, axis=None if axis is None else axes[0], keepdims=keepdims, shape=shape)
+
+
+def _check_elements(name: str, shape: tuple[int, ...], axes: tuple[int, ...], axis: Axis) -> None:
+    if 0 in [shape[i] for i in axes]:
+        where = "" if axis is None else f" over axis {axis}"
+        raise ValueError(f"{name}: an input of shape {shape} has no elements{where}")
+
+
 def _shape_and_axes(name: str, x: Any, axis: Axis) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    shape = np.shape(getattr(x, "raw", x))
+    shape = shape_of(x)
     if axis is None:
         return shape, tuple(range(len(shape)))
-    given = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
-    axes = tuple([checked_axis(name, i, len(shape)) for i in given])
+    return shape, checked_axes(name, axis, len(shape))
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of a tensor, an array, a number or nested lists."""
+    return x.shape if hasattr(x, "shape") else np.shape(x)
+
+
+def checked_axes(name: str, axis: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+    """One axis or several, counted from the front.
+
+    Raises:
+        ValueError: there is no such axis, or one is named twice.
+    """
+    given = axis if isinstance(axis, tuple | list) else (axis,)
+    axes = tuple([checked_axis(name, i, ndim) for i in given])
     if len(set(axes)) < len(axes):
         raise ValueError(f"{name}: axis {axis} names the same axis twice")
-    return shape, axes
+    return axes
 
 
 def checked_axis(name: str, axis: Any, ndim: int) -> int:
@@ -250,7 +296,12 @@ def checked_axis(name: str, axis: Any, ndim: int) -> int:
 
     Raises:
         ValueError: there is no such axis.
+        TypeError: it is no integer.
     """
-    if not -ndim <= axis < ndim:
+    try:
+        place = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"{name}: an axis is an integer, not {axis!r}") from None
+    if not -ndim <= place < ndim:
         raise ValueError(f"{name}: axis {axis} is out of range for an input with {ndim} axes")
-    return int(axis) % ndim
+    return place % ndim

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_norm.ops.reduction import checked_axis
+from tinygrad_norm.ops.reduction import checked_axes, checked_axis, shape_of
 from tinygrad_norm.tape import Array, Op
 
 if TYPE_CHECKING:
@@ -74,9 +76,7 @@ class Roll(Op):
         return np.roll(x, shift, axis)
 
     def backward(self, grad: Tensor) -> Tensor:
-        shift = self.params["shift"]
-        back = tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
-        return roll(grad, back, self.params["axis"])
+        return roll(grad, np.negative(self.params["shift"]), self.params["axis"])
 
 
 class GetItem(Op):
@@ -109,29 +109,26 @@ def _is_basic(key: Any) -> bool:
 
 def getitem(x: Any, key: Any) -> Tensor:
     """x[key], for every kind of key that NumPy knows: numbers, slices, None, Ellipsis, integer and boolean arrays."""
-    return GetItem()(x, key=_plain_key(key), shape=_shape(x))
+    return GetItem()(x, key=_plain_key(key), shape=shape_of(x))
 
 
 def _plain_key(key: Any) -> Any:
     """`key` without tensors, and with arrays of its own."""
     if isinstance(key, tuple):
         return tuple([_plain_key(part) for part in key])
-    if isinstance(key, bool | np.bool_):
+    if key is None or key is Ellipsis or isinstance(key, slice | int):
         return key
-    if hasattr(key, "__index__") and not getattr(key, "shape", ()):
-        return int(key)
-    if isinstance(key, list) or hasattr(key, "__array__"):
-        array = np.array(getattr(key, "raw", key))
-        array = array.astype(np.int64) if array.size == 0 else array
-        if array.dtype.kind not in "biu":
-            raise TypeError(f"an index is made of integers or booleans, not {array.dtype}")
-        return array
-    return key
+    array = np.array(getattr(key, "raw", key))
+    if isinstance(key, list) and not array.size:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "biu":
+        raise TypeError(f"an index is made of integers or booleans, not {array.dtype}")
+    return array if array.ndim or array.dtype == np.bool_ else operator.index(array)
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """The slices of x at `indices` along `axis` (which may be left out where there is only one)."""
-    ndim = len(_shape(x))
+    ndim = len(shape_of(x))
     if axis is None and ndim != 1:
         raise ValueError(f"take: axis must be given for an input with {ndim} axes")
     before = (slice(None),) * checked_axis("take", axis or 0, ndim)
@@ -139,36 +136,61 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
 
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
-    """Along `axis`, for each other position its own indices (PyTorch's gather, with broadcasting)."""
-    shape = _shape(x)
-    picked = np.asarray(getattr(indices, "raw", indices))
-    if picked.ndim != len(shape):
-        raise ValueError(f"take_along_axis: indices of shape {picked.shape} for an input of shape {shape}; ranks differ")
+    """Along `axis`, the elements at `indices`, which has the shape of x on all other axes, or length 1 there."""
+    shape = shape_of(x)
     axis = checked_axis("take_along_axis", axis, len(shape))
-    key = [np.arange(n).reshape([-1 if i == j else 1 for j in range(len(shape))]) for i, n in enumerate(shape)]
+    picked = _indices("take_along_axis", indices, shape)
+    if any(i != axis and m not in (1, n) and n != 1 for i, (n, m) in enumerate(zip(shape, picked.shape, strict=True))):
+        raise ValueError(
+            f"take_along_axis: indices of shape {picked.shape} do not broadcast with an input of shape {shape} "
+            f"on the axes other than {axis}"
+        )
+    key = list(np.ogrid[tuple(slice(n) for n in shape)])
     key[axis] = picked
     return getitem(x, tuple(key))
 
 
 def gather(x: Any, axis: int, indices: Any) -> Tensor:
-    """PyTorch's name and order of arguments for `take_along_axis`."""
-    return take_along_axis(x, indices, axis)
+    """Along `axis`, the elements at `indices`, which may be shorter than x on the other axes: PyTorch's gather."""
+    shape = shape_of(x)
+    axis = checked_axis("gather", axis, len(shape))
+    picked = _indices("gather", indices, shape)
+    others = tuple([n if i == axis else m for i, (n, m) in enumerate(zip(shape, picked.shape, strict=True))])
+    if any(m > n for n, m in zip(shape, others, strict=True)):
+        raise ValueError(
+            f"gather: indices of shape {picked.shape} exceed an input of shape {shape} on an axis other than {axis}"
+        )
+    if others != shape:
+        x = getitem(x, tuple([slice(m) for m in others]))
+    return take_along_axis(x, picked, axis)
+
+
+def _indices(name: str, indices: Any, shape: Shape) -> Array:
+    """`indices` as an array of integers with as many axes as `shape`."""
+    picked = np.asarray(getattr(indices, "raw", indices))
+    if picked.dtype.kind not in "iu":
+        raise TypeError(f"{name}: indices are integers, not {picked.dtype}")
+    if picked.ndim != len(shape):
+        raise ValueError(
+            f"{name}: indices of shape {picked.shape} need as many axes as the input, which has shape {shape}"
+        )
+    return picked
 
 
 def reshape(x: Any, shape: Any) -> Tensor:
     """The elements of x, in C order, in another shape; one length may be -1."""
-    before = _shape(x)
-    wanted = tuple(int(n) for n in shape) if isinstance(shape, Sequence) else (int(shape),)
-    known = math.prod(n for n in wanted if n != -1)
-    fits = math.prod(before) == known if -1 not in wanted else known and math.prod(before) % known == 0
-    if not fits or wanted.count(-1) > 1:
-        raise ValueError(f"reshape: {before} has {math.prod(before)} elements, which do not fit {wanted}")
+    before = shape_of(x)
+    wanted = tuple([operator.index(n) for n in shape]) if isinstance(shape, Sequence) else (operator.index(shape),)
+    size, known = math.prod(before), math.prod([n for n in wanted if n != -1])
+    fits = size == known if -1 not in wanted else wanted.count(-1) == 1 and known and size % known == 0
+    if not fits or min(wanted, default=0) < -1:
+        raise ValueError(f"reshape: {before} has {size} elements, which do not fit {wanted}")
     return Reshape()(x, shape=wanted, before=before)
 
 
 def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     """The axes from `start_axis` to `end_axis`, both included, as one."""
-    shape = _shape(x)
+    shape = shape_of(x)
     if not shape:
         return reshape(x, (1,))
     first = checked_axis("flatten", start_axis, len(shape))
@@ -180,24 +202,24 @@ def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Tensor:
 
 def permute_dims(x: Any, axes: Any) -> Tensor:
     """x with its axes in another order, as a view."""
-    ndim = len(_shape(x))
+    ndim = len(shape_of(x))
     order = tuple([checked_axis("permute_dims", axis, ndim) for axis in axes])
     if sorted(order) != list(range(ndim)):
-        raise ValueError(f"permute_dims: axes {tuple(axes)} are no order of the {ndim} axes of shape {_shape(x)}")
+        raise ValueError(f"permute_dims: axes {tuple(axes)} are no order of the {ndim} axes of shape {shape_of(x)}")
     return PermuteDims()(x, axes=order)
 
 
 def matrix_transpose(x: Any) -> Tensor:
     """x with its last two axes exchanged."""
-    ndim = len(_shape(x))
+    ndim = len(shape_of(x))
     if ndim < 2:
-        raise ValueError(f"matrix_transpose: a matrix has two axes, the input has shape {_shape(x)}")
+        raise ValueError(f"matrix_transpose: a matrix has two axes, the input has shape {shape_of(x)}")
     return PermuteDims()(x, axes=(*range(ndim - 2), ndim - 1, ndim - 2))
 
 
 def moveaxis(x: Any, source: int, destination: int) -> Tensor:
     """x with one axis at another place."""
-    ndim = len(_shape(x))
+    ndim = len(shape_of(x))
     axis = checked_axis("moveaxis", source, ndim)
     order = [i for i in range(ndim) if i != axis]
     order.insert(checked_axis("moveaxis", destination, ndim), axis)
@@ -206,27 +228,26 @@ def moveaxis(x: Any, source: int, destination: int) -> Tensor:
 
 def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     """x without the axes of length 1 that `axis` names (all of them, if None)."""
-    shape = _shape(x)
+    shape = shape_of(x)
     if axis is None:
-        gone = {i for i, n in enumerate(shape) if n == 1}
-    else:
-        gone = {checked_axis("squeeze", i, len(shape)) for i in ((axis,) if isinstance(axis, int) else axis)}
-        for i in gone:
-            if shape[i] != 1:
-                raise ValueError(f"squeeze: axis {i} of shape {shape} has length {shape[i]}, not 1")
-    return reshape(x, tuple(n for i, n in enumerate(shape) if i not in gone))
+        return reshape(x, tuple([n for n in shape if n != 1]))
+    gone = checked_axes("squeeze", axis, len(shape))
+    for i in gone:
+        if shape[i] != 1:
+            raise ValueError(f"squeeze: axis {i} of shape {shape} has length {shape[i]}, not 1")
+    return reshape(x, tuple([n for i, n in enumerate(shape) if i not in gone]))
 
 
 def expand_dims(x: Any, axis: int = 0) -> Tensor:
     """x with a new axis of length 1 at `axis`."""
-    shape = _shape(x)
+    shape = shape_of(x)
     place = checked_axis("expand_dims", axis, len(shape) + 1)
     return reshape(x, (*shape[:place], 1, *shape[place:]))
 
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:
     """x stretched to `shape` by NumPy's rules, as a view that cannot be written."""
-    before, wanted = _shape(x), tuple(int(n) for n in shape)
+    before, wanted = shape_of(x), tuple([operator.index(n) for n in shape])
     try:
         fits = np.broadcast_shapes(before, wanted) == wanted
     except ValueError:
@@ -243,7 +264,7 @@ def concat(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
         raise ValueError("concat: there is nothing to join; give at least one tensor")
     if axis is None:
         return concat([flatten(part) for part in parts])
-    shapes = [_shape(part) for part in parts]
+    shapes = [shape_of(part) for part in parts]
     axis = checked_axis("concat", axis, len(shapes[0]))
     if len({(*shape[:axis], None, *shape[axis + 1 :]) for shape in shapes}) > 1:
         raise ValueError(f"concat: along axis {axis} the shapes must agree on all other axes, but they are {shapes}")
@@ -253,48 +274,61 @@ def concat(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
 def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis."""
     parts = list(arrays)
-    if len({_shape(part) for part in parts}) > 1:
-        raise ValueError(f"stack: the shapes must be equal, but they are {[_shape(part) for part in parts]}")
+    if len({shape_of(part) for part in parts}) > 1:
+        raise ValueError(f"stack: the shapes must be equal, but they are {[shape_of(part) for part in parts]}")
     return concat([expand_dims(part, axis) for part in parts], axis)
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
     """x cut along `axis` into equal sections (a number), or at indices (a sequence), as numpy.split."""
-    shape = _shape(x)
+    shape = shape_of(x)
     axis = checked_axis("split", axis, len(shape))
     length = shape[axis]
     if isinstance(indices_or_sections, int | np.integer):
         sections = int(indices_or_sections)
         if sections < 1 or length % sections:
             raise ValueError(f"split: axis {axis} of shape {shape} cannot be cut into {sections} equal sections")
-        cuts = list(range(0, length + 1, max(length // sections, 1)))
+        cuts = [i * length // sections for i in range(sections + 1)]
     else:
         cuts = [0, *indices_or_sections, length]
     before = (slice(None),) * axis
-    return tuple([getitem(x, (*before, slice(a, b))) for a, b in zip(cuts, cuts[1:], strict=False)])
+    return tuple([getitem(x, (*before, slice(a, b))) for a, b in pairwise(cuts)])
 
 
 def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Tensor:
-    """x with a border of `constant_values`; `pad_width` is (before, after) for each axis, or a number or pair for all."""
-    shape = _shape(x)
-    widths = np.broadcast_to(np.asarray(pad_width, dtype=np.int64), (len(shape), 2))
-    if (widths < 0).any():
-        raise ValueError(f"pad: widths must not be negative, but pad_width is {pad_width}")
-    return Pad()(x, widths=tuple((int(a), int(b)) for a, b in widths), value=constant_values)
+    """x with a border of `constant_values`.
+
+    Args:
+        x: any shape.
+        pad_width: (before, after) for each axis, or one such pair, or one number, for all.
+        constant_values: a number.
+    """
+    ndim, given = len(shape_of(x)), np.asarray(pad_width)
+    if given.dtype.kind not in "iu" or (given < 0).any():
+        raise ValueError(f"pad: widths are integers, 0 or more, but pad_width is {pad_width}")
+    if given.shape not in ((), (1,), (2,), (1, 2), (ndim, 2)):
+        raise ValueError(f"pad: pad_width {pad_width} is no number, pair, or pair for each of {ndim} axes")
+    widths = np.broadcast_to(given, (ndim, 2)).tolist()
+    return Pad()(x, widths=tuple([tuple(pair) for pair in widths]), value=constant_values)
 
 
 def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     """x in reverse along `axis` (all axes, if None)."""
-    ndim = len(_shape(x))
-    given = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    axes = {checked_axis("flip", i, ndim) for i in given}
+    ndim = len(shape_of(x))
+    axes = range(ndim) if axis is None else checked_axes("flip", axis, ndim)
     return getitem(x, tuple([slice(None, None, -1 if i in axes else None) for i in range(ndim)]))
 
 
-def roll(x: Any, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None) -> Tensor:
-    """x shifted along `axis`; what leaves at one end comes in at the other."""
-    return Roll()(x, shift=shift, axis=axis)
+def roll(x: Any, shift: Any, axis: int | Sequence[int] | None = None) -> Tensor:
+    """x shifted along `axis` (flattened, if None); what leaves at one end comes in at the other.
 
-
-def _shape(x: Any) -> Shape:
-    return tuple(np.shape(getattr(x, "raw", x)))
+    Args:
+        x: any shape.
+        shift: by how many places, towards the end: a number, or one for each axis.
+        axis: one axis or several; one named twice is shifted twice.
+    """
+    ndim = len(shape_of(x))
+    axes = None if axis is None else tuple([checked_axis("roll", i, ndim) for i in np.atleast_1d(axis)])
+    if np.ndim(shift) and np.size(shift) != len(axes or ()):
+        raise ValueError(f"roll: shift {shift} and axis {axis} do not have the same length")
+    return Roll()(x, shift=shift, axis=axes)

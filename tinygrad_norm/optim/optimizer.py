@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 from numbers import Integral
 from typing import Any, Self
 
@@ -131,10 +132,7 @@ class Optimizer(ABC):
                 numbers[id(parameter)]: {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in state.items()}
                 for parameter, state in self.state.items()
             },
-            "param_groups": [
-                {**group, "params": [numbers[id(parameter)] for parameter in group["params"]]}
-                for group in self.param_groups
-            ],
+            "param_groups": self._numbered_groups(),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -146,7 +144,7 @@ class Optimizer(ABC):
         problems = [*self._group_problems(state_dict)] or [*self._state_problems(state_dict)]
         if problems:
             raise ValueError(f"{type(self).__name__}.load_state_dict: {'; '.join(problems)}")
-        parameters = dict(self._saved_parameters(state_dict))
+        parameters = self._by_number(state_dict["param_groups"])
         for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
             group.update({name: check_option(name, value) for name, value in saved.items() if name != "params"})
         self.state.clear()
@@ -164,11 +162,11 @@ class Optimizer(ABC):
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
             yield "it needs the entries 'state' and 'param_groups'"
             return
-        saved_groups = state_dict["param_groups"]
+        groups, saved_groups = self._numbered_groups(), state_dict["param_groups"]
         if len(saved_groups) != len(self.param_groups):
-            yield f"it has {len(saved_groups)} parameter groups, this optimizer {len(self.param_groups)}"
+            yield f"it has {len(saved_groups)} parameter groups, this optimizer {len(groups)}"
             return
-        for number, (group, saved) in enumerate(zip(self.param_groups, saved_groups, strict=True)):
+        for number, (group, saved) in enumerate(zip(groups, saved_groups, strict=True)):
             missing = [name for name in ("params", *self.defaults) if name not in saved]
             unknown = [name for name in saved if name not in self._known_options()]
             if missing or unknown:
@@ -177,15 +175,16 @@ class Optimizer(ABC):
                     f"group {number} has {name!r}, which {type(self).__name__} does not know" for name in unknown
                 )
                 continue
-            if len(saved["params"]) != len(group["params"]):
-                yield f"group {number} has {len(saved['params'])} parameters, here {len(group['params'])}"
+            if saved["params"] != (wanted := group["params"]):
+                given = np.size(saved["params"])
+                yield f"group {number} has {given} parameters, not the {len(wanted)} numbered from {wanted[0]}"
             try:
                 self.check(saved)
             except (TypeError, ValueError) as error:
                 yield f"group {number}: {error}"
 
     def _state_problems(self, state_dict: Mapping[str, Any]) -> Iterator[str]:
-        parameters = dict(self._saved_parameters(state_dict))
+        parameters = self._by_number(state_dict["param_groups"])
         for number, saved in state_dict["state"].items():
             if str(number) not in parameters:
                 yield f"it has a state for parameter {number}, which is in no group"
@@ -203,11 +202,16 @@ class Optimizer(ABC):
                     given = f"{array.dtype} of shape {array.shape}"
                     yield f"{name!r} of {place} is {given}, not floating point of shape {parameter.shape}"
 
-    def _saved_parameters(self, state_dict: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, Tensor, Group]]]:
-        """The number under which each parameter was saved, as text, since JSON makes it so; its place and options."""
-        saved = [(str(number), group) for group in state_dict["param_groups"] for number in group["params"]]
-        for (number, group), (place, parameter) in zip(saved, _placed(self.param_groups), strict=True):
-            yield number, (place, parameter, group)
+    def _numbered_groups(self) -> list[Group]:
+        """The groups, with each parameter's number in the place of the parameter."""
+        number = count()
+        return [{**group, "params": [next(number) for _ in group["params"]]} for group in self.param_groups]
+
+    def _by_number(self, saved_groups: list[Group]) -> dict[str, tuple[str, Tensor, Group]]:
+        """Each parameter's name for errors, the parameter and its saved options, by its number as JSON writes it."""
+        options = [group for group in saved_groups for _ in group["params"]]
+        owners = zip(_placed(self.param_groups), options, strict=True)
+        return {str(number): (place, parameter, group) for number, ((place, parameter), group) in enumerate(owners)}
 
 
 def _as_groups(params: Parameters) -> list[Group]:

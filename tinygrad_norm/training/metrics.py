@@ -27,9 +27,8 @@ class Totals:
         self.loss += loss * len(target)
         self.examples += len(target)
         if target.dtype.kind in "iu" and output.ndim == target.ndim + 1:
-            counted = target >= 0
-            self.correct += int(np.count_nonzero((output.argmax(axis=1) == target) & counted))
-            self.labels += int(np.count_nonzero(counted))
+            self.correct += int(np.count_nonzero(output.argmax(axis=1) == target))
+            self.labels += int(np.count_nonzero(target >= 0))
 
     def means(self) -> dict[str, float]:
         """The mean "loss" of an example, and the "accuracy" between 0 and 1 where there were labels."""

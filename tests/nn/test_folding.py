@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import Tensor, nn
+from tinygrad_norm.nn.folding import ACTIVATIONS, fold_batch_norm
+from tinygrad_norm.ops.activation import _FUNCTIONS
+
+
+def stirred(model, rng):
+    """Parameters and statistics unlike those that a layer begins with; ready for inference."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.dtype.kind == "f":
+            values = rng.normal(size=tensor.shape) + 0.5
+            tensor.raw = (np.abs(values) + 0.1 if name.endswith("var") else values).astype(tensor.dtype)
+    return model.eval()
+
+
+def types(model):
+    return [type(layer).__name__ for layer in model]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-12)])
+@pytest.mark.parametrize("options", [{}, {"affine": False}, {"bias": False}, {"eps": 0.5}, {"fused": False}])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_output_is_the_same(options, bias, dtype, tolerance, rng):
+    model = nn.Sequential(
+        nn.Linear(5, 7, bias=bias),
+        nn.BatchNorm1D(7, **options),
+        nn.ReLU(),
+        nn.Linear(7, 3),
+        nn.BatchNorm1D(3, **options),
+    )
+    stirred(model.astype(dtype), rng)
+    x = rng.normal(size=(9, 5)).astype(dtype)
+    folded = fold_batch_norm(model)
+    y, expected = folded(x), model(x).numpy()
+    assert types(folded) == ["Linear", "Identity", "ReLU", "Linear", "Identity"]
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y.numpy(), expected, rtol=0, atol=tolerance * np.abs(expected).max())
+    assert {parameter.dtype for parameter in folded.parameters()} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("activation", [*_FUNCTIONS, ("leaky_relu", 0.3), ("elu", 0.7)])
+def test_the_activation_takes_the_place_of_the_norm(activation, rng):
+    model = stirred(nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1D(7, activation=activation)).astype("float64"), rng)
+    x = rng.normal(size=(9, 5))
+    folded = fold_batch_norm(model)
+    assert not isinstance(folded[1], nn.BatchNorm1D | nn.Identity)
+    assert not folded[1].training
+    np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
+
+
+def test_every_activation_that_a_norm_can_fuse_has_its_module():
+    assert ACTIVATIONS.keys() == _FUNCTIONS.keys()
+
+
+def test_the_model_itself_stays_as_it_is_unless_in_place(rng):
+    model = stirred(nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1D(7)), rng)
+    before, layers = {key: array.tolist() for key, array in model.state_dict().items()}, list(model)
+    folded = fold_batch_norm(model)
+    assert list(model) == layers
+    assert {key: array.tolist() for key, array in model.state_dict().items()} == before
+    assert not any(np.shares_memory(mine.raw, its.raw) for mine in folded.parameters() for its in model.parameters())
+    expected = folded(np.ones((2, 5), np.float32)).numpy()
+    assert fold_batch_norm(model, in_place=True) is model
+    assert types(model) == ["Linear", "Identity"]
+    np.testing.assert_array_equal(model(np.ones((2, 5), np.float32)).numpy(), expected)
+
+
+def test_pairs_are_found_at_any_depth(rng):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList([self.block(4, 4), nn.Sequential(nn.Identity(), self.block(4, 3))])
+
+        def block(self, inputs, outputs):
+            return nn.Sequential({"fc": nn.Linear(inputs, outputs), "norm": nn.BatchNorm1D(outputs, activation="relu")})
+
+        def forward(self, x):
+            return self.blocks[1](self.blocks[0](x))
+
+    model = stirred(Net().astype("float64"), rng)
+    folded, x = fold_batch_norm(model), rng.normal(size=(5, 4))
+    assert not any(isinstance(module, nn.BatchNorm1D) for module in folded.modules())
+    assert types(folded.blocks[0]) == ["Linear", "ReLU"]
+    assert list(folded.state_dict())[:2] == ["blocks.0.fc.weight", "blocks.0.fc.bias"]
+    np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
+
+
+def test_what_is_no_pair_stays(rng):
+    shared = nn.ReLU()
+    model = nn.Sequential(
+        nn.BatchNorm1D(4),
+        nn.Linear(4, 4),
+        shared,
+        nn.BatchNorm1D(4),
+        nn.Linear(4, 4),
+        shared,  # which stands between, though it has stood before
+        nn.BatchNorm1D(4),
+        nn.LayerNorm(4),
+        nn.BatchNorm1D(4),
+        nn.Linear(4, 4),
+        nn.LayerNorm(4),
+    )
+    stirred(model, rng)
+    assert types(fold_batch_norm(model)) == types(model)
+    # A linear layer of the last axis, before a norm of the axis in the middle
+    rows = stirred(nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1D(3)), rng)
+    x = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    np.testing.assert_array_equal(fold_batch_norm(rows)(x).numpy(), rows(x).numpy())
+
+
+def test_shared_layers_are_folded_where_they_are_followed_by_a_norm(rng):
+    fc, norm, other = nn.Linear(4, 4), nn.BatchNorm1D(4), nn.BatchNorm1D(4)
+    model = stirred(nn.Sequential(fc, norm, fc, other, fc, nn.Tanh(), norm).astype("float64"), rng)
+    folded, x = fold_batch_norm(model), rng.normal(size=(5, 4))
+    assert types(folded) == ["Linear", "Identity", "Linear", "Identity", "Linear", "Tanh", "BatchNorm1D"]
+    np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
+
+
+def test_training_is_refused(rng):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential({"fc": nn.Linear(4, 4), "norm": nn.BatchNorm1D(4)}))
+    for in_place in (False, True):
+        with pytest.raises(ValueError, match=r"1\.norm is in training.*call model\.eval\(\) first"):
+            fold_batch_norm(model, in_place)
+    stirred(model, rng)
+    for switch in ("use_batch_statistics", "update_running_statistics"):
+        setattr(model[1].norm, switch, True)
+        with pytest.raises(ValueError, match=r"1\.norm is in training"):
+            fold_batch_norm(model)
+        setattr(model[1].norm, switch, None)
+    model.train()
+    model[1].norm.frozen = True
+    assert types(fold_batch_norm(model)[1]) == ["Linear", "Identity"]
+
+
+def test_a_norm_without_running_statistics_is_refused_and_nothing_changes(rng):
+    untracked = nn.BatchNorm1D(4, track_running_stats=False)
+    model = stirred(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1D(4), nn.Linear(4, 4), untracked), rng)
+    before, layers = model[0].weight.raw.tolist(), list(model)
+    with pytest.raises(ValueError, match="fold_batch_norm: 3 keeps no running statistics"):
+        fold_batch_norm(model, in_place=True)
+    assert list(model) == layers
+    assert model[0].weight.raw.tolist() == before
+
+
+def test_the_folded_layers_can_be_differentiated(rng):
+    model = stirred(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1D(3, activation="tanh")).astype("float64"), rng)
+    dy, found = rng.normal(size=(5, 3)), []
+    x = rng.normal(size=(5, 4))
+    for net in (model, fold_batch_norm(model)):
+        given = Tensor(x, requires_grad=True)
+        net(given).backward(dy)
+        found.append(given.grad.numpy())
+    np.testing.assert_allclose(*found, rtol=1e-11)

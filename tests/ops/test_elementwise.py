@@ -1,0 +1,512 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import mutually_broadcastable_shapes
+
+from tinygrad_norm import Tensor, grad, no_grad, ops
+from tinygrad_norm.testing import gradcheck
+
+
+def leaf(array):
+    return Tensor(np.asarray(array, np.float64), requires_grad=True)
+
+
+def real(rng, shape=(3, 5)):
+    return rng.normal(0, 2, size=shape)
+
+
+def positive(rng, shape=(3, 5)):
+    return rng.uniform(0.3, 3, size=shape)
+
+
+def nonzero(rng, shape=(3, 5)):
+    return positive(rng, shape) * rng.choice([-1, 1], size=shape)
+
+
+FUNCTIONS = {  # of one real number: where it is smooth, and what it is
+    "negative": (real, lambda x: -x),
+    "exp": (real, math.exp),
+    "expm1": (real, math.expm1),
+    "log": (positive, math.log),
+    "log1p": (positive, math.log1p),
+    "sqrt": (positive, math.sqrt),
+    "rsqrt": (positive, lambda x: 1 / math.sqrt(x)),
+    "square": (real, lambda x: x * x),
+    "abs": (nonzero, math.fabs),
+    "sin": (real, math.sin),
+    "cos": (real, math.cos),
+    "tanh": (real, math.tanh),
+    "sigmoid": (real, lambda x: 1 / (1 + math.exp(-x))),
+    "erf": (real, math.erf),
+}
+KEEP_INTEGERS = {"negative", "square", "abs"}
+STEPS = {"sign": lambda x: math.copysign(1, x), "floor": math.floor, "ceil": math.ceil, "round": round}
+ARITHMETIC = {  # where the second is smooth, what they are
+    "add": (nonzero, np.add),
+    "subtract": (nonzero, np.subtract),
+    "multiply": (nonzero, np.multiply),
+    "divide": (nonzero, np.divide),
+    "pow": (nonzero, np.power),
+    "maximum": (nonzero, np.maximum),
+    "minimum": (nonzero, np.minimum),
+}
+COMPARISONS = {
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "logical_and": np.logical_and,
+    "logical_or": np.logical_or,
+    "logical_xor": np.logical_xor,
+}
+TESTS_OF_ONE = {"logical_not": np.logical_not, "isnan": np.isnan, "isfinite": np.isfinite}
+OTHERS = {"where", "clip", "astype"}
+
+functions = pytest.mark.parametrize("name", FUNCTIONS)
+arithmetic = pytest.mark.parametrize("name", ARITHMETIC)
+
+
+def test_every_op_stands_in_a_table(exported):
+    tables = [FUNCTIONS, STEPS, ARITHMETIC, COMPARISONS, TESTS_OF_ONE, OTHERS]
+    assert {name for table in tables for name in table} == exported("elementwise")
+
+
+def test_agrees_with_pytorch(golden):
+    np.testing.assert_allclose(*golden, rtol=1e-10, atol=1e-13)
+
+
+# Functions of one number
+
+
+@functions
+def test_value_of_a_function(rng, name):
+    draw, formula = FUNCTIONS[name]
+    x = draw(rng)
+    expected = np.vectorize(formula, otypes=[float])(x)
+    np.testing.assert_allclose(getattr(ops, name)(x).numpy(), expected, rtol=1e-14, atol=1e-15)
+
+
+@functions
+def test_gradient_of_a_function(rng, name):
+    op, x = getattr(ops, name), leaf(FUNCTIONS[name][0](rng))
+    gradcheck(lambda x: ops.square(op(x)), [x], order=2)  # squared, so that linear ones have a second derivative
+
+
+@functions
+@pytest.mark.parametrize("shape", [(), (0, 3)])
+def test_function_of_a_number_and_of_nothing(rng, name, shape):
+    draw, formula = FUNCTIONS[name]
+    x = Tensor(draw(rng, shape), requires_grad=True)
+    y = getattr(ops, name)(x)
+    y.sum().backward()
+    assert y.shape == x.grad.shape == shape
+    np.testing.assert_allclose(y.numpy(), np.vectorize(formula, otypes=[float])(x.numpy()), rtol=1e-14)
+
+
+@functions
+def test_functions_are_computed_in_the_dtype_of_their_input(rng, name):
+    draw, formula = FUNCTIONS[name]
+    x = draw(rng).astype(np.float32)
+    y = getattr(ops, name)(x)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y.numpy(), np.vectorize(formula, otypes=[float])(x), rtol=3e-6, atol=1e-7)
+    assert getattr(ops, name)(x.astype(np.float64)).dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "int16", "int8", "uint8", "bool"])
+@pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - KEEP_INTEGERS))
+def test_functions_of_integers_are_float32(name, dtype):
+    x = np.array([1, 3, 5]).astype(dtype)
+    y = getattr(ops, name)(x)
+    assert y.dtype == np.float32
+    expected = [FUNCTIONS[name][1](float(v)) for v in x]
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-6)
+    assert ops.exp(2).dtype == np.float32
+
+
+@pytest.mark.parametrize("name", sorted(KEEP_INTEGERS))
+def test_arithmetic_of_integers_stays_integer(name):
+    y = getattr(ops, name)(np.array([-3, 2]))
+    assert y.dtype == np.int64
+    assert y.tolist() == [FUNCTIONS[name][1](v) for v in (-3, 2)]
+
+
+@functions
+def test_functions_keep_the_memory_layout_and_the_input(rng, name):
+    channels_last = FUNCTIONS[name][0](rng, (2, 4, 5, 3)).transpose(0, 3, 1, 2)
+    before = channels_last.copy()
+    x = Tensor.wrap(channels_last).requires_grad_()
+    y = getattr(ops, name)(x)
+    assert y.raw.strides == channels_last.strides
+    (dx,) = grad(y, [x], np.ones_like(channels_last))
+    assert dx.raw.strides == channels_last.strides
+    np.testing.assert_array_equal(channels_last, before)
+
+
+@functions
+def test_functions_of_strided_views(rng, name):
+    x = FUNCTIONS[name][0](rng, (6, 10))
+    view = x[::-2, ::3].T
+    np.testing.assert_array_equal(getattr(ops, name)(view).numpy(), getattr(ops, name)(view.copy()).numpy())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("name", "at_infinity", "at_minus_infinity"),
+    [
+        ("negative", -np.inf, np.inf),
+        ("exp", np.inf, 0),
+        ("expm1", np.inf, -1),
+        ("log", np.inf, None),
+        ("log1p", np.inf, None),
+        ("sqrt", np.inf, None),
+        ("rsqrt", 0, None),
+        ("square", np.inf, np.inf),
+        ("abs", np.inf, np.inf),
+        ("sin", None, None),
+        ("cos", None, None),
+        ("tanh", 1, -1),
+        ("sigmoid", 1, 0),
+        ("erf", 1, -1),
+        ("sign", 1, -1),
+        ("floor", np.inf, -np.inf),
+        ("ceil", np.inf, -np.inf),
+        ("round", np.inf, -np.inf),
+    ],
+)
+def test_infinity_has_its_limit_and_nan_goes_through(name, at_infinity, at_minus_infinity, dtype):
+    op = getattr(ops, name)
+    for x, limit in ((np.inf, at_infinity), (-np.inf, at_minus_infinity)):
+        if limit is not None:
+            assert op(np.array([x], dtype)).item() == limit
+    assert np.isnan(op(np.array([np.nan, 1.0], dtype)).numpy()).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_saturating_functions_far_out(dtype):
+    far = np.array([-1e4, -200, 200, 1e4], dtype)
+    for name, below, above in (("sigmoid", 0, 1), ("tanh", -1, 1), ("erf", -1, 1)):
+        x = Tensor(far, requires_grad=True)
+        y = getattr(ops, name)(x)
+        np.testing.assert_allclose(y.numpy(), [below, below, above, above], rtol=1e-7, atol=1e-80)
+        (dx,) = grad(y, [x], np.ones(4))
+        np.testing.assert_allclose(dx.numpy(), np.zeros(4), atol=1e-80)
+
+
+def test_sigmoid_is_exact_far_below_zero():
+    np.testing.assert_allclose(ops.sigmoid(np.array([-700.0, -40.0])).numpy(), np.exp([-700.0, -40.0]), rtol=1e-14)
+
+
+def test_erf_is_exact_to_1e_14():
+    x = np.concatenate([np.linspace(-7, 7, 20001), np.logspace(-300, 0, 301), [0.0, 1.0, -1.0, 30.0]])
+    np.testing.assert_allclose(ops.erf(x).numpy(), [math.erf(v) for v in x], rtol=0, atol=1e-14)
+    small = x[np.abs(x) < 0.1]
+    np.testing.assert_allclose(ops.erf(small).numpy(), [math.erf(v) for v in small], rtol=2e-14)
+
+
+def test_log1p_and_expm1_are_exact_near_zero():
+    tiny = np.array([1e-12, -1e-12])
+    np.testing.assert_array_equal(ops.log1p(tiny).numpy(), [math.log1p(v) for v in tiny])
+    np.testing.assert_array_equal(ops.expm1(tiny).numpy(), [math.expm1(v) for v in tiny])
+
+
+def test_gradient_of_abs_at_zero_is_zero():
+    x = leaf([0.0, -2.0, 3.0])
+    assert grad(ops.abs(x).sum(), [x])[0].tolist() == [0, -1, 1]
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_has_values_and_a_gradient_of_zero(name):
+    x = leaf([-1.5, -0.4, 0.5, 2.5, 3.2])
+    y = getattr(ops, name)(x)
+    assert y.tolist() == [STEPS[name](v) for v in x.tolist()]
+    assert grad(y, [x], np.ones(5), retain_graph=True)[0].tolist() == [0] * 5
+    assert grad(y, [x], np.full(5, np.inf))[0].tolist() == [0] * 5
+
+
+def test_sign_of_zero_is_zero():
+    assert ops.sign([-0.0, 0.0]).tolist() == [0, 0]
+
+
+# Arithmetic
+
+
+@arithmetic
+@pytest.mark.parametrize("shapes", [((3, 5), (3, 5)), ((4, 1, 5), (3, 1)), ((), (2, 3)), ((2, 3), ()), ((1, 5), (3, 1))])
+def test_gradient_of_arithmetic_with_broadcasting(rng, name, shapes):
+    x, y = leaf(positive(rng, shapes[0])), leaf(ARITHMETIC[name][0](rng, shapes[1]))
+    gradcheck(lambda x, y: ops.square(getattr(ops, name)(x, y)), [x, y], order=2)
+
+
+@arithmetic
+def test_gradient_of_arithmetic_with_a_number(rng, name):
+    op, x = getattr(ops, name), leaf(positive(rng))
+    gradcheck(lambda x: ops.square(op(x, 1.7)), [x], order=2)
+    gradcheck(lambda x: ops.square(op(1.7, x)), [x], order=2)
+
+
+@arithmetic
+@given(shapes=mutually_broadcastable_shapes(num_shapes=2, max_dims=4, max_side=3), seed=st.integers(0, 99))
+def test_arithmetic_broadcasts_as_numpy_does(name, shapes, seed):
+    rng = np.random.default_rng(seed)
+    x, y = positive(rng, shapes.input_shapes[0]), positive(rng, shapes.input_shapes[1])
+    a, b = leaf(x), leaf(y)
+    z = getattr(ops, name)(a, b)
+    np.testing.assert_allclose(z.numpy(), ARITHMETIC[name][1](x, y), rtol=1e-14)
+    cotangent = rng.normal(size=shapes.result_shape)
+    whole = [leaf(np.broadcast_to(v, shapes.result_shape)) for v in (x, y)]
+    expected = grad(getattr(ops, name)(*whole), whole, cotangent)
+    for found, full, v in zip(grad(z, [a, b], cotangent), expected, (x, y), strict=True):
+        assert found.shape == v.shape
+        added = full.numpy().sum(axis=tuple(range(full.ndim - v.ndim)))
+        axes = tuple(i for i, n in enumerate(v.shape) if n == 1)
+        np.testing.assert_allclose(found.numpy(), added.sum(axis=axes, keepdims=True), rtol=1e-10, atol=1e-12)
+
+
+@arithmetic
+def test_arithmetic_keeps_the_memory_layout(rng, name):
+    x, y = (positive(rng, (2, 4, 5, 3)).transpose(0, 3, 1, 2) for _ in range(2))
+    a, b = (Tensor.wrap(v).requires_grad_() for v in (x, y))
+    z = getattr(ops, name)(a, b)
+    assert z.raw.strides == x.strides
+    for gradient in grad(z, [a, b], np.ones_like(x)):
+        assert gradient.raw.strides == x.strides
+
+
+@arithmetic
+def test_arithmetic_refuses_shapes_that_do_not_broadcast(name):
+    op = {"pow": "power"}.get(name, name)
+    with pytest.raises(ValueError, match=rf"(?i)^{op}: shapes \(3, 4\) and \(5,\) do not broadcast"):
+        getattr(ops, name)(np.ones((3, 4)), Tensor(np.ones(5)))
+
+
+FLOAT32, FLOAT64, INT64, UINT8, BOOL = (np.ones(3, t) for t in ("float32", "float64", "int64", "uint8", "bool"))
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "y", "dtype"),
+    [
+        ("add", FLOAT32, 2.5, "float32"),
+        ("add", 2.5, FLOAT64, "float64"),
+        ("add", FLOAT32, np.float64(2.5), "float32"),
+        ("add", FLOAT32, FLOAT64, "float64"),
+        ("add", FLOAT32, INT64, "float32"),
+        ("add", INT64, 2.5, "float32"),
+        ("add", INT64, 2, "int64"),
+        ("add", 1, 2.5, "float32"),
+        ("subtract", UINT8, 0.5, "float32"),
+        ("multiply", BOOL, FLOAT32, "float32"),
+        ("multiply", BOOL, 2.5, "float32"),
+        ("divide", INT64, INT64, "float32"),
+        ("divide", UINT8, 3, "float32"),
+        ("divide", BOOL, BOOL, "float32"),
+        ("divide", FLOAT64, INT64, "float64"),
+        ("pow", FLOAT32, 2, "float32"),
+        ("pow", 2, FLOAT64, "float64"),
+        ("pow", INT64, 2, "int64"),
+        ("pow", INT64, 0.5, "float32"),
+        ("maximum", FLOAT32, 0, "float32"),
+        ("maximum", INT64, FLOAT32, "float32"),
+        ("minimum", INT64, 0, "int64"),
+    ],
+)
+def test_dtype_of_arithmetic(name, x, y, dtype):
+    assert getattr(ops, name)(x, y).dtype == dtype
+    wrapped = [Tensor(v) if isinstance(v, np.ndarray) else v for v in (x, y)]
+    assert getattr(ops, name)(*wrapped).dtype == dtype
+
+
+def test_each_gradient_has_the_dtype_of_its_input():
+    x, y = Tensor([1.0, 2.0], requires_grad=True), leaf([3.0, 4.0])
+    dx, dy = grad(ops.multiply(x, y).sum(), [x, y])
+    assert (dx.dtype, dy.dtype) == (np.float32, np.float64)
+    assert (dx.tolist(), dy.tolist()) == ([3, 4], [1, 2])
+
+
+def test_maximum_and_minimum_share_the_gradient_of_a_tie():
+    x, y, cotangent = leaf([1.0, 2.0, 3.0]), leaf([2.0, 2.0, 2.0]), np.array([10.0, 20.0, 30.0])
+    dx, dy = grad(ops.maximum(x, y), [x, y], cotangent)
+    assert (dx.tolist(), dy.tolist()) == ([0, 10, 30], [10, 10, 0])
+    dx, dy = grad(ops.minimum(x, y), [x, y], cotangent)
+    assert (dx.tolist(), dy.tolist()) == ([10, 10, 0], [0, 10, 30])
+
+
+@pytest.mark.parametrize("op", [ops.maximum, ops.minimum])
+def test_maximum_and_minimum_hide_no_nan(op):
+    x, y = leaf([np.nan, 1.0]), leaf([0.0, np.nan])
+    z = op(x, y)
+    assert np.isnan(z.numpy()).all()
+    for gradient in grad(z, [x, y], np.array([3.0, 4.0])):
+        assert gradient.tolist() == [3, 4]
+
+
+def test_powers_at_zero():
+    x = leaf([0.0, 0.0, 0.0, -2.0])
+    y = leaf([0.0, 1.0, 2.0, 3.0])
+    z = ops.pow(x, y)
+    assert z.tolist() == [1, 0, 0, -8]
+    dx, dy = grad(z.sum(), [x, ops.negative(y)], allow_unused=True, retain_graph=True)
+    assert dx.tolist() == [0, 1, 0, 12]
+    assert dy is None
+    positive_base = leaf([0.0, 0.0, 2.0])
+    (dy,) = grad(ops.pow(positive_base.detach(), exponent := leaf([0.0, 2.0, 3.0])).sum(), [exponent])
+    np.testing.assert_allclose(dy.numpy(), [0, 0, 8 * math.log(2)])
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 2, 3, 0.5, -1, -2.0])
+def test_powers_with_a_number(rng, exponent):
+    x = leaf(positive(rng))
+    np.testing.assert_allclose(ops.pow(x, exponent).numpy(), x.numpy() ** exponent, rtol=1e-14)
+    (dx,) = grad(ops.pow(x, exponent).sum(), [x])
+    expected = exponent * x.numpy() ** (exponent - 1.0)
+    np.testing.assert_allclose(dx.numpy(), expected, rtol=1e-13)
+
+
+def test_powers_of_zero_with_a_number():
+    x = leaf([0.0])
+    for exponent, slope in ((0, 0), (1, 1), (2, 0)):
+        assert grad(ops.pow(x, exponent), [x])[0].item() == slope
+    (slope,) = grad(ops.pow(x, 2), [x], create_graph=True)
+    assert grad(slope, [x])[0].item() == 2
+
+
+def test_power_of_a_number_is_differentiated_in_float64():
+    x = leaf([1.5])
+    assert grad(ops.pow(3.0, x), [x])[0].item() == pytest.approx(3**1.5 * math.log(3), rel=1e-15)
+
+
+# Choosing and bounding
+
+
+@pytest.mark.parametrize("shapes", [((3, 5),) * 3, ((3, 1), (5,), (2, 1, 1)), ((2, 3), (), ())])
+def test_where_and_its_gradient(rng, shapes):
+    condition = np.arange(np.prod(shapes[0])).reshape(shapes[0]) % 3 == 0
+    x, y = leaf(rng.normal(size=shapes[1])), leaf(rng.normal(size=shapes[2]))
+    np.testing.assert_array_equal(ops.where(condition, x, y).numpy(), np.where(condition, x.numpy(), y.numpy()))
+    gradcheck(lambda x, y: ops.square(ops.where(condition, x, y)), [x, y], order=2)
+    gradcheck(lambda x: ops.where(condition, x, 0.5), [x])
+    gradcheck(lambda y: ops.where(condition, 0.5, y), [y])
+
+
+def test_where_takes_numbers_in_the_dtype_they_meet():
+    mask = Tensor([True, False])
+    assert ops.where(mask, Tensor([1.0, 2.0]), 0.1).dtype == np.float32
+    assert ops.where(mask, 0.1, np.ones(2)).dtype == np.float64
+    assert ops.where(mask, 1, 0).dtype == np.int64
+    assert ops.where(mask, 1.5, 0).dtype == np.float32
+
+
+def test_where_blocks_what_was_not_chosen():
+    x = leaf([np.inf, 1.0])
+    y = ops.where([False, True], x, 0.0)
+    assert grad(y, [x], np.array([np.inf, 2.0]))[0].tolist() == [0, 2]
+
+
+BOUNDS = {
+    "both": (-0.5, 0.7),
+    "lower": (-0.5, None),
+    "upper": (None, 0.7),
+    "arrays": (np.array([[-1.0], [0.0], [0.5]]), np.linspace(0.6, 1.5, 5)),
+}
+
+
+@pytest.mark.parametrize("kind", BOUNDS)
+def test_clip_and_its_gradient(rng, kind):
+    low, high = BOUNDS[kind]
+    x = leaf(rng.normal(size=(3, 5)))
+    np.testing.assert_array_equal(ops.clip(x, low, high).numpy(), np.clip(x.numpy(), low, high))
+    gradcheck(lambda x: ops.square(ops.clip(x, low, high)), [x], order=2)
+
+
+def test_clip_by_tensors_gives_each_its_gradient(rng):
+    x, low, high = leaf(rng.normal(size=(4, 3, 5))), leaf([[-0.5], [-0.3], [0.1]]), leaf(rng.uniform(0.2, 0.9, size=5))
+    gradcheck(lambda x, low, high: ops.square(ops.clip(x, low, high)), [x, low, high], order=2)
+    gradcheck(lambda low: ops.square(ops.clip(x.detach(), min=low)), [low], order=2)
+    gradcheck(lambda high: ops.square(ops.clip(x.detach(), max=high)), [high], order=2)
+
+
+def test_clip_at_a_bound_and_with_bounds_the_wrong_way_round():
+    x, low, high = leaf([0.0, 1.0, 0.5, 3.0]), leaf(np.full(4, 0.0)), leaf([1.0, 1.0, -1.0, 1.0])
+    y = ops.clip(x, low, high)
+    assert y.tolist() == [0, 1, -1, 1]
+    found = grad(y, [x, low, high], np.array([1.0, 2.0, 3.0, 4.0]))
+    assert [gradient.tolist() for gradient in found] == [[1, 2, 0, 0], [0, 0, 0, 0], [0, 0, 3, 4]]
+
+
+def test_clip_keeps_nan_and_dtype():
+    assert np.isnan(ops.clip([np.nan, 2.0], 0, 1).numpy()).tolist() == [True, False]
+    assert ops.clip(FLOAT32, 0.0, 0.1).dtype == np.float32
+    assert ops.clip(INT64, 0, 2).dtype == np.int64
+    assert ops.clip(FLOAT64, 0.0, 0.1).dtype == np.float64
+
+
+def test_clip_needs_a_bound():
+    with pytest.raises(ValueError, match=r"clip: give min, max or both"):
+        ops.clip([1.0])
+
+
+# Dtypes
+
+
+def test_astype_casts_and_its_gradient_comes_back():
+    x = leaf([1.5, -2.5])
+    y = ops.astype(x, np.float32)
+    assert (y.dtype, y.tolist()) == (np.float32, [1.5, -2.5])
+    (dx,) = grad((y * y).sum(), [x])
+    assert (dx.dtype, dx.tolist()) == (np.float64, [3, -5])
+    gradcheck(lambda x: ops.square(ops.astype(ops.exp(x), "float64")), [x], order=2)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool", "uint8"])
+def test_astype_to_what_has_no_gradient(dtype):
+    y = ops.astype(leaf([0.0, 2.7]), dtype)
+    assert y.numpy().tolist() == np.array([0.0, 2.7]).astype(dtype).tolist()
+    assert not y.requires_grad
+
+
+@pytest.mark.parametrize("dtype", ["float16", "complex128", "datetime64[s]", object])
+def test_astype_refuses_what_is_not_supported(dtype):
+    with pytest.raises(TypeError, match="not supported"):
+        ops.astype([1.0], dtype)
+
+
+# Comparison
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_comparisons_broadcast_and_have_no_gradient(rng, name):
+    x, y = leaf(rng.integers(0, 3, size=(4, 1, 3))), leaf(rng.integers(0, 3, size=(5, 1)))
+    z = getattr(ops, name)(x, y)
+    assert z.dtype == np.bool_
+    assert not z.requires_grad
+    np.testing.assert_array_equal(z.numpy(), COMPARISONS[name](x.numpy(), y.numpy()))
+    assert getattr(ops, name)(1.0, 2).item() == COMPARISONS[name](1.0, 2)
+    with pytest.raises(ValueError, match=r"shapes \(3, 4\) and \(5,\) do not broadcast"):
+        getattr(ops, name)(np.ones((3, 4)), np.ones(5))
+
+
+@pytest.mark.parametrize("name", TESTS_OF_ONE)
+def test_tests_of_one_number(name):
+    x = leaf([0.0, 1.0, np.nan, np.inf, -np.inf])
+    y = getattr(ops, name)(x)
+    assert y.tolist() == TESTS_OF_ONE[name](x.numpy()).tolist()
+    assert not y.requires_grad
+
+
+def test_comparisons_with_nan():
+    x = np.array([np.nan, 1.0])
+    assert ops.equal(x, x).tolist() == [False, True]
+    assert ops.not_equal(x, x).tolist() == [True, False]
+    assert ops.less_equal(x, np.nan).tolist() == [False, False]
+
+
+def test_no_grad_records_nothing(rng):
+    with no_grad():
+        assert not ops.add(leaf(real(rng)), 1.0).requires_grad

@@ -1,0 +1,498 @@
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinygrad_norm import Tensor, grad, kernels, ops
+from tinygrad_norm.ops.activation import _FUNCTIONS
+from tinygrad_norm.tape import Hook, composed, hooks, no_grad
+from tinygrad_norm.testing import compare_with_composition, gradcheck
+
+ACTIVATIONS = [None, *_FUNCTIONS, ("leaky_relu", 0.3), ("elu", 0.7)]
+
+
+def statistics(channels):
+    return {"running_mean": np.linspace(-1, 1, channels), "running_var": np.linspace(0.5, 2, channels)}
+
+
+# Each norm as a function of x and further options, for an input of any shape that it takes
+NORMS = {
+    "batch": lambda x, **more: ops.batch_norm(x, None, None, training=True, **more),
+    "inference": lambda x, **more: ops.batch_norm(x, **statistics(x.shape[1]), **more),
+    "layer": lambda x, **more: ops.layer_norm(x, x.shape[-1], **more),
+    "trailing": lambda x, **more: ops.layer_norm(x, x.shape[1:], **more),
+    "layer_2d": lambda x, **more: ops.layer_norm_2d(x, **more),
+    "group": lambda x, **more: ops.group_norm(x, 2 if x.shape[1] % 2 == 0 else 1, **more),
+    "instance": lambda x, **more: ops.instance_norm(x, **more),
+    "instance_inference": lambda x, **more: ops.instance_norm(
+        x, **statistics(x.shape[1]), use_input_stats=False, **more
+    ),
+    "rms": lambda x, **more: ops.rms_norm(x, x.shape[-1], **more),
+}
+RANKS = {"layer_2d": (4, 4), "instance": (3, 5), "instance_inference": (3, 5)}
+
+
+def affine_shape(name, shape):
+    return {"layer": shape[-1:], "rms": shape[-1:], "trailing": shape[1:]}.get(name, shape[1:2])
+
+
+def leaf(array):
+    """A tensor on `array` itself, whatever its strides."""
+    return Tensor.wrap(array).requires_grad_()
+
+
+def channels_last(array):
+    return (
+        np.ascontiguousarray(np.moveaxis(array, 1, -1))
+        .swapaxes(0, 0)
+        .transpose(0, array.ndim - 1, *range(1, array.ndim - 1))
+    )
+
+
+LAYOUTS = {
+    "contiguous": np.ascontiguousarray,
+    "channels last": channels_last,
+    "transposed": lambda array: np.ascontiguousarray(array.T).T,
+    "sliced": lambda array: np.repeat(np.repeat(array, 2, axis=0), 3, axis=-1)[::2, ..., ::3],
+    "reversed": lambda array: np.ascontiguousarray(array[::-1, ..., ::-1])[::-1, ..., ::-1],
+}
+
+
+@st.composite
+def norms(draw):
+    """A norm with its options, and its inputs: x and perhaps weight and bias."""
+    name = draw(st.sampled_from(list(NORMS)))
+    shape = draw(st.lists(st.integers(1, 5), min_size=RANKS.get(name, (2,))[0], max_size=RANKS.get(name, (2, 5))[-1]))
+    shape[0] += name == "batch"
+    shape[-1] += 2
+    shape = tuple(shape)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x = LAYOUTS[draw(st.sampled_from(list(LAYOUTS)))](rng.normal(size=shape) * 2 + 3)
+    names = draw(st.sampled_from([(), ("weight",), ("weight", "bias")]))[: 1 if name == "rms" else 2]
+    more = [leaf(rng.normal(size=affine_shape(name, shape)) + 0.5) for _ in names]
+    options = {"eps": draw(st.sampled_from([1e-5, 1e-2])), "activation": draw(st.sampled_from(ACTIVATIONS))}
+
+    def call(x, *affine):
+        return NORMS[name](x, **dict(zip(names, affine, strict=True)), **options)
+
+    return call, [leaf(x), *more]
+
+
+@given(norms())
+def test_value_gradient_and_second_gradient_are_those_of_the_composition(norm):
+    compare_with_composition(*norm, order=2, rtol=1e-8)
+
+
+def example(name, rng, shape=None):
+    shape = shape or ((3, 2, 1, 2) if name == "layer_2d" else (3, 4, 2))
+    affine = [leaf(rng.normal(size=affine_shape(name, shape)) + 0.5) for _ in range(1 if name == "rms" else 2)]
+    return [leaf(rng.normal(size=shape) * 2 + 3), *affine]
+
+
+def call(name, **options):
+    """The norm with weight and bias by position, which are what gradients are asked of."""
+
+    def norm(x, weight, bias=None):
+        return NORMS[name](x, weight=weight, **({} if bias is None else {"bias": bias}), **options)
+
+    return norm
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_gradients_agree_with_finite_differences(name, rng):
+    gradcheck(call(name), example(name, rng))
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_second_gradients_agree_with_finite_differences(name, rng):
+    shape = (2, 2, 1, 1) if name == "layer_2d" else (2, 2, 2)
+    gradcheck(call(name, eps=0.1), example(name, rng, shape), order=2)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS[1:])
+def test_gradients_through_each_activation(activation, rng):
+    for name in ("batch", "inference", "rms"):
+        gradcheck(call(name, activation=activation), example(name, rng, (3, 2)))
+
+
+def test_third_derivative_of_batch_norm(rng):
+    # PyTorch's is silently wrong: https://github.com/pytorch/pytorch/issues/186256
+    gradcheck(call("batch", eps=0.1), example("batch", rng, (3, 1)), order=3, rtol=1e-4)
+
+
+def test_inference_does_not_take_the_training_gradient(rng):
+    # https://github.com/pytorch/pytorch/issues/586: the statistics are constants
+    x, weight, bias = example("inference", rng, (5, 3))
+    dy = rng.normal(size=x.shape)
+    NORMS["inference"](x, weight=weight, bias=bias, eps=0.1).backward(dy)
+    given = statistics(3)
+    rstd = 1 / np.sqrt(given["running_var"] + 0.1)
+    np.testing.assert_allclose(x.grad.raw, dy * weight.raw * rstd, rtol=1e-12)
+    np.testing.assert_allclose(weight.grad.raw, (dy * (x.raw - given["running_mean"]) * rstd).sum(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(bias.grad.raw, dy.sum(axis=0), rtol=1e-12)
+
+
+# Values, against the formula in long double
+
+
+def formula(x, axes, eps=1e-5, weight=1.0, bias=0.0):
+    x = x.astype(np.longdouble)
+    centred = x - x.mean(axis=axes, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(axis=axes, keepdims=True) + eps) * weight + bias
+
+
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [("batch", (0, 2, 3)), ("layer", -1), ("trailing", (1, 2, 3)), ("layer_2d", 1), ("instance", (2, 3))],
+)
+def test_each_norm_is_a_choice_of_axes(name, axes, rng):
+    x = rng.normal(size=(3, 4, 2, 5)) + 1
+    weight, bias = rng.normal(size=(2, *affine_shape(name, x.shape)))
+    across = (slice(None), None, None) if len(weight.shape) == 1 and name != "layer" else ...
+    y = NORMS[name](x, weight=weight, bias=bias, eps=0.01)
+    np.testing.assert_allclose(y.raw, formula(x, axes, 0.01, weight[across], bias[across]).astype(float), rtol=1e-11)
+
+
+def test_group_norm_cuts_the_channels_into_groups(rng):
+    x, weight, bias = rng.normal(size=(2, 6, 3)), rng.normal(size=6), rng.normal(size=6)
+    expected = formula(x.reshape(2, 3, 2, 3), (2, 3)).astype(float).reshape(x.shape) * weight[:, None] + bias[:, None]
+    np.testing.assert_allclose(ops.group_norm(x, 3, weight, bias).raw, expected, rtol=1e-11)
+
+
+def test_rms_norm_subtracts_no_mean(rng):
+    x, weight = rng.normal(size=(3, 4)) + 5, rng.normal(size=4)
+    expected = x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 0.5) * weight
+    np.testing.assert_allclose(ops.rms_norm(x, 4, weight, eps=0.5).raw, expected, rtol=1e-12)
+
+
+def test_rms_norm_adds_the_epsilon_of_the_dtype_by_default():
+    for dtype in (np.float32, np.float64):
+        tiny = np.full((1, 2), np.sqrt(np.finfo(dtype).eps), dtype)
+        np.testing.assert_allclose(ops.rms_norm(tiny, 2).raw, np.sqrt(0.5), rtol=1e-6)
+
+
+# Numerics, in float32, with each implementation of the kernels
+
+
+@pytest.fixture(params=["reference", *(["cpu"] if kernels._use_cpu else [])])
+def _implementation(request, monkeypatch):
+    monkeypatch.setattr(kernels, "_use_cpu", request.param == "cpu")
+
+
+def ramp(rng, shape):
+    return 0.01 * np.arange(np.prod(shape)).reshape(shape) + 100
+
+
+HARD = {
+    "mean 2000, small variance": lambda rng, shape: 2000 + 0.05 * rng.normal(size=shape),  # pytorch#51102
+    "0.01 N + 100": ramp,  # pytorch#40302
+    "0.01 noise + 100": lambda rng, shape: 100 + 0.01 * rng.normal(size=shape),
+    "constant": lambda rng, shape: np.full(shape, 3.3),  # pytorch#5410
+    "large constant": lambda rng, shape: np.full(shape, 1e10 / 3),
+    "around 1e30": lambda rng, shape: 1e30 * rng.normal(size=shape),  # pytorch#178123
+    "around 1e-30": lambda rng, shape: 1e-30 * rng.normal(size=shape),
+    "variance about eps": lambda rng, shape: 3e-3 * rng.normal(size=shape),  # eps inside of the root: Flux#2421
+    "an outlier first": lambda rng, shape: np.where(
+        np.arange(np.prod(shape)).reshape(shape) == 0, 1e4, rng.normal(size=shape)
+    ),
+}
+CHOICES = {"batch": (0, 2, 3), "layer": -1, "layer_2d": 1, "trailing": (1, 2, 3), "instance": (2, 3)}
+
+
+def assert_close_in_float32(found, truth, condition):
+    """Within a few roundings of what float32 statistics allow: a rounded mean moves all values by as much."""
+    error = np.abs(found.astype(np.longdouble) - truth) / (1 + np.abs(truth) + condition)
+    assert float(error.max()) < 8 * np.finfo(np.float32).eps
+
+
+@pytest.mark.usefixtures("_implementation")
+@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("case", HARD)
+def test_hard_values_in_float32(case, name, rng):
+    x = HARD[case](rng, (37, 3, 5, 11)).astype(np.float32)
+    exact = x.astype(np.longdouble)
+    std = np.sqrt(exact.var(axis=CHOICES[name], keepdims=True) + 1e-5)
+    y = NORMS[name](x, eps=1e-5)
+    assert y.dtype == np.float32
+    assert_close_in_float32(
+        y.raw, formula(x, CHOICES[name]), np.abs(exact.mean(axis=CHOICES[name], keepdims=True)) / std
+    )
+
+
+@pytest.mark.usefixtures("_implementation")
+@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("case", HARD)
+def test_gradients_of_hard_values_in_float32(case, name, rng):
+    x = HARD[case](rng, (37, 3, 5, 11)).astype(np.float32)
+    dy = rng.normal(size=x.shape).astype(np.float32)
+    axes, given, g = CHOICES[name], leaf(x), dy.astype(np.longdouble)
+    NORMS[name](given, eps=1e-5).backward(dy)
+    exact = x.astype(np.longdouble)
+    rstd = 1 / np.sqrt(exact.var(axis=axes, keepdims=True) + 1e-5)
+    normal = formula(x, axes)
+    truth = g - g.mean(axis=axes, keepdims=True) - normal * (g * normal).mean(axis=axes, keepdims=True)
+    condition = np.abs(exact.mean(axis=axes, keepdims=True)) * rstd * (1 + np.abs(normal))
+    assert_close_in_float32(given.grad.raw / rstd.astype(np.float32), truth, condition)
+
+
+@pytest.mark.usefixtures("_implementation")
+@pytest.mark.parametrize("channels", [1, 3, 5, 7, 17, 31, 33, 65, 100])
+def test_any_number_of_channels_in_float32(channels, rng):
+    x, dy = rng.normal(size=(2, 19, channels, 3)).astype(np.float32)
+    weight, bias = rng.normal(size=(2, channels)).astype(np.float32)
+    for layout in LAYOUTS.values():
+        inputs = [leaf(array) for array in (layout(x), weight, bias)]
+        y = ops.batch_norm(inputs[0], None, None, *inputs[1:], training=True)
+        y.backward(dy)
+        normal = formula(x, (0, 2)).astype(float)
+        rstd = 1 / np.sqrt(x.astype(float).var(axis=(0, 2)) + 1e-5)
+        np.testing.assert_allclose(y.raw, normal * weight[:, None] + bias[:, None], rtol=1e-5, atol=1e-5)
+        dbias, dweight = dy.astype(float).sum(axis=(0, 2)), (dy * normal).sum(axis=(0, 2))
+        dx = (weight * rstd)[:, None] * (dy - dbias[:, None] / 57 - normal * dweight[:, None] / 57)
+        for tensor, expected in zip(inputs, (dx, dweight, dbias), strict=True):
+            np.testing.assert_allclose(tensor.grad.raw, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.usefixtures("_implementation")
+@pytest.mark.parametrize("name", CHOICES)
+def test_the_variance_is_never_negative(name, rng):
+    # https://github.com/google/flax/issues/1491
+    seen = Statistics()
+    for offset in (0.0, 1.0, 1e3, 1e6, -3e8, 1e12):
+        for spread in (0.0, 1e-6, 1e-3):
+            with hooks(seen):
+                NORMS[name]((offset + spread * rng.normal(size=(6, 2, 3, 5))).astype(np.float32))
+    assert all((var >= 0).all() for _, var in seen.found)
+
+
+@pytest.mark.usefixtures("_implementation")
+@pytest.mark.parametrize("activation", [None, "relu", "hardswish", "leaky_relu", "elu"])
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_not_hidden(poison, activation, rng):
+    for name in ("batch", "inference", "layer_2d", "instance", "rms"):
+        x = rng.normal(size=(4, 3, 2, 5)).astype(np.float32)
+        clean = NORMS[name](x, activation=activation).raw
+        x[1, 2, 0, 3] = poison
+        with np.errstate(invalid="ignore"):
+            y = NORMS[name](x, activation=activation).raw
+        axes = {"batch": (0, 2, 3), "layer_2d": (1,), "instance": (2, 3), "rms": (3,), "inference": ()}[name]
+        reached = np.ones((), bool) & (x != x) | (x == poison)
+        reached = np.broadcast_to(reached.any(axis=axes, keepdims=True), x.shape) if axes else reached
+        np.testing.assert_array_equal(y[~reached], clean[~reached])
+        if name == "rms" and not np.isnan(poison):
+            reached = x == poison  # the others are divided by infinity
+        if name == "inference" and not np.isnan(poison):
+            assert np.isinf(y[reached]).all() or poison < 0
+        else:
+            assert np.isnan(y[reached]).all()
+
+
+@pytest.mark.usefixtures("_implementation")
+@pytest.mark.parametrize("name", ["batch", "inference", "layer", "rms"])
+def test_nan_in_the_gradient_is_not_hidden(name, rng):
+    x, dy = leaf(rng.normal(size=(4, 3)).astype(np.float32)), rng.normal(size=(4, 3)).astype(np.float32)
+    dy[1, 2] = np.nan
+    NORMS[name](x, activation="relu").backward(dy)
+    assert np.isnan(x.grad.raw[1, 2])
+    other = {"batch": x.grad.raw[:, 0], "inference": x.grad.raw[0]}.get(name, x.grad.raw[0])
+    assert np.isfinite(other).all()
+
+
+# Running statistics
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor", "float32 tensor"])
+@pytest.mark.parametrize("name", ["batch", "instance"])
+def test_running_statistics_after_several_steps(name, kind, rng):
+    mean, var = np.linspace(-1, 1, 3), np.linspace(0.5, 2, 3)
+    dtype = np.float32 if kind == "float32 tensor" else np.float64
+    running = [np.array(value, dtype) if kind == "array" else Tensor(value, dtype=dtype) for value in (mean, var)]
+    for momentum in (0.1, 0.7, 0.0, 0.25):
+        x = rng.normal(size=(4, 3, 5)) * [[[1], [2], [3]]] + momentum
+        if name == "batch":
+            ops.batch_norm(x, *running, training=True, momentum=momentum)
+            new_mean, new_var = x.mean(axis=(0, 2)), x.var(axis=(0, 2), ddof=1)
+        else:
+            ops.instance_norm(x, *running, momentum=momentum)
+            new_mean, new_var = x.mean(axis=2).mean(axis=0), x.var(axis=2, ddof=1).mean(axis=0)
+        mean, var = (1 - momentum) * mean + momentum * new_mean, (1 - momentum) * var + momentum * new_var
+    for found, expected in zip(running, (mean, var), strict=True):
+        assert found.dtype == dtype
+        np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-6 if dtype == np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+def test_running_statistics_that_move_on_do_not_reach_the_gradient_of_an_earlier_inference(kind, rng):
+    given = statistics(3)
+    running = [np.array(value) if kind == "array" else Tensor(value) for value in given.values()]
+    x, weight, bias = example("inference", rng, (5, 3))
+    dy = rng.normal(size=x.shape)
+    y = ops.batch_norm(x, *running, weight, bias)
+    ops.batch_norm(rng.normal(size=(5, 3)), *running, training=True, momentum=1.0)
+    y.backward(dy)
+    expected = grad(ops.batch_norm(x, *given.values(), weight, bias), [x, weight, bias], dy)
+    for tensor, truth in zip((x, weight, bias), expected, strict=True):
+        np.testing.assert_array_equal(tensor.grad.raw, truth.raw)
+
+
+class Statistics(Hook):
+    def __init__(self):
+        self.found, self.ops = [], []
+
+    def after_forward(self, op, inputs, output):
+        self.found.append(op.statistics)
+        self.ops.append(op)
+
+
+@pytest.mark.parametrize("name", ["batch", "layer", "group", "instance"])
+def test_a_hook_reads_the_statistics_that_the_kernel_computed(name, rng):
+    x, seen = rng.normal(size=(3, 4, 5)), Statistics()
+    with hooks(seen):
+        y = NORMS[name](leaf(x))
+    ((mean, var),) = seen.found
+    shape = {"group": (3, 2, 2, 5)}.get(name, x.shape)
+    axes = {"batch": (0, 2), "layer": 2, "group": (2, 3), "instance": 2}[name]
+    np.testing.assert_allclose(mean, x.reshape(shape).mean(axis=axes, keepdims=True), rtol=1e-12)
+    np.testing.assert_allclose(var, x.reshape(shape).var(axis=axes, keepdims=True), rtol=1e-12)
+    assert all(any(array is kept for kept in y.creator.saved_arrays) for array in (mean, var))
+
+
+# Inputs
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_no_input_is_changed(name, rng):
+    inputs = example(name, rng)
+    copies, dy = [tensor.raw.copy() for tensor in inputs], rng.normal(size=inputs[0].shape)
+    given = dy.copy()
+    call(name, activation="relu")(*inputs).backward(dy)
+    for tensor, copy in zip(inputs, copies, strict=True):
+        np.testing.assert_array_equal(tensor.raw, copy)
+    np.testing.assert_array_equal(dy, given)
+
+
+def test_inference_leaves_the_running_statistics_alone():
+    mean, var = np.ones(2), np.full(2, 4.0)
+    ops.batch_norm(np.zeros((3, 2)), mean, var, momentum=1.0)
+    assert (mean.tolist(), var.tolist()) == ([1.0, 1.0], [4.0, 4.0])
+
+
+@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_dtype_is_kept(name, dtype, rng):
+    inputs = [Tensor(tensor.raw, requires_grad=True, dtype=dtype) for tensor in example(name, rng)]
+    for fused in (True, False):
+        with composed(not fused):
+            y = call(name)(*inputs)
+        assert y.dtype == dtype
+        assert all(gradient.dtype == dtype for gradient in grad(y, inputs, np.ones(y.shape)))
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_arrays_are_as_good_as_tensors(name, rng):
+    inputs = example(name, rng)
+    y = call(name)(*[tensor.raw for tensor in inputs])
+    assert not y.requires_grad
+    with no_grad():
+        np.testing.assert_array_equal(y.raw, call(name)(*inputs).raw)
+
+
+def test_only_what_wants_a_gradient_gets_one(rng):
+    x, weight, bias = example("batch", rng)
+    frozen = Tensor(weight.raw)
+    ops.batch_norm(x.raw, None, None, frozen, bias, training=True).backward(rng.normal(size=x.shape))
+    assert frozen.grad is x.grad is None
+    assert np.any(bias.grad.raw)
+
+
+def test_a_batch_of_one_image_has_enough_values(rng):
+    x = rng.normal(size=(1, 2, 2, 1))
+    np.testing.assert_allclose(NORMS["batch"](x).raw, formula(x, (0, 2, 3)).astype(float), rtol=1e-12)
+
+
+X, ONES = np.ones((2, 4)), np.ones(4)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "words"),
+    [
+        (ops.batch_norm, [np.ones(3), None, None], "batch_norm: the input needs 2 or more axes"),
+        (ops.batch_norm, [X, np.ones(3), ONES], r"of shape \(2, 4\), running_mean needs shape \(4,\), not \(3,\)"),
+        (ops.batch_norm, [X, ONES, np.ones((1, 4))], r"running_var needs shape \(4,\), not \(1, 4\)"),
+        (ops.batch_norm, [X, ONES, ONES, np.ones(5)], r"weight needs shape \(4,\), not \(5,\)"),
+        (ops.batch_norm, [X, ONES, ONES, ONES, np.ones(5)], r"bias needs shape \(4,\), not \(5,\)"),
+        (ops.batch_norm, [X, None, ONES], "inference needs running_mean and running_var, both"),
+        (ops.batch_norm, [X, None, None, None, None, True, 1.5], "momentum is .* between 0 and 1, not 1.5"),
+        (ops.batch_norm, [X, None, None, None, None, True, float("nan")], "momentum"),
+        (ops.batch_norm, [X, None, None, None, None, True, 0.1, -1e-5], "eps .* 0 or a positive number, not -1e-05"),
+        (ops.batch_norm, [X, None, None, None, None, True, 0.1, float("nan")], "eps"),
+        (ops.batch_norm, [X, None, None, None, None, True, 0.1, float("inf")], "eps"),
+        (
+            ops.batch_norm,
+            [X[:1], None, None, None, None, True],
+            r"one value per channel .* \(1, 4\): use a larger batch",
+        ),
+        (ops.batch_norm, [np.ones((1, 4, 1, 1)), None, None, None, None, True], r"drop_last=True.*eval\(\)"),
+        (ops.batch_norm, [X[:0], None, None, None, None, True], r"shape \(0, 4\) is empty"),
+        (ops.batch_norm, [X, ONES, ONES, None, None, False, 0.1, 1e-5, "selu"], "'selu' is not known"),
+        (ops.layer_norm, [X, 3], r"shape \(2, 4\) does not end in normalized_shape \(3,\)"),
+        (ops.layer_norm, [X, (1, 2, 4)], "does not end in"),
+        (ops.layer_norm, [X, ()], "does not end in"),
+        (ops.layer_norm, [X, 4, np.ones(2)], r"weight needs shape \(4,\), not \(2,\)"),
+        (ops.layer_norm, [X, (2, 4), np.ones((2, 4)), ONES], r"bias needs shape \(2, 4\), not \(4,\)"),
+        (ops.layer_norm, [X[:0], 4], "empty"),
+        (ops.layer_norm_2d, [X], "layer_norm_2d: the input needs 4 axes"),
+        (ops.layer_norm_2d, [np.ones((1, 2, 3, 4)), np.ones(4)], r"weight needs shape \(2,\)"),
+        (ops.group_norm, [X, 3], "4 channels cannot be cut into 3 equal groups"),
+        (ops.group_norm, [X, 0], "into 0 equal groups"),
+        (ops.group_norm, [X, 4], "one value per group .* use fewer groups"),
+        (ops.group_norm, [X, 2, np.ones(2)], r"weight needs shape \(4,\)"),
+        (ops.instance_norm, [X], "instance_norm: the input needs 3 or more axes"),
+        (ops.instance_norm, [np.ones((2, 4, 1))], "one value per channel of an image .* use larger images"),
+        (ops.instance_norm, [np.ones((2, 4, 3)), np.ones(3), ONES], "running_mean needs shape"),
+        (ops.instance_norm, [np.ones((2, 4, 3)), None, None, None, None, False], "inference needs running_mean"),
+        (ops.rms_norm, [X, 3], "rms_norm: the input of shape"),
+        (ops.rms_norm, [X, 4, None, -1.0], "eps"),
+        (ops.rms_norm, [X, 4, np.ones(1)], "weight needs shape"),
+    ],
+)
+def test_bad_input_is_refused(function, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        function(*arguments)
+
+
+def test_wrong_dtypes_are_refused():
+    for x, running in ((X.astype(np.float32), ONES), (X.astype(int), ONES), (X, ONES.astype(np.float32))):
+        weight = ONES if running is ONES else running
+        with pytest.raises(
+            TypeError, match=r"batch_norm: one floating dtype is needed throughout, but given are input"
+        ):
+            ops.batch_norm(x, running, running, weight)
+    counts = np.ones(4, int)
+    with pytest.raises(TypeError, match="running statistics are arrays or tensors of floats"):
+        ops.batch_norm(X, counts, ONES, training=True)
+    with pytest.raises(TypeError, match="running statistics are arrays or tensors of floats"):
+        ops.batch_norm(X, ONES, [1.0] * 4, training=True)
+
+
+def test_a_failed_call_moves_no_running_statistics():
+    for x, var in (
+        (X[:1], np.full(4, 3.0)),
+        (X, np.full(4, 3)),
+        (X, np.full(5, 3.0)),
+        (X.astype(int), np.full(4, 3.0)),
+    ):
+        mean = np.full(4, 2.0)
+        with pytest.raises((ValueError, TypeError)):
+            ops.batch_norm(x, mean, var, training=True)
+        assert (mean == 2).all()
+        assert (var == 3).all()
+
+
+def test_the_arguments_are_pytorchs():
+    expected = "x running_mean running_var weight bias training momentum eps activation"
+    assert list(inspect.signature(ops.batch_norm).parameters) == expected.split()

@@ -1,0 +1,435 @@
+"""The walk back: what `grad` and `backward` return, of which order, and what they leave alone."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import FusedOp, Hook, Op, Tensor, grad, hooks, no_grad, ops
+
+
+class Product(FusedOp):
+    """x y, with a gradient written by hand."""
+
+    def composed(self, x: Tensor, y: Tensor) -> Tensor:
+        return x * y
+
+    def forward(self, x: Any, y: Any) -> Any:
+        return x * y
+
+    def gradient(self, grad: Any, x: Any, y: Any) -> Any:
+        return grad * y, grad * x
+
+
+class Failing(Op):
+    """x, with a way back that fails."""
+
+    def forward(self, x: Any) -> Any:
+        return x + 0
+
+    def backward(self, grad: Tensor) -> Tensor:
+        raise OverflowError("on purpose")
+
+
+class Walked(Hook):
+    """Writes down the ops that are taken back, in order."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def before_backward(self, op: Op, grad: Tensor) -> None:
+        self.names.append(op.name)
+
+
+def leaf(array: Any) -> Tensor:
+    return Tensor(np.asarray(array, np.float64), requires_grad=True)
+
+
+def assert_equal(found: Any, expected: Any) -> None:
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-12, atol=1e-14)
+
+
+# First order
+
+
+def test_a_diamond_takes_each_entry_back_once_with_its_whole_gradient():
+    x, walked = leaf([0.5, 2.0]), Walked()
+    top = x.exp()
+    left, right = top.sin(), top * 3.0
+    with hooks(walked):
+        (left * right).sum().backward()
+    e = np.exp(x.numpy())
+    assert_equal(x.grad, 3 * e * (e * np.cos(e) + np.sin(e)))
+    assert walked.names == ["Sum", "Multiply", "Multiply", "Sin", "Exp"]
+
+
+def test_an_input_used_many_times_gets_the_sum():
+    x = leaf([1.5, -2.0])
+    y = x * x * x + x / 2.0 - x + ops.concat([x, x]).reshape(2, 2).sum(axis=0)
+    y.sum().backward()
+    assert_equal(x.grad, 3 * x.numpy() ** 2 + 1.5)
+
+
+def test_gradients_add_up_in_leaves_over_backwards():
+    x = leaf([1.0, 2.0])
+    (x * 3.0).sum().backward()
+    first = x.grad
+    (x * x).sum().backward()
+    assert_equal(x.grad, 3 + 2 * x.numpy())
+    assert_equal(first, [3.0, 3.0])  # whoever held it holds what it was
+
+
+def test_only_leaves_that_ask_get_a_gradient():
+    x, constant = leaf([1.0]), Tensor([2.0])
+    middle = x * constant
+    (middle * middle).backward()
+    assert_equal(x.grad, [8.0])
+    assert middle.grad is None
+    assert constant.grad is None
+
+
+def test_a_comparison_stops_the_gradient():
+    x = leaf([1.0, -1.0])
+    assert not (x > 0).requires_grad
+    (x * (x > 0)).sum().backward()
+    assert_equal(x.grad, [1.0, 0.0])
+
+
+def test_the_gradient_has_the_dtype_and_shape_of_its_leaf():
+    x, y = Tensor(np.ones((3, 1), np.float32), requires_grad=True), leaf(np.ones((2, 1, 4)))
+    (x * y).sum().backward()
+    assert (x.grad.shape, x.grad.dtype) == ((3, 1), np.float32)
+    assert (y.grad.shape, y.grad.dtype) == ((2, 1, 4), np.float64)
+    assert_equal(x.grad, np.full((3, 1), 8.0))
+    assert_equal(y.grad, np.full((2, 1, 4), 3.0))
+
+
+# Refusals
+
+
+def test_backward_without_a_gradient_is_for_one_element():
+    x = leaf([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"shape \(2,\) has several elements; pass the gradient of each"):
+        (x * 2.0).backward()
+    (x[:1] * 2.0).backward()
+    assert_equal(x.grad, [2.0, 0.0])
+
+
+@pytest.mark.parametrize("given", [np.ones(3), np.ones((2, 1)), 1.0])
+def test_a_gradient_of_another_shape_is_refused(given):
+    with pytest.raises(ValueError, match=r"the gradient has shape .*, the tensor \(2,\)"):
+        (leaf([1.0, 2.0]) * 2.0).backward(given)
+
+
+def test_what_was_not_recorded_has_no_way_back():
+    with pytest.raises(ValueError, match="was not recorded"):
+        (Tensor([1.0]) * 2.0).backward()
+    x = leaf([1.0])
+    with no_grad():
+        y = x * 2.0
+    with pytest.raises(ValueError, match=r"requires_grad=True, or it was made under no_grad\(\)"):
+        y.backward()
+    with pytest.raises(ValueError, match="was not recorded"):
+        grad(x.detach() * 2.0, x)
+
+
+def test_a_second_backward_is_refused_by_name_and_changes_nothing():
+    x = leaf([1.0, 2.0])
+    y = (x * x).sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match=r"^Sum: an earlier backward already .*; pass retain_graph=True"):
+        y.backward()
+    assert_equal(x.grad, [2.0, 4.0])
+
+
+def test_a_second_backward_through_a_shared_part_is_refused():
+    x = leaf([1.0, 2.0])
+    shared = x.exp()
+    shared.sum().backward()
+    with pytest.raises(RuntimeError, match=r"^Exp: an earlier backward"):
+        (shared * 2.0).sum().backward()
+
+
+def test_retain_graph_allows_another_backward():
+    x = leaf([1.0, 2.0])
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    assert_equal(x.grad, [4.0, 8.0])
+    with pytest.raises(RuntimeError, match="earlier backward"):
+        y.backward()
+
+
+def test_an_op_that_fails_half_way_leaves_every_gradient_as_it_was():
+    x, y = leaf([1.0]), leaf([2.0])
+    (x * y).backward()
+    before = x.grad, y.grad
+    with pytest.raises(OverflowError, match="on purpose"):
+        (y * 5.0 + Failing()(x * y)).backward()
+    assert (x.grad, y.grad) == before
+    assert_equal(x.grad, [2.0])
+    assert_equal(y.grad, [1.0])
+
+
+@pytest.mark.parametrize("stretched", [False, True])
+def test_a_gradient_that_does_not_fit_is_refused_by_name(stretched):
+    class Twisted(Op):
+        broadcasts = stretched
+
+        def forward(self, x: Any) -> Any:
+            return x.sum(axis=1)
+
+        def backward(self, grad: Tensor) -> Tensor:
+            return grad.broadcast_to(3, 2)  # the input is (2, 3)
+
+    x = leaf(np.ones((2, 3)))
+    with pytest.raises(RuntimeError, match=r"Twisted.*\(3, 2\).*\(2, 3\)"):
+        Twisted()(x).sum().backward()
+    assert x.grad is None
+
+
+def test_a_wrong_number_of_gradients_is_refused_by_name():
+    class Short(Op):
+        def forward(self, x: Any, y: Any) -> Any:
+            return x + y
+
+        def backward(self, grad: Tensor) -> Tensor:
+            return grad
+
+    with pytest.raises(RuntimeError, match="Short: backward returned 1 gradients for 2 inputs"):
+        Short()(leaf([1.0]), leaf([2.0])).backward()
+
+
+def test_a_gradient_that_is_no_tensor_is_refused_by_name():
+    class Plain(Op):
+        def forward(self, x: Any) -> Any:
+            return x * 2
+
+        def backward(self, grad: Any) -> Any:
+            return grad.numpy() * 2
+
+    with pytest.raises(TypeError, match=r"Plain.*ndarray"):
+        Plain()(leaf([1.0])).backward()
+
+
+# grad()
+
+
+def test_grad_touches_no_grad_attribute():
+    x, y = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    dx, dy = grad((x * y).sum(), [x, y])
+    assert_equal(dx, y.numpy())
+    assert_equal(dy, x.numpy())
+    assert x.grad is None
+    assert y.grad is None
+
+
+def test_grad_goes_to_results_as_well_as_leaves():
+    x = leaf([0.3, 0.4])
+    middle = x.sin()
+    y = middle * middle
+    dx, dmiddle, dy = grad(y, [x, middle, y], np.array([1.0, 2.0]))
+    s, c = np.sin(x.numpy()), np.cos(x.numpy())
+    assert_equal(dy, [1.0, 2.0])
+    assert_equal(dmiddle, 2 * s * [1.0, 2.0])
+    assert_equal(dx, 2 * s * c * [1.0, 2.0])
+
+
+def test_grad_adds_the_gradients_of_several_outputs():
+    x = leaf([1.0, 2.0])
+    weights = np.array([1.0, 10.0])
+    (dx,) = grad([x * x, x.sum(), x * 4.0], x, [weights, None, Tensor([0.0, 1.0])])
+    assert_equal(dx, 2 * x.numpy() * weights + 1 + [0.0, 4.0])
+
+
+def test_grad_refuses_what_the_outputs_do_not_depend_on():
+    x, y = leaf([1.0]), leaf([2.0])
+    z = x * 2.0
+    with pytest.raises(ValueError, match=r"do not depend on input 1 .*allow_unused=True"):
+        grad(z, [x, y], retain_graph=True)
+    dx, dy = grad(z, [x, y], allow_unused=True)
+    assert_equal(dx, [2.0])
+    assert dy is None
+
+
+def test_grad_refuses_an_input_without_gradient_and_a_wrong_number_of_gradients():
+    x = leaf([1.0])
+    with pytest.raises(ValueError, match=r"input 0 \(shape \(1,\)\) does not require a gradient"):
+        grad(x * 2.0, Tensor([1.0]))
+    with pytest.raises(ValueError, match="2 outputs need as many grad_outputs, 1 were given"):
+        grad([x * 2.0, x * 3.0], x, [1.0])
+
+
+def test_grad_computes_nothing_for_other_inputs():
+    class Spy(Op):
+        def forward(self, x: Any, y: Any) -> Any:
+            return x + y
+
+        def backward(self, grad: Tensor) -> Any:
+            seen.append(self.needs)
+            return grad, grad
+
+    seen: list[tuple[bool, ...]] = []
+    x, y, walked = leaf([1.0]), leaf([2.0]), Walked()
+    z = Spy()(x, y.exp())
+    with hooks(walked):
+        grad(z, x, retain_graph=True)
+        z.backward()
+    assert seen == [(True, False), (True, True)]
+    assert walked.names == ["Spy", "Spy", "Exp"]
+
+
+@pytest.mark.parametrize("multiply", [ops.multiply, lambda x, y: Product()(x, y)], ids=["primitive", "fused"])
+def test_an_input_made_from_another(multiply):
+    x = leaf([1.5, -2.0])
+    h = x * x
+    y = multiply(x, h)
+    dx, dh = grad(y.sum(), [x, h], create_graph=True)
+    assert_equal(dx, 3 * x.numpy() ** 2)  # all ways to x, also through h
+    assert_equal(dh, x.numpy())
+    (second,) = grad(dx.sum(), x, create_graph=True)
+    assert_equal(second, 6 * x.numpy())
+    assert_equal(grad(second.sum(), x)[0], [6.0, 6.0])
+
+
+# Higher orders
+
+X = np.array([0.7, 1.3, 2.1])
+CLOSED_FORMS = {
+    "power": (lambda x: x**4, [4 * X**3, 12 * X**2, 24 * X, np.full(3, 24.0)]),
+    "products": (lambda x: x * x * x, [3 * X**2, 6 * X, np.full(3, 6.0)]),
+    "sin": (lambda x: x.sin(), [np.cos(X), -np.sin(X), -np.cos(X), np.sin(X)]),
+    "exp": (lambda x: x.exp(), [np.exp(X)] * 4),
+    "log": (lambda x: x.log(), [1 / X, -1 / X**2, 2 / X**3, -6 / X**4]),
+    "reciprocal": (lambda x: 1.0 / x, [-1 / X**2, 2 / X**3, -6 / X**4]),
+    "fused": (lambda x: Product()(x, x.exp()), [(X + n) * np.exp(X) for n in (1, 2, 3)]),
+    "fused with itself": (lambda x: Product()(x, x), [2 * X, np.full(3, 2.0)]),
+}
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_derivatives_of_any_order_have_their_closed_form(name):
+    function, expected = CLOSED_FORMS[name]
+    x = leaf(X)
+    y = function(x)
+    for order, derivative in enumerate(expected, 1):
+        (y,) = grad(y.sum(), x, create_graph=order < len(expected))
+        np.testing.assert_allclose(y.numpy(), derivative, rtol=1e-12)
+    assert not y.requires_grad
+
+
+def test_backward_with_create_graph_leaves_gradients_that_can_be_differentiated():
+    x = leaf([2.0, 3.0])
+    (x**3).sum().backward(create_graph=True)
+    first, x.grad = x.grad, None
+    (first * first).sum().backward()
+    assert_equal(x.grad, 2 * (3 * x.numpy() ** 2) * 6 * x.numpy())
+
+
+def test_the_gradient_depends_on_the_gradient_it_began_with():
+    x, weights = leaf([2.0, 3.0]), leaf([1.0, -1.0])
+    (dx,) = grad(x * x, x, weights, create_graph=True)
+    assert_equal(grad(dx.sum(), weights)[0], 2 * x.numpy())
+    (x + 1.0).backward(weights, create_graph=True)
+    assert_equal(grad(x.grad.sum(), weights)[0], [1.0, 1.0])
+
+
+def test_nothing_is_recorded_on_the_way_back_unless_asked():
+    x = leaf([2.0])
+    y = x * x * x
+    assert not grad(y, x, retain_graph=True)[0].requires_grad
+    with no_grad():
+        assert grad(y, x, create_graph=True)[0].requires_grad
+
+
+# Aliases: arrays that are shared, gradients that must not be
+
+
+def test_a_tensor_times_its_own_detached_values():
+    x = leaf([2.0, 3.0])
+    y = x * x.detach()
+    (dx,) = grad(y.sum(), x, create_graph=True)
+    assert_equal(dx, x.numpy())
+    assert not dx.requires_grad
+    dx, constant = grad((x * x * x.detach()).sum(), x, create_graph=True)[0], x.numpy()
+    assert_equal(dx, 2 * constant**2)
+    assert_equal(grad(dx.sum(), x)[0], 2 * constant)
+
+
+def test_leaves_on_one_array_keep_apart():
+    x = leaf([2.0, 3.0])
+    twin = x.detach().requires_grad_()
+    dx, dtwin = grad((x * x * twin).sum(), [x, twin], create_graph=True)
+    assert_equal(dx, 2 * x.numpy() ** 2)
+    assert_equal(dtwin, x.numpy() ** 2)
+    assert_equal(grad(dtwin.sum(), x)[0], 2 * x.numpy())
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: x + y,
+        lambda x, y: (x + y).reshape(4),
+        lambda x, y: (x + y).T,
+        lambda x, y: (x + y).sum(),
+        lambda x, y: x.broadcast_to(3, 2, 2) + y,
+    ],
+    ids=["add", "reshape", "transpose", "sum", "broadcast"],
+)
+def test_leaf_gradients_are_arrays_of_their_own(function):
+    x, y = leaf(np.ones((2, 2))), leaf(np.ones((2, 2)))
+    z = function(x, y)
+    seed = Tensor(np.ones(z.shape))
+    z.backward(seed)
+    for array in (x.grad.data, y.grad.data):
+        array[:] = np.arange(4.0).reshape(2, 2)
+        assert array.flags.c_contiguous
+    assert not np.shares_memory(x.grad.data, y.grad.data)
+    assert_equal(y.grad, np.arange(4.0).reshape(2, 2))
+    assert_equal(seed, np.ones(z.shape))
+
+
+def test_the_gradient_that_was_given_is_not_kept():
+    x, seed = leaf([1.0, 2.0]), Tensor(np.array([3.0, 4.0]))
+    x.backward(seed)
+    seed.data[:] = 0
+    assert_equal(x.grad, [3.0, 4.0])
+
+
+# What is dropped on the way
+
+
+def test_each_gradient_is_dropped_once_it_is_handed_on():
+    class Alive(Hook):
+        def before_backward(self, op: Op, grad: Tensor) -> None:
+            seen.append(weakref.ref(grad.raw))
+            counts.append(sum(ref() is not None for ref in seen))
+
+    seen: list[weakref.ref[Any]] = []
+    counts: list[int] = []
+    y = leaf(np.ones(5))
+    for _ in range(30):
+        y = y.exp().tanh()
+    with hooks(Alive()):
+        y.backward(np.ones(5))
+    assert len(counts) == 60
+    assert max(counts) <= 3  # that of this op, and of those before it what the walk is handing on
+
+
+def test_what_an_op_saved_is_freed_once_it_went_back():
+    class Held(Hook):
+        def before_backward(self, op: Op, grad: Tensor) -> None:
+            counts.append(sum(ref() is not None for ref in saved))
+
+    saved: list[weakref.ref[Any]] = []
+    counts: list[int] = []
+    y = leaf(np.full(5, 0.1))
+    for _ in range(20):
+        saved.append(weakref.ref(y.raw))
+        y = y.tanh()
+    with hooks(Held()):
+        y.backward(np.ones(5))
+    assert counts == [20, *range(20, 1, -1)]  # tanh saves its output: the last is not in the list, the leaf stays

@@ -1,0 +1,81 @@
+"""Softmax and cross-entropy in one kernel, a row at a time and in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from tinygrad_norm.kernels.cpu.compiler import Kernel
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@Kernel
+def _losses(
+    logits: Array, target: Array, weight: Array, smoothing: float, ignore: int, losses: Array, lse: Array
+) -> None:
+    rows, classes = logits.shape
+    for r in prange(rows):
+        highest = -np.inf
+        for k in range(classes):
+            highest = max(highest, np.float64(logits[r, k]))
+        if not np.isfinite(highest):
+            highest = 0.0
+        total = loss = 0.0
+        for k in range(classes):
+            total += np.exp(logits[r, k] - highest)
+        lse[r] = highest + np.log(total)
+        for k in range(classes):
+            q = weight[k] * (smoothing / classes + (1 - smoothing if k == target[r] else 0.0))
+            if q != 0:  # the surprise of an impossible class may be infinite
+                loss += q * (highest + np.log(total) - logits[r, k])
+        losses[r] = 0.0 if target[r] == ignore else loss
+
+
+@Kernel
+def _losses_gradient(
+    dlosses: Array,
+    logits: Array,
+    target: Array,
+    weight: Array,
+    lse: Array,
+    smoothing: float,
+    ignore: int,
+    dlogits: Array,
+) -> None:
+    rows, classes = logits.shape
+    for r in prange(rows):
+        total = 0.0
+        for k in range(classes):
+            total += weight[k] * (smoothing / classes + (1 - smoothing if k == target[r] else 0.0))
+        scale = 0.0 if target[r] == ignore else np.float64(dlosses[r])
+        for k in range(classes):
+            q = weight[k] * (smoothing / classes + (1 - smoothing if k == target[r] else 0.0))
+            p = np.exp(np.float64(logits[r, k]) - lse[r])
+            dlogits[r, k] = scale * (p * total - q)
+
+
+def cross_entropy(
+    logits: Array, target: Array, weight: Array | None, smoothing: float, ignore: int
+) -> tuple[Array, Array]:
+    """The cross-entropy of each row of logits [N, C] with its class in target [N], and log Σ exp(logits)."""
+    losses, lse = np.empty((2, len(logits)), logits.dtype)
+    _losses(logits.size, *_prepared(logits, target, weight), float(smoothing), int(ignore), losses, lse)
+    return losses, lse
+
+
+def cross_entropy_gradient(
+    dloss: Array, logits: Array, target: Array, weight: Array | None, lse: Array, smoothing: float, ignore: int
+) -> Array:
+    """The gradient of `cross_entropy` with respect to the logits."""
+    logits, target, weight = _prepared(logits, target, weight)
+    dlogits, dloss, lse = np.empty_like(logits), np.ascontiguousarray(dloss), np.ascontiguousarray(lse)
+    _losses_gradient(logits.size, dloss, logits, target, weight, lse, float(smoothing), int(ignore), dlogits)
+    return dlogits
+
+
+def _prepared(logits: Array, target: Array, weight: Array | None) -> tuple[Array, Array, Array]:
+    weight = np.ones(logits.shape[1], logits.dtype) if weight is None else np.ascontiguousarray(weight)
+    return np.ascontiguousarray(logits), np.ascontiguousarray(target, np.int64), weight

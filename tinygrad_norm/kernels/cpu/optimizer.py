@@ -1,0 +1,159 @@
+"""Optimizer steps in one pass over memory. What they compute is told in `kernels/reference.py`.
+
+A buffer of None is a type of its own to Numba: each kernel is compiled without what is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from tinygrad_norm.kernels.cpu.compiler import Kernel
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def sgd_update(
+    parameter: Array,
+    gradient: Array,
+    momentum_buffer: Array | None,
+    *,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None:
+    """Stochastic gradient descent."""
+    written = parameter, momentum_buffer
+    _run(_sgd, gradient, written, lr, momentum, 1 - dampening, weight_decay, nesterov)
+
+
+def adam_update(
+    parameter: Array,
+    gradient: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    max_exp_avg_sq: Array | None,
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None:
+    """Adam and AdamW."""
+    written = parameter, exp_avg, exp_avg_sq, max_exp_avg_sq
+    shrink, penalty = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
+    step_size, unbias = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
+    _run(_adam, gradient, written, shrink, penalty, 1 - beta1, beta2, 1 - beta2, unbias, eps, step_size)
+
+
+def rmsprop_update(
+    parameter: Array,
+    gradient: Array,
+    square_avg: Array,
+    grad_avg: Array | None,
+    momentum_buffer: Array | None,
+    *,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+) -> None:
+    """RMSprop."""
+    written = parameter, square_avg, grad_avg, momentum_buffer
+    _run(_rmsprop, gradient, written, lr, alpha, 1 - alpha, eps, weight_decay, momentum)
+
+
+def _run(kernel: Callable[..., None], gradient: Array, written: tuple[Array | None, ...], *scalars: float) -> None:
+    """Call a kernel on flat arrays, and copy back what lies in memory in another order."""
+    flat = [None if array is None else array.ravel() for array in written]
+    kernel(gradient.size, gradient.ravel(), *flat, *scalars)
+    for array, result in zip(written, flat, strict=True):
+        if array is not None and result is not None and not array.flags.c_contiguous:
+            array[...] = result.reshape(array.shape)
+
+
+@Kernel
+def _sgd(gradient, parameter, momentum_buffer, lr, momentum, keep, weight_decay, nesterov):  # type: ignore[no-untyped-def]
+    cast = parameter.dtype.type  # a float64 scalar would widen float32 arithmetic
+    for i in prange(parameter.size):
+        g = gradient[i]
+        if weight_decay != 0:
+            g += cast(weight_decay) * parameter[i]
+        if momentum_buffer is not None:
+            v = cast(momentum) * momentum_buffer[i] + cast(keep) * g
+            momentum_buffer[i] = v
+            g = g + cast(momentum) * v if nesterov else v
+        parameter[i] -= cast(lr) * g
+
+
+@Kernel
+def _adam(  # type: ignore[no-untyped-def]
+    gradient,
+    parameter,
+    exp_avg,
+    exp_avg_sq,
+    max_exp_avg_sq,
+    shrink,
+    weight_decay,
+    weight1,
+    beta2,
+    weight2,
+    unbias,
+    eps,
+    step_size,
+):
+    cast = parameter.dtype.type
+    for i in prange(parameter.size):
+        p = cast(shrink) * parameter[i]
+        g = gradient[i]
+        if weight_decay != 0:
+            g += cast(weight_decay) * p
+        m = exp_avg[i] + cast(weight1) * (g - exp_avg[i])
+        v = cast(beta2) * exp_avg_sq[i] + cast(weight2) * g * g
+        exp_avg[i] = m
+        exp_avg_sq[i] = v
+        if max_exp_avg_sq is not None:
+            v = np.maximum(v, max_exp_avg_sq[i])
+            max_exp_avg_sq[i] = v
+        parameter[i] = p - cast(step_size) * m / (np.sqrt(v) * cast(unbias) + cast(eps))
+
+
+@Kernel
+def _rmsprop(  # type: ignore[no-untyped-def]
+    gradient,
+    parameter,
+    square_avg,
+    grad_avg,
+    momentum_buffer,
+    lr,
+    alpha,
+    weight,
+    eps,
+    weight_decay,
+    momentum,
+):
+    cast = parameter.dtype.type
+    for i in prange(parameter.size):
+        g = gradient[i]
+        if weight_decay != 0:
+            g += cast(weight_decay) * parameter[i]
+        variance = cast(alpha) * square_avg[i] + cast(weight) * g * g
+        square_avg[i] = variance
+        if grad_avg is not None:
+            mean = grad_avg[i] + cast(weight) * (g - grad_avg[i])
+            grad_avg[i] = mean
+            variance = np.maximum(variance - mean * mean, cast(0))  # rounding may take it below 0
+        update = g / (np.sqrt(variance) + cast(eps))
+        if momentum_buffer is not None:
+            update += cast(momentum) * momentum_buffer[i]
+            momentum_buffer[i] = update
+        parameter[i] -= cast(lr) * update

@@ -1,0 +1,102 @@
+"""Batch norm folded into the layer before it: in inference both together are one linear layer."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from tinygrad_norm.nn.activation import ELU, GELU, Hardswish, LeakyReLU, Mish, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from tinygrad_norm.nn.containers import Sequential
+from tinygrad_norm.nn.linear import Identity, Linear
+from tinygrad_norm.nn.module import Module, Parameter
+from tinygrad_norm.nn.normalization import BatchNorm
+from tinygrad_norm.ops.activation import fusible
+
+FOLDABLE: tuple[type[Module], ...] = (Linear,)
+"""The layers whose output is linear in a weight (out, ...) and a bias (out,)."""
+
+ACTIVATIONS: dict[str, Callable[[float], Module]] = {
+    "relu": lambda _: ReLU(),
+    "leaky_relu": LeakyReLU,
+    "elu": ELU,
+    "sigmoid": lambda _: Sigmoid(),
+    "tanh": lambda _: Tanh(),
+    "silu": lambda _: SiLU(),
+    "gelu": lambda _: GELU(),
+    "gelu_tanh": lambda _: GELU("tanh"),
+    "hardswish": lambda _: Hardswish(),
+    "mish": lambda _: Mish(),
+    "softplus": lambda _: Softplus(),
+}
+"""The module of each activation that a norm can fuse, from the activation's parameter."""
+
+
+def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
+    """Return a copy of the model, for inference, in which batch norms are folded into the linear layers before them.
+
+    Wherever a `Sequential` holds a Linear (out_features channels) directly followed by a batch norm of as many, the
+    Linear is replaced by one with weight · γ/√(var + eps) and bias (bias - mean) · γ/√(var + eps) + β, and the batch
+    norm by its activation, or by an Identity. Everything else stays as it is. A Linear is taken to be given rows
+    (N, in_features), whose last axis is the one that the batch norm takes for its channels.
+
+    Args:
+        model: as after `eval()`.
+        in_place: change the model itself and return it.
+
+    Raises:
+        ValueError: a batch norm to be folded would normalize with the statistics of the batch, as it is in training
+            or keeps no running statistics; nothing has changed.
+
+    Source: Jacob et al. 2018, section 3.2.
+    """
+    pairs = [(path, *pair) for path, module in model.named_modules() for pair in _pairs(module)]
+    for path, _, (name, norm) in pairs:
+        _check_constant(f"{path}.{name}" if path else name, norm)
+    if not in_place:
+        return fold_batch_norm(copy.deepcopy(model), in_place=True)
+    for path, (name, layer), (norm_name, norm) in pairs:
+        sequential = model.get_submodule(path)
+        setattr(sequential, name, _folded(layer, norm))
+        setattr(sequential, norm_name, _activation(norm).train(norm.training))
+    return model
+
+
+def _pairs(module: Module) -> list[tuple[tuple[str, Any], tuple[str, BatchNorm]]]:
+    """The layers that a Sequential holds right before a batch norm of their channels, and these, with their names."""
+    items = module._own_modules().items() if isinstance(module, Sequential) else ()  # shared ones each time they come
+    return [
+        ((name, layer), (norm_name, norm))
+        for (name, layer), (norm_name, norm) in pairwise(items)
+        if isinstance(layer, FOLDABLE) and isinstance(norm, BatchNorm) and layer.weight.shape[0] == norm.num_features
+    ]
+
+
+def _check_constant(path: str, norm: BatchNorm) -> None:
+    if norm.running_mean is None:
+        raise ValueError(f"fold_batch_norm: {path} keeps no running statistics, so it is not the same for every batch")
+    if norm.uses_batch_statistics() or norm.updates_running_statistics():
+        raise ValueError(f"fold_batch_norm: {path} is in training; folding is for inference, call model.eval() first")
+
+
+def _activation(norm: BatchNorm) -> Module:
+    activation = fusible(norm.activation)
+    return Identity() if activation is None else ACTIVATIONS[activation[0]](activation[1])
+
+
+def _folded(layer: Any, norm: BatchNorm) -> Module:
+    """A copy of the layer that scales and shifts its output as the norm would; computed in float64."""
+    gamma, beta, bias = [
+        default if parameter is None else parameter.raw.astype(np.float64)
+        for parameter, default in ((norm.weight, 1.0), (norm.bias, 0.0), (layer.bias, 0.0))
+    ]
+    mean, var = norm.running_mean.raw.astype(np.float64), norm.running_var.raw.astype(np.float64)
+    scale = gamma / np.sqrt(var + norm.eps)
+    weight = layer.weight.raw * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    folded: Any = copy.deepcopy(layer)
+    folded.weight = Parameter(weight, dtype=layer.weight.dtype)
+    folded.bias = Parameter((bias - mean) * scale + beta, dtype=layer.weight.dtype)
+    return folded  # type: ignore[no-any-return]
