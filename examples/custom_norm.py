@@ -43,7 +43,8 @@ class L1Norm(FusedOp):
     def forward(self, x: Array, weight: Array, *, eps: float) -> Array:
         scale = np.abs(x).mean(axis=-1, keepdims=True) + x.dtype.type(eps)
         self.save(scale)  # x and weight are saved by themselves
-        return weight * x / scale
+        y: Array = weight * x / scale
+        return y
 
     def gradient(self, grad: Array, x: Array, weight: Array, scale: Array) -> tuple[Array, Array]:
         normal = x / scale

@@ -19,7 +19,14 @@ settings.load_profile("repeatable")
 collect_ignore_glob = [
     *(["parity/*"] if find_spec("torch") is None else []),
     *(["kernels/*cpu*"] if find_spec("numba") is None else []),
+    *(["training/test_curves.py"] if find_spec("matplotlib") is None else []),
+    *(["training/test_tensorboard.py"] if find_spec("tensorboardX") is None else []),
 ]
+
+
+def pytest_report_header() -> str:
+    """Say what is left out, so that nothing is skipped silently."""
+    return f"not collected, for want of an optional package: {', '.join(collect_ignore_glob) or 'nothing'}"
 
 
 @pytest.fixture(autouse=True)

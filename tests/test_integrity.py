@@ -24,7 +24,7 @@ def change_data(x: Tensor) -> None:
     x.data += 1
 
 
-CHANGES: dict[str, Callable[[Tensor], None]] = {
+CHANGES: dict[str, Callable[[Tensor], object]] = {
     "data": change_data,
     "one element": lambda x: write(x.data[1:, :1]),
     "numpy": lambda x: write(x.numpy()),
@@ -74,7 +74,7 @@ def test_a_saved_output_is_watched():
     x = leaf(3)
     y = x.exp()
     y.data[0] = 0
-    with pytest.raises(RuntimeError, match="^Exp: "):
+    with pytest.raises(RuntimeError, match=r"^Exp: "):
         y.sum().backward()
 
 
@@ -82,7 +82,7 @@ def test_what_a_fused_op_saved_is_watched():
     x, weight = leaf(4, 3), leaf(3)
     y = ops.layer_norm(x, 3, weight=weight)
     weight.data[:] = 0
-    with pytest.raises(RuntimeError, match="^LayerNorm: "):
+    with pytest.raises(RuntimeError, match=r"^LayerNorm: "):
         y.sum().backward()
 
 
@@ -92,7 +92,7 @@ def test_an_optimizer_that_steps_too_early_is_noticed():
     first, second = (weight * weight).sum(), (weight * weight).sum()
     first.backward()
     optimizer.step()
-    with pytest.raises(RuntimeError, match="^Multiply: "):
+    with pytest.raises(RuntimeError, match=r"^Multiply: "):
         second.backward()
 
 
@@ -172,9 +172,8 @@ def test_reading_is_free():
 def test_a_change_between_backward_and_the_next_forward_is_fine(change):
     x = leaf(2, 3)
     for _ in range(3):
-        x.grad = None
-        (x * x).sum().backward()
-        np.testing.assert_array_equal(x.grad.numpy(), 2 * x.numpy())
+        (dx,) = grad((x * x).sum(), x)
+        np.testing.assert_array_equal(dx.numpy(), 2 * x.numpy())
         change(x)
 
 
@@ -272,7 +271,8 @@ def test_the_registry_forgets_arrays_that_are_gone():
     gc.collect()
     before = len(integrity._watched)
     tensors = [leaf(2) for _ in range(50)]
-    views = [(x.data[:1], x.changed()) for x in tensors]
+    views = [x.data[:1] for x in tensors]
+    tensors[0].changed()
     assert len(integrity._watched) == before + 50
     del tensors
     assert len(integrity._watched) == before + 50  # a view still looks at each

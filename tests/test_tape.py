@@ -112,7 +112,7 @@ def test_the_gradient_has_the_dtype_and_shape_of_its_leaf():
 
 def test_backward_without_a_gradient_is_for_one_element():
     x = leaf([1.0, 2.0])
-    with pytest.raises(ValueError, match=r"shape \(2,\) has several elements; pass the gradient of each"):
+    with pytest.raises(ValueError, match=r"shape \(2,\) has .* elements; pass the gradient of each"):
         (x * 2.0).backward()
     (x[:1] * 2.0).backward()
     assert_equal(x.grad, [2.0, 0.0])
@@ -277,6 +277,7 @@ def test_grad_computes_nothing_for_other_inputs():
     z = Spy()(x, y.exp())
     with hooks(walked):
         grad(z, x, retain_graph=True)
+        assert z.creator.needs == (True, True)
         z.backward()
     assert seen == [(True, False), (True, True)]
     assert walked.names == ["Spy", "Spy", "Exp"]
@@ -324,9 +325,10 @@ def test_derivatives_of_any_order_have_their_closed_form(name):
 def test_backward_with_create_graph_leaves_gradients_that_can_be_differentiated():
     x = leaf([2.0, 3.0])
     (x**3).sum().backward(create_graph=True)
+    (x * x).sum().backward(create_graph=True)
     first, x.grad = x.grad, None
-    (first * first).sum().backward()
-    assert_equal(x.grad, 2 * (3 * x.numpy() ** 2) * 6 * x.numpy())
+    first.sum().backward()
+    assert_equal(x.grad, 6 * x.numpy() + 2)
 
 
 def test_the_gradient_depends_on_the_gradient_it_began_with():
@@ -338,11 +340,19 @@ def test_the_gradient_depends_on_the_gradient_it_began_with():
 
 
 def test_nothing_is_recorded_on_the_way_back_unless_asked():
+    class HalfSquare(Op):
+        def forward(self, x: Any) -> Any:
+            self.save(x)
+            return x * x / 2
+
+        def backward(self, grad: Tensor) -> Any:
+            return self.saved[0]
+
     x = leaf([2.0])
-    y = x * x * x
-    assert not grad(y, x, retain_graph=True)[0].requires_grad
-    with no_grad():
-        assert grad(y, x, create_graph=True)[0].requires_grad
+    for y in (x * x * x, HalfSquare()(x)):
+        assert not grad(y, x, retain_graph=True)[0].requires_grad
+        with no_grad():
+            assert grad(y, x, create_graph=True)[0].requires_grad
 
 
 # Aliases: arrays that are shared, gradients that must not be

@@ -233,7 +233,7 @@ def test_without_axes_there_are_no_rows():
 
 @pytest.mark.parametrize("key", [3, -4, (0, 0), "a", 0.5, [0, 7], Tensor(1.5), Tensor([0.5])])
 def test_a_wrong_index_is_refused(key):
-    with pytest.raises((IndexError, TypeError), match="ind|integers"):
+    with pytest.raises((IndexError, TypeError), match=r"ind|integers"):
         _ = Tensor([1.0, 2.0, 3.0])[key]
 
 
@@ -292,6 +292,14 @@ def test_both_orders_of_each_operator():
         (array**x, [16, 19683]),
         (x @ array, 35),
         (array @ x, 35),
+        (1 + x, [5, 10]),
+        (1 - x, [-3, -8]),
+        (2 * x, [8, 18]),
+        (36 / x, [9, 4]),
+        (2**x, [16, 512]),
+        (x - 1, [3, 8]),
+        (x / 2, [2, 4.5]),
+        (x**2, [16, 81]),
     ]:
         assert type(ours) is Tensor
         assert ours.requires_grad
@@ -308,7 +316,7 @@ def test_both_orders_of_each_operator():
 
 @pytest.mark.parametrize("combine", [lambda n: n & 3, lambda n: 3 | n, lambda n: ~n, lambda n: n & (n > 1)])
 def test_bits_of_integers_are_not_combined(combine):
-    with pytest.raises(TypeError, match="&, | and ~ take bool tensors, not int64"):
+    with pytest.raises(TypeError, match=r"&, \| and ~ take bool tensors, not int64"):
         combine(Tensor([1, 2]))
 
 
@@ -446,10 +454,17 @@ def test_retain_grad_keeps_the_gradient_of_a_result():
     y = middle * 3.0
     y.sum().backward(retain_graph=True)
     assert middle.grad.tolist() == [3, 3]
-    middle.grad.data[:] = 0
     assert x.grad.tolist() == [6, 12]
     y.backward(np.array([1.0, 0.0]), retain_graph=True)
     assert middle.grad.tolist() == [3, 0]
+
+
+def test_a_retained_gradient_is_an_array_of_its_own():
+    x = leaf(1.0, 2.0)
+    middle = (x + 0.0).retain_grad()
+    middle.sum().backward()
+    middle.grad.data[:] = 0
+    assert x.grad.tolist() == [1, 1]
 
 
 def test_retain_grad_keeps_no_tensor_alive():

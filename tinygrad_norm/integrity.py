@@ -51,12 +51,12 @@ def expose(array: Array) -> None:
     """Say that `array` leaves the package, so that anybody may write to its memory from now on."""
     watch = _watch(array)
     if watch.checksum is None:
-        watch.checksum = _checksum(_owner(array))
+        watch.checksum = _checksum(owner_of(array))
 
 
 def seal(array: Array) -> Seal:
     """What `intact` will compare `array` with."""
-    watch = _watched.get(id(_owner(array)))
+    watch = _watched.get(id(owner_of(array)))
     if watch is None:
         return UNTOUCHED
     return Seal(watch.version, None if watch.checksum is None else _checksum(array))
@@ -64,7 +64,7 @@ def seal(array: Array) -> Seal:
 
 def intact(array: Array, seal: Seal) -> bool:
     """Whether `array` holds what it held when `seal` was made."""
-    owner = _owner(array)
+    owner = owner_of(array)
     watch = _watched.get(id(owner))
     if watch is None:
         return True
@@ -76,7 +76,7 @@ def intact(array: Array, seal: Seal) -> bool:
 
 
 def _watch(array: Array) -> _Watch:
-    owner = _owner(array)
+    owner = owner_of(array)
     key = id(owner)
     watch = _watched.get(key)
     if watch is None:
@@ -84,7 +84,7 @@ def _watch(array: Array) -> _Watch:
     return watch
 
 
-def _owner(array: Array) -> Array:
+def owner_of(array: Array) -> Array:
     """The array whose memory `array` looks at."""
     while isinstance(array.base, np.ndarray):
         array = array.base

@@ -1,8 +1,8 @@
 """The tape: what ran, in order, and the walk back along it.
 
-Calling an `Op` runs its forward on arrays. If an input wants a gradient, the op itself becomes the tape's entry for that
-call: it keeps the entries that made its inputs, what it saved on purpose, and how to go back. It keeps no input tensor.
-The walk visits entries from the highest number down, in a loop, never by recursion.
+Calling an `Op` runs its forward on arrays. If an input wants a gradient, the op itself becomes the tape's entry for
+that call: it keeps the entries that made its inputs, what it saved on purpose, and how to go back. It keeps no input
+tensor. The walk visits entries from the highest number down, in a loop, never by recursion.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Op:
         """Compute the output from arrays. Python scalars come as they are, so that they do not widen a dtype."""
         raise TypeError(f"{type(self).__name__} defines no forward(self, *arrays, **params)")
 
-    def backward(self, grad: Tensor) -> Tensor | None | tuple[Tensor | None, ...]:
+    def backward(self, grad: Tensor) -> Tensor | tuple[Tensor | None, ...] | None:
         """Take the gradient of the output to one gradient (or None) for each input."""
         raise TypeError(f"{type(self).__name__} defines no backward(self, grad)")
 
@@ -321,7 +321,7 @@ def _constant(value: Any) -> Any:
 
 
 def _tell_apart(arrays: list[Any], edges: list[Edge | None]) -> None:
-    """Give inputs that share an array but not an edge (x * x.detach()) array objects of their own, as `save` goes by them."""
+    """Make array objects of inputs that share one but not an edge (x * x.detach()) distinct: `save` goes by them."""
     for i in range(1, len(arrays)):
         array = arrays[i]
         for j in range(i):

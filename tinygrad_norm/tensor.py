@@ -241,7 +241,6 @@ class Tensor:
         if not self.is_leaf:
             raise ValueError("deepcopy: only a leaf can be copied; this tensor was made by a recorded op (see detach)")
         clone = _new(type(self))
-        memo[id(self)] = clone
         clone.raw, clone.requires_grad, clone.creator, clone.grad_hooks = (
             self.raw.copy(),
             self.requires_grad,

@@ -57,8 +57,7 @@ def gradcheck(
     for level in range(1, order + 1):
         checked = _checked_inputs(given)
         before = _copies(given)
-        cotangent = _cotangent(function, given, seed + level)
-        _refuse_changes(given, before)
+        cotangent = _cotangent(function, given, before, seed + level)
         expected = [_differences(function, given, i, cotangent, eps) for i in checked]
         for recorded in (False, True)[: 1 + (level < order)]:  # a fused op goes back another way when that is recorded
             found = _gradients(function(*given), [given[i] for i in checked], cotangent, recorded)
@@ -136,10 +135,11 @@ def _checked_inputs(given: list[Any]) -> list[int]:
     return checked
 
 
-def _cotangent(function: Function, given: list[Any], seed: int) -> Array:
+def _cotangent(function: Function, given: list[Any], before: dict[int, Array], seed: int) -> Array:
     """Random weights for the elements of the output, after a look at the function itself."""
     with tape.no_grad():
         outputs = [function(*given) for _ in range(2)]
+    _refuse_changes(given, before)
     if not isinstance(outputs[0], Tensor) or outputs[0].dtype != np.float64:
         raise TypeError(f"gradcheck: the function should return a float64 tensor, not {outputs[0]!r}")
     if not np.isfinite(outputs[0].raw).all():

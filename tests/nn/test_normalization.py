@@ -325,6 +325,7 @@ def test_unless_set_the_switches_follow_train_and_eval(build, rng):
     norm, x = build(3, track_running_stats=True), rng.normal(size=(5, 3, 2)).astype(np.float32)
     norm(x)
     assert norm.num_batches_tracked.item() == 1
+    assert type(norm.num_batches_tracked.raw) is np.ndarray  # which a 0-dimensional array plus 1 is not
     moved = norm.running_mean.numpy().copy()
     assert moved.any()
     y = norm.eval()(x)

@@ -149,6 +149,14 @@ def test_modes_and_switches_are_as_before(rng):
         assert not any(layer._forward_pre_hooks for layer in model.modules())
 
 
+def test_a_layer_told_to_move_its_statistics_always_does_not_do_so_meanwhile(rng):
+    model, x = deep(), rng.normal(size=(20, 4))
+    model[1].update_running_statistics = True
+    recalibrate(model, [x[:5], x[5:]])
+    first = model[0](x).numpy()
+    assert_statistics(model[1], first.mean(axis=0), first.var(axis=0, ddof=1))
+
+
 class Failing:
     """Batches, until on some pass the loader gives up."""
 

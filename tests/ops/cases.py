@@ -1,7 +1,7 @@
 """What is compared with PyTorch: each case is written once, and run by make_golden.py, by the golden tests and live.
 
-A case names its inputs and computes one tensor from them with the functions of `lib`, which is PyTorch or `ops`. Arguments
-whose names differ (`dim` and `axis`) are given by position.
+A case names its inputs and computes one tensor from them with the functions of `lib`, which is PyTorch or `ops`.
+Arguments whose names differ (`dim` and `axis`) are given by position.
 """
 
 from __future__ import annotations
@@ -198,9 +198,10 @@ def run(lib: Any, name: str, inputs: dict[str, Any], order: int = 1) -> Any:
         cotangent = np.cos(np.arange(math.prod(output.shape)) + level).reshape(output.shape)
         weighed = (output * lib.tensor(cotangent)).sum()
         grads = lib.grad(weighed, wanted, create_graph=level < order, allow_unused=True)
-        found += [np.zeros(leaf.shape) if grad is None else lib.numpy(grad) for grad, leaf in zip(grads, wanted, strict=True)]
-        if level < order:
-            output = sum((grad**2).sum() for grad in grads if grad is not None)
-            if not output.requires_grad:
-                break
+        found += [
+            np.zeros(leaf.shape) if grad is None else lib.numpy(grad) for grad, leaf in zip(grads, wanted, strict=True)
+        ]
+        if level < order:  # the next one is of the sum of squares; leaves that it lacks are there, times 0
+            squares = [(grad**2).sum() for grad in grads if grad is not None]
+            output = sum(squares) + sum((leaf * 0.0).sum() for leaf in wanted)
     return np.concatenate([part.reshape(-1) for part in found])

@@ -29,7 +29,9 @@ def pytest_generate_tests(metafunc):
     """Give test_loss.py the cases named loss-..., and so on."""
     if "golden" in metafunc.fixturenames:
         family = metafunc.module.__name__.rpartition("test_")[2]
-        metafunc.parametrize("golden", [name for name in cases["CASES"] if name.startswith(f"{family}-")], indirect=True)
+        metafunc.parametrize(
+            "golden", [name for name in cases["CASES"] if name.startswith(f"{family}-")], indirect=True
+        )
 
 
 @pytest.fixture

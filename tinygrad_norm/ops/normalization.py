@@ -325,7 +325,7 @@ def rms_norm(
     shape = _checked("rms_norm", x, 0.0 if eps is None else eps, weight=weight)
     axes, affine = _trailing("rms_norm", shape, normalized_shape)
     _check_shapes("rms_norm", shape, shape[axes[0] :], weight=weight)
-    added = np.finfo(x.dtype).eps if eps is None else eps
+    added = np.finfo(_dtype(x)).eps if eps is None else eps
     return _call(RMSNorm(), x, weight, axes=axes, affine=affine, eps=added, activation=activation)
 
 
@@ -340,7 +340,7 @@ def _with_running(
     x: Any, mean: Any, var: Any, weight: Any, bias: Any, axes: Shape, affine: Shape, eps: float, activation: Activation
 ) -> Tensor:
     # As arrays that are nobody's tensor the tape copies them, so they may move on before the way back.
-    mean, var = [np.asarray(getattr(running, "raw", running), x.dtype) for running in (mean, var)]
+    mean, var = [np.asarray(getattr(running, "raw", running), _dtype(x)) for running in (mean, var)]
     return _call(InferenceNorm(), x, mean, var, weight, bias, axes=axes, affine=affine, eps=eps, activation=activation)
 
 
@@ -354,6 +354,10 @@ def _move(running: Any, new: Array, momentum: float) -> None:
 
 def _shape(value: Any) -> Shape:
     return np.shape(getattr(value, "raw", value))
+
+
+def _dtype(value: Any) -> Any:
+    return getattr(value, "dtype", np.float32)  # which a tensor makes of a list
 
 
 def _per_channel(shape: Shape) -> Shape:

@@ -7,13 +7,10 @@ library is not vectorized; erf is the C library's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
-from types import FunctionType
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import prange, types
 from numba.extending import intrinsic, register_jitable
 
@@ -30,16 +27,17 @@ _inline = register_jitable(forceinline=True)  # a loop around a call that is lef
 _ATANH = tuple(1 / (2 * k + 1) for k in range(11))
 
 
-@intrinsic
-def _bits(typing_context: Any, number: Any) -> Any:
-    """The 64 bits of a float, as an integer."""
-    return types.int64(types.float64), lambda context, builder, _, values: builder.bitcast(values[0], ir.IntType(64))
+def _reinterpret(given: Any, returned: Any) -> Any:
+    """A function that reads the bits of one type as those of another."""
+
+    def code(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], context.get_value_type(returned))
+
+    return intrinsic(lambda _, value: (returned(given), code))
 
 
-@intrinsic
-def _from_bits(typing_context: Any, number: Any) -> Any:
-    """The float of 64 bits."""
-    return types.float64(types.int64), lambda context, builder, _, values: builder.bitcast(values[0], ir.DoubleType())
+_bits = _reinterpret(types.float64, types.int64)
+_from_bits = _reinterpret(types.int64, types.float64)
 
 
 @_inline
@@ -157,8 +155,20 @@ def _mish(z: float, _: float) -> tuple[float, float]:
     return z * t, t + z * slope * derivative
 
 
-_FORMULAS = {formula.__name__[1:]: formula for formula in (_relu, _leaky_relu, _elu, _sigmoid, _tanh, _silu, _erf)}
-_FORMULAS |= {formula.__name__[1:]: formula for formula in (_gelu, _gelu_tanh, _hardswish, _softplus, _mish)}
+_FORMULAS = {
+    "relu": _relu,
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+    "sigmoid": _sigmoid,
+    "tanh": _tanh,
+    "silu": _silu,
+    "erf": _erf,
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "hardswish": _hardswish,
+    "softplus": _softplus,
+    "mish": _mish,
+}
 
 
 @cache

@@ -19,6 +19,9 @@ LARGE = 2**18
 _OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 _ARITHMETIC = {"contract", "arcp", "nsz"}
 
+free_order: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, **_OPTIONS)
+"""Compiles a function that kernels call, in which sums may be taken in any order."""
+
 # One kernel at a time has all threads: one of Numba's threading layers cannot be entered twice, and none has to be.
 # GNU's OpenMP does not survive a fork, so a forked process keeps to one thread.
 _team = threading.Lock()
@@ -28,12 +31,11 @@ os.register_at_fork(after_in_child=lambda: _team.acquire(blocking=False))
 class Kernel:
     """A function on arrays, written with `prange`. It is called with the size of its work, then its arguments."""
 
-    def __init__(self, source: FunctionType, reassociate: bool = False) -> None:
-        fastmath = _ARITHMETIC | {"reassoc"} if reassociate else _ARITHMETIC
+    def __init__(self, source: Any) -> None:
         twin = FunctionType(source.__code__, source.__globals__, source.__name__, None, source.__closure__)
         twin.__qualname__ = f"{source.__qualname__}_parallel"  # by which the cache tells the two apart
-        self.serial: Callable[..., Any] = numba.njit(source, fastmath=fastmath, **_OPTIONS)
-        self.parallel: Callable[..., Any] = numba.njit(twin, parallel=True, fastmath=fastmath, **_OPTIONS)
+        self.serial: Callable[..., Any] = numba.njit(source, fastmath=_ARITHMETIC, **_OPTIONS)
+        self.parallel: Callable[..., Any] = numba.njit(twin, parallel=True, fastmath=_ARITHMETIC, **_OPTIONS)
 
     def __call__(self, size: int, *arguments: Any) -> Any:
         """Run with all threads where the work is large and they are free, else with one."""

@@ -1,12 +1,13 @@
 """The two forms in memory that the normalization kernels know, and how arrays of any strides are brought to them.
 
-In the order of memory, neighbouring axes that are all reduced, or all kept, are as good as one axis. What is left are
+In the order of memory, neighbouring axes that are all reduced, or all kept, are as good as one. The norms in use then
+have at most four, some of length 1: kept, reduced, kept, reduced, or (K0, R0, K1, R1). To the kernels they are
 
-- columns (K0, R, K1): reduced over R. Batch norm on [N, F] and channels-last images, instance norm on the latter;
-- rows (K0, R0, K1, R1): reduced over R0 and R1. Layer norm; group norm; what is normalized over the pixels of each
-  channel, on images with the channels first.
+- columns, a matrix [K0 R0, K1 R1], where R1 is 1 or short: batch norm on [N, F] and on channels-last images; instance
+  and group norm on the latter;
+- rows, a matrix [K0 R0 K1, R1]: layer norm; batch, instance and group norm on images with the channels first.
 
-The kernels are given a matrix whose rows are the last axis. Anything else is copied, with the reduced axes last.
+Anything else is copied to rows, with the reduced axes last.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ Shape = tuple[int, ...]
 _UNITS = 32
 """How many units of work a large array is cut into; the order of summation, and so the result, depends on it."""
 
+_SHORT = 64
+"""The R1 from which a loop over rows is the faster one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -45,12 +49,12 @@ class Layout:
     count: int
     """How many values share a mean."""
     length: int
-    """K1 of columns, R1 of rows."""
+    """The length of the matrix's rows."""
     groups: Shape
-    """[K0, K1] of columns, [K0 K1] of rows."""
+    """The shape of the statistics to the kernels: [K0, K1] for columns, [K0 K1] for rows."""
     period: int
     sizes: Shape
-    """What a kernel has to know besides the shapes: R and blocks of columns; R0, K1 and blocks of rows.
+    """What a kernel cannot tell from shapes: R0 and blocks for columns; R0, K1 and blocks for rows.
 
     The sums over one k0 of columns, or over the rows with one row of the weight, are cut into this many blocks.
     """
@@ -86,9 +90,12 @@ class Layout:
         """The gradient of weight or bias, from sums over the groups or over blocks of them."""
         if like is None:
             return None
-        total = sums.reshape(-1, *self.affine).sum(axis=0).transpose(self.inverse)
-        shared = tuple(i for i, n in enumerate(like.shape) if n == 1 and total.shape[i] > 1)
-        return (total.sum(axis=shared, keepdims=True) if shared else total).astype(like.dtype)
+        total = sums.reshape(-1, *self.affine)
+        total = (total[0] if len(total) == 1 else total.sum(axis=0)).transpose(self.inverse)
+        if total.shape != like.shape:
+            shared = tuple(i for i, n in enumerate(like.shape) if n == 1)
+            total = total.sum(axis=shared, keepdims=True)
+        return total.astype(like.dtype)
 
 
 @lru_cache(maxsize=1024)
@@ -96,23 +103,26 @@ def layout(
     shape: Shape, strides: Shape, itemsize: int, axes: Shape, weight: Shape | None, bias: Shape | None
 ) -> Layout:
     """The layout for x of this shape and strides, reduced over `axes`, and for weight and bias of these shapes."""
+
+    def size(part: Iterable[int]) -> int:
+        return prod(shape[i] for i in part)
+
     varying = {i for given in (weight, bias) if given for i, n in enumerate(given) if n > 1}
     order = sorted(range(len(shape)), key=lambda i: -strides[i])
-    runs = _runs(shape, axes, order)
-    if not (_dense(shape, strides, itemsize, order) and _known(runs, axes, varying)):
+    parts = _parts(shape, axes, order)
+    if parts is None or not varying.isdisjoint(parts[1]) or not _dense(shape, strides, itemsize, order):
         order.sort(key=lambda i: (i in axes, i in varying))
-        runs = _runs(shape, axes, order)
-    last = runs.pop() if runs else []
-    columns = bool(last) and last[0] not in axes
-    repeated = {i for run in runs if run[0] in axes for i in run}
-    outer = [i for run in runs if run[0] not in axes for i in run]
-    # Once weight or bias vary along a kept axis, they are expanded along all kept axes after it.
-    expanded = [*(outer if columns else dropwhile(lambda i: i not in varying, outer)), *last]
-    length, repeat = _size(shape, last), _size(shape, repeated)
-    inner = _size(shape, runs[-1]) if runs else 1
-    period = _size(shape, expanded) // length
-    kept = prod(n for i, n in enumerate(shape) if i not in axes)
-    blocks = 1 if prod(shape) < LARGE else -(-_UNITS // period)
+        parts = _parts(shape, axes, order)
+    assert parts is not None, "no more than one run of kept and one of reduced axes"
+    k0, r0, k1, r1 = parts
+    columns = not r1 or (bool(r0) and size(r1) < _SHORT)
+    if columns:
+        expanded, length = k0 + k1 + r1, size(k1 + r1)
+    else:  # once weight or bias vary along a kept axis, they are expanded along all kept axes after it
+        expanded, length = [*dropwhile(lambda i: i not in varying, k0 + k1), *r1], size(r1)
+    period = size(expanded) // length
+    summed = size(r0) if columns else size(k0 + k1) // period
+    blocks = 1 if prod(shape) < LARGE else max(1, min(-(-_UNITS // period), summed // 8))
     return Layout(
         order=tuple(order),
         inverse=tuple(order.index(i) for i in range(len(shape))),
@@ -120,18 +130,21 @@ def layout(
         statistics=tuple(1 if i in axes else shape[i] for i in order),
         affine=tuple(shape[i] if i in expanded else 1 for i in order),
         columns=columns,
-        count=prod(shape) // kept,
+        count=size(r0 + r1),
         length=length,
-        groups=(kept // length, length) if columns else (kept,),
+        groups=(size(k0), size(k1)) if columns else (size(k0 + k1),),
         period=period,
-        sizes=(repeat, blocks) if columns else (repeat, inner, blocks),
+        sizes=(size(r0), blocks) if columns else (size(r0), size(k1), blocks),
         sums=(period if columns else blocks * period, length),
     )
 
 
-def _runs(shape: Shape, axes: Shape, order: Iterable[int]) -> list[list[int]]:
-    """Neighbours in memory that are all reduced or all kept; an axis of length 1 is neither."""
-    return [list(run) for _, run in groupby((i for i in order if shape[i] > 1), key=lambda i: i in axes)]
+def _parts(shape: Shape, axes: Shape, order: list[int]) -> list[list[int]] | None:
+    """The axes of K0, R0, K1 and R1, each of them possibly none; None if they are not enough."""
+    long = (i for i in order if shape[i] > 1)
+    runs = [list(run) for _, run in groupby(long, key=lambda i: i in axes)]
+    parts = [runs.pop() if runs and (runs[-1][0] in axes) == reduced else [] for reduced in (True, False, True, False)]
+    return None if runs else parts[::-1]
 
 
 def _dense(shape: Shape, strides: Shape, itemsize: int, order: list[int]) -> bool:
@@ -142,15 +155,3 @@ def _dense(shape: Shape, strides: Shape, itemsize: int, order: list[int]) -> boo
             return False
         step *= shape[i]
     return True
-
-
-def _known(runs: list[list[int]], axes: Shape, varying: set[int]) -> bool:
-    """Whether the kernels know this form: columns K0 R K1 or rows K0 R0 K1 R1, weight and bias constant along R or R0."""
-    *before, last = runs or [[]]
-    repeated = [run for run in before if run[0] in axes]
-    longest = 3 if last and last[0] not in axes else 4
-    return len(runs) <= longest and not any(i in varying for run in repeated for i in run)
-
-
-def _size(shape: Shape, axes: Iterable[int]) -> int:
-    return prod(shape[i] for i in axes)

@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.activation import activate, activation_gradient
-from tinygrad_norm.kernels.cpu.compiler import Kernel
+from tinygrad_norm.kernels.cpu.compiler import Kernel, free_order
 from tinygrad_norm.kernels.cpu.layout import Array, Layout, Shape, layout
 from tinygrad_norm.kernels.reference import Activation
 
@@ -36,14 +36,16 @@ def _columns(
     low: Any,
     y: Array,
 ) -> None:
-    """Write y for x [K0 R, K1] and, unless they are given, mean and var [K0, K1]."""
-    groups, columns = mean.shape
-    units = groups * blocks
-    first, second, rstd = np.empty((units, columns)), np.empty((units, columns)), np.empty((groups, columns))
+    """Write y for x [K0 R, K1 S] and, unless they are given, mean and var [K0, K1]."""
+    groups, columns = weight.shape
+    share, units = columns // mean.shape[1], groups * blocks
+    first, second = np.empty((units, columns)), np.empty((units, columns))
+    centre, scale = np.empty(weight.shape, x.dtype), np.empty(weight.shape, x.dtype)
+    shift = np.empty(weight.shape, x.dtype)
     if not given:
         for group in range(groups):
             for k in range(columns):
-                mean[group, k] = x[group * repeat, k] if centred else 0
+                centre[group, k] = x[group * repeat, k // share * share] if centred else 0
         for unit in prange(units):
             group = unit // blocks
             for k in range(columns):
@@ -51,30 +53,33 @@ def _columns(
                 second[unit, k] = 0
             for r in range(repeat * unit // blocks, repeat * (unit + 1) // blocks):
                 for k in range(columns):
-                    d = np.float64(x[r, k]) - np.float64(mean[group, k])
+                    d = np.float64(x[r, k]) - np.float64(centre[group, k])
                     first[unit, k] += d
                     second[unit, k] += d * d
     for group in range(groups):
-        for k in range(columns):
-            variance = np.float64(var[group, k])
+        for s in range(mean.shape[1]):
+            rest, variance = np.float64(0), np.float64(var[group, s])
             if not given:
-                offset = variance = 0.0
+                offset = variance = np.float64(0)
                 for unit in range(group * blocks, (group + 1) * blocks):
-                    offset += first[unit, k] / repeat
-                    variance += second[unit, k] / repeat
+                    for k in range(s * share, (s + 1) * share):
+                        offset += first[unit, k] / (repeat * share)
+                        variance += second[unit, k] / (repeat * share)
                 if centred:
                     variance -= offset * offset
-                    mean[group, k] = np.float64(mean[group, k]) + offset
-                var[group, k] = variance
-            rstd[group, k] = 1 / np.sqrt(variance + eps)
+                    offset += centre[group, s * share]
+                    mean[group, s] = offset
+                    rest = mean[group, s] - offset
+                var[group, s] = variance
+            for k in range(s * share, (s + 1) * share):
+                centre[group, k] = mean[group, s]
+                scale[group, k] = weight[group, k] / np.sqrt(variance + eps)
+                shift[group, k] = bias[group, k] + rest * scale[group, k]
     for unit in prange(units):
         group = unit // blocks
-        scale = np.empty(columns, x.dtype)
-        for k in range(columns):
-            scale[k] = weight[group, k] * rstd[group, k]
         for r in range(repeat * unit // blocks, repeat * (unit + 1) // blocks):
             for k in range(columns):
-                z = (x[r, k] - mean[group, k]) * scale[k] + bias[group, k]
+                z = (x[r, k] - centre[group, k]) * scale[group, k] + shift[group, k]
                 below = slope * z
                 y[r, k] = z if z > 0 else low if below < low else below
 
@@ -96,15 +101,16 @@ def _columns_gradient(
     dweight: Array,
     dbias: Array,
 ) -> None:
-    """Write dx, and dweight and dbias [K0, K1]. The gradients of mean and var count by_mean and by_var for each x."""
-    groups, columns = mean.shape
-    units = groups * blocks
-    first, second, rstd = np.empty((units, columns)), np.empty((units, columns)), np.empty((groups, columns))
-    scale = np.empty((groups, columns), x.dtype)
+    """Write dx, and dweight and dbias [K0, K1 S]. The gradients of mean and var count by_mean and by_var for each x."""
+    groups, columns = weight.shape
+    share, units = columns // mean.shape[1], groups * blocks
+    first, second = np.empty((units, columns)), np.empty((units, columns))
+    centre, scale = np.empty(weight.shape, x.dtype), np.empty(weight.shape, x.dtype)
+    through_mean, through_var = np.empty(weight.shape, x.dtype), np.empty(weight.shape, x.dtype)
     for group in range(groups):
         for k in range(columns):
-            rstd[group, k] = 1 / np.sqrt(np.float64(var[group, k]) + eps)
-            scale[group, k] = weight[group, k] * rstd[group, k]
+            centre[group, k] = mean[group, k // share]
+            scale[group, k] = weight[group, k] / np.sqrt(np.float64(var[group, k // share]) + eps)
     for unit in prange(units):
         group = unit // blocks
         for k in range(columns):
@@ -112,31 +118,34 @@ def _columns_gradient(
             second[unit, k] = 0
         for r in range(repeat * unit // blocks, repeat * (unit + 1) // blocks):
             for k in range(columns):
-                c = x[r, k] - mean[group, k]
+                c = x[r, k] - centre[group, k]
                 d = dy[r, k]
                 d = d if c * scale[group, k] + bias[group, k] > 0 else slope * d
                 first[unit, k] += np.float64(d)
                 second[unit, k] += np.float64(d) * np.float64(c)
     for group in range(groups):
-        for k in range(columns):
-            sum_d = sum_dc = 0.0
-            for unit in range(group * blocks, (group + 1) * blocks):
-                sum_d += first[unit, k]
-                sum_dc += second[unit, k]
-            dbias[group, k] = sum_d
-            dweight[group, k] = sum_dc * rstd[group, k]
+        for s in range(mean.shape[1]):
+            rstd = 1 / np.sqrt(np.float64(var[group, s]) + eps)
+            sum_g = sum_gx = 0.0
+            for k in range(s * share, (s + 1) * share):
+                dbias[group, k] = 0
+                dweight[group, k] = 0
+                for unit in range(group * blocks, (group + 1) * blocks):
+                    dbias[group, k] += first[unit, k]
+                    dweight[group, k] += second[unit, k] * rstd
+                sum_g += weight[group, k] * dbias[group, k]
+                sum_gx += weight[group, k] * dweight[group, k]
+            for k in range(s * share, (s + 1) * share):
+                through_mean[group, k] = rstd * by_mean * sum_g
+                through_var[group, k] = rstd * rstd * by_var * sum_gx
     for unit in prange(units):
         group = unit // blocks
-        through_mean, through_var = np.empty(columns, x.dtype), np.empty(columns, x.dtype)
-        for k in range(columns):
-            through_mean[k] = by_mean * dbias[group, k]
-            through_var[k] = by_var * dweight[group, k] * rstd[group, k]
         for r in range(repeat * unit // blocks, repeat * (unit + 1) // blocks):
             for k in range(columns):
-                c = x[r, k] - mean[group, k]
+                c = x[r, k] - centre[group, k]
                 d = dy[r, k]
                 d = d if c * scale[group, k] + bias[group, k] > 0 else slope * d
-                dx[r, k] = scale[group, k] * (d - through_mean[k] - c * through_var[k])
+                dx[r, k] = scale[group, k] * d - through_mean[group, k] - c * through_var[group, k]
 
 
 def _rows(
@@ -156,6 +165,7 @@ def _rows(
     y: Array,
 ) -> None:
     """Write y for x [K0 R0 K1, R1] and, unless they are given, mean and var [K0 K1]."""
+    cast = x.dtype.type
     period, length = weight.shape
     turns, count = mean.size // period, repeat * length
     for unit in prange(blocks * period):
@@ -163,23 +173,19 @@ def _rows(
         for turn in range(turns * block // blocks, turns * (block + 1) // blocks):
             k = turn * period + p
             top = k // inner * inner * repeat + k % inner
-            variance = np.float64(var[k])
+            rest, variance = 0.0, np.float64(var[k])
             if not given:
                 shift = np.float64(x[top, 0]) if centred else 0.0
-                first = second = 0.0
-                for r in range(top, top + repeat * inner, inner):
-                    for i in range(length):
-                        d = np.float64(x[r, i]) - shift
-                        first += d
-                        second += d * d
+                first, second = _sums(x, top, inner, repeat, shift)
                 offset = first / count if centred else 0.0
                 variance = second / count - offset * offset
                 mean[k] = shift + offset
                 var[k] = variance
-            centre, scale = mean[k], x.dtype.type(1 / np.sqrt(variance + eps))
+                rest = mean[k] - (shift + offset)
+            centre, remains, scale = mean[k], cast(rest), cast(1 / np.sqrt(variance + eps))
             for r in range(top, top + repeat * inner, inner):
                 for i in range(length):
-                    z = (x[r, i] - centre) * (weight[p, i] * scale) + bias[p, i]
+                    z = ((x[r, i] - centre) + remains) * (weight[p, i] * scale) + bias[p, i]
                     below = slope * z
                     y[r, i] = z if z > 0 else low if below < low else below
 
@@ -216,27 +222,54 @@ def _rows_gradient(
             top = k // inner * inner * repeat + k % inner
             rstd = 1 / np.sqrt(np.float64(var[k]) + eps)
             centre, scale = mean[k], cast(rstd)
-            sum_g = sum_gc = 0.0
             for r in range(top, top + repeat * inner, inner):
                 for i in range(length):
-                    c = x[r, i] - centre
                     d = dy[r, i]
-                    d = d if c * (weight[p, i] * scale) + bias[p, i] > 0 else slope * d
-                    dx[r, i] = d
-                    sum_g += np.float64(weight[p, i] * d)
-                    sum_gc += np.float64(weight[p, i] * d) * np.float64(c)
+                    dx[r, i] = d if (x[r, i] - centre) * (weight[p, i] * scale) + bias[p, i] > 0 else slope * d
                 for i in range(length):
                     dbias[unit, i] += np.float64(dx[r, i])
                     dweight[unit, i] += np.float64(dx[r, i]) * np.float64(x[r, i] - centre) * rstd
+            sum_g, sum_gc = _weighted_sums(dx, x, weight, p, top, inner, repeat, centre)
             through_mean, through_var = cast(by_mean * sum_g), cast(by_var * sum_gc * rstd * rstd)
             for r in range(top, top + repeat * inner, inner):
                 for i in range(length):
                     dx[r, i] = scale * (weight[p, i] * dx[r, i] - through_mean - (x[r, i] - centre) * through_var)
 
 
+# What a row sums is one number. It is summed in vector registers where the order is free, and nothing else but sums is.
+
+
+@free_order
+def _sums(x: Array, top: int, step: int, rows: int, shift: float) -> tuple[float, float]:
+    """Σ d and Σ d² over every step-th row from the top one on, where d = x - shift."""
+    first = second = 0.0
+    for r in range(top, top + rows * step, step):
+        for i in range(x.shape[1]):
+            d = np.float64(x[r, i]) - shift
+            first += d
+            second += d * d
+    return first, second
+
+
+@free_order
+def _weighted_sums(
+    d: Array, x: Array, weight: Array, p: int, top: int, step: int, rows: int, centre: Any
+) -> tuple[float, float]:
+    """Σ g and Σ g (x - centre), where g = weight d."""
+    first = second = 0.0
+    for r in range(top, top + rows * step, step):
+        for i in range(x.shape[1]):
+            g = np.float64(weight[p, i] * d[r, i])
+            first += g
+            second += g * np.float64(x[r, i] - centre)
+    return first, second
+
+
 _COLUMNS = Kernel(_columns), Kernel(_columns_gradient)
-# The sum of a row is one number: in vector registers only where the order of summation is free.
-_ROWS = Kernel(_rows, reassociate=True), Kernel(_rows_gradient, reassociate=True)
+_ROWS = Kernel(_rows), Kernel(_rows_gradient)
+
+_HUGE = {np.dtype(np.float32): 1e30, np.dtype(np.float64): 1e300}
+"""The variance from which its inverse, or itself, would be too much for the dtype."""
 
 
 def normalize(
@@ -320,12 +353,12 @@ def _forward(
     matrix, w, b = form.matrix(x), form.expand(weight, 1, x.dtype), form.expand(bias, 0, x.dtype)
     mean, var = map(form.flat, given) if given else np.zeros((2, *form.groups), x.dtype)
     y = np.empty_like(matrix)
-    lines = _lines(activation, x.dtype)
-    slope, low, _ = lines or _lines(None, x.dtype)
+    fused = activation if _fuses(activation) else None
+    slope, low, _ = _lines(fused, x.dtype)
     kernel = (_COLUMNS if form.columns else _ROWS)[0]
     kernel(x.size, matrix, w, b, mean, var, given is not None, centred, *form.sizes, eps, slope, low, y)
     y = form.restore(y)
-    return y if lines else activate(y, activation), form.unflat(mean), form.unflat(var)
+    return y if fused is activation else activate(y, activation), form.unflat(mean), form.unflat(var)
 
 
 def _backward(
@@ -341,19 +374,19 @@ def _backward(
     activation: Activation,
 ) -> tuple[Array, Array | None, Array | None]:
     """Gradients with respect to x, weight and bias; `of_x` says whether the mean and the variance are those of x."""
-    if of_x[1] and var.max() == np.inf and np.isfinite(x).all():
+    if of_x[1] and var.max() > _HUGE[x.dtype] and np.isfinite(x).all():
         return _backward_of_huge(dy, x, weight, bias, axes, of_x, eps, activation)
-    lines = _lines(activation, x.dtype)
-    if lines is None:
+    if not _fuses(activation):
         z = normalize_inference(x, mean, var, weight, bias, eps, None)
-        dy, lines = activation_gradient(dy, z, activation), _lines(None, x.dtype)
+        dy, activation = activation_gradient(dy, z, activation), None
     form = _layout(x, axes, weight, bias)
     matrix, w, b = form.matrix(x), form.expand(weight, 1, x.dtype), form.expand(bias, 0, x.dtype)
     by_mean, by_var = of_x[0] / form.count, of_x[1] / form.count
     dx, (dweight, dbias) = np.empty_like(matrix), np.empty((2, *form.sums))
+    slope, results = _lines(activation, x.dtype)[2], (dx, dweight, dbias)
+    statistics = form.flat(mean), form.flat(var), by_mean, by_var
     kernel = (_COLUMNS if form.columns else _ROWS)[1]
-    statistics, results = (form.flat(mean), form.flat(var), by_mean, by_var), (dx, dweight, dbias)
-    kernel(x.size, form.matrix(dy), matrix, w, b, *statistics, *form.sizes, eps, lines[2], *results)
+    kernel(x.size, form.matrix(dy), matrix, w, b, *statistics, *form.sizes, eps, slope, *results)
     return form.restore(dx), form.collect(dweight, weight), form.collect(dbias, bias)
 
 
@@ -367,7 +400,7 @@ def _backward_of_huge(
     eps: float,
     activation: Activation,
 ) -> tuple[Array, Array | None, Array | None]:
-    """The gradients where the variance exceeds the dtype's range: x and √eps are both made smaller by 2⁸⁰."""
+    """The gradients where the variance nears or exceeds the dtype's range: x and √eps are both made smaller by 2⁸⁰."""
     tiny = 2.0**-80
     x, eps = x * tiny, eps * tiny**2
     _, mean, var = _forward(x, None, None, axes, None, of_x[0], eps, None)
@@ -375,12 +408,19 @@ def _backward_of_huge(
     return dx * tiny, dweight, dbias
 
 
+def _fuses(activation: Activation) -> bool:
+    """Whether the kernels apply it: one of many operations is worth a pass of its own."""
+    return activation is None or activation[0] in ("relu", "leaky_relu")
+
+
 @cache
-def _lines(activation: Activation, dtype: np.dtype[Any]) -> tuple[Any, Any, Any] | None:
-    """Slope and lower bound below 0, and slope there on the way back, of an activation made of two straight lines."""
-    name, parameter = activation or (None, 1.0)
-    values = {None: (1, -np.inf, 1), "relu": (1, 0, 0), "leaky_relu": (parameter, -np.inf, parameter)}.get(name)
-    return values and (dtype.type(values[0]), dtype.type(values[1]), dtype.type(values[2]))
+def _lines(activation: Activation, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
+    """Slope and lower bound of an activation below 0, and its derivative there."""
+    if activation is None:
+        return dtype.type(1), dtype.type(-np.inf), dtype.type(1)
+    if activation[0] == "relu":
+        return dtype.type(1), dtype.type(0), dtype.type(0)
+    return dtype.type(activation[1]), dtype.type(-np.inf), dtype.type(activation[1])
 
 
 def _layout(x: Array, axes: Shape, weight: Array | None, bias: Array | None) -> Layout:
