@@ -7,15 +7,18 @@ tensor. The walk visits entries from the highest number down, in a loop, never b
 
 from __future__ import annotations
 
+import functools
 import heapq
+import inspect
 import itertools
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, Union
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
 from tinygrad_norm import integrity
@@ -23,6 +26,8 @@ from tinygrad_norm import integrity
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Array = NDArray[Any]
 Edge = Union["Op", "Tensor"]
 """Where a gradient goes: the entry that made an input, or a leaf tensor that wants a gradient."""
@@ -123,7 +128,7 @@ class Op:
         except ValueError as error:
             raise self._explained(error, arrays) from None
         array = result if type(result) is np.ndarray else np.asarray(result)
-        if array.dtype is _FLOAT64 and not self.sets_dtype and not any(_is_float64(value) for value in arrays):
+        if array.dtype == _FLOAT64 and not self.sets_dtype and not any(_is_float64(value) for value in arrays):
             # NumPy widens int64 with float32, and int64 / 2; here float64 is to be asked for.
             array = array.astype(np.float32)
         self.shape = array.shape
@@ -161,8 +166,8 @@ class Op:
     @property
     def saved_bytes(self) -> int:
         """Bytes kept for the way back; memory that two saved arrays share is counted once."""
-        arrays = [value.array for value in self._saved if type(value) is _Saved]
-        return sum({(array.ctypes.data, array.nbytes): array.nbytes for array in arrays}.values())
+        spans = {byte_bounds(value.array) for value in self._saved if type(value) is _Saved}
+        return sum(end - begin for begin, end in spans)
 
     @property
     def output(self) -> Tensor | None:
@@ -191,7 +196,7 @@ class Op:
     def _seal(self, value: Any, inputs: Any, arrays: list[Any], result: Any, output: Array) -> Any:
         """Note where a saved value came from and what it holds now."""
         if value is result:
-            return _Saved(output, self, integrity.seal(output))
+            return _Saved(output, _OWN_OUTPUT, integrity.seal(output))
         if not isinstance(value, np.ndarray):
             return value
         for i, array in enumerate(arrays):
@@ -213,7 +218,14 @@ class Op:
     def _restore(self, value: Any) -> Any:
         if type(value) is not _Saved:
             return value
-        return _Tensor.wrap(self._check(value), creator=value.edge if is_recording() else None)
+        array = self._check(value)
+        if not is_recording():
+            return _Tensor.wrap(array)
+        return _Tensor.wrap(array, creator=self if value.edge is _OWN_OUTPUT else value.edge)
+
+
+_OWN_OUTPUT: Any = object()
+"""In place of the entry itself, which would be a reference cycle."""
 
 
 class _Saved(NamedTuple):
@@ -330,7 +342,7 @@ def _tell_apart(arrays: list[Any], edges: list[Edge | None]) -> None:
 
 
 def _is_float64(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype is _FLOAT64
+    return isinstance(value, np.ndarray) and value.dtype == _FLOAT64
 
 
 def _as_tensor(value: Any) -> Any:
@@ -351,18 +363,41 @@ def _replaced(**changes: Any) -> Iterator[None]:
         _state.reset(token)
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
+class _Recording:
+    """Switches recording on or off: as a `with` block, or as a decorator."""
+
+    def __init__(self, recording: bool) -> None:
+        self._recording = recording
+        self._tokens: list[Token[State]] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(_state.set(_state.get()._replace(recording=self._recording)))
+
+    def __exit__(self, *exception: object) -> None:
+        _state.reset(self._tokens.pop())
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.isgeneratorfunction(function):
+            raise TypeError(
+                f"{function.__name__} is a generator, which runs after the call; use a with block inside it"
+            )
+
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            with _Recording(self._recording):
+                return function(*args, **kwargs)
+
+        return run
+
+
+def no_grad() -> _Recording:
     """Record nothing: for inference. Also a decorator: `@no_grad()`."""
-    with _replaced(recording=False):
-        yield
+    return _Recording(False)
 
 
-@contextmanager
-def enable_grad() -> Iterator[None]:
+def enable_grad() -> _Recording:
     """Record again, inside `no_grad`. Also a decorator: `@enable_grad()`."""
-    with _replaced(recording=True):
-        yield
+    return _Recording(True)
 
 
 @contextmanager
@@ -558,23 +593,33 @@ def _backward(entry: Op, grad: Tensor, edges: Sequence[Edge | None]) -> tuple[Te
 
 def _fit(entry: Op, grad: Tensor, edge: Edge) -> Tensor:
     """Undo broadcasting and dtype promotion: the one place where both are undone."""
-    if grad.shape != edge.shape:
-        if not entry.broadcasts:
-            raise RuntimeError(
-                f"{entry.name}: backward returned a gradient of shape {grad.shape} for an input of shape {edge.shape}"
-            )
-        added = len(grad.shape) - len(edge.shape)
-        if added:
-            grad = grad.sum(axis=tuple(range(added)))
-        stretched = tuple([i for i, size in enumerate(edge.shape) if size == 1 and grad.shape[i] != 1])
-        if stretched:
-            grad = grad.sum(axis=stretched, keepdims=True)
-    return grad if grad.dtype == edge.dtype else grad.astype(edge.dtype)
+    if not isinstance(grad, _Tensor):
+        raise TypeError(f"{entry.name}: backward returned a {type(grad).__name__}; gradients are tensors, or None")
+    fitted = _sum_to(grad, edge.shape) if entry.broadcasts and grad.shape != edge.shape else grad
+    if fitted.shape != edge.shape:
+        raise RuntimeError(
+            f"{entry.name}: backward returned a gradient of shape {grad.shape} for an input of shape {edge.shape}"
+        )
+    return fitted if fitted.dtype == edge.dtype else fitted.astype(edge.dtype)
+
+
+def _sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`grad` summed over the axes along which `shape` was stretched."""
+    added = max(len(grad.shape) - len(shape), 0)
+    stretched = [added + i for i, size in enumerate(shape) if size == 1]
+    summed = grad.sum(axis=(*range(added), *stretched), keepdims=True)
+    return summed.squeeze(tuple(range(added))) if added else summed
 
 
 def _hooked(edge: Edge, grad: Tensor) -> Tensor:
     """`grad` as the hooks registered on this very tensor leave it."""
     for hook in edge.grad_hooks or ():
         changed = hook(grad)
-        grad = grad if changed is None else changed
+        if changed is None:
+            continue
+        if not isinstance(changed, _Tensor):
+            raise TypeError(f"a hook on a tensor returned a {type(changed).__name__}; it may return a tensor, or None")
+        if changed.shape != grad.shape:
+            raise ValueError(f"a hook on a tensor returned shape {changed.shape} for a gradient of shape {grad.shape}")
+        grad = changed
     return grad

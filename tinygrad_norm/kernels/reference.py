@@ -164,7 +164,8 @@ def activation_gradient(dy: Array, z: Array, activation: Activation) -> Array:
 
 
 # Normalization. The axes share a mean and a variance; weight and bias have the rank of x, with length 1 where they are
-# shared. One derivation serves batch, layer, group and instance norm: they differ in the axes alone.
+# shared. One derivation serves batch, layer, group and instance norm: they differ in the axes alone. All of it is done
+# in float64, as a square may be beyond float32 and long sums lose digits; what comes out is rounded once.
 
 
 def normalize(
@@ -173,14 +174,13 @@ def normalize(
     """x̂ = (x - mean) / √(var + eps), times weight, plus bias, activated.
 
     Returns:
-        The output, and the mean and the biased variance over `axes`, kept as length 1.
+        The output, and the mean and the biased variance over `axes`, kept as length 1, in float64.
     """
     xp = x.__array_namespace__()
-    mean = xp.mean(x, axis=axes, keepdims=True)
-    mean = mean + xp.mean(x - mean, axis=axes, keepdims=True)  # what rounding left: x may lie far from 0
+    mean = xp.mean(xp.astype(x, xp.float64), axis=axes, keepdims=True)
     centred = x - mean
     var = xp.mean(centred * centred, axis=axes, keepdims=True)
-    return activate(_affine(centred, 1 / xp.sqrt(var + eps), weight, bias), activation), mean, var
+    return _like(x, activate(_affine(centred, 1 / xp.sqrt(var + eps), weight, bias), activation)), mean, var
 
 
 def normalize_gradient(
@@ -201,12 +201,12 @@ def normalize_gradient(
     Source: Ioffe and Szegedy 2015, section 3, with the three paths of x (itself, mean, variance) joined.
     """
     xp = x.__array_namespace__()
-    rstd = 1 / xp.sqrt(var + eps)
+    dy, rstd = xp.astype(dy, xp.float64), 1 / xp.sqrt(var + eps)
     normal = (x - mean) * rstd
     dy = activation_gradient(dy, _affine(x - mean, rstd, weight, bias), activation)
     g = dy if weight is None else dy * weight
     dx = rstd * (g - xp.mean(g, axis=axes, keepdims=True) - normal * xp.mean(g * normal, axis=axes, keepdims=True))
-    return dx, _sum_like(dy * normal, weight), _sum_like(dy, bias)
+    return _like(x, dx), _sum_like(dy * normal, weight), _sum_like(dy, bias)
 
 
 def normalize_inference(
@@ -220,7 +220,8 @@ def normalize_inference(
 ) -> Array:
     """`normalize` with a given mean and variance: constants, through which no gradient goes."""
     xp = x.__array_namespace__()
-    return activate(_affine(x - mean, 1 / xp.sqrt(var + eps), weight, bias), activation)
+    mean, var = xp.astype(mean, xp.float64), xp.astype(var, xp.float64)
+    return _like(x, activate(_affine(x - mean, 1 / xp.sqrt(var + eps), weight, bias), activation))
 
 
 def normalize_inference_gradient(
@@ -235,22 +236,24 @@ def normalize_inference_gradient(
 ) -> tuple[Array, Array | None, Array | None]:
     """Gradients of `normalize_inference`: dx = weight · r · dy; dweight = Σ dy x̂; dbias = Σ dy."""
     xp = x.__array_namespace__()
+    dy, mean, var = [xp.astype(array, xp.float64) for array in (dy, mean, var)]
     rstd = 1 / xp.sqrt(var + eps)
     dy = activation_gradient(dy, _affine(x - mean, rstd, weight, bias), activation)
     dx = dy * rstd if weight is None else dy * rstd * weight
-    return dx, _sum_like(dy * (x - mean) * rstd, weight), _sum_like(dy, bias)
+    return _like(x, dx), _sum_like(dy * (x - mean) * rstd, weight), _sum_like(dy, bias)
 
 
 def rms_normalize(
     x: Array, weight: Array | None, axes: tuple[int, ...], eps: float, activation: Activation
 ) -> tuple[Array, Array]:
-    """x / √(mean(x²) + eps), times weight, activated. Returns the output and mean(x²).
+    """x / √(mean(x²) + eps), times weight, activated. Returns the output, and mean(x²) in float64.
 
     Source: Zhang and Sennrich 2019.
     """
     xp = x.__array_namespace__()
-    square = xp.mean(x * x, axis=axes, keepdims=True)
-    return activate(_affine(x, 1 / xp.sqrt(square + eps), weight, None), activation), square
+    wide = xp.astype(x, xp.float64)
+    square = xp.mean(wide * wide, axis=axes, keepdims=True)
+    return _like(x, activate(_affine(wide, 1 / xp.sqrt(square + eps), weight, None), activation)), square
 
 
 def rms_normalize_gradient(
@@ -264,12 +267,12 @@ def rms_normalize_gradient(
 ) -> tuple[Array, Array | None]:
     """Gradients of `rms_normalize`: with x̂ = r x, dx = r (g - x̂ mean(g x̂)); dweight = Σ dy x̂."""
     xp = x.__array_namespace__()
-    rstd = 1 / xp.sqrt(square + eps)
+    dy, rstd = xp.astype(dy, xp.float64), 1 / xp.sqrt(square + eps)
     normal = x * rstd
     dy = activation_gradient(dy, _affine(x, rstd, weight, None), activation)
     g = dy if weight is None else dy * weight
     dx = rstd * (g - normal * xp.mean(g * normal, axis=axes, keepdims=True))
-    return dx, _sum_like(dy * normal, weight)
+    return _like(x, dx), _sum_like(dy * normal, weight)
 
 
 def _affine(centred: Array, rstd: Array, weight: Array | None, bias: Array | None) -> Array:
@@ -277,12 +280,17 @@ def _affine(centred: Array, rstd: Array, weight: Array | None, bias: Array | Non
     return y if bias is None else y + bias
 
 
+def _like(like: Array, x: Array) -> Array:
+    """x, rounded to the dtype of `like`."""
+    return x.__array_namespace__().astype(x, like.dtype, copy=False)
+
+
 def _sum_like(x: Array, like: Array | None) -> Array | None:
-    """x summed over the axes where `like` has length 1."""
+    """x summed over the axes where `like` has length 1, and rounded to its dtype."""
     if like is None:
         return None
     axes = tuple(i for i, (n, m) in enumerate(zip(x.shape, like.shape, strict=True)) if m == 1 and n != 1)
-    return x.__array_namespace__().sum(x, axis=axes, keepdims=True) if axes else x
+    return _like(like, x.__array_namespace__().sum(x, axis=axes, keepdims=True) if axes else x)
 
 
 # The linear layer

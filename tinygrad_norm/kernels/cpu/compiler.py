@@ -19,8 +19,11 @@ LARGE = 2**18
 _OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 _ARITHMETIC = {"contract", "arcp", "nsz"}
 
+helper: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, **_OPTIONS)
+"""Compiles a function that kernels call."""
+
 free_order: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, **_OPTIONS)
-"""Compiles a function that kernels call, in which sums may be taken in any order."""
+"""The same for one in which sums may be taken in any order."""
 
 # One kernel at a time has all threads: one of Numba's threading layers cannot be entered twice, and none has to be.
 # GNU's OpenMP does not survive a fork, so a forked process keeps to one thread.

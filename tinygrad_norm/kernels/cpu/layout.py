@@ -71,7 +71,7 @@ class Layout:
 
     def flat(self, statistic: Array) -> Array:
         """A statistic as the kernels see it."""
-        return np.ascontiguousarray(statistic.transpose(self.order)).reshape(self.groups)
+        return np.ascontiguousarray(statistic.transpose(self.order), np.float64).reshape(self.groups)
 
     def unflat(self, groups: Array) -> Array:
         """The inverse of `flat`."""

@@ -14,11 +14,12 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.activation import activate, activation_gradient
-from tinygrad_norm.kernels.cpu.compiler import Kernel, free_order
+from tinygrad_norm.kernels.cpu.compiler import Kernel, free_order, helper
 from tinygrad_norm.kernels.cpu.layout import Array, Layout, Shape, layout
 from tinygrad_norm.kernels.reference import Activation
 
-# Kernels. `slope` and `low` fuse the activations made of two straight lines: z above 0, max(slope z, low) below.
+# Kernels. `slope` and `low` fuse the activations made of two straight lines: z above 0, max(slope z, low) below. As the
+# mean is float64, x - mean is taken as (x - centre) + rest, where centre is the mean in the dtype of x.
 
 
 def _columns(
@@ -36,12 +37,11 @@ def _columns(
     low: Any,
     y: Array,
 ) -> None:
-    """Write y for x [K0 R, K1 S] and, unless they are given, mean and var [K0, K1]."""
+    """Write y for x [K0 R0, K1 R1] and, unless they are given, mean and var [K0, K1]."""
     groups, columns = weight.shape
     share, units = columns // mean.shape[1], groups * blocks
     first, second = np.empty((units, columns)), np.empty((units, columns))
-    centre, scale = np.empty(weight.shape, x.dtype), np.empty(weight.shape, x.dtype)
-    shift = np.empty(weight.shape, x.dtype)
+    centre, scale, shift = np.empty_like(weight), np.empty_like(weight), np.empty_like(weight)
     if not given:
         for group in range(groups):
             for k in range(columns):
@@ -56,25 +56,18 @@ def _columns(
                     d = np.float64(x[r, k]) - np.float64(centre[group, k])
                     first[unit, k] += d
                     second[unit, k] += d * d
-    for group in range(groups):
-        for s in range(mean.shape[1]):
-            rest, variance = np.float64(0), np.float64(var[group, s])
-            if not given:
-                offset = variance = np.float64(0)
+        for group in range(groups):
+            for s in range(mean.shape[1]):
+                offset = square = 0.0
                 for unit in range(group * blocks, (group + 1) * blocks):
                     for k in range(s * share, (s + 1) * share):
                         offset += first[unit, k] / (repeat * share)
-                        variance += second[unit, k] / (repeat * share)
-                if centred:
-                    variance -= offset * offset
-                    offset += centre[group, s * share]
-                    mean[group, s] = offset
-                    rest = mean[group, s] - offset
-                var[group, s] = variance
-            for k in range(s * share, (s + 1) * share):
-                centre[group, k] = mean[group, s]
-                scale[group, k] = weight[group, k] / np.sqrt(variance + eps)
-                shift[group, k] = bias[group, k] + rest * scale[group, k]
+                        square += second[unit, k] / (repeat * share)
+                if not centred:
+                    offset = 0.0
+                mean[group, s] = centre[group, s * share] + offset
+                var[group, s] = square - offset * offset
+    _coefficients(weight, bias, mean, var, eps, centre, scale, shift)
     for unit in prange(units):
         group = unit // blocks
         for r in range(repeat * unit // blocks, repeat * (unit + 1) // blocks):
@@ -101,16 +94,13 @@ def _columns_gradient(
     dweight: Array,
     dbias: Array,
 ) -> None:
-    """Write dx, and dweight and dbias [K0, K1 S]. The gradients of mean and var count by_mean and by_var for each x."""
+    """Write dx, and dweight and dbias [K0, K1 R1]. What goes through mean and var counts by_mean and by_var."""
     groups, columns = weight.shape
     share, units = columns // mean.shape[1], groups * blocks
     first, second = np.empty((units, columns)), np.empty((units, columns))
-    centre, scale = np.empty(weight.shape, x.dtype), np.empty(weight.shape, x.dtype)
-    through_mean, through_var = np.empty(weight.shape, x.dtype), np.empty(weight.shape, x.dtype)
-    for group in range(groups):
-        for k in range(columns):
-            centre[group, k] = mean[group, k // share]
-            scale[group, k] = weight[group, k] / np.sqrt(np.float64(var[group, k // share]) + eps)
+    centre, scale, shift = np.empty_like(weight), np.empty_like(weight), np.empty_like(weight)
+    rstd, through_mean, through_var = np.empty_like(weight), np.empty_like(weight), np.empty_like(weight)
+    _coefficients(weight, bias, mean, var, eps, centre, scale, shift)
     for unit in prange(units):
         group = unit // blocks
         for k in range(columns):
@@ -120,32 +110,49 @@ def _columns_gradient(
             for k in range(columns):
                 c = x[r, k] - centre[group, k]
                 d = dy[r, k]
-                d = d if c * scale[group, k] + bias[group, k] > 0 else slope * d
+                d = d if c * scale[group, k] + shift[group, k] > 0 else slope * d
                 first[unit, k] += np.float64(d)
                 second[unit, k] += np.float64(d) * np.float64(c)
     for group in range(groups):
         for s in range(mean.shape[1]):
-            rstd = 1 / np.sqrt(np.float64(var[group, s]) + eps)
+            r = 1 / np.sqrt(var[group, s] + eps)
+            rest = (centre[group, s * share] - mean[group, s]) * r
             sum_g = sum_gx = 0.0
             for k in range(s * share, (s + 1) * share):
-                dbias[group, k] = 0
-                dweight[group, k] = 0
+                sum_d = sum_dc = 0.0
                 for unit in range(group * blocks, (group + 1) * blocks):
-                    dbias[group, k] += first[unit, k]
-                    dweight[group, k] += second[unit, k] * rstd
+                    sum_d += first[unit, k]
+                    sum_dc += second[unit, k]
+                dbias[group, k] = sum_d
+                dweight[group, k] = sum_dc * r + rest * sum_d
                 sum_g += weight[group, k] * dbias[group, k]
                 sum_gx += weight[group, k] * dweight[group, k]
             for k in range(s * share, (s + 1) * share):
-                through_mean[group, k] = rstd * by_mean * sum_g
-                through_var[group, k] = rstd * rstd * by_var * sum_gx
+                rstd[group, k] = r
+                through_mean[group, k] = r * (by_mean * sum_g + rest * by_var * sum_gx)
+                through_var[group, k] = r * by_var * sum_gx
     for unit in prange(units):
         group = unit // blocks
         for r in range(repeat * unit // blocks, repeat * (unit + 1) // blocks):
             for k in range(columns):
                 c = x[r, k] - centre[group, k]
                 d = dy[r, k]
-                d = d if c * scale[group, k] + bias[group, k] > 0 else slope * d
-                dx[r, k] = scale[group, k] * d - through_mean[group, k] - c * through_var[group, k]
+                d = d if c * scale[group, k] + shift[group, k] > 0 else slope * d
+                through = through_mean[group, k] + c * rstd[group, k] * through_var[group, k]
+                dx[r, k] = scale[group, k] * d - through
+
+
+@helper
+def _coefficients(
+    weight: Array, bias: Array, mean: Array, var: Array, eps: float, centre: Array, scale: Array, shift: Array
+) -> None:
+    """Write what makes z = (x - centre) scale + shift."""
+    share = weight.shape[1] // mean.shape[1]
+    for group in range(weight.shape[0]):
+        for k in range(weight.shape[1]):
+            centre[group, k] = mean[group, k // share]
+            scale[group, k] = weight[group, k] / np.sqrt(var[group, k // share] + eps)
+            shift[group, k] = bias[group, k] + (centre[group, k] - mean[group, k // share]) * scale[group, k]
 
 
 def _rows(
@@ -173,19 +180,17 @@ def _rows(
         for turn in range(turns * block // blocks, turns * (block + 1) // blocks):
             k = turn * period + p
             top = k // inner * inner * repeat + k % inner
-            rest, variance = 0.0, np.float64(var[k])
             if not given:
                 shift = np.float64(x[top, 0]) if centred else 0.0
                 first, second = _sums(x, top, inner, repeat, shift)
                 offset = first / count if centred else 0.0
-                variance = second / count - offset * offset
                 mean[k] = shift + offset
-                var[k] = variance
-                rest = mean[k] - (shift + offset)
-            centre, remains, scale = mean[k], cast(rest), cast(1 / np.sqrt(variance + eps))
+                var[k] = second / count - offset * offset
+            centre, scale = cast(mean[k]), cast(1 / np.sqrt(var[k] + eps))
+            rest = cast(centre - mean[k])
             for r in range(top, top + repeat * inner, inner):
                 for i in range(length):
-                    z = ((x[r, i] - centre) + remains) * (weight[p, i] * scale) + bias[p, i]
+                    z = ((x[r, i] - centre) + rest) * (weight[p, i] * scale) + bias[p, i]
                     below = slope * z
                     y[r, i] = z if z > 0 else low if below < low else below
 
@@ -220,20 +225,22 @@ def _rows_gradient(
         for turn in range(turns * block // blocks, turns * (block + 1) // blocks):
             k = turn * period + p
             top = k // inner * inner * repeat + k % inner
-            rstd = 1 / np.sqrt(np.float64(var[k]) + eps)
-            centre, scale = mean[k], cast(rstd)
+            rstd = 1 / np.sqrt(var[k] + eps)
+            centre, scale = cast(mean[k]), cast(rstd)
+            rest = cast(centre - mean[k])
             for r in range(top, top + repeat * inner, inner):
                 for i in range(length):
-                    d = dy[r, i]
-                    dx[r, i] = d if (x[r, i] - centre) * (weight[p, i] * scale) + bias[p, i] > 0 else slope * d
+                    z = ((x[r, i] - centre) + rest) * (weight[p, i] * scale) + bias[p, i]
+                    dx[r, i] = dy[r, i] if z > 0 else slope * dy[r, i]
                 for i in range(length):
                     dbias[unit, i] += np.float64(dx[r, i])
-                    dweight[unit, i] += np.float64(dx[r, i]) * np.float64(x[r, i] - centre) * rstd
-            sum_g, sum_gc = _weighted_sums(dx, x, weight, p, top, inner, repeat, centre)
-            through_mean, through_var = cast(by_mean * sum_g), cast(by_var * sum_gc * rstd * rstd)
+                    dweight[unit, i] += np.float64(dx[r, i]) * np.float64(((x[r, i] - centre) + rest) * scale)
+            sum_g, sum_gc = _weighted_sums(dx, x, weight, p, top, inner, repeat, mean[k])
+            through_mean, through_var = cast(by_mean * sum_g), cast(by_var * sum_gc * rstd)
             for r in range(top, top + repeat * inner, inner):
                 for i in range(length):
-                    dx[r, i] = scale * (weight[p, i] * dx[r, i] - through_mean - (x[r, i] - centre) * through_var)
+                    through = through_mean + ((x[r, i] - centre) + rest) * scale * through_var
+                    dx[r, i] = scale * (weight[p, i] * dx[r, i] - through)
 
 
 # What a row sums is one number. It is summed in vector registers where the order is free, and nothing else but sums is.
@@ -253,23 +260,20 @@ def _sums(x: Array, top: int, step: int, rows: int, shift: float) -> tuple[float
 
 @free_order
 def _weighted_sums(
-    d: Array, x: Array, weight: Array, p: int, top: int, step: int, rows: int, centre: Any
+    d: Array, x: Array, weight: Array, p: int, top: int, step: int, rows: int, mean: float
 ) -> tuple[float, float]:
-    """Σ g and Σ g (x - centre), where g = weight d."""
+    """Σ g and Σ g (x - mean), where g = weight d."""
     first = second = 0.0
     for r in range(top, top + rows * step, step):
         for i in range(x.shape[1]):
             g = np.float64(weight[p, i] * d[r, i])
             first += g
-            second += g * np.float64(x[r, i] - centre)
+            second += g * (np.float64(x[r, i]) - mean)
     return first, second
 
 
 _COLUMNS = Kernel(_columns), Kernel(_columns_gradient)
 _ROWS = Kernel(_rows), Kernel(_rows_gradient)
-
-_HUGE = {np.dtype(np.float32): 1e30, np.dtype(np.float64): 1e300}
-"""The variance from which its inverse, or itself, would be too much for the dtype."""
 
 
 def normalize(
@@ -351,7 +355,7 @@ def _forward(
     """Output, mean and variance; these two are taken of x, about 0 unless `centred`, where they are not given."""
     form = _layout(x, axes, weight, bias)
     matrix, w, b = form.matrix(x), form.expand(weight, 1, x.dtype), form.expand(bias, 0, x.dtype)
-    mean, var = map(form.flat, given) if given else np.zeros((2, *form.groups), x.dtype)
+    mean, var = map(form.flat, given) if given else np.zeros((2, *form.groups))
     y = np.empty_like(matrix)
     fused = activation if _fuses(activation) else None
     slope, low, _ = _lines(fused, x.dtype)
@@ -374,8 +378,6 @@ def _backward(
     activation: Activation,
 ) -> tuple[Array, Array | None, Array | None]:
     """Gradients with respect to x, weight and bias; `of_x` says whether the mean and the variance are those of x."""
-    if of_x[1] and var.max() > _HUGE[x.dtype] and np.isfinite(x).all():
-        return _backward_of_huge(dy, x, weight, bias, axes, of_x, eps, activation)
     if not _fuses(activation):
         z = normalize_inference(x, mean, var, weight, bias, eps, None)
         dy, activation = activation_gradient(dy, z, activation), None
@@ -388,24 +390,6 @@ def _backward(
     kernel = (_COLUMNS if form.columns else _ROWS)[1]
     kernel(x.size, form.matrix(dy), matrix, w, b, *statistics, *form.sizes, eps, slope, *results)
     return form.restore(dx), form.collect(dweight, weight), form.collect(dbias, bias)
-
-
-def _backward_of_huge(
-    dy: Array,
-    x: Array,
-    weight: Array | None,
-    bias: Array | None,
-    axes: Shape,
-    of_x: tuple[bool, bool],
-    eps: float,
-    activation: Activation,
-) -> tuple[Array, Array | None, Array | None]:
-    """The gradients where the variance nears or exceeds the dtype's range: x and √eps are both made smaller by 2⁸⁰."""
-    tiny = 2.0**-80
-    x, eps = x * tiny, eps * tiny**2
-    _, mean, var = _forward(x, None, None, axes, None, of_x[0], eps, None)
-    dx, dweight, dbias = _backward(dy, x, weight, bias, mean, var, axes, of_x, eps, activation)
-    return dx * tiny, dweight, dbias
 
 
 def _fuses(activation: Activation) -> bool:

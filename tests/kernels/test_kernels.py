@@ -1,0 +1,55 @@
+"""Which kernels an array gets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import array_api_strict
+import numpy as np
+import pytest
+
+from tinygrad_norm import kernels
+from tinygrad_norm.kernels import reference
+
+HAS_NUMBA = find_spec("numba") is not None
+
+
+@pytest.fixture(autouse=True)
+def _restored(monkeypatch):
+    monkeypatch.setattr(kernels, "_use_cpu", HAS_NUMBA)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_of_numpy_get_the_fast_ones_where_numba_is_installed(dtype):
+    name = kernels.of(np.zeros(3, dtype)).__name__
+    assert name == ("tinygrad_norm.kernels.cpu" if HAS_NUMBA else "tinygrad_norm.kernels.reference")
+
+
+@pytest.mark.parametrize("array", [np.zeros(3, np.float16), np.zeros(3, int), array_api_strict.zeros(3), np.ma.zeros(3)])
+def test_all_others_get_the_reference(array):
+    assert kernels.of(array) is reference
+
+
+def test_the_reference_can_be_asked_for():
+    kernels.use("reference")
+    assert kernels.of(np.zeros(3)) is reference
+
+
+def test_the_environment_can_ask_for_the_reference():
+    code = "import numpy, tinygrad_norm.kernels as k; print(k.of(numpy.zeros(3)).__name__)"
+    environment = {"TINYGRAD_NORM_KERNELS": "reference"}
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "tinygrad_norm.kernels.reference"
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(ValueError, match="'gpu' is not known; 'cpu' and 'reference' are"):
+        kernels.use("gpu")
+
+
+def test_asking_for_the_fast_ones_without_numba_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(kernels, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'tinygrad-norm\[fast\]'"):
+        kernels.use("cpu")
