@@ -20,8 +20,9 @@ def run_python(code: str) -> str:
 
 
 def test_import_takes_under_300_ms():
-    code = "import time; start = time.perf_counter(); import tinygrad_norm; print(time.perf_counter() - start)"
-    assert any(float(run_python(code)) < 0.3 for _ in range(10))  # the best of several: the machine may be busy
+    """In seconds of the processor, which others on the machine cannot lengthen; the second import finds the bytecode."""
+    code = "import time; start = time.process_time(); import tinygrad_norm; print(time.process_time() - start)"
+    assert min(float(run_python(code)) for _ in range(5)) < 0.3
 
 
 def test_import_brings_no_optional_package():

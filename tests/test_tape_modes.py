@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -98,12 +99,17 @@ def test_a_decorated_function_may_fail():
 
 def test_a_generator_function_is_not_decorated():
     """Its body runs after the call has returned, when the mode is over: refused, rather than recorded in silence."""
-    for mode in (no_grad, enable_grad):
-        with pytest.raises(TypeError, match=r"generator.*with"):
 
-            @mode()
-            def numbers() -> Iterator[int]:
-                yield 1
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    async def number() -> int:
+        return 1
+
+    for function in (numbers, number):
+        for mode in (no_grad, enable_grad):
+            with pytest.raises(TypeError, match=f"{function.__name__} is a .*with block"):
+                mode()(function)
 
 
 def test_in_a_generator_the_mode_holds_where_it_is_consumed_too():
@@ -137,6 +143,24 @@ def test_threads_do_not_share_a_mode():
     thread.join()
     assert recording
     assert seen == [False, True]
+
+
+def test_threads_may_share_a_decorated_function():
+    @no_grad()
+    def infer(inside: threading.Event, over: threading.Event) -> bool:
+        inside.set()
+        over.wait(10)
+        return is_recording()
+
+    with ThreadPoolExecutor(2) as pool:
+        calls = []
+        for _ in range(2):
+            inside, over = threading.Event(), threading.Event()
+            calls.append((pool.submit(infer, inside, over), over))
+            inside.wait(10)
+        for call, over in calls:  # the first to begin is the first to end
+            over.set()
+            assert call.result() is False
 
 
 def test_threads_record_and_go_back_at_the_same_time():

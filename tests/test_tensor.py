@@ -436,13 +436,13 @@ def test_a_hook_needs_a_gradient():
         y.register_hook(lambda gradient: None)
 
 
-@pytest.mark.parametrize("answer", [1.0, np.ones(2), Tensor([1.0])], ids=["number", "array", "shape"])
+@pytest.mark.parametrize("answer", [1.0, np.ones(2), Tensor(np.ones(1)), Tensor([1.0, 1.0])])
 @pytest.mark.parametrize("on_leaf", [True, False])
 def test_a_hook_that_returns_no_such_gradient_is_refused(answer, on_leaf):
     x = leaf(1.0, 2.0)
     y = x * 2.0
     (x if on_leaf else y).register_hook(lambda gradient: answer)
-    with pytest.raises((TypeError, ValueError), match=r"hook"):
+    with pytest.raises((TypeError, ValueError), match="hook"):
         y.sum().backward()
     assert x.grad is None
 

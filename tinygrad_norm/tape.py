@@ -363,6 +363,9 @@ def _replaced(**changes: Any) -> Iterator[None]:
         _state.reset(token)
 
 
+_RUN_LATER = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+
+
 class _Recording:
     """Switches recording on or off: as a `with` block, or as a decorator."""
 
@@ -435,9 +438,9 @@ def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
     grad_outputs: Any = None,
-    retain_graph: bool | None = None,
     create_graph: bool = False,
     allow_unused: bool = False,
+    retain_graph: bool | None = None,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of `outputs` with respect to `inputs`, as a tuple; nobody's `.grad` is touched.
 
@@ -445,9 +448,9 @@ def grad(
         outputs: one tensor or several; their gradients are added.
         inputs: one tensor or several, leaves or results.
         grad_outputs: the gradient of each output (vector-Jacobian product); None means 1, for outputs of one element.
-        retain_graph: keep what the tape saved for another walk; as `create_graph` unless said.
         create_graph: record the way back, so that the gradients can be differentiated again.
         allow_unused: give None for an input that the outputs do not depend on, instead of raising.
+        retain_graph: keep what the tape saved for another walk; as `create_graph` unless said.
 
     Raises:
         ValueError: an output has several elements and no gradient, shapes differ, or an input is unused.
@@ -501,7 +504,9 @@ def walk(
                 heapq.heappush(queue, (-edge.number, edge))
 
     wanted = None if targets is None else set(targets)
-    with _replaced(recording=create_graph):
+    active = _state.get().hooks
+    # What an entry computes on the way back is its own affair, unless it goes on the tape as well.
+    with _replaced(recording=create_graph, hooks=active if create_graph else ()):
         for output, given in zip(outputs, grads, strict=True):
             hand_to(_root(output), _seed(output, given))
         path = None if wanted is None else _leading_to(wanted, pending)
@@ -513,7 +518,7 @@ def walk(
             edges = entry.edges if path is None else [edge if edge in path else None for edge in entry.edges]
             if all(edge is None for edge in edges):
                 continue
-            for edge, back in zip(edges, _backward(entry, grad, edges), strict=True):
+            for edge, back in zip(edges, _backward(entry, grad, edges, active), strict=True):
                 if edge is not None and back is not None:
                     hand_to(edge, _fit(entry, back, edge))
             if not retain:
@@ -539,7 +544,7 @@ def _seed(output: Tensor, given: Any) -> Tensor:
     if given is None:
         if output.size != 1:
             raise ValueError(
-                f"backward: a tensor of shape {output.shape} has several elements; pass the gradient of each, "
+                f"backward: a tensor of shape {output.shape} has {output.size} elements; pass the gradient of each, "
                 "or reduce it to one, for example with .sum() or .mean()"
             )
         return _Tensor.wrap(np.ones(output.shape, output.dtype))
@@ -568,14 +573,15 @@ def _leading_to(targets: set[Edge | None], roots: dict[Edge, Tensor]) -> set[Edg
     return path
 
 
-def _backward(entry: Op, grad: Tensor, edges: Sequence[Edge | None]) -> tuple[Tensor | None, ...]:
+def _backward(
+    entry: Op, grad: Tensor, edges: Sequence[Edge | None], active: tuple[Hook, ...]
+) -> tuple[Tensor | None, ...]:
     """What one entry hands back, one gradient for each edge; those not wanted need not be computed."""
     if entry.freed:
         raise RuntimeError(
             f"{entry.name}: an earlier backward already went through this part of the tape and freed what it saved; "
             "pass retain_graph=True to the earlier one, or run the forward pass again"
         )
-    active = _state.get().hooks
     for hook in active:
         hook.before_backward(entry, grad)
     before, entry.needs = entry.needs, tuple([edge is not None for edge in edges])
@@ -606,7 +612,7 @@ def _fit(entry: Op, grad: Tensor, edge: Edge) -> Tensor:
 def _sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
     """`grad` summed over the axes along which `shape` was stretched."""
     added = max(len(grad.shape) - len(shape), 0)
-    stretched = [added + i for i, size in enumerate(shape) if size == 1]
+    stretched = [added + i for i, (size, _) in enumerate(zip(shape, grad.shape[added:], strict=False)) if size == 1]
     summed = grad.sum(axis=(*range(added), *stretched), keepdims=True)
     return summed.squeeze(tuple(range(added))) if added else summed
 
@@ -619,7 +625,10 @@ def _hooked(edge: Edge, grad: Tensor) -> Tensor:
             continue
         if not isinstance(changed, _Tensor):
             raise TypeError(f"a hook on a tensor returned a {type(changed).__name__}; it may return a tensor, or None")
-        if changed.shape != grad.shape:
-            raise ValueError(f"a hook on a tensor returned shape {changed.shape} for a gradient of shape {grad.shape}")
+        if (changed.shape, changed.dtype) != (grad.shape, grad.dtype):
+            raise ValueError(
+                f"a hook on a tensor returned shape {changed.shape} of {changed.dtype} for a gradient of shape "
+                f"{grad.shape} of {grad.dtype}"
+            )
         grad = changed
     return grad

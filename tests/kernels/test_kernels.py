@@ -27,7 +27,9 @@ def test_floats_of_numpy_get_the_fast_ones_where_numba_is_installed(dtype):
     assert name == ("tinygrad_norm.kernels.cpu" if HAS_NUMBA else "tinygrad_norm.kernels.reference")
 
 
-@pytest.mark.parametrize("array", [np.zeros(3, np.float16), np.zeros(3, int), array_api_strict.zeros(3), np.ma.zeros(3)])
+@pytest.mark.parametrize(
+    "array", [np.zeros(3, np.float16), np.zeros(3, int), array_api_strict.zeros(3), np.ma.zeros(3)]
+)
 def test_all_others_get_the_reference(array):
     assert kernels.of(array) is reference
 

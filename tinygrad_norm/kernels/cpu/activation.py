@@ -23,8 +23,9 @@ _LOG2_E = 1 / math.log(2)
 _LN2_HIGH, _LN2_LOW = float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33")
 _MAGIC = 1.5 * 2**52  # adding it rounds to an integer, which the lowest bits then hold
 _EXP = tuple(1 / math.factorial(k + 1) for k in range(13))
-_inline = register_jitable(forceinline=True)  # a loop around a call that is left is not vectorized
 _ATANH = tuple(1 / (2 * k + 1) for k in range(11))
+
+_inline = register_jitable(forceinline=True)  # a loop around a call that is left is not vectorized
 
 
 def _reinterpret(given: Any, returned: Any) -> Any:
@@ -84,7 +85,7 @@ def _log1p(x: float) -> float:
 
 @_inline
 def _relu(z: float, _: float) -> tuple[float, float]:
-    return 0.0 if z <= 0 else z, 1.0 if z > 0 else 0.0
+    return 0.0 if z <= 0 else z, 0.0 if z <= 0 else 1.0
 
 
 @_inline

@@ -1,4 +1,7 @@
-"""How kernels are compiled: from one source, for one thread and for all of them, each when it is first used."""
+"""How kernels are compiled: from one source, for one thread and for all of them, each when it is first used.
+
+Numba keeps what it compiled as long as the file of the kernel is unchanged. So what a kernel calls stands in its file.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import numba
 from numba.core import event
 
 LARGE = 2**18
-"""The number of elements from which all threads share the work. Results do not depend on it."""
+"""The number of elements from which all threads share the work."""
 
 # NaN and infinity keep their meaning, and x / 0 is infinity, as in NumPy.
 _OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
@@ -28,7 +31,8 @@ free_order: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, 
 # One kernel at a time has all threads: one of Numba's threading layers cannot be entered twice, and none has to be.
 # GNU's OpenMP does not survive a fork, so a forked process keeps to one thread.
 _team = threading.Lock()
-os.register_at_fork(after_in_child=lambda: _team.acquire(blocking=False))
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=lambda: _team.acquire(blocking=False))
 
 
 class Kernel:

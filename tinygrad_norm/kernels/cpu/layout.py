@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.kernels.cpu.compiler import LARGE
+from tinygrad_norm.kernels.cpu import compiler
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Shape = tuple[int, ...]
 
 _UNITS = 32
-"""How many units of work a large array is cut into; the order of summation, and so the result, depends on it."""
+"""How many units of work a large array is cut into: whatever the number of threads, so that it changes no bit."""
 
 _SHORT = 64
 """The R1 from which a loop over rows is the faster one."""
@@ -122,7 +122,7 @@ def layout(
         expanded, length = [*dropwhile(lambda i: i not in varying, k0 + k1), *r1], size(r1)
     period = size(expanded) // length
     summed = size(r0) if columns else size(k0 + k1) // period
-    blocks = 1 if prod(shape) < LARGE else max(1, min(-(-_UNITS // period), summed // 8))
+    blocks = 1 if prod(shape) < compiler.LARGE else max(1, min(-(-_UNITS // period), summed // 8))
     return Layout(
         order=tuple(order),
         inverse=tuple(order.index(i) for i in range(len(shape))),

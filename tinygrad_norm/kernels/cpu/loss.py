@@ -26,11 +26,12 @@ def _losses(
         total = loss = 0.0
         for k in range(classes):
             total += np.exp(logits[r, k] - highest)
-        lse[r] = highest + np.log(total)
+        rest = np.log(total)
+        lse[r] = highest + rest
         for k in range(classes):
             q = weight[k] * (smoothing / classes + (1 - smoothing if k == target[r] else 0.0))
             if q != 0:  # the surprise of an impossible class may be infinite
-                loss += q * (highest + np.log(total) - logits[r, k])
+                loss += q * (rest + (highest - logits[r, k]))
         losses[r] = 0.0 if target[r] == ignore else loss
 
 

@@ -95,6 +95,7 @@ def _columns_gradient(
     dbias: Array,
 ) -> None:
     """Write dx, and dweight and dbias [K0, K1 R1]. What goes through mean and var counts by_mean and by_var."""
+    cast = x.dtype.type
     groups, columns = weight.shape
     share, units = columns // mean.shape[1], groups * blocks
     first, second = np.empty((units, columns)), np.empty((units, columns))
@@ -110,7 +111,7 @@ def _columns_gradient(
             for k in range(columns):
                 c = x[r, k] - centre[group, k]
                 d = dy[r, k]
-                d = d if c * scale[group, k] + shift[group, k] > 0 else slope * d
+                d = slope * d if c * scale[group, k] + shift[group, k] <= 0 else d
                 first[unit, k] += np.float64(d)
                 second[unit, k] += np.float64(d) * np.float64(c)
     for group in range(groups):
@@ -137,9 +138,11 @@ def _columns_gradient(
             for k in range(columns):
                 c = x[r, k] - centre[group, k]
                 d = dy[r, k]
-                d = d if c * scale[group, k] + shift[group, k] > 0 else slope * d
+                d = slope * d if c * scale[group, k] + shift[group, k] <= 0 else d
                 through = through_mean[group, k] + c * rstd[group, k] * through_var[group, k]
-                dx[r, k] = scale[group, k] * d - through
+                dx[r, k] = scale[group, k] * d - (
+                    through if by_var > 0 else cast(0)
+                )  # x may be no number, and 0 x none
 
 
 @helper
@@ -231,7 +234,7 @@ def _rows_gradient(
             for r in range(top, top + repeat * inner, inner):
                 for i in range(length):
                     z = ((x[r, i] - centre) + rest) * (weight[p, i] * scale) + bias[p, i]
-                    dx[r, i] = dy[r, i] if z > 0 else slope * dy[r, i]
+                    dx[r, i] = slope * dy[r, i] if z <= 0 else dy[r, i]
                 for i in range(length):
                     dbias[unit, i] += np.float64(dx[r, i])
                     dweight[unit, i] += np.float64(dx[r, i]) * np.float64(((x[r, i] - centre) + rest) * scale)
@@ -240,7 +243,7 @@ def _rows_gradient(
             for r in range(top, top + repeat * inner, inner):
                 for i in range(length):
                     through = through_mean + ((x[r, i] - centre) + rest) * scale * through_var
-                    dx[r, i] = scale * (weight[p, i] * dx[r, i] - through)
+                    dx[r, i] = scale * (weight[p, i] * dx[r, i] - (through if by_var > 0 else cast(0)))
 
 
 # What a row sums is one number. It is summed in vector registers where the order is free, and nothing else but sums is.

@@ -1,0 +1,84 @@
+"""Each activation against the reference, over all floats and in every layout."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tinygrad_norm.kernels import cpu, reference
+from tinygrad_norm.kernels.cpu import compiler
+
+ACTIVATIONS = [(name, 0.3) for name in reference.ACTIVATIONS]
+SIZES = np.logspace(-30, 2.5, 2001)
+EVERYWHERE = np.concatenate([-SIZES, [-708.5, -708, -3, -1e-300, -0.0, 0, 1e-300, 3, 709], SIZES])
+TOLERANCE = {np.float32: {"rtol": 3e-7, "atol": 1e-37}, np.float64: {"rtol": 1e-12, "atol": 1e-14}}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_value_and_derivative(activation, dtype, rng):
+    z = EVERYWHERE.astype(dtype)
+    dy = rng.normal(size=z.shape).astype(dtype)
+    y, dz = cpu.activate(z, activation), cpu.activation_gradient(dy, z, activation)
+    assert y.dtype == dz.dtype == dtype
+    with np.errstate(under="ignore"):
+        wide = z.astype(np.float64)
+        tolerance = TOLERANCE[np.float64] if dtype == np.float64 else {"rtol": 3e-7, "atol": 3e-14}
+        np.testing.assert_allclose(y, reference.activate(wide, activation), **tolerance)
+        np.testing.assert_allclose(
+            dz, reference.activation_gradient(dy.astype(np.float64), wide, activation), **tolerance
+        )
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_nan_and_infinity_are_kept(activation):
+    z = np.array([np.nan, np.inf, -np.inf, 1.0])
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose(cpu.activate(z, activation), reference.activate(z, activation))
+        expected = reference.activation_gradient(np.ones(4), z, activation)
+    np.testing.assert_allclose(cpu.activation_gradient(np.ones(4), z, activation), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_named_functions(dtype):
+    z = np.linspace(-8, 8, 101, dtype=dtype)
+    for function in ("sigmoid", "softplus", "erf"):
+        expected = getattr(reference, function)(z.astype(np.float64))
+        np.testing.assert_allclose(getattr(cpu, function)(z), expected, rtol=2e-7 if dtype == np.float32 else 2e-14)
+    np.testing.assert_allclose(cpu.erf(z.astype(float)), [math.erf(v) for v in z], rtol=1e-15)
+
+
+LAYOUTS = {
+    "channels last": lambda x: x.transpose(0, 3, 1, 2),
+    "every other": lambda x: x[:, ::2],
+    "backwards": lambda x: x[::-1],
+    "repeated": lambda x: np.broadcast_to(x[:1], x.shape),
+    "a number": lambda x: x[0, 0, 0, 0],
+    "empty": lambda x: x[:0],
+}
+
+
+@pytest.mark.parametrize("seen", LAYOUTS.values(), ids=LAYOUTS)
+def test_layouts(seen, rng):
+    z, dy = (np.asarray(seen(array)) for array in rng.normal(size=(2, 3, 4, 5, 2)))
+    before = z.copy()
+    y, dz = cpu.activate(z, ("silu", 0.0)), cpu.activation_gradient(np.array(dy, order="C"), z, ("silu", 0.0))
+    np.testing.assert_allclose(y, reference.activate(z, ("silu", 0.0)), rtol=1e-14)
+    np.testing.assert_allclose(dz, reference.activation_gradient(dy, z, ("silu", 0.0)), rtol=1e-13, atol=1e-15)
+    np.testing.assert_array_equal(z, before)
+    assert np.empty_like(z).strides == y.strides == dz.strides
+
+
+def test_no_activation_costs_nothing():
+    z, dy = np.zeros((2, 3))
+    assert cpu.activate(z, None) is z
+    assert cpu.activation_gradient(dy, z, None) is dy
+
+
+def test_many_threads_give_the_bits_of_one(monkeypatch, rng):
+    z = rng.normal(size=1003)
+    alone = cpu.activate(z, ("silu", 0.0))
+    monkeypatch.setattr(compiler, "LARGE", 1003)
+    np.testing.assert_array_equal(cpu.activate(z, ("silu", 0.0)), alone)

@@ -1,0 +1,74 @@
+"""Cross-entropy against the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinygrad_norm.kernels import cpu, reference
+from tinygrad_norm.kernels.cpu import compiler
+
+IGNORE = -100
+TOLERANCE = {"float32": 2e-6, "float64": 1e-12}
+
+
+def both(function, *arguments):
+    return getattr(cpu, function)(*arguments), getattr(reference, function)(*arguments)
+
+
+@given(
+    rows=st.integers(1, 9),
+    classes=st.integers(1, 11),
+    dtype=st.sampled_from(sorted(TOLERANCE)),
+    weighted=st.booleans(),
+    smoothing=st.sampled_from([0.0, 0.1, 1.0]),
+    step=st.integers(1, 2),
+    seed=st.integers(0, 99),
+)
+def test_values_and_gradients(rows, classes, dtype, weighted, smoothing, step, seed):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 5, (rows, step * classes)).astype(dtype)[:, ::step]
+    target = np.where(rng.random(rows) < 0.3, IGNORE, rng.integers(classes, size=rows))
+    weight = rng.integers(0, 3, classes).astype(dtype) if weighted else None
+    arguments = logits, target, weight, smoothing, IGNORE
+    (losses, lse), (expected, expected_lse) = both("cross_entropy", *arguments)
+    assert losses.dtype == lse.dtype == dtype
+    close = {"rtol": 10 * TOLERANCE[dtype], "atol": 10 * TOLERANCE[dtype]}
+    np.testing.assert_allclose(lse, expected_lse, **close)
+    np.testing.assert_allclose(losses, expected, **close)
+    for dloss in (rng.normal(size=rows).astype(dtype), np.broadcast_to(np.asarray(0.5, dtype), rows)):
+        found, gradient = both("cross_entropy_gradient", dloss, *arguments[:3], expected_lse, smoothing, IGNORE)
+        assert (found.shape, found.dtype) == (gradient.shape, gradient.dtype)
+        np.testing.assert_allclose(found, gradient, **close)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_logits_of_any_size(dtype):
+    logits = np.array([[1e4, -1e4, 0], [3e30, 3e30, 0], [-1e30, -2e30, -3e30]], dtype)
+    losses, lse = cpu.cross_entropy(logits, np.array([1, 0, 0]), None, 0.0, IGNORE)
+    np.testing.assert_allclose(losses, [2e4, np.log(2), 0], rtol=1e-6)
+    np.testing.assert_allclose(lse, logits.max(axis=1), rtol=1e-7)
+
+
+@pytest.mark.parametrize("target", [0, 1])
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_kept(special, target):
+    logits, classes = np.array([[special, 1.0, 2.0], [0.0, 1.0, 2.0]]), np.array([target, 0])
+    with np.errstate(invalid="ignore", over="ignore"):
+        (losses, lse), (expected, expected_lse) = both("cross_entropy", logits, classes, None, 0.0, IGNORE)
+        np.testing.assert_allclose(losses, expected)
+        np.testing.assert_allclose(lse, expected_lse)
+        found, gradient = both("cross_entropy_gradient", np.ones(2), logits, classes, None, lse, 0.0, IGNORE)
+        np.testing.assert_allclose(found, gradient)
+
+
+def test_many_threads_give_the_bits_of_one(monkeypatch, rng):
+    logits, target = rng.normal(size=(70, 5)).astype(np.float32), rng.integers(5, size=70)
+    losses, lse = cpu.cross_entropy(logits, target, None, 0.1, IGNORE)
+    gradient = cpu.cross_entropy_gradient(losses, logits, target, None, lse, 0.1, IGNORE)
+    monkeypatch.setattr(compiler, "LARGE", 350)
+    np.testing.assert_array_equal(cpu.cross_entropy(logits, target, None, 0.1, IGNORE), (losses, lse))
+    again = cpu.cross_entropy_gradient(losses, logits, target, None, lse, 0.1, IGNORE)
+    np.testing.assert_array_equal(again, gradient)

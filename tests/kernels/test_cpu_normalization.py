@@ -1,0 +1,216 @@
+"""Each norm against the reference in float64, over the shapes, layouts and values that have broken others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinygrad_norm.kernels import cpu, reference
+from tinygrad_norm.kernels.cpu import compiler
+from tinygrad_norm.kernels.cpu.layout import layout
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+ACTIVATIONS = [None, ("relu", 0.0), ("leaky_relu", -0.3), ("silu", 0.0)]
+SMOOTH = [None, ("silu", 0.0)]  # at the edge of the others the rounding of float32 decides
+
+
+def wide(value):
+    return value.astype(np.float64) if isinstance(value, np.ndarray) else value
+
+
+def agree(name, *arguments, like):
+    """The fast kernel and the reference: shapes, dtypes, which results are None, and values."""
+    found, expected = getattr(cpu, name)(*arguments), getattr(reference, name)(*map(wide, arguments))
+    if isinstance(found, np.ndarray):
+        found, expected = (found,), (expected,)
+    assert found[0].dtype == like.dtype
+    for a, b in zip(found, expected, strict=True):
+        assert (a is None) == (b is None)
+        if b is not None:
+            assert a.shape == b.shape
+            close = TOLERANCE[str(like.dtype)]
+            np.testing.assert_allclose(a, b, rtol=close, atol=close * (1 + np.abs(b[np.isfinite(b)]).max(initial=0)))
+    return found
+
+
+def check(x, weight, bias, axes, activation, rng, eps=0.1):
+    """All six functions, forward and back, and that they left their inputs alone."""
+    dy = rng.normal(size=x.shape).astype(x.dtype)
+    given = [array for array in (dy, x, weight, bias) if array is not None]
+    before = [array.copy() for array in given]
+    y, mean, var = agree("normalize", x, weight, bias, axes, eps, activation, like=x)
+    assert mean.dtype == var.dtype == np.float64
+    agree("normalize_gradient", dy, x, weight, bias, mean, var, axes, eps, activation, like=x)
+    mean, var = mean + 0.5, 2 * var  # in inference they are not those of x
+    agree("normalize_inference", x, mean, var, weight, bias, eps, activation, like=x)
+    agree("normalize_inference_gradient", dy, x, mean, var, weight, bias, eps, activation, like=x)
+    _, square = agree("rms_normalize", x, weight, axes, eps, activation, like=x)
+    agree("rms_normalize_gradient", dy, x, weight, square, axes, eps, activation, like=x)
+    for array, copy in zip(given, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+    return y
+
+
+@st.composite
+def cases(draw):
+    """Arrays whose axes lie in memory in any order, with gaps or without; any axes; weight and bias along any."""
+    shape = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=5)))
+    order = draw(st.permutations(range(len(shape))))
+    steps = [draw(st.sampled_from([1, 1, 1, 2, -1])) for _ in shape]
+    axes = tuple(i for i in range(len(shape)) if draw(st.booleans()))
+    dtype = draw(st.sampled_from(sorted(TOLERANCE)))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    stored = rng.normal(3, 2, [abs(steps[i]) * shape[i] for i in order]).astype(dtype)
+    x = stored.transpose(np.argsort(order))[tuple(slice(None, None, step) for step in steps)]
+
+    def parameter():
+        if draw(st.booleans()):
+            return None
+        return rng.normal(size=[n if draw(st.booleans()) else 1 for n in shape]).astype(dtype)
+
+    activation = draw(st.sampled_from(ACTIVATIONS if dtype == "float64" else SMOOTH))
+    return x, parameter(), parameter(), axes, activation, rng
+
+
+@given(cases())
+def test_any_shape_layout_and_axes(case):
+    check(*case)
+
+
+NORMS = {
+    "batch, of features": ((64, 7), (0,), (1, 7)),
+    "batch, of one feature": ((9, 1), (0,), (1, 1)),
+    "batch, of images": ((5, 3, 4, 6), (0, 2, 3), (1, 3, 1, 1)),
+    "layer": ((6, 10), (1,), (1, 10)),
+    "layer, of one row": ((1, 130), (1,), (1, 130)),
+    "layer, of pixels": ((3, 5, 4, 2), (1,), (1, 5, 1, 1)),
+    "group": ((4, 3, 2, 5, 3), (2, 3, 4), (1, 3, 2, 1, 1)),
+    "group, of many channels": ((2, 3, 70, 2, 2), (2, 3, 4), (1, 3, 70, 1, 1)),
+    "instance": ((4, 3, 5, 3), (2, 3), (1, 3, 1, 1)),
+    "instance, of large images": ((2, 3, 9, 9), (2, 3), (1, 3, 1, 1)),
+}
+
+
+def arrays(norm, channels_last, dtype, rng):
+    shape, axes, affine = NORMS[norm]
+    x = rng.normal(3, 2, shape).astype(dtype)
+    if channels_last:
+        channels = range(1, len(shape) - 2)
+        order = (0, len(shape) - 2, len(shape) - 1, *channels)
+        x = np.ascontiguousarray(x.transpose(order)).transpose(np.argsort(order))
+    weight, bias = rng.normal(size=(2, *affine)).astype(dtype)
+    return x, weight, bias, axes
+
+
+IMAGES = [name for name, (shape, _, _) in NORMS.items() if len(shape) > 2]
+LAYOUTS = [(name, False) for name in NORMS] + [(name, True) for name in IMAGES]
+
+
+@pytest.mark.parametrize(("norm", "channels_last"), LAYOUTS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_norms_in_use(norm, channels_last, activation, rng):
+    x, weight, bias, axes = arrays(norm, channels_last, np.float64, rng)
+    y = check(x, weight, bias, axes, activation, rng)
+    if norm != "layer, of pixels" or channels_last:
+        assert y.strides == x.strides  # channels last stay last
+
+
+@pytest.mark.parametrize(("norm", "channels_last"), [case for case in LAYOUTS if case != ("layer, of pixels", False)])
+def test_norms_in_use_are_not_copied(norm, channels_last, rng):
+    x, weight, bias, axes = arrays(norm, channels_last, np.float32, rng)
+    form = layout(x.shape, x.strides, x.itemsize, axes, weight.shape, bias.shape)
+    assert np.shares_memory(form.matrix(x), x)
+
+
+@pytest.mark.parametrize("name", ["batch, of features", "batch, of images", "layer", "group", "instance"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_many_threads_give_the_bits_of_one(monkeypatch, name, channels_last, rng):
+    x, weight, bias, axes = arrays(name, channels_last and len(NORMS[name][0]) > 2, np.float32, rng)
+    x = np.concatenate([x] * 20)
+    dy = rng.normal(size=x.shape).astype(np.float32)
+
+    def run():
+        layout.cache_clear()
+        y, mean, var = cpu.normalize(x, weight, bias, axes, 0.1, ("relu", 0.0))
+        return y, mean, var, *cpu.normalize_gradient(dy, x, weight, bias, mean, var, axes, 0.1, ("relu", 0.0))
+
+    alone = run()
+    monkeypatch.setattr(compiler, "LARGE", 1)
+    together = run()
+    if name in ("batch, of features", "batch, of images", "layer"):
+        assert layout(x.shape, x.strides, 4, axes, weight.shape, bias.shape).sizes[-1] > 1, "more than one block"
+    with compiler._team:
+        in_turn = run()
+    layout.cache_clear()
+    for a, b, c in zip(together, in_turn, alone, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, c, rtol=1e-5, atol=1e-5)
+
+
+VALUES = {
+    "far from 0 (pytorch#51102)": lambda n: 2000 + 0.01 * n,
+    "close together (pytorch#40302)": lambda n: 100 + 0.01 * n,
+    "huge (pytorch#178123)": lambda n: 1e30 * (n + 3),
+    "tiny": lambda n: 1e-20 * (n + 3),
+    "large first value": lambda n: np.where(np.indices(n.shape).sum(axis=0) == 0, 1e6, n),
+    "of different size": lambda n: n * np.logspace(-10, 10, n.shape[-1]),
+}
+FORMS = {"columns": (0,), "rows": (1,), "channels": (0, 2), "blocks": (0, 1)}
+
+
+@pytest.mark.parametrize("axes", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("dtype", sorted(TOLERANCE))
+def test_values_that_are_hard(values, axes, dtype, rng):
+    """Against the definition in extended precision, to the last digits that the dtype has."""
+    x = values(rng.normal(size=(500, 70, 3) if axes != (1,) else (7, 500, 1))).astype(dtype)
+    dy = rng.normal(size=x.shape).astype(dtype)
+    weight, bias = rng.normal(size=(2, 1, *x.shape[1:])).astype(dtype)
+    exact = x.astype(np.longdouble)
+    eps = 1e-5
+    mean = exact.mean(axis=axes, keepdims=True)
+    var = ((exact - mean) ** 2).mean(axis=axes, keepdims=True)
+    normal = (exact - mean) / np.sqrt(var + np.longdouble(eps))
+    g = dy * weight.astype(np.longdouble)
+    projected = g.mean(axis=axes, keepdims=True) + normal * (g * normal).mean(axis=axes, keepdims=True)
+    dx = (g - projected) / np.sqrt(var + np.longdouble(eps))
+
+    y, found_mean, found_var = cpu.normalize(x, weight, bias, axes, eps, None)
+    gradients = cpu.normalize_gradient(dy, x, weight, bias, found_mean, found_var, axes, eps, None)
+    digits = 3e-6 if dtype == "float32" else 3e-9
+    np.testing.assert_allclose(found_mean, mean.astype(float), rtol=1e-10)
+    np.testing.assert_allclose(found_var, var.astype(float), rtol=1e-9)
+    np.testing.assert_allclose(y, normal * weight + bias, atol=digits * np.abs(normal).max())
+    np.testing.assert_allclose(gradients[0], dx.astype(float), rtol=digits, atol=digits * float(np.abs(dx).max()))
+    expected = (dy * normal).sum(axis=0, keepdims=True).astype(float)
+    np.testing.assert_allclose(gradients[1], expected, rtol=digits, atol=digits * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("axes", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("value", [0.1, 3e9, -1e30])
+def test_constant_groups_give_exactly_0(value, axes):
+    """Source: https://github.com/pytorch/pytorch/issues/5410."""
+    x = np.full((50, 70, 3), value, np.float32)
+    y, mean, var = cpu.normalize(x, None, None, axes, 1e-5, None)
+    assert (y == 0).all()
+    assert (mean == x[0, 0, 0]).all()
+    assert (var == 0).all()
+
+
+@pytest.mark.parametrize("axes", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("activation", [None, ("relu", 0.0), ("silu", 0.0)])
+def test_nan_and_infinity_are_kept(special, activation, axes, rng):
+    x, dy = rng.normal(size=(2, 4, 70, 3))
+    weight, bias = rng.normal(size=(2, 1, 70, 3))
+    x[1, 2, 0] = special
+    mean, var = rng.uniform(1, 2, (2, *np.mean(x, axis=axes, keepdims=True).shape))
+    with np.errstate(invalid="ignore"):
+        y, _, found_var = cpu.normalize(x, weight, bias, axes, 0.1, activation)
+        np.testing.assert_allclose(y, reference.normalize(x, weight, bias, axes, 0.1, activation)[0], rtol=1e-9)
+        assert np.isnan(found_var).sum() == 1
+        agree("normalize_inference", x, mean, var, weight, bias, 0.1, activation, like=x)
+        agree("normalize_inference_gradient", dy, x, mean, var, weight, bias, 0.1, activation, like=x)
+        agree("rms_normalize", x, weight, axes, 0.1, activation, like=x)
