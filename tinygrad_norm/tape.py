@@ -380,9 +380,9 @@ class _Recording:
         _state.reset(self._tokens.pop())
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        if inspect.isgeneratorfunction(function):
+        if any(kind(function) for kind in _RUN_LATER):
             raise TypeError(
-                f"{function.__name__} is a generator, which runs after the call; use a with block inside it"
+                f"{function.__name__} is a generator or coroutine, which runs after the call; use a with block inside it"
             )
 
         @functools.wraps(function)

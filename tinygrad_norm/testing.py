@@ -169,7 +169,7 @@ def _gradients(output: Tensor, wanted: list[Tensor], cotangent: Any, create_grap
     """The gradient of each wanted tensor, 0 where backward has none."""
     found: Sequence[Tensor | None] = [None] * len(wanted)
     if output.requires_grad:
-        found = tape.grad(output, wanted, cotangent, True, create_graph, allow_unused=True)
+        found = tape.grad(output, wanted, cotangent, create_graph, allow_unused=True, retain_graph=True)
     return [Tensor.wrap(np.zeros_like(x.raw)) if g is None else g for x, g in zip(wanted, found, strict=True)]
 
 

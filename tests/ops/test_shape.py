@@ -277,6 +277,16 @@ def test_stack(rng, axis):
     gradcheck(lambda *parts: ops.square(ops.stack(parts, axis=axis)), parts, order=2)
 
 
+def test_the_axis_that_is_meant_if_none_is_named(rng):
+    x = rng.normal(size=(2, 4))
+    np.testing.assert_array_equal(ops.concat([x, x]).numpy(), np.concatenate([x, x]))
+    np.testing.assert_array_equal(ops.stack([x, x]).numpy(), np.stack([x, x]))
+    np.testing.assert_array_equal(ops.split(x, 2)[1].numpy(), x[1:])
+    np.testing.assert_array_equal(ops.expand_dims(x).numpy(), x[None])
+    np.testing.assert_array_equal(ops.take_along_axis(x, [[3], [1]]).numpy(), [[x[0, 3]], [x[1, 1]]])
+    np.testing.assert_array_equal(ops.flatten(x).numpy(), x.reshape(-1))
+
+
 def test_split_is_undone_by_concat(rng):
     x = rng.normal(size=(4, 6))
     for cuts in (3, [2, 3], [0, 5]):
