@@ -3,6 +3,7 @@
     python examples/mlp_bn.py --batchnorm
     python examples/mlp_bn.py --compare            # with and without, everything else equal
 
+The curves, the log and a checkpoint to go on from after Ctrl-C go to runs/, unless other files are named.
 Read it from top to bottom: the network, the data, one run, the comparison, the command line.
 """
 
@@ -11,7 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +23,7 @@ from typing import Any
 from tinygrad_norm import manual_seed, nn, ops, optim
 from tinygrad_norm.data import ArrayDataset, DataLoader, digits, mnist
 from tinygrad_norm.training import History, Trainer, plot_curves
+from tinygrad_norm.training.files import write_atomically
 
 OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], float]] = {  # and the learning rate unless one is given
     "adam": (optim.Adam, 2e-3),
@@ -27,6 +31,7 @@ OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], float]] = {  # and t
     "rmsprop": (optim.RMSprop, 1e-3),
     "sgd": (lambda params, **options: optim.SGD(params, momentum=0.9, **options), 0.05),
 }
+NO_MATPLOTLIB = 'matplotlib cannot be imported; pip install "tinygrad-norm[viz]"'
 ACTIVATIONS = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
@@ -75,10 +80,16 @@ def run(args: argparse.Namespace, batchnorm: bool) -> tuple[dict[str, Any], Hist
     loader = DataLoader(train, args.batch_size, shuffle=True, drop_last=True, seed=args.seed)
     if args.resume:
         trainer.resume(args.resume, loader)
-        print(f"resumed from {args.resume} after {trainer.epoch} epochs")
+        if args.lr is not None:  # or else the checkpoint's goes on
+            for group in optimizer.param_groups:
+                group["lr"] = args.lr
+        lr = optimizer.param_groups[0]["lr"]
+        print(f"resumed from {args.resume} after {trainer.epoch} epochs, with learning rate {lr:g}")
+        if trainer.epoch >= args.epochs:
+            print(f"the checkpoint has already done {trainer.epoch} epochs; --epochs is the total goal")
     else:
         print(model.summary(train.inputs[:1]))
-    started = time.perf_counter()
+    before, started = trainer.epoch, time.perf_counter()
     history = trainer.fit(loader, args.epochs, validation=DataLoader(validation, 256))
     seconds = time.perf_counter() - started
     result = {
@@ -91,7 +102,7 @@ def run(args: argparse.Namespace, batchnorm: bool) -> tuple[dict[str, Any], Hist
         "parameters": sum(parameter.size for parameter in model.parameters()),
         "seed": args.seed,
     }
-    print(f"test accuracy {result['test_accuracy']:.2%}, {len(history)} epochs in {seconds:.1f} s")
+    print(f"test accuracy {result['test_accuracy']:.2%}, {trainer.epoch - before} epochs in {seconds:.1f} s")
     return result, history
 
 
@@ -116,14 +127,14 @@ def main() -> None:
     """Read the command line, run, and write what was asked for."""
     args = parse_arguments()
     results, history = compare(args) if args.compare else run(args, args.batchnorm)
+    if args.json:
+        write_atomically(args.json, (json.dumps(results, indent=2) + "\n").encode())
+        print(f"figures: {args.json}")
     if args.plot:
-        args.plot.parent.mkdir(parents=True, exist_ok=True)
         plot_curves(history, args.plot, title=f"MLP {'-'.join(map(str, args.hidden_sizes))} on {args.data}")
         print(f"curves: {args.plot}")
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-        print(f"figures: {args.json}")
+    else:
+        print(f"no picture: {NO_MATPLOTLIB}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -135,39 +146,67 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--hidden-sizes", type=sizes, default=[256, 128], metavar="256,128", help="widths")
     parser.add_argument("--activation", choices=ACTIVATIONS, default="relu")
     parser.add_argument("--dropout", type=number(0, 1, open_end=True), default=0.0, help="probability (0)")
-    parser.add_argument("--epochs", type=whole(1), default=30)
+    parser.add_argument("--epochs", type=whole(1), default=30, help="the goal, with those of a resumed run (30)")
     parser.add_argument("--batch-size", type=whole(2), default=64)
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw")
     parser.add_argument("--lr", type=number(0, math.inf, open_end=True), help="learning rate (the optimizer's own)")
     parser.add_argument("--weight-decay", type=number(0, math.inf, open_end=True), default=1e-2)
-    parser.add_argument("--seed", type=whole(0), default=0)
+    parser.add_argument("--seed", type=whole(0, 2**64), default=0)
     parser.add_argument("--data", choices=("digits", "mnist"), default="digits")
     parser.add_argument("--data-dir", type=Path, help="folder of the four MNIST files")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="curves, as .png, .svg or .pdf")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="curves (runs/mlp_bn.png, mlp_bn_compare.png)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="figures")
     parser.add_argument("--log", type=Path, default=Path("runs/mlp_bn.jsonl"), metavar="FILE", help="a line an epoch")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="written after each epoch and on Ctrl-C")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="state (--resume's, or runs/mlp_bn.safetensors)"
+    )
     parser.add_argument("--resume", type=Path, metavar="FILE", help="a checkpoint to go on from")
     args = parser.parse_args()
     if args.data == "mnist" and args.data_dir is None:
         parser.error("--data mnist needs --data-dir, the folder of its four files")
     if args.compare and (args.checkpoint or args.resume):
         parser.error("--compare makes two runs; --checkpoint and --resume are for one")
-    if args.plot and args.plot.suffix not in (".png", ".svg", ".pdf"):
+    if args.plot and args.plot.suffix.lower() not in (".png", ".svg", ".pdf"):
         parser.error(f"--plot draws .png, .svg or .pdf, not {args.plot.suffix or 'a file without suffix'}")
-    if args.compare and not args.plot:
-        args.plot = Path("runs/mlp_bn_compare.png")
-    if args.resume and not args.checkpoint:
-        args.checkpoint = args.resume
+    if args.plot and not can_draw():
+        parser.error(f"--plot: {NO_MATPLOTLIB}")
+    if not args.plot and can_draw():
+        args.plot = Path("runs/mlp_bn_compare.png" if args.compare else "runs/mlp_bn.png")
+    if not args.compare and not args.checkpoint:
+        args.checkpoint = args.resume or Path("runs/mlp_bn.safetensors")
+    for option in ("json", "plot", "log", "checkpoint"):  # before training, not after it
+        if (path := getattr(args, option)) and (obstacle := obstacle_to_writing(path)):
+            parser.error(f"--{option} cannot write {path}: {obstacle}")
     return args
 
 
-def whole(lowest: int) -> Callable[[str], int]:
-    """A parser of whole numbers from `lowest` on."""
+def can_draw() -> bool:
+    """Whether matplotlib can be imported."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def obstacle_to_writing(path: Path) -> str | None:
+    """What would keep a file from being written there, if anything; its folder is made."""
+    try:
+        if path.exists() and not path.is_file():
+            return "it is a folder" if path.is_dir() else "it is no regular file"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            return None if os.access(path, os.W_OK) or not path.exists() else "it is read-only"
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def whole(lowest: int, highest: int = 1_000_000) -> Callable[[str], int]:
+    """A parser of whole numbers from `lowest` to `highest`."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < lowest:
-            raise argparse.ArgumentTypeError(f"a whole number of at least {lowest} is needed, not {text!r}")
+        if not text.isdecimal() or not lowest <= int(text) <= highest:
+            raise argparse.ArgumentTypeError(f"a whole number from {lowest} to {highest:,} is needed, not {text!r}")
         return int(text)
 
     return parse
@@ -196,7 +235,12 @@ def sizes(text: str) -> list[int]:
 if __name__ == "__main__":
     try:
         main()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemoryError as error:
+        sys.exit(f"out of memory: {error or 'try smaller --hidden-sizes'}")
     except (OSError, ValueError, ImportError, FloatingPointError) as error:
         sys.exit(f"{type(error).__name__}: {error}")

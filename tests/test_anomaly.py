@@ -180,3 +180,12 @@ def test_a_program_beside_the_package_is_part_of_the_story():
         names["run"](leaf(-1.0))
     assert f'File "{path}", line 2, in run' in str(caught.value)
     assert "elementwise.py" not in str(caught.value)
+
+
+def test_nan_and_infinity_are_values_and_no_warnings():
+    x = Tensor([-1.0, 0.0, 1e4], requires_grad=True)
+    y = ops.log(x) + ops.sqrt(x) + ops.exp(x) + 1 / x
+    y.backward(np.ones(3, np.float32))
+    assert np.isnan(y.numpy()[0])
+    with detect_anomaly(), pytest.raises(AnomalyError, match="Log"):
+        ops.log(x)

@@ -287,3 +287,36 @@ def test_an_array_at_the_address_of_a_former_one_starts_anew():
         integrity.expose(array)
         integrity.mark_changed(array)
         del array
+
+
+VIEWS = {
+    "reshape": lambda a: ops.reshape(a, (3, 2)),
+    "flatten": ops.flatten,
+    "squeeze": lambda a: ops.squeeze(ops.reshape(a, (1, 2, 3)), 0),
+    "expand_dims": lambda a: ops.expand_dims(a, 0),
+    "permute_dims": lambda a: ops.permute_dims(a, (1, 0)),
+    "broadcast_to": lambda a: ops.broadcast_to(a, (4, 2, 3)),
+    "slice": lambda a: ops.getitem(a, slice(1)),
+    "split": lambda a: ops.split(a, 2)[0],
+    "flip": ops.flip,
+}
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+def test_the_caller_may_write_to_an_array_of_which_an_op_made_a_view(view):
+    array = np.ones((2, 3))
+    w = Tensor(np.ones(1), requires_grad=True)
+    seen = view(array)
+    y = (w * seen).sum()
+    array[...] = 7
+    y.backward()
+    assert w.grad.tolist() == [seen.size]
+
+
+def test_the_caller_may_write_to_a_vector_that_met_a_matrix():
+    for product in (lambda w, v: ops.matmul(w, v), lambda w, v: ops.matmul(v, w)):
+        w, v = Tensor(np.eye(3), requires_grad=True), np.ones(3)
+        y = product(w, v).sum()
+        v[:] = 5
+        y.backward()
+        assert w.grad.numpy().max() == 1

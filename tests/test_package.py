@@ -20,7 +20,7 @@ def run_python(code: str) -> str:
 
 
 def test_import_takes_under_300_ms():
-    """In seconds of the processor, which others on the machine cannot lengthen; the second import finds the bytecode."""
+    """In seconds of the processor, which others on the machine cannot lengthen; later runs find the bytecode."""
     code = "import time; start = time.process_time(); import tinygrad_norm; print(time.process_time() - start)"
     assert min(float(run_python(code)) for _ in range(5)) < 0.3
 

@@ -1,10 +1,17 @@
 """Normalization and autodiff that can be read, and small nets trained fast on a CPU."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from tinygrad_norm import nn, ops, optim
 from tinygrad_norm.anomaly import AnomalyError, detect_anomaly
 from tinygrad_norm.random import manual_seed
 from tinygrad_norm.tape import FusedOp, Hook, Op, composed, enable_grad, grad, hooks, is_recording, no_grad
 from tinygrad_norm.tensor import Tensor, from_dlpack
+
+if TYPE_CHECKING:
+    from tinygrad_norm import data, testing, training
+    from tinygrad_norm.training import load_checkpoint, load_safetensors, save_checkpoint, save_safetensors
 
 __version__ = "0.1.0"
 
@@ -15,15 +22,31 @@ __all__ = [
     "Op",
     "Tensor",
     "composed",
+    "data",
     "detect_anomaly",
     "enable_grad",
     "from_dlpack",
     "grad",
     "hooks",
     "is_recording",
+    "load_checkpoint",
+    "load_safetensors",
     "manual_seed",
     "nn",
     "no_grad",
     "ops",
     "optim",
+    "save_checkpoint",
+    "save_safetensors",
+    "testing",
+    "training",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first asked for, so that a script that only computes does not wait for them.
+    if name in ("data", "testing", "training"):
+        return import_module(f"{__name__}.{name}")
+    if name in ("load_checkpoint", "load_safetensors", "save_checkpoint", "save_safetensors"):
+        return getattr(import_module(f"{__name__}.training"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -115,7 +115,7 @@ class Op:
         if hasattr(self, "params"):
             raise RuntimeError(f"{self.name}: an op is the entry of one call; make a new one for each: Name()(x)")
         state = _state.get()
-        arrays, edges, wanted = _unwrap(inputs)
+        arrays, edges, wanted, borrowed = _unwrap(inputs)
         recorded = wanted and state.recording and self.differentiable
         self.needs = tuple([edge is not None for edge in edges]) if recorded else (False,) * len(edges)
         self.params = params
@@ -124,10 +124,13 @@ class Op:
         for hook in state.hooks:
             hook.before_forward(self, inputs)
         try:
-            result = self.forward(*arrays, **params)
+            with np.errstate(all="ignore"):  # NaN and infinity are values, as detect_anomaly() knows; not warnings
+                result = self.forward(*arrays, **params)
         except ValueError as error:
             raise self._explained(error, arrays) from None
         array = result if type(result) is np.ndarray else np.asarray(result)
+        if borrowed and any(integrity.owner_of(array) is integrity.owner_of(given) for given in borrowed):
+            array = array.copy()  # a view of the caller's array, who may write to it and tell nobody
         if array.dtype == _FLOAT64 and not self.sets_dtype and not any(_is_float64(value) for value in arrays):
             # NumPy widens int64 with float32, and int64 / 2; here float64 is to be asked for.
             array = array.astype(np.float32)
@@ -297,10 +300,11 @@ def _edge(value: Any) -> Edge | None:
     return value if value.creator is None else value.creator
 
 
-def _unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], list[Edge | None], bool]:
-    """The arrays of `inputs`, where the gradient of each goes, and whether any goes anywhere."""
+def _unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], list[Edge | None], bool, list[Array]]:
+    """The arrays of `inputs`, where the gradient of each goes, whether any goes anywhere, and the caller's arrays."""
     arrays: list[Any] = []
     edges: list[Edge | None] = []
+    borrowed: list[Array] = []
     wanted = False
     only_scalars = True
     for value in inputs:
@@ -313,14 +317,16 @@ def _unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], list[Edge | None], bool
                 wanted = True
         else:
             array = _constant(value)
-            only_scalars = only_scalars and not isinstance(array, np.ndarray)
+            if isinstance(array, np.ndarray):
+                only_scalars = False
+                borrowed.append(array)
         arrays.append(array)
         edges.append(edge)
     if only_scalars:
         arrays = [None if value is None else _Tensor(value).raw for value in arrays]
     elif wanted and len(arrays) > 1:
         _tell_apart(arrays, edges)
-    return arrays, edges, wanted
+    return arrays, edges, wanted, borrowed
 
 
 def _constant(value: Any) -> Any:
@@ -382,7 +388,7 @@ class _Recording:
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         if any(kind(function) for kind in _RUN_LATER):
             raise TypeError(
-                f"{function.__name__} is a generator or coroutine, which runs after the call; use a with block inside it"
+                f"{function.__name__} is a generator or coroutine, which runs after the call; use a with block in it"
             )
 
         @functools.wraps(function)
@@ -506,7 +512,7 @@ def walk(
     wanted = None if targets is None else set(targets)
     active = _state.get().hooks
     # What an entry computes on the way back is its own affair, unless it goes on the tape as well.
-    with _replaced(recording=create_graph, hooks=active if create_graph else ()):
+    with _replaced(recording=create_graph, hooks=active if create_graph else ()), np.errstate(all="ignore"):
         for output, given in zip(outputs, grads, strict=True):
             hand_to(_root(output), _seed(output, given))
         path = None if wanted is None else _leading_to(wanted, pending)

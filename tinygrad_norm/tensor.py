@@ -16,7 +16,8 @@ Array = NDArray[Any]
 Axis = int | Sequence[int] | None
 
 _DTYPES = frozenset(
-    np.dtype(name) for name in ("float32", "float64", "int32", "int64", "uint8", "int8", "int16", "bool")
+    np.dtype(name)
+    for name in ("float32", "float64", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 )
 
 
@@ -68,12 +69,12 @@ class Tensor:
         if array is self.raw:  # tensor.data += ... has written already
             return
         fresh = _to_array(array, None)
-        if fresh.shape != self.shape or fresh.dtype != self.dtype:
+        if fresh.shape != self.shape or fresh.dtype.kind != self.dtype.kind:
             raise ValueError(
                 f"data: a tensor of shape {self.shape} and {self.dtype} takes an array like it, "
                 f"not shape {fresh.shape} and {fresh.dtype}"
             )
-        self.raw = fresh
+        self.raw = fresh.astype(self.dtype, copy=False)
 
     def changed(self) -> None:
         """Say that `raw` was written in place, so that a backward through its old values is refused."""
@@ -144,19 +145,19 @@ class Tensor:
         self.requires_grad = requires_grad
         return self
 
-    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+    def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Add the gradient of this tensor with respect to each leaf to the leaf's `.grad`.
 
         Args:
             gradient: the gradient of this tensor, of its shape; None means 1, for a tensor of one element.
-            retain_graph: keep what the tape saved, for another backward; as `create_graph` unless said.
+            retain_graph: keep what the tape saved, for another backward; `create_graph` keeps it too.
             create_graph: record the way back, so that `.grad` can be differentiated again.
 
         Raises:
             ValueError: nothing was recorded, or `gradient` is missing or of another shape.
             RuntimeError: an array that the tape saved was changed, or an earlier backward freed it.
         """
-        found = tape.walk([self], [gradient], None, retain_graph, create_graph)
+        found = tape.walk([self], [gradient], None, retain_graph or create_graph, create_graph)
         taken = {id(gradient.raw)} if isinstance(gradient, Tensor) else set()
         for leaf, new in found.items():
             if not isinstance(leaf, Tensor):
@@ -524,7 +525,7 @@ def _to_array(value: Any, dtype: Any) -> Array:
     value = _unwrapped(value)
     try:
         array = np.array(value, wanted)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise type(error)(f"Tensor: {type(value).__name__} cannot become an array: {error}") from None
     if wanted is None and array.dtype == np.float64 and not _holds_float64(value):
         array = array.astype(np.float32)

@@ -296,3 +296,19 @@ def test_a_state_that_does_not_fit_changes_nothing(state, error, message):
 def test_a_loader_that_could_not_work_is_refused(count, options, error, message):
     with pytest.raises(error, match=message):
         DataLoader(numbers(count), **options)
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_two_arrays_are_a_data_set(kind):
+    data = numbers(5)
+    (batch,) = DataLoader(kind((data.inputs, data.targets)), 5)
+    np.testing.assert_array_equal(batch[0], data.inputs)
+    np.testing.assert_array_equal(batch[1], data.targets)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [(np.ones((4, 2)), "an array alone"), ((np.ones(4),), "a tuple of 1"), ([], "a list of 0")]
+)
+def test_an_array_alone_is_no_data_set(given, found):
+    with pytest.raises(TypeError, match=rf"the pair \(inputs, targets\), got {found}$"):
+        DataLoader(given, 2)

@@ -41,12 +41,15 @@ CASES = [
     (nn.Tanh(), np.tanh, "Tanh()"),
     (nn.Softmax(), lambda x: softmax(x, -1), "Softmax(axis=-1)"),
     (nn.Softmax(0), lambda x: softmax(x, 0), "Softmax(axis=0)"),
+    (nn.Softmax(dim=0), lambda x: softmax(x, 0), "Softmax(axis=0)"),
     (nn.LogSoftmax(), lambda x: np.log(softmax(x, -1)), "LogSoftmax(axis=-1)"),
     (nn.LogSoftmax(axis=1), lambda x: np.log(softmax(x, 1)), "LogSoftmax(axis=1)"),
 ]
 
 
-@pytest.mark.parametrize(("module", "formula", "text"), CASES, ids=[text for *_, text in CASES])
+@pytest.mark.parametrize(
+    ("module", "formula", "text"), CASES, ids=[f"{number} {text}" for number, (*_, text) in enumerate(CASES)]
+)
 def test_an_activation_is_its_formula_and_shows_its_arguments(rng, module, formula, text):
     x = rng.normal(0, 3, size=(3, 5, 7))
     np.testing.assert_allclose(module(Tensor(x)).numpy(), formula(x), rtol=1e-9, atol=1e-12)
@@ -64,4 +67,16 @@ def test_an_activation_passes_gradients(rng):
 def test_a_wrong_approximation_is_refused():
     approximate: Any = "erf"
     with pytest.raises(ValueError, match="approximate"):
-        nn.GELU(approximate)(Tensor([1.0]))
+        nn.GELU(approximate)
+
+
+def test_an_axis_has_one_name_at_a_time():
+    assert repr(nn.LogSoftmax(1, dim=1)) == "LogSoftmax(axis=1)"
+    with pytest.raises(TypeError, match="LogSoftmax: dim is another name for axis, got dim=1 and axis=0"):
+        nn.LogSoftmax(0, dim=1)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU, nn.Hardswish, nn.Mish, nn.Sigmoid, nn.Tanh])
+def test_an_argument_that_there_is_not_is_refused(activation):
+    with pytest.raises(TypeError, match=f"{activation.__name__} has no option 'nonsense'"):
+        activation(nonsense=3)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -95,7 +93,9 @@ def test_the_gradient_of_cross_entropy_is_probability_minus_target(logits):
     )
 
 
-def test_an_unknown_reduction_is_refused(logits):
-    average: Any = "avg"
-    with pytest.raises(ValueError, match="reduction"):
-        nn.MSELoss(average)(logits, logits)
+@pytest.mark.parametrize(
+    "loss", [nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.BCEWithLogitsLoss]
+)
+def test_an_unknown_reduction_is_refused(loss):
+    with pytest.raises(ValueError, match=f"{loss.__name__}: reduction should be 'mean', 'sum' or 'none', got 'avg'"):
+        loss(reduction="avg")

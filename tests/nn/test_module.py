@@ -460,3 +460,44 @@ def test_nesting_deeper_than_the_recursion_limit():
     assert repr(model).count("Sequential") == 1201
     assert model.summary().count("Sequential") == 1201
     assert isinstance(model.get_submodule("0." * 1200 + "0"), Scale)
+
+
+def test_zero_grad_can_leave_zeros(rng):
+    net = nn.Linear(3, 2)
+    net.zero_grad(set_to_none=False)
+    assert net.weight.grad is None
+    net(rng.normal(size=(4, 3)).astype(np.float32)).sum().backward()
+    net.bias.grad = None
+    net.zero_grad(set_to_none=False)
+    gradient: Any = net.weight.grad
+    np.testing.assert_array_equal(gradient.numpy(), np.zeros((2, 3), np.float32))
+    assert net.bias.grad is None
+
+
+def test_modules_and_parameters_can_be_assigned_by_a_name_of_any_kind():
+    net, child, parameter = nn.Module(), nn.Linear(1, 1), nn.Parameter([1.0])
+    net.add_module("0", child)
+    net.register_parameter("scale-1", parameter)
+    net.add_module("later", None)
+    net.register_parameter("never", None)
+    assert net.later is None
+    assert net.never is None
+    assert [*net.named_children()] == [("0", child)]
+    assert [name for name, _ in net.named_parameters()] == ["scale-1", "0.weight", "0.bias"]
+
+
+def test_what_is_no_module_or_parameter_is_not_assigned_as_one():
+    net: Any = nn.Module()
+    with pytest.raises(TypeError, match=r"Module\.x is a Module: assign a Module, or None; got Parameter"):
+        net.add_module("x", nn.Parameter([1.0]))
+    with pytest.raises(TypeError, match=r"Module\.x is a Parameter: assign a Parameter.* got Tensor"):
+        net.register_parameter("x", Tensor([1.0]))
+    for register in (net.add_module, net.register_parameter):
+        with pytest.raises(ValueError, match="without dots"):
+            register("a.b", None)
+
+
+def test_an_unknown_keyword_is_answered_with_the_one_that_was_meant():
+    layer: Any = nn.Linear
+    with pytest.raises(TypeError, match=r"Linear has no option 'bais' .*; did you mean bias\?"):
+        layer(3, 2, bais=False)

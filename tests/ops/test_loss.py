@@ -335,3 +335,11 @@ def test_what_is_no_difference(loss):
 def test_huber_needs_a_positive_delta(delta):
     with pytest.raises(ValueError, match="huber_loss: delta must be positive, not"):
         ops.huber_loss([1.0], [1.0], delta=delta)
+
+
+def test_probabilities_outside_0_to_1_are_refused():
+    logits = Tensor(np.zeros((1, 3)))
+    with pytest.raises(ValueError, match="binary_cross_entropy_with_logits: .* between 0 and 1, but one is 7"):
+        ops.binary_cross_entropy_with_logits(logits, np.full((1, 3), 7.0))
+    with pytest.raises(ValueError, match="cross_entropy: .* between 0 and 1, but one is -1"):
+        ops.cross_entropy(logits, np.array([[-1.0, 5.0, 0.0]]))

@@ -514,3 +514,21 @@ def test_a_failed_call_moves_no_running_statistics():
 def test_the_arguments_are_pytorchs():
     expected = "x running_mean running_var weight bias training momentum eps activation"
     assert list(inspect.signature(ops.batch_norm).parameters) == expected.split()
+
+
+def test_the_definition_does_not_cancel_far_from_zero(rng):
+    """https://github.com/pytorch/pytorch/issues/51102, in the primitives that a kernel is held to."""
+    x = rng.normal(2000, 0.01, (64, 5)).astype(np.float32)
+    wide = x.astype(np.float64)
+    expected = (wide - wide.mean(0)) / np.sqrt(wide.var(0) + 1e-5)
+    with composed():
+        y = ops.batch_norm(x, None, None, training=True)
+    np.testing.assert_allclose(y.numpy(), expected, atol=2e-5)
+
+
+def test_running_statistics_move_both_or_not_at_all(rng):
+    mean, var = np.zeros(3), np.ones(3)
+    var.flags.writeable = False
+    with pytest.raises(ValueError, match="cannot be written"):
+        ops.batch_norm(rng.standard_normal((5, 3)), mean, var, training=True)
+    assert mean.tolist() == [0, 0, 0]

@@ -270,3 +270,23 @@ def test_wrong_axes(name):
     if name not in ("argmax", "argmin", "cumulative_sum"):
         with pytest.raises(ValueError, match=rf"{spoken}: axis \(0, -2\) names the same axis twice"):
             op(x, axis=(0, -2))
+
+
+def test_finding_goes_along_one_axis():
+    for op in (ops.argmax, ops.argmin):
+        with pytest.raises(TypeError, match=r"an axis is an integer, not \(0, 1\)"):
+            op([[1, 5], [7, 2]], axis=(0, 1))
+
+
+def test_sums_and_products_in_another_dtype():
+    x = Tensor(np.array([0.1, 0.2], np.float32), requires_grad=True)
+    for op in (ops.sum, ops.prod, ops.cumulative_sum):
+        assert op(x, dtype="float64").dtype == np.float64
+    ops.sum(x, dtype="float64").backward()
+    assert x.grad.dtype == np.float32
+
+
+def test_an_extremum_that_is_nan_gives_its_gradient_to_the_nans():
+    x = Tensor([1.0, np.nan, 3.0], requires_grad=True)
+    ops.max(x).backward(np.float32(6))
+    assert x.grad.tolist() == [0, 6, 0]

@@ -95,3 +95,12 @@ def test_limits_out_of_range(bad):
         clip_grad_norm(parameters, 1.0, bad)
     with pytest.raises(ValueError, match="clip_value must be a number of at least 0"):
         clip_grad_value(parameters, bad)
+
+
+@pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
+def test_a_gradient_that_is_an_array_is_refused(clip):
+    parameters = with_gradients([3.0], [4.0])
+    parameters[1].grad = np.array([4.0])
+    with pytest.raises(TypeError, match="gradient of parameter 1 should be a Tensor, got ndarray"):
+        clip(parameters, 1.0)
+    assert parameters[0].grad.item() == 3.0

@@ -421,3 +421,39 @@ def test_an_optimizer_of_ones_own_is_a_few_lines(weight):
     run(optimizer, [[np.full((3, 2), -9.0)]] * 2)
     np.testing.assert_allclose(weight.raw - before, 0.5)
     np.testing.assert_array_equal(optimizer.state_dict()["state"][0]["seen"], np.full((3, 2), 2.0))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_state_follows_a_parameter_that_was_converted(name):
+    def converted(at):
+        parameter = Tensor([1.0, -2.0, 0.3], requires_grad=True, dtype=np.float32)
+        optimizer = EVERY[name]([parameter])
+        for step, gradients in enumerate(draw(optimizer, 4)):
+            if step == at:
+                parameter.raw = parameter.raw.astype(np.float64)
+            run(optimizer, [gradients])
+        return parameter.raw, optimizer.state[parameter]
+
+    found, state = converted(1)
+    kept = {key: value.dtype for key, value in state.items() if key != "step"}
+    assert kept == dict.fromkeys(kept, np.dtype(np.float64))
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, converted(0)[0], rtol=1e-5)
+
+
+def test_a_gradient_that_is_an_array_is_refused(weight, bias):
+    optimizer = optim.SGD([weight, bias], lr=0.1)
+    before = values(optimizer)
+    weight.grad, bias.grad = Tensor(np.ones((3, 2))), np.ones(5)
+    with pytest.raises(TypeError, match="gradient of parameter 1 of group 0 should be a Tensor, got ndarray"):
+        optimizer.step()
+    for found, expected in zip(values(optimizer), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_zero_grad_can_leave_zeros(weight, bias):
+    optimizer = optim.SGD([weight, bias])
+    weight.grad = Tensor(np.ones((3, 2)))
+    optimizer.zero_grad(set_to_none=False)
+    np.testing.assert_array_equal(weight.grad.numpy(), np.zeros((3, 2)))
+    assert bias.grad is None

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_norm.optim.options import check_number, check_option, refuse_unknown
+from tinygrad_norm.optim.options import check_number, check_option
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,3 @@ def test_a_number_of_ones_own():
     assert check_number("k", 4, ("even", lambda value: value % 2 == 0)) == 4.0
     with pytest.raises(ValueError, match="k must be even, got 3"):
         check_number("k", 3, ("even", lambda value: value % 2 == 0))
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [("learning_rate", "lr"), ("Epsilon", "eps"), ("beta1", "betas"), ("weight_decey", "weight_decay")],
-)
-def test_an_unknown_name_is_answered_with_the_one_that_was_meant(name, meant):
-    with pytest.raises(TypeError, match=rf"Adam has no option '{name}' \(it has .*\); did you mean {meant}\?"):
-        refuse_unknown("Adam", ["lr", name], ["lr", "eps", "betas", "weight_decay"])
-
-
-def test_an_alias_of_what_is_not_there_is_no_answer():
-    with pytest.raises(TypeError, match=r"SGD has no option 'epsilon' \(it has lr, momentum\)$"):
-        refuse_unknown("SGD", ["epsilon"], ["lr", "momentum"])
-    refuse_unknown("SGD", ["lr"], ["lr", "momentum"])

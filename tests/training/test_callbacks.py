@@ -16,7 +16,7 @@ class FakeTrainer(SimpleNamespace):
     """What callbacks see of a Trainer."""
 
     def __init__(self, callback: Callback) -> None:
-        super().__init__(epoch=0, batch=0, stopped=None, model=FakeModel(), callback=callback, saved=[])
+        super().__init__(epoch=0, batch=0, stopped=None, model=FakeModel(), callback=callback, saved=[], validation=[])
 
     def stop(self, reason):
         self.stopped = reason
@@ -176,3 +176,20 @@ def test_jsonl_log_tells_the_story_of_a_run_and_its_resume(tmp_path):
         {"event": "epoch", "epoch": 2, "lr": 0.1, "val_loss": "NaN"},
         {"event": "end", "epochs": 2, "batches": 0, "reason": "enough"},
     ]
+
+
+@pytest.mark.parametrize("build", [EarlyStopping, BestWeights, lambda: Checkpoint("run.safetensors", "val_loss")])
+def test_a_validation_that_there_is_not_is_missed_before_the_first_epoch(build):
+    callback = build()
+    trainer = FakeTrainer(callback)
+    trainer.validation = None
+    with pytest.raises(ValueError, match=r"'val_loss' is monitored: give fit a validation .* monitor 'train_loss'"):
+        callback.on_train_begin(trainer)
+
+
+def test_the_training_loss_needs_no_validation():
+    for callback in (EarlyStopping("train_loss"), BestWeights("train_loss"), Checkpoint("x"), Checkpoint("x", "lr")):
+        trainer = FakeTrainer(callback)
+        trainer.validation = None
+        callback.on_train_begin(trainer)
+        assert trainer.stopped is None

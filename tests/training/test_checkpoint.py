@@ -227,3 +227,17 @@ def test_kill_9_at_any_moment_leaves_a_good_checkpoint(tmp_path):
         assert (load_safetensors(path)["model.weight"] == step).all()
         last.append(step)
     assert max(last) > 1  # it was killed while it replaced older checkpoints, and not before
+
+
+def test_a_model_of_another_dtype_is_refused_and_left_as_it_was(tmp_path):
+    path = tmp_path / "run.safetensors"
+    save_checkpoint(path, nn.Linear(3, 2).astype("float64"))
+    model = nn.Linear(3, 2)
+    before = snapshot(model)
+    with pytest.raises(
+        ValueError, match=r"checkpoint's weight is float64, the model's float32; call model.astype\('float64'\) first"
+    ):
+        load_checkpoint(path, model)
+    assert snapshot(model) == before
+    load_checkpoint(path, model.astype("float64"))
+    assert snapshot(model) != before

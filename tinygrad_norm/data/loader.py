@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_norm.data.checks import whole_number
-from tinygrad_norm.data.datasets import Dataset
+from tinygrad_norm.data.datasets import ArrayDataset, Dataset
 
 Transform = Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
 
@@ -30,24 +30,25 @@ class DataLoader:
     so a resumed run sees what an uninterrupted one would have seen.
 
     Args:
-        dataset: has a length and takes an array of indices, as ArrayDataset does.
+        dataset: has a length and takes an array of indices, as ArrayDataset does; or the two arrays for one.
         drop_last: leave out the last batch if it is smaller than the others.
         transform: called with the first array of each batch and a generator of its own; returns the array to use.
 
     Raises:
+        TypeError: the data set is an array alone, or a tuple or list of other than two arrays.
         ValueError: the data set is empty, `batch_size` below 1, `seed` below 0, or `drop_last` leaves no batch.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Dataset | tuple[NDArray[Any], NDArray[Any]] | list[NDArray[Any]],
         batch_size: int,
         shuffle: bool = False,
         drop_last: bool = False,
         seed: int = 0,
         transform: Transform | None = None,
     ) -> None:
-        self.dataset = dataset
+        self.dataset = dataset = _as_dataset(dataset)
         self.batch_size = whole_number("batch_size", batch_size, 1)
         self.shuffle = bool(shuffle)
         self.drop_last = bool(drop_last)
@@ -131,3 +132,13 @@ class DataLoader:
     def _generator(self, *key: int) -> np.random.Generator:
         # A spawn key, because a plain list of seeds is padded with zeros: [seed, epoch] and [seed, epoch, 0] are alike.
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
+
+
+def _as_dataset(given: Any) -> Dataset:
+    if isinstance(given, tuple | list) and len(given) == 2:
+        return ArrayDataset(*given)
+    if isinstance(given, tuple | list | np.ndarray):
+        found = "an array alone" if isinstance(given, np.ndarray) else f"a {type(given).__name__} of {len(given)}"
+        raise TypeError(f"a loader takes a data set, or the pair (inputs, targets), got {found}")
+    dataset: Dataset = given
+    return dataset

@@ -1,29 +1,39 @@
-"""Activations as modules: each is the op of that name, with its arguments as attributes."""
+"""Activations as modules: each is the op of that name, with its arguments as attributes.
+
+Those that PyTorch can do in place take its `inplace`, and refuse True: a tensor on the tape is not written in place.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from tinygrad_norm import ops
+from tinygrad_norm.nn.checks import refuse_inplace
 from tinygrad_norm.nn.op_module import OpModule
 
 
 class ReLU(OpModule, op=ops.relu):
     """max(x, 0)."""
 
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        refuse_inplace(self, inplace)
+
 
 class LeakyReLU(OpModule, op=ops.leaky_relu):
     """x where positive, negative_slope * x elsewhere."""
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__(negative_slope=negative_slope)
+        refuse_inplace(self, inplace)
 
 
 class ELU(OpModule, op=ops.elu):
     """x where positive, alpha * (exp(x) - 1) elsewhere."""
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(alpha=alpha)
+        refuse_inplace(self, inplace)
 
 
 class GELU(OpModule, op=ops.gelu):
@@ -31,10 +41,16 @@ class GELU(OpModule, op=ops.gelu):
 
     def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
         super().__init__(approximate=approximate)
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f"GELU: approximate should be 'none' or 'tanh', got {approximate!r}")
 
 
 class SiLU(OpModule, op=ops.silu):
     """x * sigmoid(x)."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        refuse_inplace(self, inplace)
 
 
 class Softplus(OpModule, op=ops.softplus):
@@ -47,28 +63,45 @@ class Softplus(OpModule, op=ops.softplus):
 class Hardswish(OpModule, op=ops.hardswish):
     """x * clip(x + 3, 0, 6) / 6."""
 
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        refuse_inplace(self, inplace)
+
 
 class Mish(OpModule, op=ops.mish):
     """x * tanh(softplus(x))."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        refuse_inplace(self, inplace)
 
 
 class Sigmoid(OpModule, op=ops.sigmoid):
     """1 / (1 + exp(-x))."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
 
 class Tanh(OpModule, op=ops.tanh):
     """The hyperbolic tangent."""
 
+    def __init__(self) -> None:
+        super().__init__()
 
-class Softmax(OpModule, op=ops.softmax):
+
+class AlongAxis(OpModule):
+    """An activation along an axis, which PyTorch calls `dim`; either name will do."""
+
+    def __init__(self, axis: int = -1, *, dim: int | None = None) -> None:
+        if dim is not None and axis not in (-1, dim):
+            raise TypeError(f"{type(self).__name__}: dim is another name for axis, got dim={dim} and axis={axis}")
+        super().__init__(axis=axis if dim is None else dim)
+
+
+class Softmax(AlongAxis, op=ops.softmax):
     """exp(x) / sum(exp(x)) along an axis."""
 
-    def __init__(self, axis: int = -1) -> None:
-        super().__init__(axis=axis)
 
-
-class LogSoftmax(OpModule, op=ops.log_softmax):
+class LogSoftmax(AlongAxis, op=ops.log_softmax):
     """The logarithm of softmax along an axis."""
-
-    def __init__(self, axis: int = -1) -> None:
-        super().__init__(axis=axis)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tinygrad_norm import ops
 from tinygrad_norm.nn import init
+from tinygrad_norm.nn.checks import shape_of
 from tinygrad_norm.nn.module import Module, Parameter, float_dtype
 from tinygrad_norm.tensor import Tensor
 
@@ -45,10 +46,11 @@ class Linear(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not x.shape or x.shape[-1] != self.in_features:
-            flat = math.prod(x.shape[1:]) == self.in_features
+        shape = shape_of(self, x)
+        if not shape or shape[-1] != self.in_features:
+            flat = math.prod(shape[1:]) == self.in_features
             raise ValueError(
-                f"Linear(in_features={self.in_features}): input has shape {x.shape}, its last axis should be "
+                f"Linear(in_features={self.in_features}): input has shape {shape}, its last axis should be "
                 f"{self.in_features}{'; a Flatten() before it?' if flat else ''}"
             )
         return ops.linear(x, self.weight, self.bias)

@@ -6,12 +6,22 @@ from typing import Any, Literal
 
 from tinygrad_norm import ops
 from tinygrad_norm.nn.op_module import OpModule
+from tinygrad_norm.ops.loss import REDUCTIONS
 from tinygrad_norm.tensor import Tensor
 
 Reduction = Literal["none", "mean", "sum"]
 
 
-class CrossEntropyLoss(OpModule, op=ops.cross_entropy):
+class Loss(OpModule):
+    """What all losses share: a reduction, refused here if there is none such, rather than at the first call."""
+
+    def __init__(self, **arguments: Any) -> None:
+        if (reduction := arguments["reduction"]) not in REDUCTIONS:
+            raise ValueError(f"{type(self).__name__}: reduction should be 'mean', 'sum' or 'none', got {reduction!r}")
+        super().__init__(**arguments)
+
+
+class CrossEntropyLoss(Loss, op=ops.cross_entropy):
     """Cross-entropy of logits (N, C, ...) with class numbers (N, ...) or class probabilities (N, C, ...).
 
     Args:
@@ -32,7 +42,7 @@ class CrossEntropyLoss(OpModule, op=ops.cross_entropy):
         )
 
 
-class NLLLoss(OpModule, op=ops.nll_loss):
+class NLLLoss(Loss, op=ops.nll_loss):
     """Negative log-likelihood of log-probabilities (N, C, ...) at class numbers (N, ...).
 
     Args:
@@ -44,28 +54,28 @@ class NLLLoss(OpModule, op=ops.nll_loss):
         super().__init__(weight=_buffer(weight), ignore_index=ignore_index, reduction=reduction)
 
 
-class MSELoss(OpModule, op=ops.mse_loss):
+class MSELoss(Loss, op=ops.mse_loss):
     """Squared difference."""
 
     def __init__(self, reduction: Reduction = "mean") -> None:
         super().__init__(reduction=reduction)
 
 
-class L1Loss(OpModule, op=ops.l1_loss):
+class L1Loss(Loss, op=ops.l1_loss):
     """Absolute difference."""
 
     def __init__(self, reduction: Reduction = "mean") -> None:
         super().__init__(reduction=reduction)
 
 
-class HuberLoss(OpModule, op=ops.huber_loss):
+class HuberLoss(Loss, op=ops.huber_loss):
     """Half the squared difference d up to delta, and delta * (|d| - delta / 2) beyond."""
 
     def __init__(self, reduction: Reduction = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction=reduction, delta=delta)
 
 
-class BCEWithLogitsLoss(OpModule, op=ops.binary_cross_entropy_with_logits):
+class BCEWithLogitsLoss(Loss, op=ops.binary_cross_entropy_with_logits):
     """Binary cross-entropy of logits with targets in [0, 1], both of one shape.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_norm import tape
-from tinygrad_norm.nn.spelling import did_you_mean
+from tinygrad_norm.nn.spelling import did_you_mean, refuse_unknown_keywords
 from tinygrad_norm.nn.state import IncompatibleKeys, load_into
 from tinygrad_norm.nn.summary import summary
 from tinygrad_norm.tensor import Tensor
@@ -89,6 +89,12 @@ class Module:
     if TYPE_CHECKING:  # attributes come by register_buffer and from mappings too, where no type checker sees them
 
         def __getattr__(self, name: str) -> Any: ...
+
+    def __new__(cls, *_args: Any, **arguments: Any) -> Self:
+        """Refuse an unknown keyword as Python would, but say which one was probably meant."""
+        if arguments:
+            refuse_unknown_keywords(cls, arguments)
+        return super().__new__(cls)
 
     def __init__(self) -> None:
         vars(self).update(training=True, _scope="", _persistent={}, _forward_pre_hooks={}, _forward_hooks={})
@@ -197,6 +203,28 @@ class Module:
         self._check_kind(name, "buffer", tensor, _can_be_buffer(tensor))
         self._persistent[name] = persistent
         setattr(self, name, tensor)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Assign a module under a name that need not be an identifier, such as "0"; None empties the place.
+
+        Raises:
+            TypeError: neither a Module nor None.
+            ValueError: the name cannot be one.
+        """
+        self._check_name(name)
+        self._check_kind(name, "Module", module, isinstance(module, Module))
+        setattr(self, name, module)
+
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+        """Assign a parameter under a name; None says that there is none.
+
+        Raises:
+            TypeError: neither a Parameter nor None.
+            ValueError: the name cannot be one.
+        """
+        self._check_name(name)
+        self._check_kind(name, "Parameter", parameter, isinstance(parameter, Parameter))
+        setattr(self, name, parameter)
 
     # What is inside
 
@@ -308,10 +336,11 @@ class Module:
             parameter.requires_grad_(requires_grad)
         return self
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters, or with False make zeros of them."""
         for parameter in self.parameters():
-            parameter.grad = None
+            kept = None if set_to_none else parameter.grad
+            parameter.grad = None if kept is None else Tensor.wrap(np.zeros_like(kept.raw))
 
     def apply(self, function: Callable[[Module], object]) -> Self:
         """Call function(module) on this module and all inside it, children before parents; return this module."""

@@ -7,6 +7,7 @@ a bias, `bias=False`.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypedDict, Unpack
@@ -15,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_norm import ops, tape
+from tinygrad_norm.nn.checks import check_number, shape_of
 from tinygrad_norm.nn.module import Module, Parameter, float_dtype
+from tinygrad_norm.nn.spelling import refuse_unknown
 from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.tape import composed, no_grad
 from tinygrad_norm.tensor import Tensor
@@ -53,10 +56,16 @@ class Normalization(Module):
         activation: str | tuple[str, float] | None = None,
         fused: bool = True,
         dtype: npt.DTypeLike | None = None,
+        **unknown: Any,
     ) -> None:
         super().__init__()
+        name = type(self).__name__
+        if unknown:
+            known = {*inspect.signature(type(self)).parameters, *BiasOptions.__annotations__} - {"options"}
+            refuse_unknown(name, unknown, known)
+        check_number(name, "eps", eps, "0 or a positive number")
         if not (eps >= 0 and math.isfinite(eps)):
-            raise ValueError(f"{type(self).__name__}: eps should be 0 or a positive number, got {eps}")
+            raise ValueError(f"{name}: eps should be 0 or a positive number, got {eps}")
         fusible(activation)  # refuses an unknown one here rather than at the first call
         dtype = float_dtype(dtype)
         self.eps: Any = eps
@@ -85,7 +94,7 @@ class Normalization(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x."""
-        self._check_input(x.shape)
+        self._check_input(shape_of(self, x))
         if self.fused:
             return self.normalize(x)
         with composed():
@@ -133,8 +142,10 @@ class RunningNorm(Normalization):
     ) -> None:
         name = type(self).__name__
         features = _count(name, "num_features", num_features)
-        if momentum is not None and not 0 <= momentum <= 1:
-            raise ValueError(f"{name}: momentum weighs the new value, 0 to 1 (None: cumulative), got {momentum}")
+        if momentum is not None:
+            check_number(name, "momentum", momentum, "a number from 0 to 1, the weight of the new value, or None")
+            if not 0 <= momentum <= 1:
+                raise ValueError(f"{name}: momentum weighs the new value, 0 to 1 (None: cumulative), got {momentum}")
         super().__init__((features,), eps, affine, **options)
         self.num_features = features
         self.momentum = momentum

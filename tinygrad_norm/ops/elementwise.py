@@ -88,7 +88,7 @@ def _by_base(grad: Tensor, x: Tensor, y: Any) -> Tensor:
 def _by_exponent(grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """x^y log(x); where x is 0 it is 0, as 0^y is for every y around."""
     zero = logical_and(equal(x, 0), greater_equal(y, 0))
-    return where(zero, 0.0, grad * pow(x, y) * log(where(zero, 1.0, x)))
+    return grad * pow(x, y) * log(where(zero, 1.0, x))
 
 
 class Maximum(Op):
@@ -440,8 +440,6 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
 
     The gradient goes to whichever of the three the result is; x keeps it where it equals a bound.
     """
-    if min is None and max is None:
-        raise ValueError("clip: give min, max or both")
     return Clip()(x, min, max)
 
 

@@ -92,6 +92,7 @@ def cross_entropy(
 
 def _soft_cross_entropy(rows: Tensor, probabilities: Tensor, weight: Array | None, smoothing: float) -> Tensor:
     """The cross-entropy of each row with class probabilities."""
+    _check_probabilities("cross_entropy", probabilities)
     q = probabilities.astype(rows.dtype)
     if smoothing:
         q = (1 - smoothing) * q + smoothing / rows.shape[1]
@@ -149,6 +150,7 @@ def binary_cross_entropy_with_logits(
     """
     _check_reduction("binary_cross_entropy_with_logits", reduction)
     _check_shapes("binary_cross_entropy_with_logits", input, target)
+    _check_probabilities("binary_cross_entropy_with_logits", target)
     positive = e.multiply(target, softplus(e.negative(input)))
     negative = e.multiply(e.subtract(1.0, target), softplus(input))
     losses = negative + (positive if pos_weight is None else positive * pos_weight)
@@ -225,6 +227,13 @@ def _constant(value: Any) -> Array:
 def _check_reduction(name: str, reduction: str) -> None:
     if reduction not in REDUCTIONS:
         raise ValueError(f"{name}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+
+
+def _check_probabilities(name: str, target: Any) -> None:
+    values = _constant(target)
+    outside = values[(values < 0) | (values > 1)]
+    if outside.size:
+        raise ValueError(f"{name}: a target of probabilities lies between 0 and 1, but one is {outside.flat[0]}")
 
 
 def _check_shapes(name: str, input: Any, target: Any) -> None:

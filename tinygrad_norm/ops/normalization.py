@@ -46,6 +46,7 @@ class Normalization(FusedOp):
         seen = x.reshape(how["view"])
         mean = seen.mean(how["axes"], keepdims=True)
         centred = seen - mean
+        centred = centred - centred.mean(how["axes"], keepdims=True)  # 0, but for the rounding of a large mean
         var = centred.square().mean(how["axes"], keepdims=True)
         self.statistics = mean.raw, var.raw
         y = _affine(centred * (var + how["eps"]).rsqrt(), weight, bias, how["affine"])
@@ -181,8 +182,7 @@ def batch_norm(
     op = BatchNorm()
     y = _call(op, x, weight, bias, axes=axes, affine=affine, eps=eps, activation=activation)
     mean, var = [array.reshape(-1) for array in op.statistics]
-    _move(running_mean, mean, momentum)
-    _move(running_var, var * (count / (count - 1)), momentum)
+    _move((running_mean, running_var), (mean, var * (count / (count - 1))), momentum)
     return y
 
 
@@ -296,8 +296,7 @@ def instance_norm(
     op = InstanceNorm()
     y = _call(op, x, weight, bias, axes=axes, affine=affine, eps=eps, activation=activation)
     mean, var = [array.reshape(shape[:2]).mean(axis=0) for array in op.statistics]
-    _move(running_mean, mean, momentum)
-    _move(running_var, var * (count / (count - 1)), momentum)
+    _move((running_mean, running_var), (mean, var * (count / (count - 1))), momentum)
     return y
 
 
@@ -344,12 +343,25 @@ def _with_running(
     return _call(InferenceNorm(), x, mean, var, weight, bias, axes=axes, affine=affine, eps=eps, activation=activation)
 
 
-def _move(running: Any, new: Array, momentum: float) -> None:
-    """running = (1 - momentum) running + momentum new, in `running`: an array, or a tensor, which gets a new array."""
-    if isinstance(running, np.ndarray):
-        running[...] = (1 - momentum) * running + momentum * new
-    elif running is not None:
-        running.raw = ((1 - momentum) * running.raw + momentum * new).astype(running.dtype)
+def _move(running: tuple[Any, Any], new: tuple[Array, Array], momentum: float) -> None:
+    """running = (1 - momentum) running + momentum new, in `running`: arrays, or tensors, which get new arrays."""
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinity
+        moved = [
+            None if old is None else ((1 - momentum) * np.asarray(_array(old)) + momentum * value).astype(old.dtype)
+            for old, value in zip(running, new, strict=True)
+        ]
+    for old in running:
+        if isinstance(old, np.ndarray) and not old.flags.writeable:
+            raise ValueError("running statistics: the array given cannot be written, so it cannot move; give a copy")
+    for old, value in zip(running, moved, strict=True):
+        if isinstance(old, np.ndarray):
+            old[...] = value
+        elif old is not None:
+            old.raw = value
+
+
+def _array(value: Any) -> Any:
+    return getattr(value, "raw", value)
 
 
 def _shape(value: Any) -> Shape:

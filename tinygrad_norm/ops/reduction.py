@@ -65,7 +65,8 @@ class Extremum(Reduction):
 
     def backward(self, grad: Tensor) -> Tensor:
         x, y = self.saved
-        chosen = elementwise.equal(x, self.spread(y)).astype(grad.dtype)
+        # An extremum that is NaN was chosen among the NaNs.
+        chosen = elementwise.logical_or(elementwise.equal(x, self.spread(y)), elementwise.isnan(x)).astype(grad.dtype)
         return self.spread(grad) * (chosen / chosen.sum(axis=self.params["axis"], keepdims=True))
 
 
@@ -168,9 +169,9 @@ class AnyTrue(Finding):
     numpy_function = np.any
 
 
-def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum over `axis`."""
-    return _reduce("sum", Sum(), x, axis, keepdims)
+def sum(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
+    """The sum over `axis`, of the elements as `dtype` if it is given."""
+    return _reduce("sum", Sum(), _cast(x, dtype), axis, keepdims)
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -209,9 +210,9 @@ def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return _reduce("min", Min(), x, axis, keepdims, needs_elements=True)
 
 
-def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The product over `axis`."""
-    return _reduce("prod", Prod(), x, axis, keepdims)
+def prod(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
+    """The product over `axis`, of the elements as `dtype` if it is given."""
+    return _reduce("prod", Prod(), _cast(x, dtype), axis, keepdims)
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -219,12 +220,12 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return _reduce("logsumexp", LogSumExp(), x, axis, keepdims, needs_elements=True)
 
 
-def cumulative_sum(x: Any, axis: int | None = None) -> Tensor:
+def cumulative_sum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
     """Each element plus all before it along `axis` (which may be left out where there is only one)."""
     ndim = len(shape_of(x))
     if axis is None and ndim != 1:
         raise ValueError(f"cumulative_sum: axis must be given for an input with {ndim} axes")
-    return CumulativeSum()(x, axis=checked_axis("cumulative_sum", axis or 0, ndim))
+    return CumulativeSum()(_cast(x, dtype), axis=checked_axis("cumulative_sum", axis or 0, ndim))
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -254,7 +255,13 @@ def _reduce(name: str, op: Op, x: Any, axis: Axis, keepdims: bool, needs_element
     return op(x, axis=axes, keepdims=keepdims, shape=shape)
 
 
+def _cast(x: Any, dtype: Any) -> Any:
+    return x if dtype is None else elementwise.astype(x, dtype)
+
+
 def _find(name: str, op: Op, x: Any, axis: int | None, keepdims: bool) -> Tensor:
+    if axis is not None and not isinstance(axis, int | np.integer):
+        raise TypeError(f"{name}: an axis is an integer, not {axis!r}; or None for the flattened input")
     shape, axes = _shape_and_axes(name, x, axis)
     _check_elements(name, shape, axes, axis)
     return op(x, axis=None if axis is None else axes[0], keepdims=keepdims, shape=shape)

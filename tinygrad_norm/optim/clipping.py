@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tinygrad_norm.optim.optimizer import Array
+from tinygrad_norm.optim.optimizer import Array, gradient_of
 from tinygrad_norm.optim.options import Rule, check_number
 from tinygrad_norm.tensor import Tensor
 
@@ -32,6 +32,7 @@ def clip_grad_norm(
         The norm before clipping.
 
     Raises:
+        TypeError: a gradient is no Tensor.
         ValueError: an argument out of range, or a norm that is not finite and `error_if_nonfinite`.
 
     Source: Pascanu et al. 2013, On the difficulty of training recurrent neural networks.
@@ -65,4 +66,5 @@ def clip_grad_value(parameters: Tensor | Iterable[Tensor], clip_value: float) ->
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Array]]:
     listed = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    return [(parameter, parameter.grad.raw) for parameter in listed if parameter.grad is not None]
+    found = [(parameter, gradient_of(parameter, f"parameter {index}")) for index, parameter in enumerate(listed)]
+    return [(parameter, gradient) for parameter, gradient in found if gradient is not None]

@@ -36,7 +36,7 @@ class Lookahead(Optimizer):
         """Take one step of the wrapped optimizer, and at every k-th meet the slow weights."""
         if "slow" not in state:
             state["slow"] = parameter.copy()
-        slow = state["slow"]
+        slow = state["slow"] = state["slow"].astype(parameter.dtype, copy=False)  # the model may be converted
         self.optimizer.update(parameter, gradient, state, group)
         if state["step"] % self.k == 0:
             slow += self.alpha * (parameter - slow)

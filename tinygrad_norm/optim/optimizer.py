@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
@@ -11,7 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from tinygrad_norm.optim.options import check_option, refuse_unknown
+from tinygrad_norm.nn.spelling import refuse_unknown, refuse_unknown_keywords
+from tinygrad_norm.optim.options import check_option
 from tinygrad_norm.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -39,9 +39,7 @@ class Optimizer(ABC):
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         """Refuse an unknown keyword as Python would, but say which one was probably meant."""
-        known = inspect.signature(cls.__init__).parameters
-        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in known.values()):
-            refuse_unknown(cls.__name__, options, known.keys() - {"self"})
+        refuse_unknown_keywords(cls, options)
         return super().__new__(cls)
 
     def __init__(self, params: Parameters, defaults: Group, buffers: Mapping[str, str | None]) -> None:
@@ -87,14 +85,16 @@ class Optimizer(ABC):
         """Update every parameter that has a gradient, in place.
 
         Raises:
+            TypeError: a gradient is no Tensor; nothing was updated then.
             ValueError: a gradient has another shape than its parameter, or an option was set to what is not allowed.
                 Nothing was updated then.
         """
         for group in self.param_groups:
             self.check(group)
         for place, parameter in _placed(self.param_groups):
-            if parameter.grad is not None and parameter.grad.shape != parameter.shape:
-                raise ValueError(f"{place} has shape {parameter.shape} and a gradient of shape {parameter.grad.shape}")
+            gradient = gradient_of(parameter, place)
+            if gradient is not None and gradient.shape != parameter.shape:
+                raise ValueError(f"{place} has shape {parameter.shape} and a gradient of shape {gradient.shape}")
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -117,12 +117,15 @@ class Optimizer(ABC):
             array = state[name] = np.zeros(like.shape, like.dtype)
         if array.shape != like.shape:
             raise ValueError(f"{name} has shape {array.shape}, but its parameter now has shape {like.shape}")
+        if array.dtype != like.dtype:  # the model was converted since
+            array = state[name] = array.astype(like.dtype)
         return array
 
-    def zero_grad(self) -> None:
-        """Forget the gradients: each `.grad` becomes None."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients: each `.grad` becomes None, or with False zeros."""
         for _, parameter in _placed(self.param_groups):
-            parameter.grad = None
+            kept = None if set_to_none else parameter.grad
+            parameter.grad = None if kept is None else Tensor.wrap(np.zeros_like(kept.raw))
 
     def state_dict(self) -> dict[str, Any]:
         """Copy what a run needs to go on: the states by the number of their parameter, and the groups' options."""
@@ -212,6 +215,16 @@ class Optimizer(ABC):
         options = [group for group in saved_groups for _ in group["params"]]
         owners = zip(_placed(self.param_groups), options, strict=True)
         return {str(number): (place, parameter, group) for number, ((place, parameter), group) in enumerate(owners)}
+
+
+def gradient_of(parameter: Tensor, place: str) -> Array | None:
+    """The array of a parameter's gradient, if it has one; a TypeError calls the parameter by its place."""
+    if parameter.grad is None:
+        return None
+    if not isinstance(parameter.grad, Tensor):
+        given = type(parameter.grad).__name__
+        raise TypeError(f"the gradient of {place} should be a Tensor, got {given}; Tensor(array) makes one")
+    return parameter.grad.raw
 
 
 def _as_groups(params: Parameters) -> list[Group]:

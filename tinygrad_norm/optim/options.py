@@ -1,13 +1,11 @@
-"""The options of optimizers: what each may be, and which one was meant by a name that none has."""
+"""The options of optimizers: what each may be."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
-
-from tinygrad_norm.nn.spelling import did_you_mean
 
 Rule = tuple[str, Callable[[float], bool]]
 
@@ -24,9 +22,6 @@ _NUMBERS: dict[str, Rule] = {
     "dampening": ("a finite number", math.isfinite),
 }
 _BETA: Rule = ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
-
-# What other libraries and papers call them; spelling alone would not lead there.
-_ALIASES = {"learning_rate": "lr", "epsilon": "eps", "beta1": "betas", "beta2": "betas", "l2": "weight_decay"}
 
 
 def check_option(name: str, value: Any) -> Any:
@@ -70,11 +65,3 @@ def check_whole(name: str, value: Any, minimum: int) -> int:
     if value < minimum:
         raise ValueError(f"{name} must be a whole number of at least {minimum}, got {value}")
     return int(value)
-
-
-def refuse_unknown(owner: str, names: Iterable[str], known: Collection[str]) -> None:
-    """Raise a TypeError for the first of `names` that is not `known`; it names the one that was probably meant."""
-    for name in names:
-        if name not in known:
-            hint = did_you_mean(_ALIASES.get(name.lower(), name), known)
-            raise TypeError(f"{owner} has no option {name!r} (it has {', '.join(sorted(known))}){hint}")

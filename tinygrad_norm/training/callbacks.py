@@ -72,6 +72,12 @@ class Best:
         self.min_delta = min_delta
         self.value: float | None = None
 
+    def check(self, trainer: Trainer) -> None:
+        """Raise a ValueError before the first epoch if nothing will be validated and this waits for it."""
+        if self.monitor.startswith("val_") and trainer.validation is None:
+            training = self.monitor.replace("val_", "train_", 1)
+            raise ValueError(f"{self.monitor!r} is monitored: give fit a validation loader, or monitor {training!r}")
+
     def update(self, record: Record) -> bool:
         """Whether `record` is the best so far; NaN never is."""
         value = measured(record, self.monitor)
@@ -103,6 +109,7 @@ class EarlyStopping(Callback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Stop at once if a resumed run had stopped; a larger `patience` lets it go on."""
+        self.best.check(trainer)
         self._judge(trainer)
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
@@ -133,6 +140,10 @@ class BestWeights(Callback):
         self.best = Best(monitor, mode, min_delta)
         self.epoch = 0
         self.weights: dict[str, Any] = {}
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Refuse to wait for a validation that there is not."""
+        self.best.check(trainer)
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
         """Keep a copy of the weights if they are the best so far."""
@@ -168,6 +179,11 @@ class Checkpoint(Callback):
         self.path = Path(path)
         self.best_path = self.path.with_name(f"{self.path.stem}.best{self.path.suffix}")
         self.best = Best(monitor, mode) if monitor else None
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Refuse to wait for a validation that there is not."""
+        if self.best:
+            self.best.check(trainer)
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
         """Write the latest state, and the best where this is it."""

@@ -11,6 +11,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy as np
+
 from tinygrad_norm import random
 from tinygrad_norm.training.safetensors import DIGEST, read_safetensors, save_safetensors
 from tinygrad_norm.training.state import join_state, split_state
@@ -69,8 +71,8 @@ def load_checkpoint(
         "version" of the format, "parts" whose state the file has, and what was saved as "extra".
 
     Raises:
-        ValueError: the file is no checkpoint, is cut short or was altered, lacks a part, or is of another model; then
-            the message lists what differs.
+        ValueError: the file is no checkpoint, is cut short or was altered, lacks a part, or is of another model or
+            one of another dtype; then the message lists what differs.
     """
     return load_parts(path, _given(model, loader, optimizer, schedule))
 
@@ -101,6 +103,8 @@ def load_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], *, e
         for name, part in parts.items():
             before[name] = part.state_dict()
             part.load_state_dict(states[name])
+            if name == "model":
+                _check_dtypes(states[name], before[name])
         if "optimizer" in parts:
             random.load_state_dict(generator)
     except BaseException as error:
@@ -109,6 +113,19 @@ def load_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], *, e
         error.add_note(f"{os.fspath(path)} was not loaded, and nothing was changed")
         raise
     return {"version": VERSION, "parts": list(states), "extra": extra}
+
+
+def _check_dtypes(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """A model casts what it loads, after which a run would not go on exactly."""
+    for name, array in saved.items():
+        current = own.get(name)
+        if not (isinstance(array, np.ndarray) and isinstance(current, np.ndarray)):
+            continue
+        if array.dtype.kind == "f" and array.dtype != current.dtype:
+            raise ValueError(
+                f"the checkpoint's {name} is {array.dtype}, the model's {current.dtype}; "
+                f"call model.astype({str(array.dtype)!r}) first"
+            )
 
 
 def _given(

@@ -87,6 +87,7 @@ class Trainer:
         self.batch = 0  # batches done of the epoch at hand
         self.epochs = 0  # the goal of the fit at hand
         self.loader: Loader = ()
+        self.validation: Loader | None = None
         self.stopped: str | None = None  # why a callback ended the fit at hand
         self._totals = Totals()
         self._batches_done = False  # the epoch at hand wants only its validation
@@ -109,9 +110,10 @@ class Trainer:
         Raises:
             FloatingPointError: a loss is NaN or infinite, or the weights are after an epoch.
             TrainingInterrupted: Ctrl-C, a KeyboardInterrupt.
-            ValueError: a loader gives no batches, or an empty one.
+            ValueError: a loader gives no batches, or an empty one; a callback waits for a validation that there is not.
         """
-        self.epochs, self.loader, self.stopped = whole_number("epochs", epochs, 1), train_loader, None
+        self.epochs, self.stopped = whole_number("epochs", epochs, 1), None
+        self.loader, self.validation = train_loader, validation
         with ExitStack() as stack:
             for callback in self.callbacks:
                 stack.callback(callback.close)
@@ -119,7 +121,7 @@ class Trainer:
             try:
                 self._tell("on_train_begin")
                 while self.epoch < epochs and not self.stopped:
-                    self._run_epoch(validation)
+                    self._run_epoch()
                 self._tell("on_train_end")
             except TrainingInterrupted as interruption:
                 self._tell("on_interrupt")
@@ -188,14 +190,14 @@ class Trainer:
             if name in state["callbacks"]:
                 callback.load_state_dict(state["callbacks"][name])
 
-    def _run_epoch(self, validation: Loader | None) -> None:
+    def _run_epoch(self) -> None:
         if not self._batches_done:
             self._tell("on_epoch_begin")
             self._run_batches()
         record: Record = {"epoch": self.epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]}
         record |= {f"train_{name}": value for name, value in self._totals.means().items()}
-        if validation is not None:
-            record |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
+        if self.validation is not None:
+            record |= {f"val_{name}": value for name, value in self.evaluate(self.validation).items()}
         self._step_schedule(record)
         self.epoch, self.batch, self._batches_done, self._totals = self.epoch + 1, 0, False, Totals()
         self.history.append(record)
