@@ -198,7 +198,7 @@ def obstacle_to_writing(path: Path) -> str | None:
         with tempfile.TemporaryFile(dir=path.parent):
             return None if os.access(path, os.W_OK) or not path.exists() else "it is read-only"
     except OSError as error:
-        return error.strerror or str(error)
+        return str(error)
 
 
 def whole(lowest: int, highest: int = 1_000_000) -> Callable[[str], int]:

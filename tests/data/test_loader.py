@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,8 +81,15 @@ def test_a_data_set_may_have_any_number_of_arrays():
 
 
 def test_a_data_set_that_returns_a_bare_array_is_refused():
+    class Alone:
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, index: np.ndarray) -> Any:
+            return np.zeros((4, 2))[index]
+
     with pytest.raises(TypeError, match="must return a tuple of arrays, got ndarray"):
-        next(iter(DataLoader(np.zeros((4, 2)), batch_size=2)))
+        next(iter(DataLoader(Alone(), batch_size=2)))
 
 
 # Order

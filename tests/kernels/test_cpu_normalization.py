@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -126,7 +127,7 @@ def test_norms_in_use_are_not_copied(norm, channels_last, rng):
 
 @pytest.mark.parametrize("name", ["batch, of features", "batch, of images", "layer", "group", "instance"])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_many_threads_give_the_bits_of_one(monkeypatch, name, channels_last, rng):
+def test_the_number_of_threads_changes_no_bit(monkeypatch, name, channels_last, rng):
     x, weight, bias, axes = arrays(name, channels_last and len(NORMS[name][0]) > 2, np.float32, rng)
     x = np.concatenate([x] * 20)
     dy = rng.normal(size=x.shape).astype(np.float32)
@@ -141,8 +142,9 @@ def test_many_threads_give_the_bits_of_one(monkeypatch, name, channels_last, rng
     together = run()
     if name in ("batch, of features", "batch, of images", "layer"):
         assert layout(x.shape, x.strides, 4, axes, weight.shape, bias.shape).sizes[-1] > 1, "more than one block"
-    with compiler._team:
-        in_turn = run()
+    numba.set_num_threads(1)
+    in_turn = run()
+    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     layout.cache_clear()
     for a, b, c in zip(together, in_turn, alone, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -180,8 +182,8 @@ def test_values_that_are_hard(values, axes, dtype, rng):
     y, found_mean, found_var = cpu.normalize(x, weight, bias, axes, eps, None)
     gradients = cpu.normalize_gradient(dy, x, weight, bias, found_mean, found_var, axes, eps, None)
     digits = 3e-6 if dtype == "float32" else 3e-9
-    np.testing.assert_allclose(found_mean, mean.astype(float), rtol=1e-10)
-    np.testing.assert_allclose(found_var, var.astype(float), rtol=1e-9)
+    np.testing.assert_allclose(found_mean, mean.astype(float), rtol=3e-9)
+    np.testing.assert_allclose(found_var, var.astype(float), rtol=3e-9)
     np.testing.assert_allclose(y, normal * weight + bias, atol=digits * np.abs(normal).max())
     np.testing.assert_allclose(gradients[0], dx.astype(float), rtol=digits, atol=digits * float(np.abs(dx).max()))
     expected = (dy * normal).sum(axis=0, keepdims=True).astype(float)

@@ -339,7 +339,7 @@ def test_huber_needs_a_positive_delta(delta):
 
 def test_probabilities_outside_0_to_1_are_refused():
     logits = Tensor(np.zeros((1, 3)))
-    with pytest.raises(ValueError, match="binary_cross_entropy_with_logits: .* between 0 and 1, but one is 7"):
+    with pytest.raises(ValueError, match=r"binary_cross_entropy_with_logits: .* between 0 and 1, but one is 7"):
         ops.binary_cross_entropy_with_logits(logits, np.full((1, 3), 7.0))
-    with pytest.raises(ValueError, match="cross_entropy: .* between 0 and 1, but one is -1"):
+    with pytest.raises(ValueError, match=r"cross_entropy: .* between 0 and 1, but one is -1"):
         ops.cross_entropy(logits, np.array([[-1.0, 5.0, 0.0]]))

@@ -1,0 +1,168 @@
+"""The examples, run as a user runs them: each in a process of its own, in an empty folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tinygrad_norm.training import load_checkpoint
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # small matrices gain nothing from more
+NUMPY = {"TINYGRAD_NORM_KERNELS": "reference"}  # nothing to compile
+SMALL = ("--batchnorm", "--hidden-sizes", "16", "--dropout", "0.2")
+
+
+def start(folder: Path, name: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments],
+        cwd=folder,
+        env=os.environ | ONE_THREAD | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+def run(folder: Path, name: str, *arguments: str, status: int = 0, **environment: str) -> tuple[str, str]:
+    """What an example wrote to standard output and standard error."""
+    process = start(folder, name, *arguments, **environment)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == status, err
+    return out, err
+
+
+def small(folder: Path, environment: dict[str, str], *arguments: str) -> tuple[dict[str, Any], str]:
+    """The figures of one small run of mlp_bn.py, and what it printed."""
+    out, _ = run(folder, "mlp_bn", *SMALL, "--json", "figures.json", *arguments, **environment)
+    return json.loads((folder / "figures.json").read_text()), out
+
+
+def is_drawn(picture: Path, out: str) -> bool:
+    """Whether the picture is there; without matplotlib, whether the run said that it is not."""
+    if find_spec("matplotlib") is None:
+        return "no picture: " in out and not picture.exists()
+    return picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> dict[str, str]:
+    """An environment in which an example starts fast: kernels in plain NumPy, and no matplotlib to import."""
+    hidden = tmp_path / "hidden" / "matplotlib.py"
+    hidden.parent.mkdir()
+    hidden.write_text("raise ImportError\n")
+    return {**NUMPY, "PYTHONPATH": str(hidden.parent)}
+
+
+def test_mlp_as_in_the_readme(tmp_path):
+    out, _ = run(tmp_path, "mlp_bn", "--batchnorm", "--json", "deep/figures.json")
+    found = json.loads((tmp_path / "deep" / "figures.json").read_text())
+    assert found["test_accuracy"] >= 0.97
+    assert f"test accuracy {found['test_accuracy']:.2%}" in out
+    assert len(found["train_loss"]) == len(found["val_accuracy"]) == found["epochs"]
+    assert found["train_loss"][-1] < found["train_loss"][0] / 10
+    assert 0 < found["seconds"] < 120
+    assert is_drawn(tmp_path / "runs" / "mlp_bn.png", out)
+    lines = [json.loads(line) for line in (tmp_path / "runs" / "mlp_bn.jsonl").read_text().splitlines()]
+    assert [line["train_loss"] for line in lines if line["event"] == "epoch"] == found["train_loss"]
+
+
+def test_mlp_compares(tmp_path):
+    arguments = ("--compare", "--hidden-sizes", "16", "--epochs", "2", "--json", "figures.json")
+    out, _ = run(tmp_path, "mlp_bn", *arguments, **NUMPY)
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert list(found) == ["with batch norm", "without batch norm"]
+    for name, result in found.items():
+        first, last = result["train_loss"]
+        assert result["batchnorm"] == (name == "with batch norm")
+        assert re.search(rf"^{name} +{result['test_accuracy']:.2%} +{first:.4f} +{last:.4f} ", out, re.MULTILINE)
+    assert is_drawn(tmp_path / "runs" / "mlp_bn_compare.png", out)
+    assert not (tmp_path / "runs" / "mlp_bn.safetensors").exists()
+
+
+def test_mlp_resumes_bit_for_bit_and_trains_without_matplotlib(tmp_path, quick):
+    whole, out = small(tmp_path, quick, "--epochs", "3")
+    assert 'no picture: matplotlib cannot be imported; pip install "tinygrad-norm[viz]"' in out
+    half, _ = small(tmp_path, quick, "--epochs", "1", "--checkpoint", "half.safetensors")
+    resumed, _ = small(tmp_path, quick, "--epochs", "3", "--resume", "half.safetensors")
+    assert half["train_loss"] == whole["train_loss"][:1]
+    assert resumed["train_loss"] == whole["train_loss"]
+    assert resumed["test_accuracy"] == whole["test_accuracy"]
+
+    after, out = small(tmp_path, quick, "--epochs", "2", "--resume", "half.safetensors", "--lr", "0.5")
+    assert "after 3 epochs, with learning rate 0.5\n" in out
+    assert "the checkpoint has already done 3 epochs; --epochs is the total goal\n" in out
+    assert after["train_loss"] == whole["train_loss"]
+
+
+def test_mlp_ctrl_c_leaves_a_checkpoint(tmp_path, quick):
+    process = start(tmp_path, "mlp_bn", *SMALL, "--epochs", "100000", **quick)
+    for line in process.stderr:
+        if line.startswith("epoch "):
+            break
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.search(r"^interrupted after \d+ epochs .* resume from runs.mlp_bn\.safetensors$", err, re.MULTILINE)
+    assert "Traceback" not in err
+    assert "trainer" in load_checkpoint(tmp_path / "runs" / "mlp_bn.safetensors")["parts"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--epochs 0",
+        "--hidden-sizes 100000000000",
+        "--lr -1",
+        "--data mnist",
+        "--compare --resume half.safetensors",
+        "--plot curves.bmp",
+        "--plot curves.png",  # matplotlib is hidden
+        "--json .",
+        "--log file/below/a/file",
+    ],
+)
+def test_mlp_refuses_nonsense_before_training(tmp_path, quick, arguments):
+    (tmp_path / "file").touch()
+    out, err = run(tmp_path, "mlp_bn", *arguments.split(), status=2, **quick)
+    assert not out
+    option = re.findall(r"--[a-z-]+", arguments)[-1]
+    assert option in err.rpartition("error: ")[2]
+
+
+def test_autodiff_tour(tmp_path):
+    out, err = run(tmp_path, "autodiff_tour", **NUMPY)
+    assert not err
+    loss = re.search(r"The loss is (\S+)\. It knows", out)
+    assert f"The loss is {loss[1]}, as before." in out
+    differences = re.findall(r"by differences (\S+), by the tape (\S+)", out)
+    assert len(differences) == 2
+    for difference, tape in differences:
+        assert float(difference) == pytest.approx(float(tape), abs=2e-4)
+    assert "d² loss / d gamma² = 2.0000" in out
+
+
+def test_custom_norm(tmp_path):
+    out, _ = run(tmp_path, "custom_norm", **NUMPY)
+    assert "fused:    value, gradient and second gradient agree with its composition" in out
+    assert "wrong:    refused, as it should be: derivative 1, input 0" in out
+    assert float(re.search(r"reads (\S+)% of the test digits right", out)[1]) > 95
+
+
+@pytest.mark.parametrize("name", ["autodiff_tour", "custom_norm"])
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, name):
+    process = start(tmp_path, name, **NUMPY)
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0
+    assert "BrokenPipe" not in err
