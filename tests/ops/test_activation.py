@@ -144,10 +144,11 @@ def test_far_out(name, dtype, definition):
 
 @activations
 @pytest.mark.parametrize("definition", [False, True])
-def test_nan_is_not_hidden(name, definition):
+def test_nan_and_infinity_are_not_hidden(name, definition):
     with composed(definition):
-        y = act(name, np.array([np.nan, 1.0]))
-    assert np.isnan(y.numpy()).tolist() == [True, False]
+        y = act(name, np.array([np.nan, 1.0, np.inf]))
+    assert np.isnan(y.numpy()).tolist() == [True, False, False]
+    assert y.numpy()[2] == np.inf
 
 
 @pytest.mark.parametrize(

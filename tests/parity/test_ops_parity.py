@@ -59,7 +59,7 @@ FAR = torch.tensor([-1e30, -1e4, -100, -20, 0, 20, 100, 1e4, 1e30])
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu", "silu", "softplus", "mish", "elu", "leaky_relu"])
-def test_far_out_in_float32(name):
+def test_far_out(name):
     x = FAR.clone().requires_grad_()
     expected = getattr(PYTORCH, name)(x)
     (slope,) = torch.autograd.grad(expected.sum(), [x])

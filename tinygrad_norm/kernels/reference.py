@@ -324,15 +324,16 @@ def cross_entropy(
     Σ_k q_k (log Σ exp(logits) - logit_k), where q is the weighted and smoothed target; 0 where the class is `ignore`.
 
     Returns:
-        The losses [N], and log Σ exp(logits) [N].
+        The losses [N], and log Σ exp(logits) [N] in float64.
     """
     xp = logits.__array_namespace__()
-    highest = xp.max(logits, axis=1, keepdims=True)
+    wide = xp.astype(logits, xp.float64)  # as for the norms: a difference of large logits keeps its digits
+    highest = xp.max(wide, axis=1, keepdims=True)
     highest = xp.where(xp.isfinite(highest), highest, xp.zeros_like(highest))
-    lse = xp.log(xp.sum(xp.exp(logits - highest), axis=1)) + highest[:, 0]
-    q = _soft_target(logits, target, weight, smoothing, ignore)
-    surprise = xp.where(q == 0, xp.zeros_like(logits), lse[:, None] - logits)  # a class of logit -inf may have q = 0
-    return xp.sum(q * surprise, axis=1), lse
+    rest = xp.log(xp.sum(xp.exp(wide - highest), axis=1, keepdims=True))
+    q = _soft_target(wide, target, weight, smoothing, ignore)
+    surprise = xp.where(q == 0, xp.zeros_like(wide), rest + (highest - wide))  # a class of logit -inf may have q = 0
+    return _like(logits, xp.sum(q * surprise, axis=1)), (highest + rest)[:, 0]
 
 
 def cross_entropy_gradient(
@@ -340,9 +341,10 @@ def cross_entropy_gradient(
 ) -> Array:
     """The gradient with respect to the logits: dloss (p Σ q - q), where p = softmax(logits)."""
     xp = logits.__array_namespace__()
-    q = _soft_target(logits, target, weight, smoothing, ignore)
-    p = xp.exp(logits - lse[:, None])
-    return dloss[:, None] * (p * xp.sum(q, axis=1, keepdims=True) - q)
+    wide = xp.astype(logits, xp.float64)
+    q = _soft_target(wide, target, weight, smoothing, ignore)
+    p = xp.exp(wide - lse[:, None])
+    return _like(logits, dloss[:, None] * (p * xp.sum(q, axis=1, keepdims=True) - q))
 
 
 def _soft_target(logits: Array, target: Array, weight: Array | None, smoothing: float, ignore: int) -> Array:

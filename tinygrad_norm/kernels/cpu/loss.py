@@ -62,7 +62,7 @@ def cross_entropy(
     logits: Array, target: Array, weight: Array | None, smoothing: float, ignore: int
 ) -> tuple[Array, Array]:
     """The cross-entropy of each row of logits [N, C] with its class in target [N], and log Σ exp(logits)."""
-    losses, lse = np.empty((2, len(logits)), logits.dtype)
+    losses, lse = np.empty(len(logits), logits.dtype), np.empty(len(logits))
     _losses(logits.size, *_prepared(logits, target, weight), float(smoothing), int(ignore), losses, lse)
     return losses, lse
 
