@@ -26,8 +26,8 @@ from tinygrad_norm.training import History, Trainer, plot_curves
 from tinygrad_norm.training.files import write_atomically
 
 OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], float]] = {  # and the learning rate unless one is given
-    "adam": (optim.Adam, 2e-3),
-    "adamw": (optim.AdamW, 2e-3),
+    "adam": (optim.Adam, 1e-3),
+    "adamw": (optim.AdamW, 1e-3),
     "rmsprop": (optim.RMSprop, 1e-3),
     "sgd": (lambda params, **options: optim.SGD(params, momentum=0.9, **options), 0.05),
 }
