@@ -360,13 +360,19 @@ def is_recording() -> bool:
     return _state.get().recording
 
 
-@contextmanager
-def _replaced(**changes: Any) -> Iterator[None]:
-    token = _state.set(_state.get()._replace(**changes))
-    try:
-        yield
-    finally:
-        _state.reset(token)
+class _Replaced:
+    """A `with` block in which ops run in another way."""
+
+    __slots__ = ("_changes", "_token")
+
+    def __init__(self, **changes: Any) -> None:
+        self._changes = changes
+
+    def __enter__(self) -> None:
+        self._token = _state.set(_state.get()._replace(**self._changes))
+
+    def __exit__(self, *exception: object) -> None:
+        _state.reset(self._token)
 
 
 _RUN_LATER = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
@@ -412,14 +418,14 @@ def enable_grad() -> _Recording:
 @contextmanager
 def composed(enabled: bool = True) -> Iterator[None]:
     """Run every fused op as its composed definition, in primitives."""
-    with _replaced(composed=enabled):
+    with _Replaced(composed=enabled):
         yield
 
 
 @contextmanager
 def hooks(*more: Hook) -> Iterator[None]:
     """Let `more` see every op that runs, forward and backward."""
-    with _replaced(hooks=(*_state.get().hooks, *more)):
+    with _Replaced(hooks=(*_state.get().hooks, *more)):
         yield
 
 
@@ -512,7 +518,7 @@ def walk(
     wanted = None if targets is None else set(targets)
     active = _state.get().hooks
     # What an entry computes on the way back is its own affair, unless it goes on the tape as well.
-    with _replaced(recording=create_graph, hooks=active if create_graph else ()), np.errstate(all="ignore"):
+    with _Replaced(recording=create_graph, hooks=active if create_graph else ()), np.errstate(all="ignore"):
         for output, given in zip(outputs, grads, strict=True):
             hand_to(_root(output), _seed(output, given))
         path = None if wanted is None else _leading_to(wanted, pending)

@@ -21,10 +21,20 @@ REDUCTIONS = ("none", "mean", "sum")
 
 
 class CrossEntropy(FusedOp):
-    """Softmax and cross-entropy of logits [N, C] with classes [N] in one kernel: one loss for each row."""
+    """Softmax and cross-entropy of logits [N, C] with classes [N] in one kernel.
+
+    One loss for each row, or, given `total`, their sum divided by it.
+    """
 
     def composed(
-        self, logits: Tensor, weight: Tensor | None, *, target: Array, smoothing: float, ignore: int
+        self,
+        logits: Tensor,
+        weight: Tensor | None,
+        *,
+        target: Array,
+        smoothing: float,
+        ignore: int,
+        total: float | None,
     ) -> Tensor:
         counted = target != ignore
         classes = np.where(counted, target, 0)[:, None]
@@ -34,15 +44,27 @@ class CrossEntropy(FusedOp):
         losses = (1 - smoothing) * take_along_axis(surprise, classes, axis=1).squeeze(1)
         if smoothing:
             losses = losses + smoothing * surprise.mean(axis=1)
-        return e.where(counted, losses, 0.0)
+        losses = e.where(counted, losses, 0.0)
+        return losses if total is None else losses.sum() / total
 
-    def forward(self, logits: Array, weight: Array | None, *, target: Array, smoothing: float, ignore: int) -> Array:
+    def forward(
+        self,
+        logits: Array,
+        weight: Array | None,
+        *,
+        target: Array,
+        smoothing: float,
+        ignore: int,
+        total: float | None,
+    ) -> Any:
         losses, lse = kernels.of(logits).cross_entropy(logits, target, weight, smoothing, ignore)
         self.save(lse)
-        return losses
+        return losses if total is None else (losses.sum(dtype=np.float64) / total).astype(losses.dtype)
 
     def gradient(self, grad: Array, logits: Array, weight: Array | None, lse: Array) -> tuple[Array, None]:
-        target, smoothing, ignore = (self.params[name] for name in ("target", "smoothing", "ignore"))
+        target, smoothing, ignore, total = (self.params[name] for name in ("target", "smoothing", "ignore", "total"))
+        if total is not None:
+            grad = np.full(len(target), grad / total, logits.dtype)
         return kernels.of(logits).cross_entropy_gradient(grad, logits, target, weight, lse, smoothing, ignore), None
 
 
@@ -86,8 +108,12 @@ def cross_entropy(
         probabilities, _ = _rows("cross_entropy", target)
         return _reduced(_soft_cross_entropy(rows, probabilities, weight, label_smoothing).reshape(shape), reduction)
     labels = _classes("cross_entropy", labels, shape, rows.shape[1], ignore_index)
-    losses = CrossEntropy()(rows, weight, target=labels, smoothing=float(label_smoothing), ignore=int(ignore_index))
-    return _reduce("cross_entropy", losses, reduction, shape, labels, weight, ignore_index)
+    totals = {"none": None, "sum": 1.0}
+    total = totals[reduction] if reduction in totals else _total("cross_entropy", labels, weight, ignore_index)
+    loss = CrossEntropy()(
+        rows, weight, target=labels, smoothing=float(label_smoothing), ignore=int(ignore_index), total=total
+    )
+    return loss if loss.shape in ((), shape) else loss.reshape(shape)
 
 
 def _soft_cross_entropy(rows: Tensor, probabilities: Tensor, weight: Array | None, smoothing: float) -> Tensor:
@@ -170,16 +196,21 @@ def _reduced(losses: Tensor, how: str) -> Tensor:
 def _reduce(
     name: str, losses: Tensor, how: str, shape: tuple[int, ...], labels: Array, weight: Array | None, ignore_index: int
 ) -> Tensor:
-    """Reduce the losses of rows; their mean is weighted as the classes are, and leaves out what is ignored."""
+    """Reduce the losses of rows."""
     if how != "mean":
         return _reduced(losses.reshape(shape), how)
+    return losses.sum() / _total(name, labels, weight, ignore_index)
+
+
+def _total(name: str, labels: Array, weight: Array | None, ignore_index: int) -> float:
+    """What the sum of the losses is divided by for their mean: it leaves out what is ignored, and goes by the weights."""
     counted = labels[labels != ignore_index]
-    total = counted.size if weight is None else float(weight[counted].sum())
+    total = float(counted.size if weight is None else weight[counted].sum())
     if not total:
         raise ValueError(
             f"{name}: there is no mean, as every target is ignore_index ({ignore_index}) or a class of weight 0"
         )
-    return losses.sum() / total
+    return total
 
 
 def _rows(name: str, logits: Any) -> tuple[Tensor, tuple[int, ...]]:

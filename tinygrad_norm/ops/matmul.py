@@ -184,7 +184,8 @@ def check_dtypes(name: str, **operands: Any) -> None:
         TypeError: one is no float, or they differ.
     """
     dtypes = {key: x.dtype for key, x in operands.items() if hasattr(x, "dtype")}
-    if len(set(dtypes.values())) > 1 or any(dtype.kind != "f" for dtype in dtypes.values()):
+    first, *others = dtypes.values() or [np.dtype(np.float32)]
+    if first.kind != "f" or any([dtype != first for dtype in others]):
         listed = ", ".join(f"{key} {dtype}" for key, dtype in dtypes.items())
         raise TypeError(
             f"{name}: one floating dtype is needed throughout, but given are {listed}; "

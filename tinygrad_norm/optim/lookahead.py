@@ -27,6 +27,7 @@ class Lookahead(Optimizer):
         self.optimizer = optimizer
         self.defaults, self.param_groups, self.state = optimizer.defaults, optimizer.param_groups, optimizer.state
         self.buffers = {**optimizer.buffers, "slow": None}
+        self._checked = {}
 
     def check(self, group: Group) -> None:
         """Raise what the wrapped optimizer raises about a group's options."""

@@ -47,6 +47,7 @@ class Optimizer(ABC):
         self.buffers = buffers
         self.param_groups: list[Group] = []
         self.state: dict[Tensor, State] = {}
+        self._checked: dict[int, list[Any]] = {}
         for group in _as_groups(params):
             self.add_param_group(group)
 
@@ -89,8 +90,7 @@ class Optimizer(ABC):
             ValueError: a gradient has another shape than its parameter, or an option was set to what is not allowed.
                 Nothing was updated then.
         """
-        for group in self.param_groups:
-            self.check(group)
+        self._check_options()
         for place, parameter in _placed(self.param_groups):
             gradient = gradient_of(parameter, place)
             if gradient is not None and gradient.shape != parameter.shape:
@@ -103,6 +103,14 @@ class Optimizer(ABC):
                     state["step"] += 1
                     self.update(parameter.raw, -gradient if group["maximize"] else gradient, state, group)
                     parameter.changed()
+
+    def _check_options(self) -> None:
+        """Check the groups that a schedule or a user changed since the last step."""
+        for number, group in enumerate(self.param_groups):
+            options = [value for name, value in group.items() if name != "params"]
+            if self._checked.get(number) != options:
+                self.check(group)
+                self._checked[number] = options
 
     @abstractmethod
     def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
