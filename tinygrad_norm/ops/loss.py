@@ -203,7 +203,7 @@ def _reduce(
 
 
 def _total(name: str, labels: Array, weight: Array | None, ignore_index: int) -> float:
-    """What the sum of the losses is divided by for their mean: it leaves out what is ignored, and goes by the weights."""
+    """What divides the sum of the losses for their mean: the weight of all that is not ignored."""
     counted = labels[labels != ignore_index]
     total = float(counted.size if weight is None else weight[counted].sum())
     if not total:

@@ -185,7 +185,7 @@ def check_dtypes(name: str, **operands: Any) -> None:
     """
     dtypes = {key: x.dtype for key, x in operands.items() if hasattr(x, "dtype")}
     first, *others = dtypes.values() or [np.dtype(np.float32)]
-    if first.kind != "f" or any([dtype != first for dtype in others]):
+    if first.kind != "f" or any(dtype != first for dtype in others):
         listed = ", ".join(f"{key} {dtype}" for key, dtype in dtypes.items())
         raise TypeError(
             f"{name}: one floating dtype is needed throughout, but given are {listed}; "
