@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ settings.load_profile("repeatable")
 collect_ignore_glob = [
     *(["parity/*"] if find_spec("torch") is None else []),
     *(["kernels/*cpu*"] if find_spec("numba") is None else []),
-    *(["training/test_curves.py"] if find_spec("matplotlib") is None else []),
+    *(["training/test_curves.py", "training/test_plot_confusion.py"] if find_spec("matplotlib") is None else []),
+    *(["data/test_folder.py"] if find_spec("PIL") is None else []),
     *(["training/test_tensorboard.py"] if find_spec("tensorboardX") is None else []),
 ]
 
@@ -41,3 +43,18 @@ def _seed():
 def rng() -> np.random.Generator:
     """A seeded source of inputs and of random cotangents."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def few_digits(tmp_path: Path) -> Path:
+    """A folder with 120 digits to train with and 40 to test with, for runs of a second."""
+    from tinygrad_norm.data import digits
+
+    folder = tmp_path / "few-digits"
+    folder.mkdir()
+    for split, count in (("train", 12), ("test", 4)):
+        images, labels = digits(split)[:]
+        chosen = np.concatenate([np.flatnonzero(labels == label)[:count] for label in range(10)])
+        np.save(folder / f"{split}_images.npy", images[chosen])
+        np.save(folder / f"{split}_labels.npy", labels[chosen])
+    return folder

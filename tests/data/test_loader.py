@@ -161,6 +161,64 @@ def test_a_transform_must_return_the_whole_batch(result, message):
     assert (loader.epoch, loader.batch) == (0, 0)
 
 
+# Mix
+
+
+def halves(inputs: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    return inputs / 2, np.stack([targets, -targets], axis=1) * rng.random()
+
+
+def test_a_mix_changes_both_arrays_after_the_transform():
+    plain = DataLoader(numbers(5), batch_size=3, transform=jitter)
+    mixed = DataLoader(numbers(5), batch_size=3, transform=jitter, mix=halves)
+    for (inputs, targets), (half, soft) in zip(plain, mixed, strict=True):
+        np.testing.assert_array_equal(half, inputs / 2)
+        assert soft.shape == (len(targets), 2)
+        assert soft.flags.c_contiguous
+        assert soft[:, 0].max() > 0
+
+
+def test_a_mix_draws_for_each_epoch_and_batch_and_again_when_resumed():
+    def drawn(loader: DataLoader) -> list[float]:
+        return [float(targets[1, 0]) for _, targets in loader]
+
+    loader = DataLoader(ArrayDataset(np.ones(6), np.ones(6, np.int64)), batch_size=2, mix=halves)
+    first, second = drawn(loader), drawn(loader)
+    assert len({*first, *second}) == 6
+    loader.epoch, loader.batch = 0, 1
+    assert drawn(loader) == first[1:]
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (None, r"mix must return the pair \(inputs, targets\), got NoneType"),
+        ([np.zeros(4), np.zeros(4)], r"the pair \(inputs, targets\), got list"),
+        ((np.zeros(4),), r"the pair \(inputs, targets\), got a tuple of 1"),
+        ((np.zeros(4), np.zeros(3)), r"mix must return two arrays of the batch's 4 examples, got shape \(3,\)"),
+        ((np.zeros((5, 2)), np.zeros(4)), r"the batch's 4 examples, got shape \(5, 2\)"),
+        ((np.zeros(4), [0] * 4), "the batch's 4 examples, got list"),
+    ],
+)
+def test_a_mix_must_return_both_arrays_whole(result, message):
+    loader = DataLoader(numbers(4), batch_size=4, mix=lambda x, y, rng: result)
+    with pytest.raises(ValueError, match=message):
+        next(iter(loader))
+    assert (loader.epoch, loader.batch) == (0, 0)
+
+
+def test_a_mix_needs_inputs_and_targets():
+    class Triples:
+        def __len__(self) -> int:
+            return 5
+
+        def __getitem__(self, index: np.ndarray) -> tuple[np.ndarray, ...]:
+            return index, index, index
+
+    with pytest.raises(ValueError, match="mix takes data sets of inputs and targets, this one has 3 arrays"):
+        next(iter(DataLoader(Triples(), batch_size=2, mix=halves)))
+
+
 # Position
 
 

@@ -12,6 +12,7 @@ from tinygrad_norm.data.checks import whole_number
 from tinygrad_norm.data.datasets import ArrayDataset, Dataset
 
 Transform = Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
+Mix = Callable[[NDArray[Any], NDArray[Any], np.random.Generator], tuple[NDArray[Any], NDArray[Any]]]
 
 
 class DataLoader:
@@ -26,13 +27,15 @@ class DataLoader:
     the last batch but inside the loop resumes with an empty rest of that epoch. To start an epoch anew, set
     `loader.batch = 0`. Iterators of one loader share its position.
 
-    The order of an epoch depends on (seed, epoch) alone, and the random numbers of a transform on (seed, epoch, batch),
-    so a resumed run sees what an uninterrupted one would have seen.
+    The order of an epoch depends on (seed, epoch) alone, and the random numbers of a transform and a mix on
+    (seed, epoch, batch), so a resumed run sees what an uninterrupted one would have seen.
 
     Args:
         dataset: has a length and takes an array of indices, as ArrayDataset does; or the two arrays for one.
         drop_last: leave out the last batch if it is smaller than the others.
         transform: called with the first array of each batch and a generator of its own; returns the array to use.
+        mix: called with both arrays of each batch, after the transform, and the same generator; returns the pair to
+            use, as Mixup and CutMix do.
 
     Raises:
         TypeError: the data set is an array alone, or a tuple or list of other than two arrays.
@@ -47,6 +50,7 @@ class DataLoader:
         drop_last: bool = False,
         seed: int = 0,
         transform: Transform | None = None,
+        mix: Mix | None = None,
     ) -> None:
         self.dataset = dataset = _as_dataset(dataset)
         self.batch_size = whole_number("batch_size", batch_size, 1)
@@ -54,6 +58,7 @@ class DataLoader:
         self.drop_last = bool(drop_last)
         self.seed = whole_number("seed", seed, 0)
         self.transform = transform
+        self.mix = mix
         self.epoch = 0
         self.batch = 0
         if len(dataset) == 0:
@@ -121,17 +126,31 @@ class DataLoader:
         arrays = self.dataset[indices]
         if not isinstance(arrays, tuple):  # an array alone would come apart into its rows
             raise TypeError(f"a data set must return a tuple of arrays, got {type(arrays).__name__}")
-        inputs, *others = arrays
+        generator = self._generator(epoch, batch)
         if self.transform is not None:
-            inputs = self.transform(inputs, self._generator(epoch, batch))
-            if not isinstance(inputs, np.ndarray) or inputs.shape[:1] != indices.shape:
-                found = f"shape {inputs.shape}" if isinstance(inputs, np.ndarray) else type(inputs).__name__
-                raise ValueError(f"transform must return an array of the batch's {len(indices)} examples, got {found}")
-        return tuple(np.ascontiguousarray(array) for array in (inputs, *others))
+            inputs = self.transform(arrays[0], generator)
+            _check_count("transform must return an array", inputs, len(indices))
+            arrays = (inputs, *arrays[1:])
+        if self.mix is not None:
+            if len(arrays) != 2:
+                raise ValueError(f"mix takes data sets of inputs and targets, this one has {len(arrays)} arrays")
+            arrays = self.mix(*arrays, generator)
+            if not isinstance(arrays, tuple) or len(arrays) != 2:
+                found = f"a tuple of {len(arrays)}" if isinstance(arrays, tuple) else type(arrays).__name__
+                raise ValueError(f"mix must return the pair (inputs, targets), got {found}")
+            for array in arrays:
+                _check_count("mix must return two arrays", array, len(indices))
+        return tuple(np.ascontiguousarray(array) for array in arrays)
 
     def _generator(self, *key: int) -> np.random.Generator:
         # A spawn key, because a plain list of seeds is padded with zeros: [seed, epoch] and [seed, epoch, 0] are alike.
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
+
+
+def _check_count(rule: str, given: Any, count: int) -> None:
+    if not isinstance(given, np.ndarray) or given.shape[:1] != (count,):
+        found = f"shape {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
+        raise ValueError(f"{rule} of the batch's {count} examples, got {found}")
 
 
 def _as_dataset(given: Any) -> Dataset:

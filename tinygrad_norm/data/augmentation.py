@@ -1,0 +1,272 @@
+"""Random changes of a batch of images (N, C, H, W), all at once, for DataLoader's `transform` and `mix`.
+
+Each draws from the generator it is given and from nothing else, keeps the type of the images, and leaves alone the
+arrays that it is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_norm.data.checks import check_choice, describe, real_number, whole_number
+from tinygrad_norm.data.loader import Transform
+
+Images = NDArray[Any]
+Generator = np.random.Generator
+Padding = Literal["constant", "edge", "reflect"]
+
+
+class Compose:
+    """One transform after the other.
+
+    Raises:
+        TypeError: one of them cannot be called.
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms = tuple(transforms)
+        for transform in self.transforms:
+            if not callable(transform):
+                raise TypeError(f"Compose: a transform must be callable, got {type(transform).__name__}")
+
+    def __call__(self, images: Images, generator: Generator) -> Images:
+        for transform in self.transforms:
+            images = transform(images, generator)
+        return images
+
+    def __repr__(self) -> str:
+        return f"Compose([{', '.join(map(repr, self.transforms))}])"
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Pad each image on all sides, and cut its own size out of that at a random place.
+
+    Args:
+        padding: in pixels.
+        mode: what to pad with: zeros ("constant"), the border ("edge"), or the image mirrored there ("reflect").
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2, with padding 4.
+    """
+
+    padding: int
+    mode: Padding = "constant"
+
+    def __post_init__(self) -> None:
+        whole_number("RandomCrop: padding", self.padding, 0)
+        check_choice("RandomCrop: mode", self.mode, get_args(Padding))
+
+    def __call__(self, images: Images, generator: Generator) -> Images:
+        n, _, h, w = _shape("RandomCrop", images)
+        if self.mode == "reflect" and self.padding >= min(h, w):
+            raise ValueError(f"RandomCrop: {h}×{w} images mirrored give less than {self.padding} pixels of padding")
+        pixels = (self.padding, self.padding)
+        padded = np.pad(images, ((0, 0), (0, 0), pixels, pixels), mode=self.mode)
+        corners = generator.integers(0, 2 * self.padding, (2, n, 1), endpoint=True)
+        rows, columns = corners[0] + np.arange(h), corners[1] + np.arange(w)
+        # (N, H, W, C): NumPy puts the axes of separated index arrays first.
+        cropped = padded[np.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+        return cropped.transpose(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class RandomShift:
+    """Move each image by up to `pixels`, up or down and left or right; zeros follow."""
+
+    pixels: int
+
+    def __post_init__(self) -> None:
+        whole_number("RandomShift: pixels", self.pixels, 0)
+
+    def __call__(self, images: Images, generator: Generator) -> Images:
+        _shape("RandomShift", images)
+        return RandomCrop(self.pixels)(images, generator)
+
+
+@dataclass(frozen=True)
+class RandomFlip:
+    """Mirror each image left to right, with probability `p`."""
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        real_number("RandomFlip: p", self.p, 0, 1)
+
+    def __call__(self, images: Images, generator: Generator) -> Images:
+        n, *_ = _shape("RandomFlip", images)
+        flipped = generator.random((n, 1, 1, 1)) < self.p
+        return np.where(flipped, images[..., ::-1], images)
+
+
+@dataclass(frozen=True)
+class RandomRotation:
+    """Turn each image about its centre, by up to `degrees` either way; bilinear, and zeros come in at the corners."""
+
+    degrees: float
+
+    def __post_init__(self) -> None:
+        real_number("RandomRotation: degrees", self.degrees, 0, 180)
+
+    def __call__(self, images: Images, generator: Generator) -> Images:
+        n, *_ = _shape("RandomRotation", images, floating=True)
+        return rotate(images, generator.uniform(-self.degrees, self.degrees, n))
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """Set a square of each image to zero, around a random pixel; what is outside the image is cut off.
+
+    Source: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017.
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        whole_number("Cutout: size", self.size, 1)
+
+    def __call__(self, images: Images, generator: Generator) -> Images:
+        n, _, h, w = _shape("Cutout", images)
+        if self.size > min(h, w):
+            raise ValueError(f"Cutout: size must be at most {min(h, w)}, for {h}×{w} images, got {self.size}")
+        rows, columns = self._covered(n, h, generator), self._covered(n, w, generator)
+        return np.where(rows[:, None, :, None] & columns[:, None, None, :], images.dtype.type(0), images)
+
+    def _covered(self, n: int, length: int, generator: Generator) -> NDArray[np.bool_]:
+        """Which pixels of an axis the square of each image covers: `size` of them around a random one."""
+        offset = np.arange(length) - generator.integers(length, size=(n, 1)) + self.size // 2
+        return (offset >= 0) & (offset < self.size)
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """Add noise of standard deviation `std` to each value, for each of its own; nothing is clipped."""
+
+    std: float
+
+    def __post_init__(self) -> None:
+        real_number("GaussianNoise: std", self.std, 0)
+
+    def __call__(self, images: Images, generator: Generator) -> Images:
+        _shape("GaussianNoise", images, floating=True)
+        noise = generator.standard_normal(images.shape, np.promote_types(images.dtype, np.float32))
+        noisy: Images = images + (self.std * noise).astype(images.dtype)
+        return noisy
+
+
+@dataclass(frozen=True)
+class _Mix:
+    alpha: float
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if not real_number(f"{name}: alpha", self.alpha, 0):
+            raise ValueError(f"{name}: alpha must be above 0; without mix=, nothing is mixed")
+        whole_number(f"{name}: num_classes", self.num_classes, 2)
+
+    def _check(self, images: Images, labels: NDArray[Any], floating: bool) -> None:
+        name = type(self).__name__
+        n, *_ = _shape(name, images, floating)
+        if labels.dtype.kind not in "iu" or labels.shape != (n,):
+            raise ValueError(f"{name}: targets must be integer labels ({n},), got {describe(labels)}")
+        if n and not 0 <= labels.min() <= labels.max() < self.num_classes:
+            raise ValueError(
+                f"{name}: labels must be 0 to {self.num_classes - 1}, got {labels.min()} to {labels.max()}"
+            )
+
+    def _soft(self, labels: NDArray[Any], partners: NDArray[np.intp], share: float) -> NDArray[np.float32]:
+        """`share` of an image's own class, and the rest of its partner's."""
+        one_hot = np.eye(self.num_classes, dtype=np.float32)[labels]
+        soft: NDArray[np.float32] = np.float32(share) * one_hot + np.float32(1 - share) * one_hot[partners]
+        return soft
+
+
+class Mixup(_Mix):
+    """Mix each image with another of the batch, and their labels alike: λ of the one and 1 − λ of the other.
+
+    λ is drawn once a batch, from the beta distribution with both parameters `alpha`. Returns the images and the targets
+    (N, num_classes) of float32, each a distribution over the classes.
+
+    Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2017.
+    """
+
+    def __call__(
+        self, images: Images, labels: NDArray[Any], generator: Generator
+    ) -> tuple[Images, NDArray[np.float32]]:
+        self._check(images, labels, floating=True)
+        share = generator.beta(self.alpha, self.alpha)
+        partners = generator.permutation(len(images))
+        number = images.dtype.type
+        mixed = number(share) * images + number(1 - share) * images[partners]
+        return mixed, self._soft(labels, partners, share)
+
+
+class CutMix(_Mix):
+    """Paste a rectangle of another image of the batch into each, and mix their labels as their areas are.
+
+    The rectangle is the same for the batch: around a random pixel, 1 − λ of the area before what lies outside the image
+    is cut off, λ drawn from the beta distribution with both parameters `alpha`. Returns the images and the targets
+    (N, num_classes) of float32, each a distribution over the classes.
+
+    Source: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", 2019.
+    """
+
+    def __call__(
+        self, images: Images, labels: NDArray[Any], generator: Generator
+    ) -> tuple[Images, NDArray[np.float32]]:
+        self._check(images, labels, floating=False)
+        h, w = images.shape[2:]
+        side = math.sqrt(1 - generator.beta(self.alpha, self.alpha))
+        rows, columns = (_interval(length, side, generator) for length in (h, w))
+        partners = generator.permutation(len(images))
+        mixed = images.copy()
+        mixed[:, :, rows, columns] = images[partners, :, rows, columns]
+        pasted = (rows.stop - rows.start) * (columns.stop - columns.start)
+        return mixed, self._soft(labels, partners, 1 - pasted / (h * w))
+
+
+def rotate(images: Images, degrees: NDArray[np.float64]) -> Images:
+    """Turn each image (N, C, H, W) counter-clockwise by its angle, bilinearly, with zeros around."""
+    n, _, h, w = images.shape
+    angle = np.deg2rad(degrees)[:, None, None]
+    y, x = np.arange(h)[:, None] - (h - 1) / 2, np.arange(w) - (w - 1) / 2
+    # Where the value of each pixel comes from; what lies beyond one pixel of zeros is zero as well.
+    source_y = (np.cos(angle) * y + np.sin(angle) * x + (h - 1) / 2).clip(-1, h)
+    source_x = (np.cos(angle) * x - np.sin(angle) * y + (w - 1) / 2).clip(-1, w)
+    top, left = (np.floor(source).clip(None, length - 1) for source, length in ((source_y, h), (source_x, w)))
+    below, right = source_y - top, source_x - left
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1))).transpose(0, 2, 3, 1)
+    image, row, column = np.arange(n)[:, None, None], top.astype(np.intp) + 1, left.astype(np.intp) + 1
+    rotated = sum(
+        weight.astype(images.dtype)[..., None] * padded[image, row + dy, column + dx]
+        for dy, dx, weight in (
+            (0, 0, (1 - below) * (1 - right)),
+            (0, 1, (1 - below) * right),
+            (1, 0, below * (1 - right)),
+            (1, 1, below * right),
+        )
+    )
+    return np.asarray(rotated).transpose(0, 3, 1, 2)
+
+
+def _interval(length: int, share: float, generator: Generator) -> slice:
+    """About `share` of an axis, around a random pixel, within the axis."""
+    half, centre = int(length * share) // 2, int(generator.integers(length))
+    return slice(max(centre - half, 0), min(centre + half, length))
+
+
+def _shape(name: str, images: Any, floating: bool = False) -> tuple[int, int, int, int]:
+    if not isinstance(images, np.ndarray):
+        raise TypeError(f"{name}: images must be a NumPy array, got {type(images).__name__}")
+    if images.ndim != 4:
+        raise ValueError(f"{name}: images must be (N, C, H, W), got shape {images.shape}")
+    if floating and images.dtype.kind != "f":
+        raise TypeError(f"{name}: images must be of floating point, got {images.dtype}")
+    n, c, h, w = images.shape
+    return n, c, h, w

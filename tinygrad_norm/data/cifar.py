@@ -1,0 +1,167 @@
+"""CIFAR-10 and CIFAR-100, from their binary archives; the Python ones are pickled, and never read."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from tinygrad_norm.data.checks import check_choice, check_labels
+from tinygrad_norm.data.datasets import ArrayDataset
+from tinygrad_norm.data.download import RemoteFile, check_md5, what_to_put
+from tinygrad_norm.data.images import scale
+
+IMAGE_SHAPE = (3, 32, 32)
+IMAGE_BYTES = 3 * 32 * 32
+_SOURCE = "https://www.cs.toronto.edu/~kriz/"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A binary archive: files of records, each some bytes of labels, then the red, green and blue plane of an image."""
+
+    archive: RemoteFile
+    folder: str  # in the archive
+    files: dict[str, tuple[str, ...]]
+    records: dict[str, int]  # in each file
+    labels: dict[str, tuple[str, ...]]  # what each byte of labels counts, and the names of its classes
+    pickled: tuple[str, ...]  # what somebody may have in its place
+
+
+def _remote(name: str, size: int, md5: str) -> RemoteFile:
+    return RemoteFile(name, size, md5, (_SOURCE + name,))
+
+
+CIFAR10 = Release(
+    archive=_remote("cifar-10-binary.tar.gz", 170_052_171, "c32a1d4ab5d03f1284b67883e8d87530"),
+    folder="cifar-10-batches-bin",
+    files={"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)},
+    records={"train": 10_000, "test": 10_000},
+    labels={
+        "class": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    },
+    pickled=("cifar-10-python.tar.gz", "cifar-10-batches-py"),
+)
+
+# fmt: off
+CIFAR100 = Release(
+    archive=_remote("cifar-100-binary.tar.gz", 168_513_733, "03b5dce01913d631647c71ecec9e9cb8"),
+    folder="cifar-100-binary",
+    files={"train": ("train.bin",), "test": ("test.bin",)},
+    records={"train": 50_000, "test": 10_000},
+    labels={
+        "coarse": (
+            "aquatic_mammals", "fish", "flowers", "food_containers", "fruit_and_vegetables",
+            "household_electrical_devices", "household_furniture", "insects", "large_carnivores",
+            "large_man-made_outdoor_things", "large_natural_outdoor_scenes", "large_omnivores_and_herbivores",
+            "medium_mammals", "non-insect_invertebrates", "people", "reptiles", "small_mammals", "trees", "vehicles_1",
+            "vehicles_2",
+        ),
+        "fine": (
+            "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl",
+            "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair",
+            "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin",
+            "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp",
+            "lawn_mower", "leopard", "lion", "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain",
+            "mouse", "mushroom", "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck",
+            "pine_tree", "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon", "ray", "road",
+            "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail", "snake", "spider",
+            "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone", "television", "tiger",
+            "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf", "woman",
+            "worm",
+        ),
+    },
+    pickled=("cifar-100-python.tar.gz", "cifar-100-python"),
+)
+# fmt: on
+
+
+def cifar10(
+    folder: str | os.PathLike[str], split: Literal["train", "test"] = "train", dtype: DTypeLike = np.float32
+) -> ArrayDataset:
+    """Load CIFAR-10 from a folder that holds `cifar-10-binary.tar.gz`, or the .bin files that were in it.
+
+    Returns:
+        Images (N, 3, 32, 32) in [0, 1], 50,000 to train and 10,000 to test, and labels (N,) of int64.
+
+    Raises:
+        FileNotFoundError: a file is missing; says what to put where.
+        ValueError: the archive is not the published one, or a file has a wrong length or label.
+
+    Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009;
+        https://www.cs.toronto.edu/~kriz/cifar.html tells the format.
+    """
+    return _load(CIFAR10, Path(folder), split, "class", dtype)
+
+
+def cifar100(
+    folder: str | os.PathLike[str],
+    split: Literal["train", "test"] = "train",
+    labels: Literal["fine", "coarse"] = "fine",
+    dtype: DTypeLike = np.float32,
+) -> ArrayDataset:
+    """Load CIFAR-100 from a folder that holds `cifar-100-binary.tar.gz`, or the .bin files that were in it.
+
+    Args:
+        labels: the 100 "fine" classes, or the 20 "coarse" ones.
+
+    Returns:
+        Images (N, 3, 32, 32) in [0, 1], 50,000 to train and 10,000 to test, and labels (N,) of int64.
+
+    Raises:
+        FileNotFoundError: a file is missing; says what to put where.
+        ValueError: the archive is not the published one, or a file has a wrong length or label.
+
+    Source: as for `cifar10`.
+    """
+    return _load(CIFAR100, Path(folder), split, labels, dtype)
+
+
+def _load(release: Release, folder: Path, split: str, labels: str, dtype: DTypeLike) -> ArrayDataset:
+    check_choice("split", split, tuple(release.files))
+    check_choice("labels", labels, tuple(release.labels))
+    parts = _read(release, folder, split)
+    pixels = np.concatenate([records[:, len(release.labels) :] for records in parts])
+    targets = np.concatenate([records[:, list(release.labels).index(labels)] for records in parts])
+    images = scale(pixels.reshape(-1, *IMAGE_SHAPE), 255, dtype)
+    return ArrayDataset(images, targets.astype(np.int64), release.labels[labels])
+
+
+def _read(release: Release, folder: Path, split: str) -> list[NDArray[np.uint8]]:
+    names, archive = release.files[split], folder / release.archive.name
+    for place in (folder, folder / release.folder):
+        if any((place / name).is_file() for name in names):
+            return [_records(release, split, place / name) for name in names]
+    if archive.is_file():
+        check_md5(archive, release.archive)
+        with tarfile.open(archive, "r:gz") as tar:  # read where it lies: nothing is unpacked to anywhere
+            return [_records(release, split, archive / release.folder / name, tar) for name in names]
+    pickled = next((folder / name for name in release.pickled if (folder / name).exists()), None)
+    hint = f" ({pickled} is pickled, and could run any code: the binary archive is needed)" if pickled else ""
+    raise FileNotFoundError(
+        f"{folder} has no {archive.name} and no {names[0]}{hint}: put there {what_to_put([release.archive])}"
+    )
+
+
+def _records(release: Release, split: str, path: Path, tar: tarfile.TarFile | None = None) -> NDArray[np.uint8]:
+    """A file, on the disk or in the archive, as one record a row, after a look at its length and at every label."""
+    if tar is None and not path.is_file():
+        raise FileNotFoundError(f"{path} is missing, beside others of its archive: {what_to_put([release.archive])}")
+    member = tar and tar.getmember(f"{release.folder}/{path.name}")
+    size = member.size if member else path.stat().st_size
+    length, count = len(release.labels) + IMAGE_BYTES, release.records[split]
+    if size != count * length:
+        expected = f"{count:,} records of {length:,} bytes are {count * length:,}"
+        raise ValueError(f"{path}: {expected}, but the file has {size:,}")
+    stream = tar.extractfile(member) if tar and member else path.open("rb")
+    assert stream is not None, f"{path} is no file, in an archive whose MD5 is right"
+    with stream:
+        records = np.frombuffer(stream.read(), np.uint8).reshape(count, length)
+    for column, classes in enumerate(release.labels.values()):
+        check_labels(path, records[:, column], count, len(classes))
+    return records
