@@ -49,3 +49,45 @@ def test_p_is_a_probability(p):
 
 def test_repr():
     assert repr(nn.Dropout(0.3)) == "Dropout(p=0.3)"
+
+
+BRANCHES = {  # id: the layer with a probability, and what is decided together in an input of shape (60, 50, 2, 3)
+    "channels": (nn.Dropout2D, (60, 50, 1, 1)),
+    "rows": (nn.StochasticDepth, (60, 1, 1, 1)),
+    "the batch": (lambda p: nn.StochasticDepth(p, "batch"), (1, 1, 1, 1)),
+}
+branches = pytest.mark.parametrize(("make", "shape"), BRANCHES.values(), ids=BRANCHES)
+
+
+@branches
+def test_channels_and_branches_go_together(make, shape):
+    x, layer = Tensor(np.ones((60, 50, 2, 3))), make(0.25)
+    y = layer(x).numpy()
+    np.testing.assert_array_equal(y, np.broadcast_to(y[tuple(slice(n) for n in shape)], y.shape))
+    assert {round(value, 6) for value in np.unique(y)} <= {0.0, round(4 / 3, 6)}
+    dropped = [(layer(x).numpy()[0, 0, 0, 0] == 0) for _ in range(400)]
+    assert np.mean(dropped) == pytest.approx(0.25, abs=0.08)
+
+
+@branches
+def test_inference_leaves_branches_alone(make, shape):
+    state, x = random.state_dict(), Tensor(np.ones(shape))
+    assert make(0.9).eval()(x) is x
+    assert random.state_dict() == state
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("layer", [nn.Dropout2D, nn.StochasticDepth])
+def test_p_of_branches_is_a_probability(layer, p):
+    with pytest.raises(ValueError, match=rf"{layer.__name__}: p should be in \[0, 1\], got {p}"):
+        layer(p)
+
+
+def test_a_mode_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="StochasticDepth: mode should be 'row' or 'batch', got 'rows'"):
+        nn.StochasticDepth(0.1, "rows")
+
+
+def test_repr_of_branches():
+    assert repr(nn.Dropout2D(0.3)) == "Dropout2D(p=0.3)"
+    assert repr(nn.StochasticDepth(0.1)) == "StochasticDepth(p=0.1, mode='row')"

@@ -42,6 +42,19 @@ def test_the_output_is_the_same(options, bias, dtype, tolerance, rng):
     assert {parameter.dtype for parameter in folded.parameters()} == {np.dtype(dtype)}
 
 
+@pytest.mark.parametrize("options", [{}, {"affine": False}, {"activation": "silu"}])
+@pytest.mark.parametrize(
+    "how", [{}, {"bias": False}, {"groups": 2, "stride": 2}, {"padding": 1, "padding_mode": "reflect"}]
+)
+def test_convolutions_are_folded(how, options, rng):
+    model = nn.Sequential(nn.Conv2D(4, 6, 3, **how), nn.BatchNorm2D(6, **options), nn.Conv2D(6, 4, 1)).astype("float64")
+    x = rng.normal(size=(2, 4, 6, 5))
+    folded = fold_batch_norm(stirred(model, rng))
+    assert types(folded)[::2] == ["Conv2D", "Conv2D"]
+    assert not isinstance(folded[1], nn.BatchNorm2D)
+    np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
+
+
 @pytest.mark.parametrize("activation", [*_FUNCTIONS, ("leaky_relu", 0.3), ("elu", 0.7)])
 def test_the_activation_takes_the_place_of_the_norm(activation, rng):
     model = stirred(nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1D(7, activation=activation)).astype("float64"), rng)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
-from tinygrad_norm import Tensor, composed, grad, ops, random
+from tinygrad_norm import Tensor, composed, grad, ops
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.testing import compare_with_composition, gradcheck
 
@@ -71,7 +71,7 @@ def smooth(rng, name, shape=(3, 5)):
 
 def test_every_op_has_tests(exported):
     tested = {op.__name__ for op, *_ in ACTIVATIONS.values()}
-    assert exported("activation") == tested | {"softmax", "log_softmax", "dropout"}
+    assert exported("activation") == tested | {"softmax", "log_softmax"}
 
 
 def test_agrees_with_pytorch(golden):
@@ -229,49 +229,6 @@ def test_softmax_needs_an_axis_with_elements(op):
     with pytest.raises(ValueError, match=r"an input of shape \(2, 0\) has no elements over axis 1"):
         op(np.ones((2, 0)))
     assert op(np.ones((0, 3))).shape == (0, 3)
-
-
-# dropout
-
-
-def test_dropout_keeps_the_mean_and_the_graph(rng):
-    x = leaf(rng.uniform(1, 2, size=(100, 300)))
-    y = ops.dropout(x, p=0.3)
-    kept = y.numpy() != 0
-    assert kept.mean() == pytest.approx(0.7, abs=0.01)
-    np.testing.assert_allclose(y.numpy()[kept], x.numpy()[kept] / 0.7, rtol=1e-12)
-    (dx,) = grad(y.sum(), [x])
-    np.testing.assert_allclose(dx.numpy(), kept / 0.7, rtol=1e-12)
-
-
-def test_dropout_draws_from_the_seed():
-    x = np.ones(100, np.float32)
-    random.manual_seed(3)
-    first, second = ops.dropout(x).numpy(), ops.dropout(x).numpy()
-    random.manual_seed(3)
-    np.testing.assert_array_equal(ops.dropout(x).numpy(), first)
-    assert (first != second).any()
-
-
-def test_dropout_that_drops_nothing_or_everything():
-    x = leaf([1.0, 2.0])
-    assert ops.dropout(x, p=0.0) is x
-    assert ops.dropout(x, p=0.5, training=False) is x
-    assert ops.dropout([1.0, 2.0], p=0.5, training=False).tolist() == [1, 2]
-    assert ops.dropout(x, p=1.0).tolist() == [0, 0]
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
-def test_dtype_of_dropout(dtype):
-    y = ops.dropout(np.ones(50, dtype), p=0.3)
-    assert y.dtype == (np.float64 if dtype == "float64" else np.float32)
-    np.testing.assert_allclose(np.unique(y.numpy()), [0, 1 / 0.7], rtol=1e-6)
-
-
-@pytest.mark.parametrize("p", [-0.1, 1.1, math.nan])
-def test_dropout_refuses_what_is_no_probability(p):
-    with pytest.raises(ValueError, match="dropout: p is a probability, between 0 and 1, not"):
-        ops.dropout([1.0], p=p)
 
 
 # What a norm can fuse

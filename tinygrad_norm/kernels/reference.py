@@ -7,9 +7,9 @@ standard. Gradients are closed forms, derived by hand; the tests hold each to it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -17,6 +17,8 @@ from numpy.polynomial import chebyshev
 Array = Any
 Activation = tuple[str, float] | None
 """An activation fused into a kernel: its name and its parameter (slope or scale; 0 where it has none)."""
+Pair = tuple[int, int]
+"""One number for the height and one for the width, or for the two ends of one of them."""
 
 
 # Activations: the value at z, and the derivative at z
@@ -311,6 +313,157 @@ def linear_gradient(
     dx = dy @ weight if needs[0] else None
     dweight = rows.T @ xp.reshape(x, (-1, weight.shape[1])) if needs[1] else None
     return dx, dweight, xp.sum(rows, axis=0) if needs[2] else None
+
+
+# Convolution. Images are [N, C, H, W], seen as [N, groups, C / groups, H, W]; the weight is [O, C / groups, kh, kw].
+
+
+def conv2d(
+    x: Array, weight: Array, bias: Array | None, stride: Pair, padding: tuple[Pair, Pair], dilation: Pair, groups: int
+) -> Array:
+    """At each place of the output, the sum over the kernel and the channels of weight times input.
+
+    One matrix product for each place in the kernel, with the pixels that it meets: its window shifted there.
+    """
+    xp = x.__array_namespace__()
+    images, filters = _padded(x, padding, groups), _filters(weight, groups)
+    places, size = _places(images.shape[3:], weight.shape[2:], stride, dilation)
+    y = xp.zeros((x.shape[0], *filters.shape[:2], math.prod(size)), dtype=x.dtype)
+    for i, j, rows, columns in places:
+        y += filters[..., i, j] @ xp.reshape(images[..., rows, columns], (*images.shape[:3], -1))
+    y = xp.reshape(y, (x.shape[0], weight.shape[0], *size))
+    return y if bias is None else y + bias[:, None, None]
+
+
+def conv2d_gradient(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    stride: Pair,
+    padding: tuple[Pair, Pair],
+    dilation: Pair,
+    groups: int,
+    needs: tuple[bool, ...],
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients of `conv2d` that are needed: the two products at each place in the kernel, turned round; dbias = Σ dy.
+
+    dx gets weightᵀ dy at the pixels that the place meets, and the weight there dy xᵀ, summed over the images.
+    """
+    xp = x.__array_namespace__()
+    images, filters = _padded(x, padding, groups), _filters(weight, groups)
+    places, _ = _places(images.shape[3:], weight.shape[2:], stride, dilation)
+    grad = xp.reshape(dy, (x.shape[0], *filters.shape[:2], -1))
+    dimages, dfilters = xp.zeros_like(images), xp.zeros_like(filters)
+    for i, j, rows, columns in places:
+        met = images[..., rows, columns]
+        if needs[0]:
+            dimages[..., rows, columns] += xp.reshape(filters[..., i, j].mT @ grad, met.shape)
+        if needs[1]:
+            dfilters[..., i, j] = xp.sum(grad @ xp.reshape(met, (*met.shape[:3], -1)).mT, axis=0)
+    (top, _), (left, _) = padding
+    inside = dimages[..., top : top + x.shape[2], left : left + x.shape[3]]
+    dx = xp.reshape(inside, x.shape) if needs[0] else None
+    dweight = xp.reshape(dfilters, weight.shape) if needs[1] else None
+    return dx, dweight, xp.sum(dy, axis=(0, 2, 3)) if needs[2] else None
+
+
+def _padded(x: Array, padding: tuple[Pair, Pair], groups: int) -> Array:
+    """The images within their border of zeros, cut into groups of channels."""
+    xp = x.__array_namespace__()
+    n, channels, height, width = x.shape
+    (top, bottom), (left, right) = padding
+    padded = xp.zeros((n, channels, top + height + bottom, left + width + right), dtype=x.dtype)
+    padded[:, :, top : top + height, left : left + width] = x
+    return xp.reshape(padded, (n, groups, channels // groups, *padded.shape[2:]))
+
+
+def _filters(weight: Array, groups: int) -> Array:
+    """The weight as [groups, O / groups, C / groups, kh, kw]."""
+    shape = (groups, weight.shape[0] // groups, *weight.shape[1:])
+    return weight.__array_namespace__().reshape(weight, shape)
+
+
+def _places(
+    size: Pair, kernel: Pair, stride: Pair, dilation: Pair
+) -> tuple[list[tuple[int, int, slice, slice]], tuple[int, ...]]:
+    """Each place i, j in the kernel with the rows and columns of the padded input that it meets; the output's size."""
+    along = list(zip(size, kernel, stride, dilation, strict=True))
+    counts = tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in along)
+    rows, columns = (
+        [slice(i * d, i * d + s * (count - 1) + 1, s) for i in range(k)]
+        for count, (_, k, s, d) in zip(counts, along, strict=True)
+    )
+    return [(i, j, row, column) for i, row in enumerate(rows) for j, column in enumerate(columns)], counts
+
+
+# Pooling. Images are [N, C, H, W]. Place k in a window is its row k // kw and its column k % kw.
+
+
+class Window(NamedTuple):
+    """The windows that are pooled, and how many of them there are along the height and the width."""
+
+    kernel_size: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    size: Pair
+
+
+def max_pool2d(x: Array, window: Window) -> tuple[Array, Array]:
+    """The largest value of each window, and its place: the first of equal ones, but a NaN beats all before it.
+
+    Returns:
+        y, and the places as small integers; kh kw where a window misses the image, whose largest value is -inf.
+    """
+    xp = x.__array_namespace__()
+    nowhere = math.prod(window.kernel_size)
+    y = xp.full((*x.shape[:2], *window.size), -xp.inf, dtype=x.dtype)
+    position = xp.full(y.shape, nowhere, dtype=xp.uint8 if nowhere < 256 else xp.int32)
+    for k, windows, pixels in _meetings(x.shape, window):
+        value, best, at = x[pixels], y[windows], position[windows]
+        better = (value > best) | xp.isnan(value) | (at == nowhere)
+        y[windows] = xp.where(better, value, best)
+        position[windows] = xp.where(better, xp.full_like(at, k), at)
+    return y, position
+
+
+def max_pool2d_gradient(dy: Array, position: Array, shape: tuple[int, ...], window: Window) -> Array:
+    """The gradient with respect to x, of this shape: dy where the largest value was."""
+    xp = dy.__array_namespace__()
+    dx = xp.zeros(shape, dtype=dy.dtype)
+    for k, windows, pixels in _meetings(shape, window):
+        dx[pixels] += xp.where(position[windows] == k, dy[windows], xp.zeros_like(dy[windows]))
+    return dx
+
+
+def avg_pool2d(x: Array, divisor: Array, window: Window) -> Array:
+    """The sum of each window, over its divisor [H', W']."""
+    y = x.__array_namespace__().zeros((*x.shape[:2], *window.size), dtype=x.dtype)
+    for _, windows, pixels in _meetings(x.shape, window):
+        y[windows] += x[pixels]
+    return y / divisor
+
+
+def avg_pool2d_gradient(dy: Array, divisor: Array, shape: tuple[int, ...], window: Window) -> Array:
+    """The gradient with respect to x, of this shape: the sum of dy / divisor over the windows that a pixel is in."""
+    dx, share = dy.__array_namespace__().zeros(shape, dtype=dy.dtype), dy / divisor
+    for _, windows, pixels in _meetings(shape, window):
+        dx[pixels] += share[windows]
+    return dx
+
+
+def _meetings(shape: tuple[int, ...], window: Window) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, ...]]]:
+    """For each place k in a window: the windows in which it meets a pixel of the image, and these pixels."""
+    for k, place in enumerate(np.ndindex(window.kernel_size)):
+        windows, pixels = [], []
+        for n, i, _, s, p, d, count in zip(shape[2:], place, *window, strict=True):
+            shift = i * d - p  # window w meets pixel s w + shift
+            first, end = max(0, -(shift // s)), min(count, (n - 1 - shift) // s + 1)
+            if first < end:
+                windows.append(slice(first, end))
+                pixels.append(slice(s * first + shift, s * (end - 1) + shift + 1, s))
+        if len(pixels) == 2:
+            yield k, (..., *windows), (..., *pixels)
 
 
 # Losses

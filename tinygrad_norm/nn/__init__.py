@@ -21,7 +21,8 @@ from tinygrad_norm.nn.activation import (
     Tanh,
 )
 from tinygrad_norm.nn.containers import ModuleList, Sequential
-from tinygrad_norm.nn.dropout import Dropout
+from tinygrad_norm.nn.convolution import Conv2D
+from tinygrad_norm.nn.dropout import Dropout, Dropout2D, StochasticDepth
 from tinygrad_norm.nn.folding import fold_batch_norm
 from tinygrad_norm.nn.linear import Flatten, Identity, Linear
 from tinygrad_norm.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
@@ -36,20 +37,28 @@ from tinygrad_norm.nn.normalization import (
     LayerNorm,
     LayerNorm2D,
     RMSNorm,
+    RMSNorm2D,
 )
+from tinygrad_norm.nn.pooling import AdaptiveAvgPool2D, AvgPool2D, GlobalAvgPool2D, MaxPool2D, Upsample
 from tinygrad_norm.nn.recalibration import recalibrate
 from tinygrad_norm.nn.spelling import missing_name
+from tinygrad_norm.nn.squeeze_excite import SqueezeExcite
 
 __all__ = [
     "ELU",
     "GELU",
+    "AdaptiveAvgPool2D",
+    "AvgPool2D",
     "BCEWithLogitsLoss",
     "BatchNorm1D",
     "BatchNorm2D",
     "BatchNorm3D",
+    "Conv2D",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout2D",
     "Flatten",
+    "GlobalAvgPool2D",
     "GroupNorm",
     "Hardswish",
     "HuberLoss",
@@ -63,19 +72,24 @@ __all__ = [
     "Linear",
     "LogSoftmax",
     "MSELoss",
+    "MaxPool2D",
     "Mish",
     "Module",
     "ModuleList",
     "NLLLoss",
     "Parameter",
     "RMSNorm",
+    "RMSNorm2D",
     "ReLU",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "SqueezeExcite",
+    "StochasticDepth",
     "Tanh",
+    "Upsample",
     "fold_batch_norm",
     "init",
     "recalibrate",

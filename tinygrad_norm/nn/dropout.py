@@ -1,10 +1,11 @@
-"""Dropout."""
+"""Dropout of values, of channels, and of whole branches."""
 
 from __future__ import annotations
 
 from tinygrad_norm import ops
 from tinygrad_norm.nn.checks import refuse_inplace
 from tinygrad_norm.nn.module import Module
+from tinygrad_norm.ops.dropout import check_mode
 from tinygrad_norm.tensor import Tensor
 
 
@@ -21,12 +22,46 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         refuse_inplace(self, inplace)
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p should be in [0, 1], got {p}")
-        self.p = p
+        self.p = _probability(self, p)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.dropout(x, self.p, self.training)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+class Dropout2D(Dropout):
+    """As Dropout, but for whole channels of images (N, C, H, W) or (C, H, W), as neighbouring pixels are alike.
+
+    Source: Tompson et al., "Efficient object localization using convolutional networks", CVPR 2015.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.dropout2d(x, self.p, self.training)
+
+
+class StochasticDepth(Module):
+    """As Dropout, but for what a residual branch adds to each image ("row"), or to the whole batch ("batch").
+
+    Raises:
+        ValueError: p is outside [0, 1], or the mode is unknown.
+    Source: Huang et al., "Deep networks with stochastic depth", ECCV 2016.
+    """
+
+    def __init__(self, p: float, mode: str = "row") -> None:
+        super().__init__()
+        check_mode("StochasticDepth", mode)
+        self.p, self.mode = _probability(self, p), mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.stochastic_depth(x, self.p, self.mode, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, mode={self.mode!r}"
+
+
+def _probability(layer: Module, p: float) -> float:
+    if not 0 <= p <= 1:
+        raise ValueError(f"{type(layer).__name__}: p should be in [0, 1], got {p}")
+    return p

@@ -11,12 +11,13 @@ import numpy as np
 
 from tinygrad_norm.nn.activation import ELU, GELU, Hardswish, LeakyReLU, Mish, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from tinygrad_norm.nn.containers import Sequential
+from tinygrad_norm.nn.convolution import Conv2D
 from tinygrad_norm.nn.linear import Identity, Linear
 from tinygrad_norm.nn.module import Module, Parameter
 from tinygrad_norm.nn.normalization import BatchNorm
 from tinygrad_norm.ops.activation import fusible
 
-FOLDABLE: tuple[type[Module], ...] = (Linear,)
+FOLDABLE: tuple[type[Module], ...] = (Linear, Conv2D)
 """The layers whose output is linear in a weight (out, ...) and a bias (out,)."""
 
 ACTIVATIONS: dict[str, Callable[[float], Module]] = {
@@ -36,11 +37,11 @@ ACTIVATIONS: dict[str, Callable[[float], Module]] = {
 
 
 def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
-    """Return a copy of the model, for inference, in which batch norms are folded into the linear layers before them.
+    """Return a copy of the model, for inference, in which batch norms are folded into the layers before them.
 
-    Wherever a `Sequential` holds a Linear (out_features channels) directly followed by a batch norm of as many, the
-    Linear is replaced by one with weight · γ/√(var + eps) and bias (bias - mean) · γ/√(var + eps) + β, and the batch
-    norm by its activation, or by an Identity. Everything else stays as it is. A Linear is taken to be given rows
+    Wherever a `Sequential` holds a Linear or a Conv2D directly followed by a batch norm of as many channels, the layer
+    is replaced by one with weight · γ/√(var + eps) and bias (bias - mean) · γ/√(var + eps) + β, and the batch norm by
+    its activation, or by an Identity. Everything else stays as it is. A Linear is taken to be given rows
     (N, in_features), whose last axis is the one that the batch norm takes for its channels.
 
     Args:

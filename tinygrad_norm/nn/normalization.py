@@ -426,6 +426,33 @@ class RMSNorm(Normalization):
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}{self._options()}"
 
 
+class RMSNorm2D(Normalization):
+    """Divide by the root of the mean square over the channels at each pixel of (N, C, H, W); there is no bias.
+
+    Args:
+        num_channels: C.
+        eps: added to the mean square.
+        affine: whether there is a weight, shape (C,).
+        options: `activation`, `fused`, `dtype`.
+
+    Source: Zhang and Sennrich 2019.
+    """
+
+    layouts = ("NCHW",)
+
+    def __init__(self, num_channels: int, eps: float = 1e-6, affine: bool = True, **options: Unpack[Options]) -> None:
+        channels = _count("RMSNorm2D", "num_channels", num_channels)
+        super().__init__((channels,), eps, affine, bias=False, **options)
+        self.num_channels = channels
+        self.affine = affine
+
+    def normalize(self, x: Tensor) -> Tensor:
+        return ops.rms_norm_2d(x, self.weight, self.eps, self.activation)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_channels}, eps={self.eps}, affine={self.affine}{self._options()}"
+
+
 def _count(layer: str, name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{layer}: {name} should be an integer, got {value!r}")

@@ -1,7 +1,6 @@
 """Every op, as a function that takes tensors, arrays and scalars and returns a tensor."""
 
 from tinygrad_norm.ops.activation import (
-    dropout,
     elu,
     gelu,
     hardswish,
@@ -13,6 +12,8 @@ from tinygrad_norm.ops.activation import (
     softmax,
     softplus,
 )
+from tinygrad_norm.ops.convolution import conv2d
+from tinygrad_norm.ops.dropout import dropout, dropout2d, stochastic_depth
 from tinygrad_norm.ops.elementwise import (
     abs,
     add,
@@ -55,6 +56,7 @@ from tinygrad_norm.ops.elementwise import (
     tanh,
     where,
 )
+from tinygrad_norm.ops.interpolation import interpolate
 from tinygrad_norm.ops.loss import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -71,8 +73,10 @@ from tinygrad_norm.ops.normalization import (
     layer_norm,
     layer_norm_2d,
     rms_norm,
+    rms_norm_2d,
 )
 from tinygrad_norm.ops.numpy_protocol import from_numpy_function, from_numpy_ufunc
+from tinygrad_norm.ops.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 from tinygrad_norm.ops.reduction import (
     all,
     any,

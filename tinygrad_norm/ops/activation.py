@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_norm import kernels, random
+from tinygrad_norm import kernels
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops import reduction
 from tinygrad_norm.tape import Array, FusedOp, Op
@@ -154,21 +154,6 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
     highest = reduction.max(getattr(x, "raw", x), axis, keepdims=True)
     centred = e.subtract(x, e.where(e.isfinite(highest), highest, 0.0))
     return centred - reduction.logsumexp(centred, axis, keepdims=True)
-
-
-def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
-    """In training, each element 0 with probability p, else divided by 1 - p; otherwise x itself.
-
-    Source: Srivastava et al. 2014, in the inverted form.
-    """
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout: p is a probability, between 0 and 1, not {p}")
-    if not training or p == 0:
-        return e.multiply(x, 1.0) if not hasattr(x, "creator") else x
-    kept = random.generator().random(reduction.shape_of(x), dtype=np.float32) >= p
-    factor: Array = kept.astype(np.float64 if getattr(x, "dtype", None) == np.float64 else np.float32)
-    factor *= 1 / (1 - p) if p < 1 else 0.0
-    return e.multiply(x, factor)
 
 
 _FUNCTIONS: dict[str, tuple[Callable[..., Tensor], float | None]] = {

@@ -328,6 +328,25 @@ def rms_norm(
     return _call(RMSNorm(), x, weight, axes=axes, affine=affine, eps=added, activation=activation)
 
 
+def rms_norm_2d(x: Any, weight: Any = None, eps: float = 1e-6, activation: Activation = None) -> Tensor:
+    """Divide by the root of the mean square over the channels at each pixel.
+
+    Args:
+        x: shape (N, C, H, W).
+        weight: shape (C,), or None.
+        eps: added to the mean square.
+        activation: as in `batch_norm`.
+
+    Raises:
+        ValueError, TypeError: as in `batch_norm`.
+
+    Source: Zhang and Sennrich 2019.
+    """
+    shape = _checked("rms_norm_2d", x, eps, at_least=4, at_most=4, weight=weight)
+    _check_shapes("rms_norm_2d", shape, shape[1:2], weight=weight)
+    return _call(RMSNorm(), x, weight, axes=(1,), affine=_per_channel(shape), eps=eps, activation=activation)
+
+
 def _call(
     op: FusedOp, x: Any, *given: Any, axes: Shape, affine: Shape, eps: Any, activation: Activation, view: Shape = ()
 ) -> Tensor:

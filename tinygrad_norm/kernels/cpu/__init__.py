@@ -1,6 +1,7 @@
 """The kernels of `reference.py`, fast on a CPU: under the same names, in Numba where that is faster than NumPy."""
 
 from tinygrad_norm.kernels.cpu.activation import activate, activation_gradient, erf, sigmoid, softplus
+from tinygrad_norm.kernels.cpu.convolution import conv2d, conv2d_gradient
 from tinygrad_norm.kernels.cpu.linear import linear, linear_gradient
 from tinygrad_norm.kernels.cpu.loss import cross_entropy, cross_entropy_gradient
 from tinygrad_norm.kernels.cpu.normalization import (
@@ -12,16 +13,23 @@ from tinygrad_norm.kernels.cpu.normalization import (
     rms_normalize_gradient,
 )
 from tinygrad_norm.kernels.cpu.optimizer import adam_update, rmsprop_update, sgd_update
+from tinygrad_norm.kernels.cpu.pooling import avg_pool2d, avg_pool2d_gradient, max_pool2d, max_pool2d_gradient
 
 __all__ = [
     "activate",
     "activation_gradient",
     "adam_update",
+    "avg_pool2d",
+    "avg_pool2d_gradient",
+    "conv2d",
+    "conv2d_gradient",
     "cross_entropy",
     "cross_entropy_gradient",
     "erf",
     "linear",
     "linear_gradient",
+    "max_pool2d",
+    "max_pool2d_gradient",
     "normalize",
     "normalize_gradient",
     "normalize_inference",

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from types import FunctionType
 from typing import Any
 
@@ -27,6 +28,22 @@ helper: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, **_OPTIONS)
 
 free_order: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, **_OPTIONS)
 """The same for one in which sums may be taken in any order."""
+
+
+def _let_threads_sleep() -> None:
+    """Have OpenMP's threads sleep between kernels: by default they spin, and keep NumPy's BLAS from the cores."""
+    if "OMP_WAIT_POLICY" in os.environ:
+        return
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read once, when the library is loaded
+    try:
+        import_module("numba.np.ufunc.omppool")
+    except ImportError:
+        pass  # Numba has another threading layer here
+    finally:
+        del os.environ["OMP_WAIT_POLICY"]
+
+
+_let_threads_sleep()
 
 # One kernel at a time has all threads: one of Numba's threading layers cannot be entered twice, and none has to be.
 # GNU's OpenMP does not survive a fork, so a forked process keeps to one thread.

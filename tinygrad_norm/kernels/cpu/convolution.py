@@ -1,0 +1,277 @@
+"""Convolution: windows become the rows of a matrix, block by block, and a matrix product does the work.
+
+In here images are [N, H, W, C], so that a row of a window is one run of memory, and a depthwise convolution, which has
+kernels of its own, runs along the channels. Windows may begin before the image and end behind it: there is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import gcd, prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange
+
+from tinygrad_norm.kernels.cpu.compiler import Kernel
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Pair = tuple[int, int]
+
+_BLOCK = 2**22
+"""The bytes of windows that are laid out at a time: they stay in the last cache, and keep all threads busy a while."""
+
+_FEWEST = 256
+"""The fewest windows laid out at a time: with fewer, the product spends its time on arranging the filters."""
+
+_SUM = 1024
+"""About how many pixels one partial sum of a depthwise weight gradient covers, whatever the number of threads."""
+
+
+class Window(NamedTuple):
+    """Where the window of each pixel of the output lies."""
+
+    size: Pair
+    """Of the output."""
+    kernel: Pair
+    start: Pair
+    """Where the first window begins."""
+    stride: Pair
+    dilation: Pair
+
+
+def conv2d(
+    x: Array, weight: Array, bias: Array | None, stride: Pair, padding: tuple[Pair, Pair], dilation: Pair, groups: int
+) -> Array:
+    """At each place of the output, the sum over the kernel and the channels of weight times input."""
+    window = _window(x, weight, stride, padding, dilation)
+    y = _correlate(_channels_last(x), _filters(weight, groups), window)
+    if bias is not None:
+        y += bias
+    return _channels_first(y)
+
+
+def conv2d_gradient(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    stride: Pair,
+    padding: tuple[Pair, Pair],
+    dilation: Pair,
+    groups: int,
+    needs: tuple[bool, ...],
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients of `conv2d` that are needed."""
+    window = _window(x, weight, stride, padding, dilation)
+    grad, filters = _channels_last(dy), _filters(weight, groups)
+    dx = dweight = dbias = None
+    if needs[0]:
+        dx = _channels_first(_input_gradient(grad, filters, x.shape[2:], window))
+    if needs[1]:
+        dfilters = _filter_gradient(grad, _channels_last(x), filters.shape, window)
+        dweight = np.ascontiguousarray(dfilters.transpose(0, 4, 3, 1, 2)).reshape(weight.shape)
+    if needs[2]:
+        dbias = grad.sum(axis=(0, 1, 2), dtype=np.float64).astype(dy.dtype)
+    return dx, dweight, dbias
+
+
+def _channels_last(x: Array) -> Array:
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def _channels_first(x: Array) -> Array:
+    return x.transpose(0, 3, 1, 2)
+
+
+def _filters(weight: Array, groups: int) -> Array:
+    """The weight as [groups, kh, kw, C / groups, O / groups]."""
+    out_channels, depth, *kernel = weight.shape
+    return weight.reshape(groups, out_channels // groups, depth, *kernel).transpose(0, 3, 4, 2, 1)
+
+
+def _window(x: Array, weight: Array, stride: Pair, padding: tuple[Pair, Pair], dilation: Pair) -> Window:
+    kernel = weight.shape[2:]
+    along = zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
+    height, width = [(n + sum(sides) - d * (k - 1) - 1) // s + 1 for n, k, s, sides, d in along]
+    return Window((height, width), kernel, (-padding[0][0], -padding[1][0]), stride, dilation)
+
+
+def _correlate(x: Array, filters: Array, window: Window) -> Array:
+    """The sum over each window of its products with the filters."""
+    groups, *_, depth, out_depth = filters.shape
+    if _is_depthwise(filters.shape):
+        places = np.ascontiguousarray(filters.transpose(1, 2, 0, 3, 4).reshape(*window.kernel, -1))
+        y = np.zeros((len(x), *window.size, places.shape[-1]), x.dtype)
+        size = y.size * prod(window.kernel)
+        _slide(size, _repeat(x, out_depth), places, window.start, window.stride, window.dilation, y)
+        return y if depth == 1 else y.reshape(*y.shape[:3], groups, depth).sum(axis=4)
+    y = np.empty((len(x), *window.size, groups * out_depth), x.dtype)
+    pixels, matrices = y.reshape(-1, groups, out_depth).transpose(1, 0, 2), filters.reshape(groups, -1, out_depth)
+    for block, rows in _windows(x, groups, window):
+        np.matmul(rows, matrices, out=pixels[:, block])
+    return y
+
+
+def _filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window) -> Array:
+    """The sum over all windows of their products with dy, in the shape of the filters."""
+    groups, *_, depth, out_depth = shape
+    if _is_depthwise(shape):
+        units = -(-dy.shape[0] * prod(window.size) // _SUM)
+        sums = np.zeros((units, *window.kernel, groups * depth * out_depth), x.dtype)
+        size = dy.size * prod(window.kernel)
+        x, dy = _repeat(x, out_depth), _repeat(dy, depth)
+        _slide_gradient(size, dy, x, window.start, window.stride, window.dilation, sums)
+        total = sums.sum(axis=0, dtype=np.float64).astype(x.dtype)
+        return total.reshape(*window.kernel, groups, depth, out_depth).transpose(2, 0, 1, 3, 4)
+    pixels = dy.reshape(-1, groups, out_depth).transpose(1, 2, 0)
+    total = np.zeros((groups, out_depth, prod(window.kernel) * depth), x.dtype)
+    part = np.empty_like(total)
+    for block, rows in _windows(x, groups, window):
+        total += np.matmul(pixels[:, :, block], rows, out=part)
+    return total.transpose(0, 2, 1).reshape(shape)
+
+
+def _input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Array:
+    """The gradient of x: the output's gradient, met by the filters turned round.
+
+    With a stride, the pixels of x have as many phases along each axis. Those of one phase are met by the same places in
+    the kernel, and neighbours among them by neighbouring pixels of the output: each phase is a convolution of stride 1.
+    """
+    dx = np.zeros((len(dy), *size, filters.shape[0] * filters.shape[3]), dy.dtype)
+    along = list(zip(size, *window[1:], strict=True))
+    for first in product(*[range(min(stride, n)) for n, _, _, stride, _ in along]):
+        places, count, start, dilation = zip(*map(_phase, first, *zip(*along, strict=True)), strict=True)
+        met = filters[:, places[0], places[1]][:, ::-1, ::-1].transpose(0, 1, 2, 4, 3)
+        if met.size:
+            part = _correlate(dy, met, Window(count, met.shape[1:3], start, (1, 1), dilation))
+            if window.stride == (1, 1):
+                return part
+            dx[:, first[0] :: window.stride[0], first[1] :: window.stride[1]] = part
+    return dx
+
+
+def _phase(first: int, length: int, kernel: int, start: int, stride: int, dilation: int) -> tuple[slice, int, int, int]:
+    """The convolution that makes pixels `first`, `first + stride`, ... of dx, along one axis.
+
+    Place i in the kernel meets pixel p of x where start + stride q + dilation i = p, for pixel q of dy.
+
+    Returns:
+        The places that meet these pixels, and the size, the start and the dilation of their window over dy, which is
+        read from the last of them to the first.
+    """
+    common = gcd(stride, dilation)
+    apart = stride // common
+    met = [i for i in range(kernel) if (first - start - dilation * i) % stride == 0]
+    begin, last = (met[0], met[-1]) if met else (kernel, kernel)
+    count = len(range(first, length, stride))
+    return slice(begin, None, apart), count, (first - start - dilation * last) // stride, dilation // common
+
+
+def _windows(x: Array, groups: int, window: Window) -> Iterator[tuple[slice, Array]]:
+    """The windows [groups, block, kh kw C / groups], block by block, each with the slice of the output's pixels."""
+    n, height, width, channels = x.shape
+    size, kernel, start, stride, dilation = window
+    count, depth = n * prod(size), channels // groups
+    if (size, kernel, start, stride) == ((height, width), (1, 1), (0, 0), (1, 1)):  # each pixel is a window
+        yield slice(count), x.reshape(count, groups, depth).transpose(1, 0, 2)
+        return
+    length = prod(kernel) * depth
+    step = min(count, max(_FEWEST, _BLOCK // (groups * length * x.itemsize)))
+    buffer = np.empty((groups, step, length), x.dtype)
+    whole = groups == 1 and dilation[1] == 1  # then a row of a window is one run of memory
+    run = kernel[1] * channels if whole else depth
+    for begin in range(0, count, step):
+        block = slice(begin, min(begin + step, count))
+        rows = buffer[:, : block.stop - begin]
+        lines = x.reshape(n * height, -1)
+        _lay_out(rows.size, lines, height, channels, begin, size, start, stride, dilation, kernel[0], run, rows)
+        yield block, rows
+
+
+def _is_depthwise(shape: tuple[int, ...]) -> bool:
+    """Whether filters of this shape join no channels, or divide none."""
+    return shape[0] > 1 and 1 in shape[-2:]
+
+
+def _repeat(x: Array, times: int) -> Array:
+    return x if times == 1 else np.repeat(x, times, axis=3)
+
+
+@Kernel
+def _lay_out(
+    x: Array,
+    height: int,
+    channels: int,
+    begin: int,
+    size: Pair,
+    start: Pair,
+    stride: Pair,
+    dilation: Pair,
+    kernel_height: int,
+    run: int,
+    rows: Array,
+) -> None:
+    """Write the windows from number `begin` on to `rows`, from x [N H, W C], in runs of that length."""
+    pieces = rows.shape[2] // (kernel_height * run)
+    for m in prange(rows.shape[1]):
+        image, pixel = (begin + m) // (size[0] * size[1]), (begin + m) % (size[0] * size[1])
+        top = start[0] + pixel // size[1] * stride[0]
+        left = start[1] + pixel % size[1] * stride[1]
+        for i in range(kernel_height):
+            h = top + i * dilation[0]
+            inside = 0 <= h < height
+            line = x[image * height + (h if inside else 0)]
+            for g in range(rows.shape[0]):
+                for p in range(pieces):
+                    source, target = (left + p * dilation[1]) * channels + g * run, (i * pieces + p) * run
+                    low = min(max(-source, 0), run) if inside else run
+                    high = max(min(line.size - source, run), low)
+                    to = rows[g, m, target : target + run]
+                    given, taken = line[source + low : source + high], to[low:high]
+                    for k in range(low):
+                        to[k] = 0
+                    for k in range(high - low):  # slices, whose indices are never negative, make this one fast copy
+                        taken[k] = given[k]
+                    for k in range(high, run):
+                        to[k] = 0
+
+
+@Kernel
+def _slide(x: Array, places: Array, start: Pair, stride: Pair, dilation: Pair, y: Array) -> None:
+    """Add to y the sums over the windows of x times places [kh, kw, C], channel by channel."""
+    images, height, width, channels = y.shape
+    for unit in prange(images * height):
+        image, row = unit // height, unit % height
+        for i in range(places.shape[0]):
+            h = start[0] + row * stride[0] + i * dilation[0]
+            if 0 <= h < x.shape[1]:
+                for column in range(width):
+                    sums = y[image, row, column]
+                    for j in range(places.shape[1]):
+                        w = start[1] + column * stride[1] + j * dilation[1]
+                        if 0 <= w < x.shape[2]:
+                            given, factors = x[image, h, w], places[i, j]
+                            for c in range(channels):
+                                sums[c] += given[c] * factors[c]
+
+
+@Kernel
+def _slide_gradient(dy: Array, x: Array, start: Pair, stride: Pair, dilation: Pair, sums: Array) -> None:
+    """Add to sums [units, kh, kw, C] the products of dy and the windows of x; each unit takes some rows of dy."""
+    images, height, width, channels = dy.shape
+    units = sums.shape[0]
+    for unit in prange(units):
+        for line in range(images * height * unit // units, images * height * (unit + 1) // units):
+            image, row = line // height, line % height
+            for i in range(sums.shape[1]):
+                h = start[0] + row * stride[0] + i * dilation[0]
+                if 0 <= h < x.shape[1]:
+                    for column in range(width):
+                        grad = dy[image, row, column]
+                        for j in range(sums.shape[2]):
+                            w = start[1] + column * stride[1] + j * dilation[1]
+                            if 0 <= w < x.shape[2]:
+                                given, total = x[image, h, w], sums[unit, i, j]
+                                for c in range(channels):
+                                    total[c] += grad[c] * given[c]

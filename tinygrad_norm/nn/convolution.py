@@ -1,0 +1,139 @@
+"""Conv2D, with PyTorch's arguments, initialization and state_dict keys."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_norm import ops
+from tinygrad_norm.nn import init
+from tinygrad_norm.nn.checks import shape_of
+from tinygrad_norm.nn.module import Module, Parameter, float_dtype
+from tinygrad_norm.nn.spelling import did_you_mean
+from tinygrad_norm.ops.convolution import Padding, Pair, padding_of, pair, where
+from tinygrad_norm.tensor import Tensor
+
+PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+"""What the border repeats, and what NumPy calls that."""
+
+
+class Conv2D(Module):
+    """Slide `out_channels` filters over images: at each place, the sum of the products of weight and input, plus bias.
+
+    Weight (out_channels, in_channels / groups, kh, kw) and bias (out_channels,) start uniform within 1 / √fan_in, where
+    fan_in = in_channels / groups · kh · kw.
+    Input (N, in_channels, H, W) or (in_channels, H, W); output (N, out_channels, H', W') or without the N, where
+    H' = (H + padding on both sides - dilation (kh - 1) - 1) // stride + 1, and W' likewise.
+
+    Args:
+        in_channels, out_channels: channels of the input and of the output.
+        kernel_size, stride, dilation: a number, or one for height and one for width.
+        padding: zeros on each side, also as a pair; "same" keeps the size (stride 1 only); "valid" means none.
+        groups: into how many groups, with filters of their own, the channels are cut; in_channels is depthwise.
+        bias: whether there is one; a norm right after the layer makes it useless.
+        padding_mode: what the border holds: "zeros", "reflect", "replicate" or "circular".
+        dtype: of the parameters, float32 unless given.
+
+    Raises:
+        TypeError: an argument is of another type, or the dtype is not floating.
+        ValueError: an argument is out of range, or groups do not divide the channels.
+    """
+
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: Padding = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_channels = _count("in_channels", in_channels)
+        self.out_channels = _count("out_channels", out_channels)
+        self.groups = _count("groups", groups)
+        self.kernel_size = pair("Conv2D", "kernel_size", kernel_size, 1)
+        self.stride = pair("Conv2D", "stride", stride, 1)
+        self.dilation = pair("Conv2D", "dilation", dilation, 1)
+        self._sides = padding_of("Conv2D", padding, self.kernel_size, self.stride, self.dilation)
+        self.padding: Padding = padding if isinstance(padding, str) else pair("Conv2D", "padding", padding, 0)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"Conv2D: groups should divide in_channels and out_channels, "
+                f"got groups={groups} for {in_channels} and {out_channels}"
+            )
+        if padding_mode not in PADDING_MODES:
+            raise ValueError(
+                f"Conv2D: padding_mode should be one of {', '.join(PADDING_MODES)}, "
+                f"got {padding_mode!r}{did_you_mean(str(padding_mode), PADDING_MODES)}"
+            )
+        self.padding_mode = padding_mode
+        shape = (out_channels, in_channels // groups, *self.kernel_size)
+        self.weight = Parameter(np.empty(shape, float_dtype(dtype)))
+        self.bias = Parameter(np.empty(out_channels, float_dtype(dtype))) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew."""
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # a gain that makes the bound 1 / √fan_in
+        if self.bias is not None:
+            bound = 1 / math.sqrt(math.prod(self.weight.shape[1:]))
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = shape_of(self, x)
+        if len(shape) not in (3, 4) or shape[-3] != self.in_channels:
+            last = len(shape) in (3, 4) and shape[-1] == self.in_channels
+            hint = "; channels come before height and width: x.transpose(0, 3, 1, 2)" if last else ""
+            raise ValueError(
+                f"{where('Conv2D')}: the input should have shape (N, {self.in_channels}, H, W) or "
+                f"({self.in_channels}, H, W), got {shape}{hint}"
+            )
+        padding: Any = self.padding
+        if self.padding_mode != "zeros":
+            x, padding = self._pad(x), 0
+        return ops.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def _pad(self, x: Tensor) -> Tensor:
+        """X within a border of its own pixels."""
+        shape = x.shape
+        for axis, sides in zip((-2, -1), self._sides, strict=True):
+            length = shape[axis]
+            most = {"reflect": length - 1, "circular": length}.get(self.padding_mode, max(sides))
+            if max(sides) > most:
+                raise ValueError(
+                    f"{where('Conv2D')}: padding_mode={self.padding_mode!r} has {most} pixels for the border of an "
+                    f"input of shape {shape}, not {max(sides)}"
+                )
+            if any(sides):
+                pixels = np.pad(np.arange(length), sides, mode=PADDING_MODES[self.padding_mode])  # type: ignore[call-overload]
+                x = ops.take(x, pixels, axis)
+        return x
+
+    def extra_repr(self) -> str:
+        words = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        options = {
+            "padding": (self.padding, (0, 0)),
+            "dilation": (self.dilation, (1, 1)),
+            "groups": (self.groups, 1),
+            "bias": (self.bias is not None, True),
+            "padding_mode": (self.padding_mode, "zeros"),
+        }
+        return words + "".join(f", {name}={value}" for name, (value, usual) in options.items() if value != usual)
+
+
+def _count(name: str, value: int) -> int:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"Conv2D: {name} should be an integer, got {value!r} ({type(value).__name__})")
+    if value < 1:
+        raise ValueError(f"Conv2D: {name} should be at least 1, got {value}")
+    return int(value)

@@ -1,0 +1,75 @@
+"""Squeeze and excitation: each channel of an image is scaled by what all its channels are on average."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tinygrad_norm.nn import activation as activations
+from tinygrad_norm.nn.activation import ReLU
+from tinygrad_norm.nn.convolution import Conv2D
+from tinygrad_norm.nn.module import Module
+from tinygrad_norm.nn.pooling import AdaptiveAvgPool2D
+from tinygrad_norm.nn.spelling import did_you_mean
+from tinygrad_norm.tensor import Tensor
+
+ACTIVATIONS: dict[str, Callable[[], Module]] = {
+    "relu": ReLU,
+    "leaky_relu": activations.LeakyReLU,
+    "elu": activations.ELU,
+    "sigmoid": activations.Sigmoid,
+    "tanh": activations.Tanh,
+    "silu": activations.SiLU,
+    "gelu": activations.GELU,
+    "hardswish": activations.Hardswish,
+    "mish": activations.Mish,
+    "softplus": activations.Softplus,
+}
+
+
+class SqueezeExcite(Module):
+    """x times a weight for each of its channels: the average of each, through two 1×1 convolutions and activations.
+
+    Input and output (N, channels, H, W).
+
+    Args:
+        channels: of the input.
+        squeeze_channels: between the two convolutions, usually a quarter to a sixteenth of them.
+        activation: after the first convolution: a name, or what makes the module.
+        scale_activation: after the second, likewise.
+
+    Raises:
+        ValueError: an activation's name is not known.
+        TypeError, ValueError: as `Conv2D`, for the channels.
+
+    Source: Hu, Shen and Sun, "Squeeze-and-excitation networks", CVPR 2018; the names are torchvision's.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        squeeze_channels: int,
+        activation: str | Callable[[], Module] = "relu",
+        scale_activation: str | Callable[[], Module] = "sigmoid",
+    ) -> None:
+        super().__init__()
+        self.avgpool = AdaptiveAvgPool2D(1)
+        self.fc1 = Conv2D(channels, squeeze_channels, 1)
+        self.fc2 = Conv2D(squeeze_channels, channels, 1)
+        self.activation = _made("activation", activation)
+        self.scale_activation = _made("scale_activation", scale_activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        squeezed = self.activation(self.fc1(self.avgpool(x)))
+        scale: Tensor = self.scale_activation(self.fc2(squeezed))
+        return scale * x
+
+
+def _made(argument: str, activation: str | Callable[[], Module]) -> Module:
+    if not isinstance(activation, str):
+        return activation()
+    if activation not in ACTIVATIONS:
+        hint = did_you_mean(activation, ACTIVATIONS)
+        raise ValueError(
+            f"SqueezeExcite: {argument} should be one of {', '.join(ACTIVATIONS)}, got {activation!r}{hint}"
+        )
+    return ACTIVATIONS[activation]()

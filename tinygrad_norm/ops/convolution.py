@@ -1,0 +1,183 @@
+"""Convolution of images: at each place of the output, a weighted sum over a window of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+import numpy as np
+
+from tinygrad_norm import kernels, tape
+from tinygrad_norm.ops.matmul import check_dtypes
+from tinygrad_norm.ops.reduction import shape_of
+from tinygrad_norm.ops.shape import pad, reshape
+from tinygrad_norm.tape import Array, FusedOp
+
+if TYPE_CHECKING:
+    from tinygrad_norm.tensor import Tensor
+
+Shape = tuple[int, ...]
+Pair = tuple[int, int]
+Padding = int | tuple[int, int] | Literal["same", "valid"]
+
+
+class Window(TypedDict):
+    """What tells one convolution from another, besides its weight."""
+
+    stride: Pair
+    padding: tuple[Pair, Pair]  # (top, bottom), (left, right)
+    dilation: Pair
+    groups: int
+
+
+class Conv2D(FusedOp):
+    """The sum, over the places in the kernel, of the weight there times the input shifted to it."""
+
+    def composed(self, x: Tensor, weight: Tensor, bias: Tensor | None, **window: Unpack[Window]) -> Tensor:
+        n, channels, *size = x.shape
+        out_channels, depth, *kernel = weight.shape
+        groups, height, width = window["groups"], *_output_size(size, kernel, window)
+        images = pad(x, ((0, 0), (0, 0), *window["padding"])).reshape(
+            (n, groups, channels // groups, *_padded(size, window))
+        )
+        filters = weight.reshape((groups, out_channels // groups, depth, *kernel))
+        y: Any = 0.0
+        for (i, j), place in _places(kernel, (height, width), window):
+            shifted = images[(..., *place)].reshape((n, groups, depth, height * width))
+            y = y + filters[..., i, j] @ shifted
+        y = y.reshape((n, out_channels, height, width))
+        return y if bias is None else y + bias.reshape((-1, 1, 1))
+
+    def forward(self, x: Array, weight: Array, bias: Array | None, **window: Unpack[Window]) -> Array:
+        return kernels.of(x).conv2d(x, weight, bias, **window)
+
+    def gradient(self, grad: Array, x: Array, weight: Array, bias: Array | None) -> tuple[Array | None, ...]:
+        return kernels.of(grad).conv2d_gradient(grad, x, weight, **self.params, needs=self.needs)
+
+
+def conv2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: int | Pair = 1,
+    padding: Padding = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Slide the filters of `weight` over images: at each place, the sum of the products of weight and input.
+
+    Args:
+        x: shape (N, C, H, W), or (C, H, W) for one image.
+        weight: shape (O, C / groups, kh, kw): O filters.
+        bias: shape (O,), or None.
+        stride: by how many pixels the window moves; a number, or one for height and one for width.
+        padding: how many zeros on each side, also as a pair; "same": as many as keep the size (stride 1 only; an odd
+            one goes to the bottom and the right); "valid": none.
+        dilation: the distance in the input between neighbours in the kernel; a number or a pair.
+        groups: channels are cut into that many groups, each of which has its own O / groups filters.
+
+    Returns:
+        Shape (N, O, H', W') where H' = (H + padding - dilation (kh - 1) - 1) // stride + 1, and W' likewise.
+
+    Raises:
+        ValueError: the shapes do not fit, an argument is out of range, x is empty, or the kernel larger than it.
+        TypeError: the dtypes differ, or are no floats; or an argument is of another type.
+    """
+    shape, filters = shape_of(x), shape_of(weight)
+    if len(shape) == 3:
+        y = conv2d(reshape(x, (1, *shape)), weight, bias, stride, padding, dilation, groups)
+        return y.reshape(y.shape[1:])
+    check_dtypes(where("conv2d"), input=x, weight=weight, bias=bias)
+    _check_shapes(shape, filters, None if bias is None else shape_of(bias), groups)
+    stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
+    sides = padding_of(where("conv2d"), padding, filters[2:], stride, dilation)
+    window: Window = {"stride": stride, "padding": sides, "dilation": dilation, "groups": int(groups)}
+    if min(_output_size(shape[2:], filters[2:], window)) < 1:
+        raise ValueError(
+            f"{where('conv2d')}: a kernel of {filters[2:]} with dilation {dilation} does not fit in an input of shape "
+            f"{shape} with padding {sides}; use a smaller kernel, more padding, or larger images"
+        )
+    return Conv2D()(x, weight, bias, **window)
+
+
+def _check_shapes(shape: Shape, weight: Shape, bias: Shape | None, groups: int) -> None:
+    name = where("conv2d")
+    if len(shape) != 4 or len(weight) != 4:
+        raise ValueError(
+            f"{name}: the input should have shape (N, C, H, W) or (C, H, W), and the weight (O, C / groups, kh, kw), "
+            f"got {shape} and {weight}"
+        )
+    if 0 in shape + weight:
+        raise ValueError(f"{name}: input and weight should not be empty, got shapes {shape} and {weight}")
+    if not isinstance(groups, int | np.integer) or isinstance(groups, bool):
+        raise TypeError(f"{name}: groups should be an integer, got {groups!r}")
+    if groups < 1 or shape[1] % groups or weight[0] % groups:
+        raise ValueError(
+            f"{name}: groups should divide the channels of the input and those of the output, got groups={groups} "
+            f"for {shape[1]} and {weight[0]}"
+        )
+    if shape[1] != weight[1] * groups:
+        raise ValueError(
+            f"{name}: an input of shape {shape} has {shape[1]} channels; a weight of shape {weight} "
+            f"with groups={groups} takes {weight[1] * groups}"
+        )
+    if bias is not None and bias != weight[:1]:
+        raise ValueError(f"{name}: a weight of shape {weight} needs a bias of shape {weight[:1]}, got {bias}")
+
+
+def where(name: str) -> str:
+    """The op, and the layer that called it where there is one."""
+    scope = tape.current_scope()
+    return f"{name} in {scope}" if scope else name
+
+
+def pair(name: str, key: str, value: Any, least: int) -> Pair:
+    """An argument given as one number, or as one for the height and one for the width.
+
+    Raises:
+        TypeError: it is neither an integer nor two of them.
+        ValueError: one is less than `least`.
+    """
+    given = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(given) != 2 or any(not isinstance(n, int | np.integer) or isinstance(n, bool) for n in given):
+        raise TypeError(f"{name}: {key} should be an integer, or one for height and one for width, got {value!r}")
+    if min(given) < least:
+        raise ValueError(f"{name}: {key} should be {least} or more, got {value!r}")
+    return int(given[0]), int(given[1])
+
+
+def padding_of(name: str, padding: Any, kernel: Shape, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+    """The zeros on each side, ((top, bottom), (left, right)), from any form of the argument.
+
+    Raises:
+        TypeError, ValueError: as `pair`; a word other than "same" and "valid"; "same" with a stride.
+    """
+    if not isinstance(padding, str):
+        height, width = pair(name, "padding", padding, 0)
+        return (height, height), (width, width)
+    if padding not in ("same", "valid"):
+        raise ValueError(f"{name}: padding should be a number, a pair, 'same' or 'valid', got {padding!r}")
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if stride != (1, 1):
+        raise ValueError(f"{name}: padding='same' keeps the size with a stride of 1, got stride={stride}")
+    height, width = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    return (height // 2, height - height // 2), (width // 2, width - width // 2)
+
+
+def _padded(size: Any, window: Window) -> list[int]:
+    """The height and width of the padded input."""
+    return [n + sum(sides) for n, sides in zip(size, window["padding"], strict=True)]
+
+
+def _output_size(size: Any, kernel: Any, window: Window) -> list[int]:
+    """The height and width of the output."""
+    along = zip(_padded(size, window), kernel, window["stride"], window["dilation"], strict=True)
+    return [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in along]
+
+
+def _places(kernel: Any, size: Any, window: Window) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
+    """Each place in the kernel, and the pixels of the padded input that it meets."""
+    for place in np.ndindex(*kernel):
+        along = zip(place, size, window["stride"], window["dilation"], strict=True)
+        yield place, tuple([slice(i * d, i * d + s * (n - 1) + 1, s) for i, n, s, d in along])

@@ -1,0 +1,83 @@
+"""Dropout: in training, values, channels or whole images are zeroed at random. All draw from `random.generator()`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_norm import random
+from tinygrad_norm.ops import elementwise as e
+from tinygrad_norm.ops.reduction import shape_of
+from tinygrad_norm.tape import Array
+
+if TYPE_CHECKING:
+    from tinygrad_norm.tensor import Tensor
+
+MODES = ("row", "batch")
+
+
+def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
+    """In training, each element 0 with probability p, else divided by 1 - p; otherwise x itself.
+
+    Source: Srivastava et al. 2014, in the inverted form.
+    """
+    return _drop("dropout", x, p, training, shape_of(x))
+
+
+def dropout2d(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
+    """In training, each channel 0 with probability p, else divided by 1 - p; otherwise x itself.
+
+    Args:
+        x: shape (N, C, H, W), or (C, H, W) for one image.
+        p: a probability.
+        training: whether to drop anything.
+
+    Raises:
+        ValueError: p is no probability, or x has another number of axes.
+
+    Source: Tompson et al. 2015.
+    """
+    shape = shape_of(x)
+    if len(shape) not in (3, 4):
+        raise ValueError(f"dropout2d: the input should have shape (N, C, H, W) or (C, H, W), got {shape}")
+    return _drop("dropout2d", x, p, training, (*shape[:-2], 1, 1))
+
+
+def stochastic_depth(x: Any, p: float, mode: str = "row", training: bool = True) -> Tensor:
+    """In training, each image (or the whole batch) 0 with probability p, else divided by 1 - p; otherwise x itself.
+
+    Args:
+        x: shape (N, ...), what a residual branch adds.
+        p: a probability.
+        mode: "row" decides for each image, "batch" for all together.
+        training: whether to drop anything.
+
+    Raises:
+        ValueError: p is no probability, the mode is unknown, or x is a number.
+
+    Source: Huang et al. 2016.
+    """
+    shape = shape_of(x)
+    check_mode("stochastic_depth", mode)
+    if not shape:
+        raise ValueError("stochastic_depth: the input should have shape (N, ...), got a number")
+    return _drop("stochastic_depth", x, p, training, (shape[0] if mode == "row" else 1, *[1] * (len(shape) - 1)))
+
+
+def check_mode(name: str, mode: str) -> None:
+    """Refuse a mode of `stochastic_depth` that does not exist."""
+    if mode not in MODES:
+        raise ValueError(f"{name}: mode should be 'row' or 'batch', got {mode!r}")
+
+
+def _drop(name: str, x: Any, p: float, training: bool, shape: tuple[int, ...]) -> Tensor:
+    """X with what is decided by a draw of this shape dropped, and the rest divided by 1 - p."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: p is a probability, between 0 and 1, not {p}")
+    if not training or p == 0:
+        return e.multiply(x, 1.0) if not hasattr(x, "creator") else x
+    kept = random.generator().random(shape, dtype=np.float32) >= p
+    factor: Array = kept.astype(np.float64 if getattr(x, "dtype", None) == np.float64 else np.float32)
+    factor *= 1 / (1 - p) if p < 1 else 0.0
+    return e.multiply(x, factor)

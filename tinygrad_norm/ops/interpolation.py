@@ -1,0 +1,126 @@
+"""Images in another size."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_norm.ops.convolution import Pair, pair, where
+from tinygrad_norm.ops.matmul import check_dtypes, matmul
+from tinygrad_norm.ops.reduction import shape_of
+from tinygrad_norm.ops.shape import permute_dims, take
+from tinygrad_norm.tape import Array
+
+if TYPE_CHECKING:
+    from tinygrad_norm.tensor import Tensor
+
+MODES = ("nearest", "bilinear")
+
+
+def interpolate(
+    x: Any,
+    size: int | Pair | None = None,
+    scale_factor: float | tuple[float, float] | None = None,
+    mode: str = "nearest",
+    align_corners: bool = False,
+) -> Tensor:
+    """Images made larger or smaller.
+
+    Args:
+        x: shape (N, C, H, W).
+        size: the height and width of the output; a number or a pair. Either this or `scale_factor` is given.
+        scale_factor: how many times larger the output is, rounded down to pixels; a number or a pair.
+        mode: "nearest", the input's pixel at that place; or "bilinear", the weighted mean of the four around it, by a
+            matrix product, in which a NaN or an infinity leaves no finite value in its channel of the image.
+        align_corners: bilinear only: whether the centres of the corner pixels stay in the corners, and not their edges.
+
+    Raises:
+        ValueError: the mode is unknown, both or none of size and scale_factor are given, one is out of range, or x has
+            another shape or is empty.
+        TypeError: x holds no floats, or an argument is of another type.
+    """
+    name, shape = where("interpolate"), shape_of(x)
+    check_interpolation(name, size, scale_factor, mode, align_corners)
+    check_dtypes(name, input=x)
+    if len(shape) != 4 or 0 in shape[1:]:
+        raise ValueError(f"{name}: the input should have shape (N, C, H, W), not empty, got {shape}")
+    if size is not None:
+        counts = pair(name, "size", size, 1)
+        steps = [(float(n), float(m)) for n, m in zip(shape[2:], counts, strict=True)]
+    else:
+        scales = _scales(name, scale_factor)
+        counts = math.floor(shape[2] * scales[0]), math.floor(shape[3] * scales[1])
+        if min(counts) < 1:
+            raise ValueError(f"{name}: scale_factor={scale_factor} leaves no pixel of an input of shape {shape}")
+        steps = [_step(*axis, mode) for axis in zip(shape[2:], counts, scales, strict=True)]
+    along = zip(shape[2:], counts, steps, strict=True)
+    if mode == "nearest":
+        rows, columns = [_nearest(*axis) for axis in along]
+        return take(take(x, rows, 2), columns, 3)
+    dtype = getattr(x, "dtype", np.float32)
+    rows, columns = [_between(*axis, align_corners).astype(dtype) for axis in along]
+    return resample(x, rows, columns)
+
+
+def resample(x: Any, rows: Array, columns: Array) -> Tensor:
+    """The product rows · x · columnsᵀ for each channel of each image, channels-last in memory.
+
+    Args:
+        x: shape (N, C, H, W).
+        rows: shape (H', H), a weight of each row of the input for each row of the output.
+        columns: shape (W', W), likewise.
+    """
+    n, channels, height, width = shape_of(x)
+    y = permute_dims(x, (0, 2, 3, 1)).reshape((n, height, width * channels))
+    y = matmul(columns, matmul(rows, y).reshape((n, len(rows), width, channels)))
+    return permute_dims(y, (0, 3, 1, 2))
+
+
+def check_interpolation(name: str, size: Any, scale_factor: Any, mode: Any, align_corners: Any) -> None:
+    """Refuse arguments of `interpolate` that are out of range, whatever the images."""
+    if mode not in MODES:
+        raise ValueError(f"{name}: mode should be 'nearest' or 'bilinear', got {mode!r}")
+    if align_corners and mode == "nearest":
+        raise ValueError(f"{name}: align_corners is for mode='bilinear'; the nearest pixel has no corners to align")
+    if (size is None) == (scale_factor is None):
+        raise ValueError(f"{name}: either size or scale_factor should be given, got {size!r} and {scale_factor!r}")
+    if size is not None:
+        pair(name, "size", size, 1)
+    else:
+        _scales(name, scale_factor)
+
+
+def _scales(name: str, scale_factor: Any) -> tuple[float, float]:
+    """The scale of the height and that of the width, checked."""
+    given = tuple(scale_factor) if isinstance(scale_factor, tuple | list) else (scale_factor, scale_factor)
+    if len(given) != 2 or any(not isinstance(s, Real) or isinstance(s, bool) for s in given):
+        raise TypeError(f"{name}: scale_factor should be a number, or one for each of two axes, got {scale_factor!r}")
+    if not all(0 < s < math.inf for s in given):
+        raise ValueError(f"{name}: scale_factor should be positive and finite, got {scale_factor!r}")
+    return given
+
+
+def _step(n: int, count: int, scale: float, mode: str) -> tuple[float, float]:
+    """From one pixel of the output to the next, in pixels of the input: a fraction.
+
+    As in PyTorch it is 1 / scale, unless the output has the input's length (or twice that, for the nearest pixel).
+    """
+    exact = count == n or (mode == "nearest" and count == 2 * n)
+    return (n, count) if exact else (1.0, scale)
+
+
+def _nearest(n: int, count: int, step: tuple[float, float]) -> Array:
+    """Which of n pixels each of `count` pixels shows."""
+    return np.minimum(np.arange(count) * step[0] // step[1], n - 1).astype(np.int64)
+
+
+def _between(n: int, count: int, step: tuple[float, float], align_corners: bool) -> Array:
+    """The matrix (count, n) of the weights of n pixels in each of `count` pixels: a hat around its place."""
+    if align_corners:
+        place = np.linspace(0, n - 1, count)
+    else:
+        place = np.clip((np.arange(count) + 0.5) * step[0] / step[1] - 0.5, 0, n - 1)
+    return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(n)))

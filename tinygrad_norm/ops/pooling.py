@@ -1,0 +1,255 @@
+"""Pooling of images: at each place of the output, the largest value or the average of a window of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_norm import kernels
+from tinygrad_norm.kernels.reference import Window
+from tinygrad_norm.ops import elementwise as e
+from tinygrad_norm.ops.convolution import Pair, pair, where
+from tinygrad_norm.ops.interpolation import resample
+from tinygrad_norm.ops.matmul import check_dtypes
+from tinygrad_norm.ops.reduction import mean, shape_of
+from tinygrad_norm.ops.shape import pad, reshape
+from tinygrad_norm.tape import Array, FusedOp
+
+if TYPE_CHECKING:
+    from tinygrad_norm.tensor import Tensor
+
+
+class MaxPool2D(FusedOp):
+    """The largest value of each window; of equal ones the first in row order, which gets the whole gradient.
+
+    A NaN wins, the last one of several. The way back needs its position in the window, a byte for each output.
+    """
+
+    def composed(self, x: Tensor, *, window: Window) -> Tensor:
+        places = zip(_places(x, -np.inf, window), _places(np.ones((1, 1, *x.shape[2:])), 0, window), strict=True)
+        best, seen = next(places)
+        for value, inside in places:
+            better = e.logical_or(value > best, e.isnan(value))
+            best = e.where(e.logical_or(better, seen == 0), value, best)  # a border is no value, even beside -inf
+            seen = seen + inside
+        return best
+
+    def forward(self, x: Array, *, window: Window) -> Array:
+        y, position = kernels.of(x).max_pool2d(x, window)
+        self.save(position)
+        return y
+
+    def gradient(self, grad: Array, x: Array, position: Array) -> tuple[Array]:
+        return (kernels.of(grad).max_pool2d_gradient(grad, position, x.shape, self.params["window"]),)
+
+
+class AvgPool2D(FusedOp):
+    """The sum of each window, over its divisor (H', W')."""
+
+    def composed(self, x: Tensor, *, divisor: Array, window: Window) -> Tensor:
+        total: Any = 0.0
+        for value in _places(x, 0.0, window):
+            total = total + value
+        return total / divisor
+
+    def forward(self, x: Array, *, divisor: Array, window: Window) -> Array:
+        return kernels.of(x).avg_pool2d(x, divisor, window)
+
+    def gradient(self, grad: Array, x: Array) -> tuple[Array]:
+        return (kernels.of(grad).avg_pool2d_gradient(grad, self.params["divisor"], x.shape, self.params["window"]),)
+
+
+def _places(x: Any, fill: float, window: Window) -> Iterator[Tensor]:
+    """For each place in the window, in row order, the pixels that it meets; `fill` where it lies outside the image."""
+    ends = [s * (count - 1) + d * (k - 1) + 1 - p for k, s, p, d, count in zip(*window, strict=True)]
+    border = [(p, max(0, end - n)) for n, p, end in zip(x.shape[2:], window.padding, ends, strict=True)]
+    padded = pad(x, ((0, 0), (0, 0), *border), fill)
+    for place in np.ndindex(window.kernel_size):
+        along = zip(place, window.stride, window.dilation, window.size, strict=True)
+        yield padded[(..., *[slice(i * d, i * d + s * (count - 1) + 1, s) for i, s, d, count in along])]
+
+
+def max_pool2d(
+    x: Any,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """The largest value of each window; of equal ones, the first in row order gets the gradient.
+
+    Args:
+        x: shape (N, C, H, W), or (C, H, W) for one image.
+        kernel_size: the height and width of the window; a number or a pair.
+        stride: by how many pixels the window moves; None for its own size.
+        padding: by how many pixels windows may begin before the image and end after it, at most half of kernel_size.
+        dilation: the distance in the input between neighbours in the window.
+        ceil_mode: whether a last window may reach further, if it begins in the image or in the padding before it.
+
+    Returns:
+        Shape (N, C, H', W') where H' = (H + 2 padding - dilation (kh - 1) - 1) / stride + 1, rounded down (up in
+        ceil_mode), and W' likewise.
+
+    Raises:
+        ValueError: x has another number of axes or is too small for the window, or an argument is out of range.
+        TypeError: x holds no floats, or an argument is of another type.
+    """
+    shape = shape_of(x)
+    if len(shape) == 3:
+        y = max_pool2d(reshape(x, (1, *shape)), kernel_size, stride, padding, dilation, ceil_mode)
+        return y.reshape(y.shape[1:])
+    name = where("max_pool2d")
+    window = _window(name, x, check_window(name, kernel_size, stride, padding, dilation), ceil_mode)
+    return MaxPool2D()(x, window=window)
+
+
+def avg_pool2d(
+    x: Any,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The average of each window.
+
+    Args:
+        x, kernel_size, stride, padding, ceil_mode: as in `max_pool2d`.
+        count_include_pad: whether padding counts as zeros; what lies beyond the padding never counts.
+        divisor_override: what to divide the sum of a window by, instead of the number of its pixels.
+
+    Raises:
+        ValueError, TypeError: as in `max_pool2d`; or divisor_override is 0.
+    """
+    shape = shape_of(x)
+    if len(shape) == 3:
+        images = reshape(x, (1, *shape))
+        y = avg_pool2d(images, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+        return y.reshape(y.shape[1:])
+    name = where("avg_pool2d")
+    check_divisor(name, divisor_override)
+    window = _window(name, x, check_window(name, kernel_size, stride, padding), ceil_mode)
+    if divisor_override is None:
+        along = zip(shape[2:], window.kernel_size, window.stride, window.padding, window.size, strict=True)
+        divisor = np.multiply.outer(*[_counted(*axis, count_include_pad) for axis in along])
+    else:
+        divisor = np.full(window.size, divisor_override)
+    return AvgPool2D()(x, divisor=divisor.astype(getattr(x, "dtype", np.float32)), window=window)
+
+
+def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None] | None) -> Tensor:
+    """The averages of windows that are spread evenly, and overlap where the sizes do not divide.
+
+    Window i of n goes from floor(i H / n) to ceil((i + 1) H / n). Where they overlap, it is by a matrix product, in
+    which a NaN or an infinity leaves no finite value in its channel of the image.
+
+    Args:
+        x: shape (N, C, H, W), or (C, H, W) for one image.
+        output_size: the height and width of the output: a number, or a pair; None keeps that of the input.
+
+    Raises:
+        ValueError: x has another number of axes or is empty, or a size is less than 1.
+        TypeError: x holds no floats, or a size is no integer.
+    """
+    shape = shape_of(x)
+    if len(shape) == 3:
+        y = adaptive_avg_pool2d(reshape(x, (1, *shape)), output_size)
+        return y.reshape(y.shape[1:])
+    name = where("adaptive_avg_pool2d")
+    check_images(name, x)
+    size = [m or n for n, m in zip(shape[2:], check_output_size(name, output_size), strict=True)]
+    if size == [1, 1]:
+        return mean(x, (2, 3), keepdims=True)
+    if shape[2] % size[0] == shape[3] % size[1] == 0:
+        return avg_pool2d(x, (shape[2] // size[0], shape[3] // size[1]))
+    dtype = getattr(x, "dtype", np.float32)
+    rows, columns = [_averages(n, count).astype(dtype) for n, count in zip(shape[2:], size, strict=True)]
+    return resample(x, rows, columns)
+
+
+def check_images(name: str, x: Any) -> None:
+    """Refuse what is no batch of images of floats."""
+    shape = shape_of(x)
+    check_dtypes(name, input=x)
+    if len(shape) != 4 or 0 in shape[1:]:
+        raise ValueError(f"{name}: the input should have shape (N, C, H, W) or (C, H, W), not empty, got {shape}")
+
+
+def check_window(
+    name: str, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1
+) -> tuple[Pair, Pair, Pair, Pair]:
+    """The kernel's size, stride, padding and dilation as pairs.
+
+    Raises:
+        ValueError, TypeError: one is out of range, or no integer or pair.
+    """
+    kernel = pair(name, "kernel_size", kernel_size, 1)
+    strides = kernel if stride is None else pair(name, "stride", stride, 1)
+    border, spread = pair(name, "padding", padding, 0), pair(name, "dilation", dilation, 1)
+    if any(2 * p > k for p, k in zip(border, kernel, strict=True)):
+        raise ValueError(
+            f"{name}: padding should be at most half of kernel_size, got padding={padding!r} with "
+            f"kernel_size={kernel_size!r}"
+        )
+    return kernel, strides, border, spread
+
+
+def check_output_size(name: str, output_size: Any) -> tuple[int | None, int | None]:
+    """The size of what `adaptive_avg_pool2d` returns as a pair.
+
+    Raises:
+        ValueError, TypeError: one is less than 1, or neither an integer nor None.
+    """
+    given = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size, output_size)
+    height, width = pair(name, "output_size", [1 if n is None else n for n in given], 1)
+    return None if given[0] is None else height, None if given[1] is None else width
+
+
+def check_divisor(name: str, divisor: Any) -> None:
+    """Refuse a divisor_override that is no integer, or 0."""
+    if divisor is None:
+        return
+    if not isinstance(divisor, int | np.integer) or isinstance(divisor, bool):
+        raise TypeError(f"{name}: divisor_override should be an integer or None, got {divisor!r}")
+    if divisor == 0:
+        raise ValueError(f"{name}: divisor_override should not be 0")
+
+
+def _window(name: str, x: Any, given: tuple[Pair, Pair, Pair, Pair], ceil_mode: bool) -> Window:
+    """The windows of x."""
+    check_images(name, x)
+    shape, (kernel_size, stride, padding, dilation) = shape_of(x), given
+    rows, columns = [_count(*axis, ceil_mode) for axis in zip(shape[2:], *given, strict=True)]
+    if min(rows, columns) < 1:
+        raise ValueError(
+            f"{name}: the image is too small: windows of {kernel_size} with dilation {dilation} do not fit in an input "
+            f"of shape {shape} with padding {padding}; pool less often, or use larger images"
+        )
+    return Window(kernel_size, stride, padding, dilation, (rows, columns))
+
+
+def _count(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
+    """How many windows there are along an axis of length n."""
+    room = n + 2 * padding - dilation * (kernel - 1) - 1
+    if not ceil_mode:
+        return room // stride + 1
+    count = -(-room // stride) + 1
+    return count - ((count - 1) * stride >= n + padding)  # the last one may not begin after the image
+
+
+def _counted(n: int, kernel: int, stride: int, padding: int, count: int, count_include_pad: bool) -> Array:
+    """How many pixels of each window along an axis count."""
+    begin = np.arange(count) * stride - padding
+    end = np.minimum(begin + kernel, n + padding)
+    return end - begin if count_include_pad else np.minimum(end, n) - np.maximum(begin, 0)
+
+
+def _averages(n: int, count: int) -> Array:
+    """The matrix (count, n) whose rows average windows that are spread evenly over n pixels."""
+    i, pixel = np.arange(count)[:, None], np.arange(n)
+    begin, end = i * n // count, -(-(i + 1) * n // count)
+    return ((begin <= pixel) & (pixel < end)) / (end - begin)
