@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import Tensor, composed, nn, ops
+from tinygrad_norm.models import Norms, create_model, list_models
+from tinygrad_norm.models.norms import OF_IMAGES, activation_layer
+from tinygrad_norm.testing import compare_with_composition, gradcheck
+
+NAMES = [*OF_IMAGES, "none"]
+NARROW = {name: {} if name in ("mlp", "lenet5") else {"width": 0.125} for name in list_models()}
+SIZES = {"resnet18": 9, "efficientnet_b0": 17, "convnext_tiny": 32}
+
+
+class Scale(nn.Module):
+    """A foreign norm: it knows nothing of activations."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.weight = nn.Parameter(np.ones((channels, 1, 1)), dtype=np.float32)
+
+    def forward(self, x):
+        return x * self.weight
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [(name, norm) for name in list_models() for norm in NAMES if (name, norm) != ("mlp", "instance")],
+)
+def test_every_net_takes_a_step_with_every_norm(name, norm, rng):
+    size = SIZES.get(name, 17)
+    model = create_model(name, 4, norm=norm, image_size=size, **NARROW[name])
+    x, target = rng.normal(size=(4, 3, size, size)).astype(np.float32), rng.integers(0, 4, 4)
+    ops.cross_entropy(model(x), target).backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    assert all(gradient is not None and np.isfinite(gradient.raw).all() for gradient in gradients)
+    kinds = {type(layer) for layer in model.modules() if isinstance(layer, nn.normalization.Normalization)}
+    wanted = {type(Norms(norm, rows=name == "mlp")(8))} - {nn.Identity}
+    if (name, norm) == ("convnext_tiny", "instance"):
+        wanted |= {nn.LayerNorm2D}  # after the average over all pixels
+    assert kinds == wanted
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(512, 32), (64, 32), (32, 16), (48, 24), (6, 3), (7, 1), (74, 2), (2, 1), (1, 1)]
+)
+def test_groups_are_up_to_32_of_two_channels_or_more(channels, groups):
+    layer = Norms("group")(channels)
+    assert (layer.num_groups, layer.num_channels) == (groups, channels)
+
+
+def test_the_layers_have_weight_and_bias():
+    for name in OF_IMAGES:
+        keys = [key for key in Norms(name)(4).state_dict() if key in ("weight", "bias")]
+        assert keys == (["weight"] if name == "rms" else ["weight", "bias"])
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu", "tanh", ("leaky_relu", 0.1)])
+@pytest.mark.parametrize("norm", NAMES)
+def test_the_activation_is_applied_once(norm, activation, rng):
+    x = rng.normal(size=(3, 4, 2, 3)).astype(np.float32)
+    expected = activation_layer(activation)(Norms(norm)(4)(x))
+    np.testing.assert_allclose(Norms(norm)(4, activation)(x).raw, expected.raw, rtol=1e-5, atol=1e-6)
+
+
+def test_momentum_goes_to_the_norms_that_have_one():
+    model = create_model("resnet18", norm_momentum=0.02, width=0.125)
+    assert {layer.momentum for layer in model.modules() if isinstance(layer, nn.BatchNorm2D)} == {0.02}
+    for norm in ("layer", "instance", "none"):
+        create_model("resnet18", norm=norm, norm_momentum=0.02, width=0.125)
+
+
+def test_a_convolution_has_a_bias_where_the_norm_has_none():
+    for norm in NAMES:
+        model = create_model("resnet18", norm=norm, width=0.125)
+        biases = {layer.bias is not None for layer in model.modules() if isinstance(layer, nn.Conv2D)}
+        assert biases == {norm in ("none", "rms")}
+    for norm in NAMES:
+        model = create_model("convnext_tiny", norm=norm, width=0.125)
+        assert all(layer.bias is not None for layer in model.modules() if isinstance(layer, nn.Conv2D))
+
+
+def test_a_function_may_make_the_norms(rng):
+    """One of ours takes the activation into its kernel and keeps the keys; a foreign one has it behind it."""
+    x = rng.normal(size=(2, 3, 16, 16)).astype(np.float32)
+    named, ours, foreign = (
+        create_model("resnet18", norm=norm, width=0.125) for norm in ("batch", lambda c: nn.BatchNorm2D(c), Scale)
+    )
+    assert [*ours.state_dict()] == [*named.state_dict()]
+    ours.load_state_dict(named.state_dict())
+    np.testing.assert_array_equal(ours(x).raw, named(x).raw)
+    assert [type(layer) for layer in foreign.bn1] == [Scale, nn.ReLU]
+    assert isinstance(foreign.layer1[0].bn2, Scale)
+    assert (foreign.bn1(x[:, :1].repeat(8, axis=1)).raw >= 0).all()
+
+
+def test_a_function_may_bring_an_activation_of_its_own(rng):
+    norm: Any = Norms(lambda channels: nn.BatchNorm2D(channels, activation="silu"))(4, "relu")
+    assert [type(layer) for layer in norm] == [nn.BatchNorm2D, nn.ReLU]
+    assert norm[0].activation == "silu"
+
+
+def test_what_makes_no_module_is_refused():
+    with pytest.raises(TypeError, match="should return a Module, got 5 for 5 channels"):
+        Norms(int)(5)
+
+
+def test_rms_norm_2d_is_rms_norm_of_the_channels(rng):
+    x, weight = rng.normal(size=(3, 5, 2, 4)), rng.normal(size=5)
+    expected = x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 0.1) * weight.reshape(-1, 1, 1)
+    found = ops.rms_norm_2d(x, weight, 0.1)
+    np.testing.assert_allclose(found.raw, expected, rtol=1e-12)
+    rows = ops.rms_norm(np.moveaxis(x, 1, -1), 5, weight, 0.1)
+    np.testing.assert_allclose(found.raw, np.moveaxis(rows.raw, -1, 1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("activation", [None, "silu"])
+def test_the_gradient_of_rms_norm_2d(activation, rng):
+    inputs = [Tensor(rng.normal(size=shape), requires_grad=True) for shape in ((2, 5, 1, 3), (5,))]
+
+    def function(x, weight):
+        return ops.rms_norm_2d(x, weight, 0.1, activation)
+
+    gradcheck(function, inputs)
+    compare_with_composition(function, inputs)
+
+
+def test_the_layer_rms_norm_2d(rng):
+    layer = nn.RMSNorm2D(4, activation="relu")
+    assert repr(layer) == "RMSNorm2D(4, eps=1e-06, affine=True, activation='relu')"
+    assert [*layer.state_dict()] == ["weight"]
+    x = rng.normal(size=(2, 4, 3, 1)).astype(np.float32)
+    with composed():
+        expected = layer(x).raw
+    np.testing.assert_allclose(layer(x).raw, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"RMSNorm2D: the input should have shape \(N, C, H, W\) with C = 4"):
+        layer(x[:, :3])
+    with pytest.raises(TypeError, match="bias"):
+        nn.RMSNorm2D(4, bias=True)

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import nn, optim
+from tinygrad_norm.models import create_model, replace_norm
+from tinygrad_norm.nn.normalization import Normalization
+
+
+@pytest.fixture
+def resnet(rng):
+    """A narrow net whose norms all differ from new ones."""
+    model = create_model("resnet18", 4, width=0.125)
+    for layer in norms(model).values():
+        layer.weight.raw = (1 + 0.1 * rng.normal(size=layer.weight.shape)).astype(np.float32)
+        layer.bias.raw = (0.1 * rng.normal(size=layer.bias.shape)).astype(np.float32)
+        layer.running_var.raw = rng.uniform(0.5, 2, layer.running_var.shape).astype(np.float32)
+    return model
+
+
+def norms(model):
+    return {path: module for path, module in model.named_modules() if isinstance(module, Normalization)}
+
+
+IMAGES = np.random.default_rng(1).normal(size=(3, 3, 16, 16)).astype(np.float32)
+
+
+def test_one_block(resnet):
+    before = norms(resnet)
+    paths = replace_norm(resnet, "layer3.0", "layer")
+    assert paths == ["layer3.0.bn1", "layer3.0.bn2", "layer3.0.downsample.1"]
+    after = norms(resnet)
+    assert [*after] == [*before]
+    for path, layer in after.items():
+        assert isinstance(layer, nn.LayerNorm2D if path in paths else nn.BatchNorm2D)
+        assert (layer is before[path]) == (path not in paths)
+    assert (after["layer3.0.bn1"].activation, after["layer3.0.bn2"].activation) == ("relu", None)
+    assert resnet(IMAGES).shape == (3, 4)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "group", "instance", "rms", "none", nn.LayerNorm2D])
+def test_everywhere_it_is_the_net_made_so(resnet, norm):
+    """The same weights in a net that was made with that norm give the same logits."""
+    resnet.layer1[0].bn1.eval()
+    assert replace_norm(resnet, "", norm) == [*norms(create_model("resnet18", width=0.125))]
+    made = create_model("resnet18", 4, norm=norm, width=0.125)
+    state = made.state_dict()
+    assert [key for key in resnet.state_dict() if key not in state] == []
+    made.load_state_dict({key: np.zeros_like(array) for key, array in state.items()} | resnet.state_dict())
+    np.testing.assert_allclose(resnet.eval()(IMAGES).raw, made.eval()(IMAGES).raw, rtol=1e-5, atol=1e-6)
+
+
+def test_what_can_be_kept_is_kept(resnet):
+    optimizer = optim.SGD(resnet.parameters(), lr=0.1)
+    old = resnet.bn1
+    old.frozen, old.momentum, old.fused = True, 0.3, False
+    old.weight.requires_grad_(False)
+    resnet.layer1.eval()
+    replace_norm(resnet, "", "batch")
+    new = resnet.bn1
+    assert new is not old
+    assert new.weight is old.weight  # the optimizer goes on with it
+    assert new.bias is old.bias
+    assert (new.frozen, new.momentum, new.fused, new.activation) == (True, 0.3, False, "relu")
+    np.testing.assert_array_equal(new.running_var.raw, old.running_var.raw)
+    assert [resnet.bn1.training, resnet.layer1[1].bn2.training] == [True, False]
+    known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    assert {id(parameter) for parameter in resnet.parameters()} == known
+
+
+def test_a_momentum_of_ones_own(resnet):
+    replace_norm(resnet, "bn1", "batch", momentum=0.7)
+    assert resnet.bn1.momentum == 0.7
+
+
+def test_the_dtype_is_kept(resnet):
+    resnet.astype(np.float64)
+    replace_norm(resnet, "", "rms")
+    assert {parameter.dtype for parameter in resnet.parameters()} == {np.dtype(np.float64)}
+    replace_norm(resnet, "", "batch")  # whose biases are new
+    assert resnet(IMAGES.astype(np.float64)).dtype == np.float64
+
+
+def test_a_foreign_norm_has_the_activation_behind_it(resnet):
+    class Shift(nn.Module):
+        def __init__(self, channels):
+            super().__init__()
+            self.bias = nn.Parameter(np.zeros(channels), dtype=np.float32)
+
+        def forward(self, x):
+            return x + self.bias.reshape((-1, 1, 1))
+
+    old = resnet.layer2[0].bn1
+    replace_norm(resnet, "layer2.0", Shift)
+    assert [type(layer) for layer in resnet.layer2[0].bn1] == [Shift, nn.ReLU]
+    assert resnet.layer2[0].bn1[0].bias is old.bias
+    assert isinstance(resnet.layer2[0].bn2, Shift)
+
+
+@pytest.mark.parametrize("first", ["batch", "layer", "group", "rms"])
+@pytest.mark.parametrize("second", ["batch", "layer", "group", "rms"])
+def test_norms_of_rows_stay_norms_of_rows(first, second):
+    model = create_model("mlp", norm=first, image_size=4, hidden=(6, 4))
+    replace_norm(model, "", second)
+    kinds = [type(layer) for layer in create_model("mlp", norm=second, image_size=4, hidden=(6, 4)).modules()]
+    assert [type(layer) for layer in model.modules()] == kinds
+    assert model(IMAGES[:, :, :4, :4]).shape == (3, 10)
+
+
+def test_a_norm_in_two_places_is_replaced_by_one():
+    norm = nn.BatchNorm2D(3)
+    model = nn.Sequential(norm, nn.Sequential(norm), nn.BatchNorm2D(3))
+    assert replace_norm(model, "", "layer") == ["0", "1.0", "2"]
+    assert model[0] is model[1][0]
+    assert model[0] is not model[2]
+
+
+@pytest.mark.parametrize(
+    ("path", "norm", "error", "words"),
+    [
+        ("layer3_0", "layer", ValueError, r"did you mean layer3\.0"),
+        ("layer5", "layer", ValueError, "did you mean layer"),
+        ("layer1.0.conv1", "layer", ValueError, r"holds no norm; did you mean layer1\.0\.bn1"),
+        ("fc", "layer", ValueError, "holds no norm"),
+        ("layer1", "lyer", ValueError, "did you mean layer"),
+        ("layer1", None, TypeError, "or a function"),
+        ("layer1", lambda channels: None, TypeError, "should return a Module"),
+    ],
+)
+def test_what_is_refused_changes_nothing(resnet, path, norm, error, words):
+    before = norms(resnet)
+    with pytest.raises(error, match=words):
+        replace_norm(resnet, path, norm)
+    assert norms(resnet) == before
+
+
+def test_norms_that_are_not_of_channels_are_refused_before_any_change():
+    for odd in (nn.LayerNorm((3, 4)), nn.BatchNorm3D(3), nn.InstanceNorm1D(3)):
+        model = nn.Sequential(nn.BatchNorm2D(3), nn.Sequential(odd))
+        with pytest.raises(ValueError, match=r"1\.0 is .*neither of images"):
+            replace_norm(model, "", "layer")
+        assert isinstance(model[0], nn.BatchNorm2D)
+
+
+def test_a_function_that_fails_half_way_changes_nothing(resnet):
+    before = norms(resnet)
+
+    def norm(channels):
+        if channels > 32:
+            raise RuntimeError("no more")
+        return nn.LayerNorm2D(channels)
+
+    with pytest.raises(RuntimeError, match="no more"):
+        replace_norm(resnet, "", norm)
+    assert norms(resnet) == before

@@ -1,0 +1,103 @@
+"""Choosing the norm of a net: by its name, or by any function from channels to a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tinygrad_norm import nn
+from tinygrad_norm.nn.folding import ACTIVATIONS
+from tinygrad_norm.nn.normalization import Normalization
+from tinygrad_norm.nn.spelling import did_you_mean
+from tinygrad_norm.ops.activation import fusible
+
+Norm = str | Callable[[int], nn.Module]
+Activation = str | tuple[str, float] | None
+Layers = dict[str, Callable[..., nn.Module]]
+
+MOST_GROUPS = 32
+
+
+def group_norm(channels: int, **options: Any) -> nn.GroupNorm:
+    """Group norm with as many groups, up to 32, as leave each the same number of channels, and two at least.
+
+    Source: Wu and He 2018, who take 32. With one channel each it would be instance norm.
+    """
+    groups = max(n for n in range(1, MOST_GROUPS + 1) if channels % n == 0 and (n == 1 or n < channels))
+    return nn.GroupNorm(groups, channels, **options)
+
+
+def instance_norm(channels: int, **options: Any) -> nn.InstanceNorm2D:
+    """Instance norm with weight and bias, as the other norms have."""
+    return nn.InstanceNorm2D(channels, affine=True, **options)
+
+
+OF_IMAGES: Layers = {
+    "batch": nn.BatchNorm2D,
+    "layer": nn.LayerNorm2D,
+    "group": group_norm,
+    "instance": instance_norm,
+    "rms": nn.RMSNorm2D,
+}
+OF_ROWS: Layers = {"batch": nn.BatchNorm1D, "layer": nn.LayerNorm, "group": group_norm, "rms": nn.RMSNorm}
+
+
+class Norms:
+    """Makes the norms of one net: `Norms("batch")(64, "relu")` is a BatchNorm2D of 64 channels that applies ReLU.
+
+    Args:
+        norm: "batch", "layer" (over the channels at each pixel), "group" (see `group_norm`), "instance", "rms" (as
+            "layer", without the mean), "none", or a function from the number of channels to a layer.
+        momentum: of the running statistics, for the norms named here that keep some; None: the layer's own.
+        rows: whether the norms are for rows (N, C) rather than images (N, C, H, W); there is no "instance" then.
+
+    Raises:
+        ValueError: the name is not known.
+        TypeError: neither a name nor callable.
+    """
+
+    def __init__(self, norm: Norm, momentum: float | None = None, rows: bool = False) -> None:
+        self._named = OF_ROWS if rows else OF_IMAGES
+        known = [*self._named, "none"]
+        if isinstance(norm, str) and norm not in known:
+            why = " for rows, which have no positions" if norm in OF_IMAGES else ""
+            raise ValueError(
+                f"norm: {norm!r} is not known{why}; known are {', '.join(known)}, or a function from channels to a "
+                f"layer{did_you_mean(norm, known)}"
+            )
+        if not callable(norm) and not isinstance(norm, str):
+            raise TypeError(f"norm: should be one of {', '.join(known)}, or a function, got {norm!r}")
+        self.norm = norm
+        self.momentum = momentum
+
+    @property
+    def bias(self) -> bool:
+        """Whether a layer before the norm needs a bias: where there is no norm, or one without a bias."""
+        return self.norm in ("none", "rms")
+
+    def __call__(self, channels: int, activation: Activation = None) -> nn.Module:
+        """Return a norm that applies the activation too: in its own kernel, or, if it is foreign, in a module after it.
+
+        Raises:
+            TypeError: the function that was given for a norm returned no Module.
+        """
+        if self.norm == "none":
+            return activation_layer(activation)
+        if isinstance(self.norm, str):
+            momentum = {} if self.norm != "batch" or self.momentum is None else {"momentum": self.momentum}
+            return self._named[self.norm](channels, activation=activation, **momentum)
+        layer = self.norm(channels)
+        if not isinstance(layer, nn.Module):
+            raise TypeError(f"norm: the function should return a Module, got {layer!r} for {channels} channels")
+        if activation is None:
+            return layer
+        if isinstance(layer, Normalization) and layer.activation is None:
+            layer.activation = activation
+            return layer
+        return nn.Sequential(layer, activation_layer(activation))
+
+
+def activation_layer(activation: Activation) -> nn.Module:
+    """Return an activation that a norm could fuse as a module of its own; an Identity for None."""
+    found = fusible(activation)
+    return nn.Identity() if found is None else ACTIVATIONS[found[0]](found[1])

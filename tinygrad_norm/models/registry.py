@@ -1,0 +1,74 @@
+"""The zoo by name."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from tinygrad_norm.models.alexnet import AlexNet
+from tinygrad_norm.models.baseline_cnn import BaselineCNN
+from tinygrad_norm.models.convnext import ConvNeXtTiny
+from tinygrad_norm.models.efficientnet import EfficientNetB0
+from tinygrad_norm.models.lenet import LeNet5
+from tinygrad_norm.models.mlp import MLP
+from tinygrad_norm.models.norms import Norm
+from tinygrad_norm.models.parts import ImageClassifier
+from tinygrad_norm.models.resnet import ResNet18
+from tinygrad_norm.models.vgg import VGG16
+from tinygrad_norm.nn.spelling import did_you_mean
+
+MODELS: dict[str, type[ImageClassifier]] = {
+    "mlp": MLP,
+    "lenet5": LeNet5,
+    "baseline_cnn": BaselineCNN,
+    "alexnet": AlexNet,
+    "vgg16": VGG16,
+    "resnet18": ResNet18,
+    "efficientnet_b0": EfficientNetB0,
+    "convnext_tiny": ConvNeXtTiny,
+}
+
+
+def list_models() -> list[str]:
+    """Return the names that `create_model` knows, the simplest net first."""
+    return list(MODELS)
+
+
+def create_model(
+    name: str,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    norm: Norm | None = None,
+    small_images: bool = True,
+    image_size: int | None = None,
+    norm_momentum: float | None = None,
+    **options: Any,
+) -> ImageClassifier:
+    """Make a net of the zoo, with weights drawn as its paper or torchvision draws them.
+
+    Args:
+        name: one of `list_models()`.
+        num_classes, in_channels: how many logits the net gives, and how many channels the images have.
+        norm: "batch", "layer", "group", "instance", "rms", "none", or a function from the number of channels to a
+            layer (see `models.norms.Norms`); None: the net's own, "layer" for convnext_tiny and "batch" for the others.
+        small_images: the form for images of 28 to 64 pixels, or, with False, the one for ImageNet.
+        image_size: height and width of the images; None: 32, or 224 in the ImageNet form.
+        norm_momentum: the weight of the new value in the running statistics, for norms named here that keep some.
+        options: what else the net takes, such as `width` or `dropout`: see its class.
+
+    Raises:
+        ValueError: an unknown name or norm, images too small for the net, or no ImageNet form where that is wanted.
+        TypeError: an unknown option, or a value of the wrong type.
+    """
+    if name not in MODELS:
+        raise ValueError(
+            f"create_model: {name!r} is not known; known are {', '.join(MODELS)}{did_you_mean(str(name), MODELS)}"
+        )
+    model = MODELS[name]
+    optional = {"norm": norm, "image_size": image_size, "norm_momentum": norm_momentum}
+    options.update((key, value) for key, value in optional.items() if value is not None)
+    if "small_images" in inspect.signature(model.__init__).parameters:
+        options["small_images"] = small_images
+    elif not small_images:
+        raise ValueError(f"create_model: {name} is for small images alone; it has no ImageNet form")
+    return model(num_classes=num_classes, in_channels=in_channels, **options)

@@ -1,0 +1,78 @@
+"""Swapping the norms in one part of a net, or in all of it, for others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tinygrad_norm import nn
+from tinygrad_norm.models.norms import Norm, Norms
+from tinygrad_norm.nn.normalization import BatchNorm, Normalization
+from tinygrad_norm.nn.spelling import closest, did_you_mean
+
+ROWS = (nn.BatchNorm1D, nn.LayerNorm, nn.RMSNorm)
+IMAGES = (nn.BatchNorm2D, nn.LayerNorm2D, nn.InstanceNorm2D, nn.RMSNorm2D, nn.GroupNorm)
+SWITCHES = ("momentum", "frozen", "use_batch_statistics", "update_running_statistics")
+RUNNING = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def replace_norm(model: nn.Module, path: str, norm: Norm, momentum: float | None = None) -> list[str]:
+    """Put other norms in the places of all those inside one module of a model; return their paths.
+
+    A new norm keeps the old one's activation, mode and dtype, its weight and bias if it has these too (the same
+    Parameters, so that an optimizer goes on with them), and from batch norm to batch norm also the running statistics,
+    the momentum and the switches. A parameter that the old one did not have is unknown to an optimizer made before.
+
+    Args:
+        model: changed in place, or on an error not at all.
+        path: of a module such as "layer3.0", or of a norm; "" is the whole model.
+        norm, momentum: see `Norms`. "none" leaves the activation alone; the convolution before gets no bias in return.
+
+    Raises:
+        ValueError: there is no such path, no norm in it, or one that is neither of images nor of rows; or the norm is
+            not known.
+        TypeError: as `Norms`.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if path not in modules:
+        hint = did_you_mean(str(path), modules)
+        raise ValueError(f"replace_norm: {type(model).__name__} has no module {path!r}{hint}")
+    norms = [name for name, module in modules.items() if name and isinstance(module, Normalization)]
+    chosen = [name for name in norms if not path or name == path or name.startswith(f"{path}.")]
+    if not chosen:
+        hint = f"; did you mean {closest(path, norms) or norms[0]}?" if norms else ""
+        raise ValueError(f"replace_norm: {path or type(model).__name__} holds no norm{hint}")
+    made: dict[nn.Module, nn.Module] = {}  # one norm in two places becomes one norm in two places
+    for name in chosen:
+        if modules[name] not in made:
+            maker = Norms(norm, momentum, rows=_is_of_rows(name, modules))
+            made[modules[name]] = _replacement(modules[name], maker, next(model.parameters()).dtype)
+    for name in chosen:
+        parent, _, attribute = name.rpartition(".")
+        setattr(modules[parent], attribute, made[modules[name]])
+    return chosen
+
+
+def _is_of_rows(name: str, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a norm is of rows (N, C) rather than of images; group norm tells by the layer before it."""
+    norm, siblings = modules[name], list(modules[name.rpartition(".")[0]].children())
+    if not isinstance(norm, ROWS + IMAGES) or len(norm._shape) != 1:
+        raise ValueError(f"replace_norm: {name} is {norm}, which is neither of images (N, C, H, W) nor of rows (N, C)")
+    after_linear = isinstance(siblings[siblings.index(norm) - 1], nn.Linear) and siblings[0] is not norm
+    return isinstance(norm, ROWS) or (isinstance(norm, nn.GroupNorm) and after_linear)
+
+
+def _replacement(old: Any, norms: Norms, dtype: Any) -> nn.Module:
+    layer = norms(old._shape[0], old.activation).astype(dtype).train(old.training)
+    new: Any = layer[0] if isinstance(layer, nn.Sequential) else layer
+    both_batch = isinstance(old, BatchNorm) and isinstance(new, BatchNorm)
+    for name in ("weight", "bias", *(RUNNING if both_batch else ())):
+        kept, fresh = getattr(old, name), getattr(new, name, None)
+        if kept is not None and fresh is not None and kept.shape == fresh.shape:
+            setattr(new, name, kept)
+    if isinstance(new, Normalization):
+        new.fused = old.fused
+    for name in SWITCHES if both_batch else ():
+        if name != "momentum" or norms.momentum is None:
+            setattr(new, name, getattr(old, name))
+    return layer

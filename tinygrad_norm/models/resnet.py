@@ -1,0 +1,96 @@
+"""ResNet-18: blocks that add to what they are given."""
+
+from __future__ import annotations
+
+from tinygrad_norm import nn, ops
+from tinygrad_norm.models.norms import Norm, Norms
+from tinygrad_norm.models.parts import ImageClassifier, conv_norm, numbered, scaled
+from tinygrad_norm.nn import init
+from tinygrad_norm.tensor import Tensor
+
+STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
+"""Channels and stride of each stage of two blocks."""
+
+
+class BasicBlock(nn.Module):
+    """relu(x + f(x)), where f is two 3×3 convolutions with norms; x is brought to the shape of f(x) where they differ.
+
+    Input (N, in_channels, H, W), output (N, channels, ⌈H / stride⌉, ⌈W / stride⌉).
+
+    Source: He et al. 2016, figure 2.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int, norms: Norms) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2D(in_channels, channels, 3, stride, padding=1, bias=norms.bias)
+        self.bn1 = norms(channels, "relu")
+        self.conv2 = nn.Conv2D(channels, channels, 3, padding=1, bias=norms.bias)
+        self.bn2 = norms(channels)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.downsample = numbered(*conv_norm(in_channels, channels, 1, norms, activation=None, stride=stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn1(self.conv1(x))
+        y = self.bn2(self.conv2(y))
+        return ops.relu(y + self.downsample(x))
+
+
+class ResNet18(ImageClassifier):
+    """A convolution, four stages of two blocks, the average over all pixels, and one linear layer.
+
+    ImageNet form: (N, 3, 224, 224) → 64×112×112 → 64×56×56 → 128×28×28 → 256×14×14 → 512×7×7 → classes; it is
+    torchvision's `resnet18`, with 11,689,512 parameters at 1,000 classes.
+    Small form: a stem of 3×3 with stride 1 and no pool, (N, C, 32, 32) → 64×32×32 → 64×32×32 → 128×16×16 → 256×8×8 →
+    512×4×4 → classes; 11,173,962 parameters with 3 channels and 10 classes.
+
+    Args:
+        num_classes, in_channels: of the images.
+        norm, norm_momentum: see `Norms`. Whatever the norm, its layers are called bn1, bn2.
+        small_images: the small form, for 8 pixels or more, or the ImageNet form, for 32 or more; with instance norm,
+            whose last layer needs two pixels, 9 and 33.
+        image_size: 32 in the small form, 224 in the other, unless given.
+        width: multiplies the channels.
+
+    Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        norm: Norm = "batch",
+        small_images: bool = True,
+        image_size: int | None = None,
+        norm_momentum: float | None = None,
+        width: float = 1.0,
+    ) -> None:
+        smallest = (8 if small_images else 32) + (norm == "instance")
+        super().__init__(num_classes, in_channels, image_size, smallest, small_images)
+        norms = Norms(norm, norm_momentum)
+        channels = scaled(64, width)
+        kernel, stride = (3, 1) if small_images else (7, 2)
+        self.conv1 = nn.Conv2D(in_channels, channels, kernel, stride, padding=kernel // 2, bias=norms.bias)
+        self.bn1 = norms(channels, "relu")
+        self.maxpool = nn.Identity() if small_images else nn.MaxPool2D(3, 2, padding=1)
+        for number, (wide, stride) in enumerate(STAGES, 1):
+            before, channels = channels, scaled(wide, width)
+            stage = nn.Sequential(BasicBlock(before, channels, stride, norms), BasicBlock(channels, channels, 1, norms))
+            setattr(self, f"layer{number}", stage)
+        self.avgpool = nn.GlobalAvgPool2D()
+        self.fc = nn.Linear(channels, num_classes)
+        self.reset_weights()
+
+    def reset_weights(self) -> None:
+        """Draw the weights of the convolutions anew, as He et al. 2015."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2D):
+                init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                if layer.bias is not None:
+                    init.zeros_(layer.bias)
+
+    def logits(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.bn1(self.conv1(x)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        y: Tensor = self.fc(self.avgpool(x))
+        return y

@@ -1,0 +1,86 @@
+"""VGG-16: 3×3 convolutions all the way, and a pool wherever the channels double."""
+
+from __future__ import annotations
+
+from tinygrad_norm import nn
+from tinygrad_norm.models.norms import Norm, Norms
+from tinygrad_norm.models.parts import ImageClassifier, conv_norm, numbered, scaled
+from tinygrad_norm.nn import init
+from tinygrad_norm.tensor import Tensor
+
+STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+"""Channels and number of convolutions of each stage; a pool ends it. Configuration D of the paper."""
+
+
+class VGG16(ImageClassifier):
+    """Thirteen 3×3 convolutions in five stages, each of which ends in a pool, and linear layers.
+
+    ImageNet form: (N, 3, 224, 224) → 64×112×112 → 128×56×56 → 256×28×28 → 512×14×14 → 512×7×7 → 4096 → 4096 → classes;
+    it is torchvision's `vgg16_bn`, with 138,365,992 parameters at 1,000 classes (whose convolutions keep their biases),
+    and with `norm="none"` its `vgg16`, with 138,357,544.
+    Small form: (N, C, 32, 32) → 64×16×16 → 128×8×8 → 256×4×4 → 512×2×2 → 512×1×1 → classes; 14,724,042 parameters with
+    3 channels and 10 classes. Its pools round up, so that 28 pixels are enough, and what they leave is averaged.
+
+    Args:
+        num_classes, in_channels: of the images.
+        norm, norm_momentum: see `Norms`.
+        small_images: the small form, for 17 pixels or more, or the ImageNet form, for 32 or more.
+        image_size: 32 in the small form, 224 in the other, unless given.
+        width: multiplies the channels and the hidden features.
+        dropout: the probability of the dropout after each hidden linear layer.
+
+    Source: Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition", 2015.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        norm: Norm = "batch",
+        small_images: bool = True,
+        image_size: int | None = None,
+        norm_momentum: float | None = None,
+        width: float = 1.0,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__(num_classes, in_channels, image_size, 17 if small_images else 32, small_images)
+        norms = Norms(norm, norm_momentum)
+        layers: list[nn.Module | None] = []
+        channels = in_channels
+        for wide, convolutions in STAGES:
+            for _ in range(convolutions):
+                out_channels = scaled(wide, width)
+                layers += conv_norm(channels, out_channels, 3, norms, bias=norms.bias or not small_images)
+                channels = out_channels
+            layers.append(nn.MaxPool2D(2, ceil_mode=small_images))
+        self.features = numbered(*layers)
+        if small_images:
+            self.avgpool: nn.Module = nn.AdaptiveAvgPool2D(1)
+            self.classifier: nn.Module = nn.Linear(channels, num_classes)
+        else:
+            hidden = scaled(4096, width)
+            self.avgpool = nn.AdaptiveAvgPool2D(7)
+            self.classifier = nn.Sequential(
+                nn.Linear(channels * 7 * 7, hidden),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Linear(hidden, hidden),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Linear(hidden, num_classes),
+            )
+        self.reset_weights()
+
+    def reset_weights(self) -> None:
+        """Draw the weights anew: of convolutions as He et al. 2015, of linear layers with deviation 0.01."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2D):
+                init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(layer, nn.Linear):
+                init.normal_(layer.weight, std=0.01)
+            if isinstance(layer, nn.Conv2D | nn.Linear) and layer.bias is not None:
+                init.zeros_(layer.bias)
+
+    def logits(self, x: Tensor) -> Tensor:
+        y: Tensor = self.classifier(self.avgpool(self.features(x)).flatten(1))
+        return y
