@@ -43,13 +43,13 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
     with ExitStack() as modes, ExitStack() as statistics:
         modes.enter_context(no_grad())
         for module in model.modules():
-            _put(modes, module, "training", False)
+            put(modes, module, "training", False)
         for layer in layers:
-            _put(modes, layer, "update_running_statistics", False)
+            put(modes, layer, "update_running_statistics", False)
             if one_pass and layer in pending:
-                _put(modes, layer, "use_batch_statistics", True)
+                put(modes, layer, "use_batch_statistics", True)
             for buffer in layer.buffers(recurse=False):
-                _put(statistics, buffer, "raw", buffer.raw)
+                put(statistics, buffer, "raw", buffer.raw)
         while pending:
             found, batches = _look(model, loader, pending, one_pass)
             for layer, population in found.items():
@@ -60,7 +60,7 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
         statistics.pop_all()  # all went well, so they stay
 
 
-def _put(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
+def put(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
     """Set an attribute until the stack is left."""
     stack.callback(setattr, owner, name, getattr(owner, name))
     setattr(owner, name, value)
@@ -68,13 +68,13 @@ def _put(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
 
 def _look(
     model: Module, loader: Iterable[Any], pending: dict[RunningNorm, str], everywhere: bool
-) -> tuple[dict[RunningNorm, _Population], int]:
+) -> tuple[dict[RunningNorm, Population], int]:
     """What the first of the pending layers, or each of them, is given in one pass; and the number of batches."""
-    found: dict[RunningNorm, _Population] = {}
+    found: dict[RunningNorm, Population] = {}
 
     def look(layer: Any, args: tuple[Any, ...]) -> None:
         if layer not in found and (everywhere or not found):
-            kind = _Images if isinstance(layer, InstanceNorm) else _Population
+            kind = Images if isinstance(layer, InstanceNorm) else Population
             found[layer] = kind(layer, pending[layer] or "the model")
         if layer in found:
             found[layer].add(np.asarray(args[0], np.float64))
@@ -83,7 +83,7 @@ def _look(
     with ExitStack() as hooks:
         for layer in pending:
             hooks.enter_context(layer.register_forward_pre_hook(look))
-        for batch in _from_the_start(loader):
+        for batch in from_the_start(loader):
             batches += 1
             model(Tensor(batch[0] if isinstance(batch, tuple | list) else batch))
     if not batches:
@@ -94,7 +94,7 @@ def _look(
     return found, batches
 
 
-def _from_the_start(loader: Any) -> Iterable[Any]:
+def from_the_start(loader: Any) -> Iterable[Any]:
     """The loader, or, if it has a position, a copy of it at the start of the epoch."""
     if hasattr(loader, "batch"):
         loader = copy.copy(loader)
@@ -102,7 +102,7 @@ def _from_the_start(loader: Any) -> Iterable[Any]:
     return loader  # type: ignore[no-any-return]
 
 
-class _Population:
+class Population:
     """Mean and variance of all the values of each channel, merged batch by batch in float64."""
 
     def __init__(self, layer: RunningNorm, path: str) -> None:
@@ -133,7 +133,7 @@ class _Population:
             raise ValueError(f"recalibrate: {self.path} is given one value per channel, which has no variance")
 
 
-class _Images(_Population):
+class Images(Population):
     """The mean and the unbiased variance of each channel of each image, averaged over the images."""
 
     def add(self, x: Array) -> None:

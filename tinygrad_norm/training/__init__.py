@@ -10,9 +10,14 @@ from tinygrad_norm.training.callbacks import (
     JSONLLog,
 )
 from tinygrad_norm.training.checkpoint import load_checkpoint, save_checkpoint
+from tinygrad_norm.training.confusion import confusion_matrix, confusion_table, plot_confusion
 from tinygrad_norm.training.curves import plot_curves
+from tinygrad_norm.training.diagnosis import diagnose
+from tinygrad_norm.training.evaluation import Evaluation, evaluate
 from tinygrad_norm.training.history import History
 from tinygrad_norm.training.interrupt import TrainingInterrupted
+from tinygrad_norm.training.recipe import Recipe, recipe_for
+from tinygrad_norm.training.run import Result, load_trained, train
 from tinygrad_norm.training.safetensors import load_safetensors, save_safetensors
 from tinygrad_norm.training.tensorboard import TensorBoardLog
 from tinygrad_norm.training.trainer import Trainer
@@ -22,14 +27,25 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "EarlyStopping",
+    "Evaluation",
     "History",
     "JSONLLog",
+    "Recipe",
+    "Result",
     "TensorBoardLog",
     "Trainer",
     "TrainingInterrupted",
+    "confusion_matrix",
+    "confusion_table",
+    "diagnose",
+    "evaluate",
     "load_checkpoint",
     "load_safetensors",
+    "load_trained",
+    "plot_confusion",
     "plot_curves",
+    "recipe_for",
     "save_checkpoint",
     "save_safetensors",
+    "train",
 ]

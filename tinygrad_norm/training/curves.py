@@ -39,26 +39,44 @@ def plot_curves(
         ValueError: there is nothing to draw, or the suffix is unknown.
         ImportError: matplotlib is not installed.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise ValueError(f"plot_curves: {os.fspath(path)!r} has suffix {suffix!r}; allowed are {', '.join(FORMATS)}")
+    check_format("plot_curves", path)
     runs: Runs = history if isinstance(history, Mapping) else {"": history}
     if not any(runs.values()):
         raise ValueError("plot_curves: the history is empty, train for at least one epoch")
-    picture = io.BytesIO()
-    _draw(runs, title).savefig(picture, format=suffix[1:], dpi=dpi)
-    write_atomically(path, picture.getvalue())
+    save_figure(_draw(runs, title), path, dpi)
 
 
-def _draw(runs: Runs, title: str) -> Figure:
+def check_format(caller: str, path: str | os.PathLike[str]) -> None:
+    """Raise a ValueError if the suffix of `path` is of no format that pictures are written in."""
+    if (suffix := Path(path).suffix.lower()) not in FORMATS:
+        raise ValueError(f"{caller}: {os.fspath(path)!r} has suffix {suffix!r}; allowed are {', '.join(FORMATS)}")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure  # and never pyplot, whose figures and backend belong to the user
     except ImportError as error:
         raise ImportError('plots need matplotlib: pip install "tinygrad-norm[viz]"') from error
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: float = 150) -> None:
+    """Write a figure in the format that the suffix of `path` says, whole or not at all."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format=Path(path).suffix.lower()[1:], dpi=dpi)
+    write_atomically(path, picture.getvalue())
+
+
+def _draw(runs: Runs, title: str) -> Figure:
     records = [record for run in runs.values() for record in run]
     names = {name for record in records for name in record}
     metrics = [metric for metric in ("loss", "accuracy") if any(f"{split}_{metric}" in names for split in SPLITS)]
-    figure = Figure(figsize=(4.6 * len(metrics), 3.6), layout="constrained", facecolor="white")
+    figure = new_figure(4.6 * len(metrics), 3.6)
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         _draw_panel(axes, runs, metric)
     if title:

@@ -17,10 +17,10 @@ from tinygrad_norm.data import DataLoader
 from tinygrad_norm.data.checks import whole_number
 from tinygrad_norm.nn import Module
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm
-from tinygrad_norm.tape import no_grad
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
 from tinygrad_norm.training.checkpoint import Stateful, load_parts, save_parts
+from tinygrad_norm.training.evaluation import inference
 from tinygrad_norm.training.history import History, Record, measured
 from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted
 from tinygrad_norm.training.metrics import Totals
@@ -46,6 +46,7 @@ class Trainer:
         log: a JSON-lines file to append to.
         progress: a bar on a terminal, a line an epoch elsewhere; False shows nothing.
         checkpoint: a file that gets the state after each epoch and on Ctrl-C.
+        extra: whatever else its checkpoints should hold, as `save_checkpoint` takes it.
 
     Raises:
         TypeError: `model` is no Module, or `optimizer` no Optimizer.
@@ -64,6 +65,7 @@ class Trainer:
         log: Path | None = None,
         progress: bool = True,
         checkpoint: Path | None = None,
+        extra: Any = None,
     ) -> None:
         if not isinstance(model, Module):
             raise TypeError(f"Trainer: model should be a Module, got {type(model).__name__}")
@@ -76,6 +78,7 @@ class Trainer:
         self.loss = loss
         self.schedule = schedule
         self.clip_norm = clip_norm
+        self.extra = extra
         self.callbacks = [
             *callbacks,
             *([JSONLLog(log)] if log is not None else []),
@@ -140,7 +143,7 @@ class Trainer:
             ValueError: the loader gives no batches, or an empty one.
         """
         totals = Totals()
-        with no_grad(), _inference(self.model), _kept_position(loader):
+        with inference(self.model), _kept_position(loader):
             for batch in loader:
                 inputs, targets = _checked_batch(batch)
                 output = self.model(Tensor(inputs))
@@ -156,7 +159,7 @@ class Trainer:
 
     def save_checkpoint(self, path: Path) -> None:
         """Write all that training needs to go on exactly; `load_checkpoint` reads the model out of it too."""
-        save_parts(path, self._parts(self.loader))
+        save_parts(path, self._parts(self.loader), self.extra)
 
     def resume(self, path: Path, train_loader: Loader) -> None:
         """Take up the state of a checkpoint: of model, optimizer, schedule, loader, callbacks and random generator.
@@ -279,18 +282,6 @@ class Trainer:
             kind = type(callback).__name__
             counts[kind] = counts.get(kind, 0) + 1
             yield f"{kind}{counts[kind]}", callback
-
-
-@contextmanager
-def _inference(model: Module) -> Iterator[None]:
-    """Inference mode, and afterwards each module in the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager

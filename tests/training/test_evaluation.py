@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import is_recording, nn
+from tinygrad_norm.data import ArrayDataset
+from tinygrad_norm.training.evaluation import evaluate, inference
+
+LOGITS = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.6, 0.2, 0.2], [0.3, 0.3, 0.4], [0.2, 0.5, 0.3]]))
+LABELS = np.array([0, 1, 1, 2, 0])
+
+
+def test_loss_accuracy_and_confusion_by_hand():
+    found = evaluate(nn.Identity(), ArrayDataset(LOGITS, LABELS), batch_size=2)
+    assert found.accuracy == 3 / 5
+    assert found.loss == pytest.approx(-np.log([0.7, 0.8, 0.2, 0.4, 0.2]).mean())
+    assert found.confusion.tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+    assert found.class_names == ("0", "1", "2")
+    assert evaluate(nn.Identity(), ArrayDataset(LOGITS, LABELS, ("a", "b", "c"))).class_names == ("a", "b", "c")
+
+
+def test_a_model_with_other_classes_is_refused():
+    for dataset in (ArrayDataset(LOGITS, LABELS + 1), ArrayDataset(LOGITS, LABELS, ("a", "b", "c", "d"))):
+        with pytest.raises(ValueError, match="the model tells 3 classes apart, the data set has 4"):
+            evaluate(nn.Identity(), dataset)
+
+
+def test_inference_leaves_each_module_in_its_mode():
+    model = nn.Sequential(nn.BatchNorm1D(3), nn.Dropout(0.5))
+    model[1].eval()
+    with inference(model):
+        assert not any(module.training for module in model.modules())
+        assert not is_recording()
+    assert [module.training for module in model] == [True, False]
+    assert is_recording()
+    with pytest.raises(ZeroDivisionError), inference(model):
+        _ = 1 / 0
+    assert [module.training for module in model] == [True, False]

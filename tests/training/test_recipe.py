@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from tinygrad_norm.models import list_models
+from tinygrad_norm.training.recipe import DEFAULTS, Recipe, recipe_for
+
+
+@pytest.mark.parametrize("model", list_models())
+def test_each_model_has_defaults_that_json_can_say(model):
+    recipe = recipe_for(model)
+    assert (recipe.model, recipe.data, recipe.image_size) == (model, "digits", 32)
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    assert model in DEFAULTS
+
+
+def test_changes_are_made_and_all_else_is_the_models_own():
+    own, changed = recipe_for("vgg16"), recipe_for("vgg16", norm="group", epochs=3, augment=["flip"], data=Path("here"))
+    assert own.to_dict() | {"norm": "group", "epochs": 3, "augment": ["flip"], "data": "here"} == changed.to_dict()
+    with pytest.raises(FrozenInstanceError):
+        changed.epochs = 4
+
+
+def test_options_add_to_the_models_own():
+    assert recipe_for("efficientnet_b0", options={"width": 0.5}).options == {"stochastic_depth": 0.0, "width": 0.5}
+
+
+def test_another_optimizer_brings_its_learning_rate_and_photos_their_augmentation():
+    assert recipe_for("resnet18", optimizer="sgd").lr == 0.05
+    assert recipe_for("resnet18", optimizer="sgd", lr=0.2).lr == 0.2
+    assert recipe_for("vgg16", optimizer="adamw").lr == recipe_for("vgg16").lr
+    assert recipe_for("resnet18", data="cifar10").augment == ("crop", "flip")
+    assert recipe_for("resnet18", data="cifar10", augment=()).augment == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "resnet81"}, "model must be one of .*; did you mean resnet18?"),
+        ({"norm": "grup"}, "norm must be one of .*; did you mean group?"),
+        ({"optimizer": "AdamV"}, "optimizer must be one of .*; did you mean adam"),
+        ({"schedule": "one-cycle"}, "schedule must be one of .*; did you mean onecycle?"),
+        ({"augment": ("shift", "flop")}, "augment must be one of .*; did you mean flip?"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch_size": -1}, "batch_size must be at least 1"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"lr": 0.0}, "lr must be a finite number above 0"),
+        ({"lr": float("nan")}, "lr must be a finite number above 0"),
+        ({"norm_momentum": 1.5}, "norm_momentum must be a number from 0 to 1"),
+        ({"label_smoothing": 1}, "label_smoothing must be a number of at least 0 and below 1"),
+        ({"clip_norm": 0}, "clip_norm must be a finite number above 0"),
+        ({"mixup": 0.2, "cutmix": 1.0}, "mixup and cutmix exclude each other"),
+        ({"epochs": 1.5}, "epochs must be an integer"),
+        ({"lr": None}, "lr must be a finite number"),
+        ({"lr": "0.1"}, "lr must be a finite number"),
+        ({"norm": 3}, "norm must be a name"),
+        ({"augment": "flip"}, "augment must be a tuple of names"),
+        ({"options": {"width": {1}}}, "options must hold what JSON can say"),
+        ({"epoch": 3}, "Recipe has no option 'epoch' .*; did you mean epochs?"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_what_was_meant(changes, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        recipe_for(**{"model": "lenet5"} | changes)
+
+
+@pytest.mark.parametrize("values", [None, {}, {"model": "lenet5", "colour": "red"}, {"model": "lenet5", "epochs": "3"}])
+def test_a_description_that_is_none_is_refused(values):
+    with pytest.raises((TypeError, ValueError)):
+        Recipe.from_dict(values)

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import nn, random
+from tinygrad_norm.data import load
+from tinygrad_norm.optim import SGD
+from tinygrad_norm.training import (
+    Callback,
+    TrainingInterrupted,
+    load_safetensors,
+    load_trained,
+    recipe_for,
+    save_checkpoint,
+    train,
+)
+from tinygrad_norm.training.evaluation import evaluate
+from tinygrad_norm.training.run import Stopwatch, load_data, make_model, make_schedule, prepare
+
+
+@pytest.fixture
+def recipe(few_digits):
+    return recipe_for("lenet5", data=few_digits, image_size=16, epochs=3, batch_size=32, lr=0.01)
+
+
+class StopAfter(Callback):
+    """Ctrl-C after so many batches."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def on_batch_end(self, trainer, loss):
+        self.batches -= 1
+        trainer._interrupt.requested = self.batches == 0
+
+
+def weights(path):
+    return load_trained(path)[0].state_dict()
+
+
+def test_a_run_is_written_down_and_comes_back_from_its_checkpoint(tmp_path, recipe):
+    result = train(recipe, tmp_path / "run", progress=False)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "checkpoint.best.safetensors",
+        "checkpoint.safetensors",
+        "log.jsonl",
+    ]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["recipe", "start", "epoch", "epoch", "epoch", "end", "test"]
+    assert {key: lines[0][key] for key in recipe.to_dict()} == recipe.to_dict()
+    assert lines[-1]["accuracy"] == result.test.accuracy
+    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
+
+    random.manual_seed(99)
+    model, found = load_trained(result.checkpoint)
+    assert found == recipe
+    assert not model.training
+    again = evaluate(model, load(recipe.data, "test", image_size=16))
+    assert (again.accuracy, again.loss) == (result.test.accuracy, result.test.loss)
+    np.testing.assert_array_equal(again.confusion, result.test.confusion)
+    assert again.confusion.sum() == 40
+    assert json.loads(json.dumps(result.to_dict()))["parameters"] == sum(p.size for p in model.parameters())
+
+
+def test_the_same_recipe_gives_the_same_net_and_another_seed_another(tmp_path, recipe):
+    recipe = dataclasses.replace(recipe, epochs=1)
+    first, second, other = (
+        train(dataclasses.replace(recipe, seed=seed), tmp_path / name, progress=False)
+        for name, seed in (("first", 0), ("second", 0), ("other", 1))
+    )
+    state, again = load_safetensors(first.checkpoint), load_safetensors(second.checkpoint)
+    assert len(state) > 30  # the optimizer's among them
+    for name, array in state.items():
+        np.testing.assert_array_equal(array, again[name], err_msg=name)
+    assert first.history == second.history != other.history
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", "cosine"])
+def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, recipe, schedule, capsys):
+    recipe = dataclasses.replace(recipe, schedule=schedule, augment=("shift", "noise"), mixup=0.2)
+    whole = train(recipe, tmp_path / "whole", progress=False)
+    with pytest.raises(TrainingInterrupted):
+        train(recipe, tmp_path / "part", progress=False, callbacks=[StopAfter(4)])
+    assert "resume from" in capsys.readouterr().err
+    checkpoint, left = tmp_path / "part" / "checkpoint.safetensors", StopAfter(100)
+    rest = train(recipe, tmp_path / "part", resume=checkpoint, progress=False, callbacks=[left])
+    assert left.batches == 100 - (3 * 3 - 4)
+    assert rest.history == whole.history
+    assert rest.test.loss == whole.test.loss
+    for name, value in weights(whole.checkpoint).items():
+        np.testing.assert_array_equal(weights(rest.checkpoint)[name], value)
+
+    done = train(recipe, tmp_path / "elsewhere", resume=rest.checkpoint, progress=False)
+    assert done.history == whole.history
+    assert weights(done.checkpoint).keys() == weights(whole.checkpoint).keys()
+
+
+def test_the_stopwatch_adds_what_was_before_a_resume(monkeypatch):
+    clock = iter([0.0, 10.0, 14.0, 100.0, 200.0, 203.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    first = Stopwatch()
+    first.on_train_begin(None)
+    state = first.state_dict()
+    second = Stopwatch()
+    second.load_state_dict(state)
+    second.on_train_begin(None)
+    assert (state["seconds"], second.seconds) == (4.0, 7.0)
+
+
+def test_a_folder_with_another_run_is_left_alone(tmp_path, recipe):
+    recipe = dataclasses.replace(recipe, epochs=1)
+    result = train(recipe, tmp_path / "run", progress=False)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    other = train(recipe, tmp_path / "other", progress=False)
+    for resume in (None, other.checkpoint):
+        with pytest.raises(FileExistsError, match="run holds another run"):
+            train(recipe, result.checkpoint.parent, resume=resume, progress=False)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, recipe):
+    recipe = dataclasses.replace(recipe, epochs=1)
+    checkpoint = train(recipe, tmp_path / "run", progress=False).checkpoint
+    for changes, message in (
+        ({"model": "mlp"}, "is a checkpoint of lenet5, not of mlp"),
+        ({"epochs": 2, "lr": 0.1}, r"trained with epochs=1 \(here 2\), lr=0.01 \(here 0.1\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(dataclasses.replace(recipe, **changes), tmp_path / "new", resume=checkpoint, progress=False)
+    assert not (tmp_path / "new").exists()
+    moved = dataclasses.replace(recipe, data_folder="elsewhere")
+    assert train(moved, tmp_path / "run", resume=checkpoint, progress=False).history
+
+
+def test_a_file_that_is_no_run_is_refused(tmp_path, recipe):
+    model = nn.Linear(3, 2)
+    save_checkpoint(tmp_path / "foreign", model, SGD(model.parameters(), lr=0.1))
+    save_checkpoint(tmp_path / "later", model, extra={"recipe": {"model": "gpt"}, "channels": 1, "classes": 10})
+    save_checkpoint(tmp_path / "swapped", model, extra={"recipe": recipe.to_dict(), "channels": 1, "classes": 10})
+    save_checkpoint(tmp_path / "odd", model, extra={"recipe": recipe.to_dict(), "channels": "1", "classes": 10})
+    (tmp_path / "cut").write_bytes((tmp_path / "swapped").read_bytes()[:-10])
+    for name, message in (
+        ("foreign", "foreign holds no recipe"),
+        ("later", "its recipe is not one of this version: model must be one of"),
+        ("swapped", "features.0.weight"),
+        ("odd", "in_channels should be an integer"),
+        ("cut", "cut short"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_trained(tmp_path / name)
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(tmp_path, recipe):
+    for changes, message in (
+        ({"data": "digit"}, "did you mean digits?"),
+        ({"image_size": 15}, "image_size should be 16 or more"),
+        ({"options": {"colour": 1}}, "colour"),
+        ({"batch_size": 500}, "batch_size=500"),
+        ({"validation_every": 13}, "no class has validation_every=13 training images"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(dataclasses.replace(recipe, **changes), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_norm_and_its_momentum_reach_the_net():
+    model = make_model(recipe_for("lenet5", norm_momentum=0.3), 1, 10)
+    assert [m.momentum for m in model.modules() if isinstance(m, nn.BatchNorm2D)] == [0.3, 0.3]
+    kinds = {type(module) for module in make_model(recipe_for("lenet5", norm="group"), 1, 10).modules()}
+    assert nn.GroupNorm in kinds
+    assert nn.BatchNorm2D not in kinds
+
+
+def test_the_optimizer_spares_biases_and_norms(recipe):
+    training, _, _ = load_data(recipe)
+    _, optimizer, loader = prepare(dataclasses.replace(recipe, optimizer="sgd", weight_decay=0.3), training)
+    decaying, spared = optimizer.param_groups
+    assert (decaying["weight_decay"], spared["weight_decay"], spared["momentum"]) == (0.3, 0.0, 0.9)
+    assert {parameter.ndim for parameter in spared["params"]} == {1}
+    assert len(loader) == 110 // 32
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "first", "highest", "last"),
+    [
+        ("onecycle", 0.25, 1 / 25, 4, 0.0),
+        ("cosine", 0.25, 0.01, 5, 0.0),
+        ("cosine", 0.0, 1.0, 0, 0.0),
+        ("constant", 0.25, 0.01, 5, 1.0),
+        ("constant", 0.0, 1.0, 0, 1.0),
+    ],
+)
+def test_schedules_rise_for_the_warm_up_and_end_as_they_should(schedule, warmup, first, highest, last):
+    optimizer = SGD(nn.Linear(1, 1).parameters(), lr=0.5)
+    made = make_schedule(recipe_for("mlp", schedule=schedule, warmup=warmup, epochs=4, lr=0.5), optimizer, 5)
+    rates = []
+    for _ in range(20):
+        rates.append(optimizer.param_groups[0]["lr"] / 0.5)
+        if made is not None:
+            made.step()
+    assert rates[0] == pytest.approx(first)
+    assert int(np.argmax(np.round(rates, 9))) == highest
+    assert max(rates) == pytest.approx(1)
+    assert rates[-1] == pytest.approx(last, abs=0.02)
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", "cosine", "constant"])
+def test_one_step_is_enough_for_each_schedule(schedule):
+    optimizer = SGD(nn.Linear(1, 1).parameters(), lr=0.5)
+    made = make_schedule(recipe_for("mlp", schedule=schedule, warmup=0.9, epochs=1, lr=0.5), optimizer, 1)
+    assert optimizer.param_groups[0]["lr"] > 0
+    if made is not None:
+        made.step()

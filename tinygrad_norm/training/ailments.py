@@ -1,0 +1,219 @@
+"""What can be wrong with a norm layer: each ailment judged from the figures of an examination."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+
+from tinygrad_norm.nn.checks import check_number
+from tinygrad_norm.nn.module import Module
+from tinygrad_norm.optim import Optimizer
+from tinygrad_norm.training.examination import Examination, LayerFigures
+from tinygrad_norm.training.norm_units import norms
+
+Severity = Literal["note", "warning", "illness"]
+
+MODEL = "(model)"
+"""Stands for the path in what is said of the whole model."""
+
+MORE_VALUES = {
+    "channel": "Use larger batches, or a norm that does not depend on them, such as GroupNorm.",
+    "image channel": "Use it where the images are larger, or normalize groups of channels with GroupNorm.",
+    "group": "Use fewer groups.",
+    "pixel": "Use more channels, or a norm that takes the positions too.",
+    "row": "Normalize over more features.",
+}
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """From where on something is said, and why from there.
+
+    Raises:
+        TypeError, ValueError: one is no number, or is negative.
+    """
+
+    drift: float = 0.25
+    """Of the running mean in standard deviations, and of the running standard deviation as a share of the true one.
+    With momentum 0.1 and batches of 32, chance alone gives 0.04, and seldom 0.16 in the worst of 500 channels."""
+    gap: float = 0.4
+    """Between a layer's outputs in training and inference, over their spread. Batches of n give √(1.5 / n) by chance:
+    0.31 for 16, the number under which they are called small."""
+    changed: float = 0.02
+    """The share of predictions that training and inference do not share: as much as a better model would win."""
+    dead: float = 0.001
+    """|weight|, a thousandth of what it begins with."""
+    vanishing: float = 0.1
+    """Variance over eps: such a channel leaves the norm with less than a third of the scale that it should have."""
+    share: float = 0.1
+    """Of channels: fewer with drift, a dead scale or no variance are worth a note only."""
+    values: float = 16
+    """That share a mean and a variance: with fewer the mean is off by more than a quarter of a standard deviation."""
+    serious: float = 4
+    """Times as far beyond a threshold is an illness."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            check_number("Thresholds", field.name, value, "a number, 0 or more")
+            if not value >= 0:
+                raise ValueError(f"Thresholds: {field.name} should be a number, 0 or more, got {value}")
+
+    def grade(self, figure: float, threshold: float) -> Severity | None:
+        """How serious a figure is, None if it stays below the threshold; NaN is an illness."""
+        if figure < threshold:
+            return None
+        return "warning" if figure < self.serious * threshold else "illness"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: with which layer, how serious it is, what was seen, and what to do about it."""
+
+    path: str
+    ailment: str
+    severity: Severity
+    seen: str
+    advice: str
+
+
+def _drift(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+    if layer.mean_drift is None or layer.scale_drift is None:
+        return
+    far = np.maximum(layer.mean_drift, layer.scale_drift)  # NaN if one is
+    off = ~(far < limits.drift)
+    if not off.any():
+        return
+    seen = (
+        f"the running statistics ({layer.batches_tracked:,} batches) are off in {off.sum()} of {off.size} channels: "
+        f"the mean by up to {layer.mean_drift.max():.2f} standard deviations, the scale by up to a factor of "
+        f"{1 + layer.scale_drift.max():.2f}"
+    )
+    severity: Severity = "note" if layer.frozen or np.mean(off) < limits.share else "warning"
+    if severity == "warning" and np.mean(~(far < limits.serious * limits.drift)) >= limits.share:
+        severity = "illness"
+    if layer.frozen:
+        advice = "Thaw it (frozen = False) and call nn.recalibrate(model, loader), unless it is to keep other data's."
+    elif not layer.batches_tracked:
+        advice = "Train the model, or call nn.recalibrate(model, loader): they have never moved."
+    else:
+        advice = "Call nn.recalibrate(model, loader); while training goes on, a larger momentum follows faster."
+    yield Finding(layer.path, "drift", severity, seen, advice)
+
+
+def _gap(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+    severity = None if layer.gap is None else limits.grade(layer.gap, limits.gap)
+    if severity is None:
+        return
+    seen = f"its outputs in training and in inference differ by {layer.gap:.2f} of their spread"
+    if any(_drift(layer, limits)):
+        advice = "Cure the drift of its running statistics."
+    elif layer.unit == "image channel":
+        advice = "Make it with track_running_stats=False: the images differ too much to share one mean and variance."
+    else:
+        advice = MORE_VALUES[layer.unit]
+    yield Finding(layer.path, "gap", severity, seen, advice)
+
+
+def _dead_scales(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+    if layer.scales is not None and (dead := int((layer.scales < limits.dead).sum())):
+        seen = f"{dead} of {layer.scales.size} scales are dead: |weight| < {limits.dead:g}"
+        advice = "Prune what they scale, or set them to 1 again; zeroed on purpose before training, they will grow."
+        yield Finding(layer.path, "dead scales", _by_share(dead / layer.scales.size, limits), seen, advice)
+
+
+def _vanishing_variance(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+    if layer.vanishing:
+        what = "variance" if layer.centred else "mean square"
+        seen = f"{layer.vanishing:,} of {layer.units:,} {layer.unit}s have a {what} far under eps = {layer.eps:g}"
+        advice = "Look at what feeds it, which hardly varies there; if it is meant to be that small, make eps smaller."
+        yield Finding(layer.path, "vanishing variance", _by_share(layer.vanishing / layer.units, limits), seen, advice)
+
+
+def _by_share(share: float, limits: Thresholds) -> Severity:
+    return limits.grade(share, limits.share) or "note"
+
+
+def _few_values(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+    if layer.values < limits.values and (layer.by_batch or layer.unit not in ("channel", "image channel")):
+        severity: Severity = "warning" if layer.unit == "channel" else "note"  # elsewhere they are no matter of chance
+        if layer.values * limits.serious < limits.values:
+            severity = "illness"
+        seen = f"at most {layer.values} value{'s' * (layer.values > 1)} per {layer.unit}"
+        yield Finding(layer.path, "few values", severity, seen, MORE_VALUES[layer.unit])
+
+
+def _short_batch(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+    if not (layer.by_batch and layer.unit == "channel" and layer.fewest < layer.values):
+        return
+    advice = "Leave it out with DataLoader(drop_last=True), or choose a batch size that leaves a larger rest."
+    if layer.fewest == 1:
+        seen = f"the smallest batch gives one value per channel (the largest {layer.values:,}), which training refuses"
+        yield Finding(layer.path, "short batch", "illness", seen, advice)
+    elif layer.fewest < limits.values <= layer.values:
+        seen = f"the smallest batch gives {layer.fewest} values per channel (the largest {layer.values:,})"
+        yield Finding(layer.path, "short batch", "warning", seen, advice)
+
+
+def _useless_bias(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+    for bias in layer.useless_biases:
+        seen = f"{bias} goes straight into it, and it takes it out again with the mean"
+        yield Finding(layer.path, "useless bias", "note", seen, f"Make the layer of {bias} with bias=False.")
+
+
+CHECKS: dict[str, Callable[[LayerFigures, Thresholds], Iterator[Finding]]] = {
+    "drift of the running statistics": _drift,
+    "gap between training and inference": _gap,
+    "dead scales": _dead_scales,
+    "variances far under eps": _vanishing_variance,
+    "values per statistic": _few_values,
+    "short batches": _short_batch,
+    "useless biases": _useless_bias,
+}
+"""What is checked of each layer that was called."""
+
+
+def judge(examination: Examination, limits: Thresholds) -> Iterator[Finding]:
+    """Yield what is wrong by these figures: with the model, then with each layer."""
+    changed, gap = examination.changed, examination.output_gap
+    if changed is None:
+        severity, seen = limits.grade(gap, limits.gap), f"the outputs differ by {gap:.2f} of their spread"
+    else:
+        severity, seen = limits.grade(changed, limits.changed), f"{changed:.1%} of the predictions differ"
+    if severity:
+        advice = "Treat the layers named below, the first one first: what it passes on is what the others get."
+        yield Finding(MODEL, "gap", severity, f"{seen} between training and inference", advice)
+    for layer in examination.layers:
+        if layer.calls:
+            for check in CHECKS.values():
+                yield from check(layer, limits)
+        else:
+            yield Finding(layer.path, "unused", "note", "it was never called", "Call it, or take it out of the model.")
+
+
+def decaying_norms(model: Module, optimizer: Optimizer) -> Iterator[Finding]:
+    """Yield a note for each norm layer whose parameters this optimizer lets decay.
+
+    Raises:
+        TypeError: the optimizer is none, or the model no Module.
+        ValueError: it is another model's.
+    """
+    layers = norms(model)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"diagnose: optimizer should be an Optimizer, got {type(optimizer).__name__}")
+    groups = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
+    if groups.keys().isdisjoint(model.parameters()):
+        raise ValueError("diagnose: the optimizer holds none of the model's parameters; is it another model's?")
+    for path, layer in layers:
+        decays: dict[str, Any] = {
+            name: groups[parameter]["weight_decay"]
+            for name, parameter in layer.named_parameters()
+            if parameter in groups and groups[parameter].get("weight_decay")
+        }
+        if decays:
+            seen = f"weight decay {max(decays.values()):g} pulls its {' and '.join(decays)} to 0"
+            advice = "Spare the norms: give the optimizer optim.decay_groups(model, weight_decay)."
+            yield Finding(path, "weight decay", "note", seen, advice)

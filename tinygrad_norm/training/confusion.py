@@ -1,0 +1,137 @@
+"""Which class was taken for which: the confusion matrix, as numbers, as text and as a picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tinygrad_norm.data.checks import whole_number
+from tinygrad_norm.training.curves import COLOURS, INK, check_format, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Matrix = NDArray[np.int64]
+
+WIDEST = 20  # classes: beyond them a table does not fit a terminal, nor counts a picture
+RIGHT, WRONG = COLOURS[0], COLOURS[1]
+
+
+def confusion_matrix(predictions: ArrayLike, targets: ArrayLike, classes: int) -> Matrix:
+    """Count how often each class (the rows) was predicted as each class (the columns).
+
+    Args:
+        predictions: class numbers (N,).
+        targets: the true class numbers (N,).
+        classes: how many classes there are.
+
+    Raises:
+        TypeError: they are no integers.
+        ValueError: they are not as many, or one is no class.
+    """
+    classes = whole_number("classes", classes, 1)
+    found, true = (_labels(*given, classes) for given in (("predictions", predictions), ("targets", targets)))
+    if found.shape != true.shape:
+        raise ValueError(f"predictions and targets must be as many, got {len(found)} and {len(true)}")
+    return np.bincount(true * classes + found, minlength=classes**2).reshape(classes, classes)
+
+
+def confusion_table(matrix: ArrayLike, class_names: Sequence[str] = ()) -> str:
+    """The matrix as text: a row for each true class, with the share of it that was found; dots are zeros.
+
+    Of more than 20 classes, only the ten commonest confusions.
+    """
+    counts, names = _checked(matrix, class_names)
+    if len(counts) > WIDEST:
+        return _commonest(counts, names)
+    cells = [[str(count) if count else "·" for count in row] for row in counts]
+    heads = [name[:8] for name in names]
+    width = max(len(cell) for cell in [*heads, *(cell for row in cells for cell in row)])
+    label = max(map(len, [*names, "predicted"]))
+    lines = [f"{'predicted':>{label}}  " + " ".join(f"{head:>{width}}" for head in heads) + "   found"]
+    for number, (name, row) in enumerate(zip(names, cells, strict=True)):
+        total = counts[number].sum()
+        found = f"{counts[number, number] / total:.1%}" if total else "-"
+        lines.append(f"{name:>{label}}  " + " ".join(f"{cell:>{width}}" for cell in row) + f"{found:>8}")
+    return "\n".join(lines)
+
+
+def plot_confusion(
+    matrix: ArrayLike,
+    path: str | os.PathLike[str],
+    class_names: Sequence[str] = (),
+    title: str = "",
+    *,
+    dpi: float = 150,
+) -> None:
+    """Draw the matrix as PNG, SVG or PDF: blue what was found, orange what was taken for something else.
+
+    A cell's colour is its share of the true class; that of a confusion is drawn stronger than it is, to be seen.
+
+    Raises:
+        ValueError: `matrix` is no square, the names do not fit it, or the suffix is unknown.
+        ImportError: matplotlib is not installed.
+    """
+    check_format("plot_confusion", path)
+    counts, names = _checked(matrix, class_names)
+    size = min(2.2 + 0.42 * len(counts), 10.0)
+    figure = new_figure(size, size)
+    _draw(figure.subplots(), counts, names)
+    if title:
+        figure.suptitle(title, color=INK, fontsize=12, fontweight="bold")
+    save_figure(figure, path, dpi)
+
+
+def _draw(axes: Axes, counts: Matrix, names: Sequence[str]) -> None:
+    from matplotlib.colors import to_rgb
+
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    on_diagonal = np.eye(len(counts), dtype=bool)
+    strength = np.where(on_diagonal, share, np.sqrt(share))[..., None]
+    colour = np.where(on_diagonal[..., None], to_rgb(RIGHT), to_rgb(WRONG))
+    axes.imshow(1 - strength * (1 - colour))
+    if len(counts) <= WIDEST:
+        for row, column in np.argwhere(counts):
+            ink = "white" if strength[row, column, 0] > 0.6 else INK
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink, fontsize=8)
+        places, turned = range(len(names)), max(map(len, names)) > 3
+        axes.set_xticks(places, names, rotation=45 if turned else 0, ha="right" if turned else "center")
+        axes.set_yticks(places, names)
+    axes.set_xlabel("predicted", color=INK)
+    axes.set_ylabel("true", color=INK)
+    axes.tick_params(colors=INK, length=0, labelsize=8)
+    axes.spines[:].set_color("#999999")
+
+
+def _commonest(counts: Matrix, names: Sequence[str]) -> str:
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(wrong, axis=None, kind="stable")[::-1][:10]
+    pairs = [divmod(int(place), len(counts)) for place in order if wrong.flat[place]]
+    lines = [f"{wrong[true, found]:>6} × {names[true]} taken for {names[found]}" for true, found in pairs]
+    return "\n".join(["the commonest confusions:", *lines] if lines else ["no confusions"])
+
+
+def _labels(name: str, given: ArrayLike, classes: int) -> Matrix:
+    labels: NDArray[Any] = np.asarray(given)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, class numbers, got {labels.dtype}{labels.shape}")
+    if labels.ndim != 1:
+        raise ValueError(f"{name} must be one class number for each example (N,), got shape {labels.shape}")
+    if outside := [int(label) for label in (labels.min(initial=0), labels.max(initial=0)) if not 0 <= label < classes]:
+        raise ValueError(f"{name} must be classes from 0 to {classes - 1}, got {outside[0]}")
+    return labels.astype(np.int64)
+
+
+def _checked(matrix: ArrayLike, class_names: Sequence[str]) -> tuple[Matrix, list[str]]:
+    counts: NDArray[Any] = np.asarray(matrix)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
+        raise ValueError(f"a confusion matrix is a square, got shape {counts.shape}")
+    names = list(class_names) or [str(number) for number in range(len(counts))]
+    if len(names) != len(counts):
+        raise ValueError(f"a confusion matrix of {len(counts)} classes got {len(names)} class names")
+    return counts, names

@@ -1,0 +1,116 @@
+"""The norm doctor: what is wrong with a model's norm layers, in words, and what to do about it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any, get_args
+
+from tinygrad_norm.nn.module import Module
+from tinygrad_norm.nn.spelling import refuse_unknown
+from tinygrad_norm.optim import Optimizer
+from tinygrad_norm.training.ailments import CHECKS, Finding, Severity, Thresholds, decaying_norms, judge
+from tinygrad_norm.training.examination import Examination, LayerFigures, examine
+from tinygrad_norm.training.logs import strict_json
+
+WIDTH = 110
+"""Columns of the table in words."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` found: `str` gives a table in words, the most serious first; it is true if anything was found."""
+
+    findings: list[Finding]
+    examination: Examination
+    optimizer_checked: bool
+
+    @property
+    def layers(self) -> list[LayerFigures]:
+        """The figures of each norm layer, healthy or not, in the order of the modules."""
+        return self.examination.layers
+
+    def __bool__(self) -> bool:
+        return bool(self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The findings and all figures, in what strict JSON can say."""
+        findings = [asdict(finding) for finding in self.findings]
+        return {"findings": findings, **strict_json(asdict(self.examination))}
+
+    def __str__(self) -> str:
+        return "\n".join([self._headline(), "", *(_table(self.findings) if self else []), *self._checked()])
+
+    def _headline(self) -> str:
+        seen = self.examination
+        on = f"{_counted(len(seen.layers), 'norm layer')}, {_counted(seen.examples, 'example')} in " + (
+            _counted(seen.batches, "batch", "batches")
+        )
+        if not self:
+            return f"All is well: {on}."
+        counts: Counter[str] = Counter(finding.severity for finding in self.findings)
+        plurals = {"illness": "illnesses", "warning": "warnings", "note": "notes"}
+        found = [_counted(counts[kind], kind, plurals[kind]) for kind in plurals if counts[kind]]
+        return f"Found {', '.join(found)}: {on}."
+
+    def _checked(self) -> list[str]:
+        decay = "weight decay on norms" if self.optimizer_checked else ""
+        checked = f"Checked: {', '.join(filter(None, [*CHECKS, decay]))}."
+        if not decay:
+            checked += " Not checked, for want of the optimizer: weight decay on norms."
+        return textwrap.wrap(checked, WIDTH)
+
+
+def diagnose(
+    model: Module, loader: Iterable[Any], optimizer: Optimizer | None = None, **thresholds: float
+) -> Diagnosis:
+    """Examine every norm layer of a model on data, and say what is wrong and what to do about it.
+
+    The model, its gradients, the random state and the loader's position are afterwards as before. Each batch is run
+    twice, with the norms as in inference and as in training, and all else as in inference; the first once more, as in
+    training, for its tape.
+
+    Args:
+        model: is called with each batch.
+        loader: the batches it trains on: arrays, or tuples that begin with the array of inputs.
+        optimizer: the one that trains it, for its weight decay.
+        thresholds: those of `ailments.Thresholds` that should differ, by name: from where on something is said.
+
+    Raises:
+        TypeError: an argument is of another type, or the model returns no tensor.
+        ValueError: the model has no norm layer, the loader no batch, or the optimizer is another model's; what the
+            model raises at a batch that does not fit.
+    """
+    refuse_unknown("diagnose", thresholds, [limit.name for limit in fields(Thresholds)])
+    limits = Thresholds(**thresholds)
+    decaying = [] if optimizer is None else list(decaying_norms(model, optimizer))
+    examination = examine(model, loader, limits.vanishing)
+    ranks = get_args(Severity)
+    findings = sorted([*judge(examination, limits), *decaying], key=lambda found: -ranks.index(found.severity))
+    return Diagnosis(findings, examination, optimizer is not None)
+
+
+def _table(findings: list[Finding]) -> Iterator[str]:
+    """A row for each finding: layer, how serious, what was seen, and below it what to do; like ones share a row."""
+    merged: dict[tuple[str, str, str], list[str]] = {}
+    for finding in findings:
+        merged.setdefault((finding.severity, finding.seen, finding.advice), []).append(finding.path)
+    rows = [(_few(paths), *words) for words, paths in merged.items()]
+    width = max(len("Layer"), *(len(row[0]) for row in rows))
+    yield f"{'Layer':{width}}  How bad  What was seen, and what to do"
+    yield f"{'-' * width}  -------  {'-' * (WIDTH - width - 11)}"
+    for paths, severity, seen, advice in rows:
+        lines = textwrap.wrap(seen, WIDTH - width - 11) + textwrap.wrap(f"-> {advice}", WIDTH - width - 11)
+        yield f"{paths:{width}}  {severity:7}  {lines[0]}"
+        yield from (f"{'':{width}}           {line}" for line in lines[1:])
+    yield ""
+
+
+def _few(paths: list[str]) -> str:
+    return ", ".join(paths) if len(paths) < 4 else f"{paths[0]}, {paths[1]} and {len(paths) - 2} more"
+
+
+def _counted(number: int, one: str, more: str = "") -> str:
+    return f"{number:,} {one if number == 1 else more or one + 's'}"

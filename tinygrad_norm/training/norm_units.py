@@ -1,0 +1,62 @@
+"""Which values share a mean and a variance in each norm layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_norm.nn.module import Module
+from tinygrad_norm.nn.normalization import (
+    BatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    LayerNorm2D,
+    Normalization,
+    RMSNorm,
+    RMSNorm2D,
+)
+from tinygrad_norm.tape import Array
+
+UNITS: dict[type[Normalization], str] = {
+    BatchNorm: "channel",
+    InstanceNorm: "image channel",
+    GroupNorm: "group",
+    LayerNorm2D: "pixel",
+    LayerNorm: "row",
+    RMSNorm: "row",
+    RMSNorm2D: "pixel",
+}
+"""The norms of `nn`, and what has a mean and a variance of its own in each."""
+
+UNCENTRED = RMSNorm, RMSNorm2D
+"""Those that subtract no mean: in the place of the variance is the mean square."""
+
+
+def norms(model: Module) -> list[tuple[str, Normalization]]:
+    """The norm layers of a model, each with its path; a model that is one itself goes by its class.
+
+    Raises:
+        TypeError: the model is no Module.
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"diagnose: model should be a Module, got {type(model).__name__}")
+    found = ((path or type(module).__name__, module) for path, module in model.named_modules())
+    kinds = tuple(UNITS)
+    return [(path, module) for path, module in found if isinstance(module, Normalization) and isinstance(module, kinds)]
+
+
+def rows(layer: Any, x: Array) -> Array:
+    """`x` as (units, values): those in a row share a mean and a variance in this layer."""
+    if isinstance(layer, BatchNorm):
+        return np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
+    if isinstance(layer, LayerNorm2D | RMSNorm2D):
+        return np.moveaxis(x, 1, -1).reshape(-1, x.shape[1])
+    if isinstance(layer, GroupNorm):
+        return x.reshape(len(x) * layer.num_groups, -1)
+    if isinstance(layer, InstanceNorm):
+        positions = len(layer.layouts[0]) - 2
+        return x.reshape(-1, math.prod(x.shape[-positions:]))
+    return x.reshape(-1, math.prod(layer.normalized_shape))

@@ -1,0 +1,212 @@
+"""Recipes: all that a run of the zoo depends on, as values that JSON can say, and each model's own defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tinygrad_norm import optim
+from tinygrad_norm.data import augmentation
+from tinygrad_norm.data.checks import whole_number
+from tinygrad_norm.data.loader import Transform
+from tinygrad_norm.models import list_models
+from tinygrad_norm.models.norms import OF_IMAGES
+from tinygrad_norm.nn.spelling import did_you_mean, refuse_unknown
+from tinygrad_norm.optim.options import Rule, check_number
+
+OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], float]] = {  # and the learning rate unless one is given
+    "adam": (optim.Adam, 1e-3),
+    "adamw": (optim.AdamW, 1e-3),
+    "rmsprop": (optim.RMSprop, 3e-4),
+    "sgd": (lambda groups, lr: optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True), 0.05),
+}
+SCHEDULES = ("onecycle", "cosine", "constant")
+NORMS = (*OF_IMAGES, "none")
+AUGMENTATIONS: dict[str, Callable[[], Transform]] = {
+    "shift": lambda: augmentation.RandomShift(2),
+    "crop": lambda: augmentation.RandomCrop(4),
+    "flip": augmentation.RandomFlip,
+    "rotate": lambda: augmentation.RandomRotation(10),
+    "cutout": lambda: augmentation.Cutout(8),
+    "noise": lambda: augmentation.GaussianNoise(0.05),
+}
+
+_ABOVE_ZERO: Rule = ("a finite number above 0", lambda value: 0 < value < math.inf)
+_NOT_NEGATIVE: Rule = ("a finite number of at least 0", lambda value: 0 <= value < math.inf)
+_PART: Rule = ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
+_FRACTION: Rule = ("a number from 0 to 1", lambda value: 0 <= value <= 1)
+
+_NUMBERS = {
+    "norm_momentum": _FRACTION,
+    "lr": _ABOVE_ZERO,
+    "warmup": _PART,
+    "weight_decay": _NOT_NEGATIVE,
+    "clip_norm": _ABOVE_ZERO,
+    "label_smoothing": _PART,
+    "mixup": _NOT_NEGATIVE,
+    "cutmix": _NOT_NEGATIVE,
+}
+_LOWEST = {"image_size": 1, "validation_every": 2, "epochs": 1, "batch_size": 1, "seed": 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that a run of the zoo depends on; two runs of one recipe on one machine are alike, bit for bit.
+
+    Args:
+        model: a name from `list_models()`.
+        norm: "batch", "layer", "group", "instance", "rms" or "none"; None is the model's own.
+        norm_momentum: how much a new batch weighs in running statistics; None is the layer's own.
+        options: what else `create_model` takes, by name.
+        data: a data set's name, or a folder.
+        data_folder: where data sets that do not ship with the package lie; of no matter to what is learned.
+        image_size: the height and width of the images.
+        validation_every: of each class, every so-manieth training image is held out to validate.
+        epochs: how often each training image is seen.
+        batch_size: images a step.
+        optimizer: "adam", "adamw", "rmsprop" or "sgd" (with Nesterov momentum 0.9).
+        lr: the highest learning rate.
+        schedule: "onecycle" or "cosine", which go down to nothing, by batches, or "constant".
+        warmup: the part of all steps in which the learning rate rises to `lr`.
+        weight_decay: of weights; biases and norms are spared.
+        clip_norm: the largest norm of all gradients together; None for no limit.
+        label_smoothing: the part of each target that is spread over all classes.
+        augment: names from `AUGMENTATIONS`, applied in this order.
+        mixup: Mixup's alpha; 0 is none.
+        cutmix: CutMix's alpha; 0 is none.
+        seed: of the weights, of dropout, of the order of the data and of augmentation.
+
+    Raises:
+        TypeError: a value of the wrong type.
+        ValueError: a value out of range, or a name that is unknown; the error says which one was probably meant.
+    """
+
+    model: str
+    norm: str | None = None
+    norm_momentum: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    data: str = "digits"
+    data_folder: str = "datasets"
+    image_size: int = 32
+    validation_every: int = 10
+    epochs: int = 10
+    batch_size: int = 64
+    optimizer: str = "adamw"
+    lr: float = 2e-3
+    schedule: str = "onecycle"
+    warmup: float = 0.25
+    weight_decay: float = 0.05
+    clip_norm: float | None = None
+    label_smoothing: float = 0.05
+    augment: tuple[str, ...] = ("shift",)
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (("model", list_models()), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            _check_name(name, getattr(self, name), known)
+        if self.norm is not None:
+            _check_name("norm", self.norm, NORMS)
+        if isinstance(self.augment, str) or not isinstance(self.augment, (tuple, list)):
+            raise TypeError(f"augment must be a tuple of names, got {self.augment!r}")
+        for name in self.augment:
+            _check_name("augment", name, AUGMENTATIONS)
+        for name, rule in _NUMBERS.items():
+            value = getattr(self, name)
+            optional = Recipe.__dataclass_fields__[name].default is None
+            self._set(name, None if value is None and optional else check_number(name, value, rule))
+        for name, lowest in _LOWEST.items():
+            self._set(name, whole_number(name, getattr(self, name), lowest))
+        for name in ("data", "data_folder"):
+            self._set(name, str(getattr(self, name)))  # a Path is welcome, and JSON has no word for it
+        self._set("augment", tuple(self.augment))
+        self._set("options", _plain(self.options))
+        if self.mixup and self.cutmix:
+            raise ValueError(f"mixup and cutmix exclude each other, got mixup={self.mixup} and cutmix={self.cutmix}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe in values that JSON knows."""
+        return dataclasses.asdict(self) | {"augment": list(self.augment)}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Recipe:
+        """The recipe that `to_dict` described.
+
+        Raises:
+            TypeError, ValueError: it is no such description, or not one that this version knows.
+        """
+        if not isinstance(values, Mapping) or "model" not in values:
+            raise ValueError("a recipe is a dict with at least a 'model'")
+        refuse_unknown("Recipe", values, FIELDS)
+        return cls(**values)
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)  # a frozen dataclass may still tidy up what it was given
+
+
+FIELDS = tuple(entry.name for entry in dataclasses.fields(Recipe))
+
+# What suits 1,298 digits at 32×32 (every tenth of the 1,442 validates); all else is as Recipe says.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "mlp": {"epochs": 30},
+    "lenet5": {"epochs": 15, "lr": 4e-3},
+    "baseline_cnn": {"epochs": 10},
+    "alexnet": {"epochs": 12, "lr": 1e-3},
+    "vgg16": {"epochs": 10, "lr": 1e-3},
+    "resnet18": {"epochs": 8},
+    "efficientnet_b0": {"epochs": 15, "batch_size": 32, "options": {"stochastic_depth": 0.0}},
+    "convnext_tiny": {
+        "epochs": 25,
+        "batch_size": 32,
+        "lr": 1e-3,
+        "schedule": "cosine",
+        "warmup": 0.2,
+        "options": {"stochastic_depth": 0.0},
+    },
+}
+PHOTOS = ("cifar10", "cifar100")  # may be mirrored and shifted further than digits
+
+
+def recipe_for(model: str, **changes: Any) -> Recipe:
+    """Return a model's own recipe, with changes.
+
+    The defaults are for digits. Another optimizer brings its own learning rate, and CIFAR its augmentation, unless
+    they are among the changes.
+
+    Raises:
+        TypeError, ValueError: as Recipe does, or a change that a recipe does not have.
+    """
+    _check_name("model", model, list_models())
+    refuse_unknown("Recipe", changes, FIELDS)
+    recipe = Recipe(model=model, **DEFAULTS.get(model, {}))
+    if "optimizer" in changes and changes["optimizer"] != recipe.optimizer:
+        _check_name("optimizer", changes["optimizer"], OPTIMIZERS)
+        changes = {"lr": OPTIMIZERS[changes["optimizer"]][1]} | changes
+    if changes.get("data") in PHOTOS:
+        changes = {"augment": ("crop", "flip")} | changes
+    if "options" in changes:
+        changes["options"] = {**recipe.options, **_plain(changes["options"])}
+    return dataclasses.replace(recipe, **changes)
+
+
+def _check_name(what: str, name: Any, known: Collection[str]) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"{what} must be a name, one of {', '.join(known)}, got {name!r} ({type(name).__name__})")
+    if name not in known:
+        raise ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}{did_you_mean(name, known)}")
+
+
+def _plain(options: Any) -> dict[str, Any]:
+    """A copy of the options, as JSON would give them back."""
+    if not isinstance(options, Mapping):
+        raise TypeError(f"options must be a dict of what create_model takes, got {options!r}")
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"options must hold what JSON can say, got {dict(options)!r} ({error})") from error
+    return plain

@@ -1,0 +1,296 @@
+"""One run of the zoo: from a recipe to a trained, measured net, and back from its checkpoint."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinygrad_norm import optim, random
+from tinygrad_norm.data import ArrayDataset, DataLoader, Prefetch, augmentation, load
+from tinygrad_norm.models import create_model
+from tinygrad_norm.nn import CrossEntropyLoss, Module
+from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
+from tinygrad_norm.training.checkpoint import load_checkpoint
+from tinygrad_norm.training.confusion import plot_confusion
+from tinygrad_norm.training.curves import new_figure, plot_curves
+from tinygrad_norm.training.evaluation import Evaluation, evaluate
+from tinygrad_norm.training.history import History
+from tinygrad_norm.training.logs import append_jsonl, strict_json
+from tinygrad_norm.training.progress import progress as progress_for
+from tinygrad_norm.training.recipe import AUGMENTATIONS, OPTIMIZERS, Recipe
+from tinygrad_norm.training.trainer import Trainer
+
+CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a run made of its recipe.
+
+    Args:
+        recipe: what was done.
+        history: loss and accuracy, epoch by epoch.
+        test: what the net after the last epoch makes of the test images.
+        parameters: how many numbers were learned.
+        seconds: that training took, of a resumed run in all.
+        checkpoint: the file with the net, for `load_trained`.
+    """
+
+    recipe: Recipe
+    history: History
+    test: Evaluation
+    parameters: int
+    seconds: float
+    checkpoint: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures in values that JSON knows."""
+        figures = {
+            "model": self.recipe.model,
+            "parameters": self.parameters,
+            "epochs": len(self.history),
+            "seconds": self.seconds,
+            "test_accuracy": self.test.accuracy,
+            "test_loss": self.test.loss,
+            "confusion": self.test.confusion,
+            "class_names": self.test.class_names,
+            "checkpoint": os.fspath(self.checkpoint),
+            "recipe": self.recipe.to_dict(),
+            "history": self.history,
+        }
+        plain: dict[str, Any] = strict_json(figures)
+        return plain
+
+
+class Stopwatch(Callback):
+    """Counts the seconds of training, with those before a resume."""
+
+    def __init__(self) -> None:
+        self.before, self.started = 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        return self.before + time.perf_counter() - self.started
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self.started = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.before = state["seconds"]
+
+
+def train(
+    recipe: Recipe,
+    folder: str | os.PathLike[str],
+    *,
+    resume: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    plot: bool = False,
+    confusion: bool = False,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+) -> Result:
+    """Train a net as the recipe says, and measure it on the test images.
+
+    The folder gets `log.jsonl`, `checkpoint.safetensors` after each epoch and on Ctrl-C, and beside it
+    `checkpoint.best.safetensors` of the epoch with the lowest validation loss.
+
+    Args:
+        recipe: from `recipe_for`.
+        folder: of this run alone; it is made.
+        resume: a checkpoint of the same recipe, to go on from as if nothing had happened.
+        download: fetch the data if they are not there.
+        plot: draw `curves.png`.
+        confusion: draw `confusion.png`.
+        progress: a bar on a terminal, a line an epoch elsewhere; False shows nothing.
+        callbacks: called before those that this adds.
+
+    Raises:
+        FileExistsError: the folder holds another run.
+        ValueError: the data or the net refuse what the recipe says, or `resume` is of another recipe.
+        ImportError: a picture is wanted, and matplotlib is not installed.
+        FloatingPointError: the loss is no longer finite.
+        TrainingInterrupted: Ctrl-C; the checkpoint is written.
+    """
+    if plot or confusion:
+        new_figure(1, 1)  # refuses now rather than after training
+    folder = Path(folder)
+    check_folder(folder, resume)
+    if resume is not None:
+        _check_same(recipe, load_recipe(resume), resume)
+    training, validation, test = load_data(recipe, download)
+    model, optimizer, loader = prepare(recipe, training)
+    stopwatch = Stopwatch()
+    trainer = Trainer(
+        model,
+        optimizer,
+        CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
+        schedule=make_schedule(recipe, optimizer, len(loader)),
+        callbacks=[*callbacks, stopwatch, *_records(folder, progress)],
+        clip_norm=recipe.clip_norm,
+        progress=False,
+        extra={"recipe": recipe.to_dict(), "channels": training.inputs.shape[1], "classes": training.num_classes},
+    )
+    if resume is not None:
+        trainer.resume(resume, loader)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / LOG).exists():
+        append_jsonl(folder / LOG, {"event": "recipe", **recipe.to_dict()})
+    history = trainer.fit(loader, recipe.epochs, DataLoader(validation, recipe.batch_size))
+    seconds = stopwatch.seconds
+    if not (folder / CHECKPOINT).exists():  # a finished run that was resumed into another folder
+        trainer.save_checkpoint(folder / CHECKPOINT)
+    result = Result(recipe, history, evaluate(model, test), count_parameters(model), seconds, folder / CHECKPOINT)
+    append_jsonl(folder / LOG, {"event": "test", "accuracy": result.test.accuracy, "loss": result.test.loss})
+    title = f"{recipe.model} on {recipe.data}"
+    if plot:
+        plot_curves(history, folder / "curves.png", title)
+    if confusion:
+        plot_confusion(result.test.confusion, folder / "confusion.png", result.test.class_names, title)
+    return result
+
+
+def check_folder(folder: Path, resume: str | os.PathLike[str] | None = None) -> None:
+    """Raise a FileExistsError if a run is in the folder that is not the one to go on with."""
+    taken = [name for name in (CHECKPOINT, LOG) if (folder / name).exists()]
+    if taken and not (resume is not None and Path(resume).resolve().parent == folder.resolve()):
+        raise FileExistsError(
+            f"{folder} holds another run ({taken[0]}); go on with it by --resume, or choose another folder"
+        )
+
+
+def load_trained(path: str | os.PathLike[str]) -> tuple[Module, Recipe]:
+    """Rebuild the net that `train` saved, in inference mode, and return it with its recipe. Nothing is unpickled.
+
+    Raises:
+        ValueError: the file is no checkpoint, was not written by `train`, is cut short or altered, or its weights are
+            of another net than its recipe's.
+    """
+    recipe, extra = _read_recipe(path)
+    model = make_model(recipe, extra["channels"], extra["classes"])
+    load_checkpoint(path, model)
+    return model.eval(), recipe
+
+
+def load_recipe(path: str | os.PathLike[str]) -> Recipe:
+    """The recipe in a checkpoint; raises what `load_trained` does."""
+    return _read_recipe(path)[0]
+
+
+def load_data(recipe: Recipe, download: bool = False) -> tuple[ArrayDataset, ArrayDataset, ArrayDataset]:
+    """The images to train, to validate and to test with.
+
+    Raises:
+        FileNotFoundError: the data are not there; the error says what to put where.
+        ValueError: the data are malformed, or too few to validate.
+    """
+    whole, test = (
+        load(recipe.data, split, folder=recipe.data_folder, image_size=recipe.image_size, download=download)
+        for split in ("train", "test")
+    )
+    training, validation = whole.split(recipe.validation_every)
+    if not len(validation):
+        needed = f"no class has validation_every={recipe.validation_every} training images"
+        raise ValueError(f"{recipe.data}: {needed}, so none is left to validate; lower it, or give more images")
+    return training, validation, test
+
+
+def prepare(recipe: Recipe, training: ArrayDataset) -> tuple[Module, optim.Optimizer, DataLoader]:
+    """The net, its optimizer and the loader of its training images, all freshly seeded."""
+    random.manual_seed(recipe.seed)
+    model = make_model(recipe, training.inputs.shape[1], training.num_classes)
+    return model, make_optimizer(recipe, model), make_loader(recipe, training)
+
+
+def make_model(recipe: Recipe, channels: int, classes: int) -> Module:
+    """The net of a recipe, for images of so many channels.
+
+    Raises:
+        ValueError: the net does not take such images, or an option that the recipe has for it.
+    """
+    own: dict[str, Any] = {"norm": recipe.norm, "norm_momentum": recipe.norm_momentum, "image_size": recipe.image_size}
+    try:
+        return create_model(recipe.model, classes, channels, **own, **recipe.options)
+    except TypeError as error:  # of an option, which JSON or the command line made what it is
+        raise ValueError(str(error)) from error
+
+
+def make_optimizer(recipe: Recipe, model: Module) -> optim.Optimizer:
+    """The optimizer of a net's parameters; biases and norms do not decay."""
+    make, _ = OPTIMIZERS[recipe.optimizer]
+    return make(optim.decay_groups(model, recipe.weight_decay), lr=recipe.lr)
+
+
+def make_loader(recipe: Recipe, training: ArrayDataset) -> DataLoader:
+    """Shuffled and augmented batches, prepared ahead. A short last one is left out: one image has no variance."""
+    mix: Any = None
+    if recipe.mixup:
+        mix = augmentation.Mixup(recipe.mixup, training.num_classes)
+    elif recipe.cutmix:
+        mix = augmentation.CutMix(recipe.cutmix, training.num_classes)
+    steps = [AUGMENTATIONS[name]() for name in recipe.augment]
+    loader = DataLoader(
+        training,
+        recipe.batch_size,
+        shuffle=True,
+        drop_last=True,
+        seed=recipe.seed,
+        transform=augmentation.Compose(steps) if steps else None,
+        mix=mix,
+    )
+    return Prefetch(loader)
+
+
+def make_schedule(recipe: Recipe, optimizer: optim.Optimizer, steps_per_epoch: int) -> optim.LRScheduler | None:
+    """The learning rate over all steps: up during the warm-up, then down to nothing or constant."""
+    total = recipe.epochs * steps_per_epoch
+    if recipe.schedule == "onecycle":
+        return optim.OneCycleLR(optimizer, recipe.lr, total, pct_start=recipe.warmup, cycle_momentum=False)
+    rising = min(round(recipe.warmup * total), total - 1)
+    phases: list[optim.LRScheduler] = []
+    if rising:
+        phases.append(optim.LinearWarmup(optimizer, rising, start_factor=0.01, per_batch=True))
+    if recipe.schedule == "cosine":
+        phases.append(optim.CosineAnnealingLR(optimizer, total - rising, per_batch=True))
+    if len(phases) < 2:
+        return phases[0] if phases else None
+    return optim.SequentialLR(optimizer, phases, [rising])
+
+
+def count_parameters(model: Module) -> int:
+    """How many numbers a net learns."""
+    return sum(parameter.size for parameter in model.parameters())
+
+
+def _records(folder: Path, progress: bool) -> list[Callback]:
+    """What writes down how training goes. The checkpoint comes last, to hold what the others remember."""
+    shown = [progress_for()] if progress else []
+    return [JSONLLog(folder / LOG), *shown, Checkpoint(folder / CHECKPOINT, monitor="val_loss")]
+
+
+def _read_recipe(path: str | os.PathLike[str]) -> tuple[Recipe, dict[str, Any]]:
+    extra = load_checkpoint(path)["extra"]
+    if not isinstance(extra, dict) or not {"recipe", "channels", "classes"} <= extra.keys():
+        raise ValueError(f"{os.fspath(path)} holds no recipe: it was not written by `tinygrad-norm train`")
+    try:
+        return Recipe.from_dict(extra["recipe"]), extra
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)}: its recipe is not one of this version: {error}") from error
+
+
+def _check_same(recipe: Recipe, saved: Recipe, path: str | os.PathLike[str]) -> None:
+    """Only a run that goes on as it began ends as it would have ended."""
+    wanted, found = recipe.to_dict(), saved.to_dict()
+    if saved.model != recipe.model:
+        raise ValueError(f"{os.fspath(path)} is a checkpoint of {saved.model}, not of {recipe.model}")
+    if differing := [name for name in wanted if name != "data_folder" and wanted[name] != found[name]]:
+        listed = ", ".join(f"{name}={found[name]!r} (here {wanted[name]!r})" for name in differing)
+        raise ValueError(f"{os.fspath(path)} was trained with {listed}; a run goes on as it began, or starts anew")

@@ -1,0 +1,88 @@
+"""Biases that do nothing, because a norm takes them out again with the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from tinygrad_norm.nn.module import Module
+from tinygrad_norm.nn.normalization import Normalization, RunningNorm
+from tinygrad_norm.nn.recalibration import put
+from tinygrad_norm.ops.convolution import Conv2D
+from tinygrad_norm.ops.elementwise import Add
+from tinygrad_norm.ops.matmul import Linear
+from tinygrad_norm.tape import Edge, Hook, Op, enable_grad, hooks
+from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.training.norm_units import UNCENTRED, norms, rows
+
+
+def useless_biases(model: Module, inputs: Tensor) -> list[tuple[str, str]]:
+    """Return (path of a norm, path of a parameter) for each bias that norms take out again, told by the tape's edges.
+
+    The output of the op that adds such a bias goes to a norm and nowhere else, and the bias adds the same number to all
+    values that share a mean there. It takes one call in training; modes are afterwards as before.
+    """
+    edges, layers = _Edges(), norms(model)
+    with ExitStack() as stack:
+        for module in model.modules():
+            put(stack, module, "training", True)
+        for _, layer in layers:
+            if isinstance(layer, RunningNorm):
+                put(stack, layer, "update_running_statistics", False)
+            stack.enter_context(layer.register_forward_pre_hook(edges.enter))
+            stack.enter_context(layer.register_forward_hook(edges.leave))
+        stack.enter_context(enable_grad())
+        stack.enter_context(hooks(edges))
+        model(inputs)
+    paths: dict[Normalization, str] = {layer: path for path, layer in layers}
+    names: dict[Edge, str] = {parameter: path for path, parameter in model.named_parameters()}
+    found = ((paths[layer], names[bias]) for layer, bias in edges.undone() if bias in names)
+    return list(dict.fromkeys(found))
+
+
+class _Edges(Hook):
+    """Which ops take what, and which biases go straight into a norm."""
+
+    def __init__(self) -> None:
+        self.norm: Normalization | None = None  # the one that is running
+        self.takers: dict[Edge, list[tuple[Op, Normalization | None]]] = {}  # each with the norm it is part of
+        self.candidates: list[tuple[Normalization, Op, Edge]] = []
+
+    def after_forward(self, op: Op, inputs: tuple[Any, ...], output: Tensor) -> None:
+        if output.creator is op:  # it was recorded
+            for edge in op.edges:
+                if edge is not None:
+                    self.takers.setdefault(edge, []).append((op, self.norm))
+
+    def enter(self, norm: Any, args: tuple[Any, ...]) -> None:
+        """Note that a norm begins, and the biases that its mean takes out of what it is given."""
+        self.norm, maker = norm, getattr(args[0], "creator", None)
+        keeps_mean = isinstance(norm, UNCENTRED) or (isinstance(norm, RunningNorm) and not norm.uses_batch_statistics())
+        if keeps_mean or not isinstance(maker, Op):
+            return
+        for bias, shape in _added(maker):
+            numbers = rows(norm, np.broadcast_to(np.arange(bias.size).reshape(shape), args[0].shape))
+            if (numbers == numbers[:, :1]).all():
+                self.candidates.append((norm, maker, bias))
+
+    def leave(self, norm: Any, args: tuple[Any, ...], output: Any) -> None:
+        """Note that it ends."""
+        self.norm = None
+
+    def undone(self) -> list[tuple[Normalization, Edge]]:
+        """Each norm with a bias that goes into norms and nowhere else."""
+        ops = {op for norm, op, _ in self.candidates if all(within is norm for _, within in self.takers[op])}
+        return [(norm, bias) for norm, _, bias in self.candidates if all(op in ops for op, _ in self.takers[bias])]
+
+
+def _added(op: Op) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+    """The leaves that an op adds to its output, each with the shape in which it meets it."""
+    if isinstance(op, Linear | Conv2D):
+        bias = op.edges[2]
+        if isinstance(bias, Tensor):
+            yield bias, (-1,) if isinstance(op, Linear) else (-1, 1, 1)
+    elif isinstance(op, Add):
+        yield from ((edge, edge.shape) for edge in op.edges if isinstance(edge, Tensor))
