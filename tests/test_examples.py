@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tinygrad_norm.training import load_checkpoint
+from tinygrad_norm.data import load
+from tinygrad_norm.training import evaluate, load_checkpoint, load_safetensors, load_trained
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # small matrices gain nothing from more
@@ -137,6 +138,52 @@ def test_mlp_refuses_nonsense_before_training(tmp_path, quick, arguments):
     assert not out
     option = re.findall(r"--[a-z-]+", arguments)[-1]
     assert option in err.rpartition("error: ")[2]
+
+
+ZOO = ("lenet5", "mlp", "--image-size", "16", "--epochs", "2", "--batch-size", "32")
+
+
+def test_zoo_trains_each_net_and_ends_in_a_table(tmp_path, few_digits):
+    out, err = run(tmp_path, "cnn_zoo", *ZOO, "--norm", "group", "--data", str(few_digits), "-o", "zoo", **NUMPY)
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0] == ["model", "norm", "parameters", "epochs", "seconds", "test", "accuracy"]
+    assert [(row[0], row[1], row[3]) for row in rows[1:]] == [("lenet5", "group", "2"), ("mlp", "group", "2")]
+    assert len(re.findall(r"^epoch [12]/2 ", err, re.MULTILINE)) == 4
+    for row in rows[1:]:
+        model, recipe = load_trained(tmp_path / "zoo" / row[0] / "checkpoint.safetensors")
+        found = evaluate(model, load(few_digits, "test", image_size=recipe.image_size))
+        assert row[-1] == f"{found.accuracy:.2%}"
+        assert is_drawn(tmp_path / "zoo" / row[0] / "confusion.png", err)
+    assert is_drawn(tmp_path / "zoo" / "curves.png", err)
+
+
+def test_zoo_goes_on_after_ctrl_c(tmp_path, few_digits, quick):
+    arguments = (*ZOO, "--data", str(few_digits))
+    run(tmp_path, "cnn_zoo", *arguments, "-o", "whole", **quick)
+    process = start(tmp_path, "cnn_zoo", *arguments, "-o", "part", **quick)
+    for line in process.stderr:
+        if line.startswith("epoch 1/2"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    _, err = run(tmp_path, "cnn_zoo", *arguments, "-o", "part", status=2, **quick)
+    assert err.count("\n") == 1
+    assert "lenet5 holds another run" in err
+    assert "--resume" in err
+    run(tmp_path, "cnn_zoo", *arguments, "-o", "part", "--resume", **quick)
+    for name in ("lenet5", "mlp"):
+        whole, part = (load_safetensors(tmp_path / run / name / "checkpoint.safetensors") for run in ("whole", "part"))
+        assert all((part[key] == whole[key]).all() for key in whole)
+
+
+@pytest.mark.parametrize("arguments", ["--lr 0", "--norm bach", "resnet81", "mlp --norm instance", "--data digit"])
+def test_zoo_refuses_nonsense_before_training(tmp_path, quick, arguments):
+    out, err = run(tmp_path, "cnn_zoo", *arguments.split(), status=2, **quick)
+    assert not out
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_autodiff_tour(tmp_path):

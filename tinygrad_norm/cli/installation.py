@@ -1,48 +1,30 @@
-"""The command line: `tinygrad-norm`, or `python -m tinygrad_norm`."""
+"""`tinygrad-norm info` and `tinygrad-norm inspect`: what this installation runs on, and what a file holds."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import platform
-import sys
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-from tinygrad_norm import __version__
 from tinygrad_norm.training.safetensors import read_safetensors
 
 PACKAGES = ("numpy", "numba", "scipy", "threadpoolctl", "graphviz", "pygraphviz", "matplotlib", "tensorboardX")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status: 0, 1 for an error, 130 for Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="tinygrad-norm", description="Normalization and autodiff that can be read.")
-    parser.add_argument("--version", action="version", version=f"tinygrad-norm {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add `info` and `inspect`."""
     info = commands.add_parser("info", help="what this installation runs on, for a bug report")
     info.set_defaults(run=lambda args: show_info())
     inspect = commands.add_parser("inspect", help="what a checkpoint or another safetensors file holds")
     inspect.add_argument("file")
     inspect.set_defaults(run=lambda args: show_file(args.file))
-    args = parser.parse_args(arguments)
-    try:
-        args.run(args)
-        sys.stdout.flush()
-    except (OSError, ValueError) as error:
-        if isinstance(error, BrokenPipeError):  # the reader, `head` perhaps, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        print(f"tinygrad-norm: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
 
 
 def show_info() -> None:
     """Print versions, processor, BLAS and the kernels in use."""
-    print(f"tinygrad-norm {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    print(f"tinygrad-norm {_version('tinygrad-norm')}, Python {platform.python_version()}, {platform.platform()}")
     for package in PACKAGES:
         print(f"{package:14}{_version(package)}")
     fast = _version("numba") != "not installed" and os.environ.get("TINYGRAD_NORM_KERNELS") != "reference"

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from tinygrad_norm.cli.arguments import add_recipe_arguments, defaults_table, format_table, recipe_from
+from tinygrad_norm.models import list_models
+from tinygrad_norm.training import recipe_for
+from tinygrad_norm.training.recipe import FIELDS
+
+GIVEN = {
+    "data": "cifar10",
+    "data_folder": "there",
+    "image_size": 28,
+    "validation_every": 5,
+    "augment": ("flip", "cutout"),
+    "mixup": 0.2,
+    "norm": "layer",
+    "norm_momentum": 0.3,
+    "epochs": 7,
+    "batch_size": 16,
+    "optimizer": "sgd",
+    "lr": 0.3,
+    "schedule": "cosine",
+    "warmup": 0.1,
+    "weight_decay": 0.01,
+    "clip_norm": 2.0,
+    "label_smoothing": 0.2,
+    "seed": 3,
+}
+
+
+def parse(*arguments):
+    parser = argparse.ArgumentParser()
+    add_recipe_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+def test_each_entry_of_a_recipe_has_an_option():
+    assert {"model", "options", "cutmix", *GIVEN} == set(FIELDS)
+    line = []
+    for name, value in GIVEN.items():
+        line += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,))]
+    found = recipe_from(parse(*line, "--option", "width=0.5", "--option", "kind=plain"), "resnet18")
+    assert found == recipe_for("resnet18", options={"width": 0.5, "kind": "plain"}, **GIVEN)
+    assert recipe_from(parse("--cutmix", "1"), "resnet18").cutmix == 1
+
+
+def test_what_is_not_said_is_the_models_own():
+    assert recipe_from(parse(), "convnext_tiny") == recipe_for("convnext_tiny")
+    assert recipe_from(parse("--augment"), "vgg16").augment == ()
+
+
+def test_help_lists_the_defaults_of_each_model():
+    rows = [line.split() for line in defaults_table().splitlines()[2:]]
+    assert [row[0] for row in rows] == list_models()
+    for name, epochs, *_ in rows:
+        assert int(epochs) == recipe_for(name).epochs
+
+
+def test_table_aligns_its_columns():
+    assert (
+        format_table([("net", "size"), ("a", "1,000"), ("longer", "7")])
+        == "net      size\na       1,000\nlonger      7"
+    )
+
+
+def test_an_option_without_a_value_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        parse("--option", "width")
+    assert "should be NAME=VALUE" in capsys.readouterr().err

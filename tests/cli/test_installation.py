@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import __version__
+from tinygrad_norm.cli import main
+from tinygrad_norm.training import save_safetensors
+
+
+def test_info_names_versions_and_processors(capsys):
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"tinygrad-norm {__version__}, Python 3.")
+    assert np.__version__ in out
+    assert "processors" in out
+
+
+def test_inspect_lists_the_arrays_of_a_file(capsys, tmp_path):
+    save_safetensors(tmp_path / "file", {"weight": np.zeros((2, 3), np.float32), "step": np.array(5)})
+    assert main(["inspect", str(tmp_path / "file")]) == 0
+    assert "weight  float32  (2, 3)" in (out := capsys.readouterr().out)
+    assert out.endswith("2 arrays, 32 bytes\n")
+
+
+def test_inspect_refuses_another_file(capsys, tmp_path):
+    (tmp_path / "file").write_bytes(b"no arrays")
+    assert main(["inspect", str(tmp_path / "file")]) == 2
+    assert "file is cut short, or not a safetensors file" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"tinygrad-norm {__version__}\n"

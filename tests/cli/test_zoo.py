@@ -1,0 +1,189 @@
+"""The commands of the zoo, called as the console script calls them, on a few digits."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from tinygrad_norm.cli import main, zoo
+from tinygrad_norm.models.registry import MODELS
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Calls `tinygrad-norm` in an empty folder; gives the status and both outputs."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        try:
+            status = main(arguments)
+        except SystemExit as ending:
+            status = ending.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def small(few_digits):
+    """Arguments for a run of half a second."""
+    return "--data", str(few_digits), "--image-size", "16", "--batch-size", "32", "--epochs", "2"
+
+
+@pytest.fixture
+def checkpoint(run, small, tmp_path):
+    assert run("train", "lenet5", *small, "-o", "run", "--quiet")[0] == 0
+    return str(tmp_path / "run" / "checkpoint.safetensors")
+
+
+def test_train_ends_in_a_summary_and_shows_progress_on_standard_error(run, small, tmp_path):
+    status, out, err = run("train", "lenet5", *small, "--norm", "group")
+    assert status == 0
+    assert out.startswith("lenet5 on ")
+    assert "2 epochs in " in out
+    assert re.match(r"lenet5 \(\d\d,\d{3} parameters\) on .*: 2 epochs, into runs.lenet5-group-few-digits\n", err)
+    assert [line.split()[1] for line in err.splitlines() if line.startswith("epoch")] == ["1/2", "2/2"]
+    assert (tmp_path / "runs" / "lenet5-group-few-digits" / "log.jsonl").exists()
+
+
+def test_train_json_is_all_that_standard_output_gets(run, small):
+    changes = ("--lr", "0.02", "--mixup", "0.1", "--option", "width=0.5", "--augment", "flip", "shift")
+    status, out, err = run("train", "baseline_cnn", *small, "--json", "--quiet", *changes)
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    assert found["recipe"] | {"lr": 0.02, "mixup": 0.1, "augment": ["flip", "shift"]} == found["recipe"]
+    assert found["recipe"]["options"] == {"width": 0.5}
+    assert found["parameters"] < 2_000_000 / 3
+    assert sum(map(sum, found["confusion"])) == 40
+    assert len(found["history"]) == found["epochs"] == 2
+
+
+def test_pictures_are_drawn_or_refused_before_training(run, small, tmp_path):
+    status, out, err = run("train", "lenet5", *small, "--plot", "--confusion", "-o", "run", "--quiet")
+    if find_spec("matplotlib") is None:
+        assert (status, out) == (2, "")
+        assert "pip install" in err
+        assert not (tmp_path / "run").exists()
+    else:
+        assert status == 0
+        assert "predicted" in out
+        for name in ("curves.png", "confusion.png"):
+            assert (tmp_path / "run" / name).read_bytes().startswith(PNG)
+
+
+def test_evaluate_says_what_training_said(run, checkpoint, few_digits):
+    status, out, err = run("evaluate", checkpoint, "--json")
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    assert (found["model"], found["images"]) == ("lenet5", 40)
+    log = (few_digits.parent / "run" / "log.jsonl").read_text().splitlines()
+    assert found["accuracy"] == json.loads(log[-1])["accuracy"]
+
+    status, out, _ = run("evaluate", checkpoint, "--confusion", "--data", "digits")
+    assert status == 0
+    assert ", 355 images" in out
+    assert len(out.split("\n\n")[1].splitlines()) == 11
+
+
+def test_diagnose_in_words_and_as_json(run, checkpoint):
+    status, out, _ = run("diagnose", checkpoint)
+    assert status == 0
+    assert "2 norm layers" in out
+    assert "Not checked" not in out
+    status, out, err = run("diagnose", checkpoint, "--json")
+    assert (status, err) == (0, "")
+    assert [layer["path"] for layer in json.loads(out)["layers"]] == ["features.1", "features.5"]
+
+
+def test_resume_goes_on_or_says_why_not(run, small, checkpoint, tmp_path):
+    status, out, err = run("train", "lenet5", "-o", "run", "--resume", "--quiet")
+    assert (status, err) == (0, "")
+    assert "2 epochs in " in out
+    for arguments, message in (
+        (("lenet5", *small, "-o", "run"), "run holds another run"),
+        (("lenet5", "-o", "run", "--resume", "--epochs", "5"), "epochs=2 (here 5)"),
+        (("mlp", "--resume", checkpoint), "is a checkpoint of lenet5, not of mlp"),
+        (("lenet5", "--resume"), "checkpoint.safetensors"),
+        (("lenet5", "--resume", checkpoint, "-o", str(tmp_path / "few-digits" / "train_images.npy")), "train_images"),
+    ):
+        status, out, err = run("train", *arguments, "--quiet")
+        assert (status, out) == (2, ""), err
+        assert message in err
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train resnet81", "did you mean resnet18?"),
+        ("train lenet5 --norm bach", "did you mean batch?"),
+        ("train lenet5 --data digit", "did you mean digits?"),
+        ("train lenet5 --optimizer adamm", "did you mean adam"),
+        ("train lenet5 --epochs 0", "epochs must be at least 1, got 0"),
+        ("train lenet5 --epochs many", "--epochs: invalid int value: 'many'"),
+        ("train lenet5 --lr nan", "lr must be a finite number above 0"),
+        ("train lenet5 --image-size 8", "image_size should be 16 or more"),
+        ("train lenet5 --option width", "should be NAME=VALUE"),
+        ("train lenet5 --option colour=red", "colour"),
+        ("train lenet5 --option norm=none", "norm"),
+        ("train lenet5 --data mnist", "mnist"),
+        ("evaluate nowhere", "nowhere"),
+        ("evaluate cut", "cut"),
+        ("diagnose cut", "cut"),
+        ("train", "MODEL"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(run, tmp_path, arguments, message):
+    (tmp_path / "cut").write_bytes(b"\x10\0\0\0\0\0\0\0{")
+    status, out, err = run(*arguments.split())
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_divergence_is_status_1(run, small):
+    with np.errstate(all="ignore"):
+        status, out, err = run("train", "lenet5", *small, "--lr", "1e38", "--optimizer", "sgd")
+    assert (status, out) == (1, "")
+    assert "try lr below" in err.splitlines()[-1]
+
+
+def test_models_lists_the_zoo(run, monkeypatch):
+    chosen = {name: MODELS[name] for name in ("lenet5", "resnet18")}  # the others take seconds
+    monkeypatch.setattr(zoo, "MODELS", chosen)
+    status, out, _ = run("models", "--json")
+    assert status == 0
+    small, large = json.loads(out)
+    convolutions, products = 6 * 28**2 * 3 * 25 + 16 * 10**2 * 6 * 25, 400 * 120 + 120 * 84 + 84 * 10
+    assert small == {"model": "lenet5", "parameters": 62_028, "flops": 2 * (convolutions + products)}
+    assert (large["model"], large["parameters"]) == ("resnet18", 11_173_962)
+
+    status, out, _ = run("models", "--imagenet")  # LeNet-5 has no such form
+    assert out.splitlines()[1].split() == ["resnet18", "11,689,512", "3,628.1"]
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(small, tmp_path):
+    command = [sys.executable, "-m", "tinygrad_norm", "train", "lenet5", *small, "--epochs", "100000", "-o", "my run"]
+    environment = os.environ | {"TINYGRAD_NORM_KERNELS": "reference", "OPENBLAS_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, encoding="utf-8") as process:
+        for line in process.stderr:
+            if line.startswith("epoch"):
+                break
+        process.send_signal(signal.SIGINT)
+        err = process.stderr.read()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == "go on with: tinygrad-norm train lenet5 --resume 'my run/checkpoint.safetensors'"
+    assert (tmp_path / "my run" / "checkpoint.safetensors").exists()

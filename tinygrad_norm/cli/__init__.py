@@ -1,0 +1,43 @@
+"""The command line: `tinygrad-norm`, or `python -m tinygrad_norm`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from tinygrad_norm import __version__
+from tinygrad_norm.cli import installation, lab, zoo
+from tinygrad_norm.cli.ending import run_command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit status: 0, 1 where training failed, 2 for bad input, 130 for Ctrl-C.
+    """
+
+    def command() -> None:
+        args = make_parser().parse_args(arguments)
+        args.run(args)
+
+    return run_command(command, "tinygrad-norm")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command line; `run` of what it returns is the command's function."""
+    parser = Parser(prog="tinygrad-norm", description="Normalization and autodiff that can be read.")
+    parser.add_argument("--version", action="version", version=f"tinygrad-norm {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
+    for family in (zoo, lab, installation):
+        family.add_commands(commands)
+    return parser
+
+
+class Parser(argparse.ArgumentParser):
+    """One that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with status 2."""
+        self.exit(2, f"{self.prog}: {message}; try {self.prog} --help\n")

@@ -1,0 +1,32 @@
+"""`tinygrad-norm experiment`: the normalization experiments."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add `experiment`."""
+    command = commands.add_parser("experiment", help="run a normalization experiment, or list them")
+    command.add_argument("name", nargs="?", metavar="NAME", help="which one; without it, all are listed")
+    command.add_argument("--quick", action="store_true", help="smaller, in under two minutes")
+    command.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="report, figures, picture (runs/NAME)")
+    command.add_argument("--quiet", action="store_true", help="show no progress")
+    command.add_argument("--seeds", type=int, metavar="N", help="repeat with so many seeds (the experiment's own)")
+    command.set_defaults(run=run_experiment)
+
+
+def run_experiment(args: argparse.Namespace) -> None:
+    """Run one experiment and print where its report is, or list their names."""
+    from tinygrad_norm import experiments
+
+    if args.name is None:
+        width = max(map(len, experiments.names()))
+        for name in experiments.names():
+            print(f"{name:{width}}  {experiments.describe(name)}")
+        return
+    folder = args.output or Path("runs", args.name)
+    report = experiments.run(args.name, folder, quick=args.quick, seeds=args.seeds, progress=not args.quiet)
+    print("\n".join([*report.summary, f"the report: {report.path}"]))

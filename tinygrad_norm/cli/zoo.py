@@ -1,0 +1,196 @@
+"""`tinygrad-norm train`, `evaluate`, `diagnose` and `models`: the nets of the zoo."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from tinygrad_norm.cli.arguments import add_data_arguments, add_recipe_arguments, format_table, recipe_changes
+from tinygrad_norm.data import load
+from tinygrad_norm.models import create_model, list_models
+from tinygrad_norm.models.registry import MODELS
+from tinygrad_norm.nn.flops import count_flops
+from tinygrad_norm.training.callbacks import Callback
+from tinygrad_norm.training.confusion import confusion_table
+from tinygrad_norm.training.evaluation import Evaluation, evaluate
+from tinygrad_norm.training.recipe import Recipe, recipe_for
+from tinygrad_norm.training.run import (
+    CHECKPOINT,
+    Result,
+    count_parameters,
+    load_data,
+    load_recipe,
+    load_trained,
+    make_loader,
+    make_optimizer,
+    train,
+)
+from tinygrad_norm.training.trainer import Trainer
+
+
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the four commands."""
+    command = commands.add_parser("train", help="train a net of the zoo", description="Train a net of the zoo.")
+    command.add_argument("model", metavar="MODEL", help=f"one of {', '.join(list_models())}")
+    add_recipe_arguments(command)
+    output = command.add_argument_group("output")
+    output.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="log, checkpoints, pictures (runs/MODEL)")
+    output.add_argument(
+        "--resume", nargs="?", const="", metavar="FILE", help="go on from a checkpoint (that of the folder)"
+    )
+    output.add_argument("--plot", action="store_true", help="draw curves.png")
+    output.add_argument("--confusion", action="store_true", help="draw confusion.png, and print the matrix")
+    output.add_argument("--quiet", action="store_true", help="show no progress")
+    output.add_argument("--json", action="store_true", help="print all figures as JSON")
+    command.set_defaults(run=run_train)
+
+    command = commands.add_parser("evaluate", help="measure a trained net on test images")
+    _add_checkpoint_arguments(command)
+    command.add_argument("--confusion", action="store_true", help="print which class was taken for which")
+    command.set_defaults(run=run_evaluate)
+
+    command = commands.add_parser("diagnose", help="look for illnesses of a trained net's norms")
+    _add_checkpoint_arguments(command)
+    command.set_defaults(run=run_diagnose)
+
+    command = commands.add_parser("models", help="list the zoo: parameters and floating-point operations")
+    command.add_argument("--imagenet", action="store_true", help="in the form for 224×224 pixels and 1,000 classes")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=run_models)
+
+
+class Announcement(Callback):
+    """Says what is trained, once it is certain that it can be."""
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self.recipe, self.folder = recipe, folder
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        recipe, done = self.recipe, f" ({trainer.epoch} done)" if trainer.epoch else ""
+        net = f"{recipe.model} ({count_parameters(trainer.model):,} parameters) on {recipe.data}"
+        print(f"{net}: {recipe.epochs} epochs{done}, into {self.folder}", file=sys.stderr)
+
+
+def run_train(args: argparse.Namespace) -> None:
+    """Train, print what came of it, and after Ctrl-C how to go on."""
+    recipe, folder, resume = _plan(args)
+    try:
+        result = train(
+            recipe,
+            folder,
+            resume=resume,
+            download=args.download,
+            plot=args.plot,
+            confusion=args.confusion,
+            progress=not args.quiet,
+            callbacks=() if args.quiet else [Announcement(recipe, folder)],
+        )
+    except KeyboardInterrupt:
+        if (folder / CHECKPOINT).exists():
+            checkpoint = shlex.quote(str(folder / CHECKPOINT))
+            print(f"go on with: tinygrad-norm train {recipe.model} --resume {checkpoint}", file=sys.stderr)
+        raise
+    print(json.dumps(result.to_dict(), indent=2) if args.json else describe(result, args.confusion))
+
+
+def run_evaluate(args: argparse.Namespace) -> None:
+    """Measure a checkpoint on test images."""
+    model, recipe = load_trained(args.checkpoint)
+    recipe = dataclasses.replace(recipe, **recipe_changes(args))
+    test = load(recipe.data, "test", folder=recipe.data_folder, image_size=recipe.image_size, download=args.download)
+    found = evaluate(model, test)
+    if not args.json:
+        print(describe_evaluation(recipe, found, args.confusion))
+        return
+    figures = {
+        "checkpoint": args.checkpoint,
+        "model": recipe.model,
+        "data": recipe.data,
+        "images": len(test),
+        "accuracy": found.accuracy,
+        "loss": found.loss,
+        "confusion": found.confusion.tolist(),
+        "class_names": found.class_names,
+    }
+    print(json.dumps(figures, indent=2))
+
+
+def run_diagnose(args: argparse.Namespace) -> None:
+    """Examine a checkpoint's norms on the batches that it was trained with."""
+    from tinygrad_norm.training.diagnosis import diagnose
+
+    model, recipe = load_trained(args.checkpoint)
+    recipe = dataclasses.replace(recipe, **recipe_changes(args))
+    training, _, _ = load_data(recipe, args.download)
+    diagnosis = diagnose(model, make_loader(recipe, training), make_optimizer(recipe, model))
+    print(json.dumps(diagnosis.to_json(), indent=2) if args.json else diagnosis)
+
+
+def run_models(args: argparse.Namespace) -> None:
+    """List the zoo, in its small form or in that for ImageNet."""
+    size, classes = (224, 1000) if args.imagenet else (32, 10)
+    figures: list[tuple[str, int, int]] = []
+    for name, kind in MODELS.items():
+        if args.imagenet and "small_images" not in inspect.signature(kind).parameters:
+            continue  # it has the small form alone
+        model = create_model(name, classes, small_images=not args.imagenet)
+        figures.append((name, count_parameters(model), count_flops(model, 1, 3, size, size)))
+    if args.json:
+        names = ("model", "parameters", "flops")
+        print(json.dumps([dict(zip(names, row, strict=True)) for row in figures], indent=2))
+        return
+    rows = [(name, f"{parameters:,}", f"{flops / 1e6:,.1f}") for name, parameters, flops in figures]
+    print(format_table([("model", "parameters", "MFLOPs"), *rows]))
+    print(
+        f"for one image of 3×{size}×{size} and {classes} classes; a multiplication and an addition are two operations"
+    )
+
+
+def describe(result: Result, confusion: bool = False) -> str:
+    """A result in a few lines."""
+    return (
+        f"{describe_evaluation(result.recipe, result.test, confusion)}\n"
+        f"{len(result.history)} epochs in {result.seconds:.1f} s, {result.parameters:,} parameters: {result.checkpoint}"
+    )
+
+
+def describe_evaluation(recipe: Recipe, found: Evaluation, confusion: bool = False) -> str:
+    """An evaluation in a line, and the confusion matrix if it is wanted."""
+    images = found.confusion.sum()
+    line = (
+        f"{recipe.model} on {recipe.data}: test accuracy {found.accuracy:.2%}, loss {found.loss:.4f}, {images} images"
+    )
+    return f"{line}\n\n{confusion_table(found.confusion, found.class_names)}\n" if confusion else line
+
+
+def _add_checkpoint_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help="a file that `tinygrad-norm train` wrote")
+    add_data_arguments(command, "those that it was trained with")
+    command.add_argument("--json", action="store_true", help="print all figures as JSON")
+
+
+def _plan(args: argparse.Namespace) -> tuple[Recipe, Path, Path | None]:
+    """The recipe, the folder and the checkpoint to go on from; without options that one's recipe goes on."""
+    if not args.resume and args.resume != "":
+        recipe = recipe_for(args.model, **recipe_changes(args))
+        return recipe, args.output or default_folder(recipe), None
+    if args.resume:
+        checkpoint = Path(args.resume)
+        checkpoint = checkpoint / CHECKPOINT if checkpoint.is_dir() else checkpoint
+    else:
+        folder = args.output or default_folder(recipe_for(args.model, **recipe_changes(args)))
+        checkpoint = folder / CHECKPOINT
+    recipe = dataclasses.replace(load_recipe(checkpoint), model=args.model, **recipe_changes(args))
+    return recipe, args.output or checkpoint.parent, checkpoint
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """Where a run goes unless told: runs/MODEL, with the norm and the data if they are not the usual ones."""
+    parts = [recipe.model, recipe.norm, Path(recipe.data).name if recipe.data != "digits" else None]
+    return Path("runs", "-".join(part for part in parts if part))
