@@ -9,11 +9,11 @@ import argparse
 import os
 import platform
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numba
 import numpy as np
-import torch
 from threadpoolctl import threadpool_info
 
 from benchmarks import mlp
@@ -31,9 +31,8 @@ def main() -> int:
     args = parser.parse_args()
     if forced := sorted(name for name in os.environ if name.startswith("OPENBLAS_")):
         sys.exit(f"benchmarks: {', '.join(forced)} would change what BLAS does; unset them, a stock install has none")
-    torch.set_num_threads(os.cpu_count() or 1)
     print_machine()
-    times = interleave(mlp.contenders(), args.rounds)
+    times = interleave(mlp.CONTENDERS, args.rounds)
     ratio = print_table("training step, MLP 784-256-128-10 with batch norm, batch 64, Adam, float32", times)
     return int(args.check and ratio > TARGET)
 
@@ -54,7 +53,7 @@ def print_machine() -> None:
     """Print what the figures depend on."""
     print(
         f"{processor()}, {os.cpu_count()} threads; Python {platform.python_version()}, NumPy {np.__version__}, "
-        f"Numba {numba.__version__}, PyTorch {torch.__version__}"
+        f"Numba {numba.__version__}, PyTorch {version('torch')}"
     )
     for pool in threadpool_info():
         if pool["user_api"] == "blas":

@@ -1,11 +1,21 @@
-"""Times contenders in turn, so that a drift of the machine's speed meets all of them alike."""
+"""Times contenders in turn, so that a drift of the machine's speed meets all of them alike.
+
+Each has a process of its own, which sleeps while the others run: threads that spin for a while after their work, as
+PyTorch's do, do not weigh on whoever comes next.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
+from typing import NamedTuple, Self
+
+Maker = Callable[[], Callable[[], object]]
+"""Makes, in the contender's process, what is timed there; a function that can be imported."""
 
 
 class Timing(NamedTuple):
@@ -17,32 +27,63 @@ class Timing(NamedTuple):
     high: float
 
 
-def interleave(
-    contenders: Mapping[str, Callable[[], object]], rounds: int = 30, round_ms: float = 40.0
-) -> dict[str, Timing]:
+def interleave(contenders: Mapping[str, Maker], rounds: int = 30, round_ms: float = 40.0) -> dict[str, Timing]:
     """Time each contender for about `round_ms` in every round, in turn; `rounds` rounds after a warm-up.
 
     Each contender makes the same number of calls in every round, found in the warm-up.
     """
-    calls = {name: _calls_within(run, round_ms) for name, run in contenders.items()}
-    seen: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, run in contenders.items():
-            started = time.perf_counter()
-            for _ in range(calls[name]):
-                run()
-            seen[name].append((time.perf_counter() - started) / calls[name] * 1e3)
-    return {name: _summary(times) for name, times in seen.items()}
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(_Worker(make)) for name, make in contenders.items()}
+        calls = {name: _calls_within(worker, round_ms) for name, worker in workers.items()}
+        seen: dict[str, list[float]] = {name: [] for name in contenders}
+        for _ in range(rounds):
+            for name, worker in workers.items():
+                seen[name].append(worker.milliseconds(calls[name]) / calls[name])
+        return {name: _summary(times) for name, times in seen.items()}
 
 
-def _calls_within(run: Callable[[], object], milliseconds: float) -> int:
-    for _ in range(5):
-        run()
-    started = time.perf_counter()
-    for _ in range(10):
-        run()
-    each = (time.perf_counter() - started) / 10
-    return max(1, round(milliseconds / 1e3 / each))
+class _Worker:
+    """A contender in a process of its own."""
+
+    def __init__(self, make: Maker) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._line, line = context.Pipe()
+        self._process = context.Process(target=_serve, args=(make, line), daemon=True)
+        self._process.start()
+        line.close()  # so that a contender that dies is noticed
+
+    def milliseconds(self, calls: int) -> float:
+        """How long so many calls take."""
+        self._line.send(calls)
+        taken: float = self._line.recv()
+        return taken
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._line.close()
+        self._process.join()
+
+
+def _serve(make: Maker, line: Connection) -> None:
+    """Run what is asked for until the line is closed."""
+    run = make()
+    while True:
+        try:
+            calls = line.recv()
+        except EOFError:
+            return
+        time.sleep(0.005)  # the contender before has threads that spin out
+        started = time.perf_counter()
+        for _ in range(calls):
+            run()
+        line.send((time.perf_counter() - started) * 1e3)
+
+
+def _calls_within(worker: _Worker, milliseconds: float) -> int:
+    worker.milliseconds(5)
+    return max(1, round(milliseconds / worker.milliseconds(10) * 10))
 
 
 def _summary(times: list[float]) -> Timing:

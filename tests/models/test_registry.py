@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+from runpy import run_path
+
 import numpy as np
 import pytest
 
 from tinygrad_norm import nn
 from tinygrad_norm.models import create_model, list_models
+
+cases = run_path(str(Path(__file__).parent / "zoo_cases.py"))
 
 SMALL = {
     "baseline_cnn": 2_193_450,
@@ -28,15 +33,7 @@ IMAGENET = {
 def undrawn(monkeypatch):
     """Nets without weights, which cost no time."""
     monkeypatch.setattr(nn.init, "_fill", lambda tensor, values: tensor)
-    monkeypatch.setattr(nn.init, "_source", lambda generator: Still())
-
-
-class Still:
-    def uniform(self, low, high, shape):
-        return np.zeros((1,) * len(shape))
-
-    def normal(self, mean, std, shape):
-        return np.zeros((1,) * len(shape))
+    monkeypatch.setattr(nn.init, "_source", lambda generator: cases["Still"]())
 
 
 def count(model):

@@ -38,7 +38,7 @@ def test_logits_and_gradients_at_224_pixels(name, monkeypatch):
 
     Each library is off by a thousandth from what both compute in float64; the stored cases hold gradients to 1e-9.
     """
-    monkeypatch.setattr(init, "_source", lambda generator: ours["Still"]())
+    monkeypatch.setattr(init, "_source", lambda generator: cases["Still"]())
     case = cases["CASES"][name]._replace(dtype="float32")
     expected = cases["run"](golden["TORCHVISION"], case, (1, 3, 224, 224))
     found = cases["run"](ours["OURS"], case, (1, 3, 224, 224))

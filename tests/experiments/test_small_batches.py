@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tinygrad_norm import nn
+from tinygrad_norm.experiments import small_batches as experiment
+from tinygrad_norm.experiments.progress import Progress
+from tinygrad_norm.experiments.runs import pick
+
+SMALL = replace(experiment.QUICK, image_size=8, images=24, epochs=1, batch_sizes=(8, 2), seeds=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def result():
+    return experiment.run(SMALL, Progress(show=False))
+
+
+def test_every_norm_at_every_batch_size(result):
+    assert len(result["rows"]) == 5 * 2 * 2
+    for variant in experiment.VARIANTS:
+        assert [row["batch_size"] for row in pick(result["rows"], variant=variant)] == [8, 8, 2, 2]
+
+
+def test_recalibration_measures_the_same_net_with_other_statistics(result):
+    as_trained, again = [pick(result["rows"], variant=name) for name in ("batch norm", experiment.RECALIBRATED)]
+    assert [row["test_error"] for row in as_trained] != [row["test_error"] for row in again]
+
+
+@pytest.mark.parametrize(("name", "groups"), [("group norm", 4), ("layer norm", 1)])
+def test_groups(name, groups):
+    layer = experiment.NORMS[name](16)
+    assert isinstance(layer, nn.GroupNorm)
+    assert layer.num_groups == groups
+
+
+def test_the_nets_hold_the_norms_they_are_named_for():
+    kinds = {
+        name: {type(module) for module in experiment._create(SMALL, norm).modules()}
+        for name, norm in experiment.NORMS.items()
+    }
+    assert nn.BatchNorm2D in kinds["batch norm"]
+    assert nn.InstanceNorm2D in kinds["instance norm"]
+    assert nn.GroupNorm in kinds["group norm"] & kinds["layer norm"]
+    assert nn.BatchNorm2D not in kinds["group norm"] | kinds["layer norm"] | kinds["instance norm"]
