@@ -26,7 +26,8 @@ def test_readme(capsys):
     np.testing.assert_allclose(found["y"].numpy().mean(axis=(0, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(found["y"].numpy().std(axis=(0, 2, 3)), 1, atol=1e-5)
     assert found["accuracy"] > 0.96
-    assert capsys.readouterr().out.endswith(f"{found['accuracy']:.1%}\n")
+    assert f"{found['accuracy']:.1%}\n" in capsys.readouterr().out
+    assert found["replaced"] == ["layer3.0.bn1", "layer3.0.bn2", "layer3.0.downsample.1"]
 
 
 def test_contributing():

@@ -1,0 +1,50 @@
+"""Shows how an experiment goes: a bar for each run on a terminal, one plain line for each anywhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+
+class Progress:
+    """Counts the runs of an experiment.
+
+    Args:
+        show: whether to write anything.
+        stream: where to, standard error unless said.
+    """
+
+    def __init__(self, show: bool = True, stream: TextIO | None = None) -> None:
+        self.show = show
+        self.stream = stream or sys.stderr
+        self.total = 0
+        self.done = 0
+
+    def expect(self, runs: int) -> None:
+        """Say how many runs there will be."""
+        self.total = runs
+
+    @contextmanager
+    def run(self, label: str, steps: int) -> Iterator[Callable[[], object]]:
+        """One run; call what it gives after each step. A line follows when the run is over."""
+        place = f"{self.done + 1:>{len(str(self.total))}}/{self.total}  {label}"
+        started = time.perf_counter()
+        with self._bar(place, steps) as step:
+            yield step
+        self.done += 1
+        if self.show:
+            print(f"{place}  {time.perf_counter() - started:.1f} s", file=self.stream, flush=True)
+
+    @contextmanager
+    def _bar(self, label: str, steps: int) -> Iterator[Callable[[], object]]:
+        if not self.show or not self.stream.isatty() or os.environ.get("TERM") == "dumb":
+            yield lambda: None
+            return
+        from tqdm import tqdm
+
+        with tqdm(desc=label, total=steps, unit="step", leave=False, dynamic_ncols=True, file=self.stream) as bar:
+            yield bar.update

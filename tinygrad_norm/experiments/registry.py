@@ -1,0 +1,131 @@
+"""The experiments by name, and the one way to run them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tinygrad_norm.data.checks import whole_number
+from tinygrad_norm.experiments import (
+    no_batchnorm,
+    one_pass_variance,
+    running_stats,
+    small_batches,
+    steps_to_loss,
+    swap_norm,
+)
+from tinygrad_norm.experiments.progress import Progress
+from tinygrad_norm.experiments.report import Report, Result, Story, write_report
+from tinygrad_norm.nn.spelling import did_you_mean
+from tinygrad_norm.training.curves import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Experiment(Protocol):
+    """What the module of an experiment holds."""
+
+    QUESTION: str
+    FULL: Any
+    QUICK: Any
+
+    def run(self, settings: Any, progress: Progress) -> Result:
+        """Do the work; FULL and QUICK are such settings."""
+
+    def tell(self, result: Result) -> Story:
+        """Put a result into words."""
+
+    def draw(self, result: Result) -> Figure:
+        """Draw a result."""
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "no-batchnorm": no_batchnorm,
+    "swap-norm": swap_norm,
+    "running-stats": running_stats,
+    "steps-to-loss": steps_to_loss,
+    "small-batches": small_batches,
+    "one-pass-variance": one_pass_variance,
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all experiments."""
+    return tuple(EXPERIMENTS)
+
+
+def describe(name: str) -> str:
+    """The question that an experiment asks, in one line.
+
+    Raises:
+        ValueError: there is no such experiment.
+    """
+    return _find(name).QUESTION
+
+
+def run(
+    name: str,
+    folder: str | os.PathLike[str],
+    *,
+    quick: bool = False,
+    seeds: int | Sequence[int] | None = None,
+    progress: bool = True,
+) -> Report:
+    """Run an experiment and write NAME.json, NAME.png and NAME.md into a folder, all at the end or not at all.
+
+    Args:
+        name: one of `names()`.
+        folder: is made where it is missing; a report of the same name there is replaced.
+        quick: smaller nets, fewer steps and seeds: under two minutes on two cores.
+        seeds: how many (0, 1, ...), or which; unless said, the experiment's own.
+        progress: a bar for each run on a terminal, a line for each elsewhere; False shows nothing.
+
+    Raises:
+        ValueError: there is no such experiment, or the seeds are none, negative or given twice.
+        TypeError: a seed is not an integer.
+        ImportError: matplotlib is not installed.
+        OSError: the folder cannot be written to.
+    """
+    experiment, target = _find(name), Path(folder)
+    settings = experiment.QUICK if quick else experiment.FULL
+    if seeds is not None:
+        settings = dataclasses.replace(settings, seeds=_checked_seeds(seeds))
+    new_figure(1, 1)  # whether matplotlib is there should be known before the work
+    _check_writable(target)
+    started = time.perf_counter()
+    found = {"experiment": name, **experiment.run(settings, Progress(progress))}
+    result = json.loads(json.dumps(found, allow_nan=False))  # words and picture know no more than the file
+    story, figure = experiment.tell(result), experiment.draw(result)
+    command = f"tinygrad-norm experiment {name}{' --quick' if quick else ''}"
+    seconds = time.perf_counter() - started
+    return write_report(target, name, experiment.QUESTION, result, story, figure, command, seconds)
+
+
+def _find(name: str) -> Experiment:
+    if name not in EXPERIMENTS:
+        known = ", ".join(EXPERIMENTS)
+        raise ValueError(f"there is no experiment {name!r}, only {known}{did_you_mean(str(name), EXPERIMENTS)}")
+    return EXPERIMENTS[name]
+
+
+def _checked_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(seeds, Sequence):
+        seeds = range(whole_number("seeds", seeds, 1))
+    checked = tuple(whole_number("a seed", seed, 0) for seed in seeds)
+    if not checked or len(set(checked)) < len(checked):
+        raise ValueError(f"seeds should be one or more different numbers, got {list(seeds)}")
+    return checked
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise the OSError now rather than after the work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass

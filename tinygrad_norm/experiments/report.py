@@ -1,0 +1,118 @@
+"""What an experiment leaves behind: its figures as JSON, a picture, and a page in Markdown."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_norm.experiments.spread import caution
+from tinygrad_norm.training.files import write_atomically
+from tinygrad_norm.training.interrupt import HeldInterrupt
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Result = dict[str, Any]
+"""Nothing but what JSON holds: "settings", "rows", one for each run, and what else the experiment measured."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a result says, in words that follow from its numbers.
+
+    Args:
+        summary: the findings, a sentence each.
+        tables: the figures behind them.
+        how: how it was done, and what to bear in mind.
+    """
+
+    summary: Sequence[str]
+    tables: Sequence[Table]
+    how: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a report lies (`path`, in `folder`), and what it says."""
+
+    folder: Path
+    path: Path
+    summary: tuple[str, ...]
+
+
+def write_report(
+    folder: Path, name: str, question: str, result: Result, story: Story, figure: Figure, command: str, seconds: float
+) -> Report:
+    """Write NAME.json, NAME.png and NAME.md into the folder, in place of those there."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=130)
+    page = as_markdown(name, question, result, story, command, seconds)
+    files = {".json": as_json(result).encode(), ".png": picture.getvalue(), ".md": page.encode()}
+    with HeldInterrupt():  # all three or none
+        for suffix, data in files.items():
+            write_atomically(folder / f"{name}{suffix}", data)
+    return Report(folder, folder / f"{name}.md", tuple(story.summary))
+
+
+def as_json(result: Mapping[str, Any]) -> str:
+    """The result as JSON, one line for each run. The same runs give the same text: no clock time is in it."""
+    parts = []
+    for key, value in result.items():
+        text = json.dumps(value, allow_nan=False)
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            text = "[\n" + ",\n".join(f"  {json.dumps(row, allow_nan=False)}" for row in value) + "\n ]"
+        parts.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def as_markdown(name: str, question: str, result: Result, story: Story, command: str, seconds: float) -> str:
+    """The page: the question, the findings, the picture, the tables, and how it was done."""
+    settings = ", ".join(f"{key} {_plain(value)}" for key, value in result["settings"].items())
+    blocks = [
+        f"# {name}",
+        question,
+        "\n".join(f"- {sentence}" for sentence in story.summary),
+        f"![{question}]({name}.png)",
+        *(block for table in story.tables for block in (f"**{table.title}**", _as_table(table))),
+        story.how,
+        caution(len(result["settings"]["seeds"])),
+        f"Settings: {settings}. The figures of every run are in [{name}.json]({name}.json).",
+        f"`{command}` took {seconds:.0f} s on {machine()}.",
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def machine() -> str:
+    """What the experiment ran on, in general words."""
+    fast = find_spec("numba") is not None and os.environ.get("TINYGRAD_NORM_KERNELS") != "reference"
+    kernels = "Numba kernels" if fast else "plain NumPy kernels"
+    count = os.cpu_count() or 1
+    processors = f"{count} processor{'s' if count > 1 else ''} ({platform.machine()})"
+    return f"{processors}, {kernels}, NumPy {np.__version__}, Python {platform.python_version()}"
+
+
+def _plain(value: Any) -> str:
+    return "/".join(map(_plain, value)) if isinstance(value, list) else str(value)
+
+
+def _as_table(table: Table) -> str:
+    lines = [table.header, ["---"] * len(table.header), *table.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,274 @@
+"""Running statistics over the steps of training, beside those of the whole data at the weights of the moment."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_norm import data, models, nn, ops, optim, random
+from tinygrad_norm.experiments.drawing import COLOURS, INK, dress, legend, panels, ranges
+from tinygrad_norm.experiments.progress import Progress
+from tinygrad_norm.experiments.report import Result, Story, Table
+from tinygrad_norm.experiments.runs import pick, short, standard_digits, take_steps, without_dropout
+from tinygrad_norm.experiments.spread import Spread, compare, percent
+from tinygrad_norm.nn.normalization import RunningNorm
+from tinygrad_norm.tape import Array, no_grad
+from tinygrad_norm.tensor import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+QUESTION = (
+    "How fast do batch norm's running statistics follow the true ones, and how far apart are training and inference?"
+)
+MEASURES = ("running_mean", "true_mean", "running_var", "true_var")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A narrow net with batch norm, trained by SGD with momentum 0.9 for each momentum of its running statistics."""
+
+    model: str = "vgg16"
+    width: float = 0.25
+    image_size: int = 32
+    images: int | None = None
+    momenta: tuple[float | None, ...] = (0.1, 0.01, None)
+    lr: float = 0.02
+    batch_size: int = 32
+    measured_at: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 400)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+
+
+FULL = Settings()
+QUICK = Settings(width=0.125, image_size=20, images=256, measured_at=(1, 2, 5, 10, 20, 50, 100), seeds=(0, 1, 2))
+
+
+def run(settings: Settings, progress: Progress) -> Result:
+    """Train, and stop now and then to compare the running statistics with the true ones and the two modes' outputs."""
+    train, test = standard_digits(settings.image_size, settings.images)
+    cases = list(itertools.product(settings.seeds, settings.momenta))
+    progress.expect(len(cases))
+    rows = []
+    for seed, momentum in cases:
+        with progress.run(f"momentum {momentum}, seed {seed}", settings.measured_at[-1]) as tick:
+            random.manual_seed(seed)
+            model = without_dropout(_create(settings, momentum))  # which would set the modes apart too
+            optimizer = optim.SGD(model.parameters(), lr=settings.lr, momentum=0.9)
+            loader = data.DataLoader(train, settings.batch_size, shuffle=True, drop_last=True, seed=seed)
+            losses, measured = [], []
+            for step, (loss, _) in enumerate(take_steps(model, optimizer, loader), 1):
+                losses.append(short(loss))
+                tick()
+                if step in settings.measured_at:
+                    measured.append({"step": step, **_gap(model, test, settings), "layers": _layers(model, train)})
+                if step == settings.measured_at[-1]:
+                    break
+        rows.append({"momentum": momentum, "seed": seed, "losses": losses, "measured": measured})
+    return {"settings": asdict(settings), "rows": rows}
+
+
+def _create(settings: Settings, momentum: float | None) -> nn.Module:
+    return models.create_model(
+        settings.model,
+        num_classes=10,
+        in_channels=1,
+        image_size=settings.image_size,
+        width=settings.width,
+        norm=lambda channels: nn.BatchNorm2D(channels, momentum=momentum),
+    )
+
+
+def _layers(model: nn.Module, dataset: data.ArrayDataset) -> list[dict[str, Any]]:
+    """For each norm, in order: how far its running statistics are from those of the whole data as one batch."""
+    seen: dict[RunningNorm, tuple[Array, Array]] = {}
+
+    def look(layer: Any, args: tuple[Any, ...]) -> None:
+        x = np.asarray(args[0].raw, np.float64)
+        seen[layer] = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3), ddof=1)
+
+    with _norms_held(model) as norms, ExitStack() as hooks:
+        for layer in norms.values():
+            hooks.enter_context(layer.register_forward_pre_hook(look))
+        model.train()(Tensor(dataset.inputs))
+    return [{"layer": path, **_distance(layer, *seen[layer])} for path, layer in norms.items()]
+
+
+@contextmanager
+def _norms_held(model: nn.Module) -> Iterator[dict[str, RunningNorm]]:
+    """The norms that keep running statistics, which do not move meanwhile; nothing is recorded either."""
+    norms = {path: module for path, module in model.named_modules() if isinstance(module, RunningNorm)}
+    with no_grad():
+        for layer in norms.values():
+            layer.update_running_statistics = False
+        yield norms
+        for layer in norms.values():
+            layer.update_running_statistics = None
+
+
+def _distance(layer: RunningNorm, mean: Array, var: Array) -> dict[str, Any]:
+    running_mean, running_var = (np.asarray(b.raw, np.float64) for b in (layer.running_mean, layer.running_var))
+    offset = (running_mean - mean) / np.sqrt(var + layer.eps)
+    ratio = np.log((running_var + layer.eps) / (var + layer.eps))
+    channel = zip(MEASURES, (running_mean[0], mean[0], running_var[0], var[0]), strict=True)
+    return {
+        "mean_error": short(float(np.sqrt(np.square(offset).mean()))),
+        "var_ratio": short(float(np.exp(ratio.mean()))),
+        "first_channel": {name: short(float(value)) for name, value in channel},
+    }
+
+
+def _gap(model: nn.Module, test: data.ArrayDataset, settings: Settings) -> dict[str, float]:
+    """How far the outputs of the two modes are apart, relative to their own spread; and the loss in each mode."""
+    outputs = {}
+    with _norms_held(model):
+        for mode in (True, False):
+            model.train(mode)
+            batches = data.DataLoader(test, settings.batch_size, drop_last=True)
+            outputs[mode] = np.concatenate([model(Tensor(inputs)).raw for inputs, _ in batches])
+    targets = test.targets[: len(outputs[True])]
+    difference = np.sqrt(np.square(outputs[True] - outputs[False]).mean()) / outputs[True].std()
+    losses = {mode: ops.cross_entropy(Tensor(output), targets).item() for mode, output in outputs.items()}
+    return {
+        "gap": short(float(difference)),
+        "training_loss": short(losses[True]),
+        "inference_loss": short(losses[False]),
+    }
+
+
+def tell(result: Result) -> Story:
+    """Compare the momenta at the end of training; tabulate the gap over the steps."""
+    settings = result["settings"]
+    momenta, steps = settings["momenta"], settings["measured_at"]
+    last = {momentum: _gaps(result, momentum)[-1] for momentum in momenta}
+    order = sorted(momenta, key=lambda momentum: last[momentum].mean)
+    best = order[0]
+    summary = [
+        compare(
+            f"After {steps[-1]} steps, the gap between training and inference outputs at {_name(best)}",
+            last[best],
+            f"at {_name(other)}",
+            last[other],
+            percent,
+            words=("smaller", "larger"),
+        )
+        + "."
+        for other in order[1:]
+    ]
+    summary += [
+        f"At {_name(momentum)}, the running means end {_error(result, momentum).words(_two)} standard "
+        f"deviations from the true ones, on average over the layers; {_under_half(result, momentum)}."
+        for momentum in momenta
+    ]
+    header = [
+        "step",
+        *(f"{_name(momentum)}: gap" for momentum in momenta),
+        *(f"{_name(m)}: inference loss" for m in momenta),
+    ]
+    table = [
+        [
+            str(step),
+            *(_gaps(result, momentum)[index].words(percent) for momentum in momenta),
+            *(_gaps(result, momentum, "inference_loss")[index].words(_two) for momentum in momenta),
+        ]
+        for index, step in enumerate(steps)
+    ]
+    training_loss = _gaps(result, momenta[0], "training_loss")[-1].words(_two)
+    how = (
+        "The true statistics are those of all training images as one batch, at the weights of the moment. The gap is "
+        "the root mean square of the difference between the outputs in training mode (batch statistics) and in "
+        "inference mode (running ones) on test images, over the outputs' standard deviation. The loss in training mode "
+        f"ends at {training_loss}. Running statistics do not enter training: the weights are the same for every "
+        "momentum. Momentum is the weight of the new value; None is the plain average of all batches since the start."
+    )
+    return Story(summary, [Table("Training mode against inference mode, on test images", header, table)], how)
+
+
+def _name(momentum: float | None) -> str:
+    return f"momentum {momentum}"
+
+
+def _two(value: float) -> str:
+    return f"{value:.2g}"
+
+
+def _gaps(result: Result, momentum: float | None, key: str = "gap") -> list[Spread]:
+    """For each step that was measured, over the seeds."""
+    runs = [row["measured"] for row in pick(result["rows"], momentum=momentum)]
+    return [Spread.of(moment[key] for moment in moments) for moments in zip(*runs, strict=True)]
+
+
+def _error(result: Result, momentum: float | None) -> Spread:
+    """Of the running means in the end, on average over the layers."""
+    ends = [row["measured"][-1]["layers"] for row in pick(result["rows"], momentum=momentum)]
+    return Spread.of(sum(layer["mean_error"] for layer in layers) / len(layers) for layers in ends)
+
+
+def _under_half(result: Result, momentum: float | None) -> str:
+    """From which of the measured steps on every seed's gap is small."""
+    steps, gaps = result["settings"]["measured_at"], _gaps(result, momentum)
+    late = [step for index, step in enumerate(steps) if all(gap.high < 0.5 for gap in gaps[index:])]
+    return f"the gap is under 50 % from step {late[0]} on" if late else f"the gap is not yet under 50 % at {steps[-1]}"
+
+
+def draw(result: Result) -> Figure:
+    """Two channels with their true values, the gap, and the distance of each layer at each momentum."""
+    from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+
+    settings = result["settings"]
+    momenta, steps = settings["momenta"], settings["measured_at"]
+    figure, (top, bottom) = panels(
+        2, 3, "How fast running statistics follow the true ones, for each momentum", sharex=True
+    )
+    for axes, layer, kind in ((top[0], 0, "mean"), (top[1], -1, "var")):
+        _draw_channel(axes, result, layer, kind)
+    for colour, momentum in zip(COLOURS, momenta, strict=False):
+        ranges(top[2], steps, _gaps(result, momentum), colour, _name(momentum))
+    top[2].plot([], [], color=INK, linestyle="dashed", linewidth=2, label="whole data (left)")
+    legend(top[2], loc="upper left")
+    top[2].yaxis.set_major_formatter(PercentFormatter(1.0))
+    top[2].set_ylim(bottom=0)
+    dress(top[2], "gap between the modes’ outputs")
+    for axes, momentum in zip(bottom, momenta, strict=False):
+        _draw_layers(axes, result, momentum)
+    top[0].set_xscale("log")
+    top[0].xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    bottom[0].set_ylabel("distance / standard deviation", color=INK)
+    highest = max(axes.get_ylim()[1] for axes in bottom)
+    for axes in bottom:
+        axes.set_ylim(0, highest)
+    return figure
+
+
+def _draw_channel(axes: Axes, result: Result, layer: int, kind: str) -> None:
+    """One channel of the first seed, in the colours of the gap's panel, beside the truth."""
+    settings, steps = result["settings"], result["settings"]["measured_at"]
+    for number, (colour, momentum) in enumerate(zip(COLOURS, settings["momenta"], strict=False)):
+        moments = pick(result["rows"], momentum=momentum)[0]["measured"]
+        channel = [moment["layers"][layer]["first_channel"] for moment in moments]
+        if not number:
+            true = [values[f"true_{kind}"] for values in channel]
+            axes.plot(steps, true, color=INK, linestyle="dashed", linewidth=2)
+        running = [values[f"running_{kind}"] for values in channel]
+        axes.plot(steps, running, color=colour, marker="o", markersize=3.5)
+    place = "first" if layer == 0 else "last"
+    dress(axes, f"{'mean' if kind == 'mean' else 'variance'} of a channel, {place} norm")
+
+
+def _draw_layers(axes: Axes, result: Result, momentum: float | None) -> None:
+    from matplotlib import colormaps
+
+    steps, runs = result["settings"]["measured_at"], pick(result["rows"], momentum=momentum)
+    count = len(runs[0]["measured"][0]["layers"])
+    for layer in range(count):
+        errors = [[moment["layers"][layer]["mean_error"] for moment in row["measured"]] for row in runs]
+        shade = colormaps["viridis_r"](0.1 + 0.9 * layer / max(count - 1, 1))
+        label = {0: "first norm", count - 1: "last norm"}.get(layer)
+        axes.plot(steps, np.mean(errors, axis=0), color=shade, linewidth=1.3, label=label)
+    dress(axes, f"running mean’s distance, {_name(momentum)}", "step")
+    legend(axes)

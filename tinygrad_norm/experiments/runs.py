@@ -1,0 +1,119 @@
+"""Training, one step at a time: no epochs, no callbacks, and a loss that is no longer finite is a result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from tinygrad_norm import nn, ops
+from tinygrad_norm.data import ArrayDataset, DataLoader, digits
+from tinygrad_norm.optim import Optimizer
+from tinygrad_norm.tape import Array, no_grad
+from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.training.metrics import Totals
+
+
+@dataclass
+class Run:
+    """What a run measured, one loss and accuracy of the batch for each step whose loss was finite."""
+
+    losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+    diverged: int | None = None
+    """The step, from 1, at which the loss was no longer finite."""
+
+
+def train(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loader: DataLoader,
+    steps: int,
+    tick: Callable[[], object] = lambda: None,
+    enough: Callable[[Run], bool] = lambda run: False,
+) -> Run:
+    """Train by cross-entropy for `steps` steps, or until the loss is not finite or what there is is `enough`."""
+    run = Run()
+    for number, (loss, accuracy) in enumerate(islice(take_steps(model, optimizer, loader), steps), 1):
+        tick()
+        if not math.isfinite(loss):
+            run.diverged = number
+            break
+        run.losses.append(short(loss))
+        run.accuracies.append(short(accuracy))
+        if enough(run):
+            break
+    return run
+
+
+def take_steps(model: nn.Module, optimizer: Optimizer, loader: DataLoader) -> Iterator[tuple[float, float]]:
+    """Train for as long as somebody asks, epoch after epoch; yield each step's loss and accuracy, before the step."""
+    while True:
+        for inputs, targets in loader:
+            yield _step(model, optimizer, inputs, targets)
+
+
+def _step(model: nn.Module, optimizer: Optimizer, inputs: Array, targets: Array) -> tuple[float, float]:
+    model.train()
+    with np.errstate(all="ignore"):  # a run may diverge
+        optimizer.zero_grad()
+        output = model(Tensor(inputs))
+        loss = ops.cross_entropy(output, targets)
+        if math.isfinite(loss.item()):
+            loss.backward()
+            optimizer.step()
+    return loss.item(), float((output.raw.argmax(axis=1) == targets).mean())
+
+
+def evaluate(model: nn.Module, dataset: ArrayDataset, batch_size: int = 256) -> dict[str, float]:
+    """The mean "loss" and the "accuracy" in inference mode."""
+    model.eval()
+    totals = Totals()
+    with no_grad(), np.errstate(all="ignore"):
+        for inputs, targets in DataLoader(dataset, batch_size):
+            output = model(Tensor(inputs))
+            totals.add(ops.cross_entropy(output, targets).item(), output.raw, targets)
+    return totals.means()
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """Turn its dropout off, so that nothing but the norms makes noise; return the model."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def trailing_mean(values: Sequence[float], window: int) -> list[float]:
+    """The mean of the last `window` values up to each, of fewer at the beginning."""
+    # Not from differences of one cumulative sum, in which a single loss of 1e30 would drown all that follow.
+    lasts = (values[max(end - window, 0) : end] for end in range(1, len(values) + 1))
+    return [math.fsum(last) / len(last) for last in lasts]
+
+
+def steps_until(losses: Sequence[float], target: float, window: int) -> int | None:
+    """The first step, from 1, at which the mean of the last `window` losses is at most `target`, or None."""
+    means = trailing_mean(losses, window)
+    return next((step for step in range(window, len(means) + 1) if means[step - 1] <= target), None)
+
+
+def short(value: float) -> float:
+    """Six digits of it, which keep a file of thousands readable."""
+    return float(f"{value:.6g}")
+
+
+def pick(rows: Sequence[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
+    """The rows that have these values."""
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def standard_digits(image_size: int = 8, images: int | None = None) -> tuple[ArrayDataset, ArrayDataset]:
+    """Training digits, the first `images` or all, and test digits, standardized by the training pixels."""
+    train, test = digits("train", image_size), digits("test", image_size)
+    mean, std = train.inputs.mean(), train.inputs.std()
+    train, test = (ArrayDataset((part.inputs - mean) / std, part.targets, part.class_names) for part in (train, test))
+    return ArrayDataset(*train[: images or len(train)], train.class_names), test
