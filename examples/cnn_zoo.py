@@ -3,8 +3,9 @@
     python examples/cnn_zoo.py                            # all of them, in turn
     python examples/cnn_zoo.py resnet18 vgg16 --norm group
 
-Each net gets a folder in runs/cnn_zoo with its log, its checkpoints and its pictures, and all of them one table at the
-end. After Ctrl-C, --resume goes on with the net at hand. `tinygrad-norm train` does the same for one net.
+Each net gets a folder in runs/cnn_zoo with its log, its checkpoints and, with --plot and --confusion, its pictures, and
+all of them one table at the end. After Ctrl-C, --resume goes on with the net at hand. `tinygrad-norm train` does the
+same for one net.
 Read it from top to bottom: the plan, the runs, the table, the command line.
 """
 
@@ -16,12 +17,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinygrad_norm.cli.arguments import add_recipe_arguments, format_table, recipe_from
+from tinygrad_norm.cli.arguments import add_output_arguments, add_recipe_arguments, format_table, recipe_from
 from tinygrad_norm.cli.ending import run_command
+from tinygrad_norm.cli.zoo import describe_evaluation
 from tinygrad_norm.models import list_models
 from tinygrad_norm.training import Recipe, Result, plot_curves, train
 from tinygrad_norm.training.curves import new_figure
-from tinygrad_norm.training.run import CHECKPOINT, check_folder, load_data, prepare
+from tinygrad_norm.training.images import load_data
+from tinygrad_norm.training.run import CHECKPOINT, check_folder, prepare, rehearse
 
 
 @dataclass
@@ -34,25 +37,48 @@ class Plan:
 
 
 def make_plans(args: argparse.Namespace) -> list[Plan]:
-    """One plan for each net. What cannot be trained is found out here, before minutes of work."""
-    plans = []
-    for name in args.models:
-        recipe, folder = recipe_from(args, name), args.output / name
-        checkpoint = folder / CHECKPOINT
-        plan = Plan(recipe, folder, checkpoint if args.resume and checkpoint.exists() else None)
-        check_folder(folder, plan.resume)
-        training, _, _ = load_data(recipe, args.download)
-        prepare(recipe, training)
-        plans.append(plan)
+    """One plan for each net. What cannot be trained is found out here, before minutes of work.
+
+    A net that was not asked for by name is left out if it refuses, as mlp does instance norm, which it has no form of.
+    """
+    if args.plot or args.confusion:
+        new_figure(1, 1)  # is matplotlib there?
+    plans, refusals = [], []
+    for name in dict.fromkeys(args.models or list_models()):
+        try:
+            plans.append(make_plan(args, name))
+        except ValueError as error:
+            refusals.append(f"{name}: {error}")
+    if refusals and (args.models or not plans):
+        raise ValueError(refusals[0])
+    for refusal in refusals:
+        print(f"left out, {refusal}", file=sys.stderr)
     return plans
 
 
-def run(plans: list[Plan], pictures: bool) -> list[Result]:
+def make_plan(args: argparse.Namespace, name: str) -> Plan:
+    """The plan for one net, tried out on a batch."""
+    recipe, folder = recipe_from(args, name), args.output / name
+    checkpoint = folder / CHECKPOINT
+    plan = Plan(recipe, folder, checkpoint if args.resume and checkpoint.exists() else None)
+    check_folder(folder, plan.resume)
+    training, _, _ = load_data(recipe, args.download)
+    model, _, loader = prepare(recipe, training)
+    rehearse(model, loader)
+    return plan
+
+
+def run(plans: list[Plan], args: argparse.Namespace) -> list[Result]:
     """Train one net after the other."""
     results = []
     for plan in plans:
-        print(f"\n{plan.recipe.model}", file=sys.stderr)
-        results.append(train(plan.recipe, plan.folder, resume=plan.resume, plot=pictures, confusion=pictures))
+        options = {"plot": args.plot, "confusion": args.confusion, "progress": not args.quiet}
+        if not args.quiet:
+            print(f"\n{plan.recipe.model}", file=sys.stderr)
+        try:
+            results.append(train(plan.recipe, plan.folder, resume=plan.resume, **options))
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{plan.recipe.model}: {error}") from error
     return results
 
 
@@ -66,25 +92,20 @@ def table(results: list[Result]) -> str:
     return format_table(rows)
 
 
-def can_draw() -> bool:
-    """Whether matplotlib can be imported; says so if not."""
-    try:
-        new_figure(1, 1)
-    except ImportError as error:
-        print(f"no pictures: {error}", file=sys.stderr)
-        return False
-    return True
-
-
 def main() -> None:
     """Read the command line, train, and print the table."""
     args = parse_arguments()
-    plans, pictures = make_plans(args), can_draw()
-    results = run(plans, pictures)
-    if pictures:
+    plans = make_plans(args)
+    results = run(plans, args)
+    if args.plot:
         histories = {result.recipe.model: result.history for result in results}
         plot_curves(histories, args.output / "curves.png", f"The zoo on {plans[0].recipe.data}")
-    print(json.dumps([result.to_dict() for result in results], indent=2) if args.json else table(results))
+    if args.json:
+        print(json.dumps([result.to_dict() for result in results], indent=2))
+        return
+    if args.confusion:
+        print("\n".join(describe_evaluation(result.recipe, result.test, confusion=True) for result in results))
+    print(table(results))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -92,14 +113,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"any of {', '.join(list_models())} (all)")
     add_recipe_arguments(parser)
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("runs/cnn_zoo"), metavar="FOLDER", help="(%(default)s)"
-    )
+    add_output_arguments(parser, "runs/cnn_zoo", Path("runs/cnn_zoo"))
     parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
-    parser.add_argument("--json", action="store_true", help="print all figures as JSON")
-    args = parser.parse_args()
-    args.models = args.models or list_models()
-    return args
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

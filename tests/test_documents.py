@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,6 +29,13 @@ def test_readme(capsys):
     assert found["accuracy"] > 0.96
     assert f"{found['accuracy']:.1%}\n" in capsys.readouterr().out
     assert found["replaced"] == ["layer3.0.bn1", "layer3.0.bn2", "layer3.0.downsample.1"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_within_the_repository_lead_somewhere(name):
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / name).read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+    assert name != "README.md" or "docs/experiments" in links
 
 
 def test_contributing():

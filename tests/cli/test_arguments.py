@@ -16,7 +16,7 @@ GIVEN = {
     "validation_every": 5,
     "augment": ("flip", "cutout"),
     "mixup": 0.2,
-    "norm": "layer",
+    "norm": "batch",
     "norm_momentum": 0.3,
     "epochs": 7,
     "batch_size": 16,
@@ -64,6 +64,11 @@ def test_table_aligns_its_columns():
         format_table([("net", "size"), ("a", "1,000"), ("longer", "7")])
         == "net      size\na       1,000\nlonger      7"
     )
+
+
+@pytest.mark.parametrize(("text", "value"), [("0.5", 0.5), (".5", 0.5), ("[1, 2]", [1, 2]), ("plain", "plain")])
+def test_an_option_is_json_a_number_or_text(text, value):
+    assert parse("--option", f"it={text}").options == [("it", value)]
 
 
 def test_an_option_without_a_value_is_refused(capsys):

@@ -23,9 +23,19 @@ def test_an_unknown_experiment_is_refused_with_what_was_meant(capsys, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+def test_ctrl_c_says_what_is_lost(capsys, monkeypatch):
+    def run(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments, "run", run)
+    assert main(["experiment", "swap-norm"]) == 130
+    assert capsys.readouterr().err == "interrupted: nothing is kept of swap-norm, whose files are written at its end\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (["--quick"], {"folder": Path("runs/swap-norm-quick"), "quick": True, "seeds": None, "progress": True}),
         ([], {"folder": Path("runs/swap-norm"), "quick": False, "seeds": None, "progress": True}),
         (
             ["--quick", "--seeds", "2", "-o", "there", "--quiet"],

@@ -89,7 +89,7 @@ def test_evaluate_says_what_training_said(run, checkpoint, few_digits):
     log = (few_digits.parent / "run" / "log.jsonl").read_text().splitlines()
     assert found["accuracy"] == json.loads(log[-1])["accuracy"]
 
-    status, out, _ = run("evaluate", checkpoint, "--confusion", "--data", "digits")
+    status, out, _ = run("evaluate", "run", "--confusion", "--data", "digits")
     assert status == 0
     assert ", 355 images" in out
     assert len(out.split("\n\n")[1].splitlines()) == 11
@@ -99,7 +99,7 @@ def test_diagnose_in_words_and_as_json(run, checkpoint):
     status, out, _ = run("diagnose", checkpoint)
     assert status == 0
     assert "2 norm layers" in out
-    assert "Not checked" not in out
+    assert out.endswith("it leaves out a short last batch, and spares norms weight decay.\n")
     status, out, err = run("diagnose", checkpoint, "--json")
     assert (status, err) == (0, "")
     assert [layer["path"] for layer in json.loads(out)["layers"]] == ["features.1", "features.5"]
@@ -113,7 +113,8 @@ def test_resume_goes_on_or_says_why_not(run, small, checkpoint, tmp_path):
         (("lenet5", *small, "-o", "run"), "run holds another run"),
         (("lenet5", "-o", "run", "--resume", "--epochs", "5"), "epochs=2 (here 5)"),
         (("mlp", "--resume", checkpoint), "is a checkpoint of lenet5, not of mlp"),
-        (("lenet5", "--resume"), "checkpoint.safetensors"),
+        (("lenet5", "--resume"), "runs/lenet5 holds no checkpoint to go on from"),
+        (("mlp", "-o", "fresh", "--resume"), "fresh holds no checkpoint to go on from"),
         (("lenet5", "--resume", checkpoint, "-o", str(tmp_path / "few-digits" / "train_images.npy")), "train_images"),
     ):
         status, out, err = run("train", *arguments, "--quiet")
@@ -137,7 +138,9 @@ def test_resume_goes_on_or_says_why_not(run, small, checkpoint, tmp_path):
         ("train lenet5 --option colour=red", "colour"),
         ("train lenet5 --option norm=none", "norm"),
         ("train lenet5 --data mnist", "mnist"),
-        ("evaluate nowhere", "nowhere"),
+        ("train lenet5 --option width=NaN", "options must hold what JSON can say"),
+        ("evaluate nowhere", "nowhere holds no checkpoint to evaluate"),
+        ("diagnose .", ". holds no checkpoint to diagnose"),
         ("evaluate cut", "cut"),
         ("diagnose cut", "cut"),
         ("train", "MODEL"),

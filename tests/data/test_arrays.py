@@ -10,7 +10,7 @@ import pytest
 from tinygrad_norm.data import from_arrays
 
 pixels = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4) * 11
-labels = np.array([9, 0], np.uint8)
+labels = np.array([1, 0], np.uint8)
 
 
 def write_arrays(folder: Path, images: np.ndarray, labels: np.ndarray, split: str = "train") -> None:
@@ -20,13 +20,13 @@ def write_arrays(folder: Path, images: np.ndarray, labels: np.ndarray, split: st
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_images_of_bytes_are_scaled_and_get_a_channel_axis(tmp_path, split):
-    write_arrays(tmp_path, np.asfortranarray(pixels), np.array([5, 2], np.int16), split)
+    write_arrays(tmp_path, np.asfortranarray(pixels), np.array([1, 0], np.int16), split)
     dataset = from_arrays(tmp_path, split)
     np.testing.assert_array_equal(dataset.inputs, (pixels[:, None] / 255).astype(np.float32), strict=True)
-    np.testing.assert_array_equal(dataset.targets, np.array([5, 2], np.int64), strict=True)
+    np.testing.assert_array_equal(dataset.targets, np.array([1, 0], np.int64), strict=True)
     assert type(dataset.inputs) is type(dataset.targets) is np.ndarray
     assert dataset.inputs.flags.c_contiguous
-    assert dataset.num_classes == 6
+    assert dataset.num_classes == 2
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (2, 3, 4, 4)])
@@ -52,6 +52,11 @@ def test_a_missing_array_says_what_to_put_where(tmp_path):
         (pixels, np.zeros(2), r"train_labels.npy: labels must be integers \(2,\), .* found float64\(2,\)"),
         (pixels, np.zeros((2, 1), np.int64), r"found int64\(2, 1\)"),
         (pixels, np.array([0, -7]), "labels must be 0 or more, found -7"),
+        (np.zeros((2, 16, 16, 3), np.uint8), labels, r"\(N, H, W, C\); np.moveaxis\(images, -1, 1\)"),
+        (np.float32([[0, 1], [np.nan, 1]]), labels, "images must be finite, found nan"),
+        (np.float16([[0, 1], [-np.inf, 1]]), labels, "images must be finite, found -inf"),
+        (pixels, np.array([0, 10**9]), "2 images cannot be of 1,000,000,001 classes"),
+        (pixels, np.array([1, 2]), "2 images cannot be of 3 classes, 0 to 2; np.unique"),
         (pixels, np.array([0, 1 << 63], np.uint64), "labels must be 0 or more, found 9223372036854775808"),
     ],
 )
@@ -100,8 +105,14 @@ def test_the_same_array_well_formed_is_read(tmp_path):
     np.testing.assert_array_equal(from_arrays(tmp_path).inputs[:, 0], pixels.astype(np.float32) / np.float32(255))
 
 
+def test_classes_without_an_image_are_named(tmp_path):
+    write_arrays(tmp_path, np.zeros((9, 2, 2), np.uint8), np.array([0, 8] + [4] * 7))
+    with pytest.warns(UserWarning, match=r"6 of 9 classes have no image: 1, 2, 3, 5, 6, \.\.\.; np\.unique"):
+        assert from_arrays(tmp_path).num_classes == 9
+
+
 def test_a_test_label_that_no_training_image_has_is_refused(tmp_path):
-    write_arrays(tmp_path, pixels, np.array([0, 3]))
+    write_arrays(tmp_path, np.zeros((4, 3, 4), np.uint8), np.arange(4, dtype=np.uint8))
     write_arrays(tmp_path, pixels, np.array([3, 0]), "test")
     assert from_arrays(tmp_path, "test").targets.tolist() == [3, 0]
     write_arrays(tmp_path, pixels, np.array([0, 4]), "test")

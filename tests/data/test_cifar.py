@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import io
 import tarfile
@@ -49,14 +50,14 @@ def write(release: Release, folder: Path, split: str = "train") -> list[np.ndarr
 def archive(release: Release) -> bytes:
     """A .tar.gz laid out as the published one."""
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+    with tarfile.open(fileobj=stream, mode="w") as tar:
         for names in release.files.values():
             for seed, name in enumerate(names):
                 content = records(release, seed).tobytes()
                 member = tarfile.TarInfo(f"{release.folder}/{name}")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
-    return stream.getvalue()
+    return gzip.compress(stream.getvalue(), mtime=0)
 
 
 def publish(name: str, content: bytes, monkeypatch: pytest.MonkeyPatch) -> Release:
@@ -114,6 +115,13 @@ def test_the_archive_is_read_where_it_lies(tmp_path, monkeypatch, release):
     assert {path.name for path in tmp_path.iterdir()} == {release.archive.name, "plain"}
 
 
+def test_a_stray_file_does_not_hide_the_archive(tmp_path, monkeypatch):
+    release = publish("CIFAR10", archive(shrink("CIFAR10", monkeypatch)), monkeypatch)
+    (tmp_path / release.archive.name).write_bytes(archive(release))
+    (tmp_path / "data_batch_1.bin").write_bytes(b"stray")
+    assert len(cifar10(tmp_path)) == 25
+
+
 @pytest.mark.parametrize("damage", ["bit", "short"])
 def test_an_archive_that_is_not_the_published_one_is_refused(tmp_path, monkeypatch, damage):
     content = archive(shrink("CIFAR10", monkeypatch))
@@ -151,7 +159,9 @@ def test_a_label_out_of_range_is_refused_whichever_is_asked_for(tmp_path, monkey
 def test_a_missing_file_beside_others_is_named(tmp_path, monkeypatch):
     write(shrink("CIFAR10", monkeypatch), tmp_path)
     (tmp_path / "data_batch_3.bin").unlink()
-    with pytest.raises(FileNotFoundError, match=r"data_batch_3.bin is missing, beside others of its archive"):
+    with pytest.raises(
+        FileNotFoundError, match=r"lacks data_batch_3.bin, beside others of its archive: put it there, or put into .*"
+    ):
         cifar10(tmp_path)
 
 
@@ -160,7 +170,7 @@ def test_an_empty_folder_is_told_what_to_put_where(tmp_path, load, size):
     archive = r"cifar-10+-binary.tar.gz"
     with pytest.raises(
         FileNotFoundError,
-        match=rf"has no {archive} and no t.*: put there {archive} \({size} bytes, MD5 \w{{32}}\), as they come from "
+        match=rf"has no {archive} and no t.*: put into .* {archive} \({size} bytes, MD5 \w{{32}}\), as they come from "
         r"https://www.cs.toronto.edu/~kriz/; .* --download",
     ) as error:
         load(tmp_path, "test")

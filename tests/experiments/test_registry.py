@@ -69,6 +69,12 @@ def test_seeds(tmp_path, given, used):
     assert json.loads((tmp_path / "one-pass-variance.json").read_text())["settings"]["seeds"] == used
 
 
+def test_the_page_says_the_whole_command(tmp_path):
+    assert (
+        "`tinygrad-norm experiment one-pass-variance --quick --seeds 3` took" in run(tmp_path, seeds=3).path.read_text()
+    )
+
+
 @pytest.mark.parametrize(
     ("seeds", "error", "words"),
     [
@@ -89,6 +95,8 @@ def test_bad_seeds_are_refused_before_the_work(tmp_path, seeds, error, words):
 def test_an_unknown_name_gets_the_nearest(tmp_path):
     with pytest.raises(ValueError, match=r"there is no experiment 'swap-norms'.*did you mean swap-norm"):
         experiments.run("swap-norms", tmp_path)
+    with pytest.raises(ValueError, match=r"did you mean swap-norm\?"):
+        experiments.describe("swap")
     with pytest.raises(ValueError, match="no experiment"):
         experiments.describe("nothing like it")
 
@@ -106,6 +114,27 @@ def test_nothing_is_left_half_written(tmp_path, monkeypatch, failure, part):
     with pytest.raises(failure):
         run(tmp_path, seeds=[4, 5])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_no_empty_folder_is_left(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(one_pass_variance, "run", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "new" / "folder")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nan_is_written_down(tmp_path, monkeypatch):
+    measured = one_pass_variance.run
+
+    def run_with_nan(*arguments):
+        return measured(*arguments) | {"lost": [float("nan")]}
+
+    monkeypatch.setattr(one_pass_variance, "run", run_with_nan)
+    report = run(tmp_path)
+    assert json.loads((report.folder / "one-pass-variance.json").read_text())["lost"] == ["NaN"]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from tinygrad_norm.experiments import running_stats as experiment
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.runs import pick
+from tinygrad_norm.nn.normalization import RunningNorm
 
 SMALL = replace(
     experiment.QUICK,
@@ -78,7 +80,7 @@ def test_every_norm_is_measured_and_true_values_are_the_same_for_every_momentum(
 
 def test_words_follow_from_the_numbers(result):
     rows = [
-        {"momentum": momentum, "seed": seed, "measured": [moment(gap + seed / 100)] * 3}
+        {"momentum": momentum, "seed": seed, "diverged": None, "measured": [moment(gap + seed / 100)] * 3}
         for momentum, gap in ((0.5, 0.2), (0.01, 0.9), (None, 0.205))
         for seed in SMALL.seeds
     ]
@@ -88,6 +90,28 @@ def test_words_follow_from_the_numbers(result):
     assert summary[2].startswith("At momentum 0.5, the running means end 0.1 standard deviations")
     assert summary[2].endswith("the gap is under 50 % from step 1 on.")
     assert summary[3].endswith("the gap is not yet under 50 % at 9.")
+
+
+def test_a_run_that_diverges_is_a_result():
+    with np.errstate(all="ignore"):
+        result = experiment.run(replace(SMALL, lr=1e38, momenta=(0.5, 0.01), seeds=(0,)), Progress(show=False))
+    row = result["rows"][0]
+    assert row["diverged"] == len(row["losses"]) + 1 < 9
+    assert [moment["step"] for moment in row["measured"]] == [1, 3, 9]
+    assert np.isnan(row["measured"][-1]["layers"][0]["mean_error"])
+    story = experiment.tell(result)
+    assert story.summary[-1].startswith("2 of 2 runs diverged")
+    assert story.tables[0].rows[-1][1] == "inf %"
+
+
+def test_switches_are_afterwards_what_they_were():
+    model = experiment._create(SMALL, 0.1)
+    layer = next(module for module in model.modules() if isinstance(module, RunningNorm))
+    layer.update_running_statistics = True
+    with suppress(RuntimeError), experiment._norms_held(model):
+        assert layer.update_running_statistics is False
+        raise RuntimeError
+    assert layer.update_running_statistics is True
 
 
 def moment(gap):

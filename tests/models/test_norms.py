@@ -7,7 +7,8 @@ import pytest
 
 from tinygrad_norm import Tensor, composed, nn, ops
 from tinygrad_norm.models import Norms, create_model, list_models
-from tinygrad_norm.models.norms import OF_IMAGES, activation_layer
+from tinygrad_norm.models.norms import OF_IMAGES
+from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.testing import compare_with_composition, gradcheck
 
 NAMES = [*OF_IMAGES, "none"]

@@ -74,6 +74,30 @@ def test_a_momentum_of_ones_own(resnet):
     assert resnet.bn1.momentum == 0.7
 
 
+def test_what_a_function_chose_is_kept(resnet):
+    old = resnet.bn1
+    replace_norm(resnet, "bn1", lambda channels: nn.BatchNorm2D(channels, momentum=0.7))
+    assert resnet.bn1.momentum == 0.7
+    assert resnet.bn1.running_var is old.running_var
+
+
+def test_a_model_without_parameters():
+    model = nn.Sequential(nn.BatchNorm2D(3, affine=False), nn.InstanceNorm2D(3)).astype(np.float64)
+    replace_norm(model, "", "layer")
+    assert [layer.weight.dtype for layer in model] == [np.float64, np.float32]
+
+
+def test_a_norm_cannot_replace_itself():
+    with pytest.raises(ValueError, match="the model is itself a norm, BatchNorm2D"):
+        replace_norm(nn.BatchNorm2D(4), "", "layer")
+
+
+def test_after_the_average_instance_norm_is_layer_norm():
+    model, made = [create_model("convnext_tiny", norm=norm, width=0.05) for norm in ("layer", "instance")]
+    replace_norm(model, "", "instance")
+    assert [type(layer) for layer in model.modules()] == [type(layer) for layer in made.modules()]
+
+
 def test_the_dtype_is_kept(resnet):
     resnet.astype(np.float64)
     replace_norm(resnet, "", "rms")

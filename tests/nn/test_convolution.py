@@ -89,6 +89,7 @@ def test_a_border_wider_than_the_image_is_refused(rng):
         ((3, 4, 3), {"groups": 2}, ValueError, "groups should divide .*, got groups=2 for 3 and 4"),
         ((4, 3, 3), {"groups": 2}, ValueError, "groups should divide .*, got groups=2 for 4 and 3"),
         ((3, 4, 3), {"padding_mode": "Zeros"}, ValueError, "got 'Zeros'; did you mean zeros"),
+        ((3, 4, 3), {"padding_mode": ["zeros"]}, ValueError, r"padding_mode should be one of .*, got \['zeros'\]"),
         ((3, 4, 3), {"dtype": int}, TypeError, "float32 or float64"),
         ((3, 4, 3), {"strides": 2}, TypeError, "strides.*did you mean stride"),
     ],

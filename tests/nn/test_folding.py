@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn
-from tinygrad_norm.nn.folding import ACTIVATIONS, fold_batch_norm
+from tinygrad_norm.nn.activation import ACTIVATIONS
+from tinygrad_norm.nn.folding import fold_batch_norm
 from tinygrad_norm.ops.activation import _FUNCTIONS
 
 

@@ -58,5 +58,8 @@ def test_refuses():
         nn.SqueezeExcite(8, 2, "swilu")
     with pytest.raises(ValueError, match=r"scale_activation should be one of .*got 'Sigmoid'; did you mean sigmoid"):
         nn.SqueezeExcite(8, 2, scale_activation="Sigmoid")
+    for wrong in (None, nn.ReLU()):
+        with pytest.raises(TypeError, match=r"SqueezeExcite: activation should be one of .*, or make a module"):
+            nn.SqueezeExcite(8, 2, activation=wrong)
     with pytest.raises(ValueError, match="should be at least 1, got 0"):
         nn.SqueezeExcite(8, 0)

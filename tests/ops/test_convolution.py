@@ -183,7 +183,7 @@ ERRORS = {
     "dilation": ((1, 2, 5, 5), (1, 2, 3, 3), {"dilation": (1, 0)}, ValueError, "dilation should be 1 or more"),
     "axes": ((2, 5), (1, 2, 3, 3), {}, ValueError, r"\(N, C, H, W\) or \(C, H, W\).* got \(2, 5\) and"),
     "axes of the weight": ((1, 2, 5, 5), (1, 2, 3), {}, ValueError, r"got \(1, 2, 5, 5\) and \(1, 2, 3\)"),
-    "empty": ((0, 2, 5, 5), (1, 2, 3, 3), {}, ValueError, r"should not be empty, got shapes \(0, 2, 5, 5\)"),
+    "empty": ((1, 2, 0, 5), (1, 2, 3, 3), {}, ValueError, r"should not be empty, got shapes \(1, 2, 0, 5\)"),
     "bias": (
         (1, 2, 5, 5),
         (4, 2, 3, 3),
@@ -199,6 +199,23 @@ ERRORS = {
 def test_what_does_not_fit_is_refused(shape, weight, how, error, words, rng):
     with pytest.raises(error, match=words):
         ops.conv2d(rng.normal(size=shape), rng.normal(size=weight), **how)
+
+
+@pytest.mark.parametrize("face", ["fused", "composed", "reference"])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_no_images(face, groups, kernel, rng, monkeypatch):
+    if face == "reference":
+        monkeypatch.setattr(kernels, "_use_cpu", False)
+    x = Tensor(np.zeros((0, 4, 5, 6)), requires_grad=True)
+    weight, bias = [Tensor(rng.normal(size=s), requires_grad=True) for s in ((4, 4 // groups, kernel, kernel), (4,))]
+    with composed(face == "composed"):
+        y = ops.conv2d(x, weight, bias, groups=groups)
+    assert y.shape == (0, 4, 6 - kernel, 7 - kernel)
+    dx, dweight, dbias = grad(y.sum(), [x, weight, bias])
+    assert dx.shape == x.shape
+    assert not dweight.numpy().any()
+    assert not dbias.numpy().any()
 
 
 def test_an_error_names_the_layer(rng):

@@ -119,8 +119,14 @@ def test_everything_dropped_gives_a_gradient_of_zero():
 
 def test_channels_stay_last_in_memory():
     x = Tensor.wrap(np.ones((2, 4, 5, 3), np.float32).transpose(0, 3, 1, 2))
-    for y in (ops.dropout2d(x, 0.5), ops.stochastic_depth(x, 0.5)):
+    for y in (ops.dropout(x, 0.5), ops.dropout2d(x, 0.5), ops.stochastic_depth(x, 0.5)):
         assert y.raw.strides == x.raw.strides
+
+
+def test_the_draw_depends_on_the_shape_alone():
+    last, first = [np.ones(shape, np.float32) for shape in ((2, 4, 5, 3), (2, 3, 4, 5))]
+    drop = seeded(ops.dropout, 0.5)
+    np.testing.assert_array_equal(drop(Tensor.wrap(last.transpose(0, 3, 1, 2))).numpy(), drop(first).numpy())
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, math.nan])
@@ -129,6 +135,13 @@ def test_channels_stay_last_in_memory():
 def test_refuses_what_is_no_probability(op, p, training):
     with pytest.raises(ValueError, match=f"^{op.__name__}: p is a probability, between 0 and 1, not {p}"):
         op(np.ones((1, 1, 1, 1)), p=p, training=training)
+
+
+@pytest.mark.parametrize("p", ["0.5", None, True])
+def test_refuses_what_is_no_number(p):
+    for drop in (ops.dropout, ops.dropout2d, ops.stochastic_depth):
+        with pytest.raises(TypeError, match=f"^{drop.__name__}: p is a probability, between 0 and 1, not {p!r}"):
+            drop(np.ones((1, 1, 1, 1)), p=p)
 
 
 def test_refuses_other_shapes_and_modes():

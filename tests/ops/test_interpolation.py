@@ -87,6 +87,15 @@ def test_the_nearest_of_many_is_exact():
         assert ops.interpolate(x, (1, count)).numpy().reshape(-1).tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("scale", "expected"),  # from PyTorch, for 24 pixels
+    [(0.1, [0, 10]), (0.2, [0, 5, 10, 15]), (1.1, [0, *range(11), *range(10, 21), 20, 21, 22])],
+)
+def test_the_nearest_by_a_scale_is_pytorchs(scale, expected):
+    y = ops.interpolate(np.arange(24.0).reshape(1, 1, 1, 24).repeat(24, axis=2), scale_factor=scale)
+    assert y.numpy()[0, 0, 0].tolist() == expected
+
+
 @modes
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_float32_and_memory_layout(rng, options, channels_last):
@@ -98,7 +107,7 @@ def test_float32_and_memory_layout(rng, options, channels_last):
     assert y.dtype == np.float32
     np.testing.assert_allclose(y.numpy(), by_definition(x, options, scale_factor=2), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(x, before)
-    if channels_last and options["mode"] == "bilinear":
+    if channels_last:
         assert y.raw.transpose(0, 2, 3, 1).flags.c_contiguous
 
 

@@ -120,6 +120,17 @@ def test_interpolate(shape, size, options, seed):
     )
 
 
+@pytest.mark.parametrize("scale", [0.1, 0.2, 1.1])
+@pytest.mark.parametrize("size", [20, 24, 41])
+def test_the_nearest_by_a_scale(scale, size):
+    agree(
+        lambda x: ops.interpolate(x, scale_factor=scale),
+        lambda x: F.interpolate(x, scale_factor=scale),
+        images((2, 3, size, size + 1), 0, ties=False),
+        0,
+    )
+
+
 @pytest.mark.parametrize("definition", FACES.values(), ids=FACES)
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

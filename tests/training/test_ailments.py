@@ -54,13 +54,36 @@ def test_healthy_nets_have_no_findings(x, images):
 
 @pytest.mark.parametrize(
     ("channels", "by", "severity"),
-    [(1, 0.5, "note"), (3, 0.5, "warning"), (3, 1.5, "illness"), (1, 1.5, "note"), (1, np.nan, "note")],
+    [(1, 0.5, "note"), (3, 0.5, "warning"), (3, 1.5, "illness"), (1, 1.5, "note")],
 )
 def test_drift_of_the_running_mean(channels, by, severity, x):
     model = healthy(x)
     assert found(model, [x], "drift") == []
     model[1].running_mean.data[:channels] += by * np.sqrt(model[1].running_var.numpy()[:channels])
     assert found(model, [x], "drift") == [("1", severity)]
+
+
+@pytest.mark.parametrize("statistic", ["running_mean", "running_var"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_running_statistics_that_are_not_finite(statistic, value, x):
+    model = healthy(x)
+    getattr(model[1], statistic).data[3] = value
+    assert found(model, [x], "broken statistics") == [("1", "illness")]
+    what, advice = seen(model, [x], "broken statistics")
+    assert what == "the running mean or variance is NaN or infinite in 1 channel"
+    assert "not finite" in advice
+    assert found(model, [x], "drift") == []
+    assert not [path for path, _ in found(model, [x], "gap") if path != MODEL]
+
+
+def test_outputs_that_are_not_finite_differ(x):
+    model = healthy(x)
+    model[1].running_mean.data[:] = np.nan
+    assert found(model, [x], "gap") == [(MODEL, "illness")]
+    assert "100.0% of the predictions differ" in seen(model, [x], "gap")[0]
+    model[3].weight.data[:] = np.inf
+    assert "100.0% of the predictions differ" in seen(model, [x], "gap")[0]
+    assert "by inf of their spread" in seen(nn.Sequential(model, nn.Linear(3, 1)), [x], "gap")[0]
 
 
 @pytest.mark.parametrize(("factor", "severity"), [(1.3, "warning"), (1 / 1.3, "warning"), (2.5, "illness")])
@@ -233,7 +256,7 @@ def test_a_useless_bias(images, x):
     model = nn.Sequential({"conv": nn.Conv2D(3, 8, 3), "norm": nn.BatchNorm2D(8)})
     assert found(model, [images], "useless bias") == [("norm", "note")]
     assert seen(model, [images], "useless bias") == (
-        "conv.bias goes straight into it, and it takes it out again with the mean",
+        "conv.bias goes into it alone, and it takes it out again with the mean",
         "Make the layer of conv.bias with bias=False.",
     )
 

@@ -43,6 +43,14 @@ def test_table_has_a_row_for_each_true_class_and_dots_for_zeros():
     assert len({len(line) for line in lines}) == 1
 
 
+def test_heads_are_as_long_as_it_takes_to_tell_them_apart():
+    names = ("maple bud", "maple bush", "oak")
+    assert confusion_table(np.eye(3, dtype=int), names).splitlines()[0].split() == [
+        *("predicted", "maple", "bud", "maple", "bus", "oak", "found")
+    ]
+    assert " long-nam      oak " in confusion_table(np.eye(2, dtype=int), ("long-named", "oak")).splitlines()[0]
+
+
 def test_of_many_classes_only_the_commonest_confusions_are_told():
     matrix = np.diag(np.full(30, 50))
     for number in range(12):

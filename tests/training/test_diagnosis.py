@@ -26,21 +26,22 @@ norm1                warning  the running statistics (3 batches) are off in 2 of
 norm2                warning  3 of 16 scales are dead: |weight| < 0.001
                               -> Prune what they scale, or set them to 1 again; zeroed on purpose before
                               training, they will grow.
-norm1                note     fc1.bias goes straight into it, and it takes it out again with the mean
+norm1                note     fc1.bias goes into it alone, and it takes it out again with the mean
                               -> Make the layer of fc1.bias with bias=False.
 norm1, norm2, norm3  note     weight decay 0.01 pulls its weight and bias to 0
                               -> Spare the norms: give the optimizer optim.decay_groups(model, weight_decay).
 
-Checked: drift of the running statistics, gap between training and inference, dead scales, variances far under
-eps, values per statistic, short batches, useless biases, weight decay on norms.
+Checked: running statistics that are not finite, drift of the running statistics, gap between training and
+inference, dead scales, variances far under eps, values per statistic, short batches, useless biases, weight
+decay on norms.
 """
 
 WELL = """\
 All is well: 3 norm layers, 128 examples in 1 batch.
 
-Checked: drift of the running statistics, gap between training and inference, dead scales, variances far under
-eps, values per statistic, short batches, useless biases. Not checked, for want of the optimizer: weight decay
-on norms.
+Checked: running statistics that are not finite, drift of the running statistics, gap between training and
+inference, dead scales, variances far under eps, values per statistic, short batches, useless biases. Not
+checked, for want of the optimizer: weight decay on norms.
 """
 
 

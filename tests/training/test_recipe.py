@@ -25,6 +25,14 @@ def test_changes_are_made_and_all_else_is_the_models_own():
         changed.epochs = 4
 
 
+def test_a_folder_is_found_from_elsewhere_too(tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert recipe_for("mlp", data="images").data == str(tmp_path / "images")
+    assert recipe_for("mlp", data="digits").data == "digits"
+
+
 def test_options_add_to_the_models_own():
     assert recipe_for("efficientnet_b0", options={"width": 0.5}).options == {"stochastic_depth": 0.0, "width": 0.5}
 
@@ -60,6 +68,11 @@ def test_another_optimizer_brings_its_learning_rate_and_photos_their_augmentatio
         ({"norm": 3}, "norm must be a name"),
         ({"augment": "flip"}, "augment must be a tuple of names"),
         ({"options": {"width": {1}}}, "options must hold what JSON can say"),
+        ({"options": {"width": float("nan")}}, "options must hold what JSON can say"),
+        ({"options": {"image_size": 16}}, "image_size is no option of the net in a recipe: use --image-size"),
+        ({"options": {"num_classes": 4}}, "num_classes is no option .*: the data say it"),
+        ({"norm": "group", "norm_momentum": 0.2}, "norm_momentum is for batch norm; 'group' keeps no running"),
+        ({"model": "convnext_tiny", "norm_momentum": 0.2}, "norm_momentum is for batch norm; 'layer' keeps no running"),
         ({"epoch": 3}, "Recipe has no option 'epoch' .*; did you mean epochs?"),
     ],
 )

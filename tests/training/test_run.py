@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import nn, random
-from tinygrad_norm.data import load
+from tinygrad_norm.data import ArrayDataset, load
 from tinygrad_norm.optim import SGD
 from tinygrad_norm.training import (
     Callback,
@@ -19,7 +19,8 @@ from tinygrad_norm.training import (
     train,
 )
 from tinygrad_norm.training.evaluation import evaluate
-from tinygrad_norm.training.run import Stopwatch, load_data, make_model, make_schedule, prepare
+from tinygrad_norm.training.images import load_data
+from tinygrad_norm.training.run import Stopwatch, check_data, make_model, make_schedule, prepare, rehearse
 
 
 @pytest.fixture
@@ -122,6 +123,67 @@ def test_a_folder_with_another_run_is_left_alone(tmp_path, recipe):
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
+def test_a_run_that_failed_before_its_first_checkpoint_is_begun_anew(tmp_path, recipe):
+    recipe = dataclasses.replace(recipe, epochs=1)
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError):
+        train(dataclasses.replace(recipe, lr=1e38, optimizer="sgd"), tmp_path / "run", progress=False)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["log.jsonl"]
+    train(recipe, tmp_path / "run", progress=False)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["recipe", "start", "epoch", "end", "test"]
+    assert lines[0]["lr"] == recipe.lr
+
+
+def test_the_best_epoch_is_gone_on_from_elsewhere_only(tmp_path, recipe):
+    last = train(recipe, tmp_path / "run", progress=False).checkpoint
+    best, before = last.with_name("checkpoint.best.safetensors"), last.read_bytes()
+    with pytest.raises(FileExistsError, match=r"would overwrite .*checkpoint\.safetensors; choose another folder"):
+        train(recipe, tmp_path / "run", resume=best, progress=False)
+    assert last.read_bytes() == before
+    train(recipe, tmp_path / "elsewhere", resume=best, progress=False)
+
+
+def test_a_rehearsal_changes_nothing(recipe):
+    recipe = dataclasses.replace(recipe, model="alexnet", image_size=32, augment=("noise",))  # which has dropout
+    training, _, _ = load_data(recipe)
+    model, _, loader = prepare(recipe, training)
+    before, position, generator = model.state_dict(), loader.state_dict(), random.state_dict()
+    kept = {name: np.array(value) for name, value in before.items()}
+    model.eval()
+    rehearse(model, loader)
+    assert (loader.state_dict(), random.state_dict(), model.training) == (position, generator, False)
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, kept[name], err_msg=name)
+
+
+@pytest.mark.parametrize("test_images", [np.zeros((0, 8, 8)), np.zeros((4, 3, 8, 8)), np.zeros((4, 8, 8))])
+def test_test_images_of_another_kind_are_refused_before_training(tmp_path, few_digits, recipe, test_images):
+    np.save(few_digits / "test_images.npy", test_images)
+    np.save(few_digits / "test_labels.npy", np.full(len(test_images), 11))
+    with pytest.raises(ValueError, match=r"test_|shape \(4, 3, 16, 16\), the training images \(110, 1, 16|12 classes"):
+        train(recipe, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_only_the_classes_that_a_net_learned_can_be_put_to_it(tmp_path, recipe):
+    def images(*names, channels=1, label=0):
+        return ArrayDataset(np.zeros((3, channels, 16, 16), np.float32), np.full(3, label), names)
+
+    model, checkpoint = nn.Linear(3, 2), tmp_path / "net"
+    extra = {"recipe": recipe.to_dict(), "channels": 1, "classes": 2, "class_names": ("cat", "dog")}
+    save_checkpoint(checkpoint, model, extra=extra)
+    check_data(checkpoint, images("cat", "dog"))
+    check_data(checkpoint, images(label=1))
+    for other, message in (
+        (images("cat", "cow"), r"knows 2 classes \(cat, dog\), these images 2 classes \(cat, cow\)"),
+        (images("cat"), r"1 class \(cat\)"),
+        (images(label=2), "these images 3 classes"),
+        (images("cat", "dog", channels=3), "images of 1 channels, these have 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_data(checkpoint, other)
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, recipe):
     recipe = dataclasses.replace(recipe, epochs=1)
     checkpoint = train(recipe, tmp_path / "run", progress=False).checkpoint
@@ -160,6 +222,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(tmp_path, 
         ({"image_size": 15}, "image_size should be 16 or more"),
         ({"options": {"colour": 1}}, "colour"),
         ({"batch_size": 500}, "batch_size=500"),
+        ({"model": "mlp", "batch_size": 1}, "one value per channel"),
         ({"validation_every": 13}, "no class has validation_every=13 training images"),
     ):
         with pytest.raises(ValueError, match=message):

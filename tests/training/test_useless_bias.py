@@ -32,6 +32,39 @@ def test_a_bias_that_the_mean_takes_out_again(layers, shape):
     assert all(layer.training for layer in layers)
 
 
+@pytest.mark.parametrize(
+    ("between", "norm", "useless"),
+    [
+        ([nn.MaxPool2D(2, padding=1)], nn.BatchNorm2D(6), True),
+        ([nn.AvgPool2D(2, ceil_mode=True)], nn.BatchNorm2D(6), True),
+        ([nn.AvgPool2D(2, 1), nn.MaxPool2D(2)], nn.BatchNorm2D(6), True),
+        ([nn.MaxPool2D(2), nn.Flatten()], nn.BatchNorm1D(12), True),
+        ([nn.Flatten(2)], nn.BatchNorm1D(6), True),
+        ([nn.AvgPool2D(2, padding=1)], nn.BatchNorm2D(6), False),  # the border lacks the bias
+        ([nn.AvgPool2D(3, ceil_mode=True, divisor_override=9)], nn.BatchNorm2D(6), False),
+        ([nn.Flatten()], nn.LayerNorm(72), False),
+        ([nn.MaxPool2D(2), nn.ReLU()], nn.BatchNorm2D(6), False),
+    ],
+    ids=str,
+)
+def test_a_bias_that_is_pooled_or_reshaped_before(between, norm, useless):
+    path = str(1 + len(between))
+    assert found(nn.Conv2D(4, 6, 3), *between, norm, shape=IMAGES) == [(path, "0.bias")] * useless
+
+
+def test_a_bias_of_each_pixel_is_not_taken_out_after_a_pool(rng):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.offset = nn.Parameter(np.ones((1, 6), np.float32))
+            self.pool, self.norm = nn.MaxPool2D((4, 6)), nn.BatchNorm2D(3)
+
+        def forward(self, x):
+            return self.norm(self.pool(x + self.offset))
+
+    assert useless_biases(Net(), Tensor(rng.normal(size=(2, 3, 4, 6)).astype(np.float32))) == []
+
+
 def frozen(layer):
     layer.frozen = True
     return layer
@@ -64,7 +97,7 @@ class Skipping(nn.Module):
         self.first, self.norm, self.around = nn.Linear(4, 4), nn.BatchNorm1D(4), around
 
     def forward(self, x):
-        x = self.first(x)
+        x = self.first(x).reshape((-1, 4))
         return self.norm(x) + x if self.around else self.norm(x)
 
 

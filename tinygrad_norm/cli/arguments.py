@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tinygrad_norm.models import list_models
@@ -64,6 +65,23 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--seed", type=int, metavar="N", help="of all that is random (default: 0)")
 
 
+def add_output_arguments(parser: argparse.ArgumentParser, folder: str, default: Path | None = None) -> None:
+    """Add where a run goes and what it shows; `folder` says in words which one is used without --output."""
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=default,
+        metavar="FOLDER",
+        help=f"log, checkpoints, pictures (default: {folder})",
+    )
+    output.add_argument("--plot", action="store_true", help="draw curves.png")
+    output.add_argument("--confusion", action="store_true", help="draw confusion.png, and print the matrix")
+    output.add_argument("--quiet", action="store_true", help="show no progress")
+    output.add_argument("--json", action="store_true", help="print all figures as JSON")
+
+
 def recipe_changes(args: argparse.Namespace) -> dict[str, Any]:
     """What the command line says of a recipe; what it does not say is left out."""
     given = {name: value for name, value in vars(args).items() if name in FIELDS and name != "model"}
@@ -77,14 +95,16 @@ def recipe_from(args: argparse.Namespace, model: str) -> Recipe:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """The name and the value of "width=0.25"; what is no JSON is text."""
+    """The name and the value of "width=0.25"; what is no JSON and no number is text."""
     name, equals, value = text.partition("=")
     if not (name.isidentifier() and equals):
         raise argparse.ArgumentTypeError(f"should be NAME=VALUE, such as width=0.5, not {text!r}")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
+    for read in (json.loads, float):  # JSON has no .5
+        try:
+            return name, read(value)
+        except ValueError:
+            pass
+    return name, value
 
 
 def defaults_table() -> str:

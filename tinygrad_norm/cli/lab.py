@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     command = commands.add_parser("experiment", help="run a normalization experiment, or list them")
     command.add_argument("name", nargs="?", metavar="NAME", help="which one; without it, all are listed")
     command.add_argument("--quick", action="store_true", help="smaller, in under two minutes")
-    command.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="report, figures, picture (runs/NAME)")
+    command.add_argument(
+        "-o", "--output", type=Path, metavar="FOLDER", help="report, figures, picture (runs/NAME[-quick])"
+    )
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command.add_argument("--seeds", type=int, metavar="N", help="repeat with so many seeds (the experiment's own)")
     command.set_defaults(run=run_experiment)
@@ -27,6 +30,10 @@ def run_experiment(args: argparse.Namespace) -> None:
         for name in experiments.names():
             print(f"{name:{width}}  {experiments.describe(name)}")
         return
-    folder = args.output or Path("runs", args.name)
-    report = experiments.run(args.name, folder, quick=args.quick, seeds=args.seeds, progress=not args.quiet)
+    folder = args.output or Path("runs", f"{args.name}{'-quick' if args.quick else ''}")
+    try:
+        report = experiments.run(args.name, folder, quick=args.quick, seeds=args.seeds, progress=not args.quiet)
+    except KeyboardInterrupt:
+        print(f"interrupted: nothing is kept of {args.name}, whose files are written at its end", file=sys.stderr)
+        raise
     print("\n".join([*report.summary, f"the report: {report.path}"]))

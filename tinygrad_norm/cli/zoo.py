@@ -11,20 +11,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tinygrad_norm.cli.arguments import add_data_arguments, add_recipe_arguments, format_table, recipe_changes
-from tinygrad_norm.data import load
+from tinygrad_norm.cli.arguments import (
+    add_data_arguments,
+    add_output_arguments,
+    add_recipe_arguments,
+    format_table,
+    recipe_changes,
+)
 from tinygrad_norm.models import create_model, list_models
 from tinygrad_norm.models.registry import MODELS
 from tinygrad_norm.nn.flops import count_flops
 from tinygrad_norm.training.callbacks import Callback
 from tinygrad_norm.training.confusion import confusion_table
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
+from tinygrad_norm.training.images import load_split, load_training
 from tinygrad_norm.training.recipe import Recipe, recipe_for
 from tinygrad_norm.training.run import (
     CHECKPOINT,
     Result,
+    check_data,
     count_parameters,
-    load_data,
+    find_checkpoint,
     load_recipe,
     load_trained,
     make_loader,
@@ -32,6 +39,7 @@ from tinygrad_norm.training.run import (
     train,
 )
 from tinygrad_norm.training.trainer import Trainer
+from tinygrad_norm.training.words import counted
 
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
@@ -39,15 +47,10 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     command = commands.add_parser("train", help="train a net of the zoo", description="Train a net of the zoo.")
     command.add_argument("model", metavar="MODEL", help=f"one of {', '.join(list_models())}")
     add_recipe_arguments(command)
-    output = command.add_argument_group("output")
-    output.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="log, checkpoints, pictures (runs/MODEL)")
-    output.add_argument(
+    add_output_arguments(command, "runs/MODEL")
+    command.add_argument(
         "--resume", nargs="?", const="", metavar="FILE", help="go on from a checkpoint (that of the folder)"
     )
-    output.add_argument("--plot", action="store_true", help="draw curves.png")
-    output.add_argument("--confusion", action="store_true", help="draw confusion.png, and print the matrix")
-    output.add_argument("--quiet", action="store_true", help="show no progress")
-    output.add_argument("--json", action="store_true", help="print all figures as JSON")
     command.set_defaults(run=run_train)
 
     command = commands.add_parser("evaluate", help="measure a trained net on test images")
@@ -74,7 +77,7 @@ class Announcement(Callback):
     def on_train_begin(self, trainer: Trainer) -> None:
         recipe, done = self.recipe, f" ({trainer.epoch} done)" if trainer.epoch else ""
         net = f"{recipe.model} ({count_parameters(trainer.model):,} parameters) on {recipe.data}"
-        print(f"{net}: {recipe.epochs} epochs{done}, into {self.folder}", file=sys.stderr)
+        print(f"{net}: {counted(recipe.epochs, 'epoch')}{done}, into {self.folder}", file=sys.stderr)
 
 
 def run_train(args: argparse.Namespace) -> None:
@@ -101,15 +104,17 @@ def run_train(args: argparse.Namespace) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> None:
     """Measure a checkpoint on test images."""
-    model, recipe = load_trained(args.checkpoint)
+    checkpoint = find_checkpoint(args.checkpoint, "evaluate")
+    model, recipe = load_trained(checkpoint)
     recipe = dataclasses.replace(recipe, **recipe_changes(args))
-    test = load(recipe.data, "test", folder=recipe.data_folder, image_size=recipe.image_size, download=args.download)
+    test = load_split(recipe, "test", args.download)
+    check_data(checkpoint, test)
     found = evaluate(model, test)
     if not args.json:
         print(describe_evaluation(recipe, found, args.confusion))
         return
     figures = {
-        "checkpoint": args.checkpoint,
+        "checkpoint": str(checkpoint),
         "model": recipe.model,
         "data": recipe.data,
         "images": len(test),
@@ -125,11 +130,17 @@ def run_diagnose(args: argparse.Namespace) -> None:
     """Examine a checkpoint's norms on the batches that it was trained with."""
     from tinygrad_norm.training.diagnosis import diagnose
 
-    model, recipe = load_trained(args.checkpoint)
+    checkpoint = find_checkpoint(args.checkpoint, "diagnose")
+    model, recipe = load_trained(checkpoint)
     recipe = dataclasses.replace(recipe, **recipe_changes(args))
-    training, _, _ = load_data(recipe, args.download)
+    training, _ = load_training(recipe, args.download)
+    check_data(checkpoint, training)
     diagnosis = diagnose(model, make_loader(recipe, training), make_optimizer(recipe, model))
-    print(json.dumps(diagnosis.to_json(), indent=2) if args.json else diagnosis)
+    if args.json:
+        print(json.dumps(diagnosis.to_json(), indent=2))
+        return
+    print(diagnosis)
+    print("Loader and optimizer are the recipe's own: it leaves out a short last batch, and spares norms weight decay.")
 
 
 def run_models(args: argparse.Namespace) -> None:
@@ -154,9 +165,10 @@ def run_models(args: argparse.Namespace) -> None:
 
 def describe(result: Result, confusion: bool = False) -> str:
     """A result in a few lines."""
+    epochs = f"{counted(len(result.history), 'epoch')} in {result.seconds:.1f} s"
     return (
         f"{describe_evaluation(result.recipe, result.test, confusion)}\n"
-        f"{len(result.history)} epochs in {result.seconds:.1f} s, {result.parameters:,} parameters: {result.checkpoint}"
+        f"{epochs}, {result.parameters:,} parameters: {result.checkpoint}"
     )
 
 
@@ -170,7 +182,9 @@ def describe_evaluation(recipe: Recipe, found: Evaluation, confusion: bool = Fal
 
 
 def _add_checkpoint_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("checkpoint", metavar="CHECKPOINT", help="a file that `tinygrad-norm train` wrote")
+    command.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a file that `tinygrad-norm train` wrote, or its folder"
+    )
     add_data_arguments(command, "those that it was trained with")
     command.add_argument("--json", action="store_true", help="print all figures as JSON")
 
@@ -180,12 +194,8 @@ def _plan(args: argparse.Namespace) -> tuple[Recipe, Path, Path | None]:
     if not args.resume and args.resume != "":
         recipe = recipe_for(args.model, **recipe_changes(args))
         return recipe, args.output or default_folder(recipe), None
-    if args.resume:
-        checkpoint = Path(args.resume)
-        checkpoint = checkpoint / CHECKPOINT if checkpoint.is_dir() else checkpoint
-    else:
-        folder = args.output or default_folder(recipe_for(args.model, **recipe_changes(args)))
-        checkpoint = folder / CHECKPOINT
+    place = args.resume or args.output or default_folder(recipe_for(args.model, **recipe_changes(args)))
+    checkpoint = find_checkpoint(place, "go on from")
     recipe = dataclasses.replace(load_recipe(checkpoint), model=args.model, **recipe_changes(args))
     return recipe, args.output or checkpoint.parent, checkpoint
 

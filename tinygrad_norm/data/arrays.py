@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,9 @@ from numpy.typing import DTypeLike, NDArray
 from tinygrad_norm.data.checks import check_choice, check_labels, describe
 from tinygrad_norm.data.datasets import ArrayDataset
 from tinygrad_norm.data.images import scale
+
+CHANNELS = (1, 3, 4)
+"""How many an image has: grey, or red, green and blue, perhaps with how opaque it is."""
 
 
 def from_arrays(
@@ -23,9 +27,13 @@ def from_arrays(
     [0, 1]; floating-point ones are taken as they are. Labels are integers (N,), from 0; those of the test images go no
     higher than those of the training images, where these are there.
 
+    Warns:
+        UserWarning: no training image is of some class below the highest.
+
     Raises:
         FileNotFoundError: a file is missing; says what to put where.
-        ValueError: a file is malformed (nothing is unpickled), or the two do not fit together.
+        ValueError: a file is malformed (nothing is unpickled), the two do not fit together, images are not finite or
+            have their channels last, or there are more classes than training images.
     """
     check_choice("split", split, ("train", "test"))
     images_path, labels_path = Path(folder) / f"{split}_images.npy", Path(folder) / f"{split}_labels.npy"
@@ -39,7 +47,29 @@ def from_arrays(
     check_labels(labels_path, labels, len(images), _trained_classes(Path(folder)) if split == "test" else None)
     if images.ndim == 3:
         images = images[:, None]
+    if images.ndim == 4 and images.shape[3] in CHANNELS and images.shape[1] not in CHANNELS:
+        raise ValueError(
+            f"{images_path}: {describe(images)} looks like (N, H, W, C); np.moveaxis(images, -1, 1) puts the channels "
+            f"first"
+        )
+    if not (finite := np.isfinite(images)).all():
+        raise ValueError(f"{images_path}: images must be finite, found {images[~finite][0]} in some")
+    if split == "train":
+        _check_classes(labels_path, labels)
     return ArrayDataset(scale(images, 255 if images.dtype == np.uint8 else 1, dtype), labels.astype(np.int64))
+
+
+def _check_classes(path: Path, labels: NDArray[Any]) -> None:
+    """Refuse labels that count no classes, and name classes without an image."""
+    present, classes = np.unique(labels), _classes(labels)
+    if classes == len(present):
+        return
+    advice = "np.unique(labels, return_inverse=True)[1] numbers the classes from 0 without gaps"
+    if classes > len(labels):
+        raise ValueError(f"{path}: {len(labels)} images cannot be of {classes:,} classes, 0 to {classes - 1}; {advice}")
+    missing = np.setdiff1d(np.arange(classes), present)
+    names = ", ".join(map(str, missing[:5])) + ", ..." * (len(missing) > 5)
+    warnings.warn(f"{path}: {len(missing)} of {classes} classes have no image: {names}; {advice}", stacklevel=3)
 
 
 def _trained_classes(folder: Path) -> int | None:
@@ -49,7 +79,11 @@ def _trained_classes(folder: Path) -> int | None:
         return None
     labels = _read_npy(path)
     check_labels(path, labels, labels.size)
-    return int(labels.max(initial=-1)) + 1
+    return _classes(labels)
+
+
+def _classes(labels: NDArray[Any]) -> int:
+    return int(labels.max()) + 1 if labels.size else 0
 
 
 def _read_npy(path: Path) -> NDArray[Any]:

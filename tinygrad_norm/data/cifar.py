@@ -134,24 +134,26 @@ def _load(release: Release, folder: Path, split: str, labels: str, dtype: DTypeL
 
 def _read(release: Release, folder: Path, split: str) -> list[NDArray[np.uint8]]:
     names, archive = release.files[split], folder / release.archive.name
-    for place in (folder, folder / release.folder):
-        if any((place / name).is_file() for name in names):
-            return [_records(release, split, place / name) for name in names]
+    places = folder, folder / release.folder
+    missing = {place: [name for name in names if not (place / name).is_file()] for place in places}
+    place = min(places, key=lambda place: len(missing[place]))
+    if not missing[place]:
+        return [_records(release, split, place / name) for name in names]
     if archive.is_file():
         check_md5(archive, release.archive)
         with tarfile.open(archive, "r:gz") as tar:  # read where it lies: nothing is unpacked to anywhere
             return [_records(release, split, archive / release.folder / name, tar) for name in names]
+    advice = f"put into {folder} {what_to_put([release.archive])}"
+    if len(missing[place]) < len(names):
+        lacks = ", ".join(missing[place])
+        raise FileNotFoundError(f"{place} lacks {lacks}, beside others of its archive: put it there, or {advice}")
     pickled = next((folder / name for name in release.pickled if (folder / name).exists()), None)
     hint = f" ({pickled} is pickled, and could run any code: the binary archive is needed)" if pickled else ""
-    raise FileNotFoundError(
-        f"{folder} has no {archive.name} and no {names[0]}{hint}: put there {what_to_put([release.archive])}"
-    )
+    raise FileNotFoundError(f"{folder} has no {archive.name} and no {names[0]}{hint}: {advice}")
 
 
 def _records(release: Release, split: str, path: Path, tar: tarfile.TarFile | None = None) -> NDArray[np.uint8]:
     """A file, on the disk or in the archive, as one record a row, after a look at its length and at every label."""
-    if tar is None and not path.is_file():
-        raise FileNotFoundError(f"{path} is missing, beside others of its archive: {what_to_put([release.archive])}")
     member = tar and tar.getmember(f"{release.folder}/{path.name}")
     size = member.size if member else path.stat().st_size
     length, count = len(release.labels) + IMAGE_BYTES, release.records[split]

@@ -7,7 +7,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -95,23 +96,29 @@ def run(
     """
     experiment, target = _find(name), Path(folder)
     settings = experiment.QUICK if quick else experiment.FULL
+    command = f"tinygrad-norm experiment {name}{' --quick' if quick else ''}"
     if seeds is not None:
+        command += "" if isinstance(seeds, Sequence) else f" --seeds {seeds}"
         settings = dataclasses.replace(settings, seeds=_checked_seeds(seeds))
     new_figure(1, 1)  # whether matplotlib is there should be known before the work
-    _check_writable(target)
+    with _writable(target):
+        return _run(name, experiment, settings, target, Progress(progress), command)
+
+
+def _run(name: str, experiment: Experiment, settings: Any, folder: Path, progress: Progress, command: str) -> Report:
     started = time.perf_counter()
-    found = {"experiment": name, **experiment.run(settings, Progress(progress))}
-    result = json.loads(json.dumps(found, allow_nan=False))  # words and picture know no more than the file
+    found = {"experiment": name, **experiment.run(settings, progress)}
+    result = json.loads(json.dumps(found))  # words and picture know no more than the file
     story, figure = experiment.tell(result), experiment.draw(result)
-    command = f"tinygrad-norm experiment {name}{' --quick' if quick else ''}"
     seconds = time.perf_counter() - started
-    return write_report(target, name, experiment.QUESTION, result, story, figure, command, seconds)
+    return write_report(folder, name, experiment.QUESTION, result, story, figure, command, seconds)
 
 
 def _find(name: str) -> Experiment:
     if name not in EXPERIMENTS:
-        known = ", ".join(EXPERIMENTS)
-        raise ValueError(f"there is no experiment {name!r}, only {known}{did_you_mean(str(name), EXPERIMENTS)}")
+        begun = [known for known in EXPERIMENTS if name and known.startswith(str(name))]
+        hint = f"; did you mean {' or '.join(begun)}?" if begun else did_you_mean(str(name), EXPERIMENTS)
+        raise ValueError(f"there is no experiment {name!r}, only {', '.join(EXPERIMENTS)}{hint}")
     return EXPERIMENTS[name]
 
 
@@ -124,8 +131,16 @@ def _checked_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     return checked
 
 
-def _check_writable(folder: Path) -> None:
-    """Raise the OSError now rather than after the work."""
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """A folder that can be written to, or the OSError now rather than after the work; what stays empty goes again."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        yield
+    finally:
+        with suppress(OSError):  # of the first that is not empty
+            for path in made:
+                path.rmdir()

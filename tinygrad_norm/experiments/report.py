@@ -17,12 +17,13 @@ import numpy as np
 from tinygrad_norm.experiments.spread import caution
 from tinygrad_norm.training.files import write_atomically
 from tinygrad_norm.training.interrupt import HeldInterrupt
+from tinygrad_norm.training.logs import strict_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Result = dict[str, Any]
-"""Nothing but what JSON holds: "settings", "rows", one for each run, and what else the experiment measured."""
+"""What JSON holds, and NaN: "settings", "rows", one for each run, and what else the experiment measured."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ def write_report(
 
 
 def as_json(result: Mapping[str, Any]) -> str:
-    """The result as JSON, one line for each run. The same runs give the same text: no clock time is in it."""
+    """The result as strict JSON, one line for each run. The same runs give the same text: no clock time is in it."""
     parts = []
-    for key, value in result.items():
+    for key, value in strict_json(result).items():
         text = json.dumps(value, allow_nan=False)
         if isinstance(value, list) and value and isinstance(value[0], dict):
             text = "[\n" + ",\n".join(f"  {json.dumps(row, allow_nan=False)}" for row in value) + "\n ]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from tinygrad_norm.experiments.report import Result, Story, Table
 from tinygrad_norm.experiments.runs import pick, short, standard_digits, take_steps, without_dropout
 from tinygrad_norm.experiments.spread import Spread, compare, percent
 from tinygrad_norm.nn.normalization import RunningNorm
+from tinygrad_norm.nn.recalibration import put
 from tinygrad_norm.tape import Array, no_grad
 from tinygrad_norm.tensor import Tensor
 
@@ -61,16 +63,36 @@ def run(settings: Settings, progress: Progress) -> Result:
             model = without_dropout(_create(settings, momentum))  # which would set the modes apart too
             optimizer = optim.SGD(model.parameters(), lr=settings.lr, momentum=0.9)
             loader = data.DataLoader(train, settings.batch_size, shuffle=True, drop_last=True, seed=seed)
-            losses, measured = [], []
-            for step, (loss, _) in enumerate(take_steps(model, optimizer, loader), 1):
-                losses.append(short(loss))
+            losses, measured, diverged = [], [], None
+            last = settings.measured_at[-1]
+            for step, (loss, _) in enumerate(itertools.islice(take_steps(model, optimizer, loader), last), 1):
                 tick()
-                if step in settings.measured_at:
-                    measured.append({"step": step, **_gap(model, test, settings), "layers": _layers(model, train)})
-                if step == settings.measured_at[-1]:
+                if not math.isfinite(loss):
+                    diverged = step
                     break
-        rows.append({"momentum": momentum, "seed": seed, "losses": losses, "measured": measured})
+                losses.append(short(loss))
+                if step in settings.measured_at:
+                    measured.append({"step": step, **_measure(model, train, test, settings)})
+            if diverged:
+                nothing = _blank(_measure(model, train, test, settings))
+                measured += [{"step": step, **nothing} for step in settings.measured_at[len(measured) :]]
+        row = {"momentum": momentum, "seed": seed, "diverged": diverged, "losses": losses, "measured": measured}
+        rows.append(row)
     return {"settings": asdict(settings), "rows": rows}
+
+
+def _measure(model: nn.Module, train: data.ArrayDataset, test: data.ArrayDataset, settings: Settings) -> dict[str, Any]:
+    with np.errstate(all="ignore"):  # a run may diverge
+        return {**_gap(model, test, settings), "layers": _layers(model, train)}
+
+
+def _blank(value: Any) -> Any:
+    """The same with NaN for every number."""
+    if isinstance(value, dict):
+        return {key: _blank(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_blank(item) for item in value]
+    return math.nan if isinstance(value, float) else value
 
 
 def _create(settings: Settings, momentum: float | None) -> nn.Module:
@@ -103,12 +125,10 @@ def _layers(model: nn.Module, dataset: data.ArrayDataset) -> list[dict[str, Any]
 def _norms_held(model: nn.Module) -> Iterator[dict[str, RunningNorm]]:
     """The norms that keep running statistics, which do not move meanwhile; nothing is recorded either."""
     norms = {path: module for path, module in model.named_modules() if isinstance(module, RunningNorm)}
-    with no_grad():
+    with no_grad(), ExitStack() as switches:
         for layer in norms.values():
-            layer.update_running_statistics = False
+            put(switches, layer, "update_running_statistics", False)
         yield norms
-        for layer in norms.values():
-            layer.update_running_statistics = None
 
 
 def _distance(layer: RunningNorm, mean: Array, var: Array) -> dict[str, Any]:
@@ -165,6 +185,9 @@ def tell(result: Result) -> Story:
         f"deviations from the true ones, on average over the layers; {_under_half(result, momentum)}."
         for momentum in momenta
     ]
+    if diverged := sum(row["diverged"] is not None for row in result["rows"]):
+        runs = f"{diverged} of {len(result['rows'])} runs diverged (NaN or infinity)"
+        summary.append(f"{runs}; from there on, their gaps count as infinite.")
     header = [
         "step",
         *(f"{_name(momentum)}: gap" for momentum in momenta),

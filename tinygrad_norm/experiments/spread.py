@@ -11,14 +11,14 @@ Form = Callable[[float], str]
 
 @dataclass(frozen=True)
 class Spread:
-    """One quantity over the seeds; infinite where a goal was not reached."""
+    """One quantity over the seeds; infinite where a goal was not reached, or a run diverged."""
 
     values: tuple[float, ...]
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Spread:
-        """Of what was measured; None is a goal that was not reached."""
-        return cls(tuple(math.inf if value is None else value for value in values))
+        """Of what was measured; None is a goal that was not reached, and NaN no better."""
+        return cls(tuple(math.inf if value is None or math.isnan(value) else value for value in values))
 
     @property
     def mean(self) -> float:

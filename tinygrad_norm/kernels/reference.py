@@ -330,7 +330,7 @@ def conv2d(
     places, size = _places(images.shape[3:], weight.shape[2:], stride, dilation)
     y = xp.zeros((x.shape[0], *filters.shape[:2], math.prod(size)), dtype=x.dtype)
     for i, j, rows, columns in places:
-        y += filters[..., i, j] @ xp.reshape(images[..., rows, columns], (*images.shape[:3], -1))
+        y += filters[..., i, j] @ xp.reshape(images[..., rows, columns], (*images.shape[:3], math.prod(size)))
     y = xp.reshape(y, (x.shape[0], weight.shape[0], *size))
     return y if bias is None else y + bias[:, None, None]
 
@@ -351,15 +351,15 @@ def conv2d_gradient(
     """
     xp = x.__array_namespace__()
     images, filters = _padded(x, padding, groups), _filters(weight, groups)
-    places, _ = _places(images.shape[3:], weight.shape[2:], stride, dilation)
-    grad = xp.reshape(dy, (x.shape[0], *filters.shape[:2], -1))
+    places, size = _places(images.shape[3:], weight.shape[2:], stride, dilation)
+    grad = xp.reshape(dy, (x.shape[0], *filters.shape[:2], math.prod(size)))
     dimages, dfilters = xp.zeros_like(images), xp.zeros_like(filters)
     for i, j, rows, columns in places:
         met = images[..., rows, columns]
         if needs[0]:
             dimages[..., rows, columns] += xp.reshape(filters[..., i, j].mT @ grad, met.shape)
         if needs[1]:
-            dfilters[..., i, j] = xp.sum(grad @ xp.reshape(met, (*met.shape[:3], -1)).mT, axis=0)
+            dfilters[..., i, j] = xp.sum(grad @ xp.reshape(met, (*met.shape[:3], math.prod(size))).mT, axis=0)
     (top, _), (left, _) = padding
     inside = dimages[..., top : top + x.shape[2], left : left + x.shape[3]]
     dx = xp.reshape(inside, x.shape) if needs[0] else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from tinygrad_norm import nn
 from tinygrad_norm.models.norms import Norm, Norms
@@ -30,9 +30,11 @@ class MLP(ImageClassifier):
         norm: Norm = "batch",
         image_size: int | None = None,
         norm_momentum: float | None = None,
-        hidden: Sequence[int] = (256, 128),
+        hidden: Iterable[int] = (256, 128),
     ) -> None:
         super().__init__(num_classes, in_channels, image_size, smallest=1, fixed=True)
+        if not isinstance(hidden, Iterable) or isinstance(hidden, str):
+            raise TypeError(f"MLP: hidden should be a sequence of widths, such as (256, 128), got {hidden!r}")
         norms = Norms(norm, norm_momentum, rows=True)
         features = in_channels * self.image_size**2
         layers: list[nn.Module] = [nn.Flatten()]

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_norm import nn
-from tinygrad_norm.nn.folding import ACTIVATIONS
+from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.nn.normalization import Normalization
 from tinygrad_norm.nn.spelling import did_you_mean
-from tinygrad_norm.ops.activation import fusible
 
 Norm = str | Callable[[int], nn.Module]
 Activation = str | tuple[str, float] | None
@@ -95,9 +94,3 @@ class Norms:
             layer.activation = activation
             return layer
         return nn.Sequential(layer, activation_layer(activation))
-
-
-def activation_layer(activation: Activation) -> nn.Module:
-    """Return an activation that a norm could fuse as a module of its own; an Identity for None."""
-    found = fusible(activation)
-    return nn.Identity() if found is None else ACTIVATIONS[found[0]](found[1])

@@ -11,6 +11,7 @@ import numpy as np
 from tinygrad_norm import nn
 from tinygrad_norm.models.norms import Activation, Norms
 from tinygrad_norm.nn.checks import shape_of
+from tinygrad_norm.ops.arguments import check_flag
 from tinygrad_norm.tensor import Tensor
 
 
@@ -25,7 +26,7 @@ class ImageClassifier(nn.Module):
         fixed: whether it takes images of `image_size` alone, as a net without a pool before its linear layers does.
 
     Raises:
-        TypeError: a number is not whole.
+        TypeError: a number is not whole, or small_images neither True nor False.
         ValueError: a number is below 1, or the images are too small; in the call: they have another shape.
     """
 
@@ -39,6 +40,7 @@ class ImageClassifier(nn.Module):
         fixed: bool = False,
     ) -> None:
         super().__init__()
+        check_flag(type(self).__name__, "small_images", small_images)
         image_size = (32 if small_images else 224) if image_size is None else image_size
         given = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
         for name, value in given.items():

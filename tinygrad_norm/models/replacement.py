@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tinygrad_norm import nn
 from tinygrad_norm.models.norms import Norm, Norms
 from tinygrad_norm.nn.normalization import BatchNorm, Normalization
@@ -20,8 +22,10 @@ def replace_norm(model: nn.Module, path: str, norm: Norm, momentum: float | None
     """Put other norms in the places of all those inside one module of a model; return their paths.
 
     A new norm keeps the old one's activation, mode and dtype, its weight and bias if it has these too (the same
-    Parameters, so that an optimizer goes on with them), and from batch norm to batch norm also the running statistics,
-    the momentum and the switches. A parameter that the old one did not have is unknown to an optimizer made before.
+    Parameters, so that an optimizer goes on with them), and from batch norm to batch norm also the running statistics
+    and, where the new one is made by its name, the momentum and the switches. A parameter that the old one did not have
+    is unknown to an optimizer made before. Right after a global average instance norm, which would see one value there,
+    becomes layer norm.
 
     Args:
         model: changed in place, or on an error not at all.
@@ -30,14 +34,16 @@ def replace_norm(model: nn.Module, path: str, norm: Norm, momentum: float | None
 
     Raises:
         ValueError: there is no such path, no norm in it, or one that is neither of images nor of rows; or the norm is
-            not known.
+            not known; or the model is itself a norm.
         TypeError: as `Norms`.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
     if path not in modules:
         hint = did_you_mean(str(path), modules)
         raise ValueError(f"replace_norm: {type(model).__name__} has no module {path!r}{hint}")
-    norms = [name for name, module in modules.items() if name and isinstance(module, Normalization)]
+    if isinstance(model, Normalization):
+        raise ValueError(f"replace_norm: the model is itself a norm, {model}, and has no place in which to replace it")
+    norms = [name for name, module in modules.items() if isinstance(module, Normalization)]
     chosen = [name for name in norms if not path or name == path or name.startswith(f"{path}.")]
     if not chosen:
         hint = f"; did you mean {closest(path, norms) or norms[0]}?" if norms else ""
@@ -45,8 +51,9 @@ def replace_norm(model: nn.Module, path: str, norm: Norm, momentum: float | None
     made: dict[nn.Module, nn.Module] = {}  # one norm in two places becomes one norm in two places
     for name in chosen:
         if modules[name] not in made:
-            maker = Norms(norm, momentum, rows=_is_of_rows(name, modules))
-            made[modules[name]] = _replacement(modules[name], maker, next(model.parameters()).dtype)
+            kind = "layer" if norm == "instance" and _follows_average(modules[name], model) else norm
+            maker = Norms(kind, momentum, rows=_is_of_rows(name, modules))
+            made[modules[name]] = _replacement(modules[name], maker, _dtype(modules[name], model))
     for name in chosen:
         parent, _, attribute = name.rpartition(".")
         setattr(modules[parent], attribute, made[modules[name]])
@@ -62,6 +69,18 @@ def _is_of_rows(name: str, modules: Mapping[str, nn.Module]) -> bool:
     return isinstance(norm, ROWS) or (isinstance(norm, nn.GroupNorm) and after_linear)
 
 
+def _follows_average(norm: nn.Module, model: nn.Module) -> bool:
+    """Whether the layer before a norm averages each channel over all its pixels."""
+    layers = [module for module in model.modules() if not any(module.children())]
+    return isinstance(layers[layers.index(norm) - 1], nn.GlobalAvgPool2D) and layers[0] is not norm
+
+
+def _dtype(norm: nn.Module, model: nn.Module) -> Any:
+    """That of a norm's own tensors, or else of the model's parameters."""
+    tensors = (*norm.parameters(), *norm.buffers(), *model.parameters())
+    return next((tensor.dtype for tensor in tensors if tensor.dtype.kind == "f"), np.float32)
+
+
 def _replacement(old: Any, norms: Norms, dtype: Any) -> nn.Module:
     layer = norms(old._shape[0], old.activation).astype(dtype).train(old.training)
     new: Any = layer[0] if isinstance(layer, nn.Sequential) else layer
@@ -72,7 +91,7 @@ def _replacement(old: Any, norms: Norms, dtype: Any) -> nn.Module:
             setattr(new, name, kept)
     if isinstance(new, Normalization):
         new.fused = old.fused
-    for name in SWITCHES if both_batch else ():
+    for name in SWITCHES if both_batch and isinstance(norms.norm, str) else ():
         if name != "momentum" or norms.momentum is None:
             setattr(new, name, getattr(old, name))
     return layer

@@ -5,11 +5,15 @@ Those that PyTorch can do in place take its `inplace`, and refuse True: a tensor
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from tinygrad_norm import ops
 from tinygrad_norm.nn.checks import refuse_inplace
+from tinygrad_norm.nn.linear import Identity
+from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.op_module import OpModule
+from tinygrad_norm.ops.activation import fusible
 
 
 class ReLU(OpModule, op=ops.relu):
@@ -105,3 +109,25 @@ class Softmax(AlongAxis, op=ops.softmax):
 
 class LogSoftmax(AlongAxis, op=ops.log_softmax):
     """The logarithm of softmax along an axis."""
+
+
+ACTIVATIONS: dict[str, Callable[[float], Module]] = {
+    "relu": lambda _: ReLU(),
+    "leaky_relu": LeakyReLU,
+    "elu": ELU,
+    "sigmoid": lambda _: Sigmoid(),
+    "tanh": lambda _: Tanh(),
+    "silu": lambda _: SiLU(),
+    "gelu": lambda _: GELU(),
+    "gelu_tanh": lambda _: GELU("tanh"),
+    "hardswish": lambda _: Hardswish(),
+    "mish": lambda _: Mish(),
+    "softplus": lambda _: Softplus(),
+}
+"""The module of each activation that a norm can fuse, from the activation's parameter."""
+
+
+def activation_layer(activation: str | tuple[str, float] | None) -> Module:
+    """Return an activation that a norm could fuse as a module of its own; an Identity for None."""
+    found = fusible(activation)
+    return Identity() if found is None else ACTIVATIONS[found[0]](found[1])

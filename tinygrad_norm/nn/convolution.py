@@ -13,7 +13,8 @@ from tinygrad_norm.nn import init
 from tinygrad_norm.nn.checks import shape_of
 from tinygrad_norm.nn.module import Module, Parameter, float_dtype
 from tinygrad_norm.nn.spelling import did_you_mean
-from tinygrad_norm.ops.convolution import Padding, Pair, padding_of, pair, where
+from tinygrad_norm.ops.arguments import Pair, pair, where
+from tinygrad_norm.ops.convolution import Padding, padding_of
 from tinygrad_norm.tensor import Tensor
 
 PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -71,7 +72,7 @@ class Conv2D(Module):
                 f"Conv2D: groups should divide in_channels and out_channels, "
                 f"got groups={groups} for {in_channels} and {out_channels}"
             )
-        if padding_mode not in PADDING_MODES:
+        if padding_mode not in [*PADDING_MODES]:
             raise ValueError(
                 f"Conv2D: padding_mode should be one of {', '.join(PADDING_MODES)}, "
                 f"got {padding_mode!r}{did_you_mean(str(padding_mode), PADDING_MODES)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinygrad_norm import ops
 from tinygrad_norm.nn.checks import refuse_inplace
 from tinygrad_norm.nn.module import Module
-from tinygrad_norm.ops.dropout import check_mode
+from tinygrad_norm.ops.dropout import check_mode, check_probability
 from tinygrad_norm.tensor import Tensor
 
 
@@ -15,6 +15,7 @@ class Dropout(Module):
     It draws from `tinygrad_norm.random.generator()`.
 
     Raises:
+        TypeError: p is no number.
         ValueError: p is outside [0, 1], or `inplace` (there for PyTorch's sake) is True.
     Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
     """
@@ -22,7 +23,8 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         refuse_inplace(self, inplace)
-        self.p = _probability(self, p)
+        check_probability(type(self).__name__, p)
+        self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.dropout(x, self.p, self.training)
@@ -45,6 +47,7 @@ class StochasticDepth(Module):
     """As Dropout, but for what a residual branch adds to each image ("row"), or to the whole batch ("batch").
 
     Raises:
+        TypeError: p is no number.
         ValueError: p is outside [0, 1], or the mode is unknown.
     Source: Huang et al., "Deep networks with stochastic depth", ECCV 2016.
     """
@@ -52,16 +55,11 @@ class StochasticDepth(Module):
     def __init__(self, p: float, mode: str = "row") -> None:
         super().__init__()
         check_mode("StochasticDepth", mode)
-        self.p, self.mode = _probability(self, p), mode
+        check_probability("StochasticDepth", p)
+        self.p, self.mode = p, mode
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.stochastic_depth(x, self.p, self.mode, self.training)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, mode={self.mode!r}"
-
-
-def _probability(layer: Module, p: float) -> float:
-    if not 0 <= p <= 1:
-        raise ValueError(f"{type(layer).__name__}: p should be in [0, 1], got {p}")
-    return p

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.nn.activation import ELU, GELU, Hardswish, LeakyReLU, Mish, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.nn.containers import Sequential
 from tinygrad_norm.nn.convolution import Conv2D
-from tinygrad_norm.nn.linear import Identity, Linear
+from tinygrad_norm.nn.linear import Linear
 from tinygrad_norm.nn.module import Module, Parameter
 from tinygrad_norm.nn.normalization import BatchNorm
-from tinygrad_norm.ops.activation import fusible
 
 FOLDABLE: tuple[type[Module], ...] = (Linear, Conv2D)
 """The layers whose output is linear in a weight (out, ...) and a bias (out,)."""
-
-ACTIVATIONS: dict[str, Callable[[float], Module]] = {
-    "relu": lambda _: ReLU(),
-    "leaky_relu": LeakyReLU,
-    "elu": ELU,
-    "sigmoid": lambda _: Sigmoid(),
-    "tanh": lambda _: Tanh(),
-    "silu": lambda _: SiLU(),
-    "gelu": lambda _: GELU(),
-    "gelu_tanh": lambda _: GELU("tanh"),
-    "hardswish": lambda _: Hardswish(),
-    "mish": lambda _: Mish(),
-    "softplus": lambda _: Softplus(),
-}
-"""The module of each activation that a norm can fuse, from the activation's parameter."""
 
 
 def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
@@ -62,7 +45,7 @@ def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
     for path, (name, layer), (norm_name, norm) in pairs:
         sequential = model.get_submodule(path)
         setattr(sequential, name, _folded(layer, norm))
-        setattr(sequential, norm_name, _activation(norm).train(norm.training))
+        setattr(sequential, norm_name, activation_layer(norm.activation).train(norm.training))
     return model
 
 
@@ -81,11 +64,6 @@ def _check_constant(path: str, norm: BatchNorm) -> None:
         raise ValueError(f"fold_batch_norm: {path} keeps no running statistics, so it is not the same for every batch")
     if norm.uses_batch_statistics() or norm.updates_running_statistics():
         raise ValueError(f"fold_batch_norm: {path} is in training; folding is for inference, call model.eval() first")
-
-
-def _activation(norm: BatchNorm) -> Module:
-    activation = fusible(norm.activation)
-    return Identity() if activation is None else ACTIVATIONS[activation[0]](activation[1])
 
 
 def _folded(layer: Any, norm: BatchNorm) -> Module:

@@ -6,7 +6,7 @@ from tinygrad_norm import ops
 from tinygrad_norm.nn.checks import shape_of
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.op_module import OpModule
-from tinygrad_norm.ops.convolution import Pair, where
+from tinygrad_norm.ops.arguments import Pair, check_flag, where
 from tinygrad_norm.ops.interpolation import check_interpolation
 from tinygrad_norm.ops.pooling import check_divisor, check_output_size, check_window
 from tinygrad_norm.tensor import Tensor
@@ -31,7 +31,7 @@ class MaxPool2D(OpModule, op=ops.max_pool2d):
         super().__init__(
             kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
         )
-        check_window("MaxPool2D", kernel_size, stride, padding, dilation)
+        check_window("MaxPool2D", kernel_size, stride, padding, dilation, ceil_mode)
 
 
 class AvgPool2D(OpModule, op=ops.avg_pool2d):
@@ -59,7 +59,8 @@ class AvgPool2D(OpModule, op=ops.avg_pool2d):
             count_include_pad=count_include_pad,
             divisor_override=divisor_override,
         )
-        check_window("AvgPool2D", kernel_size, stride, padding)
+        check_window("AvgPool2D", kernel_size, stride, padding, ceil_mode=ceil_mode)
+        check_flag("AvgPool2D", "count_include_pad", count_include_pad)
         check_divisor("AvgPool2D", divisor_override)
 
 

@@ -4,26 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tinygrad_norm.nn import activation as activations
-from tinygrad_norm.nn.activation import ReLU
+from tinygrad_norm.nn.activation import ACTIVATIONS, activation_layer
 from tinygrad_norm.nn.convolution import Conv2D
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.pooling import AdaptiveAvgPool2D
 from tinygrad_norm.nn.spelling import did_you_mean
 from tinygrad_norm.tensor import Tensor
-
-ACTIVATIONS: dict[str, Callable[[], Module]] = {
-    "relu": ReLU,
-    "leaky_relu": activations.LeakyReLU,
-    "elu": activations.ELU,
-    "sigmoid": activations.Sigmoid,
-    "tanh": activations.Tanh,
-    "silu": activations.SiLU,
-    "gelu": activations.GELU,
-    "hardswish": activations.Hardswish,
-    "mish": activations.Mish,
-    "softplus": activations.Softplus,
-}
 
 
 class SqueezeExcite(Module):
@@ -65,11 +51,11 @@ class SqueezeExcite(Module):
 
 
 def _made(argument: str, activation: str | Callable[[], Module]) -> Module:
-    if not isinstance(activation, str):
-        return activation()
-    if activation not in ACTIVATIONS:
-        hint = did_you_mean(activation, ACTIVATIONS)
-        raise ValueError(
-            f"SqueezeExcite: {argument} should be one of {', '.join(ACTIVATIONS)}, got {activation!r}{hint}"
-        )
-    return ACTIVATIONS[activation]()
+    if isinstance(activation, str) and activation in ACTIVATIONS:
+        return activation_layer(activation)
+    allowed = f"SqueezeExcite: {argument} should be one of {', '.join(ACTIVATIONS)}, or make a module"
+    if isinstance(activation, str):
+        raise ValueError(f"{allowed}; got {activation!r}{did_you_mean(activation, ACTIVATIONS)}")
+    if isinstance(activation, Module) or not callable(activation):
+        raise TypeError(f"{allowed}, as nn.ReLU does; got {activation!r}")
+    return activation()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
-from tinygrad_norm import kernels, tape
+from tinygrad_norm import kernels
+from tinygrad_norm.ops.arguments import Pair, pair, where
 from tinygrad_norm.ops.matmul import check_dtypes
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import pad, reshape
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
 Shape = tuple[int, ...]
-Pair = tuple[int, int]
 Padding = int | tuple[int, int] | Literal["same", "valid"]
 
 
@@ -80,7 +80,7 @@ def conv2d(
         Shape (N, O, H', W') where H' = (H + padding - dilation (kh - 1) - 1) // stride + 1, and W' likewise.
 
     Raises:
-        ValueError: the shapes do not fit, an argument is out of range, x is empty, or the kernel larger than it.
+        ValueError: the shapes do not fit, an argument is out of range, images are empty, or the kernel larger.
         TypeError: the dtypes differ, or are no floats; or an argument is of another type.
     """
     shape, filters = shape_of(x), shape_of(weight)
@@ -107,8 +107,8 @@ def _check_shapes(shape: Shape, weight: Shape, bias: Shape | None, groups: int) 
             f"{name}: the input should have shape (N, C, H, W) or (C, H, W), and the weight (O, C / groups, kh, kw), "
             f"got {shape} and {weight}"
         )
-    if 0 in shape + weight:
-        raise ValueError(f"{name}: input and weight should not be empty, got shapes {shape} and {weight}")
+    if 0 in shape[1:] + weight:
+        raise ValueError(f"{name}: images and weight should not be empty, got shapes {shape} and {weight}")
     if not isinstance(groups, int | np.integer) or isinstance(groups, bool):
         raise TypeError(f"{name}: groups should be an integer, got {groups!r}")
     if groups < 1 or shape[1] % groups or weight[0] % groups:
@@ -123,27 +123,6 @@ def _check_shapes(shape: Shape, weight: Shape, bias: Shape | None, groups: int) 
         )
     if bias is not None and bias != weight[:1]:
         raise ValueError(f"{name}: a weight of shape {weight} needs a bias of shape {weight[:1]}, got {bias}")
-
-
-def where(name: str) -> str:
-    """The op, and the layer that called it where there is one."""
-    scope = tape.current_scope()
-    return f"{name} in {scope}" if scope else name
-
-
-def pair(name: str, key: str, value: Any, least: int) -> Pair:
-    """An argument given as one number, or as one for the height and one for the width.
-
-    Raises:
-        TypeError: it is neither an integer nor two of them.
-        ValueError: one is less than `least`.
-    """
-    given = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    if len(given) != 2 or any(not isinstance(n, int | np.integer) or isinstance(n, bool) for n in given):
-        raise TypeError(f"{name}: {key} should be an integer, or one for height and one for width, got {value!r}")
-    if min(given) < least:
-        raise ValueError(f"{name}: {key} should be {least} or more, got {value!r}")
-    return int(given[0]), int(given[1])
 
 
 def padding_of(name: str, padding: Any, kernel: Shape, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:

@@ -71,13 +71,32 @@ def check_mode(name: str, mode: str) -> None:
         raise ValueError(f"{name}: mode should be 'row' or 'batch', got {mode!r}")
 
 
-def _drop(name: str, x: Any, p: float, training: bool, shape: tuple[int, ...]) -> Tensor:
-    """X with what is decided by a draw of this shape dropped, and the rest divided by 1 - p."""
+def check_probability(name: str, p: Any) -> None:
+    """Refuse what is no probability.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is outside [0, 1].
+    """
+    if not isinstance(p, int | float | np.integer | np.floating) or isinstance(p, bool):
+        raise TypeError(f"{name}: p is a probability, between 0 and 1, not {p!r} ({type(p).__name__})")
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: p is a probability, between 0 and 1, not {p}")
+
+
+def _drop(name: str, x: Any, p: float, training: bool, shape: tuple[int, ...]) -> Tensor:
+    """X with what is decided by a draw of this shape dropped, and the rest divided by 1 - p."""
+    check_probability(name, p)
     if not training or p == 0:
         return e.multiply(x, 1.0) if not hasattr(x, "creator") else x
     kept = random.generator().random(shape, dtype=np.float32) >= p
-    factor: Array = kept.astype(np.float64 if getattr(x, "dtype", None) == np.float64 else np.float32)
-    factor *= 1 / (1 - p) if p < 1 else 0.0
+    factor = _like(x, shape)
+    np.multiply(kept, 1 / (1 - p) if p < 1 else 0.0, out=factor, casting="same_kind")
     return e.multiply(x, factor)
+
+
+def _like(x: Any, shape: tuple[int, ...]) -> Array:
+    """An array of this shape, in the memory order of x where it is that of x, so that the product has it too."""
+    array = np.asarray(getattr(x, "raw", x))
+    dtype = np.float64 if array.dtype == np.float64 else np.float32
+    return np.empty_like(array, dtype) if array.shape == shape else np.empty(shape, dtype)

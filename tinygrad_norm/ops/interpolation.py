@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_norm.ops.convolution import Pair, pair, where
+from tinygrad_norm.ops.arguments import Pair, check_flag, pair, where
 from tinygrad_norm.ops.matmul import check_dtypes, matmul
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import permute_dims, take
@@ -27,7 +27,7 @@ def interpolate(
     mode: str = "nearest",
     align_corners: bool = False,
 ) -> Tensor:
-    """Images made larger or smaller.
+    """Images made larger or smaller, channels-last in memory.
 
     Args:
         x: shape (N, C, H, W).
@@ -47,22 +47,29 @@ def interpolate(
     check_dtypes(name, input=x)
     if len(shape) != 4 or 0 in shape[1:]:
         raise ValueError(f"{name}: the input should have shape (N, C, H, W), not empty, got {shape}")
+    scales: tuple[float | None, float | None] = (None, None)
     if size is not None:
         counts = pair(name, "size", size, 1)
-        steps = [(float(n), float(m)) for n, m in zip(shape[2:], counts, strict=True)]
     else:
-        scales = _scales(name, scale_factor)
-        counts = math.floor(shape[2] * scales[0]), math.floor(shape[3] * scales[1])
+        scales = down, across = _scales(name, scale_factor)
+        counts = math.floor(shape[2] * down), math.floor(shape[3] * across)
         if min(counts) < 1:
             raise ValueError(f"{name}: scale_factor={scale_factor} leaves no pixel of an input of shape {shape}")
-        steps = [_step(*axis, mode) for axis in zip(shape[2:], counts, scales, strict=True)]
-    along = zip(shape[2:], counts, steps, strict=True)
+    along = zip(shape[2:], counts, scales, strict=True)
     if mode == "nearest":
         rows, columns = [_nearest(*axis) for axis in along]
-        return take(take(x, rows, 2), columns, 3)
+        return pick(x, rows, columns)
     dtype = getattr(x, "dtype", np.float32)
     rows, columns = [_between(*axis, align_corners).astype(dtype) for axis in along]
     return resample(x, rows, columns)
+
+
+def pick(x: Any, rows: Array, columns: Array) -> Tensor:
+    """The pixels in these rows and columns of images (N, C, H, W), channels-last in memory."""
+    n, channels, height, width = shape_of(x)
+    places = (np.arange(n)[:, None, None] * height + rows[:, None]) * width + columns
+    pixels = permute_dims(x, (0, 2, 3, 1)).reshape((n * height * width, channels))
+    return permute_dims(take(pixels, places, 0), (0, 3, 1, 2))
 
 
 def resample(x: Any, rows: Array, columns: Array) -> Tensor:
@@ -83,6 +90,7 @@ def check_interpolation(name: str, size: Any, scale_factor: Any, mode: Any, alig
     """Refuse arguments of `interpolate` that are out of range, whatever the images."""
     if mode not in MODES:
         raise ValueError(f"{name}: mode should be 'nearest' or 'bilinear', got {mode!r}")
+    check_flag(name, "align_corners", align_corners)
     if align_corners and mode == "nearest":
         raise ValueError(f"{name}: align_corners is for mode='bilinear'; the nearest pixel has no corners to align")
     if (size is None) == (scale_factor is None):
@@ -103,24 +111,22 @@ def _scales(name: str, scale_factor: Any) -> tuple[float, float]:
     return given
 
 
-def _step(n: int, count: int, scale: float, mode: str) -> tuple[float, float]:
-    """From one pixel of the output to the next, in pixels of the input: a fraction.
+def _nearest(n: int, count: int, scale: float | None) -> Array:
+    """Which of n pixels each of `count` pixels shows; from a scale reckoned in float32, as PyTorch does."""
+    if scale is None or count in (n, 2 * n):
+        return np.arange(count) * n // count
+    place = np.floor(np.arange(count, dtype=np.float32) * np.float32(1 / scale))
+    return np.minimum(place, n - 1).astype(np.int64)
 
-    As in PyTorch it is 1 / scale, unless the output has the input's length (or twice that, for the nearest pixel).
+
+def _between(n: int, count: int, scale: float | None, align_corners: bool) -> Array:
+    """The matrix (count, n) of the weights of n pixels in each of `count` pixels: a hat around its place.
+
+    From one to the next it is 1 / scale pixels, as in PyTorch, unless the length stays the same.
     """
-    exact = count == n or (mode == "nearest" and count == 2 * n)
-    return (n, count) if exact else (1.0, scale)
-
-
-def _nearest(n: int, count: int, step: tuple[float, float]) -> Array:
-    """Which of n pixels each of `count` pixels shows."""
-    return np.minimum(np.arange(count) * step[0] // step[1], n - 1).astype(np.int64)
-
-
-def _between(n: int, count: int, step: tuple[float, float], align_corners: bool) -> Array:
-    """The matrix (count, n) of the weights of n pixels in each of `count` pixels: a hat around its place."""
     if align_corners:
         place = np.linspace(0, n - 1, count)
     else:
-        place = np.clip((np.arange(count) + 0.5) * step[0] / step[1] - 0.5, 0, n - 1)
+        step = n / count if scale is None or count == n else 1 / scale
+        place = np.clip((np.arange(count) + 0.5) * step - 0.5, 0, n - 1)
     return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(n)))

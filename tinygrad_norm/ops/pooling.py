@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_norm import kernels
 from tinygrad_norm.kernels.reference import Window
 from tinygrad_norm.ops import elementwise as e
-from tinygrad_norm.ops.convolution import Pair, pair, where
+from tinygrad_norm.ops.arguments import Pair, check_flag, pair, where
 from tinygrad_norm.ops.interpolation import resample
 from tinygrad_norm.ops.matmul import check_dtypes
 from tinygrad_norm.ops.reduction import mean, shape_of
@@ -102,7 +102,7 @@ def max_pool2d(
         y = max_pool2d(reshape(x, (1, *shape)), kernel_size, stride, padding, dilation, ceil_mode)
         return y.reshape(y.shape[1:])
     name = where("max_pool2d")
-    window = _window(name, x, check_window(name, kernel_size, stride, padding, dilation), ceil_mode)
+    window = _window(name, x, check_window(name, kernel_size, stride, padding, dilation, ceil_mode), ceil_mode)
     return MaxPool2D()(x, window=window)
 
 
@@ -132,7 +132,8 @@ def avg_pool2d(
         return y.reshape(y.shape[1:])
     name = where("avg_pool2d")
     check_divisor(name, divisor_override)
-    window = _window(name, x, check_window(name, kernel_size, stride, padding), ceil_mode)
+    check_flag(name, "count_include_pad", count_include_pad)
+    window = _window(name, x, check_window(name, kernel_size, stride, padding, 1, ceil_mode), ceil_mode)
     if divisor_override is None:
         along = zip(shape[2:], window.kernel_size, window.stride, window.padding, window.size, strict=True)
         divisor = np.multiply.outer(*[_counted(*axis, count_include_pad) for axis in along])
@@ -180,13 +181,14 @@ def check_images(name: str, x: Any) -> None:
 
 
 def check_window(
-    name: str, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1
+    name: str, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1, ceil_mode: Any = False
 ) -> tuple[Pair, Pair, Pair, Pair]:
     """The kernel's size, stride, padding and dilation as pairs.
 
     Raises:
-        ValueError, TypeError: one is out of range, or no integer or pair.
+        ValueError, TypeError: one is out of range, or no integer or pair; or ceil_mode is neither True nor False.
     """
+    check_flag(name, "ceil_mode", ceil_mode)
     kernel = pair(name, "kernel_size", kernel_size, 1)
     strides = kernel if stride is None else pair(name, "stride", stride, 1)
     border, spread = pair(name, "padding", padding, 0), pair(name, "dilation", dilation, 1)

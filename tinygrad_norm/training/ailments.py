@@ -13,6 +13,7 @@ from tinygrad_norm.nn.module import Module
 from tinygrad_norm.optim import Optimizer
 from tinygrad_norm.training.examination import Examination, LayerFigures
 from tinygrad_norm.training.norm_units import norms
+from tinygrad_norm.training.words import counted
 
 Severity = Literal["note", "warning", "illness"]
 
@@ -80,8 +81,17 @@ class Finding:
     advice: str
 
 
+def _broken_statistics(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+    if layer.broken:
+        seen = f"the running mean or variance is NaN or infinite in {counted(layer.broken, 'channel')}"
+        advice = (
+            "Find the batch that was not finite, or the step that diverged; then call nn.recalibrate(model, loader)."
+        )
+        yield Finding(layer.path, "broken statistics", "illness", seen, advice)
+
+
 def _drift(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
-    if layer.mean_drift is None or layer.scale_drift is None:
+    if layer.broken or layer.mean_drift is None or layer.scale_drift is None:
         return
     far = np.maximum(layer.mean_drift, layer.scale_drift)  # NaN if one is
     off = ~(far < limits.drift)
@@ -105,7 +115,7 @@ def _drift(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
 
 
 def _gap(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
-    severity = None if layer.gap is None else limits.grade(layer.gap, limits.gap)
+    severity = None if layer.broken or layer.gap is None else limits.grade(layer.gap, limits.gap)
     if severity is None:
         return
     seen = f"its outputs in training and in inference differ by {layer.gap:.2f} of their spread"
@@ -160,11 +170,12 @@ def _short_batch(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
 
 def _useless_bias(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
     for bias in layer.useless_biases:
-        seen = f"{bias} goes straight into it, and it takes it out again with the mean"
+        seen = f"{bias} goes into it alone, and it takes it out again with the mean"
         yield Finding(layer.path, "useless bias", "note", seen, f"Make the layer of {bias} with bias=False.")
 
 
 CHECKS: dict[str, Callable[[LayerFigures, Thresholds], Iterator[Finding]]] = {
+    "running statistics that are not finite": _broken_statistics,
     "drift of the running statistics": _drift,
     "gap between training and inference": _gap,
     "dead scales": _dead_scales,

@@ -49,7 +49,9 @@ def confusion_table(matrix: ArrayLike, class_names: Sequence[str] = ()) -> str:
     if len(counts) > WIDEST:
         return _commonest(counts, names)
     cells = [[str(count) if count else "·" for count in row] for row in counts]
-    heads = [name[:8] for name in names]
+    longest = max(map(len, names))
+    cut = next((cut for cut in range(8, longest) if len({name[:cut] for name in names}) == len(names)), longest)
+    heads = [name[:cut] for name in names]
     width = max(len(cell) for cell in [*heads, *(cell for row in cells for cell in row)])
     label = max(map(len, [*names, "predicted"]))
     lines = [f"{'predicted':>{label}}  " + " ".join(f"{head:>{width}}" for head in heads) + "   found"]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 Runs = Mapping[str, Sequence[Record]]
 
 # Okabe and Ito's palette, told apart by colour-blind eyes too: https://jfly.uni-koeln.de/color/
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# In place of its yellow, which is pale on white, Tol's wine: one for each of eight nets.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 INK, PALE = "#333333", "#E6E6E6"
 SPLITS = {"train": ("training", (0, (4, 2))), "val": ("validation", "solid")}
 FORMATS = (".pdf", ".png", ".svg")

@@ -14,6 +14,7 @@ from tinygrad_norm.optim import Optimizer
 from tinygrad_norm.training.ailments import CHECKS, Finding, Severity, Thresholds, decaying_norms, judge
 from tinygrad_norm.training.examination import Examination, LayerFigures, examine
 from tinygrad_norm.training.logs import strict_json
+from tinygrad_norm.training.words import counted
 
 WIDTH = 110
 """Columns of the table in words."""
@@ -45,14 +46,14 @@ class Diagnosis:
 
     def _headline(self) -> str:
         seen = self.examination
-        on = f"{_counted(len(seen.layers), 'norm layer')}, {_counted(seen.examples, 'example')} in " + (
-            _counted(seen.batches, "batch", "batches")
+        on = f"{counted(len(seen.layers), 'norm layer')}, {counted(seen.examples, 'example')} in " + (
+            counted(seen.batches, "batch", "batches")
         )
         if not self:
             return f"All is well: {on}."
         counts: Counter[str] = Counter(finding.severity for finding in self.findings)
         plurals = {"illness": "illnesses", "warning": "warnings", "note": "notes"}
-        found = [_counted(counts[kind], kind, plurals[kind]) for kind in plurals if counts[kind]]
+        found = [counted(counts[kind], kind, plurals[kind]) for kind in plurals if counts[kind]]
         return f"Found {', '.join(found)}: {on}."
 
     def _checked(self) -> list[str]:
@@ -110,7 +111,3 @@ def _table(findings: list[Finding]) -> Iterator[str]:
 
 def _few(paths: list[str]) -> str:
     return ", ".join(paths) if len(paths) < 4 else f"{paths[0]}, {paths[1]} and {len(paths) - 2} more"
-
-
-def _counted(number: int, one: str, more: str = "") -> str:
-    return f"{number:,} {one if number == 1 else more or one + 's'}"

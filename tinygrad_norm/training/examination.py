@@ -45,6 +45,7 @@ class LayerFigures:
     scales: Array | None = None  # |weight|
     mean: Array | None = None
     variance: Array | None = None
+    broken: int = 0  # channels whose running mean or variance is not finite
     mean_drift: Array | None = None  # |running mean - mean| in standard deviations
     scale_drift: Array | None = None  # the factor between the two standard deviations, less 1
     gap: float | None = None  # between the outputs of training and inference for the same input, over their spread
@@ -140,14 +141,17 @@ class _Gap:
     def add(self, training: Array, inference: Array) -> None:
         """Take in one batch."""
         training = training.astype(np.float64)
-        self.squares += float(np.square(training - inference).sum())
-        self.spread += float(np.square(training - training.mean(axis=1, keepdims=True)).sum())
+        with np.errstate(invalid="ignore"):  # of infinities
+            self.squares += float(np.square(training - inference).sum())
+            self.spread += float(np.square(training - training.mean(axis=1, keepdims=True)).sum())
 
     @property
     def share(self) -> float:
-        """The root mean square of the difference over the standard deviation."""
+        """The root mean square of the difference over the standard deviation; infinity where one is not finite."""
         if not self.squares:
             return 0.0
+        if not math.isfinite(self.squares + self.spread):
+            return math.inf
         return math.sqrt(self.squares / self.spread) if self.spread else math.inf
 
 
@@ -163,6 +167,7 @@ class _Predictions:
         self.gap.add(*[np.reshape(output, (len(output), -1)).T for output in (training, inference)])
         if training.ndim > 1 and training.shape[1] > 1:
             differ = training.argmax(axis=1) != inference.argmax(axis=1)
+            differ |= ~(np.isfinite(training) & np.isfinite(inference)).all(axis=1)  # argmax would find the first NaN
             self.labels += differ.size
             self.differing += int(differ.sum())
 
@@ -240,6 +245,8 @@ class _Exam:
         if layer.running_mean is not None and figures.calls:
             figures.batches_tracked = layer.num_batches_tracked.item()
             figures.gap = self.gap.share
+            finite = np.isfinite(layer.running_mean.raw) & np.isfinite(layer.running_var.raw)
+            figures.broken = finite.size - int(finite.sum())
         return figures
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +15,10 @@ from tinygrad_norm import optim
 from tinygrad_norm.data import augmentation
 from tinygrad_norm.data.checks import whole_number
 from tinygrad_norm.data.loader import Transform
+from tinygrad_norm.data.registry import names as data_sets
 from tinygrad_norm.models import list_models
 from tinygrad_norm.models.norms import OF_IMAGES
+from tinygrad_norm.models.registry import MODELS
 from tinygrad_norm.nn.spelling import did_you_mean, refuse_unknown
 from tinygrad_norm.optim.options import Rule, check_number
 
@@ -50,6 +54,14 @@ _NUMBERS = {
     "mixup": _NOT_NEGATIVE,
     "cutmix": _NOT_NEGATIVE,
 }
+_FROM_DATA = "the data say it"
+_NO_OPTIONS = {  # of create_model, for a recipe says them elsewhere
+    "norm": "use --norm",
+    "norm_momentum": "use --norm-momentum",
+    "image_size": "use --image-size",
+    "in_channels": _FROM_DATA,
+    "num_classes": _FROM_DATA,
+}
 _LOWEST = {"image_size": 1, "validation_every": 2, "epochs": 1, "batch_size": 1, "seed": 0}
 
 
@@ -62,7 +74,7 @@ class Recipe:
         norm: "batch", "layer", "group", "instance", "rms" or "none"; None is the model's own.
         norm_momentum: how much a new batch weighs in running statistics; None is the layer's own.
         options: what else `create_model` takes, by name.
-        data: a data set's name, or a folder.
+        data: a data set's name, or a folder, of which the absolute path is kept.
         data_folder: where data sets that do not ship with the package lie; of no matter to what is learned.
         image_size: the height and width of the images.
         validation_every: of each class, every so-manieth training image is held out to validate.
@@ -124,8 +136,15 @@ class Recipe:
             self._set(name, whole_number(name, getattr(self, name), lowest))
         for name in ("data", "data_folder"):
             self._set(name, str(getattr(self, name)))  # a Path is welcome, and JSON has no word for it
+        if self.data not in data_sets and os.path.isdir(self.data):
+            self._set("data", os.path.abspath(self.data))  # to be found from another working folder too
         self._set("augment", tuple(self.augment))
         self._set("options", _plain(self.options))
+        if given := [name for name in _NO_OPTIONS if name in self.options]:
+            raise ValueError(f"{given[0]} is no option of the net in a recipe: {_NO_OPTIONS[given[0]]}")
+        own = inspect.signature(MODELS[self.model].__init__).parameters["norm"].default
+        if self.norm_momentum is not None and (self.norm or own) != "batch":
+            raise ValueError(f"norm_momentum is for batch norm; {self.norm or own!r} keeps no running statistics")
         if self.mixup and self.cutmix:
             raise ValueError(f"mixup and cutmix exclude each other, got mixup={self.mixup} and cutmix={self.cutmix}")
 
@@ -208,5 +227,5 @@ def _plain(options: Any) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise TypeError(f"options must hold what JSON can say, got {dict(options)!r} ({error})") from error
+        raise ValueError(f"options must hold what JSON can say, got {dict(options)!r} ({error})") from error
     return plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -10,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_norm import optim, random
-from tinygrad_norm.data import ArrayDataset, DataLoader, Prefetch, augmentation, load
+from tinygrad_norm.data import ArrayDataset, DataLoader, Prefetch, augmentation
 from tinygrad_norm.models import create_model
 from tinygrad_norm.nn import CrossEntropyLoss, Module
+from tinygrad_norm.tape import no_grad
+from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
 from tinygrad_norm.training.checkpoint import load_checkpoint
 from tinygrad_norm.training.confusion import plot_confusion
 from tinygrad_norm.training.curves import new_figure, plot_curves
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
 from tinygrad_norm.training.history import History
+from tinygrad_norm.training.images import check_classes, load_data
 from tinygrad_norm.training.logs import append_jsonl, strict_json
 from tinygrad_norm.training.progress import progress as progress_for
 from tinygrad_norm.training.recipe import AUGMENTATIONS, OPTIMIZERS, Recipe
@@ -114,7 +118,7 @@ def train(
         callbacks: called before those that this adds.
 
     Raises:
-        FileExistsError: the folder holds another run.
+        FileExistsError: the folder holds another run, or other than the last checkpoint of this one is given.
         ValueError: the data or the net refuse what the recipe says, or `resume` is of another recipe.
         ImportError: a picture is wanted, and matplotlib is not installed.
         FloatingPointError: the loss is no longer finite.
@@ -128,6 +132,7 @@ def train(
         _check_same(recipe, load_recipe(resume), resume)
     training, validation, test = load_data(recipe, download)
     model, optimizer, loader = prepare(recipe, training)
+    rehearse(model, loader)
     stopwatch = Stopwatch()
     trainer = Trainer(
         model,
@@ -137,11 +142,18 @@ def train(
         callbacks=[*callbacks, stopwatch, *_records(folder, progress)],
         clip_norm=recipe.clip_norm,
         progress=False,
-        extra={"recipe": recipe.to_dict(), "channels": training.inputs.shape[1], "classes": training.num_classes},
+        extra={
+            "recipe": recipe.to_dict(),
+            "channels": training.inputs.shape[1],
+            "classes": training.num_classes,
+            "class_names": training.class_names,
+        },
     )
     if resume is not None:
         trainer.resume(resume, loader)
     folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / CHECKPOINT).exists():
+        (folder / LOG).unlink(missing_ok=True)  # of a run that failed before its first checkpoint
     if not (folder / LOG).exists():
         append_jsonl(folder / LOG, {"event": "recipe", **recipe.to_dict()})
     history = trainer.fit(loader, recipe.epochs, DataLoader(validation, recipe.batch_size))
@@ -159,12 +171,27 @@ def train(
 
 
 def check_folder(folder: Path, resume: str | os.PathLike[str] | None = None) -> None:
-    """Raise a FileExistsError if a run is in the folder that is not the one to go on with."""
-    taken = [name for name in (CHECKPOINT, LOG) if (folder / name).exists()]
-    if taken and not (resume is not None and Path(resume).resolve().parent == folder.resolve()):
-        raise FileExistsError(
-            f"{folder} holds another run ({taken[0]}); go on with it by --resume, or choose another folder"
-        )
+    """Raise a FileExistsError if a checkpoint is in the folder that is not the one to go on from."""
+    last = folder / CHECKPOINT
+    if not last.exists() or (resume is not None and Path(resume).resolve() == last.resolve()):
+        return
+    if resume is not None and Path(resume).resolve().parent == folder.resolve():
+        raise FileExistsError(f"to go on from {resume} would overwrite {last}; choose another folder (-o)")
+    raise FileExistsError(
+        f"{folder} holds another run ({CHECKPOINT}); go on with it by --resume, or choose another folder"
+    )
+
+
+def find_checkpoint(path: str | os.PathLike[str], purpose: str) -> Path:
+    """The checkpoint that is meant by a file, or by the folder of a run.
+
+    Raises:
+        FileNotFoundError: there is none "to go on from", or what else the purpose is.
+    """
+    found = Path(path, CHECKPOINT) if Path(path).is_dir() else Path(path)
+    if not found.is_file():
+        raise FileNotFoundError(f"{os.fspath(path)} holds no checkpoint to {purpose}")
+    return found
 
 
 def load_trained(path: str | os.PathLike[str]) -> tuple[Module, Recipe]:
@@ -185,22 +212,16 @@ def load_recipe(path: str | os.PathLike[str]) -> Recipe:
     return _read_recipe(path)[0]
 
 
-def load_data(recipe: Recipe, download: bool = False) -> tuple[ArrayDataset, ArrayDataset, ArrayDataset]:
-    """The images to train, to validate and to test with.
+def check_data(path: str | os.PathLike[str], dataset: ArrayDataset) -> None:
+    """Raise a ValueError unless images have the channels and the classes of those that a checkpoint's net learned from.
 
-    Raises:
-        FileNotFoundError: the data are not there; the error says what to put where.
-        ValueError: the data are malformed, or too few to validate.
+    Labels without names are taken to be the same classes if they are not too many.
     """
-    whole, test = (
-        load(recipe.data, split, folder=recipe.data_folder, image_size=recipe.image_size, download=download)
-        for split in ("train", "test")
-    )
-    training, validation = whole.split(recipe.validation_every)
-    if not len(validation):
-        needed = f"no class has validation_every={recipe.validation_every} training images"
-        raise ValueError(f"{recipe.data}: {needed}, so none is left to validate; lower it, or give more images")
-    return training, validation, test
+    _, extra = _read_recipe(path)
+    found = dataset.inputs.shape[1]
+    if found != extra["channels"]:
+        raise ValueError(f"{os.fspath(path)} is for images of {extra['channels']} channels, these have {found}")
+    check_classes(f"{os.fspath(path)} knows", extra["classes"], tuple(extra.get("class_names", ())), dataset)
 
 
 def prepare(recipe: Recipe, training: ArrayDataset) -> tuple[Module, optim.Optimizer, DataLoader]:
@@ -208,6 +229,17 @@ def prepare(recipe: Recipe, training: ArrayDataset) -> tuple[Module, optim.Optim
     random.manual_seed(recipe.seed)
     model = make_model(recipe, training.inputs.shape[1], training.num_classes)
     return model, make_optimizer(recipe, model), make_loader(recipe, training)
+
+
+def rehearse(model: Module, loader: DataLoader) -> None:
+    """Run a copy of the net on a first batch, as in training: what fails there fails now, and nothing is changed."""
+    generator = random.state_dict()
+    try:
+        with no_grad():
+            images, _ = next(iter(copy.copy(loader)))
+            copy.deepcopy(model).train()(Tensor(images))
+    finally:
+        random.load_state_dict(generator)
 
 
 def make_model(recipe: Recipe, channels: int, classes: int) -> Module:

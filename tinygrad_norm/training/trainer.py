@@ -25,6 +25,7 @@ from tinygrad_norm.training.history import History, Record, measured
 from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted
 from tinygrad_norm.training.metrics import Totals
 from tinygrad_norm.training.progress import progress as progress_for
+from tinygrad_norm.training.words import counted
 
 Path = str | os.PathLike[str]
 Loader = Iterable[tuple[Any, ...]]
@@ -263,7 +264,8 @@ class Trainer:
         if self._interrupt.requested:
             files = [str(callback.path) for callback in self.callbacks if isinstance(callback, Checkpoint)]
             saved = f"resume from {' or '.join(files)}" if files else "no checkpoint was asked for"
-            raise TrainingInterrupted(f"interrupted after {self.epoch} epochs and {self.batch} batches; {saved}")
+            done = f"{counted(self.epoch, 'epoch')} and {counted(self.batch, 'batch', 'batches')}"
+            raise TrainingInterrupted(f"interrupted after {done}; {saved}")
 
     def _tell(self, event: str, *arguments: Any) -> None:
         for callback in self.callbacks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from tinygrad_norm.nn.recalibration import put
 from tinygrad_norm.ops.convolution import Conv2D
 from tinygrad_norm.ops.elementwise import Add
 from tinygrad_norm.ops.matmul import Linear
-from tinygrad_norm.tape import Edge, Hook, Op, enable_grad, hooks
+from tinygrad_norm.ops.pooling import AvgPool2D, MaxPool2D
+from tinygrad_norm.ops.shape import Reshape
+from tinygrad_norm.tape import Array, Edge, Hook, Op, enable_grad, hooks
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.norm_units import UNCENTRED, norms, rows
 
@@ -22,8 +25,9 @@ from tinygrad_norm.training.norm_units import UNCENTRED, norms, rows
 def useless_biases(model: Module, inputs: Tensor) -> list[tuple[str, str]]:
     """Return (path of a norm, path of a parameter) for each bias that norms take out again, told by the tape's edges.
 
-    The output of the op that adds such a bias goes to a norm and nowhere else, and the bias adds the same number to all
-    values that share a mean there. It takes one call in training; modes are afterwards as before.
+    The output of the op that adds such a bias goes, perhaps pooled or reshaped, to a norm and nowhere else, and the
+    bias adds the same number to all values that share a mean there. It takes one call in training; modes are
+    afterwards as before.
     """
     edges, layers = _Edges(), norms(model)
     with ExitStack() as stack:
@@ -44,12 +48,12 @@ def useless_biases(model: Module, inputs: Tensor) -> list[tuple[str, str]]:
 
 
 class _Edges(Hook):
-    """Which ops take what, and which biases go straight into a norm."""
+    """Which ops take what, and which biases go into a norm."""
 
     def __init__(self) -> None:
         self.norm: Normalization | None = None  # the one that is running
         self.takers: dict[Edge, list[tuple[Op, Normalization | None]]] = {}  # each with the norm it is part of
-        self.candidates: list[tuple[Normalization, Op, Edge]] = []
+        self.candidates: list[tuple[Normalization, list[Op], Edge]] = []  # each with the ops between
 
     def after_forward(self, op: Op, inputs: tuple[Any, ...], output: Tensor) -> None:
         if output.creator is op:  # it was recorded
@@ -63,10 +67,11 @@ class _Edges(Hook):
         keeps_mean = isinstance(norm, UNCENTRED) or (isinstance(norm, RunningNorm) and not norm.uses_batch_statistics())
         if keeps_mean or not isinstance(maker, Op):
             return
-        for bias, shape in _added(maker):
-            numbers = rows(norm, np.broadcast_to(np.arange(bias.size).reshape(shape), args[0].shape))
-            if (numbers == numbers[:, :1]).all():
-                self.candidates.append((norm, maker, bias))
+        path = _path(maker)
+        for bias, shape in _added(path[0]):
+            numbers = np.broadcast_to(np.arange(1.0, bias.size + 1).reshape(shape), path[0].shape)
+            if _shared(norm, _passed(numbers, path[1:])):
+                self.candidates.append((norm, path, bias))
 
     def leave(self, norm: Any, args: tuple[Any, ...], output: Any) -> None:
         """Note that it ends."""
@@ -74,8 +79,35 @@ class _Edges(Hook):
 
     def undone(self) -> list[tuple[Normalization, Edge]]:
         """Each norm with a bias that goes into norms and nowhere else."""
-        ops = {op for norm, op, _ in self.candidates if all(within is norm for _, within in self.takers[op])}
+        ops = {path[0] for norm, path, _ in self.candidates if self._leads_nowhere_else(path, norm)}
         return [(norm, bias) for norm, _, bias in self.candidates if all(op in ops for op, _ in self.takers[bias])]
+
+    def _leads_nowhere_else(self, path: list[Op], norm: Normalization) -> bool:
+        along = all(taker is after for op, after in pairwise(path) for taker, _ in self.takers[op])
+        return along and all(within is norm for _, within in self.takers[path[-1]])
+
+
+def _path(op: Op) -> list[Op]:
+    """The ops that end in this one, from the first that may do more than pass a bias on."""
+    path = [op]
+    while isinstance(path[0], Reshape | MaxPool2D | AvgPool2D) and isinstance(path[0].edges[0], Op):
+        path.insert(0, path[0].edges[0])
+    return path
+
+
+def _passed(numbers: Array, ops: list[Op]) -> Array:
+    """What these ops make of numbers that are added to their input; NaN where that depends on the input."""
+    for op in ops:
+        if not isinstance(op, Reshape) and (numbers != numbers[..., :1, :1]).any():
+            return np.full(ops[-1].shape, np.nan)
+        numbers = type(op)()(numbers, **op.params).raw
+    return numbers
+
+
+def _shared(norm: Normalization, numbers: Array) -> bool:
+    """Whether all values with one mean in this norm get the same number."""
+    numbers = rows(norm, numbers)
+    return bool((numbers == numbers[:, :1]).all())
 
 
 def _added(op: Op) -> Iterator[tuple[Tensor, tuple[int, ...]]]:

@@ -29,6 +29,10 @@ _SUM = 1024
 """About how many pixels one partial sum of a depthwise weight gradient covers, whatever the number of threads."""
 
 
+_MOST = 4
+"""The most filters that share a channel, or channels that share a filter, in a depthwise convolution's kernels."""
+
+
 class Window(NamedTuple):
     """Where the window of each pixel of the output lies."""
 
@@ -177,7 +181,7 @@ def _windows(x: Array, groups: int, window: Window) -> Iterator[tuple[slice, Arr
         yield slice(count), x.reshape(count, groups, depth).transpose(1, 0, 2)
         return
     length = prod(kernel) * depth
-    step = min(count, max(_FEWEST, _BLOCK // (groups * length * x.itemsize)))
+    step = min(max(1, count), max(_FEWEST, _BLOCK // (groups * length * x.itemsize)))
     buffer = np.empty((groups, step, length), x.dtype)
     whole = groups == 1 and dilation[1] == 1  # then a row of a window is one run of memory
     run = kernel[1] * channels if whole else depth
@@ -190,8 +194,8 @@ def _windows(x: Array, groups: int, window: Window) -> Iterator[tuple[slice, Arr
 
 
 def _is_depthwise(shape: tuple[int, ...]) -> bool:
-    """Whether filters of this shape join no channels, or divide none."""
-    return shape[0] > 1 and 1 in shape[-2:]
+    """Whether filters of this shape join no channels, or divide none, and the other side is short enough to repeat."""
+    return shape[0] > 1 and min(shape[-2:]) == 1 and max(shape[-2:]) <= _MOST
 
 
 def _repeat(x: Array, times: int) -> Array:
