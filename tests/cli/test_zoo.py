@@ -51,7 +51,8 @@ def test_train_ends_in_a_summary_and_shows_progress_on_standard_error(run, small
     assert status == 0
     assert out.startswith("lenet5 on ")
     assert "2 epochs in " in out
-    assert re.match(r"lenet5 \(\d\d,\d{3} parameters\) on .*: 2 epochs, into runs.lenet5-group-few-digits\n", err)
+    said = r"^lenet5 \(\d\d,\d{3} parameters\) on .*: 2 epochs, into runs.lenet5-group-few-digits$"
+    assert re.search(said, err, re.MULTILINE)  # after a word on compiling, where nothing is in the cache yet
     assert [line.split()[1] for line in err.splitlines() if line.startswith("epoch")] == ["1/2", "2/2"]
     assert (tmp_path / "runs" / "lenet5-group-few-digits" / "log.jsonl").exists()
 
@@ -185,7 +186,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(small, tmp_path):
             if line.startswith("epoch"):
                 break
         process.send_signal(signal.SIGINT)
-        err = process.stderr.read()
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert err.splitlines()[-1] == "go on with: tinygrad-norm train lenet5 --resume 'my run/checkpoint.safetensors'"
