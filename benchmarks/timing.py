@@ -1,7 +1,7 @@
 """Times contenders in turn, so that a drift of the machine's speed meets all of them alike.
 
-Each has a process of its own, which sleeps while the others run: threads that spin for a while after their work, as
-PyTorch's do, do not weigh on whoever comes next.
+Each has a process of its own, which sleeps while the others run, and works for a while untimed when its turn comes:
+threads that spin after their work, as PyTorch's and BLAS's do, do not weigh on whoever comes next.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Timing(NamedTuple):
     high: float
 
 
-def interleave(contenders: Mapping[str, Maker], rounds: int = 30, round_ms: float = 40.0) -> dict[str, Timing]:
+def interleave(contenders: Mapping[str, Maker], rounds: int = 30, round_ms: float = 150.0) -> dict[str, Timing]:
     """Time each contender for about `round_ms` in every round, in turn; `rounds` rounds after a warm-up.
 
     Each contender makes the same number of calls in every round, found in the warm-up.
@@ -74,7 +74,8 @@ def _serve(make: Maker, line: Connection) -> None:
             calls = line.recv()
         except EOFError:
             return
-        time.sleep(0.005)  # the contender before has threads that spin out
+        for _ in range(calls):  # until the processor is awake again, and the other contender's threads are asleep
+            run()
         started = time.perf_counter()
         for _ in range(calls):
             run()
