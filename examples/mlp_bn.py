@@ -146,7 +146,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--hidden-sizes", type=sizes, default=[256, 128], metavar="256,128", help="widths")
     parser.add_argument("--activation", choices=ACTIVATIONS, default="relu")
     parser.add_argument("--dropout", type=number(0, 1, open_end=True), default=0.0, help="probability (0)")
-    parser.add_argument("--epochs", type=whole(1), default=30, help="the goal, with those of a resumed run (30)")
+    parser.add_argument("--epochs", type=whole(1), default=20, help="the goal, with those of a resumed run (20)")
     parser.add_argument("--batch-size", type=whole(2), default=64)
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw")
     parser.add_argument("--lr", type=number(0, math.inf, open_end=True), help="learning rate (the optimizer's own)")
