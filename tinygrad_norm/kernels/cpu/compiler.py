@@ -5,16 +5,22 @@ Numba keeps what it compiled as long as the file of the kernel is unchanged. So 
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from types import FunctionType
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core import event
+from numba.core.compiler import Compiler
+from numba.extending import register_jitable
+from threadpoolctl import ThreadpoolController
 
 LARGE = 2**18
 """The number of elements from which all threads share the work."""
@@ -25,6 +31,22 @@ _ARITHMETIC = {"contract", "arcp", "nsz"}
 
 helper: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, **_OPTIONS)
 """Compiles a function that kernels call."""
+
+
+
+class _Apart(Compiler):  # type: ignore[misc] # Numba has no types
+    """Numba's compiler, told that no two arrays that a function is called with overlap."""
+
+    def define_pipelines(self) -> Any:
+        self.state.flags.noalias = True
+        return super().define_pipelines()
+
+
+apart: Callable[..., Any] = numba.njit(pipeline_class=_Apart, fastmath=_ARITHMETIC, **_OPTIONS)
+"""As `helper`, for one that writes to several arrays at once, none of which overlaps any other: it is vectorized."""
+
+inline: Callable[..., Any] = register_jitable(forceinline=True)
+"""For a function that is part of whoever calls it: a loop around a call that is left is not vectorized."""
 
 free_order: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, **_OPTIONS)
 """The same for one in which sums may be taken in any order."""
@@ -69,6 +91,62 @@ class Kernel:
             return self.parallel(*arguments)
         finally:
             _team.release()
+
+
+class ProductKernel(Kernel):
+    """A kernel that calls `np.dot`, which is SciPy's BLAS: each of our threads has one of its own."""
+
+    def __call__(self, size: int, *arguments: Any) -> Any:
+        """Run as any kernel."""
+        with _single_threaded_blas:
+            return super().__call__(size, *arguments)
+
+
+class _SingleThreadedBlas:
+    """While somebody is in here, SciPy's BLAS uses one thread, and afterwards as many as before."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: list[int] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = [pool.get_num_threads() for pool in _scipy_pools()]
+                for pool in _scipy_pools():
+                    pool.set_num_threads(1)
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                for pool, before in zip(_scipy_pools(), self._before, strict=True):
+                    pool.set_num_threads(before)
+
+
+_single_threaded_blas = _SingleThreadedBlas()
+
+
+@cache
+def _scipy_pools() -> list[Any]:
+    import_module("scipy.linalg.cython_blas")
+    pools = [pool for pool in ThreadpoolController().lib_controllers if pool.user_api == "blas"]
+    return [pool for pool in pools if "scipy" in pool.filepath] or pools  # or the one that it shares with NumPy
+
+
+_kept = threading.local()
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, np.dtype[Any]]:
+    """An array for a kernel's own use, with anything in it; each thread has one memory for each name."""
+    size = math.prod(shape) * dtype.itemsize
+    memory: Any = getattr(_kept, name, None)
+    if memory is None or memory.size < size:
+        memory = np.empty(size, np.uint8)
+        setattr(_kept, name, memory)
+    return memory[:size].view(dtype).reshape(shape)
 
 
 class _Announcement(event.Listener):  # type: ignore[misc] # Numba has no types

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
+from tinygrad_norm.kernels.cpu import winograd
 from tinygrad_norm.kernels.cpu.compiler import Kernel
+from tinygrad_norm.kernels.cpu.product import multiply, multiply_transposed
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pair = tuple[int, int]
@@ -49,8 +51,10 @@ def conv2d(
     x: Array, weight: Array, bias: Array | None, stride: Pair, padding: tuple[Pair, Pair], dilation: Pair, groups: int
 ) -> Array:
     """At each place of the output, the sum over the kernel and the channels of weight times input."""
-    window = _window(x, weight, stride, padding, dilation)
-    y = _correlate(_channels_last(x), _filters(weight, groups), window)
+    window, images = _window(x, weight, stride, padding, dilation), _channels_last(x)
+    y = winograd.correlate(images, weight, window.start, window.size) if _tiled(window, weight, groups) else None
+    if y is None:
+        y = _correlate(images, _filters(weight, groups), window)
     if bias is not None:
         y += bias
     return _channels_first(y)
@@ -70,14 +74,26 @@ def conv2d_gradient(
     window = _window(x, weight, stride, padding, dilation)
     grad, filters = _channels_last(dy), _filters(weight, groups)
     dx = dweight = dbias = None
+    tiled = _tiled(window, weight, groups)
     if needs[0]:
-        dx = _channels_first(_input_gradient(grad, filters, x.shape[2:], window))
+        start = -2 - window.start[0], -2 - window.start[1]
+        images = winograd.correlate(grad, weight, start, x.shape[2:], turned=True) if tiled else None
+        dx = _channels_first(_input_gradient(grad, filters, x.shape[2:], window) if images is None else images)
     if needs[1]:
-        dfilters = _filter_gradient(grad, _channels_last(x), filters.shape, window)
-        dweight = np.ascontiguousarray(dfilters.transpose(0, 4, 3, 1, 2)).reshape(weight.shape)
+        images = _channels_last(x)
+        dweight = winograd.filter_gradient(grad, images, window.start) if tiled else None
+        if dweight is None:
+            dfilters = _filter_gradient(grad, images, filters.shape, window)
+            dweight = np.ascontiguousarray(dfilters.transpose(0, 4, 3, 1, 2)).reshape(weight.shape)
     if needs[2]:
         dbias = grad.sum(axis=(0, 1, 2), dtype=np.float64).astype(dy.dtype)
     return dx, dweight, dbias
+
+
+def _tiled(window: Window, weight: Array, groups: int) -> bool:
+    """Whether Winograd's algorithm is the one to use."""
+    how = window.kernel, window.stride, window.dilation, window.size
+    return groups == 1 and winograd.suits(*how, weight.shape[:2], weight.dtype)
 
 
 def _channels_last(x: Array) -> Array:
@@ -113,7 +129,7 @@ def _correlate(x: Array, filters: Array, window: Window) -> Array:
     y = np.empty((len(x), *window.size, groups * out_depth), x.dtype)
     pixels, matrices = y.reshape(-1, groups, out_depth).transpose(1, 0, 2), filters.reshape(groups, -1, out_depth)
     for block, rows in _windows(x, groups, window):
-        np.matmul(rows, matrices, out=pixels[:, block])
+        multiply(rows, matrices, pixels[:, block])
     return y
 
 
@@ -128,12 +144,11 @@ def _filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window
         _slide_gradient(size, dy, x, window.start, window.stride, window.dilation, sums)
         total = sums.sum(axis=0, dtype=np.float64).astype(x.dtype)
         return total.reshape(*window.kernel, groups, depth, out_depth).transpose(2, 0, 1, 3, 4)
-    pixels = dy.reshape(-1, groups, out_depth).transpose(1, 2, 0)
-    total = np.zeros((groups, out_depth, prod(window.kernel) * depth), x.dtype)
-    part = np.empty_like(total)
+    pixels: Array = dy.reshape(-1, groups, out_depth).transpose(1, 0, 2)
+    total = np.zeros((groups, prod(window.kernel) * depth, out_depth), x.dtype)
     for block, rows in _windows(x, groups, window):
-        total += np.matmul(pixels[:, :, block], rows, out=part)
-    return total.transpose(0, 2, 1).reshape(shape)
+        total += multiply_transposed(rows, pixels[:, block])
+    return total.reshape(shape)
 
 
 def _input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Array:

@@ -1,0 +1,351 @@
+"""Winograd's convolution with filters of 3×3 and a stride of 1, F(4×4, 3×3): a quarter of the multiplications.
+
+A tile of 4×4 pixels of the output is Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A, for a tile d of 6×6 pixels of the input and a filter g:
+one product at each of 36 points. Summed over the channels, those of all tiles at a point are a matrix product. The
+gradient of the filters is Gᵀ[(Bᵀ d B) ⊙ (A e Aᵀ)]G, summed over the tiles e of the output's gradient: 36 matrix
+products again. The gradient of the input is a convolution with the filters turned round.
+
+In here images are [N, H, W, C], weights [O, C, 3, 3], tiles [36, tiles, C] and transformed filters [36, O, C]. Tiles
+are made for as many images at a time as the last cache holds.
+
+Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from tinygrad_norm.kernels.cpu.compiler import Kernel, ProductKernel, apart, free_order, inline, scratch
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Pair = tuple[int, int]
+
+_BLOCK = 2**23
+"""The bytes of tiles that are made at a time."""
+
+_CHANNELS = 16
+"""The fewest channels for which products at each point are worth the transforms."""
+
+_GAIN = 0.55
+"""The largest part of the direct algorithm's multiplications that may be left."""
+
+
+def suits(kernel: Pair, stride: Pair, dilation: Pair, size: Pair, channels: Pair, dtype: np.dtype[Any]) -> bool:
+    """Whether the algorithm is the fastest for an output of this size: its tiles are full, and transforms cheap."""
+    if (kernel, stride, dilation, dtype) != ((3, 3), (1, 1), (1, 1), np.float32) or min(channels) < _CHANNELS:
+        return False
+    return 36 * prod(_tiles(size)) < _GAIN * 9 * prod(size)
+
+
+def correlate(x: Array, weight: Array, start: Pair, size: Pair, turned: bool = False) -> Array | None:
+    """The convolution of x with weight; the first window begins at `start`, and the output has that size.
+
+    Turned, the filters are turned round, and lead from O channels to C, as the gradient of the input asks for.
+
+    Returns:
+        None where a result is not finite: then one such number has spoilt its whole tile.
+    """
+    filters = scratch("filters", (36, *weight.shape[:2]), x.dtype)
+    _transform_filters(filters.size, weight.reshape(*weight.shape[:2], 9), turned, filters)
+    y = np.empty((len(x), *size, weight.shape[1 if turned else 0]), x.dtype)
+    for images, tiles, given, made in _blocks(len(x), size, x.dtype, x.shape[3], y.shape[3]):
+        _transform_input(given.size, x[images], start, tiles, given)
+        _multiply(given.size * y.shape[3], given, filters, turned, made)
+        sums = np.empty(len(y[images]) * tiles[0], x.dtype)
+        _transform_output(made.size, made, tiles, y[images], sums)
+        if not np.isfinite(sums).all():
+            return None
+    return y
+
+
+def filter_gradient(dy: Array, x: Array, start: Pair) -> Array | None:
+    """The gradient of the weight of `correlate`, or None where it is not finite."""
+    shape = 36, dy.shape[3], x.shape[3]
+    total = scratch("filters", shape, x.dtype)
+    total[:] = 0
+    for images, tiles, given, back in _blocks(len(x), dy.shape[1:3], x.dtype, x.shape[3], dy.shape[3]):
+        _transform_input(given.size, x[images], start, tiles, given)
+        _transform_gradient(back.size, dy[images], tiles, back)
+        _add_products(given.size * dy.shape[3], back, given, total)
+    dweight = np.empty((*shape[1:], 9), x.dtype)
+    _transform_filters_back(total.size, total, dweight)
+    return dweight.reshape(*shape[1:], 3, 3) if np.isfinite(dweight.sum()) else None
+
+
+def _blocks(
+    count: int, size: Pair, dtype: np.dtype[Any], *channels: int
+) -> Iterator[tuple[slice, Pair, Array, Array]]:
+    """Runs of images, how many tiles each image has, and two arrays for the tiles of a run, with that many channels."""
+    tiles = _tiles(size)
+    runs = min(count, -(-count * 36 * prod(tiles) * max(channels) * dtype.itemsize // _BLOCK))
+    for run in range(runs):
+        images = slice(count * run // runs, count * (run + 1) // runs)
+        shape = 36, (images.stop - images.start) * prod(tiles)
+        yield images, tiles, scratch("given", (*shape, channels[0]), dtype), scratch("made", (*shape, channels[1]), dtype)
+
+
+def _tiles(size: Pair) -> Pair:
+    return -(-size[0] // 4), -(-size[1] // 4)
+
+
+@ProductKernel
+def _multiply(given: Array, filters: Array, turned: bool, made: Array) -> None:
+    for p in prange(36):
+        if turned:
+            np.dot(given[p], filters[p], made[p])
+        else:
+            np.dot(given[p], filters[p].T, made[p])
+
+
+@ProductKernel
+def _add_products(back: Array, given: Array, total: Array) -> None:
+    for p in prange(36):
+        total[p] += np.dot(back[p].T, given[p])
+
+
+@Kernel
+def _transform_filters(weight: Array, turned: bool, filters: Array) -> None:
+    """Write G g Gᵀ for each filter g of weight [O, C, 9]."""
+    channels = weight.shape[1]
+    for o in prange(len(weight)):
+        taps, rows = np.empty((9, channels), weight.dtype), np.empty((3, 6, channels), weight.dtype)
+        for c in range(channels):
+            for k in range(9):
+                taps[k, c] = weight[o, c, 8 - k if turned else k]
+        for j in range(3):
+            row = rows[j]
+            _filters((taps[j], taps[3 + j], taps[6 + j]), (row[0], row[1], row[2], row[3], row[4], row[5]))
+        for i in range(6):
+            p = 6 * i
+            points = filters[p, o], filters[p + 1, o], filters[p + 2, o], filters[p + 3, o], filters[p + 4, o], filters[p + 5, o]
+            _filters((rows[0, i], rows[1, i], rows[2, i]), points)
+
+
+@Kernel
+def _transform_filters_back(total: Array, dweight: Array) -> None:
+    """Write Gᵀ t G for each t of total."""
+    channels = dweight.shape[1]
+    for o in prange(len(dweight)):
+        taps, rows = np.empty((9, channels), total.dtype), np.empty((3, 6, channels), total.dtype)
+        for i in range(6):
+            p = 6 * i
+            points = total[p, o], total[p + 1, o], total[p + 2, o], total[p + 3, o], total[p + 4, o], total[p + 5, o]
+            _filters_back(points, (rows[0, i], rows[1, i], rows[2, i]))
+        for j in range(3):
+            row = rows[j]
+            _filters_back((row[0], row[1], row[2], row[3], row[4], row[5]), (taps[j], taps[3 + j], taps[6 + j]))
+        for c in range(channels):
+            for k in range(9):
+                dweight[o, c, k] = taps[k, c]
+
+
+@Kernel
+def _transform_input(x: Array, start: Pair, tiles: Pair, given: Array) -> None:
+    """Write Bᵀ d B for each tile d of x."""
+    _, height, width, channels = x.shape
+    low, high = max(0, start[1]), max(0, start[1], min(width, start[1] + 4 * tiles[1] + 2))
+    for unit in prange(len(x) * tiles[0]):
+        image, top = x[unit // tiles[0]], start[0] + unit % tiles[0] * 4
+        rows, nothing = np.zeros((6, 4 * tiles[1] + 2, channels), x.dtype), np.zeros((high - low, channels), x.dtype)
+        lines = (
+            _line(image, top, low, high, nothing),
+            _line(image, top + 1, low, high, nothing),
+            _line(image, top + 2, low, high, nothing),
+            _line(image, top + 3, low, high, nothing),
+            _line(image, top + 4, low, high, nothing),
+            _line(image, top + 5, low, high, nothing),
+        )
+        _down_input(lines, _six(rows, 0, low - start[1], high - start[1]))
+        first, last = unit * tiles[1], (unit + 1) * tiles[1]
+        for i in range(6):
+            _along_input(rows[i], _six(given, 6 * i, first, last))
+
+
+@Kernel
+def _transform_output(made: Array, tiles: Pair, y: Array, sums: Array) -> None:
+    """Write Aᵀ m A for each tile m, as far as it is within y; and sums of 0 y, which are 0 if y is finite."""
+    _, height, width, channels = y.shape
+    for unit in prange(len(y) * tiles[0]):
+        image, top = y[unit // tiles[0]], unit % tiles[0] * 4
+        rows, beyond = np.empty((6, 4 * tiles[1], channels), y.dtype), np.empty((3, width, channels), y.dtype)
+        first, last = unit * tiles[1], (unit + 1) * tiles[1]
+        for i in range(6):
+            _along_output(_six(made, 6 * i, first, last), rows[i])
+        lines = (
+            image[top],
+            _line(image, top + 1, 0, width, beyond[0]),
+            _line(image, top + 2, 0, width, beyond[1]),
+            _line(image, top + 3, 0, width, beyond[2]),
+        )
+        _down_output(_six(rows, 0, 0, 4 * tiles[1]), lines)
+        sums[unit] = _sum_of_zeros(lines[0]) + _sum_of_zeros(lines[1]) + _sum_of_zeros(lines[2]) + _sum_of_zeros(lines[3])
+
+
+@Kernel
+def _transform_gradient(dy: Array, tiles: Pair, back: Array) -> None:
+    """Write A e Aᵀ for each tile e of dy, which is 0 outside of it."""
+    _, height, width, channels = dy.shape
+    for unit in prange(len(dy) * tiles[0]):
+        image, top = dy[unit // tiles[0]], unit % tiles[0] * 4
+        rows, nothing = np.zeros((6, 4 * tiles[1], channels), dy.dtype), np.zeros((width, channels), dy.dtype)
+        lines = (
+            image[top],
+            _line(image, top + 1, 0, width, nothing),
+            _line(image, top + 2, 0, width, nothing),
+            _line(image, top + 3, 0, width, nothing),
+        )
+        _down_gradient(lines, _six(rows, 0, 0, 4 * tiles[1]))
+        first, last = unit * tiles[1], (unit + 1) * tiles[1]
+        for i in range(6):
+            _along_gradient(rows[i], _six(back, 6 * i, first, last))
+
+
+@free_order
+def _sum_of_zeros(y: Array) -> Any:
+    total = zero = y.dtype.type(0)
+    for w in range(y.shape[0]):
+        for c in range(y.shape[1]):
+            total += zero * y[w, c]
+    return total
+
+
+@inline
+def _line(image: Array, h: int, low: int, high: int, otherwise: Array) -> Array:
+    return image[h, low:high] if 0 <= h < len(image) else otherwise
+
+
+@inline
+def _six(rows: Array, first: int, low: int, high: int) -> tuple[Array, Array, Array, Array, Array, Array]:
+    # The first axis must not be cut: Numba would no longer know that pixels lie side by side.
+    return (
+        rows[first, low:high],
+        rows[first + 1, low:high],
+        rows[first + 2, low:high],
+        rows[first + 3, low:high],
+        rows[first + 4, low:high],
+        rows[first + 5, low:high],
+    )
+
+
+# The transforms of one line of pixels or points: by columns (down), or by rows (along), in which tiles lie side by side.
+
+
+@inline
+def _input(two: Any, d0: Any, d1: Any, d2: Any, d3: Any, d4: Any, d5: Any) -> Any:
+    """Bᵀ d."""
+    four = two * two
+    even, odd, near, far = d4 - four * d2, d3 - four * d1, d4 - d2, two * (d3 - d1)
+    return four * (d0 - d2) + near, even + odd, even - odd, near + far, near - far, four * (d1 - d3) + (d5 - d3)
+
+
+@inline
+def _output(two: Any, m0: Any, m1: Any, m2: Any, m3: Any, m4: Any, m5: Any) -> Any:
+    """Aᵀ m."""
+    sum1, apart1, sum2, apart2 = m1 + m2, m1 - m2, m3 + m4, two * (m3 - m4)
+    four = two * two
+    return m0 + sum1 + sum2, apart1 + apart2, sum1 + four * sum2, apart1 + four * apart2 + m5
+
+
+@inline
+def _gradient(two: Any, e0: Any, e1: Any, e2: Any, e3: Any) -> Any:
+    """A e."""
+    four = two * two
+    even1, odd1, even2, odd2 = e0 + e2, e1 + e3, e0 + four * e2, two * (e1 + four * e3)
+    return e0, even1 + odd1, even1 - odd1, even2 + odd2, even2 - odd2, e3
+
+
+@apart
+def _down_input(d: Any, v: Any) -> None:
+    d0, d1, d2, d3, d4, d5 = d
+    v0, v1, v2, v3, v4, v5 = v
+    two = d0.dtype.type(2)
+    for w in range(d0.shape[0]):
+        for c in range(d0.shape[1]):
+            made = _input(two, d0[w, c], d1[w, c], d2[w, c], d3[w, c], d4[w, c], d5[w, c])
+            v0[w, c], v1[w, c], v2[w, c], v3[w, c], v4[w, c], v5[w, c] = made
+
+
+@apart
+def _along_input(d: Array, v: Any) -> None:
+    v0, v1, v2, v3, v4, v5 = v
+    two = d.dtype.type(2)
+    for t in range(v0.shape[0]):
+        w = 4 * t
+        for c in range(d.shape[1]):
+            made = _input(two, d[w, c], d[w + 1, c], d[w + 2, c], d[w + 3, c], d[w + 4, c], d[w + 5, c])
+            v0[t, c], v1[t, c], v2[t, c], v3[t, c], v4[t, c], v5[t, c] = made
+
+
+@apart
+def _along_output(m: Any, y: Array) -> None:
+    m0, m1, m2, m3, m4, m5 = m
+    two = y.dtype.type(2)
+    for t in range(m0.shape[0]):
+        for c in range(y.shape[1]):
+            made = _output(two, m0[t, c], m1[t, c], m2[t, c], m3[t, c], m4[t, c], m5[t, c])
+            y[4 * t, c], y[4 * t + 1, c], y[4 * t + 2, c], y[4 * t + 3, c] = made
+
+
+@apart
+def _down_output(m: Any, y: Any) -> None:
+    m0, m1, m2, m3, m4, m5 = m
+    y0, y1, y2, y3 = y
+    two = y0.dtype.type(2)
+    for w in range(y0.shape[0]):
+        for c in range(y0.shape[1]):
+            made = _output(two, m0[w, c], m1[w, c], m2[w, c], m3[w, c], m4[w, c], m5[w, c])
+            y0[w, c], y1[w, c], y2[w, c], y3[w, c] = made
+
+
+@apart
+def _down_gradient(e: Any, m: Any) -> None:
+    e0, e1, e2, e3 = e
+    m0, m1, m2, m3, m4, m5 = m
+    two = e0.dtype.type(2)
+    for w in range(e0.shape[0]):
+        for c in range(e0.shape[1]):
+            made = _gradient(two, e0[w, c], e1[w, c], e2[w, c], e3[w, c])
+            m0[w, c], m1[w, c], m2[w, c], m3[w, c], m4[w, c], m5[w, c] = made
+
+
+@apart
+def _along_gradient(e: Array, m: Any) -> None:
+    m0, m1, m2, m3, m4, m5 = m
+    two = e.dtype.type(2)
+    for t in range(m0.shape[0]):
+        for c in range(e.shape[1]):
+            made = _gradient(two, e[4 * t, c], e[4 * t + 1, c], e[4 * t + 2, c], e[4 * t + 3, c])
+            m0[t, c], m1[t, c], m2[t, c], m3[t, c], m4[t, c], m5[t, c] = made
+
+
+@apart
+def _filters(g: Any, u: Any) -> None:
+    """Write u = G g."""
+    g0, g1, g2 = g
+    u0, u1, u2, u3, u4, u5 = u
+    cast = g0.dtype.type
+    quarter, sixth, twelfth, twentyfourth = cast(1 / 4), cast(1 / 6), cast(1 / 12), cast(1 / 24)
+    for c in range(g0.shape[0]):
+        even1, even2, odd = g0[c] + g2[c], g0[c] * twentyfourth + g2[c] * sixth, g1[c]
+        u0[c], u5[c] = g0[c] * quarter, g2[c]
+        u1[c], u2[c] = -sixth * (even1 + odd), -sixth * (even1 - odd)
+        u3[c], u4[c] = even2 + odd * twelfth, even2 - odd * twelfth
+
+
+@apart
+def _filters_back(u: Any, g: Any) -> None:
+    """Write g = Gᵀ u."""
+    g0, g1, g2 = g
+    u0, u1, u2, u3, u4, u5 = u
+    cast = g0.dtype.type
+    quarter, sixth, twelfth, twentyfourth = cast(1 / 4), cast(1 / 6), cast(1 / 12), cast(1 / 24)
+    for c in range(g0.shape[0]):
+        even1, odd1, even2, odd2 = u1[c] + u2[c], u1[c] - u2[c], u3[c] + u4[c], u3[c] - u4[c]
+        g0[c] = quarter * u0[c] - sixth * even1 + twentyfourth * even2
+        g1[c] = twelfth * odd2 - sixth * odd1
+        g2[c] = sixth * (even2 - even1) + u5[c]
