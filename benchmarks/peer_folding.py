@@ -15,9 +15,9 @@ def fold_batch_norm(model: Any) -> Any:
     """Return the model, as after `eval()`, without the batch norms that follow a convolution or a linear layer."""
     traced = symbolic_trace(model)
     for node in list(traced.graph.nodes):
-        before = node.args[0] if node.args else None
-        if node.op != "call_module" or before.op != "call_module" or len(before.users) > 1:
+        if node.op != "call_module" or node.args[0].op != "call_module" or len(node.args[0].users) > 1:
             continue
+        before = node.args[0]
         layer, norm = [traced.get_submodule(found.target) for found in (before, node)]
         if fold := FOLDS.get((type(layer), type(norm))):
             traced.set_submodule(before.target, fold(layer, norm))

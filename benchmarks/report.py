@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,13 +38,18 @@ class Ratio(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.low:.2f}–{self.high:.2f})"  # noqa: RUF001
+        return f"{self.median:.2f} ({self.low:.2f}–{self.high:.2f})"
 
 
 def ratio(ours: Timing, other: Timing) -> Ratio:
     """Compare two that were timed in turn, round by round."""
     each = [mine / theirs for mine, theirs in zip(ours.rounds, other.rounds, strict=False)]
     return Ratio(ours.median / other.median, ours.least / other.least, *spread(each))
+
+
+def fastest(timings: Mapping[str, Timing], forms: Collection[str]) -> str:
+    """The form with the least median."""
+    return min(forms, key=lambda form: timings[form].median)
 
 
 class Report:
@@ -56,12 +61,26 @@ class Report:
 
     def say(self, text: str) -> None:
         """Add text."""
-        print(text, flush=True)
+        print(f"{text}\n", flush=True)
         self.lines += [text, ""]
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Add a table; its first column is text, the others are figures."""
         self.say(markdown(header, rows))
+
+    def timings(self, title: str, timings: Mapping[str, Timing]) -> None:
+        """Add a table of each contender's minimum, median, spread and number of rounds."""
+        rows = [
+            [
+                name,
+                milliseconds(timing.least),
+                milliseconds(timing.median),
+                "–".join(map(milliseconds, timing.spread)),
+                str(len(timing.rounds)),
+            ]
+            for name, timing in timings.items()
+        ]
+        self.table([title, "min", "median", "10–90 %", "rounds"], rows)
 
     def judge(self, what: str, value: float, target: float, at_least: bool = False) -> Verdict:
         """Note a figure that has a target."""
@@ -103,21 +122,4 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def milliseconds(value: float) -> str:
     """A time with three figures or more."""
-    return f"{value:.4f}" if value < 0.1 else f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
-
-
-def timing_rows(timings: dict[str, Timing]) -> list[list[str]]:
-    """Each contender's minimum, median, spread and number of rounds."""
-    return [
-        [
-            name,
-            milliseconds(timing.least),
-            milliseconds(timing.median),
-            "–".join(map(milliseconds, timing.spread)),  # noqa: RUF001
-            str(len(timing.rounds)),
-        ]
-        for name, timing in timings.items()
-    ]
-
-
-TIMING_HEADER = ["", "min", "median", "10–90 %", "rounds"]  # noqa: RUF001
+    return f"{value:.{4 if value < 0.1 else 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0}f}"

@@ -75,7 +75,7 @@ class Team:
     ) -> dict[str, Timing]:
         """Time the contenders in turn, a round after the other.
 
-        Each makes the same number of calls in every round, found before the first.
+        Each makes the same number of calls in every round.
 
         Args:
             makers: what each contender runs.
@@ -89,16 +89,15 @@ class Team:
             workers[name].send(make)
         for worker in workers.values():
             worker.receive()
-        calls = {name: worker.calls_in_a_turn() for name, worker in workers.items()}
-        taken: dict[str, list[float]] = {name: [] for name in makers}
-        playing, began, done = list(makers), time.perf_counter(), 0
+        began = time.perf_counter()
+        taken = {name: [worker.first_turn()] for name, worker in workers.items()}
+        limit = MARGIN * min((taken[name][0] for name in rivals), default=0)
+        playing = [name for name in makers if name not in rivals or taken[name][0] <= limit]
+        done = 1
         while done < (rounds or least) or (rounds is None and time.perf_counter() - began < seconds):
             for name in playing:
-                taken[name].append(workers[name].turn(*calls[name]))
+                taken[name].append(workers[name].turn())
             done += 1
-            if done == 1 and rivals:
-                limit = MARGIN * min(taken[name][0] for name in rivals)
-                playing = [name for name in playing if name not in rivals or taken[name][0] <= limit]
         return {name: Timing(tuple(times)) for name, times in taken.items()}
 
     def _worker(self, name: str) -> _Worker:
@@ -120,13 +119,14 @@ class _Worker:
     def __init__(self, name: str) -> None:
         context = multiprocessing.get_context("spawn")
         self._name = name
+        self._calls = self._untimed = 0
         self._line, line = context.Pipe()
         self._process = context.Process(target=_serve, args=(line,), daemon=True)
         self._process.start()
         line.close()  # so that a contender that dies is noticed
 
     def send(self, order: Maker | tuple[int, int]) -> None:
-        """Have it make what it runs, or run it so many times untimed and so many times timed."""
+        """Have it make what it runs and run it once, or run it so many times untimed and so many times timed."""
         self._line.send(order)
 
     def receive(self) -> float:
@@ -144,19 +144,20 @@ class _Worker:
         taken: float = answer
         return taken
 
-    def turn(self, calls: int, untimed: int) -> float:
-        """Milliseconds per call."""
-        self.send((untimed, calls))
-        return self.receive()
-
-    def calls_in_a_turn(self) -> tuple[int, int]:
-        """How many calls it makes in a turn, and how many untimed ones before them."""
-        one = self.turn(1, untimed=0)
+    def first_turn(self) -> float:
+        """See how many calls make a turn, and take one."""
+        self._untimed, self._calls = 0, 1
+        one = self.turn()
         if one > LONG_MS:
-            return 1, 0
-        one = self.turn(math.ceil(TURN_MS / one / 10), untimed=1)
-        calls = max(1, round(TURN_MS / one))
-        return calls, calls
+            return one
+        self._untimed = self._calls = math.ceil(TURN_MS / 10 / one)
+        self._untimed = self._calls = max(1, round(TURN_MS / self.turn()))
+        return self.turn()
+
+    def turn(self) -> float:
+        """Milliseconds per call."""
+        self.send((self._untimed, self._calls))
+        return self.receive()
 
     def close(self) -> None:
         """End the process."""
