@@ -1,6 +1,6 @@
 """The zoo in plain PyTorch: the same nets, with the same parameters in the same order, as its users write them.
 
-In place wherever PyTorch allows it, which saves it time and memory.
+Activations work in place, which saves PyTorch time and memory.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def baseline_cnn() -> Any:
         *conv_norm(3, 32, 3, nn.ReLU(inplace=True)),
         *conv_norm(32, 64, 3, nn.ReLU(inplace=True)),
         nn.MaxPool2d(2),
-        nn.Dropout(0.15, inplace=True),
+        nn.Dropout(0.15),
         *conv_norm(64, 128, 3, nn.LeakyReLU(0.1, inplace=True)),
         nn.MaxPool2d(2),
-        nn.Dropout(0.25, inplace=True),
+        nn.Dropout(0.25),
         nn.Flatten(),
         nn.Linear(128 * 8 * 8, 256),
         nn.ReLU(inplace=True),
-        nn.Dropout(0.5, inplace=True),
+        nn.Dropout(0.5),
         nn.Linear(256, CLASSES),
     )
 
@@ -65,10 +65,10 @@ def alexnet() -> Any:
         *conv_norm(256, 256, 3, nn.ReLU(inplace=True)),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Dropout(0.5, inplace=True),
+        nn.Dropout(0.5),
         nn.Linear(256 * 4 * 4, 1024),
         nn.ReLU(inplace=True),
-        nn.Dropout(0.5, inplace=True),
+        nn.Dropout(0.5),
         nn.Linear(1024, 512),
         nn.ReLU(inplace=True),
         nn.Linear(512, CLASSES),
@@ -179,9 +179,7 @@ def efficientnet_b0() -> Any:
             layers.append(MBConv(channels, outputs, expansion, kernel, stride if block == 0 else 1, 0.2 * done / 16))
             channels, done = outputs, done + 1
     layers += conv_norm(channels, 1280, 1, nn.SiLU(inplace=True))
-    return nn.Sequential(
-        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2, inplace=True), nn.Linear(1280, CLASSES)
-    )
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(1280, CLASSES))
 
 
 class Permute(nn.Module):  # type: ignore[misc]

@@ -126,7 +126,7 @@ class _Worker:
         line.close()  # so that a contender that dies is noticed
 
     def send(self, order: Maker | tuple[int, int]) -> None:
-        """Have it make what it runs and run it once, or run it so many times untimed and so many times timed."""
+        """Have it make what it runs, or run it so many times untimed and so many times timed."""
         self._line.send(order)
 
     def receive(self) -> float:
@@ -145,8 +145,9 @@ class _Worker:
         return taken
 
     def first_turn(self) -> float:
-        """See how many calls make a turn, and take one."""
+        """Warm up, see how many calls make a turn, and take one."""
         self._untimed, self._calls = 0, 1
+        self.turn()
         one = self.turn()
         if one > LONG_MS:
             return one
@@ -177,7 +178,7 @@ def _serve(line: Connection) -> None:
                 if callable(order):
                     run = _nothing  # what was run before makes room
                     run = order()
-                    order = (0, 1)
+                    order = (0, 0)
                 line.send(_milliseconds(run, *order))
             except Exception:
                 line.send(traceback.format_exc())
@@ -197,4 +198,4 @@ def _milliseconds(run: Callable[[], object], untimed: int, calls: int) -> float:
     started = time.perf_counter()
     for _ in range(calls):
         run()
-    return (time.perf_counter() - started) * 1e3 / calls
+    return (time.perf_counter() - started) * 1e3 / max(calls, 1)
