@@ -11,14 +11,29 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import machine, models
+from benchmarks import kernels, machine, memory, models, scaling
 from benchmarks.nets import NETS
 from benchmarks.options import Options
 from benchmarks.report import Report
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
-PARTS: dict[str, Callable[[Report, Options], None]] = {"models": models.run}
+PARTS: dict[str, Callable[[Report, Options], None]] = {
+    "training": models.training,
+    "inference": models.inference,
+    "memory": memory.run,
+    "convolutions": kernels.convolutions,
+    "norms": kernels.norms,
+    "others": kernels.others,
+    "growth": scaling.growth,
+    "threads": scaling.threads,
+    "first-step": scaling.first_step,
+}
+GROUPS = {
+    "models": ["training", "inference", "memory"],
+    "kernels": ["convolutions", "norms", "others"],
+    "scaling": ["growth", "threads", "first-step"],
+}
 
 
 def main() -> int:
@@ -27,21 +42,20 @@ def main() -> int:
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=[*PARTS, *NETS],
-        metavar="PART",
-        help=f"some parts ({', '.join(PARTS)}), or some nets ({', '.join(NETS)})",
+        choices=[*GROUPS, *PARTS, *NETS],
+        metavar="NAME",
+        help=f"{', '.join(GROUPS)}; a part of them: {', '.join(PARTS)}; or a net: {', '.join(NETS)}",
     )
     parser.add_argument("--rounds", type=int, help="rounds of each measurement (as many as fit in its time)")
     parser.add_argument("--compile", action="store_true", help="a column for torch.compile, which takes minutes more")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
-    parser.add_argument("--output", type=Path, help=f"file for the results ({RESULTS.name}, if all parts are run)")
+    parser.add_argument("--output", type=Path, help=f"file for the results ({RESULTS.name}, if nothing is left out)")
     args = parser.parse_args()
     if forced := sorted(name for name in os.environ if name.startswith("OPENBLAS_")):
         sys.exit(f"benchmarks: {', '.join(forced)} would change what BLAS does; unset them, a stock install has none")
-    only = set(args.only or ())
-    options = Options([name for name in NETS if name in only] or list(NETS), args.rounds, args.compile)
-    parts = [part for part in PARTS if part in only] or (["models"] if only else list(PARTS))
-    output = args.output or (None if only else RESULTS)
+    parts, nets = chosen(args.only or [])
+    options = Options(nets, args.rounds, args.compile)
+    output = args.output or (None if args.only else RESULTS)
 
     report = Report()
     report.say("## Machine")
@@ -54,10 +68,16 @@ def main() -> int:
         return 130
     if output:
         report.write(output, " ".join(["python -m benchmarks", *sys.argv[1:]]))
-    print(report.targets())
     missed = report.missed()
-    print(f"benchmarks: {len(missed)} of {len(report.verdicts)} targets missed", file=sys.stderr)
+    print(f"## Targets\n\n{report.targets()}\n\n{len(missed)} of {len(report.verdicts)} missed")
     return int(args.check and bool(missed))
+
+
+def chosen(names: list[str]) -> tuple[list[str], list[str]]:
+    """The parts and the nets to run: all where none is named, and what concerns nets where only nets are named."""
+    nets = [name for name in NETS if name in names]
+    parts = [part for part in PARTS if part in names or any(part in GROUPS.get(name, []) for name in names)]
+    return parts or (GROUPS["models"] if nets else list(PARTS)), nets or list(NETS)
 
 
 if __name__ == "__main__":

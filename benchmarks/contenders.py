@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from benchmarks.nets import BATCH, LEARNING_RATE, NETS, batch
 from benchmarks.timing import Maker
 
@@ -15,12 +17,24 @@ OURS = "tinygrad_norm"
 
 def our_training(name: str, size: int = BATCH, pixels: int | None = None) -> Callable[[], object]:
     """A step of training: forward, backward, Adam."""
-    from tinygrad_norm import Tensor, ops, optim
     from tinygrad_norm.models import create_model
 
-    model = create_model(name, **NETS[name].options)
+    return our_step(create_model(name, **NETS[name].options), *batch(name, size, pixels))
+
+
+def our_tiny_step() -> Callable[[], object]:
+    """A step that loads what every step needs, and leaves nothing."""
+    from tinygrad_norm import nn
+
+    conv, norm = nn.Conv2D(3, 8, 3), nn.BatchNorm2D(8, activation="relu")
+    return our_step(nn.Sequential(conv, norm, nn.Flatten(), nn.Linear(8 * 30 * 30, 10)), *batch("alexnet", 2))
+
+
+def our_step(model: Any, images: np.ndarray, labels: np.ndarray) -> Callable[[], object]:
+    """A step of training of any net."""
+    from tinygrad_norm import Tensor, ops, optim
+
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    images, labels = batch(name, size, pixels)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -51,9 +65,26 @@ def torch_training(
 ) -> Callable[[], object]:
     """A step of training in PyTorch."""
     torch, model, images = torch_net(name, size, channels_last)
-    labels = torch.from_numpy(batch(name, size)[1])
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=fused or None)
     forward = torch.compile(model) if compiled else model
+    return torch_step(forward, model, images, torch.from_numpy(batch(name, size)[1]), fused)
+
+
+def torch_tiny_step() -> Callable[[], object]:
+    """The step of `our_tiny_step`."""
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    conv, norm = torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)
+    model = torch.nn.Sequential(conv, norm, torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 30 * 30, 10))
+    images, labels = map(torch.from_numpy, batch("alexnet", 2))
+    return torch_step(model, model, images, labels, fused=True)
+
+
+def torch_step(forward: Any, model: Any, images: Any, labels: Any, fused: bool) -> Callable[[], object]:
+    """A step of training of any net."""
+    import torch
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=fused or None)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -106,8 +137,3 @@ def inference_forms(name: str, size: int) -> dict[str, Maker]:
     if name != "mlp":
         forms["PyTorch, channels-last"] = partial(torch_inference, name, size, channels_last=True)
     return forms
-
-
-def jax_training(name: str) -> Maker | str:
-    """A step of training in JAX, or why there is none."""
-    return "not installed"

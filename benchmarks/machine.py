@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 from threadpoolctl import threadpool_info
 
 PACKAGES = {"NumPy": "numpy", "SciPy": "scipy", "Numba": "numba", "PyTorch": "torch", "JAX": "jax"}
@@ -45,3 +49,29 @@ def processor() -> str:
         else []
     )
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def product_rate() -> float:
+    """GFLOP/s of a large float32 matrix product."""
+    side = 2048
+    a, b = np.random.default_rng(0).standard_normal((2, side, side), np.float32)
+    out = np.empty_like(a)
+    return 2 * side**3 / _least_seconds(lambda: np.matmul(a, b, out=out)) / 1e9
+
+
+def copy_bandwidth() -> float:
+    """GB/s, read and written, of copying 256 MB by as many threads as there are."""
+    threads = os.cpu_count() or 1
+    source, target = [np.ones((threads, 2**26 // threads), np.float32) for _ in range(2)]
+    with ThreadPoolExecutor(threads) as pool:
+        seconds = _least_seconds(lambda: list(pool.map(np.copyto, target, source)))
+    return 2 * source.nbytes / seconds / 1e9
+
+
+def _least_seconds(run: Callable[[], object], calls: int = 5) -> float:
+    times = []
+    for _ in range(calls):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return min(times)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from benchmarks import targets
-from benchmarks.contenders import OURS, inference_forms, jax_training, our_inference, our_training, training_forms
+from benchmarks.contenders import OURS, inference_forms, our_inference, our_training, training_forms
 from benchmarks.contenders import torch_inference as in_torch
 from benchmarks.contenders import torch_training as trained_in_torch
 from benchmarks.nets import BATCH, NETS
@@ -14,12 +16,15 @@ from benchmarks.options import Options
 from benchmarks.report import Report, fastest, milliseconds, progress, ratio
 from benchmarks.timing import Maker, Team
 
+HEADER = ["milliseconds", OURS, "PyTorch", "its fastest form", "ratio (10–90 %)", "by minima", "target", ""]
 COMPILED = "torch.compile"
 JAX = "JAX jit"
+JAX_NETS = ("mlp", "baseline_cnn", "resnet18")
+LEFT_OUT = "not asked for"
 
 
 class Measure(NamedTuple):
-    """One thing that is timed of a net: ours, PyTorch's eager forms, and what has a column of its own, or why not."""
+    """What is timed: ours, PyTorch's eager forms, and what has a column of its own, or why not."""
 
     title: str
     ours: Maker
@@ -30,69 +35,74 @@ class Measure(NamedTuple):
     """How long the rounds may take; three are taken anyway."""
 
 
-def measures(name: str, options: Options) -> list[Measure]:
-    """What is timed of a net."""
-    training = Measure(
-        f"training step, batch {BATCH}",
-        partial(our_training, name),
-        training_forms(name),
-        {COMPILED: partial(trained_in_torch, name, fused=True, compiled=True), JAX: jax_training(name)},
-        targets.TRAINING[name],
-        seconds=8.0,
-    )
-    inference = [
-        Measure(
-            f"inference, batch {size}",
-            partial(our_inference, name, size),
-            inference_forms(name, size),
-            {COMPILED: partial(in_torch, name, size, compiled=True), JAX: "—"},
-            targets.INFERENCE[name],
-            seconds=2.0,
-        )
-        for size in (1, BATCH)
-    ]
-    both = [training, *inference]
-    if not options.compile:
-        both = [measure._replace(beside={**measure.beside, COMPILED: "not asked for"}) for measure in both]
-    return both
-
-
-def run(report: Report, options: Options) -> None:
-    """Time the nets, tell each contender's times, and judge ours over the fastest eager PyTorch."""
+def training(report: Report, options: Options) -> None:
+    """Time a training step of each net, in new processes for each, as its users have them."""
+    report.say(f"## Training: a step of Adam, batch {BATCH}, cross-entropy, float32")
     rows = []
-    report.say("## Nets of the zoo")
-    for name in options.models:
+    for name in options.nets:
+        compiled = partial(trained_in_torch, name, fused=True, compiled=True) if options.compile else LEFT_OUT
+        measure = Measure(
+            f"{NETS[name].title}, training step",
+            partial(our_training, name),
+            training_forms(name),
+            {COMPILED: compiled, JAX: in_jax(name)},
+            targets.TRAINING[name],
+            seconds=8.0,
+        )
         with Team() as team:
-            for measure in measures(name, options):
-                rows.append(compare(report, team, name, measure, options.rounds))  # noqa: PERF401 # it prints as it goes
-    report.say("### All, in milliseconds by medians")
-    report.table(
-        ["", OURS, "PyTorch", "fastest form", "ratio (10–90 %)", "by minima", "target", "", COMPILED, JAX],
-        rows,
-    )
+            rows.append(compare(report, team, measure, options))
+    report.table([*HEADER, COMPILED, JAX], rows)
 
 
-def compare(report: Report, team: Team, name: str, measure: Measure, rounds: int | None) -> list[str]:
-    """Time one thing of a net and tell it; return a row of the table of all."""
-    title = f"{NETS[name].title}, {measure.title}"
-    progress(title)
+def inference(report: Report, options: Options) -> None:
+    """Time inference of each net, with batch norm folded, for one image and for a batch."""
+    report.say("## Inference: logits, batch norm folded, float32")
+    rows = []
+    with Team() as team:
+        for name, size in [(name, size) for name in options.nets for size in (1, BATCH)]:
+            measure = Measure(
+                f"{NETS[name].title}, inference, batch {size}",
+                partial(our_inference, name, size),
+                inference_forms(name, size),
+                {COMPILED: partial(in_torch, name, size, compiled=True) if options.compile else LEFT_OUT},
+                targets.INFERENCE[name],
+                seconds=2.0,
+            )
+            rows.append(compare(report, team, measure, options))
+    report.table([*HEADER, COMPILED], rows)
+
+
+def in_jax(name: str) -> Maker | str:
+    """A training step in JAX, or why there is none."""
+    if name not in JAX_NETS:
+        return "not written"
+    return partial(jax_training, name) if find_spec("jax") else "not installed"
+
+
+def jax_training(name: str) -> Callable[[], object]:
+    """A training step in JAX, which is imported in its own process alone."""
+    from benchmarks.jax_peers import jax_training
+
+    return jax_training(name)
+
+
+def compare(report: Report, team: Team, measure: Measure, options: Options) -> list[str]:
+    """Time it, tell each contender's times, judge ours over the fastest eager PyTorch; return a row of the summary."""
+    progress(measure.title)
     beside = {peer: maker for peer, maker in measure.beside.items() if not isinstance(maker, str)}
     makers = {OURS: measure.ours, **measure.forms, **beside}
-    timings = team.time(makers, measure.seconds, rounds, rivals=measure.forms)
-    report.timings(title, timings)
+    timings = team.time(makers, measure.seconds, options.rounds, rivals=measure.forms)
+    report.timings(measure.title, timings)
     form = fastest(timings, measure.forms)
     found = ratio(timings[OURS], timings[form])
-    verdict = report.judge(title, found.median, measure.target)
-    aside = [
-        milliseconds(timings[peer].median) if peer in timings else str(why) for peer, why in measure.beside.items()
-    ]
+    verdict = report.judge(measure.title, found.median, measure.target)
     return [
-        title,
+        measure.title,
         milliseconds(timings[OURS].median),
         milliseconds(timings[form].median),
         form,
         str(found),
         f"{found.least:.2f}",
         *verdict.row()[2:],
-        *aside,
+        *[milliseconds(timings[peer].median) if peer in timings else str(why) for peer, why in measure.beside.items()],
     ]

@@ -8,6 +8,6 @@ from typing import NamedTuple
 class Options(NamedTuple):
     """The nets, the number of rounds (None: as many as fit in their time), and whether torch.compile takes part."""
 
-    models: list[str]
+    nets: list[str]
     rounds: int | None = None
     compile: bool = False

@@ -20,13 +20,11 @@ from typing import NamedTuple, Self
 Maker = Callable[[], Callable[[], object]]
 """Makes, in the contender's process, what is timed there; a function that can be imported, or a partial of one."""
 
-TURN_MS = 100.0
-"""How long a contender works in a turn, untimed and then timed; at least one call."""
 LONG_MS = 500.0
 """A call this long needs no untimed one before it: waking up is a small part of it."""
 WAKE_MS = 50.0
-MARGIN = 1.3
-"""A rival this much slower than the fastest in the first round takes no further part."""
+MARGIN = 1.25
+"""A rival whose best of two rounds is this much slower than the fastest's takes no further part."""
 
 
 class Timing(NamedTuple):
@@ -60,9 +58,14 @@ def spread(values: Collection[float]) -> tuple[float, float]:
 
 
 class Team:
-    """Contenders by name, each in a process of its own, which stays for one measurement after the other."""
+    """Contenders by name, each in a process of its own, which stays for one measurement after the other.
 
-    def __init__(self) -> None:
+    Args:
+        turn_ms: how long a contender works in its turn, untimed and then timed; at least one call.
+    """
+
+    def __init__(self, turn_ms: float = 100.0) -> None:
+        self._turn_ms = turn_ms
         self._workers: dict[str, _Worker] = {}
 
     def time(
@@ -81,7 +84,7 @@ class Team:
             makers: what each contender runs.
             seconds: how long the rounds may take, where their number is not given; `least` rounds are taken anyway.
             rounds: how many.
-            rivals: those of which only the fastest counts; others stop after the first round.
+            rivals: those of which only the fastest counts; slow ones stop after two rounds.
             least: of rounds.
         """
         workers = {name: self._worker(name) for name in makers}
@@ -91,18 +94,18 @@ class Team:
             worker.receive()
         began = time.perf_counter()
         taken = {name: [worker.first_turn()] for name, worker in workers.items()}
-        limit = MARGIN * min((taken[name][0] for name in rivals), default=0)
-        playing = [name for name in makers if name not in rivals or taken[name][0] <= limit]
-        done = 1
+        playing, done = list(makers), 1
         while done < (rounds or least) or (rounds is None and time.perf_counter() - began < seconds):
             for name in playing:
                 taken[name].append(workers[name].turn())
             done += 1
+            limit = MARGIN * min((min(taken[name]) for name in rivals), default=0)
+            playing = [name for name in playing if name not in rivals or min(taken[name]) <= limit]
         return {name: Timing(tuple(times)) for name, times in taken.items()}
 
     def _worker(self, name: str) -> _Worker:
         if name not in self._workers:
-            self._workers[name] = _Worker(name)
+            self._workers[name] = _Worker(name, self._turn_ms)
         return self._workers[name]
 
     def __enter__(self) -> Self:
@@ -116,9 +119,9 @@ class Team:
 class _Worker:
     """A contender's process, seen from the one that asks."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, turn_ms: float) -> None:
         context = multiprocessing.get_context("spawn")
-        self._name = name
+        self._name, self._turn_ms = name, turn_ms
         self._calls = self._untimed = 0
         self._line, line = context.Pipe()
         self._process = context.Process(target=_serve, args=(line,), daemon=True)
@@ -151,8 +154,8 @@ class _Worker:
         one = self.turn()
         if one > LONG_MS:
             return one
-        self._untimed = self._calls = math.ceil(TURN_MS / 10 / one)
-        self._untimed = self._calls = max(1, round(TURN_MS / self.turn()))
+        self._untimed = self._calls = math.ceil(self._turn_ms / 10 / one)
+        self._untimed = self._calls = max(1, round(self._turn_ms / self.turn()))
         return self.turn()
 
     def turn(self) -> float:
