@@ -158,7 +158,7 @@ def compare(team: Team, title: str, layer: Layer, backward: bool, options: Optio
     forms: dict[str, Maker] = {"default": partial(torch_run, *run)}
     if len(layer.shape) == 4:
         forms["channels-last"] = partial(torch_run, *run, last=True)
-    timings = team.time({OURS: partial(our_run, *run), **forms}, SECONDS, options.rounds)
+    timings = team.time({OURS: partial(our_run, *run), **forms}, SECONDS, options.rounds, rivals=forms)
     form = fastest(timings, forms)
     ours, theirs = timings[OURS], timings[form]
     found = ratio(ours, theirs)

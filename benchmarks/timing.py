@@ -152,7 +152,8 @@ class _Worker:
         self._untimed, self._calls = 0, 1
         self.turn()
         one = self.turn()
-        if one > LONG_MS:
+        if one > self._turn_ms:
+            self._untimed = int(one < LONG_MS)
             return one
         self._untimed = self._calls = math.ceil(self._turn_ms / 10 / one)
         self._untimed = self._calls = max(1, round(self._turn_ms / self.turn()))
