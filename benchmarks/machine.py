@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 PACKAGES = {"NumPy": "numpy", "SciPy": "scipy", "Numba": "numba", "PyTorch": "torch", "JAX": "jax"}
 
@@ -19,6 +18,7 @@ PACKAGES = {"NumPy": "numpy", "SciPy": "scipy", "Numba": "numba", "PyTorch": "to
 def describe() -> str:
     """The processor, its threads, the versions, and the core that BLAS chose, a line each."""
     import scipy.linalg  # noqa: F401 # brings a BLAS of its own
+    from threadpoolctl import threadpool_info
 
     versions = [f"{title} {found}" for title, package in PACKAGES.items() if (found := _version(package))]
     pools = [
