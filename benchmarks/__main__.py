@@ -1,75 +1,83 @@
-"""Time one training step of the MLP, ours and PyTorch's, and print the ratio to the fastest eager PyTorch.
+"""Ours and the peers side by side: time, memory and scaling, each judged by its target.
 
-python -m benchmarks [--rounds N] [--check]
+python -m benchmarks [--only PART ...] [--check] [--rounds N] [--compile] [--output FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
 
-import numba
-import numpy as np
-from threadpoolctl import threadpool_info
+from benchmarks import kernels, machine, memory, models, scaling
+from benchmarks.nets import NETS
+from benchmarks.options import Options
+from benchmarks.report import Report
 
-from benchmarks import mlp
-from benchmarks.timing import Timing, interleave
+RESULTS = Path(__file__).with_name("RESULTS.md")
 
-TARGET = 1.3
-"""Our step over PyTorch's, at most, under --check."""
+PARTS: dict[str, Callable[[Report, Options], None]] = {
+    "training": models.training,
+    "inference": models.inference,
+    "memory": memory.run,
+    "convolutions": kernels.convolutions,
+    "norms": kernels.norms,
+    "others": kernels.others,
+    "growth": scaling.growth,
+    "threads": scaling.threads,
+    "first-step": scaling.first_step,
+}
+GROUPS = {
+    "models": ["training", "inference", "memory"],
+    "kernels": ["convolutions", "norms", "others"],
+    "scaling": ["growth", "threads", "first-step"],
+}
 
 
 def main() -> int:
-    """Measure, print, and with --check return 1 where the target is missed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=40, help="rounds of each contender (40)")
-    parser.add_argument("--check", action="store_true", help=f"fail if the ratio is over {TARGET}")
+    """Measure, print, write; with --check return 1 where a target is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=[*GROUPS, *PARTS, *NETS],
+        metavar="NAME",
+        help=f"{', '.join(GROUPS)}; a part of them: {', '.join(PARTS)}; or a net: {', '.join(NETS)}",
+    )
+    parser.add_argument("--rounds", type=int, help="rounds of each measurement (as many as fit in its time)")
+    parser.add_argument("--compile", action="store_true", help="a column for torch.compile, which takes minutes more")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
+    parser.add_argument("--output", type=Path, help=f"file for the results ({RESULTS.name}, if nothing is left out)")
     args = parser.parse_args()
     if forced := sorted(name for name in os.environ if name.startswith("OPENBLAS_")):
         sys.exit(f"benchmarks: {', '.join(forced)} would change what BLAS does; unset them, a stock install has none")
-    print_machine()
-    times = interleave(mlp.CONTENDERS, args.rounds)
-    ratio = print_table("training step, MLP 784-256-128-10 with batch norm, batch 64, Adam, float32", times)
-    return int(args.check and ratio > TARGET)
+    parts, nets = chosen(args.only or [])
+    options = Options(nets, args.rounds, args.compile)
+    output = args.output or (None if args.only else RESULTS)
+
+    report = Report()
+    report.say("## Machine")
+    report.say(machine.describe())
+    try:
+        for part in parts:
+            PARTS[part](report, options)
+    except KeyboardInterrupt:
+        print("benchmarks: interrupted; nothing is written", file=sys.stderr)
+        return 130
+    if output:
+        report.write(output, " ".join(["python -m benchmarks", *sys.argv[1:]]))
+    missed = report.missed()
+    print(f"## Targets\n\n{report.targets()}\n\n{len(missed)} of {len(report.verdicts)} missed")
+    return int(args.check and bool(missed))
 
 
-def print_table(title: str, times: dict[str, Timing]) -> float:
-    """Print milliseconds and ratios; return ours over the fastest of the others, by medians."""
-    print(f"\n{title}\n{'':28}{'min':>8}{'median':>8}{'10-90 %':>16}   ms")
-    for name, timing in times.items():
-        print(f"{name:28}{timing.least:8.3f}{timing.median:8.3f}{f'{timing.low:.3f}-{timing.high:.3f}':>16}")
-    (mine, ours), *others = times.items()
-    name, fastest = min(others, key=lambda item: item[1].median)
-    ratio = ours.median / fastest.median
-    print(f"{mine} / {name}: {ratio:.2f} by medians, {ours.least / fastest.least:.2f} by minima")
-    return ratio
-
-
-def print_machine() -> None:
-    """Print what the figures depend on."""
-    print(
-        f"{processor()}, {os.cpu_count()} threads; Python {platform.python_version()}, NumPy {np.__version__}, "
-        f"Numba {numba.__version__}, PyTorch {version('torch')}"
-    )
-    for pool in threadpool_info():
-        if pool["user_api"] == "blas":
-            core = f"{pool['internal_api']} {pool['version']}, {pool.get('architecture', '?')}"
-            print(f"BLAS: {core}, {pool['num_threads']} threads")
-
-
-def processor() -> str:
-    """The processor's name, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        if info.exists()
-        else []
-    )
-    return names[0] if names else platform.processor() or platform.machine()
+def chosen(names: list[str]) -> tuple[list[str], list[str]]:
+    """The parts and the nets to run: all where none is named, and what concerns nets where only nets are named."""
+    nets = [name for name in NETS if name in names]
+    parts = [part for part in PARTS if part in names or any(part in GROUPS.get(name, []) for name in names)]
+    return parts or (GROUPS["models"] if nets else list(PARTS)), nets or list(NETS)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,43 @@
+"""The targets: ours over the fastest eager PyTorch, at most, unless said otherwise."""
+
+from __future__ import annotations
+
+TRAINING = {
+    "mlp": 0.67,
+    "baseline_cnn": 0.67,
+    "alexnet": 0.75,
+    "vgg16": 0.67,
+    "resnet18": 0.67,
+    "efficientnet_b0": 0.67,
+    "convnext_tiny": 0.5,
+}
+INFERENCE = {
+    "mlp": 0.8,
+    "baseline_cnn": 0.67,
+    "alexnet": 0.8,
+    "vgg16": 0.67,
+    "resnet18": 0.67,
+    "efficientnet_b0": 0.8,
+    "convnext_tiny": 0.67,
+}
+MEMORY = {
+    "mlp": 1.0,
+    "baseline_cnn": 0.8,
+    "alexnet": 1.0,
+    "vgg16": 0.8,
+    "resnet18": 0.8,
+    "efficientnet_b0": 0.8,
+    "convnext_tiny": 1.0,
+}
+NORM = 0.5
+"""Each norm, with and without activation: forward and backward in training, forward in inference."""
+SMALL_OP = 1.0
+"""One recorded elementwise op on 64 numbers, forward and backward."""
+TWO_THREADS = 1.7
+"""Times as fast as one, at least."""
+GROWTH = 1.1
+"""Time and memory over what would be in proportion to the work; a tenth is left to noise."""
+COLD_STEP = 60.0
+"""Seconds of the first step of ResNet18, kernels compiled."""
+FIRST_STEP = 3.0
+"""Seconds of the first step of ResNet18 in a later process."""
