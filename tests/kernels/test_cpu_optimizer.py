@@ -33,9 +33,9 @@ STEPS = [
 def test_many_threads_give_the_bits_of_one(monkeypatch, rng, update, kernel, buffers, options):
     arrays = [rng.uniform(0.5, 0.7, size=1003).astype(np.float32) for _ in range(2 + buffers)]
     before, alike = arrays[0].copy(), [array.copy() for array in arrays]
-    monkeypatch.setattr(compiler, "LARGE", 1004)
+    monkeypatch.setattr(compiler, "LARGE", 10**9)
     update(*arrays, **options)
-    monkeypatch.setattr(compiler, "LARGE", 1003)
+    monkeypatch.setattr(compiler, "LARGE", 0)
     monkeypatch.setattr(kernel, "serial", None)
     update(*alike, **options)
     assert (arrays[0] != before).all()
