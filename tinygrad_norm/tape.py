@@ -12,7 +12,7 @@ import heapq
 import inspect
 import itertools
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, Union
@@ -61,6 +61,7 @@ class Hook:
 _state: ContextVar[State] = ContextVar("tinygrad_norm.tape", default=State())  # noqa: B039 - a State is immutable
 _numbers = itertools.count()
 _FLOAT64 = np.dtype(np.float64)
+_NOTHING: tuple[Any, ...] = ()
 _Tensor: type[Tensor]
 
 
@@ -120,7 +121,7 @@ class Op:
         self.needs = tuple([edge is not None for edge in edges]) if recorded else (False,) * len(edges)
         self.params = params
         self.scope = state.scope
-        self._saved: tuple[Any, ...] = ()
+        self._saved = _NOTHING
         for hook in state.hooks:
             hook.before_forward(self, inputs)
         try:
@@ -141,7 +142,7 @@ class Op:
             self.edges = tuple(edges)
             self.freed = False
             self.grad_hooks: list[Callable[[Tensor], Tensor | None]] | None = None
-            given = map(_sealed, inputs, arrays, edges) if self.saves_inputs else ()
+            given: Iterable[Any] = map(_sealed, inputs, arrays, edges) if self.saves_inputs else ()
             self._saved = (*given, *[self._seal(value, inputs, arrays, result, array) for value in self._saved])
             output = _Tensor.wrap(array, creator=self)
             self._output = weakref.ref(output)

@@ -183,7 +183,7 @@ def check_dtypes(name: str, **operands: Any) -> None:
     Raises:
         TypeError: one is no float, or they differ.
     """
-    found = {getattr(x, "dtype", None) for x in operands.values()} - {None}
+    found = {x.dtype for x in operands.values() if hasattr(x, "dtype")}
     if len(found) <= 1 and all(dtype.kind == "f" for dtype in found):
         return
     dtypes = {key: x.dtype for key, x in operands.items() if hasattr(x, "dtype")}

@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import carray, prange
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel, helper
@@ -51,7 +50,8 @@ class Update:
         table, end, flat = np.empty((len(rows), 4 + _BUFFERS), np.int64), 0, []
         for index, row in enumerate(rows):
             arrays = [(row[0] if array is None else array).ravel() for array in row]  # type: ignore[union-attr]
-            end = _note(table, index, end, *arrays)
+            spare = arrays[:1] * (2 + _BUFFERS - len(arrays))
+            end = _note(table, index, end, *arrays, *spare)
             flat.append(arrays)
         used = [None if buffer is None else True for buffer in rows[0][2:]]
         self._kernel(end, table, flat[0][0][:0], *used, *self._scalars(**options))
@@ -66,23 +66,24 @@ def _pointer(context: Any, address: Any) -> Any:
     """An integer as a pointer; unlike one of ctypes it lets the kernel be cached."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
 
     return types.voidptr(address), generate
 
 
 @helper
-def _note(table, index, start, parameter, gradient, *buffers):  # type: ignore[no-untyped-def]
+def _note(table, index, start, parameter, gradient, first, second, third):  # type: ignore[no-untyped-def]
     """Write a row: where the parameter begins among all elements, its size, the addresses; return where it ends."""
-    size, bytes = parameter.size, parameter.nbytes
+    size, fits = parameter.size, True
     table[index, 0], table[index, 1] = start, size
-    table[index, 2], table[index, 3] = parameter.ctypes.data, gradient.ctypes.data
-    fits = gradient.size == size and gradient.nbytes == bytes
-    for column, buffer in enumerate(buffers):
-        table[index, 4 + column] = buffer.ctypes.data
-        fits &= buffer.size == size and buffer.nbytes == bytes
+    for other in (gradient.shape, first.shape, second.shape, third.shape):
+        fits &= other[0] == size
+    for step in (gradient.itemsize, first.itemsize, second.itemsize, third.itemsize):
+        fits &= step == parameter.itemsize
     if not fits:
         raise ValueError("the arrays of a parameter should have one size and one dtype")
+    table[index, 2], table[index, 3] = parameter.ctypes.data, gradient.ctypes.data
+    table[index, 4], table[index, 5], table[index, 6] = first.ctypes.data, second.ctypes.data, third.ctypes.data
     return start + size
 
 
