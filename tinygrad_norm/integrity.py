@@ -56,7 +56,7 @@ def expose(array: Array) -> None:
 
 def seal(array: Array) -> Seal:
     """What `intact` will compare `array` with."""
-    watch = _watched.get(id(owner_of(array)))
+    watch = _watched.get(id(array if array.base is None else owner_of(array)))
     if watch is None:
         return UNTOUCHED
     return Seal(watch.version, None if watch.checksum is None else _checksum(array))
@@ -64,7 +64,7 @@ def seal(array: Array) -> Seal:
 
 def intact(array: Array, seal: Seal) -> bool:
     """Whether `array` holds what it held when `seal` was made."""
-    owner = owner_of(array)
+    owner = array if array.base is None else owner_of(array)
     watch = _watched.get(id(owner))
     if watch is None:
         return True
@@ -86,8 +86,9 @@ def _watch(array: Array) -> _Watch:
 
 def owner_of(array: Array) -> Array:
     """The array whose memory `array` looks at."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
+    base = array.base
+    while base is not None and isinstance(base, np.ndarray):
+        array, base = base, base.base
     return array
 
 

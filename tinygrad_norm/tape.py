@@ -12,7 +12,7 @@ import heapq
 import inspect
 import itertools
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, Union
@@ -61,6 +61,7 @@ class Hook:
 _state: ContextVar[State] = ContextVar("tinygrad_norm.tape", default=State())  # noqa: B039 - a State is immutable
 _numbers = itertools.count()
 _FLOAT64 = np.dtype(np.float64)
+_NOTHING: tuple[Any, ...] = ()
 _Tensor: type[Tensor]
 
 
@@ -120,7 +121,7 @@ class Op:
         self.needs = tuple([edge is not None for edge in edges]) if recorded else (False,) * len(edges)
         self.params = params
         self.scope = state.scope
-        self._saved: tuple[Any, ...] = ()
+        self._saved = _NOTHING
         for hook in state.hooks:
             hook.before_forward(self, inputs)
         try:
@@ -141,8 +142,8 @@ class Op:
             self.edges = tuple(edges)
             self.freed = False
             self.grad_hooks: list[Callable[[Tensor], Tensor | None]] | None = None
-            saved = (*arrays, *self._saved) if self.saves_inputs else self._saved
-            self._saved = tuple([self._seal(value, inputs, arrays, result, array) for value in saved])
+            given: Iterable[Any] = map(_sealed, inputs, arrays, edges) if self.saves_inputs else ()
+            self._saved = (*given, *[self._seal(value, inputs, arrays, result, array) for value in self._saved])
             output = _Tensor.wrap(array, creator=self)
             self._output = weakref.ref(output)
         else:
@@ -202,12 +203,9 @@ class Op:
             return _Saved(output, _OWN_OUTPUT, integrity.seal(output))
         if not isinstance(value, np.ndarray):
             return value
-        for i, array in enumerate(arrays):
+        for given, array in zip(inputs, arrays, strict=True):
             if array is value:
-                given = inputs[i]
-                if given is value:  # straight from the caller, who may change it and tell nobody
-                    return _Saved(value.copy(), None, integrity.UNTOUCHED)
-                return _Saved(value, _edge(given), integrity.seal(value))
+                return _sealed(given, array, _edge(given))
         return _Saved(value, None, integrity.seal(value))
 
     def _check(self, saved: _Saved) -> Array:
@@ -235,6 +233,15 @@ class _Saved(NamedTuple):
     array: Array
     edge: Edge | None
     seal: integrity.Seal
+
+
+def _sealed(given: Any, array: Any, edge: Edge | None) -> Any:
+    """An input as it is saved, given its array and where its gradient goes."""
+    if not isinstance(array, np.ndarray):
+        return array
+    if given is array:  # straight from the caller, who may change it and tell nobody
+        return _Saved(array.copy(), None, integrity.UNTOUCHED)
+    return _Saved(array, edge, integrity.seal(array))
 
 
 class FusedOp(Op):
@@ -524,12 +531,16 @@ def walk(
         path = None if wanted is None else _leading_to(wanted, pending)
         while queue:
             entry = heapq.heappop(queue)[1]
-            grad = _hooked(entry, pending.pop(entry))
+            grad = pending.pop(entry)
+            if entry.grad_hooks:
+                grad = _hooked(entry, grad)
             if wanted is not None and entry in wanted:
                 found[entry] = grad
-            edges = entry.edges if path is None else [edge if edge in path else None for edge in entry.edges]
-            if all(edge is None for edge in edges):
-                continue
+            edges: Sequence[Edge | None] = entry.edges
+            if path is not None:
+                edges = [edge if edge in path else None for edge in edges]
+                if all(edge is None for edge in edges):
+                    continue
             for edge, back in zip(edges, _backward(entry, grad, edges, active), strict=True):
                 if edge is not None and back is not None:
                     hand_to(edge, _fit(entry, back, edge))
@@ -596,7 +607,9 @@ def _backward(
         )
     for hook in active:
         hook.before_backward(entry, grad)
-    before, entry.needs = entry.needs, tuple([edge is not None for edge in edges])
+    before = entry.needs
+    if edges is not entry.edges:
+        entry.needs = tuple([edge is not None for edge in edges])
     try:
         result = entry.backward(grad)
     finally:
@@ -613,6 +626,8 @@ def _fit(entry: Op, grad: Tensor, edge: Edge) -> Tensor:
     """Undo broadcasting and dtype promotion: the one place where both are undone."""
     if not isinstance(grad, _Tensor):
         raise TypeError(f"{entry.name}: backward returned a {type(grad).__name__}; gradients are tensors, or None")
+    if grad.raw.shape == edge.shape and grad.raw.dtype == edge.dtype:
+        return grad
     fitted = _sum_to(grad, edge.shape) if entry.broadcasts and grad.shape != edge.shape else grad
     if fitted.shape != edge.shape:
         raise RuntimeError(

@@ -457,3 +457,43 @@ def test_zero_grad_can_leave_zeros(weight, bias):
     optimizer.zero_grad(set_to_none=False)
     np.testing.assert_array_equal(weight.grad.numpy(), np.zeros((3, 2)))
     assert bias.grad is None
+
+
+# All parameters together
+
+
+@pytest.mark.usefixtures("implementation")
+@pytest.mark.parametrize("name", EVERY)
+def test_parameters_of_two_precisions_and_of_unequal_ages_go_as_each_would_alone(name):
+    def start():
+        drawn = np.random.default_rng(1)
+        return [
+            Tensor(drawn.normal(size=shape), True, dtype=dtype)
+            for shape, dtype in [((3, 2), np.float32), (5, np.float64), (4, np.float32), (300, np.float32)]
+        ]
+
+    together, alone = EVERY[name](start()), [EVERY[name]([parameter]) for parameter in start()]
+    gradients = draw(together, 5)
+    gradients[0][2] = gradients[2][0] = None
+    run(together, gradients)
+    for index, optimizer in enumerate(alone):
+        run(optimizer, [[step[index]] for step in gradients])
+        parameter = parameters_of(optimizer)[0]
+        np.testing.assert_array_equal(parameters_of(together)[index].raw, parameter.raw)
+        state = together.state[parameters_of(together)[index]]
+        assert state.keys() == optimizer.state[parameter].keys()
+        for key, value in optimizer.state[parameter].items():
+            np.testing.assert_array_equal(state[key], value)
+
+
+def test_an_update_of_ones_own_is_called_for_each_parameter(weight, bias):
+    class Frozen(optim.Adam):
+        def update(self, parameter, gradient, state, group):
+            if parameter.ndim > 1:
+                super().update(parameter, gradient, state, group)
+
+    optimizer = Frozen([weight, bias])
+    before = values(optimizer)
+    run(optimizer, draw(optimizer, 1))
+    assert (weight.raw != before[0]).all()
+    np.testing.assert_array_equal(bias.raw, before[1])

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.kernels.cpu.compiler import helper
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -24,8 +26,23 @@ def linear_gradient(
     rows = _rows(dy)
     dx = (rows @ weight).reshape(x.shape) if needs[0] else None
     dweight = rows.T @ _rows(x) if needs[1] else None
-    return dx, dweight, rows.sum(axis=0, dtype=np.float64).astype(dy.dtype) if needs[2] else None
+    return dx, dweight, _column_sums(rows) if needs[2] else None
 
 
 def _rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
+
+
+def _column_sums(x: Array) -> Array:
+    sums = np.empty(x.shape[1], x.dtype)
+    _sum_columns(np.ascontiguousarray(x), np.zeros(x.shape[1]), sums)
+    return sums
+
+
+@helper
+def _sum_columns(x: Array, totals: Array, sums: Array) -> None:
+    for r in range(x.shape[0]):
+        for k in range(x.shape[1]):
+            totals[k] += x[r, k]
+    for k in range(x.shape[1]):
+        sums[k] = totals[k]
