@@ -44,7 +44,7 @@ class Layout:
     """The shape in the order of memory; so are the next two."""
     statistics: Shape
     affine: Shape
-    """The shape of weight and bias, expanded to [period, length]: group k of rows has their row k modulo period."""
+    """The shape of weight and bias, expanded to [period, length]: group k has their row k modulo period."""
     columns: bool
     count: int
     """How many values share a mean."""
@@ -116,13 +116,12 @@ def layout(
     assert parts is not None, "no more than one run of kept and one of reduced axes"
     k0, r0, k1, r1 = parts
     columns = not r1 or (bool(r0) and size(r1) < _SHORT)
-    if columns:
-        expanded, length = k0 + k1 + r1, size(k1 + r1)
-    else:  # once weight or bias vary along a kept axis, they are expanded along all kept axes after it
-        expanded, length = [*dropwhile(lambda i: i not in varying, k0 + k1), *r1], size(r1)
+    outer, inner = (k0, k1 + r1) if columns else (k0 + k1, r1)
+    # once weight or bias vary along an outer axis, they are expanded along all outer axes after it
+    expanded, length = [*dropwhile(lambda i: i not in varying, outer), *inner], size(inner)
     period = size(expanded) // length
-    summed = size(r0) if columns else size(k0 + k1) // period
-    blocks = 1 if prod(shape) < compiler.LARGE else max(1, min(-(-_UNITS // period), summed // 8))
+    alike, summed, least = (size(k0), size(r0), 32) if columns else (period, size(outer) // period, 8)
+    blocks = 1 if prod(shape) < compiler.LARGE else max(1, min(-(-_UNITS // alike), summed // least))
     return Layout(
         order=tuple(order),
         inverse=tuple(order.index(i) for i in range(len(shape))),
@@ -135,7 +134,7 @@ def layout(
         groups=(size(k0), size(k1)) if columns else (size(k0 + k1),),
         period=period,
         sizes=(size(r0), blocks) if columns else (size(r0), size(k1), blocks),
-        sums=(period if columns else blocks * period, length),
+        sums=(size(k0) if columns else blocks * period, length),
     )
 
 
