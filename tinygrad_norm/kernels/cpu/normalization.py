@@ -92,7 +92,7 @@ def _forward(
     """Output, mean and variance; these two are taken of x, about 0 unless `centred`, where they are not given."""
     form = _layout(x, axes, weight, bias)
     matrix, w, b = form.matrix(x), form.expand(weight, 1, x.dtype), form.expand(bias, 0, x.dtype)
-    mean, var = map(form.flat, given) if given else np.zeros((2, *form.groups))
+    mean, var = map(form.flat, given) if given else np.empty((2, *form.groups))
     y = np.empty_like(matrix)
     fused = activation if _fuses(activation, form, x.dtype) else None
     slope, low, _ = _lines(fused, x.dtype)
