@@ -129,7 +129,7 @@ def test_norms_in_use_are_not_copied(norm, channels_last, rng):
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_the_number_of_threads_changes_no_bit(monkeypatch, name, channels_last, rng):
     x, weight, bias, axes = arrays(name, channels_last and len(NORMS[name][0]) > 2, np.float32, rng)
-    x = np.concatenate([x] * 20)
+    x = np.concatenate([x] * 40)
     dy = rng.normal(size=x.shape).astype(np.float32)
 
     def run():

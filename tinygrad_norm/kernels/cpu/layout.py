@@ -41,10 +41,13 @@ class Layout:
     """The axes in the order of memory."""
     inverse: Shape
     ordered: Shape
-    """The shape in the order of memory; so are the next two."""
+    """The shape in the order of memory."""
     statistics: Shape
+    """The shape of a statistic."""
     affine: Shape
-    """The shape of weight and bias, expanded to [period, length]: group k of rows has their row k modulo period."""
+    """The shape of weight and bias, expanded to [period, length]: group k has their row k modulo period."""
+    in_order: tuple[bool, bool]
+    """Whether the elements of these two follow each other as they do in the order of memory."""
     columns: bool
     count: int
     """How many values share a mean."""
@@ -71,31 +74,40 @@ class Layout:
 
     def flat(self, statistic: Array) -> Array:
         """A statistic as the kernels see it."""
-        return np.ascontiguousarray(statistic.transpose(self.order), np.float64).reshape(self.groups)
+        if not self.in_order[0]:
+            statistic = statistic.transpose(self.order)
+        return np.ascontiguousarray(statistic, np.float64).reshape(self.groups)
 
     def unflat(self, groups: Array) -> Array:
         """The inverse of `flat`."""
-        return groups.reshape(self.statistics).transpose(self.inverse)
+        return self._shaped(groups, self.statistics, self.in_order[0])
 
     def expand(self, parameter: Array | None, otherwise: float, dtype: np.dtype[Any]) -> Array:
         """Weight or bias as [period, length]."""
         if parameter is None:
             return np.full((self.period, self.length), otherwise, dtype)
-        expanded = parameter.transpose(self.order)
-        if expanded.shape != self.affine:
-            expanded = np.broadcast_to(expanded, self.affine)
-        return np.ascontiguousarray(expanded).reshape(self.period, self.length)
+        if parameter.shape != self.affine:
+            parameter = np.broadcast_to(parameter, self.affine)
+        if not self.in_order[1]:
+            parameter = parameter.transpose(self.order)
+        return np.ascontiguousarray(parameter).reshape(self.period, self.length)
 
     def collect(self, sums: Array, like: Array | None) -> Array | None:
         """The gradient of weight or bias, from sums over the groups or over blocks of them."""
         if like is None:
             return None
-        total = sums.reshape(-1, *self.affine)
-        total = (total[0] if len(total) == 1 else total.sum(axis=0)).transpose(self.inverse)
+        if len(sums) != self.period:
+            sums = sums.reshape(-1, self.period, self.length).sum(axis=0)
+        total = self._shaped(sums, self.affine, self.in_order[1])
         if total.shape != like.shape:
             shared = tuple(i for i, n in enumerate(like.shape) if n == 1)
             total = total.sum(axis=shared, keepdims=True)
         return total.astype(like.dtype)
+
+    def _shaped(self, array: Array, shape: Shape, in_order: bool) -> Array:
+        if in_order:
+            return array.reshape(shape)
+        return array.reshape([shape[i] for i in self.order]).transpose(self.inverse)
 
 
 @lru_cache(maxsize=1024)
@@ -116,26 +128,28 @@ def layout(
     assert parts is not None, "no more than one run of kept and one of reduced axes"
     k0, r0, k1, r1 = parts
     columns = not r1 or (bool(r0) and size(r1) < _SHORT)
-    if columns:
-        expanded, length = k0 + k1 + r1, size(k1 + r1)
-    else:  # once weight or bias vary along a kept axis, they are expanded along all kept axes after it
-        expanded, length = [*dropwhile(lambda i: i not in varying, k0 + k1), *r1], size(r1)
+    outer, inner = (k0, k1 + r1) if columns else (k0 + k1, r1)
+    # once weight or bias vary along an outer axis, they are expanded along all outer axes after it
+    expanded, length = [*dropwhile(lambda i: i not in varying, outer), *inner], size(inner)
     period = size(expanded) // length
-    summed = size(r0) if columns else size(k0 + k1) // period
-    blocks = 1 if prod(shape) < compiler.LARGE else max(1, min(-(-_UNITS // period), summed // 8))
+    alike, summed, least = (size(k0), size(r0), 64) if columns else (period, size(outer) // period, 8)
+    blocks = 1 if prod(shape) < compiler.LARGE else max(1, min(-(-_UNITS // alike), summed // least))
+    statistics = tuple(1 if i in axes else n for i, n in enumerate(shape))
+    affine = tuple(n if i in expanded else 1 for i, n in enumerate(shape))
     return Layout(
         order=tuple(order),
         inverse=tuple(order.index(i) for i in range(len(shape))),
         ordered=tuple(shape[i] for i in order),
-        statistics=tuple(1 if i in axes else shape[i] for i in order),
-        affine=tuple(shape[i] if i in expanded else 1 for i in order),
+        statistics=statistics,
+        affine=affine,
+        in_order=(_follows(order, statistics), _follows(order, affine)),
         columns=columns,
         count=size(r0 + r1),
         length=length,
         groups=(size(k0), size(k1)) if columns else (size(k0 + k1),),
         period=period,
         sizes=(size(r0), blocks) if columns else (size(r0), size(k1), blocks),
-        sums=(period if columns else blocks * period, length),
+        sums=(size(k0) if columns else blocks * period, length),
     )
 
 
@@ -145,6 +159,12 @@ def _parts(shape: Shape, axes: Shape, order: list[int]) -> list[list[int]] | Non
     runs = [list(run) for _, run in groupby(long, key=lambda i: i in axes)]
     parts = [runs.pop() if runs and (runs[-1][0] in axes) == reduced else [] for reduced in (True, False, True, False)]
     return None if runs else parts[::-1]
+
+
+def _follows(order: list[int], shape: Shape) -> bool:
+    """Whether an array of this shape has its elements in this order of axes."""
+    long = [i for i in order if shape[i] > 1]
+    return long == sorted(long)
 
 
 def _dense(shape: Shape, strides: Shape, itemsize: int, order: list[int]) -> bool:

@@ -92,9 +92,9 @@ def _forward(
     """Output, mean and variance; these two are taken of x, about 0 unless `centred`, where they are not given."""
     form = _layout(x, axes, weight, bias)
     matrix, w, b = form.matrix(x), form.expand(weight, 1, x.dtype), form.expand(bias, 0, x.dtype)
-    mean, var = map(form.flat, given) if given else np.zeros((2, *form.groups))
+    mean, var = map(form.flat, given) if given else np.empty((2, *form.groups))
     y = np.empty_like(matrix)
-    fused = activation if _fuses(activation) else None
+    fused = activation if _fuses(activation, form, x.dtype) else None
     slope, low, _ = _lines(fused, x.dtype)
     kernel = columns.forward if form.columns else rows.forward
     kernel(x.size, matrix, w, b, mean, var, given is not None, centred, *form.sizes, eps, slope, low, y)
@@ -115,10 +115,10 @@ def _backward(
     activation: Activation,
 ) -> tuple[Array, Array | None, Array | None]:
     """Gradients with respect to x, weight and bias; `of_x` says whether the mean and the variance are those of x."""
-    if not _fuses(activation):
+    form = _layout(x, axes, weight, bias)
+    if not _fuses(activation, form, x.dtype):
         z = normalize_inference(x, mean, var, weight, bias, eps, None)
         dy, activation = activation_gradient(dy, z, activation), None
-    form = _layout(x, axes, weight, bias)
     matrix, w, b = form.matrix(x), form.expand(weight, 1, x.dtype), form.expand(bias, 0, x.dtype)
     by_mean, by_var = of_x[0] / form.count, of_x[1] / form.count
     dx, (dweight, dbias) = np.empty_like(matrix), np.empty((2, *form.sums))
@@ -129,16 +129,20 @@ def _backward(
     return form.restore(dx), form.collect(dweight, weight), form.collect(dbias, bias)
 
 
-def _fuses(activation: Activation) -> bool:
+def _fuses(activation: Activation, form: Layout, dtype: np.dtype[Any]) -> bool:
     """Whether the kernels apply it: one of many operations is worth a pass of its own."""
-    return activation is None or activation[0] in ("relu", "leaky_relu")
+    if activation is None or activation[0] in ("relu", "leaky_relu"):
+        return True
+    return activation[0] == "silu" and form.columns and dtype == np.float32
 
 
 @cache
 def _lines(activation: Activation, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
-    """Slope and lower bound of an activation below 0, and its derivative there."""
+    """Slope and lower bound of an activation below 0, and its derivative there; None for SiLU."""
     if activation is None:
         return dtype.type(1), dtype.type(-np.inf), dtype.type(1)
+    if activation[0] == "silu":
+        return None, None, None
     if activation[0] == "relu":
         return dtype.type(1), dtype.type(0), dtype.type(0)
     return dtype.type(activation[1]), dtype.type(-np.inf), dtype.type(activation[1])
