@@ -58,8 +58,7 @@ def test_any_convolution_is_that_of_the_reference(case, layout, dtype):
 
 @pytest.mark.parametrize("weight", [(512, 1, 3, 3), (2, 16, 3, 3)])
 def test_few_groups_of_many_channels_are_matrix_products(weight, rng, monkeypatch):
-    monkeypatch.setattr(convolution, "_repeat", None)
-    monkeypatch.setattr(convolution, "_slide", None)
+    monkeypatch.setattr(convolution, "depthwise", None)
     how = ((1, 1), NOTHING, (1, 1), 2)
     compare(*arrays(rng, (2, 2 * weight[1], 5, 6), weight, how), how, 1e-11)
 

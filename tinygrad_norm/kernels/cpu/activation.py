@@ -1,57 +1,92 @@
 """Activations, one element at a time. Each formula is a plain function, and a kernel of its own when it is used.
 
-All of them compute in float64 and round once. exp and log1p are written out, because a loop around a call of the C
-library is not vectorized; erf is the C library's.
+All of them compute in the dtype of the array. exp, log1p and erf are written out, because a loop around a call of the
+C library is not vectorized; for float64, where accuracy counts, erf is the C library's. `real` is the dtype's number.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange, types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic, overload, register_jitable
+from numpy.polynomial import chebyshev
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel
 from tinygrad_norm.kernels.reference import Activation
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_LOG2_E = 1 / math.log(2)
-_LN2_HIGH, _LN2_LOW = float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33")
-_MAGIC = 1.5 * 2**52  # adding it rounds to an integer, which the lowest bits then hold
-_EXP = tuple(1 / math.factorial(k + 1) for k in range(13))
-_ATANH = tuple(1 / (2 * k + 1) for k in range(11))
-
 _inline = register_jitable(forceinline=True)  # a loop around a call that is left is not vectorized
 
 
-def _reinterpret(given: Any, returned: Any) -> Any:
-    """A function that reads the bits of one type as those of another."""
+class _Format(NamedTuple):
+    """What a floating-point format needs for e^x = 2ⁿ e^r, where x = n ln 2 + r, and for log(1 + x)."""
 
-    def code(context: Any, builder: Any, _: Any, values: Any) -> Any:
-        return builder.bitcast(values[0], context.get_value_type(returned))
+    real: Any
+    digits: int
+    """Of the significand, in bits."""
+    bias: int
+    """Of the exponent."""
+    lowest: float
+    """The least x with a normal 2ⁿ."""
+    ln2: tuple[float, float]
+    """ln 2 in two parts, the first of which is exact when multiplied by n."""
+    terms: int
+    """Of Taylor's series of (e^r - 1) / r, where |r| ≤ ln 2 / 2, and of artanh(t) / t, where t² < 0.03, at most."""
 
-    return intrinsic(lambda _, value: (returned(given), code))
+
+_FORMATS = {
+    types.float32: _Format(np.float32, 24, 127, -87, (0.693145751953125, 1.428606765330187e-06), 7),
+    types.float64: _Format(np.float64, 53, 1023, -708, (0.6931471803691238, 1.9082149292705877e-10), 13),
+}
 
 
-_bits = _reinterpret(types.float64, types.int64)
-_from_bits = _reinterpret(types.int64, types.float64)
+def _by_format(choose: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of a number, written by `choose` for the number's type."""
+
+    def called(x: float) -> Any:
+        raise TypeError("only kernels call this")
+
+    overload(called, jit_options={"forceinline": True}, strict=False)(choose)
+    return called
 
 
-@_inline
-def _expm1_parts(x: float) -> tuple[float, float]:
-    """2ⁿ and e^r - 1, where x = n ln 2 + r ≤ 0. Below -708, where 2ⁿ is not a normal number, 0 and 0."""
-    shifted = (-708.0 if x < -708 else x) * _LOG2_E + _MAGIC
-    n = shifted - _MAGIC
-    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
-    series = 0.0
-    for k in range(12, -1, -1):
-        series = series * r + _EXP[k]
-    power = _from_bits((_bits(shifted) + 1023) << 52)
-    return (0.0, 0.0) if x < -708 else (power, series * r)
+@intrinsic
+def _power_of_two(_: Any, shifted: Any) -> Any:
+    """2ⁿ, where the lowest bits of `shifted` hold n."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        form, value = _FORMATS[shifted], context.get_value_type(shifted)
+        bits = context.get_value_type(types.Integer.from_bitwidth(shifted.bitwidth))
+        biased = builder.add(builder.bitcast(values[0], bits), bits(form.bias))
+        return builder.bitcast(builder.shl(biased, bits(form.digits - 1)), value)
+
+    return shifted(shifted), code
+
+
+@_by_format
+def _expm1_parts(x: Any) -> Any:
+    """2ⁿ and e^r - 1 for x ≤ 0. Below where 2ⁿ is a normal number, 0 and 0."""
+    real, digits, _, *rest, terms = _FORMATS[x]
+    lowest, high, low = map(real, (rest[0], *rest[1]))
+    log2_e, magic = real(1 / math.log(2)), real(1.5 * 2 ** (digits - 1))  # adding it rounds to an integer
+    zero, taylor = real(0), tuple(real(1 / math.factorial(k)) for k in range(terms, 0, -1))
+
+    def parts(x: float) -> tuple[float, float]:
+        shifted = (lowest if x < lowest else x) * log2_e + magic
+        n = shifted - magic
+        r = (x - n * high) - n * low
+        series = zero
+        for k in range(terms):
+            series = series * r + taylor[k]
+        return (zero, zero) if x < lowest else (_power_of_two(shifted), series * r)
+
+    return parts
 
 
 @_inline
@@ -62,97 +97,165 @@ def _exp(x: float) -> float:
 
 
 @_inline
-def _expm1(x: float) -> float:
+def _expm1(x: float, real: Any) -> float:
     """e^x - 1 for x ≤ 0."""
     power, rest = _expm1_parts(x)
-    return power * rest + (power - 1)
+    return power * rest + (power - real(1))
 
 
-@_inline
-def _log1p(x: float) -> float:
+@_by_format
+def _log1p(x: Any) -> Any:
     """log(1 + x) = 2 artanh(x / (2 + x)) for 0 ≤ x ≤ 1, from √2 on as log 2 + log(1 + (x - 1) / 2)."""
-    large = x > math.sqrt(2) - 1
-    x = 0.5 * (x - 1) if large else x
-    t = x / (2 + x)
-    series = 0.0
-    for k in range(10, -1, -1):
-        series = series * (t * t) + _ATANH[k]
-    return 2 * t * series + (math.log(2) if large else 0.0)
+    real, terms = _FORMATS[x].real, _FORMATS[x].terms - 2
+    zero, half, one, two, border, log2 = map(real, (0, 0.5, 1, 2, math.sqrt(2) - 1, math.log(2)))
+    taylor = tuple(real(1 / (2 * k + 1)) for k in range(terms - 1, -1, -1))
+
+    def log1p(x: float) -> float:
+        large = x > border
+        x = half * (x - one) if large else x
+        t = x / (two + x)
+        series = zero
+        for k in range(terms):
+            series = series * (t * t) + taylor[k]
+        return two * t * series + (log2 if large else zero)
+
+    return log1p
+
+
+@_by_format
+def _erfc_parts(x: Any) -> Any:
+    """erfc(x) and exp(-x²) for x ≥ 0; the first is the second times t p(t), where t = 1 / (1 + x / 2).
+
+    Beyond 10, both are 0 in float32. Up to there, p is a polynomial, in u which goes from -1 to 1.
+    """
+    real = _FORMATS[x].real
+    if x == types.float64:
+        return lambda x: (math.erfc(x), _exp(-x * x))
+    least, slope = 1 / 6, 12 / 5
+
+    def p(u: Any) -> Any:
+        t = (u + 1) / slope + least
+        return np.array([math.exp((2 / v - 2) ** 2) * math.erfc(2 / v - 2) / v for v in t])
+
+    half, one, scale, shift = map(real, (0.5, 1, slope, 1 + slope * least))
+    series = tuple(map(real, chebyshev.cheb2poly(chebyshev.chebinterpolate(p, 10))[::-1]))
+
+    def parts(x: float) -> tuple[float, float]:
+        t, normal = one / (one + half * x), _exp(-x * x)
+        u, total = t * scale - shift, series[0]
+        for k in range(1, 11):
+            total = total * u + series[k]
+        return normal * (t * total), normal
+
+    return parts
+
+
+@_by_format
+def _erf_series(x: Any) -> Any:
+    """erf(x) for |x| < 1/2."""
+    real = _FORMATS[x].real
+    if x == types.float64:
+        return lambda x: math.erf(x)
+    taylor = tuple(
+        real(2 / math.sqrt(math.pi) * (-1) ** k / (math.factorial(k) * (2 * k + 1))) for k in range(7, -1, -1)
+    )
+
+    def series(x: float) -> float:
+        total = taylor[0]
+        for k in range(1, 8):
+            total = total * (x * x) + taylor[k]
+        return x * total
+
+    return series
 
 
 # Value and derivative at z, as in the reference. A kernel uses one of the two, and the compiler drops the other.
+# `real` makes numbers of the dtype of z: Numba would take those of Python as float64, and compute in that.
 
 
 @_inline
-def _relu(z: float, _: float) -> tuple[float, float]:
-    return 0.0 if z <= 0 else z, 0.0 if z <= 0 else 1.0
+def _relu(z: float, _: float, real: Any) -> tuple[float, float]:
+    return real(0) if z <= 0 else z, real(0) if z <= 0 else real(1)
 
 
 @_inline
-def _leaky_relu(z: float, slope: float) -> tuple[float, float]:
-    return z if z > 0 else slope * z, 1.0 if z > 0 else slope
+def _leaky_relu(z: float, slope: float, real: Any) -> tuple[float, float]:
+    return z if z > 0 else slope * z, real(1) if z > 0 else slope
 
 
 @_inline
-def _elu(z: float, alpha: float) -> tuple[float, float]:
-    below = alpha * _expm1(0.0 if z > 0 else z)
-    return z if z > 0 else below, 1.0 if z > 0 else below + alpha
+def _elu(z: float, alpha: float, real: Any) -> tuple[float, float]:
+    low = real(0) if z > 0 else z
+    return z if z > 0 else alpha * _expm1(low, real), real(1) if z > 0 else alpha * _exp(low)
 
 
 @_inline
-def _sigmoid(z: float, _: float) -> tuple[float, float]:
+def _odds(z: float, real: Any) -> tuple[float, float]:
+    """sigmoid(z) and sigmoid(-z), without cancellation."""
     e = _exp(-abs(z))
-    s = (1.0 if z >= 0 else e) / (1 + e)
-    return s, s * (1 - s)
+    large = real(1) / (real(1) + e)
+    small = e * large
+    return large if z >= real(0) else small, small if z >= real(0) else large
 
 
 @_inline
-def _tanh(z: float, _: float) -> tuple[float, float]:
-    m = _expm1(-2 * abs(z))
-    t = m / (2 + m)
-    return t if z < 0 else -t, 1 - t * t
+def _sigmoid(z: float, _: float, real: Any) -> tuple[float, float]:
+    s, rest = _odds(z, real)
+    return s, s * rest
 
 
 @_inline
-def _silu(z: float, _: float) -> tuple[float, float]:
-    s, _ = _sigmoid(z, 0.0)
-    return z * s, s * (1 + z * (1 - s))
+def _tanh(z: float, _: float, real: Any) -> tuple[float, float]:
+    m = _expm1(real(-2) * abs(z), real)
+    t, (s, rest) = m / (real(2) + m), _odds(real(2) * z, real)
+    return t if z < 0 else -t, real(4) * s * rest
 
 
 @_inline
-def _erf(z: float, _: float) -> tuple[float, float]:
-    return math.erf(z), 2 / math.sqrt(math.pi) * _exp(-z * z)
+def _silu(z: float, _: float, real: Any) -> tuple[float, float]:
+    s, rest = _odds(z, real)
+    return z * s, s * (real(1) + z * rest)
 
 
 @_inline
-def _gelu(z: float, _: float) -> tuple[float, float]:
-    area = 0.5 * (1 + math.erf(z * math.sqrt(0.5)))
-    return z * area, area + z * _exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+def _erf(z: float, _: float, real: Any) -> tuple[float, float]:
+    size = abs(z)
+    tail, normal = _erfc_parts(size)
+    value = _erf_series(z) if size < real(0.5) else real(1) - tail if z > 0 else tail - real(1)
+    return value, real(2 / math.sqrt(math.pi)) * normal
 
 
 @_inline
-def _gelu_tanh(z: float, _: float) -> tuple[float, float]:
-    c = math.sqrt(2 / math.pi)
-    t, slope = _tanh(c * (z + 0.044715 * z * z * z), 0.0)
-    return 0.5 * z * (1 + t), 0.5 * (1 + t) + 0.5 * z * slope * c * (1 + 3 * 0.044715 * z * z)
+def _gelu(z: float, _: float, real: Any) -> tuple[float, float]:
+    tail, normal = _erfc_parts(abs(z) * real(math.sqrt(0.5)))
+    area = real(0.5) * tail if z < 0 else real(1) - real(0.5) * tail
+    return z * area, area + z * normal * real(1 / math.sqrt(2 * math.pi))
 
 
 @_inline
-def _hardswish(z: float, _: float) -> tuple[float, float]:
-    if z <= -3:
-        return 0.0, 0.0
-    return (z, 1.0) if z >= 3 else (z * (z + 3) / 6, (2 * z + 3) / 6)
+def _gelu_tanh(z: float, _: float, real: Any) -> tuple[float, float]:
+    near = real(25) if z > 25 else real(-25) if z < -25 else z  # beyond, tanh is 1, and z³ may be infinite
+    square, c = near * near, real(math.sqrt(8 / math.pi))
+    s, rest = _odds(c * near * (real(1) + real(0.044715) * square), real)  # (1 + tanh u) / 2 = sigmoid(2u)
+    return z * s, s + z * (s * rest) * (c * (real(1) + real(3 * 0.044715) * square))
 
 
 @_inline
-def _softplus(z: float, _: float) -> tuple[float, float]:
-    return (z if z > 0 else 0.0) + _log1p(_exp(-abs(z))), _sigmoid(z, 0.0)[0]
+def _hardswish(z: float, _: float, real: Any) -> tuple[float, float]:
+    value, slope = z * (z + real(3)) * real(1 / 6), z * real(1 / 3) + real(0.5)
+    above, below = z >= real(3), z <= real(-3)
+    return real(0) if below else z if above else value, real(0) if below else real(1) if above else slope
 
 
 @_inline
-def _mish(z: float, _: float) -> tuple[float, float]:
-    value, derivative = _softplus(z, 0.0)
-    t, slope = _tanh(value, 0.0)
+def _softplus(z: float, _: float, real: Any) -> tuple[float, float]:
+    return (z if z > 0 else real(0)) + _log1p(_exp(-abs(z))), _odds(z, real)[0]
+
+
+@_inline
+def _mish(z: float, _: float, real: Any) -> tuple[float, float]:
+    value, derivative = _softplus(z, z, real)
+    t, slope = _tanh(value, z, real)
     return z * t, t + z * slope * derivative
 
 
@@ -177,8 +280,9 @@ def _value(name: str) -> Kernel:
     formula = _FORMULAS[name]
 
     def value(z: Array, parameter: float, y: Array) -> None:
+        real = z.dtype.type
         for i in prange(z.size):
-            y[i] = formula(np.float64(z[i]), parameter)[0]
+            y[i] = formula(z[i], real(parameter), real)[0]
 
     return Kernel(value)
 
@@ -188,8 +292,9 @@ def _gradient(name: str) -> Kernel:
     formula = _FORMULAS[name]
 
     def gradient(dy: Array, z: Array, parameter: float, dz: Array) -> None:
+        real = z.dtype.type
         for i in prange(z.size):
-            dz[i] = dy[i] * formula(np.float64(z[i]), parameter)[1]
+            dz[i] = dy[i] * formula(z[i], real(parameter), real)[1]
 
     return Kernel(gradient)
 

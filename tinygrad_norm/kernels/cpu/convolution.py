@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu import winograd
+from tinygrad_norm.kernels.cpu import depthwise, winograd
 from tinygrad_norm.kernels.cpu.compiler import Kernel
 from tinygrad_norm.kernels.cpu.product import multiply, multiply_transposed
 
@@ -26,10 +26,6 @@ _BLOCK = 2**22
 
 _FEWEST = 256
 """The fewest windows laid out at a time: with fewer, the product spends its time on arranging the filters."""
-
-_SUM = 1024
-"""About how many pixels one partial sum of a depthwise weight gradient covers, whatever the number of threads."""
-
 
 _MOST = 4
 """The most filters that share a channel, or channels that share a filter, in a depthwise convolution's kernels."""
@@ -121,10 +117,9 @@ def _correlate(x: Array, filters: Array, window: Window) -> Array:
     """The sum over each window of its products with the filters."""
     groups, *_, depth, out_depth = filters.shape
     if _is_depthwise(filters.shape):
-        places = np.ascontiguousarray(filters.transpose(1, 2, 0, 3, 4).reshape(*window.kernel, -1))
-        y = np.zeros((len(x), *window.size, places.shape[-1]), x.dtype)
-        size = y.size * prod(window.kernel)
-        _slide(size, _repeat(x, out_depth), places, window.start, window.stride, window.dilation, y)
+        places = filters.transpose(1, 2, 0, 3, 4).reshape(*window.kernel, -1)
+        how = window.start, window.stride, (1, 1), window.dilation, window.size
+        y = depthwise.correlate(_repeat(x, out_depth), places, None, *how)
         return y if depth == 1 else y.reshape(*y.shape[:3], groups, depth).sum(axis=4)
     y = np.empty((len(x), *window.size, groups * out_depth), x.dtype)
     pixels, matrices = y.reshape(-1, groups, out_depth).transpose(1, 0, 2), filters.reshape(groups, -1, out_depth)
@@ -137,12 +132,8 @@ def _filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window
     """The sum over all windows of their products with dy, in the shape of the filters."""
     groups, *_, depth, out_depth = shape
     if _is_depthwise(shape):
-        units = -(-dy.shape[0] * prod(window.size) // _SUM)
-        sums = np.zeros((units, *window.kernel, groups * depth * out_depth), x.dtype)
-        size = dy.size * prod(window.kernel)
         x, dy = _repeat(x, out_depth), _repeat(dy, depth)
-        _slide_gradient(size, dy, x, window.start, window.stride, window.dilation, sums)
-        total = sums.sum(axis=0, dtype=np.float64).astype(x.dtype)
+        total = depthwise.weigh(dy, x, window.kernel, window.start, window.stride, window.dilation)
         return total.reshape(*window.kernel, groups, depth, out_depth).transpose(2, 0, 1, 3, 4)
     pixels: Array = dy.reshape(-1, groups, out_depth).transpose(1, 0, 2)
     total = np.zeros((groups, prod(window.kernel) * depth, out_depth), x.dtype)
@@ -157,6 +148,8 @@ def _input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Ar
     With a stride, the pixels of x have as many phases along each axis. Those of one phase are met by the same places in
     the kernel, and neighbours among them by neighbouring pixels of the output: each phase is a convolution of stride 1.
     """
+    if _is_depthwise(filters.shape):
+        return _depthwise_input_gradient(dy, filters, size, window)
     dx = np.zeros((len(dy), *size, filters.shape[0] * filters.shape[3]), dy.dtype)
     along = list(zip(size, *window[1:], strict=True))
     for first in product(*[range(min(stride, n)) for n, _, _, stride, _ in along]):
@@ -168,6 +161,16 @@ def _input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Ar
                 return part
             dx[:, first[0] :: window.stride[0], first[1] :: window.stride[1]] = part
     return dx
+
+
+def _depthwise_input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Array:
+    """The same for filters that the depthwise kernels know: they step over the phases by themselves."""
+    groups, *_, depth, out_depth = filters.shape
+    places = filters[:, ::-1, ::-1].transpose(1, 2, 0, 3, 4).reshape(*window.kernel, -1)
+    (top, left), (down, right), (height, width) = window.start, window.dilation, window.kernel
+    start = -top - down * (height - 1), -left - right * (width - 1)
+    dx = depthwise.correlate(_repeat(dy, depth), places, None, start, (1, 1), window.stride, window.dilation, size)
+    return dx if out_depth == 1 else dx.reshape(*dx.shape[:3], groups, out_depth).sum(axis=4)
 
 
 def _phase(first: int, length: int, kernel: int, start: int, stride: int, dilation: int) -> tuple[slice, int, int, int]:
@@ -254,43 +257,3 @@ def _lay_out(
                         taken[k] = given[k]
                     for k in range(high, run):
                         to[k] = 0
-
-
-@Kernel
-def _slide(x: Array, places: Array, start: Pair, stride: Pair, dilation: Pair, y: Array) -> None:
-    """Add to y the sums over the windows of x times places [kh, kw, C], channel by channel."""
-    images, height, width, channels = y.shape
-    for unit in prange(images * height):
-        image, row = unit // height, unit % height
-        for i in range(places.shape[0]):
-            h = start[0] + row * stride[0] + i * dilation[0]
-            if 0 <= h < x.shape[1]:
-                for column in range(width):
-                    sums = y[image, row, column]
-                    for j in range(places.shape[1]):
-                        w = start[1] + column * stride[1] + j * dilation[1]
-                        if 0 <= w < x.shape[2]:
-                            given, factors = x[image, h, w], places[i, j]
-                            for c in range(channels):
-                                sums[c] += given[c] * factors[c]
-
-
-@Kernel
-def _slide_gradient(dy: Array, x: Array, start: Pair, stride: Pair, dilation: Pair, sums: Array) -> None:
-    """Add to sums [units, kh, kw, C] the products of dy and the windows of x; each unit takes some rows of dy."""
-    images, height, width, channels = dy.shape
-    units = sums.shape[0]
-    for unit in prange(units):
-        for line in range(images * height * unit // units, images * height * (unit + 1) // units):
-            image, row = line // height, line % height
-            for i in range(sums.shape[1]):
-                h = start[0] + row * stride[0] + i * dilation[0]
-                if 0 <= h < x.shape[1]:
-                    for column in range(width):
-                        grad = dy[image, row, column]
-                        for j in range(sums.shape[2]):
-                            w = start[1] + column * stride[1] + j * dilation[1]
-                            if 0 <= w < x.shape[2]:
-                                given, total = x[image, h, w], sums[unit, i, j]
-                                for c in range(channels):
-                                    total[c] += grad[c] * given[c]
