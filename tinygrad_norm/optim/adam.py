@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from tinygrad_norm.optim.kernel_optimizer import KernelOptimizer
-from tinygrad_norm.optim.optimizer import Group, Parameters, State
+from tinygrad_norm import kernels
+from tinygrad_norm.optim.optimizer import Array, Group, Optimizer, Parameters, State
 
 
-class Adam(KernelOptimizer):
+class Adam(Optimizer):
     """Follow the running mean of the gradient, each element in units of its running root mean square.
 
     Args:
@@ -28,7 +28,6 @@ class Adam(KernelOptimizer):
         convergence of Adam and beyond.
     """
 
-    kernel = "adam_update"
     decoupled: ClassVar[bool] = False
 
     def __init__(
@@ -46,17 +45,21 @@ class Adam(KernelOptimizer):
         options |= {"amsgrad": amsgrad, "maximize": maximize}
         super().__init__(params, options, {"exp_avg": None, "exp_avg_sq": None, "max_exp_avg_sq": "amsgrad"})
 
-    def arguments(self, state: State, group: Group) -> dict[str, Any]:
+    def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
+        """Take one step of Adam."""
         beta1, beta2 = group["betas"]
-        return {
-            "step": state["step"],
-            "lr": group["lr"],
-            "beta1": beta1,
-            "beta2": beta2,
-            "eps": group["eps"],
-            "weight_decay": group["weight_decay"],
-            "decoupled": self.decoupled,
-        }
+        kernels.of(parameter).adam_update(
+            parameter,
+            gradient,
+            *(self.buffer(name, parameter, state, group) for name in self.buffers),
+            step=state["step"],
+            lr=group["lr"],
+            beta1=beta1,
+            beta2=beta2,
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            decoupled=self.decoupled,
+        )
 
 
 class AdamW(Adam):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tinygrad_norm.optim.optimizer import Array, Group, Optimizer, State
 from tinygrad_norm.optim.options import check_number, check_whole
 
@@ -37,15 +35,10 @@ class Lookahead(Optimizer):
 
     def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
         """Take one step of the wrapped optimizer, and at every k-th meet the slow weights."""
-        self.update_all([(parameter, gradient, state)], group)
-
-    def update_all(self, updates: Sequence[tuple[Array, Array, State]], group: Group) -> None:
-        """The same of all parameters of a group."""
-        for parameter, _, state in updates:
-            slow = state.get("slow")
-            state["slow"] = parameter.copy() if slow is None else slow.astype(parameter.dtype, copy=False)
-        self.optimizer.update_all(updates, group)
-        for parameter, _, state in updates:
-            if state["step"] % self.k == 0:
-                state["slow"] += self.alpha * (parameter - state["slow"])
-                parameter[...] = state["slow"]
+        if "slow" not in state:
+            state["slow"] = parameter.copy()
+        slow = state["slow"] = state["slow"].astype(parameter.dtype, copy=False)  # the model may be converted
+        self.optimizer.update(parameter, gradient, state, group)
+        if state["step"] % self.k == 0:
+            slow += self.alpha * (parameter - slow)
+            parameter[...] = slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from numbers import Integral
 from typing import Any, Self
@@ -91,32 +91,18 @@ class Optimizer(ABC):
                 Nothing was updated then.
         """
         self._check_options()
-        for group, work in [(group, self._work(number, group)) for number, group in enumerate(self.param_groups)]:
-            updates = []
-            for parameter, gradient in work:
-                state = self.state.setdefault(parameter, {"step": 0})
-                state["step"] += 1
-                updates.append((parameter.raw, -gradient if group["maximize"] else gradient, state))
-            self.update_all(updates, group)
-            for parameter, _ in work:
-                parameter.changed()
-
-    def _work(self, number: int, group: Group) -> list[tuple[Tensor, Array]]:
-        """The parameters of a group that have a gradient, with that gradient, checked, in their dtype."""
-        work = []
-        for index, parameter in enumerate(group["params"]):
-            if parameter.grad is None:
-                continue
-            if not isinstance(parameter.grad, Tensor) or parameter.grad.shape != parameter.shape:
-                place = f"parameter {index} of group {number}"
-                given = gradient_of(parameter, place)
-                assert given is not None
-                raise ValueError(f"{place} has shape {parameter.shape} and a gradient of shape {given.shape}")
-            gradient = parameter.grad.raw
-            work.append(
-                (parameter, gradient if gradient.dtype == parameter.dtype else gradient.astype(parameter.dtype))
-            )
-        return work
+        for place, parameter in _placed(self.param_groups):
+            gradient = gradient_of(parameter, place)
+            if gradient is not None and gradient.shape != parameter.shape:
+                raise ValueError(f"{place} has shape {parameter.shape} and a gradient of shape {gradient.shape}")
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    gradient = parameter.grad.raw.astype(parameter.dtype, copy=False)
+                    state = self.state.setdefault(parameter, {"step": 0})
+                    state["step"] += 1
+                    self.update(parameter.raw, -gradient if group["maximize"] else gradient, state, group)
+                    parameter.changed()
 
     def _check_options(self) -> None:
         """Check the groups that a schedule or a user changed since the last step."""
@@ -130,11 +116,6 @@ class Optimizer(ABC):
     def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
         """Update one parameter in place, given its state, which already counts this step, and its group's options."""
 
-    def update_all(self, updates: Sequence[tuple[Array, Array, State]], group: Group) -> None:
-        """Update the parameters of a group that have a gradient, each as `update` does."""
-        for parameter, gradient, state in updates:
-            self.update(parameter, gradient, state, group)
-
     def buffer(self, name: str, like: Array, state: State, group: Group) -> Array | None:
         """The array that `state` keeps under `name`, of zeros at first; None if the options do not ask for it."""
         if not _is_used(self.buffers[name], group):
@@ -142,18 +123,17 @@ class Optimizer(ABC):
         array: Array | None = state.get(name)
         if array is None:
             array = state[name] = np.zeros(like.shape, like.dtype)
-        elif array.shape != like.shape:
+        if array.shape != like.shape:
             raise ValueError(f"{name} has shape {array.shape}, but its parameter now has shape {like.shape}")
-        elif array.dtype != like.dtype:  # the model was converted since
+        if array.dtype != like.dtype:  # the model was converted since
             array = state[name] = array.astype(like.dtype)
         return array
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients: each `.grad` becomes None, or with False zeros."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                kept = None if set_to_none else parameter.grad
-                parameter.grad = None if kept is None else Tensor.wrap(np.zeros_like(kept.raw))
+        for _, parameter in _placed(self.param_groups):
+            kept = None if set_to_none else parameter.grad
+            parameter.grad = None if kept is None else Tensor.wrap(np.zeros_like(kept.raw))
 
     def state_dict(self) -> dict[str, Any]:
         """Copy what a run needs to go on: the states by the number of their parameter, and the groups' options."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tinygrad_norm.optim.kernel_optimizer import KernelOptimizer
-from tinygrad_norm.optim.optimizer import Group, Parameters, State
+from tinygrad_norm import kernels
+from tinygrad_norm.optim.optimizer import Array, Group, Optimizer, Parameters, State
 
 
-class RMSprop(KernelOptimizer):
+class RMSprop(Optimizer):
     """Follow the gradient, each element in units of its running root mean square.
 
     Args:
@@ -29,8 +27,6 @@ class RMSprop(KernelOptimizer):
         with recurrent neural networks.
     """
 
-    kernel = "rmsprop_update"
-
     def __init__(
         self,
         params: Parameters,
@@ -47,5 +43,15 @@ class RMSprop(KernelOptimizer):
         options |= {"centered": centered, "maximize": maximize}
         super().__init__(params, options, {"square_avg": None, "grad_avg": "centered", "momentum_buffer": "momentum"})
 
-    def arguments(self, state: State, group: Group) -> dict[str, Any]:
-        return {name: group[name] for name in ("lr", "alpha", "eps", "weight_decay", "momentum")}
+    def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
+        """Take one step of RMSprop."""
+        kernels.of(parameter).rmsprop_update(
+            parameter,
+            gradient,
+            *(self.buffer(name, parameter, state, group) for name in self.buffers),
+            lr=group["lr"],
+            alpha=group["alpha"],
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            momentum=group["momentum"],
+        )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tinygrad_norm.optim.kernel_optimizer import KernelOptimizer
-from tinygrad_norm.optim.optimizer import Group, Parameters, State
+from tinygrad_norm import kernels
+from tinygrad_norm.optim.optimizer import Array, Group, Optimizer, Parameters, State
 
 
-class SGD(KernelOptimizer):
+class SGD(Optimizer):
     """Follow the gradient, or with momentum a running sum of gradients.
 
     Args:
@@ -27,8 +25,6 @@ class SGD(KernelOptimizer):
     Source: Sutskever et al. 2013, On the importance of initialization and momentum in deep learning; in PyTorch's form,
         where the learning rate scales the running sum and not what enters it.
     """
-
-    kernel = "sgd_update"
 
     def __init__(
         self,
@@ -54,12 +50,16 @@ class SGD(KernelOptimizer):
                 f"got momentum={group['momentum']} and dampening={group['dampening']}"
             )
 
-    def arguments(self, state: State, group: Group) -> dict[str, Any]:
+    def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
+        """Take one step of gradient descent."""
         first = "momentum_buffer" not in state
-        return {
-            "lr": group["lr"],
-            "momentum": group["momentum"],
-            "dampening": 0.0 if first else group["dampening"],  # the running sum starts as the gradient itself
-            "weight_decay": group["weight_decay"],
-            "nesterov": group["nesterov"],
-        }
+        kernels.of(parameter).sgd_update(
+            parameter,
+            gradient,
+            self.buffer("momentum_buffer", parameter, state, group),
+            lr=group["lr"],
+            momentum=group["momentum"],
+            dampening=0.0 if first else group["dampening"],  # the running sum starts as the gradient itself
+            weight_decay=group["weight_decay"],
+            nesterov=group["nesterov"],
+        )
