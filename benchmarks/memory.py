@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -53,7 +54,8 @@ def run(report: Report, options: Options) -> None:
 
 def in_new_process(function: Callable[[], T]) -> T:
     """What the function returns in a process that has done nothing else."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    deaf = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who asks
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), signal.signal, deaf) as pool:
         return pool.submit(function).result()
 
 

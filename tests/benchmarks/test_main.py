@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import targets
+from benchmarks import machine, targets
 from benchmarks.nets import NETS
 from tinygrad_norm.models import list_models
 
@@ -16,7 +16,7 @@ from tinygrad_norm.models import list_models
 def run(monkeypatch, tmp_path):
     """The command with one part, whose finding is given; returns the exit code."""
     monkeypatch.setattr(command, "RESULTS", tmp_path / "RESULTS.md")
-    monkeypatch.setattr(command.machine, "describe", lambda: "- a machine")
+    monkeypatch.setattr(machine, "describe", lambda: "- a machine")
     for name in ("OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
         monkeypatch.delenv(name, raising=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.kernels.test_cpu_convolution import arrays, compare
+from tinygrad_norm.kernels import cpu, reference
 from tinygrad_norm.kernels.cpu import depthwise
 
 SHAPES = {  # channels, size, kernel, stride, padding, dilation
@@ -27,5 +27,14 @@ def test_convolution_and_gradients(shape, dtype, rng, monkeypatch):
     monkeypatch.setattr(depthwise, "_SCRATCH", 2**8)  # several bands
     channels, size, kernel, stride, (top, left), dilation = SHAPES[shape]
     how = (stride, ((top, top), (left, left)), dilation, channels)
-    given = arrays(rng, (3, channels, *size), (channels, 1, *kernel), how, dtype)
-    compare(*given, how, 1e-5 if dtype == np.float32 else 1e-12)
+    x, weight, bias = [
+        rng.normal(size=n).astype(dtype) for n in ((3, channels, *size), (channels, 1, *kernel), channels)
+    ]
+    y = reference.conv2d(x, weight, bias, *how)
+    dy = rng.normal(size=y.shape).astype(dtype)
+    expected = (y, *reference.conv2d_gradient(dy, x, weight, *how, (True, True, False))[:2])
+    found = (cpu.conv2d(x, weight, bias, *how), *cpu.conv2d_gradient(dy, x, weight, *how, (True, True, False))[:2])
+    for one, other in zip(found, expected, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        close = 1e-5 if dtype == np.float32 else 1e-12
+        np.testing.assert_allclose(one, other, rtol=0, atol=close * max(1, np.abs(other).max()))

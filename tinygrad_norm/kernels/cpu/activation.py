@@ -72,8 +72,8 @@ def _power_of_two(_: Any, shifted: Any) -> Any:
 @_by_format
 def _expm1_parts(x: Any) -> Any:
     """2ⁿ and e^r - 1 for x ≤ 0. Below where 2ⁿ is a normal number, 0 and 0."""
-    real, digits, _, *rest, terms = _FORMATS[x]
-    lowest, high, low = map(real, (rest[0], *rest[1]))
+    real, digits, _, least, ln2, terms = _FORMATS[x]
+    lowest, high, low = map(real, (least, *ln2))
     log2_e, magic = real(1 / math.log(2)), real(1.5 * 2 ** (digits - 1))  # adding it rounds to an integer
     zero, taylor = real(0), tuple(real(1 / math.factorial(k)) for k in range(terms, 0, -1))
 
