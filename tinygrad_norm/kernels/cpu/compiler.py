@@ -33,7 +33,6 @@ helper: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, **_OPTIONS)
 """Compiles a function that kernels call."""
 
 
-
 class _Apart(Compiler):  # type: ignore[misc] # Numba has no types
     """Numba's compiler, told that no two arrays that a function is called with overlap."""
 

@@ -37,7 +37,7 @@ _GAIN = 0.55
 
 def suits(kernel: Pair, stride: Pair, dilation: Pair, size: Pair, channels: Pair, dtype: np.dtype[Any]) -> bool:
     """Whether the algorithm is the fastest for an output of this size: its tiles are full, and transforms cheap."""
-    if (kernel, stride, dilation, dtype) != ((3, 3), (1, 1), (1, 1), np.float32) or min(channels) < _CHANNELS:
+    if (kernel, stride, dilation) != ((3, 3), (1, 1), (1, 1)) or dtype != np.float32 or min(channels) < _CHANNELS:
         return False
     return 36 * prod(_tiles(size)) < _GAIN * 9 * prod(size)
 
@@ -77,16 +77,19 @@ def filter_gradient(dy: Array, x: Array, start: Pair) -> Array | None:
     return dweight.reshape(*shape[1:], 3, 3) if np.isfinite(dweight.sum()) else None
 
 
-def _blocks(
-    count: int, size: Pair, dtype: np.dtype[Any], *channels: int
-) -> Iterator[tuple[slice, Pair, Array, Array]]:
+def _blocks(count: int, size: Pair, dtype: np.dtype[Any], *channels: int) -> Iterator[tuple[slice, Pair, Array, Array]]:
     """Runs of images, how many tiles each image has, and two arrays for the tiles of a run, with that many channels."""
     tiles = _tiles(size)
     runs = min(count, -(-count * 36 * prod(tiles) * max(channels) * dtype.itemsize // _BLOCK))
     for run in range(runs):
         images = slice(count * run // runs, count * (run + 1) // runs)
         shape = 36, (images.stop - images.start) * prod(tiles)
-        yield images, tiles, scratch("given", (*shape, channels[0]), dtype), scratch("made", (*shape, channels[1]), dtype)
+        yield (
+            images,
+            tiles,
+            scratch("given", (*shape, channels[0]), dtype),
+            scratch("made", (*shape, channels[1]), dtype),
+        )
 
 
 def _tiles(size: Pair) -> Pair:
@@ -122,7 +125,14 @@ def _transform_filters(weight: Array, turned: bool, filters: Array) -> None:
             _filters((taps[j], taps[3 + j], taps[6 + j]), (row[0], row[1], row[2], row[3], row[4], row[5]))
         for i in range(6):
             p = 6 * i
-            points = filters[p, o], filters[p + 1, o], filters[p + 2, o], filters[p + 3, o], filters[p + 4, o], filters[p + 5, o]
+            points = (
+                filters[p, o],
+                filters[p + 1, o],
+                filters[p + 2, o],
+                filters[p + 3, o],
+                filters[p + 4, o],
+                filters[p + 5, o],
+            )
             _filters((rows[0, i], rows[1, i], rows[2, i]), points)
 
 
@@ -147,7 +157,7 @@ def _transform_filters_back(total: Array, dweight: Array) -> None:
 @Kernel
 def _transform_input(x: Array, start: Pair, tiles: Pair, given: Array) -> None:
     """Write Bᵀ d B for each tile d of x."""
-    _, height, width, channels = x.shape
+    width, channels = x.shape[2:]
     low, high = max(0, start[1]), max(0, start[1], min(width, start[1] + 4 * tiles[1] + 2))
     for unit in prange(len(x) * tiles[0]):
         image, top = x[unit // tiles[0]], start[0] + unit % tiles[0] * 4
@@ -169,7 +179,7 @@ def _transform_input(x: Array, start: Pair, tiles: Pair, given: Array) -> None:
 @Kernel
 def _transform_output(made: Array, tiles: Pair, y: Array, sums: Array) -> None:
     """Write Aᵀ m A for each tile m, as far as it is within y; and sums of 0 y, which are 0 if y is finite."""
-    _, height, width, channels = y.shape
+    width, channels = y.shape[2:]
     for unit in prange(len(y) * tiles[0]):
         image, top = y[unit // tiles[0]], unit % tiles[0] * 4
         rows, beyond = np.empty((6, 4 * tiles[1], channels), y.dtype), np.empty((3, width, channels), y.dtype)
@@ -183,13 +193,15 @@ def _transform_output(made: Array, tiles: Pair, y: Array, sums: Array) -> None:
             _line(image, top + 3, 0, width, beyond[2]),
         )
         _down_output(_six(rows, 0, 0, 4 * tiles[1]), lines)
-        sums[unit] = _sum_of_zeros(lines[0]) + _sum_of_zeros(lines[1]) + _sum_of_zeros(lines[2]) + _sum_of_zeros(lines[3])
+        sums[unit] = (
+            _sum_of_zeros(lines[0]) + _sum_of_zeros(lines[1]) + _sum_of_zeros(lines[2]) + _sum_of_zeros(lines[3])
+        )
 
 
 @Kernel
 def _transform_gradient(dy: Array, tiles: Pair, back: Array) -> None:
     """Write A e Aᵀ for each tile e of dy, which is 0 outside of it."""
-    _, height, width, channels = dy.shape
+    width, channels = dy.shape[2:]
     for unit in prange(len(dy) * tiles[0]):
         image, top = dy[unit // tiles[0]], unit % tiles[0] * 4
         rows, nothing = np.zeros((6, 4 * tiles[1], channels), dy.dtype), np.zeros((width, channels), dy.dtype)
@@ -232,7 +244,7 @@ def _six(rows: Array, first: int, low: int, high: int) -> tuple[Array, Array, Ar
     )
 
 
-# The transforms of one line of pixels or points: by columns (down), or by rows (along), in which tiles lie side by side.
+# The transforms of one line of pixels or points: down the columns of all tiles in a row, or along the rows of each.
 
 
 @inline
