@@ -17,6 +17,7 @@ from numba import prange
 from tinygrad_norm.kernels.cpu import depthwise, winograd
 from tinygrad_norm.kernels.cpu.compiler import Kernel
 from tinygrad_norm.kernels.cpu.product import multiply, multiply_transposed
+from tinygrad_norm.kernels.precision import is_fast
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pair = tuple[int, int]
@@ -89,7 +90,7 @@ def conv2d_gradient(
 def _tiled(window: Window, weight: Array, groups: int) -> bool:
     """Whether Winograd's algorithm is the one to use."""
     how = window.kernel, window.stride, window.dilation, window.size
-    return groups == 1 and winograd.suits(*how, weight.shape[:2], weight.dtype)
+    return groups == 1 and is_fast() and winograd.suits(*how, weight.shape[:2], weight.dtype)
 
 
 def _channels_last(x: Array) -> Array:

@@ -18,10 +18,7 @@ _ROWS = 512
 """The most rows of a product that are a unit of work."""
 
 _PARTS = 8
-"""Into how many parts a sum over many rows is cut, as long as their results are small."""
-
-_SMALL = 2**20
-"""The most elements of a result of which each part of the sum has its own."""
+"""Into how many parts a long sum is cut, or else its result."""
 
 _WORK = 64
 """How many multiplications take as long as it takes another kernel to treat an element."""
@@ -41,10 +38,10 @@ def multiply_transposed(a: Array, b: Array) -> Array:
     a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
     (groups, depth, rows), columns = a.shape, b.shape[2]
     size = a.size * columns // _WORK
-    if groups * rows * columns <= _SMALL:
-        parts = np.empty((min(_PARTS, max(1, depth // 64)), groups, rows, columns), a.dtype)
+    if depth > _PARTS * max(rows, columns):
+        parts = np.empty((_PARTS, groups, rows, columns), a.dtype)
         _sum_in_parts(size, a, b, parts)
-        return parts[0] if len(parts) == 1 else parts.sum(axis=0)
+        return parts.sum(axis=0)
     out = np.empty((groups, rows, columns), a.dtype)
     _multiply_transposed(size, a, b, max(64, -(-rows // _PARTS)), out)
     return out

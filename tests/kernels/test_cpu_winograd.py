@@ -1,0 +1,158 @@
+"""Winograd's algorithm against the reference: any size of image, its rounding, and what is not finite."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinygrad_norm import fast_math
+from tinygrad_norm.kernels import cpu, reference
+from tinygrad_norm.kernels.cpu import compiler, convolution, winograd
+
+HOW = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+ALL = (True, True, True)
+
+
+def arrays(rng, shape, out_channels, padding, dtype):
+    """Images, filters and a cotangent, [N, C, H, W]."""
+    x = rng.normal(size=shape).astype(dtype)
+    w = rng.normal(size=(out_channels, shape[1], 3, 3)).astype(dtype)
+    y = reference.conv2d(x, w, None, (1, 1), padding, (1, 1), 1)
+    return x, w, rng.normal(size=y.shape).astype(dtype)
+
+
+def last(images):
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+
+
+def results(x, w, dy, padding):
+    """What the algorithm makes of them: y, dx and dw."""
+    start = -padding[0][0], -padding[1][0]
+    back = -2 - start[0], -2 - start[1]
+    y = winograd.correlate(last(x), w, start, dy.shape[2:])
+    dx = winograd.correlate(last(dy), w, back, x.shape[2:], turned=True)
+    return y.transpose(0, 3, 1, 2), dx.transpose(0, 3, 1, 2), winograd.filter_gradient(last(dy), last(x), start)
+
+
+def expected(x, w, dy, padding):
+    how = (1, 1), padding, (1, 1), 1
+    y = reference.conv2d(x, w, None, *how)
+    return y, *reference.conv2d_gradient(dy, x, w, *how, (True, True, False))[:2]
+
+
+def difference(found, wanted):
+    """The largest, over the largest value there is."""
+    return max(float(np.abs(one - other).max() / np.abs(other).max()) for one, other in zip(found, wanted, strict=True))
+
+
+SIDES = st.tuples(st.integers(0, 4), st.integers(0, 4))
+
+
+@given(st.tuples(*[st.integers(1, top) for top in (3, 5, 11, 11)]), st.integers(1, 5), st.tuples(SIDES, SIDES))
+def test_any_image_gives_what_the_reference_gives(shape, out_channels, padding):
+    size = [n + sum(sides) for n, sides in zip(shape[2:], padding, strict=True)]
+    if min(size) < 3:
+        return
+    case = arrays(np.random.default_rng(0), shape, out_channels, padding, np.float64)
+    assert difference(results(*case, padding), expected(*case, padding)) < 1e-13
+
+
+@pytest.mark.parametrize("channels", [16, 64, 256])
+@pytest.mark.parametrize("mean", [0.0, 3.0])
+def test_the_rounding_error_is_within_its_bound(channels, mean, rng):
+    padding = HOW[1]
+    x, w, dy = arrays(rng, (2, channels, 9, 8), channels, padding, np.float32)
+    x += np.float32(mean)
+    exact = expected(x.astype(np.float64), w.astype(np.float64), dy.astype(np.float64), padding)
+    assert difference(results(x, w, dy, padding), exact) < 2e-5
+    with fast_math(False):
+        y = cpu.conv2d(x, w, None, *HOW)
+        direct = y, *cpu.conv2d_gradient(dy, x, w, *HOW, ALL)[:2]
+    assert difference(direct, exact) < 3e-6
+
+
+def test_images_come_in_runs(rng, monkeypatch):
+    case = arrays(rng, (7, 3, 6, 5), 4, HOW[1], np.float64)
+    whole = results(*case, HOW[1])
+    monkeypatch.setattr(winograd, "_BLOCK", 36 * 4 * 4 * 8 * 3)  # three images of four tiles
+    assert len(list(winograd._blocks(7, (6, 5), np.dtype(float), 3, 4))) == 3
+    assert difference(results(*case, HOW[1]), whole) < 1e-14
+
+
+def test_all_threads_compute_what_one_does(rng, monkeypatch):
+    case = arrays(rng, (4, 32, 33, 31), 48, HOW[1], np.float32)
+    assert case[0].size * 48 // 4 > compiler.LARGE  # all threads
+    found = []
+    for large in (compiler.LARGE, 2**62):
+        monkeypatch.setattr(compiler, "LARGE", large)
+        found.append(results(*case, HOW[1]))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["x", "w", "dy"])
+def test_what_is_not_finite_is_so_where_the_direct_algorithm_has_it(value, where, rng):
+    case = dict(zip(("x", "w", "dy"), arrays(rng, (2, 16, 8, 9), 16, HOW[1], np.float32), strict=True))
+    case[where][1, 2, 1, 2] = value
+    x, w, dy = case.values()
+    b = np.zeros(16, np.float32)
+    with np.errstate(invalid="ignore"):
+        with fast_math(False):
+            wanted = (cpu.conv2d(x, w, b, *HOW), *cpu.conv2d_gradient(dy, x, w, *HOW, ALL))
+        found = (cpu.conv2d(x, w, b, *HOW), *cpu.conv2d_gradient(dy, x, w, *HOW, ALL))
+    assert any(not np.isfinite(one).all() for one in found)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(np.isfinite(one), np.isfinite(other))
+
+
+def test_numbers_that_only_its_transforms_take_too_far_are_convolved_directly():
+    x = np.full((1, 16, 8, 8), 2e37, np.float32)
+    w = np.zeros((16, 16, 3, 3), np.float32)
+    w[:, 0, 1, 1] = 1
+    assert winograd.correlate(last(x), w, (-1, -1), (8, 8)) is None
+    np.testing.assert_allclose(cpu.conv2d(x, w, None, *HOW), np.full_like(x, 2e37), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "suits"),
+    [
+        ({}, True),
+        ({"size": (7, 7)}, True),
+        ({"size": (2, 2)}, False),  # tiles that are three quarters empty
+        ({"size": (5, 5)}, False),
+        ({"kernel": (3, 1)}, False),
+        ({"stride": (1, 2)}, False),
+        ({"dilation": (2, 2)}, False),
+        ({"channels": (3, 64)}, False),
+        ({"dtype": np.dtype(np.float64)}, False),
+    ],
+)
+def test_it_is_chosen_where_it_is_faster(change, suits):
+    case = {"kernel": (3, 3), "stride": (1, 1), "dilation": (1, 1), "size": (32, 32), "channels": (64, 64)}
+    assert winograd.suits(**(case | {"dtype": np.dtype(np.float32)} | change)) is suits
+
+
+def test_fast_math_switches_it(rng, monkeypatch):
+    x, w, dy = arrays(rng, (1, 16, 8, 8), 16, HOW[1], np.float32)
+    calls = []
+    monkeypatch.setattr(convolution.winograd, "correlate", lambda *arguments, **_: calls.append(arguments))
+    monkeypatch.setattr(convolution.winograd, "filter_gradient", lambda *arguments: calls.append(arguments))
+    with fast_math(False):
+        cpu.conv2d(x, w, None, *HOW)
+        cpu.conv2d_gradient(dy, x, w, *HOW, ALL)
+    assert not calls
+    with fast_math(False), fast_math():
+        cpu.conv2d(x, w, None, *HOW)
+        cpu.conv2d_gradient(dy, x, w, *HOW, ALL)
+    assert len(calls) == 3
+
+
+def test_inputs_stay_as_they_are(rng):
+    case = arrays(rng, (2, 16, 8, 6), 16, HOW[1], np.float32)
+    before = [array.copy() for array in case]
+    results(*case, HOW[1])
+    for array, old in zip(case, before, strict=True):
+        np.testing.assert_array_equal(array, old)
