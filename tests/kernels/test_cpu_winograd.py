@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tinygrad_norm import fast_math
 from tinygrad_norm.kernels import cpu, reference
-from tinygrad_norm.kernels.cpu import compiler, convolution, winograd
+from tinygrad_norm.kernels.cpu import compiler, winograd
 
 HOW = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
 ALL = (True, True, True)
@@ -138,8 +138,8 @@ def test_it_is_chosen_where_it_is_faster(change, suits):
 def test_fast_math_switches_it(rng, monkeypatch):
     x, w, dy = arrays(rng, (1, 16, 8, 8), 16, HOW[1], np.float32)
     calls = []
-    monkeypatch.setattr(convolution.winograd, "correlate", lambda *arguments, **_: calls.append(arguments))
-    monkeypatch.setattr(convolution.winograd, "filter_gradient", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(winograd, "correlate", lambda *arguments, **_: calls.append(arguments))
+    monkeypatch.setattr(winograd, "filter_gradient", lambda *arguments: calls.append(arguments))
     with fast_math(False):
         cpu.conv2d(x, w, None, *HOW)
         cpu.conv2d_gradient(dy, x, w, *HOW, ALL)
