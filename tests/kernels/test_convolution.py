@@ -9,9 +9,9 @@ import pytest
 from tinygrad_norm.kernels import reference
 
 CASES = [
-    ((2, 3, 5, 6), (4, 3, 3, 2), ((1, 1), ((0, 0), (0, 0)), (1, 1), 1)),
-    ((2, 4, 5, 6), (6, 2, 3, 2), ((2, 3), ((1, 0), (2, 1)), (1, 2), 2)),
-    ((1, 3, 1, 1), (3, 1, 3, 3), ((1, 1), ((1, 1), (1, 1)), (1, 1), 3)),
+    ((2, 3, 5, 6), (4, 3, 3, 2), ((1, 1), ((0, 0), (0, 0)), (1, 1), 1, None)),
+    ((2, 4, 5, 6), (6, 2, 3, 2), ((2, 3), ((1, 0), (2, 1)), (1, 2), 2, ("silu", 0.0))),
+    ((1, 3, 1, 1), (3, 1, 3, 3), ((1, 1), ((1, 1), (1, 1)), (1, 1), 3, ("leaky_relu", 0.1))),
 ]
 
 
@@ -21,9 +21,9 @@ def test_the_standard_is_enough(shape, weight, how, dtype, rng):
     x, w, b = [rng.normal(size=size).astype(dtype) for size in (shape, weight, weight[:1])]
     y = reference.conv2d(x, w, b, *how)
     dy = rng.normal(size=y.shape).astype(dtype)
-    expected = (y, *reference.conv2d_gradient(dy, x, w, *how, (True, True, True)))
+    expected = (y, *reference.conv2d_gradient(dy, x, w, b, *how, (True, True, True)))
     strict = [xp.asarray(array) for array in (dy, x, w, b)]
-    found = (reference.conv2d(*strict[1:], *how), *reference.conv2d_gradient(*strict[:3], *how, (True, True, True)))
+    found = (reference.conv2d(*strict[1:], *how), *reference.conv2d_gradient(*strict, *how, (True, True, True)))
     for one, other in zip(found, expected, strict=True):
         assert isinstance(one, type(strict[0]))
         assert (one.shape, np.from_dlpack(one).dtype) == (other.shape, dtype)
@@ -35,14 +35,14 @@ def test_only_what_is_needed_is_computed(wanted, rng):
     shape, weight, how = CASES[1]
     x, w = rng.normal(size=shape), rng.normal(size=weight)
     dy = np.ones_like(reference.conv2d(x, w, None, *how))
-    results = reference.conv2d_gradient(dy, x, w, *how, tuple(i == wanted for i in range(3)))
+    results = reference.conv2d_gradient(dy, x, w, None, *how, tuple(i == wanted for i in range(3)))
     assert [result is not None for result in results] == [i == wanted for i in range(3)]
 
 
 def test_the_pixels_that_no_window_meets_have_no_gradient(rng):
     x, w = rng.normal(size=(1, 1, 6, 6)), rng.normal(size=(1, 1, 1, 2))
     dy = rng.normal(size=(1, 1, 2, 2))
-    dx = reference.conv2d_gradient(dy, x, w, (4, 3), ((0, 0), (0, 0)), (1, 1), 1, (True, False, False))[0]
+    dx = reference.conv2d_gradient(dy, x, w, None, (4, 3), ((0, 0), (0, 0)), (1, 1), 1, None, (True, False, False))[0]
     expected = np.zeros((6, 6))
     for (i, j), value in np.ndenumerate(dy[0, 0]):
         expected[4 * i, 3 * j : 3 * j + 2] = value * w[0, 0, 0]

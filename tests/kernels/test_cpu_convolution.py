@@ -12,6 +12,7 @@ from tinygrad_norm.kernels.cpu import compiler, convolution
 
 PAIR = st.tuples(st.integers(1, 4), st.integers(1, 4))
 SIDES = st.tuples(st.integers(0, 4), st.integers(0, 4))
+ACTIVATION = st.sampled_from([None, ("relu", 0.0), ("leaky_relu", 0.1), ("silu", 0.0), ("tanh", 0.0)])
 NOTHING = ((0, 0), (0, 0))
 ALL = (True, True, True)
 
@@ -29,12 +30,12 @@ def convolutions(draw):
     """Shapes of x and of the weight, and the arguments of a convolution."""
     groups, depth, out_depth, images = [draw(st.integers(1, 3)) for _ in range(4)]
     kernel, stride, dilation = draw(PAIR), draw(PAIR), draw(PAIR)
-    padding = draw(SIDES), draw(SIDES)
+    padding, activation = (draw(SIDES), draw(SIDES)), draw(ACTIVATION)
     size = [
         max(1, d * (k - 1) + 1 - sum(sides)) + draw(st.integers(0, 5))
         for k, d, sides in zip(kernel, dilation, padding, strict=True)
     ]
-    return (images, groups * depth, *size), (groups * out_depth, depth, *kernel), (stride, padding, dilation, groups)
+    return (images, groups * depth, *size), (groups * out_depth, depth, *kernel), (stride, padding, dilation, groups, activation)
 
 
 def arrays(rng, shape, weight, how, dtype=np.float64):
@@ -43,8 +44,8 @@ def arrays(rng, shape, weight, how, dtype=np.float64):
 
 
 def compare(dy, x, w, b, how, tolerance=1e-12):
-    expected = (reference.conv2d(x, w, b, *how), *reference.conv2d_gradient(dy, x, w, *how, ALL))
-    found = (cpu.conv2d(x, w, b, *how), *cpu.conv2d_gradient(dy, x, w, *how, ALL))
+    expected = (reference.conv2d(x, w, b, *how), *reference.conv2d_gradient(dy, x, w, b, *how, ALL))
+    found = (cpu.conv2d(x, w, b, *how), *cpu.conv2d_gradient(dy, x, w, b, *how, ALL))
     for one, other in zip(found, expected, strict=True):
         assert (one.shape, one.dtype) == (other.shape, other.dtype)
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * max(1, np.abs(other).max()))
@@ -59,7 +60,7 @@ def test_any_convolution_is_that_of_the_reference(case, layout, dtype):
 @pytest.mark.parametrize("weight", [(512, 1, 3, 3), (2, 16, 3, 3)])
 def test_few_groups_of_many_channels_are_matrix_products(weight, rng, monkeypatch):
     monkeypatch.setattr(convolution, "depthwise", None)
-    how = ((1, 1), NOTHING, (1, 1), 2)
+    how = ((1, 1), NOTHING, (1, 1), 2, None)
     compare(*arrays(rng, (2, 2 * weight[1], 5, 6), weight, how), how, 1e-11)
 
 
@@ -67,37 +68,37 @@ def test_windows_come_in_blocks(rng, monkeypatch):
     monkeypatch.setattr(convolution, "_BLOCK", 1)
     monkeypatch.setattr(convolution, "_FEWEST", 7)
     for groups in (1, 2):
-        how = ((1, 2), ((1, 1), (0, 1)), (2, 1), groups)
+        how = ((1, 2), ((1, 1), (0, 1)), (2, 1), groups, None)
         compare(*arrays(rng, (3, 4, 7, 6), (6, 4 // groups, 3, 2), how), how)
 
 
 @pytest.mark.parametrize("weight", [(4, 4, 3, 3), (4, 2, 3, 3), (4, 1, 3, 3), (8, 1, 3, 3)])
 def test_the_output_is_channels_last_in_memory(weight, rng):
-    how = ((1, 1), ((1, 1), (1, 1)), (1, 1), 4 // weight[1])
+    how = ((1, 1), ((1, 1), (1, 1)), (1, 1), 4 // weight[1], None)
     dy, x, w, b = arrays(rng, (2, 4, 5, 6), weight, how)
-    for array in (cpu.conv2d(x, w, b, *how), cpu.conv2d_gradient(dy, x, w, *how, ALL)[0]):
+    for array in (cpu.conv2d(x, w, b, *how), cpu.conv2d_gradient(dy, x, w, b, *how, ALL)[0]):
         assert array.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("wanted", [0, 1, 2])
 def test_only_what_is_needed_is_computed(wanted, groups, rng):
-    how = ((1, 1), NOTHING, (1, 1), groups)
-    dy, x, w, _ = arrays(rng, (2, 4, 5, 6), (4, 4 // groups, 3, 3), how)
-    results = cpu.conv2d_gradient(dy, x, w, *how, tuple(i == wanted for i in range(3)))
+    how = ((1, 1), NOTHING, (1, 1), groups, None)
+    dy, x, w, b = arrays(rng, (2, 4, 5, 6), (4, 4 // groups, 3, 3), how)
+    results = cpu.conv2d_gradient(dy, x, w, b, *how, tuple(i == wanted for i in range(3)))
     assert [result is not None for result in results] == [i == wanted for i in range(3)]
 
 
 @pytest.mark.parametrize("weight", [(40, 1, 3, 5), (80, 1, 2, 3)])
 def test_all_threads_compute_what_one_does(weight, rng, monkeypatch):
-    how = ((1, 2), ((1, 1), (2, 1)), (1, 1), 40)
+    how = ((1, 2), ((1, 1), (2, 1)), (1, 1), 40, None)
     dy, x, w, b = arrays(rng, (3, 40, 33, 35), weight, how, np.float32)
     assert dy.size * w[0].size > compiler.LARGE  # all threads
     compare(dy, x, w, b, how, 1e-5)
     found = []
     for large in (compiler.LARGE, 2**62):
         monkeypatch.setattr(compiler, "LARGE", large)
-        found.append((cpu.conv2d(x, w, b, *how), *cpu.conv2d_gradient(dy, x, w, *how, ALL)))
+        found.append((cpu.conv2d(x, w, b, *how), *cpu.conv2d_gradient(dy, x, w, b, *how, ALL)))
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -105,23 +106,23 @@ def test_all_threads_compute_what_one_does(weight, rng, monkeypatch):
 @pytest.mark.parametrize("weight", [(4, 4, 3, 3), (4, 2, 3, 3), (4, 1, 3, 3)])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_stays_so_and_where_it_is(value, weight, rng):
-    how = ((2, 1), ((1, 1), (1, 1)), (1, 1), 4 // weight[1])
+    how = ((2, 1), ((1, 1), (1, 1)), (1, 1), 4 // weight[1], None)
     dy, x, w, b = arrays(rng, (2, 4, 5, 6), weight, how)
     x[0, 1, 2, 3] = dy[1, 2, 1, 4] = value
     with np.errstate(invalid="ignore"):
-        expected = (reference.conv2d(x, w, b, *how), *reference.conv2d_gradient(dy, x, w, *how, ALL))
-        found = (cpu.conv2d(x, w, b, *how), *cpu.conv2d_gradient(dy, x, w, *how, ALL))
+        expected = (reference.conv2d(x, w, b, *how), *reference.conv2d_gradient(dy, x, w, b, *how, ALL))
+        found = (cpu.conv2d(x, w, b, *how), *cpu.conv2d_gradient(dy, x, w, b, *how, ALL))
     for one, other in zip(found, expected, strict=True):
         assert not np.isfinite(one).all()
         np.testing.assert_array_equal(np.isfinite(one), np.isfinite(other))
 
 
 def test_inputs_stay_as_they_are(rng):
-    how = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    how = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1, None)
     given = arrays(rng, (2, 4, 5, 6), (4, 4, 3, 3), how)
     before = [array.copy() for array in given]
     cpu.conv2d(*given[1:], *how)
-    cpu.conv2d_gradient(*given[:3], *how, ALL)
+    cpu.conv2d_gradient(*given, *how, ALL)
     for array, old in zip(given, before, strict=True):
         np.testing.assert_array_equal(array, old)
 
@@ -130,7 +131,7 @@ def test_inputs_stay_as_they_are(rng):
 def test_the_bias_gradient_loses_no_digits_over_many_pixels(shape):
     dy = np.full(shape, 0.1, np.float32)
     dbias = cpu.conv2d_gradient(
-        dy, dy, np.ones((1, 1, 1, 1), np.float32), (1, 1), NOTHING, (1, 1), 1, (False, False, True)
+        dy, dy, np.ones((1, 1, 1, 1), np.float32), None, (1, 1), NOTHING, (1, 1), 1, None, (False, False, True)
     )[2]
     assert dbias.dtype == np.float32
     assert dbias == np.float32(np.float64(np.float32(0.1)) * 120_000)

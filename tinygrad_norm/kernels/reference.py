@@ -319,9 +319,16 @@ def linear_gradient(
 
 
 def conv2d(
-    x: Array, weight: Array, bias: Array | None, stride: Pair, padding: tuple[Pair, Pair], dilation: Pair, groups: int
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: Pair,
+    padding: tuple[Pair, Pair],
+    dilation: Pair,
+    groups: int,
+    activation: Activation,
 ) -> Array:
-    """At each place of the output, the sum over the kernel and the channels of weight times input.
+    """At each place of the output, the sum over the kernel and the channels of weight times input, activated.
 
     One matrix product for each place in the kernel, with the pixels that it meets: its window shifted there.
     """
@@ -332,24 +339,30 @@ def conv2d(
     for i, j, rows, columns in places:
         y += filters[..., i, j] @ xp.reshape(images[..., rows, columns], (*images.shape[:3], math.prod(size)))
     y = xp.reshape(y, (x.shape[0], weight.shape[0], *size))
-    return y if bias is None else y + bias[:, None, None]
+    return activate(y if bias is None else y + bias[:, None, None], activation)
 
 
 def conv2d_gradient(
     dy: Array,
     x: Array,
     weight: Array,
+    bias: Array | None,
     stride: Pair,
     padding: tuple[Pair, Pair],
     dilation: Pair,
     groups: int,
+    activation: Activation,
     needs: tuple[bool, ...],
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """Gradients of `conv2d` that are needed: the two products at each place in the kernel, turned round; dbias = Σ dy.
+    """Gradients of `conv2d` that are needed: the two products at each place in the kernel, turned round; dbias = Σ dz.
 
-    dx gets weightᵀ dy at the pixels that the place meets, and the weight there dy xᵀ, summed over the images.
+    dx gets weightᵀ dz at the pixels that the place meets, and the weight there dz xᵀ, summed over the images, where dz
+    is the gradient of what is activated.
     """
     xp = x.__array_namespace__()
+    if activation is not None:
+        z = conv2d(x, weight, bias, stride, padding, dilation, groups, None)
+        dy = activation_gradient(dy, z, activation)
     images, filters = _padded(x, padding, groups), _filters(weight, groups)
     places, size = _places(images.shape[3:], weight.shape[2:], stride, dilation)
     grad = xp.reshape(dy, (x.shape[0], *filters.shape[:2], math.prod(size)))

@@ -20,6 +20,8 @@ class BasicBlock(nn.Module):
     Source: He et al. 2016, figure 2.
     """
 
+    followed_by = (("conv1", "bn1"), ("conv2", "bn2"))
+
     def __init__(self, in_channels: int, channels: int, stride: int, norms: Norms) -> None:
         super().__init__()
         self.conv1 = nn.Conv2D(in_channels, channels, 3, stride, padding=1, bias=norms.bias)
@@ -54,6 +56,8 @@ class ResNet18(ImageClassifier):
 
     Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016.
     """
+
+    followed_by = (("conv1", "bn1"),)
 
     def __init__(
         self,

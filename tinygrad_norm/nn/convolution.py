@@ -13,8 +13,9 @@ from tinygrad_norm.nn import init
 from tinygrad_norm.nn.checks import shape_of
 from tinygrad_norm.nn.module import Module, Parameter, float_dtype
 from tinygrad_norm.nn.spelling import did_you_mean
+from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.ops.arguments import Pair, pair, where
-from tinygrad_norm.ops.convolution import Padding, padding_of
+from tinygrad_norm.ops.convolution import Activation, Padding, padding_of
 from tinygrad_norm.tensor import Tensor
 
 PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -37,10 +38,11 @@ class Conv2D(Module):
         bias: whether there is one; a norm right after the layer makes it useless.
         padding_mode: what the border holds: "zeros", "reflect", "replicate" or "circular".
         dtype: of the parameters, float32 unless given.
+        activation: applied in the same kernel: the name of one, or (name, parameter).
 
     Raises:
         TypeError: an argument is of another type, or the dtype is not floating.
-        ValueError: an argument is out of range, or groups do not divide the channels.
+        ValueError: an argument is out of range, groups do not divide the channels, or the activation is not known.
     """
 
     bias: Parameter | None
@@ -57,6 +59,7 @@ class Conv2D(Module):
         bias: bool = True,
         padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
         dtype: npt.DTypeLike | None = None,
+        activation: Activation = None,
     ) -> None:
         super().__init__()
         self.in_channels = _count("in_channels", in_channels)
@@ -78,6 +81,8 @@ class Conv2D(Module):
                 f"got {padding_mode!r}{did_you_mean(str(padding_mode), PADDING_MODES)}"
             )
         self.padding_mode = padding_mode
+        fusible(activation)  # refuses an unknown one here rather than at the first call
+        self.activation = activation
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self.weight = Parameter(np.empty(shape, float_dtype(dtype)))
         self.bias = Parameter(np.empty(out_channels, float_dtype(dtype))) if bias else None
@@ -102,7 +107,7 @@ class Conv2D(Module):
         padding: Any = self.padding
         if self.padding_mode != "zeros":
             x, padding = self._pad(x), 0
-        return ops.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return ops.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups, self.activation)
 
     def _pad(self, x: Tensor) -> Tensor:
         """X within a border of its own pixels."""
@@ -129,7 +134,8 @@ class Conv2D(Module):
             "bias": (self.bias is not None, True),
             "padding_mode": (self.padding_mode, "zeros"),
         }
-        return words + "".join(f", {name}={value}" for name, (value, usual) in options.items() if value != usual)
+        words += "".join(f", {name}={value}" for name, (value, usual) in options.items() if value != usual)
+        return words if self.activation is None else f"{words}, activation={self.activation!r}"
 
 
 def _count(name: str, value: int) -> int:

@@ -22,10 +22,14 @@ FOLDABLE: tuple[type[Module], ...] = (Linear, Conv2D)
 def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
     """Return a copy of the model, for inference, in which batch norms are folded into the layers before them.
 
-    Wherever a `Sequential` holds a Linear or a Conv2D directly followed by a batch norm of as many channels, the layer
-    is replaced by one with weight · γ/√(var + eps) and bias (bias - mean) · γ/√(var + eps) + β, and the batch norm by
-    its activation, or by an Identity. Everything else stays as it is. A Linear is taken to be given rows
-    (N, in_features), whose last axis is the one that the batch norm takes for its channels.
+    Wherever a Linear, or a Conv2D without activation, is directly followed by a batch norm of as many channels, the
+    layer is replaced by one with weight · γ/√(var + eps) and bias (bias - mean) · γ/√(var + eps) + β. A Conv2D takes
+    over the norm's activation, and an Identity the norm's place; after a Linear, the activation takes it. Everything
+    else stays as it is. A Linear is taken to be given rows (N, in_features), whose last axis is the one that the batch
+    norm takes for its channels.
+
+    Modules follow each other in a `Sequential`. Any other module can say which of its own do, by their names:
+    `followed_by = (("conv1", "bn1"),)` in its class means that bn1 alone is given what conv1 returns, and nothing else.
 
     Args:
         model: as after `eval()`.
@@ -43,20 +47,26 @@ def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
     if not in_place:
         return fold_batch_norm(copy.deepcopy(model), in_place=True)
     for path, (name, layer), (norm_name, norm) in pairs:
-        sequential = model.get_submodule(path)
-        setattr(sequential, name, _folded(layer, norm))
-        setattr(sequential, norm_name, activation_layer(norm.activation).train(norm.training))
+        holder, activation = model.get_submodule(path), norm.activation
+        folded = _folded(layer, norm)
+        if isinstance(folded, Conv2D):
+            folded.activation, activation = activation, None
+        setattr(holder, name, folded)
+        setattr(holder, norm_name, activation_layer(activation).train(norm.training))
     return model
 
 
-def _pairs(module: Module) -> list[tuple[tuple[str, Any], tuple[str, BatchNorm]]]:
-    """The layers that a Sequential holds right before a batch norm of their channels, and these, with their names."""
-    items = module._own_modules().items() if isinstance(module, Sequential) else ()  # shared ones each time they come
-    return [
-        ((name, layer), (norm_name, norm))
-        for (name, layer), (norm_name, norm) in pairwise(items)
-        if isinstance(layer, FOLDABLE) and isinstance(norm, BatchNorm) and layer.weight.shape[0] == norm.num_features
-    ]
+def _pairs(module: Module) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:
+    """The layers that are followed by a batch norm of their channels in a module, and these, with their names."""
+    own = module._own_modules()  # shared ones each time they come
+    neighbours = pairwise(own) if isinstance(module, Sequential) else getattr(module, "followed_by", ())
+    pairs = [((name, own.get(name)), (norm_name, own.get(norm_name))) for name, norm_name in neighbours]
+    return [(first, second) for first, second in pairs if _fold_together(first[1], second[1])]
+
+
+def _fold_together(layer: Any, norm: Any) -> bool:
+    linear = isinstance(layer, FOLDABLE) and getattr(layer, "activation", None) is None
+    return linear and isinstance(norm, BatchNorm) and layer.weight.shape[0] == norm.num_features
 
 
 def _check_constant(path: str, norm: BatchNorm) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 import numpy as np
 
 from tinygrad_norm import kernels
+from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import Pair, pair, where
 from tinygrad_norm.ops.matmul import check_dtypes
 from tinygrad_norm.ops.reduction import shape_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 Padding = int | tuple[int, int] | Literal["same", "valid"]
+Activation = str | tuple[str, float] | None
 
 
 class Window(TypedDict):
@@ -28,10 +30,11 @@ class Window(TypedDict):
     padding: tuple[Pair, Pair]  # (top, bottom), (left, right)
     dilation: Pair
     groups: int
+    activation: tuple[str, float] | None
 
 
 class Conv2D(FusedOp):
-    """The sum, over the places in the kernel, of the weight there times the input shifted to it."""
+    """The sum, over the places in the kernel, of the weight there times the input shifted to it; plus bias, activated."""
 
     def composed(self, x: Tensor, weight: Tensor, bias: Tensor | None, **window: Unpack[Window]) -> Tensor:
         n, channels, *size = x.shape
@@ -46,13 +49,13 @@ class Conv2D(FusedOp):
             shifted = images[(..., *place)].reshape((n, groups, depth, height * width))
             y = y + filters[..., i, j] @ shifted
         y = y.reshape((n, out_channels, height, width))
-        return y if bias is None else y + bias.reshape((-1, 1, 1))
+        return activate(y if bias is None else y + bias.reshape((-1, 1, 1)), window["activation"])
 
     def forward(self, x: Array, weight: Array, bias: Array | None, **window: Unpack[Window]) -> Array:
         return kernels.of(x).conv2d(x, weight, bias, **window)
 
     def gradient(self, grad: Array, x: Array, weight: Array, bias: Array | None) -> tuple[Array | None, ...]:
-        return kernels.of(grad).conv2d_gradient(grad, x, weight, **self.params, needs=self.needs)
+        return kernels.of(grad).conv2d_gradient(grad, x, weight, bias, **self.params, needs=self.needs)
 
 
 def conv2d(
@@ -63,8 +66,9 @@ def conv2d(
     padding: Padding = 0,
     dilation: int | Pair = 1,
     groups: int = 1,
+    activation: Activation = None,
 ) -> Tensor:
-    """Slide the filters of `weight` over images: at each place, the sum of the products of weight and input.
+    """Slide the filters of `weight` over images: at each place, the sum of the products of weight and input, plus bias.
 
     Args:
         x: shape (N, C, H, W), or (C, H, W) for one image.
@@ -75,23 +79,31 @@ def conv2d(
             one goes to the bottom and the right); "valid": none.
         dilation: the distance in the input between neighbours in the kernel; a number or a pair.
         groups: channels are cut into that many groups, each of which has its own O / groups filters.
+        activation: the name of an activation to apply in the same kernel, or (name, parameter).
 
     Returns:
         Shape (N, O, H', W') where H' = (H + padding - dilation (kh - 1) - 1) // stride + 1, and W' likewise.
 
     Raises:
-        ValueError: the shapes do not fit, an argument is out of range, images are empty, or the kernel larger.
+        ValueError: the shapes do not fit, an argument is out of range, images are empty, the kernel is larger, or the
+            activation is not known.
         TypeError: the dtypes differ, or are no floats; or an argument is of another type.
     """
     shape, filters = shape_of(x), shape_of(weight)
     if len(shape) == 3:
-        y = conv2d(reshape(x, (1, *shape)), weight, bias, stride, padding, dilation, groups)
+        y = conv2d(reshape(x, (1, *shape)), weight, bias, stride, padding, dilation, groups, activation)
         return y.reshape(y.shape[1:])
     check_dtypes(where("conv2d"), input=x, weight=weight, bias=bias)
     _check_shapes(shape, filters, None if bias is None else shape_of(bias), groups)
     stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
     sides = padding_of(where("conv2d"), padding, filters[2:], stride, dilation)
-    window: Window = {"stride": stride, "padding": sides, "dilation": dilation, "groups": int(groups)}
+    window: Window = {
+        "stride": stride,
+        "padding": sides,
+        "dilation": dilation,
+        "groups": int(groups),
+        "activation": fusible(activation),
+    }
     if min(_output_size(shape[2:], filters[2:], window)) < 1:
         raise ValueError(
             f"{where('conv2d')}: a kernel of {filters[2:]} with dilation {dilation} does not fit in an input of shape "

@@ -174,6 +174,11 @@ def _erf_series(x: Any) -> Any:
 
 
 @_inline
+def _none(z: float, _: float, real: Any) -> tuple[float, float]:
+    return z, real(1)
+
+
+@_inline
 def _relu(z: float, _: float, real: Any) -> tuple[float, float]:
     return real(0) if z <= 0 else z, real(0) if z <= 0 else real(1)
 
@@ -260,6 +265,7 @@ def _mish(z: float, _: float, real: Any) -> tuple[float, float]:
 
 
 _FORMULAS = {
+    "none": _none,
     "relu": _relu,
     "leaky_relu": _leaky_relu,
     "elu": _elu,
@@ -297,6 +303,29 @@ def _gradient(name: str) -> Kernel:
             dz[i] = dy[i] * formula(z[i], real(parameter), real)[1]
 
     return Kernel(gradient)
+
+
+@cache
+def _finish(name: str) -> Kernel:
+    formula = _FORMULAS[name]
+
+    def finish(y: Array, bias: Array, parameter: float) -> None:
+        real = y.dtype.type
+        for pixel in prange(len(y)):
+            row = y[pixel]
+            for c in range(len(bias)):
+                row[c] = formula(row[c] + bias[c], real(parameter), real)[0]
+
+    return Kernel(finish)
+
+
+def finish(y: Array, bias: Array | None, activation: Activation) -> None:
+    """Add a bias to the last axis of y, which has no gaps, and activate what comes out, in place."""
+    if bias is None and activation is None:
+        return
+    name, parameter = activation or ("none", 0.0)
+    shift = np.zeros(y.shape[-1], y.dtype) if bias is None else np.ascontiguousarray(bias)
+    _finish(name)(y.size, y.reshape(-1, len(shift)), shift, parameter)
 
 
 def activate(z: Array, activation: Activation) -> Array:

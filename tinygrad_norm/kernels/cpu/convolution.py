@@ -15,9 +15,11 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu import depthwise, winograd
+from tinygrad_norm.kernels.cpu.activation import activation_gradient, finish
 from tinygrad_norm.kernels.cpu.compiler import Kernel
 from tinygrad_norm.kernels.cpu.product import multiply, multiply_transposed
 from tinygrad_norm.kernels.precision import is_fast
+from tinygrad_norm.kernels.reference import Activation
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pair = tuple[int, int]
@@ -45,15 +47,21 @@ class Window(NamedTuple):
 
 
 def conv2d(
-    x: Array, weight: Array, bias: Array | None, stride: Pair, padding: tuple[Pair, Pair], dilation: Pair, groups: int
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: Pair,
+    padding: tuple[Pair, Pair],
+    dilation: Pair,
+    groups: int,
+    activation: Activation,
 ) -> Array:
-    """At each place of the output, the sum over the kernel and the channels of weight times input."""
+    """At each place of the output, the sum over the kernel and the channels of weight times input, activated."""
     window, images = _window(x, weight, stride, padding, dilation), _channels_last(x)
     y = winograd.correlate(images, weight, window.start, window.size) if _tiled(window, weight, groups) else None
     if y is None:
         y = _correlate(images, _filters(weight, groups), window)
-    if bias is not None:
-        y += bias
+    finish(y, bias, activation)
     return _channels_first(y)
 
 
@@ -61,13 +69,18 @@ def conv2d_gradient(
     dy: Array,
     x: Array,
     weight: Array,
+    bias: Array | None,
     stride: Pair,
     padding: tuple[Pair, Pair],
     dilation: Pair,
     groups: int,
+    activation: Activation,
     needs: tuple[bool, ...],
 ) -> tuple[Array | None, Array | None, Array | None]:
     """Gradients of `conv2d` that are needed."""
+    if activation is not None:
+        z = conv2d(x, weight, bias, stride, padding, dilation, groups, None)
+        dy = activation_gradient(dy, z, activation)
     window = _window(x, weight, stride, padding, dilation)
     grad, filters = _channels_last(dy), _filters(weight, groups)
     dx = dweight = dbias = None
