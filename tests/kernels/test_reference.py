@@ -49,6 +49,15 @@ def test_activations(activation, rng):
     agree(reference.activation_gradient, dy, z, activation)
 
 
+@pytest.mark.parametrize("shape", [(4, 3, 1), (3, 1), (4, 1, 1)])
+def test_elementwise(shape, rng):
+    (x, y), factors = rng.normal(size=(2, 4, 3, 5)), rng.normal(size=shape)
+    for function in (reference.add, reference.multiply, reference.add_relu, reference.relu_gradient):
+        agree(function, x, y)
+    agree(reference.relu, x)
+    agree(reference.scale_gradient, y, x, factors)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("affine", [False, True])
 @pytest.mark.parametrize("axes", AXES.values(), ids=AXES)

@@ -71,7 +71,7 @@ def smooth(rng, name, shape=(3, 5)):
 
 def test_every_op_has_tests(exported):
     tested = {op.__name__ for op, *_ in ACTIVATIONS.values()}
-    assert exported("activation") == tested | {"softmax", "log_softmax"}
+    assert exported("activation") == tested | {"add_relu", "softmax", "log_softmax"}
 
 
 def test_agrees_with_pytorch(golden):
@@ -176,6 +176,57 @@ def test_softplus_is_exact_far_below_zero():
 def test_gelu_refuses_an_unknown_approximation():
     with pytest.raises(ValueError, match="gelu: approximate is 'none' or 'tanh', not 'erf'"):
         ops.gelu([1.0], approximate="erf")
+
+
+# ReLU saves its output only
+
+
+def test_relu_hides_nothing_where_it_is_off():
+    x = Tensor(np.array([-1.0, 0.0, 2.0, np.nan]), requires_grad=True)
+    (dx,) = grad(ops.relu(x), [x], np.array([np.inf, np.nan, np.inf, 3.0]))
+    np.testing.assert_array_equal(dx.numpy(), [0, 0, np.inf, 3])
+
+
+@pytest.mark.parametrize("shapes", [((3, 5), (3, 5)), ((2, 3, 4), (3, 1)), ((1,), (4,)), ((), (2, 2))])
+def test_add_relu_is_its_composition(rng, shapes):
+    x, y = (leaf(rng.normal(size=shape)) for shape in shapes)
+    np.testing.assert_array_equal(ops.add_relu(x, y).numpy(), np.maximum(x.numpy() + y.numpy(), 0))
+    gradcheck(lambda x, y: ops.square(ops.add_relu(x, y)), [x, y], order=2)
+    compare_with_composition(lambda x, y: ops.square(ops.add_relu(x, y)), [x, y], order=3)
+
+
+def test_add_relu_of_what_meets_again(rng):
+    def block(x):
+        y = ops.add_relu(x, ops.sin(x))
+        return ops.add_relu(y, y) * y
+
+    gradcheck(block, [leaf(rng.normal(size=(3, 4)))], order=2)
+    compare_with_composition(block, [leaf(rng.normal(size=(3, 4)))], order=2)
+
+
+@pytest.mark.parametrize("op", [ops.relu, lambda x: ops.add_relu(x, np.float32(0.5) * x)])
+def test_relu_saves_one_array(rng, op):
+    x = Tensor(rng.normal(size=(4, 5)).astype(np.float32), requires_grad=True)
+    y = op(x * 1.0)
+    assert y.creator.saved_bytes == y.raw.nbytes
+
+
+def test_add_relu_of_dtypes_and_numbers():
+    x, y = Tensor(np.array([1.0, -3.0], np.float32), requires_grad=True), leaf([0.5, 1.0])
+    z = ops.add_relu(x, y)
+    dx, dy = grad(z, [x, y], np.ones(2))
+    assert (z.dtype, dx.dtype, dy.dtype) == (np.float64, np.float32, np.float64)
+    assert dx.tolist() == dy.tolist() == [1, 0]
+    assert ops.add_relu(x, 2).tolist() == ops.add_relu(2, x).tolist() == [3, 0]
+    assert ops.add_relu([1, -2], [1, 1]).dtype == np.int64
+    with pytest.raises(ValueError, match=r"AddRelu: shapes \(2,\) and \(3,\) do not broadcast"):
+        ops.add_relu(x, np.ones(3))
+
+
+def test_leaves_of_a_sum_get_gradients_of_their_own():
+    x, y = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    ops.add_relu(x, y).sum().backward()
+    assert not np.shares_memory(x.grad.raw, y.grad.raw)
 
 
 # softmax

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_norm import nn
+from tinygrad_norm import nn, ops
 from tinygrad_norm.models.norms import Norm, Norms
 from tinygrad_norm.models.parts import ImageClassifier, scaled
 from tinygrad_norm.nn import init
@@ -53,7 +53,7 @@ class ConvNeXtBlock(nn.Module):
         self.stochastic_depth = nn.StochasticDepth(stochastic_depth)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.stochastic_depth(self.layer_scale * self.block(x)) + x
+        y: Tensor = self.stochastic_depth(ops.scale(self.block(x), self.layer_scale)) + x
         return y
 
 

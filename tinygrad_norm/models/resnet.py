@@ -35,7 +35,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn1(self.conv1(x))
         y = self.bn2(self.conv2(y))
-        return ops.relu(y + self.downsample(x))
+        return ops.add_relu(y, self.downsample(x))
 
 
 class ResNet18(ImageClassifier):

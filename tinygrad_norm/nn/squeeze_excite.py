@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tinygrad_norm import ops
 from tinygrad_norm.nn.activation import ACTIVATIONS, activation_layer
 from tinygrad_norm.nn.convolution import Conv2D
 from tinygrad_norm.nn.module import Module
@@ -46,8 +47,7 @@ class SqueezeExcite(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         squeezed = self.activation(self.fc1(self.avgpool(x)))
-        scale: Tensor = self.scale_activation(self.fc2(squeezed))
-        return scale * x
+        return ops.scale(x, self.scale_activation(self.fc2(squeezed)))
 
 
 def _made(argument: str, activation: str | Callable[[], Module]) -> Module:

@@ -1,6 +1,7 @@
 """Every op, as a function that takes tensors, arrays and scalars and returns a tensor."""
 
 from tinygrad_norm.ops.activation import (
+    add_relu,
     elu,
     gelu,
     hardswish,
@@ -92,6 +93,7 @@ from tinygrad_norm.ops.reduction import (
     sum,
     var,
 )
+from tinygrad_norm.ops.scaling import scale
 from tinygrad_norm.ops.shape import (
     broadcast_to,
     concat,

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tinygrad_norm import kernels
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops import reduction
@@ -19,13 +17,45 @@ if TYPE_CHECKING:
 
 class Relu(Op):
     def forward(self, x: Array) -> Array:
-        y = np.maximum(x, 0)
+        y = kernels.of(x).relu(x)
         self.save(y)
         return y
 
     def backward(self, grad: Tensor) -> Tensor:
         (y,) = self.saved
-        return e.where(y <= 0, 0.0, grad)
+        return ReluGradient()(grad, y)
+
+
+class ReluGradient(Op):
+    """dy where y, the output of a ReLU, is not 0: linear in dy, so that it is its own gradient."""
+
+    def forward(self, dy: Array, y: Array) -> Array:
+        self.save(y)
+        return kernels.of(y).relu_gradient(dy, y)
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, None]:
+        (y,) = self.saved
+        return ReluGradient()(grad, y), None
+
+
+class AddRelu(FusedOp):
+    """relu(x + y), which saves nothing but its output. The gradients of x and y are one array."""
+
+    broadcasts = True
+    saves_inputs = False
+
+    def composed(self, x: Tensor, y: Tensor) -> Tensor:
+        return relu(x + y)
+
+    def forward(self, x: Any, y: Any) -> Any:
+        z = kernels.of(x).add_relu(x, y)
+        self.save(z)
+        return z
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        (z,) = self.saved
+        both = ReluGradient()(grad, z)
+        return both, both
 
 
 class ActivationOp(FusedOp):
@@ -100,6 +130,11 @@ class Mish(ActivationOp):
 def relu(x: Any) -> Tensor:
     """x where it is positive, else 0."""
     return Relu()(x)
+
+
+def add_relu(x: Any, y: Any) -> Tensor:
+    """relu(x + y), where a residual branch comes home. The name is that of PyTorch's `FloatFunctional`."""
+    return AddRelu()(x, y)
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:

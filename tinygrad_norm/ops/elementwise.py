@@ -24,7 +24,7 @@ class Add(Op):
     broadcasts = True
 
     def forward(self, x: Any, y: Any) -> Any:
-        return x + y
+        return kernels.of(x).add(x, y)
 
     def backward(self, grad: Tensor) -> Pair:
         return grad, grad
@@ -45,7 +45,7 @@ class Multiply(Op):
 
     def forward(self, x: Any, y: Any) -> Any:
         self.save(x if self.needs[1] else None, y if self.needs[0] else None)
-        return x * y
+        return kernels.of(x).multiply(x, y)
 
     def backward(self, grad: Tensor) -> Pair:
         x, y = self.saved
@@ -289,7 +289,7 @@ class Tanh(Op):
 
 class Sigmoid(Op):
     def forward(self, x: Array) -> Array:
-        y = kernels.reference.sigmoid(real(x))
+        y = kernels.of(x).sigmoid(real(x))
         self.save(y)
         return y
 

@@ -2,6 +2,7 @@
 
 from tinygrad_norm.kernels.cpu.activation import activate, activation_gradient, erf, sigmoid, softplus
 from tinygrad_norm.kernels.cpu.convolution import conv2d, conv2d_gradient
+from tinygrad_norm.kernels.cpu.elementwise import add, add_relu, multiply, relu, relu_gradient, scale_gradient
 from tinygrad_norm.kernels.cpu.linear import linear, linear_gradient
 from tinygrad_norm.kernels.cpu.loss import cross_entropy, cross_entropy_gradient
 from tinygrad_norm.kernels.cpu.normalization import (
@@ -19,6 +20,8 @@ __all__ = [
     "activate",
     "activation_gradient",
     "adam_update",
+    "add",
+    "add_relu",
     "avg_pool2d",
     "avg_pool2d_gradient",
     "conv2d",
@@ -30,13 +33,17 @@ __all__ = [
     "linear_gradient",
     "max_pool2d",
     "max_pool2d_gradient",
+    "multiply",
     "normalize",
     "normalize_gradient",
     "normalize_inference",
     "normalize_inference_gradient",
+    "relu",
+    "relu_gradient",
     "rms_normalize",
     "rms_normalize_gradient",
     "rmsprop_update",
+    "scale_gradient",
     "sgd_update",
     "sigmoid",
     "softplus",

@@ -17,6 +17,7 @@ from numba.extending import intrinsic, overload, register_jitable
 from numpy.polynomial import chebyshev
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel
+from tinygrad_norm.kernels.cpu.elementwise import flat
 from tinygrad_norm.kernels.reference import Activation
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -333,7 +334,7 @@ def activate(z: Array, activation: Activation) -> Array:
     if activation is None:
         return z
     y = np.empty_like(z)
-    _value(activation[0])(z.size, _flat(z, y), activation[1], y.ravel("K"))
+    _value(activation[0])(z.size, flat(z, y), activation[1], y.ravel("K"))
     return y
 
 
@@ -342,7 +343,7 @@ def activation_gradient(dy: Array, z: Array, activation: Activation) -> Array:
     if activation is None:
         return dy
     dz = np.empty_like(z)
-    _gradient(activation[0])(z.size, _flat(dy, dz), _flat(z, dz), activation[1], dz.ravel("K"))
+    _gradient(activation[0])(z.size, flat(dy, dz), flat(z, dz), activation[1], dz.ravel("K"))
     return dz
 
 
@@ -359,11 +360,3 @@ def softplus(z: Array) -> Array:
 def erf(z: Array) -> Array:
     """The error function."""
     return activate(z, ("erf", 0.0))
-
-
-def _flat(array: Array, like: Array) -> Array:
-    """The elements in the order in which `like`, which has no gaps, has them in memory; copied only if they are not."""
-    if array.strides != like.strides:
-        array, given = np.empty_like(like), array
-        array[...] = given
-    return array.ravel("K")
