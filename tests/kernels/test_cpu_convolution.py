@@ -35,7 +35,11 @@ def convolutions(draw):
         max(1, d * (k - 1) + 1 - sum(sides)) + draw(st.integers(0, 5))
         for k, d, sides in zip(kernel, dilation, padding, strict=True)
     ]
-    return (images, groups * depth, *size), (groups * out_depth, depth, *kernel), (stride, padding, dilation, groups, activation)
+    return (
+        (images, groups * depth, *size),
+        (groups * out_depth, depth, *kernel),
+        (stride, padding, dilation, groups, activation),
+    )
 
 
 def arrays(rng, shape, weight, how, dtype=np.float64):

@@ -11,7 +11,7 @@ from tinygrad_norm import fast_math
 from tinygrad_norm.kernels import cpu, reference
 from tinygrad_norm.kernels.cpu import compiler, winograd
 
-HOW = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+HOW = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1, None)
 ALL = (True, True, True)
 
 
@@ -19,7 +19,7 @@ def arrays(rng, shape, out_channels, padding, dtype):
     """Images, filters and a cotangent, [N, C, H, W]."""
     x = rng.normal(size=shape).astype(dtype)
     w = rng.normal(size=(out_channels, shape[1], 3, 3)).astype(dtype)
-    y = reference.conv2d(x, w, None, (1, 1), padding, (1, 1), 1)
+    y = reference.conv2d(x, w, None, (1, 1), padding, (1, 1), 1, None)
     return x, w, rng.normal(size=y.shape).astype(dtype)
 
 
@@ -37,9 +37,9 @@ def results(x, w, dy, padding):
 
 
 def expected(x, w, dy, padding):
-    how = (1, 1), padding, (1, 1), 1
+    how = (1, 1), padding, (1, 1), 1, None
     y = reference.conv2d(x, w, None, *how)
-    return y, *reference.conv2d_gradient(dy, x, w, *how, (True, True, False))[:2]
+    return y, *reference.conv2d_gradient(dy, x, w, None, *how, (True, True, False))[:2]
 
 
 def difference(found, wanted):
@@ -69,7 +69,7 @@ def test_the_rounding_error_is_within_its_bound(channels, mean, rng):
     assert difference(results(x, w, dy, padding), exact) < 2e-5
     with fast_math(False):
         y = cpu.conv2d(x, w, None, *HOW)
-        direct = y, *cpu.conv2d_gradient(dy, x, w, *HOW, ALL)[:2]
+        direct = y, *cpu.conv2d_gradient(dy, x, w, None, *HOW, ALL)[:2]
     assert difference(direct, exact) < 3e-6
 
 
@@ -101,8 +101,8 @@ def test_what_is_not_finite_is_so_where_the_direct_algorithm_has_it(value, where
     b = np.zeros(16, np.float32)
     with np.errstate(invalid="ignore"):
         with fast_math(False):
-            wanted = (cpu.conv2d(x, w, b, *HOW), *cpu.conv2d_gradient(dy, x, w, *HOW, ALL))
-        found = (cpu.conv2d(x, w, b, *HOW), *cpu.conv2d_gradient(dy, x, w, *HOW, ALL))
+            wanted = (cpu.conv2d(x, w, b, *HOW), *cpu.conv2d_gradient(dy, x, w, None, *HOW, ALL))
+        found = (cpu.conv2d(x, w, b, *HOW), *cpu.conv2d_gradient(dy, x, w, None, *HOW, ALL))
     assert any(not np.isfinite(one).all() for one in found)
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(np.isfinite(one), np.isfinite(other))
@@ -142,11 +142,11 @@ def test_fast_math_switches_it(rng, monkeypatch):
     monkeypatch.setattr(winograd, "filter_gradient", lambda *arguments: calls.append(arguments))
     with fast_math(False):
         cpu.conv2d(x, w, None, *HOW)
-        cpu.conv2d_gradient(dy, x, w, *HOW, ALL)
+        cpu.conv2d_gradient(dy, x, w, None, *HOW, ALL)
     assert not calls
     with fast_math(False), fast_math():
         cpu.conv2d(x, w, None, *HOW)
-        cpu.conv2d_gradient(dy, x, w, *HOW, ALL)
+        cpu.conv2d_gradient(dy, x, w, None, *HOW, ALL)
     assert len(calls) == 3
 
 

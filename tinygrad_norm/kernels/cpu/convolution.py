@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 from math import gcd, prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu import depthwise, winograd
+from tinygrad_norm.kernels.cpu import depthwise, whole_images, winograd
 from tinygrad_norm.kernels.cpu.activation import activation_gradient, finish
 from tinygrad_norm.kernels.cpu.compiler import Kernel
-from tinygrad_norm.kernels.cpu.product import multiply, multiply_transposed
+from tinygrad_norm.kernels.cpu.product import multiply, multiply_transposed, sum_rows
+from tinygrad_norm.kernels.cpu.window import Window
 from tinygrad_norm.kernels.precision import is_fast
 from tinygrad_norm.kernels.reference import Activation
 
@@ -32,18 +33,6 @@ _FEWEST = 256
 
 _MOST = 4
 """The most filters that share a channel, or channels that share a filter, in a depthwise convolution's kernels."""
-
-
-class Window(NamedTuple):
-    """Where the window of each pixel of the output lies."""
-
-    size: Pair
-    """Of the output."""
-    kernel: Pair
-    start: Pair
-    """Where the first window begins."""
-    stride: Pair
-    dilation: Pair
 
 
 def conv2d(
@@ -94,9 +83,11 @@ def conv2d_gradient(
         dweight = winograd.filter_gradient(grad, images, window.start) if tiled else None
         if dweight is None:
             dfilters = _filter_gradient(grad, images, filters.shape, window)
-            dweight = np.ascontiguousarray(dfilters.transpose(0, 4, 3, 1, 2)).reshape(weight.shape)
+            dweight = np.empty(weight.shape, weight.dtype)
+            rearranged = dweight.reshape(groups, -1, weight.shape[1], prod(window.kernel)).transpose(0, 3, 2, 1)
+            _copy(dweight.size, dfilters.reshape(rearranged.shape), rearranged)
     if needs[2]:
-        dbias = grad.sum(axis=(0, 1, 2), dtype=np.float64).astype(dy.dtype)
+        dbias = sum_rows(grad.reshape(-1, grad.shape[3]))
     return dx, dweight, dbias
 
 
@@ -117,7 +108,10 @@ def _channels_first(x: Array) -> Array:
 def _filters(weight: Array, groups: int) -> Array:
     """The weight as [groups, kh, kw, C / groups, O / groups]."""
     out_channels, depth, *kernel = weight.shape
-    return weight.reshape(groups, out_channels // groups, depth, *kernel).transpose(0, 3, 4, 2, 1)
+    given = weight.reshape(groups, out_channels // groups, depth, prod(kernel)).transpose(0, 3, 2, 1)
+    filters = np.empty(given.shape, weight.dtype)
+    _copy(filters.size, given, filters)
+    return filters.reshape(groups, *kernel, depth, -1)
 
 
 def _window(x: Array, weight: Array, stride: Pair, padding: tuple[Pair, Pair], dilation: Pair) -> Window:
@@ -135,6 +129,8 @@ def _correlate(x: Array, filters: Array, window: Window) -> Array:
         how = window.start, window.stride, (1, 1), window.dilation, window.size
         y = depthwise.correlate(_repeat(x, out_depth), places, None, *how)
         return y if depth == 1 else y.reshape(*y.shape[:3], groups, depth).sum(axis=4)
+    if whole_images.suits(x.shape[1:3], window.kernel):
+        return whole_images.correlate(x, filters, window)
     y = np.empty((len(x), *window.size, groups * out_depth), x.dtype)
     pixels, matrices = y.reshape(-1, groups, out_depth).transpose(1, 0, 2), filters.reshape(groups, -1, out_depth)
     for block, rows in _windows(x, groups, window):
@@ -149,6 +145,8 @@ def _filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window
         x, dy = _repeat(x, out_depth), _repeat(dy, depth)
         total = depthwise.weigh(dy, x, window.kernel, window.start, window.stride, window.dilation)
         return total.reshape(*window.kernel, groups, depth, out_depth).transpose(2, 0, 1, 3, 4)
+    if whole_images.suits(x.shape[1:3], window.kernel):
+        return whole_images.filter_gradient(dy, x, shape, window)
     pixels: Array = dy.reshape(-1, groups, out_depth).transpose(1, 0, 2)
     total = np.zeros((groups, prod(window.kernel) * depth, out_depth), x.dtype)
     for block, rows in _windows(x, groups, window):
@@ -232,6 +230,19 @@ def _is_depthwise(shape: tuple[int, ...]) -> bool:
 
 def _repeat(x: Array, times: int) -> Array:
     return x if times == 1 else np.repeat(x, times, axis=3)
+
+
+@Kernel
+def _copy(given: Array, taken: Array) -> None:
+    """Write [G, T, C, O] to an array whose memory is in another order, by squares of C and O that stay in the cache."""
+    groups, places, depth, out_depth = given.shape
+    squares = -(-depth // 16)
+    for unit in prange(groups * squares):
+        group, first = unit // squares, unit % squares * 16
+        for o in range(out_depth):
+            for c in range(first, min(first + 16, depth)):
+                for t in range(places):
+                    taken[group, t, c, o] = given[group, t, c, o]
 
 
 @Kernel

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.kernels.cpu.compiler import helper
+from tinygrad_norm.kernels.cpu.product import sum_rows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -26,23 +26,8 @@ def linear_gradient(
     rows = _rows(dy)
     dx = (rows @ weight).reshape(x.shape) if needs[0] else None
     dweight = rows.T @ _rows(x) if needs[1] else None
-    return dx, dweight, _column_sums(rows) if needs[2] else None
+    return dx, dweight, sum_rows(rows) if needs[2] else None
 
 
 def _rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
-
-
-def _column_sums(x: Array) -> Array:
-    sums = np.empty(x.shape[1], x.dtype)
-    _sum_columns(np.ascontiguousarray(x), np.zeros(x.shape[1]), sums)
-    return sums
-
-
-@helper
-def _sum_columns(x: Array, totals: Array, sums: Array) -> None:
-    for r in range(x.shape[0]):
-        for k in range(x.shape[1]):
-            totals[k] += x[r, k]
-    for k in range(x.shape[1]):
-        sums[k] = totals[k]

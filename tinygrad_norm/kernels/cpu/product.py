@@ -1,4 +1,4 @@
-"""Products of stacks of matrices, [G, M, K] times [G, K, N]: each thread takes a part, and multiplies it by itself.
+"""Products of stacks of matrices, [G, M, K] times [G, K, N], and sums of rows: each thread takes a part of its own.
 
 NumPy's BLAS has threads of its own, which spin for a while after a product and slow down the kernels that follow.
 """
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu.compiler import ProductKernel
+from tinygrad_norm.kernels.cpu.compiler import LARGE, Kernel, ProductKernel
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -20,12 +20,18 @@ _ROWS = 512
 _PARTS = 8
 """Into how many parts a long sum is cut, or else its result."""
 
+_FEW = 128
+"""With fewer rows than this, a product spends its time on arranging the other matrix."""
+
 _WORK = 64
 """How many multiplications take as long as it takes another kernel to treat an element."""
 
 
 def multiply(a: Array, b: Array, out: Array) -> None:
     """Write a b."""
+    if a.shape[1] < min(_FEW, b.shape[2]):  # then it is b that the threads share
+        out[:] = multiply_transposed(b, a.transpose(0, 2, 1)).transpose(0, 2, 1)
+        return
     a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
     made = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)
     _multiply(a.size * b.shape[2] // _WORK, a, b, max(1, min(_ROWS, -(-a.shape[1] // 2))), made)
@@ -35,16 +41,27 @@ def multiply(a: Array, b: Array, out: Array) -> None:
 
 def multiply_transposed(a: Array, b: Array) -> Array:
     """Return aᵀ b, for a [G, K, M] and b [G, K, N]."""
-    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    b = np.ascontiguousarray(b)
     (groups, depth, rows), columns = a.shape, b.shape[2]
     size = a.size * columns // _WORK
-    if depth > _PARTS * max(rows, columns):
-        parts = np.empty((_PARTS, groups, rows, columns), a.dtype)
-        _sum_in_parts(size, a, b, parts)
-        return parts.sum(axis=0)
     out = np.empty((groups, rows, columns), a.dtype)
-    _multiply_transposed(size, a, b, max(64, -(-rows // _PARTS)), out)
+    if a.transpose(0, 2, 1).flags.c_contiguous:
+        _multiply(size, a.transpose(0, 2, 1), b, max(1, min(_ROWS, -(-rows // _PARTS))), out)
+    elif depth > _PARTS * max(rows, columns):
+        parts = np.empty((_PARTS, groups, rows, columns), a.dtype)
+        _sum_in_parts(size, np.ascontiguousarray(a), b, parts)
+        parts.sum(axis=0, out=out)
+    else:
+        _multiply_transposed(size, np.ascontiguousarray(a), b, max(64, -(-rows // _PARTS)), out)
     return out
+
+
+def sum_rows(x: Array) -> Array:
+    """Return the sum of the rows of x [M, N], taken in float64."""
+    x = np.ascontiguousarray(x)
+    parts = np.zeros((1 if x.size < LARGE else 4 * _PARTS, x.shape[1]))
+    _sum_rows(x.size, x, parts)
+    return parts.sum(axis=0).astype(x.dtype)
 
 
 @ProductKernel
@@ -71,3 +88,12 @@ def _multiply_transposed(a: Array, b: Array, rows: int, out: Array) -> None:
         group, first = unit // units, unit % units * rows
         some = np.ascontiguousarray(a[group, :, first : first + rows])
         np.dot(some.T, b[group], out[group, first : first + rows])
+
+
+@Kernel
+def _sum_rows(x: Array, parts: Array) -> None:
+    count = len(parts)
+    for part in prange(count):
+        for r in range(len(x) * part // count, len(x) * (part + 1) // count):
+            for k in range(x.shape[1]):
+                parts[part, k] += x[r, k]
