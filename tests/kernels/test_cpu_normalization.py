@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_norm.kernels import cpu, reference
-from tinygrad_norm.kernels.cpu import compiler
+from tinygrad_norm.kernels.cpu import compiler, normalization
 from tinygrad_norm.kernels.cpu.layout import layout
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
@@ -103,6 +103,30 @@ def arrays(norm, channels_last, dtype, rng):
         x = np.ascontiguousarray(x.transpose(order)).transpose(np.argsort(order))
     weight, bias = rng.normal(size=(2, *affine)).astype(dtype)
     return x, weight, bias, axes
+
+
+@pytest.mark.parametrize("norm", ["batch, of images", "group", "instance"])
+@pytest.mark.parametrize("large", [1, 2**18])
+def test_fused_silu(monkeypatch, norm, large, rng):
+    """In one block and in many, with and without a remainder of rows, and as far out as exp underflows."""
+    monkeypatch.setattr(compiler, "LARGE", large)
+    layout.cache_clear()
+    x, weight, bias, axes = arrays(norm, True, np.float32, rng)
+    for copies in (1, 41):
+        many = np.concatenate([x] * copies)
+        form = layout(many.shape, many.strides, many.itemsize, axes, weight.shape, bias.shape)
+        assert normalization._fuses(("silu", 0.0), form, x.dtype)
+        for scale in (1, 30):
+            check(many, scale * weight, scale * bias, axes, ("silu", 0.0), rng)
+    layout.cache_clear()
+
+
+def test_fused_silu_keeps_nan_and_infinity(rng):
+    x = np.array([[np.nan, np.inf, -np.inf, -200.0, 200.0, 0.0]] * 5, np.float32)
+    dy, (mean, var) = rng.normal(size=x.shape).astype(np.float32), np.zeros((2, 1, 6)) + 1
+    with np.errstate(invalid="ignore"):
+        agree("normalize_inference", x, mean, var, None, None, 0.0, ("silu", 0.0), like=x)
+        agree("normalize_inference_gradient", dy, x, mean, var, None, None, 0.0, ("silu", 0.0), like=x)
 
 
 IMAGES = [name for name, (shape, _, _) in NORMS.items() if len(shape) > 2]

@@ -207,12 +207,11 @@ def _statistics(sums: Array, first: Array, centred: bool, repeat: int, mean: Arr
     """Write mean and var from the sums of all units."""
     total, share = _total(sums), len(first) // len(mean)
     for s in range(len(mean)):
-        offset = square = 0.0
+        sum_d = sum_dd = 0.0
         for k in range(s * share, (s + 1) * share):
-            offset += total[0, k] / (repeat * share)
-            square += total[1, k] / (repeat * share)
-        if not centred:
-            offset = 0.0
+            sum_d += total[0, k]
+            sum_dd += total[1, k]
+        offset, square = sum_d / (repeat * share) if centred else 0.0, sum_dd / (repeat * share)
         mean[s] = (first[s * share] if centred else 0.0) + offset
         var[s] = square - offset * offset
 
