@@ -35,11 +35,8 @@ def convolutions(draw):
         max(1, d * (k - 1) + 1 - sum(sides)) + draw(st.integers(0, 5))
         for k, d, sides in zip(kernel, dilation, padding, strict=True)
     ]
-    return (
-        (images, groups * depth, *size),
-        (groups * out_depth, depth, *kernel),
-        (stride, padding, dilation, groups, activation),
-    )
+    how = stride, padding, dilation, groups, activation
+    return (images, groups * depth, *size), (groups * out_depth, depth, *kernel), how
 
 
 def arrays(rng, shape, weight, how, dtype=np.float64):
@@ -66,6 +63,31 @@ def test_few_groups_of_many_channels_are_matrix_products(weight, rng, monkeypatc
     monkeypatch.setattr(convolution, "depthwise", None)
     how = ((1, 1), NOTHING, (1, 1), 2, None)
     compare(*arrays(rng, (2, 2 * weight[1], 5, 6), weight, how), how, 1e-11)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("filters", [12, 40])  # of these and of 20 pixels, the fewer are rearranged
+def test_filters_stay_as_they_are_where_pixels_are_fewer(filters, groups, rng, monkeypatch):
+    called = []
+    monkeypatch.setattr(convolution, "_FEWEST", 7)
+    monkeypatch.setattr(convolution, "_BLOCK", 1)
+    few = convolution._correlate_few
+    monkeypatch.setattr(convolution, "_correlate_few", lambda *given: called.append(1) or few(*given))
+    how = ((2, 1), ((1, 0), (1, 1)), (1, 2), groups, ("elu", 0.5))
+    compare(*arrays(rng, (2, 10, 5, 6), (filters, 10 // groups, 3, 3), how), how)
+    assert bool(called) == (filters > 20)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("activation", [None, *[(name, 0.3) for name in reference.ACTIVATIONS]])
+def test_bias_and_activation_are_one_pass(activation, bias, rng):
+    how = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1, activation)
+    dy, x, w, b = arrays(rng, (2, 3, 5, 6), (5, 3, 3, 3), how)
+    b = b if bias else None
+    expected = (reference.conv2d(x, w, b, *how), *reference.conv2d_gradient(dy, x, w, b, *how, ALL))
+    found = (cpu.conv2d(x, w, b, *how), *cpu.conv2d_gradient(dy, x, w, b, *how, ALL))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
 
 
 def test_windows_come_in_blocks(rng, monkeypatch):

@@ -19,6 +19,13 @@ def test_it_is_the_op_with_the_parameters_of_the_layer(rng):
     gradcheck(layer, [x])
 
 
+def test_the_activation_is_applied_to_the_output(rng):
+    x = rng.normal(size=(2, 3, 5, 6)).astype(np.float32)
+    layer = nn.Conv2D(3, 4, 3, activation=("leaky_relu", 0.3))
+    expected = ops.leaky_relu(ops.conv2d(x, layer.weight, layer.bias), 0.3)
+    np.testing.assert_array_equal(layer(x).numpy(), expected.numpy())
+
+
 def test_keys_shapes_and_dtypes():
     layer = nn.Conv2D(4, 6, (3, 2), groups=2)
     assert {key: value.shape for key, value in layer.state_dict().items()} == {"weight": (6, 2, 3, 2), "bias": (6,)}
@@ -90,6 +97,7 @@ def test_a_border_wider_than_the_image_is_refused(rng):
         ((4, 3, 3), {"groups": 2}, ValueError, "groups should divide .*, got groups=2 for 4 and 3"),
         ((3, 4, 3), {"padding_mode": "Zeros"}, ValueError, "got 'Zeros'; did you mean zeros"),
         ((3, 4, 3), {"padding_mode": ["zeros"]}, ValueError, r"padding_mode should be one of .*, got \['zeros'\]"),
+        ((3, 4, 3), {"activation": "rely"}, ValueError, "'rely' is not known"),
         ((3, 4, 3), {"dtype": int}, TypeError, "float32 or float64"),
         ((3, 4, 3), {"strides": 2}, TypeError, "strides.*did you mean stride"),
     ],
@@ -122,6 +130,10 @@ def test_an_input_that_does_not_fit_is_refused():
             lambda: nn.Conv2D(4, 4, (3, 1), 2, (1, 0), 2, 4, False, "reflect"),
             "4, 4, kernel_size=(3, 1), stride=(2, 2), padding=(1, 0), dilation=(2, 2), groups=4, bias=False, "
             "padding_mode=reflect",
+        ),
+        (
+            lambda: nn.Conv2D(3, 4, 3, activation=("elu", 0.5)),
+            "3, 4, kernel_size=(3, 3), stride=(1, 1), activation=('elu', 0.5)",
         ),
         (lambda: nn.Conv2D(3, 4, 3, padding="same"), "3, 4, kernel_size=(3, 3), stride=(1, 1), padding=same"),
     ],

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn
+from tinygrad_norm.models import create_model, list_models
 from tinygrad_norm.nn.activation import ACTIVATIONS
 from tinygrad_norm.nn.folding import fold_batch_norm
 from tinygrad_norm.ops.activation import _FUNCTIONS
@@ -64,6 +65,56 @@ def test_the_activation_takes_the_place_of_the_norm(activation, rng):
     assert not isinstance(folded[1], nn.BatchNorm1D | nn.Identity)
     assert not folded[1].training
     np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("activation", ["relu", ("leaky_relu", 0.3), "silu", None])
+def test_a_convolution_takes_over_the_activation(activation, rng):
+    norms = [nn.BatchNorm2D(4, activation=activation), nn.BatchNorm2D(4)]
+    model = stirred(nn.Sequential(nn.Conv2D(3, 4, 3), *norms).astype("float64"), rng)
+    folded, x = fold_batch_norm(model), rng.normal(size=(2, 3, 5, 6))
+    assert types(folded) == ["Conv2D", "Identity", "BatchNorm2D"]
+    assert (folded[0].activation, model[0].activation) == (activation, None)
+    np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
+    if activation is not None:  # then the second norm no longer follows a linear layer
+        assert types(fold_batch_norm(folded)) == types(folded)
+
+
+def test_a_module_says_what_follows_what(rng):
+    class Net(nn.Module):
+        followed_by = (("conv", "norm"), ("fc", "other"), ("fc", "missing"))
+
+        def __init__(self):
+            super().__init__()
+            self.norm, self.loose = nn.BatchNorm2D(4, activation="relu"), nn.BatchNorm2D(4)
+            self.conv, self.fc, self.other = nn.Conv2D(3, 4, 2), nn.Linear(4, 2), nn.BatchNorm1D(2)
+
+        def forward(self, x):
+            return self.other(self.fc(self.loose(self.norm(self.conv(x))).mean((2, 3))))
+
+    model = stirred(Net().astype("float64"), rng)
+    folded, x = fold_batch_norm(model), rng.normal(size=(2, 3, 4, 5))
+    assert [type(layer).__name__ for layer in (folded.norm, folded.loose, folded.other)] == [
+        "Identity",
+        "BatchNorm2D",
+        "Identity",
+    ]
+    np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
+@pytest.mark.parametrize("name", list_models())
+def test_no_batch_norm_of_the_zoo_is_left(name, dtype, tolerance, rng):
+    narrow = {} if name in ("mlp", "lenet5") else {"width": 0.125}
+    model = create_model(name, 4, norm="batch", **narrow).astype(dtype).eval()
+    for layer in model.modules():
+        if isinstance(layer, nn.normalization.BatchNorm):
+            stirred(layer, rng)
+    folded, x = fold_batch_norm(model), rng.normal(size=(2, 3, 32, 32)).astype(dtype)
+    left = [path for path, layer in folded.named_modules() if isinstance(layer, nn.normalization.BatchNorm)]
+    in_front = ["features.2.0", "features.4.0", "features.6.0", "classifier.0"]  # of the layer after a stage
+    assert left == (in_front if name == "convnext_tiny" else [])
+    y, expected = folded(x).numpy(), model(x).numpy()
+    np.testing.assert_allclose(y, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
 def test_every_activation_that_a_norm_can_fuse_has_its_module():

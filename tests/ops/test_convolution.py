@@ -26,6 +26,9 @@ CASES = {
     "same": ((2, 3, 4, 5), (2, 3, 3, 4), {"padding": "same"}),
     "same, dilated": ((1, 2, 4, 5), (2, 2, 2, 3), {"padding": "same", "dilation": (3, 1)}),
     "valid": ((1, 2, 4, 5), (2, 2, 3, 3), {"padding": "valid"}),
+    "activated": ((2, 3, 4, 5), (2, 3, 3, 2), {"activation": "silu"}),
+    "activated, with a parameter": ((2, 4, 4, 5), (4, 1, 3, 3), {"activation": ("leaky_relu", 0.3), "groups": 4}),
+    "one activated image": ((3, 5, 4), (2, 3, 3, 3), {"padding": 1, "activation": "tanh"}),
     "one image": ((3, 5, 4), (2, 3, 3, 3), {"padding": 1}),
 }
 
@@ -85,6 +88,7 @@ def test_gradients(shape, weight, how, rng):
         ((1, 1, 3, 3), (2, 1, 2, 2), {"stride": (2, 1), "padding": (1, 0)}),
         ((1, 2, 2, 3), (2, 1, 2, 2), {"groups": 2, "dilation": (1, 2)}),
         ((2, 1, 2, 2), (1, 1, 2, 3), {"padding": "same"}),
+        ((1, 1, 3, 3), (2, 1, 2, 2), {"activation": "gelu"}),
     ],
 )
 def test_second_gradients(shape, weight, how, rng):
@@ -183,6 +187,7 @@ ERRORS = {
     "dilation": ((1, 2, 5, 5), (1, 2, 3, 3), {"dilation": (1, 0)}, ValueError, "dilation should be 1 or more"),
     "axes": ((2, 5), (1, 2, 3, 3), {}, ValueError, r"\(N, C, H, W\) or \(C, H, W\).* got \(2, 5\) and"),
     "axes of the weight": ((1, 2, 5, 5), (1, 2, 3), {}, ValueError, r"got \(1, 2, 5, 5\) and \(1, 2, 3\)"),
+    "activation": ((1, 2, 5, 5), (1, 2, 3, 3), {"activation": "rely"}, ValueError, "'rely' is not known"),
     "empty": ((1, 2, 0, 5), (1, 2, 3, 3), {}, ValueError, r"should not be empty, got shapes \(1, 2, 0, 5\)"),
     "bias": (
         (1, 2, 5, 5),

@@ -34,7 +34,7 @@ class Window(TypedDict):
 
 
 class Conv2D(FusedOp):
-    """The sum over the kernel of the weight there times the input shifted to it; plus bias, activated."""
+    """The sum, over places in the kernel, of the weight there times the input shifted to it; plus bias, activated."""
 
     def composed(self, x: Tensor, weight: Tensor, bias: Tensor | None, **window: Unpack[Window]) -> Tensor:
         n, channels, *size = x.shape

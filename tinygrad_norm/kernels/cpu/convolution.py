@@ -47,9 +47,13 @@ def conv2d(
 ) -> Array:
     """At each place of the output, the sum over the kernel and the channels of weight times input, activated."""
     window, images = _window(x, weight, stride, padding, dilation), _channels_last(x)
-    y = winograd.correlate(images, weight, window.start, window.size) if _tiled(window, weight, groups) else None
+    filters, y = _filters(weight, groups), None
+    if len(x) * prod(window.size) < len(weight) and not _is_depthwise(filters.shape):
+        y = _correlate_few(images, weight, groups, window)
+    elif _tiled(window, weight, groups):
+        y = winograd.correlate(images, weight, window.start, window.size)
     if y is None:
-        y = _correlate(images, _filters(weight, groups), window)
+        y = _correlate(images, filters, window)
     finish(y, bias, activation)
     return _channels_first(y)
 
@@ -135,6 +139,18 @@ def _correlate(x: Array, filters: Array, window: Window) -> Array:
     pixels, matrices = y.reshape(-1, groups, out_depth).transpose(1, 0, 2), filters.reshape(groups, -1, out_depth)
     for block, rows in _windows(x, groups, window):
         multiply(rows, matrices, pixels[:, block])
+    return y
+
+
+def _correlate_few(x: Array, weight: Array, groups: int, window: Window) -> Array:
+    """The same for fewer pixels than filters: the windows take the order of the weight, which stays as it is."""
+    out_channels, depth, *kernel = weight.shape
+    filters = weight.reshape(groups, out_channels // groups, -1)
+    y = np.empty((len(x), *window.size, out_channels), x.dtype)
+    pixels = y.reshape(-1, groups, out_channels // groups).transpose(1, 2, 0)
+    for block, rows in _windows(x, groups, window):
+        columns = rows.reshape(*rows.shape[:2], prod(kernel), depth).transpose(0, 3, 2, 1)
+        multiply(filters, columns.reshape(groups, filters.shape[2], rows.shape[1]), pixels[..., block])
     return y
 
 
