@@ -47,13 +47,13 @@ def conv2d(
 ) -> Array:
     """At each place of the output, the sum over the kernel and the channels of weight times input, activated."""
     window, images = _window(x, weight, stride, padding, dilation), _channels_last(x)
-    filters, y = _filters(weight, groups), None
-    if len(x) * prod(window.size) < len(weight) and not _is_depthwise(filters.shape):
+    y = None
+    if len(x) * prod(window.size) < len(weight) and not _is_depthwise(_shape(weight, groups)):
         y = _correlate_few(images, weight, groups, window)
     elif _tiled(window, weight, groups):
         y = winograd.correlate(images, weight, window.start, window.size)
     if y is None:
-        y = _correlate(images, filters, window)
+        y = _correlate(images, _filters(weight, groups), window)
     finish(y, bias, activation)
     return _channels_first(y)
 
@@ -75,18 +75,19 @@ def conv2d_gradient(
         z = conv2d(x, weight, bias, stride, padding, dilation, groups, None)
         dy = activation_gradient(dy, z, activation)
     window = _window(x, weight, stride, padding, dilation)
-    grad, filters = _channels_last(dy), _filters(weight, groups)
+    grad, tiled = _channels_last(dy), _tiled(window, weight, groups)
     dx = dweight = dbias = None
-    tiled = _tiled(window, weight, groups)
     if needs[0]:
         start = -2 - window.start[0], -2 - window.start[1]
         images = winograd.correlate(grad, weight, start, x.shape[2:], turned=True) if tiled else None
-        dx = _channels_first(_input_gradient(grad, filters, x.shape[2:], window) if images is None else images)
+        if images is None:
+            images = _input_gradient(grad, _filters(weight, groups), x.shape[2:], window)
+        dx = _channels_first(images)
     if needs[1]:
         images = _channels_last(x)
         dweight = winograd.filter_gradient(grad, images, window.start) if tiled else None
         if dweight is None:
-            dfilters = _filter_gradient(grad, images, filters.shape, window)
+            dfilters = _filter_gradient(grad, images, _shape(weight, groups), window)
             dweight = np.empty(weight.shape, weight.dtype)
             rearranged = dweight.reshape(groups, -1, weight.shape[1], prod(window.kernel)).transpose(0, 3, 2, 1)
             _copy(dweight.size, dfilters.reshape(rearranged.shape), rearranged)
@@ -111,11 +112,16 @@ def _channels_first(x: Array) -> Array:
 
 def _filters(weight: Array, groups: int) -> Array:
     """The weight as [groups, kh, kw, C / groups, O / groups]."""
-    out_channels, depth, *kernel = weight.shape
-    given = weight.reshape(groups, out_channels // groups, depth, prod(kernel)).transpose(0, 3, 2, 1)
+    given = weight.reshape(groups, -1, weight.shape[1], prod(weight.shape[2:])).transpose(0, 3, 2, 1)
     filters = np.empty(given.shape, weight.dtype)
     _copy(filters.size, given, filters)
-    return filters.reshape(groups, *kernel, depth, -1)
+    return filters.reshape(_shape(weight, groups))
+
+
+def _shape(weight: Array, groups: int) -> tuple[int, ...]:
+    """That of the filters."""
+    out_channels, depth, *kernel = weight.shape
+    return groups, *kernel, depth, out_channels // groups
 
 
 def _window(x: Array, weight: Array, stride: Pair, padding: tuple[Pair, Pair], dilation: Pair) -> Window:
