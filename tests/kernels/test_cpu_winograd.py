@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tinygrad_norm import fast_math
 from tinygrad_norm.kernels import cpu, reference
 from tinygrad_norm.kernels.cpu import compiler, winograd
+from tinygrad_norm.kernels.cpu.window import Window
 
 HOW = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1, None)
 ALL = (True, True, True)
@@ -95,7 +96,7 @@ def test_all_threads_compute_what_one_does(rng, monkeypatch):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["x", "w", "dy"])
 def test_what_is_not_finite_is_so_where_the_direct_algorithm_has_it(value, where, rng):
-    case = dict(zip(("x", "w", "dy"), arrays(rng, (2, 16, 8, 9), 16, HOW[1], np.float32), strict=True))
+    case = dict(zip(("x", "w", "dy"), arrays(rng, (6, 16, 8, 9), 16, HOW[1], np.float32), strict=True))
     case[where][1, 2, 1, 2] = value
     x, w, dy = case.values()
     b = np.zeros(16, np.float32)
@@ -109,7 +110,7 @@ def test_what_is_not_finite_is_so_where_the_direct_algorithm_has_it(value, where
 
 
 def test_numbers_that_only_its_transforms_take_too_far_are_convolved_directly():
-    x = np.full((1, 16, 8, 8), 2e37, np.float32)
+    x = np.full((8, 16, 8, 8), 2e37, np.float32)
     w = np.zeros((16, 16, 3, 3), np.float32)
     w[:, 0, 1, 1] = 1
     assert winograd.correlate(last(x), w, (-1, -1), (8, 8)) is None
@@ -128,15 +129,19 @@ def test_numbers_that_only_its_transforms_take_too_far_are_convolved_directly():
         ({"dilation": (2, 2)}, False),
         ({"channels": (3, 64)}, False),
         ({"dtype": np.dtype(np.float64)}, False),
+        ({"size": (4, 4)}, True),
+        ({"size": (4, 4), "count": 31}, False),  # fewer tiles than are worth the filters
     ],
 )
 def test_it_is_chosen_where_it_is_faster(change, suits):
-    case = {"kernel": (3, 3), "stride": (1, 1), "dilation": (1, 1), "size": (32, 32), "channels": (64, 64)}
-    assert winograd.suits(**(case | {"dtype": np.dtype(np.float32)} | change)) is suits
+    case = {"kernel": (3, 3), "stride": (1, 1), "dilation": (1, 1), "size": (32, 32), "start": (-1, -1)}
+    case |= {"count": 32, "channels": (64, 64), "dtype": np.dtype(np.float32)} | change
+    window = Window(**{name: case[name] for name in Window._fields})
+    assert winograd.suits(window, case["count"], case["channels"], case["dtype"]) is suits
 
 
 def test_fast_math_switches_it(rng, monkeypatch):
-    x, w, dy = arrays(rng, (1, 16, 8, 8), 16, HOW[1], np.float32)
+    x, w, dy = arrays(rng, (8, 16, 8, 8), 16, HOW[1], np.float32)
     calls = []
     monkeypatch.setattr(winograd, "correlate", lambda *arguments, **_: calls.append(arguments))
     monkeypatch.setattr(winograd, "filter_gradient", lambda *arguments: calls.append(arguments))

@@ -18,12 +18,11 @@ from tinygrad_norm.kernels.cpu import depthwise, whole_images, winograd
 from tinygrad_norm.kernels.cpu.activation import activation_gradient, finish
 from tinygrad_norm.kernels.cpu.compiler import Kernel
 from tinygrad_norm.kernels.cpu.product import multiply, multiply_transposed, sum_rows
-from tinygrad_norm.kernels.cpu.window import Window
+from tinygrad_norm.kernels.cpu.window import Pair, Window
 from tinygrad_norm.kernels.precision import is_fast
 from tinygrad_norm.kernels.reference import Activation
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Pair = tuple[int, int]
 
 _BLOCK = 2**22
 """The bytes of windows that are laid out at a time: they stay in the last cache, and keep all threads busy a while."""
@@ -50,7 +49,7 @@ def conv2d(
     y = None
     if len(x) * prod(window.size) < len(weight) and not _is_depthwise(_shape(weight, groups)):
         y = _correlate_few(images, weight, groups, window)
-    elif _tiled(window, weight, groups):
+    elif _tiled(x, weight, groups, window):
         y = winograd.correlate(images, weight, window.start, window.size)
     if y is None:
         y = _correlate(images, _filters(weight, groups), window)
@@ -75,7 +74,7 @@ def conv2d_gradient(
         z = conv2d(x, weight, bias, stride, padding, dilation, groups, None)
         dy = activation_gradient(dy, z, activation)
     window = _window(x, weight, stride, padding, dilation)
-    grad, tiled = _channels_last(dy), _tiled(window, weight, groups)
+    grad, tiled = _channels_last(dy), _tiled(x, weight, groups, window)
     dx = dweight = dbias = None
     if needs[0]:
         start = -2 - window.start[0], -2 - window.start[1]
@@ -96,10 +95,9 @@ def conv2d_gradient(
     return dx, dweight, dbias
 
 
-def _tiled(window: Window, weight: Array, groups: int) -> bool:
+def _tiled(x: Array, weight: Array, groups: int, window: Window) -> bool:
     """Whether Winograd's algorithm is the one to use."""
-    how = window.kernel, window.stride, window.dilation, window.size
-    return groups == 1 and is_fast() and winograd.suits(*how, weight.shape[:2], weight.dtype)
+    return groups == 1 and is_fast() and winograd.suits(window, len(x), weight.shape[:2], weight.dtype)
 
 
 def _channels_last(x: Array) -> Array:

@@ -21,9 +21,9 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel, ProductKernel, apart, free_order, inline, scratch
+from tinygrad_norm.kernels.cpu.window import Pair, Window
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Pair = tuple[int, int]
 
 _BLOCK = 2**23
 """The bytes of tiles that are made at a time."""
@@ -31,15 +31,19 @@ _BLOCK = 2**23
 _CHANNELS = 16
 """The fewest channels for which products at each point are worth the transforms."""
 
+_TILES = 32
+"""The fewest tiles, of all images, for which it is worth transforming the filters."""
+
 _GAIN = 0.55
 """The largest part of the direct algorithm's multiplications that may be left."""
 
 
-def suits(kernel: Pair, stride: Pair, dilation: Pair, size: Pair, channels: Pair, dtype: np.dtype[Any]) -> bool:
-    """Whether the algorithm is the fastest for an output of this size: its tiles are full, and transforms cheap."""
-    if (kernel, stride, dilation) != ((3, 3), (1, 1), (1, 1)) or dtype != np.float32 or min(channels) < _CHANNELS:
+def suits(window: Window, count: int, channels: Pair, dtype: np.dtype[Any]) -> bool:
+    """Whether the algorithm is the fastest for that many images: tiles are full and many, and transforms cheap."""
+    if (window.kernel, window.stride, window.dilation) != ((3, 3), (1, 1), (1, 1)) or dtype != np.float32:
         return False
-    return 36 * prod(_tiles(size)) < _GAIN * 9 * prod(size)
+    tiles = prod(_tiles(window.size))
+    return min(channels) >= _CHANNELS and count * tiles >= _TILES and 36 * tiles < _GAIN * 9 * prod(window.size)
 
 
 def correlate(x: Array, weight: Array, start: Pair, size: Pair, turned: bool = False) -> Array | None:
