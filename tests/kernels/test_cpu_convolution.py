@@ -161,3 +161,17 @@ def test_the_bias_gradient_loses_no_digits_over_many_pixels(shape):
     )[2]
     assert dbias.dtype == np.float32
     assert dbias == np.float32(np.float64(np.float32(0.1)) * 120_000)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 1), (1, 4)])
+def test_images_smaller_than_the_kernel_are_rows_of_one_matrix(size, groups, rng, monkeypatch):
+    how = ((1, 2), ((1, 2), (2, 2)), (1, 2), groups, None)
+    case = arrays(rng, (3, 6, *size), (8, 6 // groups, 3, 3), how)
+    monkeypatch.setattr(convolution, "_windows", None)
+    monkeypatch.setattr(
+        convolution,
+        "_correlate_few",
+        lambda x, w, g, window: convolution._correlate(x, convolution._filters(w, g), window),
+    )
+    compare(*case, how)

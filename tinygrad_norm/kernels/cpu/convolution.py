@@ -182,6 +182,8 @@ def _input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Ar
     """
     if _is_depthwise(filters.shape):
         return _depthwise_input_gradient(dy, filters, size, window)
+    if whole_images.suits(size, window.kernel):
+        return whole_images.input_gradient(dy, filters, size, window)
     dx = np.zeros((len(dy), *size, filters.shape[0] * filters.shape[3]), dy.dtype)
     along = list(zip(size, *window[1:], strict=True))
     for first in product(*[range(min(stride, n)) for n, _, _, stride, _ in along]):

@@ -25,15 +25,18 @@ def suits(size: Pair, kernel: Pair) -> bool:
 
 def correlate(x: Array, filters: Array, window: Window) -> Array:
     """The sum over each window of its products with the filters."""
-    groups, *_, depth, out_depth = filters.shape
-    size = x.shape[1:3]
-    joined = np.zeros((groups, *size, depth, *window.size, out_depth), filters.dtype)
-    for (i, j), (row, column), (h, w) in _joined(size, window):
-        joined[:, h, w, :, i, j] = filters[:, row, column]
-    y = np.empty((groups, len(x), prod(window.size) * out_depth), x.dtype)
-    multiply(_rows(x, groups), joined.reshape(groups, prod(size) * depth, -1), y)
-    images = y.reshape(groups, len(x), *window.size, out_depth).transpose(1, 2, 3, 0, 4)
-    return images.reshape(len(x), *window.size, groups * out_depth)
+    joined = _join(filters, x.shape[1:3], window)
+    y = np.empty((len(filters), len(x), joined.shape[2]), x.dtype)
+    multiply(_rows(x, len(filters)), joined, y)
+    return _images(y, window.size)
+
+
+def input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Array:
+    """The gradient of x, which has that size."""
+    joined = _join(filters, size, window)
+    dx = np.empty((len(filters), len(dy), joined.shape[1]), dy.dtype)
+    multiply(_rows(dy, len(filters)), joined.transpose(0, 2, 1), dx)
+    return _images(dx, size)
 
 
 def filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window) -> Array:
@@ -46,6 +49,15 @@ def filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window)
     for (i, j), (row, column), (h, w) in _joined(size, window):
         total[:, row, column] += joined[:, h, w, :, i, j]
     return total
+
+
+def _join(filters: Array, size: Pair, window: Window) -> Array:
+    """The other matrix, [G, H W C / G, H' W' O / G]."""
+    groups, *_, depth, out_depth = filters.shape
+    joined = np.zeros((groups, *size, depth, *window.size, out_depth), filters.dtype)
+    for (i, j), (row, column), (h, w) in _joined(size, window):
+        joined[:, h, w, :, i, j] = filters[:, row, column]
+    return joined.reshape(groups, prod(size) * depth, prod(window.size) * out_depth)
 
 
 def _joined(size: Pair, window: Window) -> Iterator[tuple[Pair, Pair, Pair]]:
@@ -63,3 +75,10 @@ def _rows(x: Array, groups: int) -> Array:
     n, height, width, channels = x.shape
     depth = channels // groups
     return x.reshape(n, height * width, groups, depth).transpose(2, 0, 1, 3).reshape(groups, n, height * width * depth)
+
+
+def _images(rows: Array, size: Pair) -> Array:
+    """The inverse of `_rows`."""
+    groups, n, length = rows.shape
+    depth = length // prod(size)
+    return rows.reshape(groups, n, *size, depth).transpose(1, 2, 3, 0, 4).reshape(n, *size, groups * depth)
