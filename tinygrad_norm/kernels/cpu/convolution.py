@@ -135,7 +135,7 @@ def _correlate(x: Array, filters: Array, window: Window) -> Array:
     if _is_depthwise(filters.shape):
         places = filters.transpose(1, 2, 0, 3, 4).reshape(*window.kernel, -1)
         how = window.start, window.stride, (1, 1), window.dilation, window.size
-        y = depthwise.correlate(_repeat(x, out_depth), places, None, *how)
+        y = depthwise.correlate(_repeat(x, out_depth), places, *how)
         return y if depth == 1 else y.reshape(*y.shape[:3], groups, depth).sum(axis=4)
     if whole_images.suits(x.shape[1:3], window.kernel):
         return whole_images.correlate(x, filters, window)
@@ -203,7 +203,7 @@ def _depthwise_input_gradient(dy: Array, filters: Array, size: Pair, window: Win
     places = filters[:, ::-1, ::-1].transpose(1, 2, 0, 3, 4).reshape(*window.kernel, -1)
     (top, left), (down, right), (height, width) = window.start, window.dilation, window.kernel
     start = -top - down * (height - 1), -left - right * (width - 1)
-    dx = depthwise.correlate(_repeat(dy, depth), places, None, start, (1, 1), window.stride, window.dilation, size)
+    dx = depthwise.correlate(_repeat(dy, depth), places, start, (1, 1), window.stride, window.dilation, size)
     return dx if out_depth == 1 else dx.reshape(*dx.shape[:3], groups, out_depth).sum(axis=4)
 
 

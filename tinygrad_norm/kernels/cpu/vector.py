@@ -41,6 +41,17 @@ def lanes(_: Any, array: Any) -> tuple[Any, Callable[..., Any]]:
     return types.intp(array), code
 
 
+@intrinsic
+def zeros(_: Any, array: Any) -> tuple[Any, Callable[..., Any]]:
+    """A vector of zeros, of the array's dtype."""
+    vector = Vector(array.dtype)
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return context.get_constant_null(vector)
+
+    return vector(array), code
+
+
 def _place(context: Any, builder: Any, array: Any, values: Any) -> Any:
     """The address of an element of a contiguous array of one axis, as that of a vector."""
     data = context.make_array(array)(context, builder, values[0]).data
