@@ -58,10 +58,10 @@ def _plan(pixels: Pair, kernel: Pair, start: Pair, down: Pair, up: Pair, dilatio
     For each phase of the output's pixels, modulo up, there are rows of taps, which meet the same row of x.
 
     Returns:
-        The places that meet any pixel; where the first window starts; how many rows of the output see a scratch,
-        and its extent; for each phase where its first pixel is [phases, 2], how far from there each row of taps is
-        [phases, rows, 1], in rows of x, and [phases, rows, taps, 2]: each tap in pixels of the scratch, and its number;
-        and how many rows and taps there are [phases, 2].
+        The places that meet any pixel; where the first window starts; how many rows of the output see a scratch, and
+        its extent; for each phase where its first pixel is [phases, 2], how many rows of taps there are and how many
+        taps are in one [phases, 2], how far each row is from there in rows of x [phases, rows], and each tap
+        [phases, rows, taps, 2]: in pixels of the scratch, and its number.
     """
     along = zip(pixels, kernel, start, down, up, dilation, size, strict=True)
     met = tuple(_met(*axis) for axis in along)
