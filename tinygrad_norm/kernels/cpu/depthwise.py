@@ -58,10 +58,10 @@ def _plan(pixels: Pair, kernel: Pair, start: Pair, down: Pair, up: Pair, dilatio
     For each phase of the output's pixels, modulo up, there are rows of taps, which meet the same row of x.
 
     Returns:
-        The places that meet any pixel; where the first window starts; how many rows of the output see a scratch,
-        and its extent; for each phase where its first pixel is [phases, 2], how far from there each row of taps is
-        [phases, rows, 1], in rows of x, and [phases, rows, taps, 2]: each tap in pixels of the scratch, and its number;
-        and how many rows and taps there are [phases, 2].
+        The places that meet any pixel; where the first window starts; how many rows of the output see a scratch, and
+        its extent; for each phase where its first pixel is [phases, 2], how many rows of taps there are and how many
+        taps are in one [phases, 2], how far each row is from there in rows of x [phases, rows], and each tap
+        [phases, rows, taps, 2]: in pixels of the scratch, and its number.
     """
     along = zip(pixels, kernel, start, down, up, dilation, size, strict=True)
     met = tuple(_met(*axis) for axis in along)
@@ -153,19 +153,19 @@ def _fill(x: Array, shape: Any, image: int, top: int, left: int, channel: int, e
     half = lanes(x)
     step = 2 * half
     _, height, width, channels = shape
-    begin, end = min(max(-left, 0), extent[1]), max(min(width - left, extent[1]), 0)
     for row in range(extent[0]):
-        line, to = top + row, row * extent[1] * step
-        if line < 0 or line >= height:
-            scratch[to : to + extent[1] * step] = 0
-            continue
-        scratch[to : to + begin * step] = 0
-        scratch[to + max(begin, end) * step : to + extent[1] * step] = 0
+        line = top + row
+        end = min(max(width - left, 0), extent[1]) if (line >= 0) & (line < height) else 0
         source = ((image * height + line) * width + left) * channels + channel
-        for column in range(begin, end):
-            at, given = to + column * step, source + column * channels
-            store(scratch, at, load(x, given))
-            store(scratch, at + half, load(x, given + half))
+        at = row * extent[1] * step
+        for column in range(extent[1]):
+            if (column >= -left) & (column < end):
+                store(scratch, at, load(x, source))
+                store(scratch, at + half, load(x, source + half))
+            else:
+                store(scratch, at, zeros(x))
+                store(scratch, at + half, zeros(x))
+            at, source = at + step, source + channels
 
 
 @Kernel
@@ -220,8 +220,10 @@ def _correlate_unit(
     scratch = np.empty(extent[0] * extent[1] * step, x.dtype)
     for turn in range(count * unit // units, count * (unit + 1) // units):
         image, band, block = turn // (bands * blocks), turn // blocks % bands, turn % blocks
-        channel, above = min(block * step, channels - step), (start[0] + band * rows * down[0]) // up[0]
-        _fill(x, shape, image, above, start[1] // up[1], channel, extent, scratch)
+        channel = min(block * step, channels - step)
+        above = max(0, (start[0] + band * rows * down[0]) // up[0])  # rows outside are not read
+        seen = min(extent[0], shape[1] - above), extent[1]
+        _fill(x, shape, image, above, start[1] // up[1], channel, seen, scratch)
         for row in range(band * rows, min((band + 1) * rows, size[0])):
             for phase in range(row % up[0] * up[1], row % up[0] * up[1] + min(up[1], size[1])):
                 line = row // up[0] * down[0] + start[0] // up[0] + begins[phase, 0]
