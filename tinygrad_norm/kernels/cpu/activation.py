@@ -13,16 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange, types
-from numba.extending import intrinsic, overload, register_jitable
+from numba.extending import intrinsic, overload
 from numpy.polynomial import chebyshev
 
-from tinygrad_norm.kernels.cpu.compiler import Kernel
+from tinygrad_norm.kernels.cpu.compiler import Kernel, inline
 from tinygrad_norm.kernels.cpu.elementwise import flat
 from tinygrad_norm.kernels.reference import Activation
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-_inline = register_jitable(forceinline=True)  # a loop around a call that is left is not vectorized
 
 
 class _Format(NamedTuple):
@@ -90,14 +88,14 @@ def _expm1_parts(x: Any) -> Any:
     return parts
 
 
-@_inline
+@inline
 def _exp(x: float) -> float:
     """e^x for x ≤ 0."""
     power, rest = _expm1_parts(x)
     return power * rest + power
 
 
-@_inline
+@inline
 def _expm1(x: float, real: Any) -> float:
     """e^x - 1 for x ≤ 0."""
     power, rest = _expm1_parts(x)
@@ -174,28 +172,28 @@ def _erf_series(x: Any) -> Any:
 # `real` makes numbers of the dtype of z: Numba would take those of Python as float64, and compute in that.
 
 
-@_inline
+@inline
 def _none(z: float, _: float, real: Any) -> tuple[float, float]:
     return z, real(1)
 
 
-@_inline
+@inline
 def _relu(z: float, _: float, real: Any) -> tuple[float, float]:
     return real(0) if z <= 0 else z, real(0) if z <= 0 else real(1)
 
 
-@_inline
+@inline
 def _leaky_relu(z: float, slope: float, real: Any) -> tuple[float, float]:
     return z if z > 0 else slope * z, real(1) if z > 0 else slope
 
 
-@_inline
+@inline
 def _elu(z: float, alpha: float, real: Any) -> tuple[float, float]:
     low = real(0) if z > 0 else z
     return z if z > 0 else alpha * _expm1(low, real), real(1) if z > 0 else alpha * _exp(low)
 
 
-@_inline
+@inline
 def _odds(z: float, real: Any) -> tuple[float, float]:
     """sigmoid(z) and sigmoid(-z), without cancellation."""
     e = _exp(-abs(z))
@@ -204,26 +202,26 @@ def _odds(z: float, real: Any) -> tuple[float, float]:
     return large if z >= real(0) else small, small if z >= real(0) else large
 
 
-@_inline
+@inline
 def _sigmoid(z: float, _: float, real: Any) -> tuple[float, float]:
     s, rest = _odds(z, real)
     return s, s * rest
 
 
-@_inline
+@inline
 def _tanh(z: float, _: float, real: Any) -> tuple[float, float]:
     m = _expm1(real(-2) * abs(z), real)
     t, (s, rest) = m / (real(2) + m), _odds(real(2) * z, real)
     return t if z < 0 else -t, real(4) * s * rest
 
 
-@_inline
+@inline
 def _silu(z: float, _: float, real: Any) -> tuple[float, float]:
     s, rest = _odds(z, real)
     return z * s, s * (real(1) + z * rest)
 
 
-@_inline
+@inline
 def _erf(z: float, _: float, real: Any) -> tuple[float, float]:
     size = abs(z)
     tail, normal = _erfc_parts(size)
@@ -231,14 +229,14 @@ def _erf(z: float, _: float, real: Any) -> tuple[float, float]:
     return value, real(2 / math.sqrt(math.pi)) * normal
 
 
-@_inline
+@inline
 def _gelu(z: float, _: float, real: Any) -> tuple[float, float]:
     tail, normal = _erfc_parts(abs(z) * real(math.sqrt(0.5)))
     area = real(0.5) * tail if z < 0 else real(1) - real(0.5) * tail
     return z * area, area + z * normal * real(1 / math.sqrt(2 * math.pi))
 
 
-@_inline
+@inline
 def _gelu_tanh(z: float, _: float, real: Any) -> tuple[float, float]:
     near = real(25) if z > 25 else real(-25) if z < -25 else z  # beyond, tanh is 1, and z³ may be infinite
     square, c = near * near, real(math.sqrt(8 / math.pi))
@@ -246,19 +244,19 @@ def _gelu_tanh(z: float, _: float, real: Any) -> tuple[float, float]:
     return z * s, s + z * (s * rest) * (c * (real(1) + real(3 * 0.044715) * square))
 
 
-@_inline
+@inline
 def _hardswish(z: float, _: float, real: Any) -> tuple[float, float]:
     value, slope = z * (z + real(3)) * real(1 / 6), z * real(1 / 3) + real(0.5)
     above, below = z >= real(3), z <= real(-3)
     return real(0) if below else z if above else value, real(0) if below else real(1) if above else slope
 
 
-@_inline
+@inline
 def _softplus(z: float, _: float, real: Any) -> tuple[float, float]:
     return (z if z > 0 else real(0)) + _log1p(_exp(-abs(z))), _odds(z, real)[0]
 
 
-@_inline
+@inline
 def _mish(z: float, _: float, real: Any) -> tuple[float, float]:
     value, derivative = _softplus(z, z, real)
     t, slope = _tanh(value, z, real)

@@ -17,12 +17,10 @@ from typing import Any
 
 import numpy as np
 from numba import prange, types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 
-from tinygrad_norm.kernels.cpu.compiler import Kernel, helper
+from tinygrad_norm.kernels.cpu.compiler import Kernel, helper, inline
 from tinygrad_norm.kernels.cpu.layout import Array
-
-_inline = register_jitable(forceinline=True)  # a loop around a call that is left is not vectorized
 
 _CENTRE, _SCALE, _SHIFT, _RSTD, _THROUGH_MEAN, _THROUGH_VAR = range(6)
 """The rows of the coefficients that a group's columns have."""
@@ -131,7 +129,7 @@ def _sum(x: Array, first: Array, centred: bool, statistics: int, sums: Array) ->
         _add_rows(x, r, 1, shift, sums[0], sums[1])
 
 
-@_inline
+@inline
 def _add_rows(x: Array, top: int, rows: int, shift: Array, first: Array, second: Array) -> None:
     for k in range(x.shape[1]):
         sum_d = sum_dd = 0.0
@@ -169,7 +167,7 @@ def _sum_products(dy: Array, x: Array, by_column: Array, slope: Any, sums: Array
                 part[i, k] = 0
 
 
-@_inline
+@inline
 def _add_products(
     dy: Array, x: Array, top: int, rows: int, by_column: Array, slope: Any, first: Array, second: Array
 ) -> None:
@@ -261,7 +259,7 @@ def _paths(
             by_column[_THROUGH_VAR, k] = rstd * by_var * sum_gx
 
 
-@_inline
+@inline
 def _total(sums: Array) -> Array:
     """The sums of all units, in float64."""
     total = np.zeros((2, sums.shape[2]))
@@ -275,7 +273,7 @@ def _total(sums: Array) -> Array:
 # The activation and its derivative
 
 
-@_inline
+@inline
 def _activate(z: Any, slope: Any, low: Any) -> Any:
     if slope is None:
         return z * _sigmoid(z)[0]
@@ -283,7 +281,7 @@ def _activate(z: Any, slope: Any, low: Any) -> Any:
     return z if z > 0 else low if below < low else below
 
 
-@_inline
+@inline
 def _times_derivative(d: Any, z: Any, slope: Any) -> Any:
     """Times the derivative of the activation at z."""
     if slope is None:
@@ -309,7 +307,7 @@ _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(np.log(2) - 0.69335937
 _EXP = tuple(np.float32(1 / c) for c in (1, 1, 2, 6, 24, 120, 720, 5040))
 
 
-@_inline
+@inline
 def _sigmoid(z: Any) -> tuple[Any, Any]:
     """1 / (1 + e⁻ᶻ), and what it lacks of 1, in float32: with x = -|z| = n ln 2 + r, eˣ = 2ⁿ eʳ. Below -87, eˣ is 0."""
     x = -abs(z)
