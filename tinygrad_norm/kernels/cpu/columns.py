@@ -26,8 +26,47 @@ _CENTRE, _SCALE, _SHIFT, _RSTD, _THROUGH_MEAN, _THROUGH_VAR = range(6)
 """The rows of the coefficients that a group's columns have."""
 
 
+def forward(size: int, *arguments: Any) -> None:
+    """Write y for x [K0 R0, K1 R1] and, unless they are given, mean and var [K0, K1]."""
+    blocks = arguments[8]
+    (_forward if blocks == 1 else _forward_in_blocks)(size, *arguments)
+
+
+def gradient(size: int, *arguments: Any) -> None:
+    """Write dx, and dweight and dbias [K0, K1 R1]. What goes through mean and var counts by_mean and by_var."""
+    blocks = arguments[9]
+    (_gradient if blocks == 1 else _gradient_in_blocks)(size, *arguments)
+
+
 @Kernel
-def forward(
+def _forward(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    mean: Array,
+    var: Array,
+    given: bool,
+    centred: bool,
+    repeat: int,
+    _: int,
+    eps: float,
+    slope: Any,
+    low: Any,
+    y: Array,
+) -> None:
+    groups = mean.shape[0]
+    sums, by_column = np.empty((groups, 1, 2, x.shape[1])), np.empty((groups, 4, x.shape[1]), x.dtype)
+    for group in prange(groups):
+        own, first = x[group * repeat : (group + 1) * repeat], x[group * repeat]
+        if not given:
+            _sum(own, first, centred, mean.shape[1], sums[group, 0])
+            _statistics(sums[group], first, centred, repeat, mean[group], var[group])
+        _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
+        _normalize(own, by_column[group], slope, low, y[group * repeat : (group + 1) * repeat])
+
+
+@Kernel
+def _forward_in_blocks(
     x: Array,
     weight: Array,
     bias: Array,
@@ -42,33 +81,54 @@ def forward(
     low: Any,
     y: Array,
 ) -> None:
-    """Write y for x [K0 R0, K1 R1] and, unless they are given, mean and var [K0, K1]."""
     groups, units = mean.shape[0], mean.shape[0] * blocks
     sums, by_column = np.empty((units, 2, x.shape[1])), np.empty((groups, 4, x.shape[1]), x.dtype)
-    for unit in prange(units):
-        group = unit // blocks
-        start, stop = repeat * unit // blocks, repeat * (unit + 1) // blocks
-        if not given:
-            _sum(x[start:stop], x[group * repeat], centred, mean.shape[1], sums[unit])
-        if blocks == 1:
-            if not given:
-                _statistics(sums[unit : unit + 1], x[group * repeat], centred, repeat, mean[group], var[group])
-            _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
-            _normalize(x[start:stop], by_column[group], slope, low, y[start:stop])
-    if blocks > 1:
-        for group in range(groups):
-            first, last = group * blocks, (group + 1) * blocks
-            if not given:
-                _statistics(sums[first:last], x[group * repeat], centred, repeat, mean[group], var[group])
-            _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
-        for turn in prange(units):
-            unit = units - 1 - turn  # what was read last may still be in the cache
+    if not given:
+        for unit in prange(units):
             start, stop = repeat * unit // blocks, repeat * (unit + 1) // blocks
-            _normalize(x[start:stop], by_column[unit // blocks], slope, low, y[start:stop])
+            _sum(x[start:stop], x[unit // blocks * repeat], centred, mean.shape[1], sums[unit])
+    for group in range(groups):
+        if not given:
+            own = sums[group * blocks : (group + 1) * blocks]
+            _statistics(own, x[group * repeat], centred, repeat, mean[group], var[group])
+        _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
+    for turn in prange(units):
+        unit = units - 1 - turn  # what was read last may still be in the cache
+        start, stop = repeat * unit // blocks, repeat * (unit + 1) // blocks
+        _normalize(x[start:stop], by_column[unit // blocks], slope, low, y[start:stop])
 
 
 @Kernel
-def gradient(
+def _gradient(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    bias: Array,
+    mean: Array,
+    var: Array,
+    by_mean: float,
+    by_var: float,
+    repeat: int,
+    _: int,
+    eps: float,
+    slope: Any,
+    dx: Array,
+    dweight: Array,
+    dbias: Array,
+) -> None:
+    groups = mean.shape[0]
+    sums, by_column = np.empty((groups, 1, 2, x.shape[1])), np.empty((groups, 6, x.shape[1]), x.dtype)
+    for group in prange(groups):
+        start, stop = group * repeat, (group + 1) * repeat
+        results = dweight[group], dbias[group]
+        _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
+        _sum_products(dy[start:stop], x[start:stop], by_column[group], slope, sums[group, 0])
+        _paths(sums[group], weight, group, mean[group], var[group], by_mean, by_var, eps, by_column[group], results)
+        _differentiate(dy[start:stop], x[start:stop], by_column[group], slope, by_var, dx[start:stop])
+
+
+@Kernel
+def _gradient_in_blocks(
     dy: Array,
     x: Array,
     weight: Array,
@@ -85,30 +145,20 @@ def gradient(
     dweight: Array,
     dbias: Array,
 ) -> None:
-    """Write dx, and dweight and dbias [K0, K1 R1]. What goes through mean and var counts by_mean and by_var."""
     groups, units = mean.shape[0], mean.shape[0] * blocks
     sums, by_column = np.empty((units, 2, x.shape[1])), np.empty((groups, 6, x.shape[1]), x.dtype)
-    if blocks > 1:
-        for group in range(groups):
-            _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
+    for group in range(groups):
+        _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
     for unit in prange(units):
-        group = unit // blocks
         start, stop = repeat * unit // blocks, repeat * (unit + 1) // blocks
-        if blocks == 1:
-            _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
-        _sum_products(dy[start:stop], x[start:stop], by_column[group], slope, sums[unit])
-        if blocks == 1:
-            own, results = sums[unit : unit + 1], (dweight[group], dbias[group])
-            _paths(own, weight, group, mean[group], var[group], by_mean, by_var, eps, by_column[group], results)
-            _differentiate(dy[start:stop], x[start:stop], by_column[group], slope, by_var, dx[start:stop])
-    if blocks > 1:
-        for group in range(groups):
-            own, results = sums[group * blocks : (group + 1) * blocks], (dweight[group], dbias[group])
-            _paths(own, weight, group, mean[group], var[group], by_mean, by_var, eps, by_column[group], results)
-        for turn in prange(units):
-            unit = units - 1 - turn
-            start, stop = repeat * unit // blocks, repeat * (unit + 1) // blocks
-            _differentiate(dy[start:stop], x[start:stop], by_column[unit // blocks], slope, by_var, dx[start:stop])
+        _sum_products(dy[start:stop], x[start:stop], by_column[unit // blocks], slope, sums[unit])
+    for group in range(groups):
+        own, results = sums[group * blocks : (group + 1) * blocks], (dweight[group], dbias[group])
+        _paths(own, weight, group, mean[group], var[group], by_mean, by_var, eps, by_column[group], results)
+    for turn in prange(units):
+        unit = units - 1 - turn
+        start, stop = repeat * unit // blocks, repeat * (unit + 1) // blocks
+        _differentiate(dy[start:stop], x[start:stop], by_column[unit // blocks], slope, by_var, dx[start:stop])
 
 
 # Passes over the rows of a unit. Sums take four rows at a time, which saves their way through the registers.

@@ -26,10 +26,12 @@ LARGE = 2**18
 """The number of elements from which all threads share the work."""
 
 # NaN and infinity keep their meaning, and x / 0 is infinity, as in NumPy.
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 _ARITHMETIC = {"contract", "arcp", "nsz"}
 
-helper: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, **_OPTIONS)
+_INNER = _OPTIONS | {"no_cpython_wrapper": True, "cache": False}
+
+helper: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, **_INNER)
 """Compiles a function that kernels call."""
 
 
@@ -41,13 +43,13 @@ class _Apart(Compiler):  # type: ignore[misc] # Numba has no types
         return super().define_pipelines()
 
 
-apart: Callable[..., Any] = numba.njit(pipeline_class=_Apart, fastmath=_ARITHMETIC, **_OPTIONS)
+apart: Callable[..., Any] = numba.njit(pipeline_class=_Apart, fastmath=_ARITHMETIC, **_INNER)
 """As `helper`, for one that writes to several arrays at once, none of which overlaps any other: it is vectorized."""
 
 inline: Callable[..., Any] = register_jitable(forceinline=True)
 """For a function that is part of whoever calls it: a loop around a call that is left is not vectorized."""
 
-free_order: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, **_OPTIONS)
+free_order: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, **_INNER)
 """The same for one in which sums may be taken in any order."""
 
 
