@@ -26,14 +26,17 @@ SHAPES = {  # channels, size, kernel, stride, padding, dilation
 def test_convolution_and_gradients(shape, dtype, rng, monkeypatch):
     monkeypatch.setattr(depthwise, "_SCRATCH", 2**8)  # several bands
     channels, size, kernel, stride, (top, left), dilation = SHAPES[shape]
-    how = (stride, ((top, top), (left, left)), dilation, channels)
+    how = (stride, ((top, top), (left, left)), dilation, channels, None)
     x, weight, bias = [
         rng.normal(size=n).astype(dtype) for n in ((3, channels, *size), (channels, 1, *kernel), channels)
     ]
     y = reference.conv2d(x, weight, bias, *how)
     dy = rng.normal(size=y.shape).astype(dtype)
-    expected = (y, *reference.conv2d_gradient(dy, x, weight, *how, (True, True, False))[:2])
-    found = (cpu.conv2d(x, weight, bias, *how), *cpu.conv2d_gradient(dy, x, weight, *how, (True, True, False))[:2])
+    expected = (y, *reference.conv2d_gradient(dy, x, weight, None, *how, (True, True, False))[:2])
+    found = (
+        cpu.conv2d(x, weight, bias, *how),
+        *cpu.conv2d_gradient(dy, x, weight, None, *how, (True, True, False))[:2],
+    )
     for one, other in zip(found, expected, strict=True):
         assert (one.shape, one.dtype) == (other.shape, other.dtype)
         close = 1e-5 if dtype == np.float32 else 1e-12
