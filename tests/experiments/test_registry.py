@@ -103,7 +103,7 @@ def test_an_unknown_name_gets_the_nearest(tmp_path):
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize("part", ["run", "tell", "draw"])
-def test_nothing_is_left_half_written(tmp_path, monkeypatch, failure, part):
+def test_nothing_is_left_half_written(tmp_path, monkeypatch, capsys, failure, part):
     run(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -113,6 +113,11 @@ def test_nothing_is_left_half_written(tmp_path, monkeypatch, failure, part):
     monkeypatch.setattr(one_pass_variance, part, fail)
     with pytest.raises(failure):
         run(tmp_path, seeds=[4, 5])
+    kept = tmp_path / "one-pass-variance.runs.json"
+    if part != "run" and failure is MemoryError:  # the runs were done
+        assert json.loads(kept.read_text())["settings"]["seeds"] == [4, 5]
+        assert str(kept) in capsys.readouterr().err
+        kept.unlink()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

@@ -18,6 +18,13 @@ def test_mean_and_range():
     assert Spread.of([0.5, 0.5]).words(percent) == "50.0 %"
 
 
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.047887323943662, 1 / 3])
+def test_rounding_takes_the_mean_of_equal_values_nowhere(value):
+    for count in range(1, 12):
+        spread = Spread.of([value] * count)
+        assert spread.low <= spread.mean <= spread.high
+
+
 def test_better_and_worse_only_where_ranges_are_apart():
     assert (
         said([0.1, 0.2], [0.3, 0.4])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,9 +23,10 @@ from tinygrad_norm.experiments import (
     swap_norm,
 )
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Report, Result, Story, write_report
+from tinygrad_norm.experiments.report import Report, Result, Story, as_json, write_report
 from tinygrad_norm.nn.spelling import did_you_mean
 from tinygrad_norm.training.curves import new_figure
+from tinygrad_norm.training.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,6 +83,8 @@ def run(
 ) -> Report:
     """Run an experiment and write NAME.json, NAME.png and NAME.md into a folder, all at the end or not at all.
 
+    Should the report fail although the runs are done, what they measured is kept in NAME.runs.json.
+
     Args:
         name: one of `names()`.
         folder: is made where it is missing; a report of the same name there is replaced.
@@ -109,7 +113,13 @@ def _run(name: str, experiment: Experiment, settings: Any, folder: Path, progres
     started = time.perf_counter()
     found = {"experiment": name, **experiment.run(settings, progress)}
     result = json.loads(json.dumps(found))  # words and picture know no more than the file
-    story, figure = experiment.tell(result), experiment.draw(result)
+    try:
+        story, figure = experiment.tell(result), experiment.draw(result)
+    except Exception:  # the runs took long, and what they found is worth more than its picture
+        kept = folder / f"{name}.runs.json"
+        write_atomically(kept, as_json(result).encode())
+        print(f"{name}: no report could be made; what was measured is in {kept}", file=sys.stderr)
+        raise
     seconds = time.perf_counter() - started
     return write_report(folder, name, experiment.QUESTION, result, story, figure, command, seconds)
 

@@ -22,8 +22,8 @@ class Spread:
 
     @property
     def mean(self) -> float:
-        """The mean, infinite as soon as one value is."""
-        return math.fsum(self.values) / len(self.values)
+        """The mean, infinite as soon as one value is; rounding takes it no further than the smallest or the largest."""
+        return min(max(math.fsum(self.values) / len(self.values), self.low), self.high)
 
     @property
     def low(self) -> float:
