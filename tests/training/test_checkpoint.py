@@ -211,8 +211,8 @@ for model.step in itertools.count():
 def test_kill_9_at_any_moment_leaves_a_good_checkpoint(tmp_path):
     path = tmp_path / "run.safetensors"
     moments = np.random.default_rng(0)
-    last = []
-    for _ in range(6):
+    last = [0]
+    while len(last) <= 6 or (max(last) <= 1 and len(last) < 60):  # more often where the machine is slow
         path.unlink(missing_ok=True)
         process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)])
         try:
