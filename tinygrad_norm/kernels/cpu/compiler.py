@@ -1,10 +1,12 @@
 """How kernels are compiled: from one source, for one thread and for all of them, each when it is first used.
 
-Numba keeps what it compiled as long as the file of the kernel is unchanged. So what a kernel calls stands in its file.
+Numba keeps what it compiled. It would compile anew when the file of a kernel has changed; here, when any file of the
+kernels has, for they call each other.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import sys
@@ -12,6 +14,8 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from itertools import product
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -56,9 +60,9 @@ free_order: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, 
 def _let_threads_sleep() -> None:
     """Have OpenMP's threads sleep soon after a kernel: by default they spin, and keep NumPy's BLAS from the cores.
 
-    GNU's spin for about 0.1 ms, which bridges the passes of a kernel and its neighbours: to wake one takes as long.
+    GNU's spin for about 1 ms, which bridges what Python does between two kernels: to wake one takes 0.1 ms.
     """
-    policy = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
+    policy = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "100000"}
     if not policy.keys().isdisjoint(os.environ):
         return
     os.environ.update(policy)  # read once, when the library is loaded
@@ -80,14 +84,26 @@ if sys.platform != "win32":
     os.register_at_fork(after_in_child=lambda: _team.acquire(blocking=False))
 
 
+@cache
+def _version() -> tuple[Any, ...]:
+    """Of all the kernels' files."""
+    return tuple((path.name, path.stat().st_mtime_ns) for path in sorted(Path(__file__).parent.glob("*.py")))
+
+
+def _compiled(source: FunctionType, **options: Any) -> Any:
+    dispatcher = numba.njit(source, fastmath=_ARITHMETIC, **_OPTIONS, **options)
+    dispatcher._cache._cache_file._source_stamp = _version()  # Numba has no public name for it
+    return dispatcher
+
+
 class Kernel:
     """A function on arrays, written with `prange`. It is called with the size of its work, then its arguments."""
 
     def __init__(self, source: Any) -> None:
         twin = FunctionType(source.__code__, source.__globals__, source.__name__, None, source.__closure__)
         twin.__qualname__ = f"{source.__qualname__}_parallel"  # by which the cache tells the two apart
-        self.serial: Callable[..., Any] = numba.njit(source, fastmath=_ARITHMETIC, **_OPTIONS)
-        self.parallel: Callable[..., Any] = numba.njit(twin, parallel=True, fastmath=_ARITHMETIC, **_OPTIONS)
+        self.serial: Callable[..., Any] = _compiled(source)
+        self.parallel: Callable[..., Any] = _compiled(twin, parallel=True)
 
     def __call__(self, size: int, *arguments: Any) -> Any:
         """Run with all threads where the work is large and they are free, else with one."""
@@ -119,27 +135,40 @@ class _SingleThreadedBlas:
     def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
-                self._before = [pool.get_num_threads() for pool in _scipy_pools()]
-                for pool in _scipy_pools():
-                    pool.set_num_threads(1)
+                self._before = [get() for get, _ in _scipy_pools()]
+                for _, set_to in _scipy_pools():
+                    set_to(1)
             self._inside += 1
 
     def __exit__(self, *exception: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                for pool, before in zip(_scipy_pools(), self._before, strict=True):
-                    pool.set_num_threads(before)
+                for (_, set_to), before in zip(_scipy_pools(), self._before, strict=True):
+                    set_to(before)
 
 
 _single_threaded_blas = _SingleThreadedBlas()
 
 
 @cache
-def _scipy_pools() -> list[Any]:
+def _scipy_pools() -> list[tuple[Callable[[], int], Callable[[int], object]]]:
+    """What gets and what sets the number of threads of SciPy's BLAS."""
     import_module("scipy.linalg.cython_blas")
     pools = [pool for pool in ThreadpoolController().lib_controllers if pool.user_api == "blas"]
-    return [pool for pool in pools if "scipy" in pool.filepath] or pools  # or the one that it shares with NumPy
+    scipy = [pool for pool in pools if "scipy" in pool.filepath] or pools  # or the one that it shares with NumPy
+    return [_openblas(pool.filepath) or (pool.get_num_threads, pool.set_num_threads) for pool in scipy]
+
+
+def _openblas(path: str) -> tuple[Callable[[], int], Callable[[int], object]] | None:
+    """The same two of OpenBLAS itself, which take a microsecond: threadpoolctl looks for them at each call."""
+    library = ctypes.CDLL(path)
+    for prefix, suffix in product(("", "scipy_"), ("", "_", "64_", "_64")):
+        names = [f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set")]
+        if all(hasattr(library, name) for name in names):
+            get, set_to = (getattr(library, name) for name in names)
+            return get, set_to
+    return None
 
 
 _kept = threading.local()

@@ -17,7 +17,7 @@ from numba import prange
 from tinygrad_norm.kernels.cpu import depthwise, whole_images, winograd
 from tinygrad_norm.kernels.cpu.activation import activation_gradient, finish
 from tinygrad_norm.kernels.cpu.compiler import Kernel
-from tinygrad_norm.kernels.cpu.product import multiply, multiply_transposed, sum_rows
+from tinygrad_norm.kernels.cpu.product import multiply, sum_rows
 from tinygrad_norm.kernels.cpu.window import Pair, Window
 from tinygrad_norm.kernels.precision import is_fast
 from tinygrad_norm.kernels.reference import Activation
@@ -47,7 +47,8 @@ def conv2d(
     """At each place of the output, the sum over the kernel and the channels of weight times input, activated."""
     window, images = _window(x, weight, stride, padding, dilation), _channels_last(x)
     y = None
-    if len(x) * prod(window.size) < len(weight) and not _is_depthwise(_shape(weight, groups)):
+    few = len(x) * prod(window.size) < len(weight) and prod(window.kernel) > 1
+    if few and not _is_depthwise(_shape(weight, groups)):
         y = _correlate_few(images, weight, groups, window)
     elif _tiled(x, weight, groups, window):
         y = winograd.correlate(images, weight, window.start, window.size)
@@ -86,10 +87,7 @@ def conv2d_gradient(
         images = _channels_last(x)
         dweight = winograd.filter_gradient(grad, images, window.start) if tiled else None
         if dweight is None:
-            dfilters = _filter_gradient(grad, images, _shape(weight, groups), window)
-            dweight = np.empty(weight.shape, weight.dtype)
-            rearranged = dweight.reshape(groups, -1, weight.shape[1], prod(window.kernel)).transpose(0, 3, 2, 1)
-            _copy(dweight.size, dfilters.reshape(rearranged.shape), rearranged)
+            dweight = _weight(_filter_gradient(grad, images, _shape(weight, groups), window))
     if needs[2]:
         dbias = sum_rows(grad.reshape(-1, grad.shape[3]))
     return dx, dweight, dbias
@@ -109,11 +107,26 @@ def _channels_first(x: Array) -> Array:
 
 
 def _filters(weight: Array, groups: int) -> Array:
-    """The weight as [groups, kh, kw, C / groups, O / groups]."""
-    given = weight.reshape(groups, -1, weight.shape[1], prod(weight.shape[2:])).transpose(0, 3, 2, 1)
-    filters = np.empty(given.shape, weight.dtype)
-    _copy(filters.size, given, filters)
-    return filters.reshape(_shape(weight, groups))
+    """The weight as [groups, kh, kw, C / groups, O / groups]; in memory, the filters follow each other."""
+    out_channels, depth, *kernel = weight.shape
+    turned = _turned(weight.reshape(out_channels, depth, prod(kernel)))
+    return turned.reshape(groups, out_channels // groups, *kernel, depth).transpose(0, 2, 3, 4, 1)
+
+
+def _weight(filters: Array) -> Array:
+    """The inverse of `_filters`."""
+    groups, *kernel, depth, out_depth = filters.shape
+    rows = np.ascontiguousarray(filters.transpose(0, 4, 1, 2, 3)).reshape(groups * out_depth, prod(kernel), depth)
+    return _turned(rows).reshape(groups * out_depth, depth, *kernel)
+
+
+def _turned(x: Array) -> Array:
+    """The transposes of a stack of matrices."""
+    turned = x.transpose(0, 2, 1)
+    if min(x.shape[1:]) > 1:
+        turned = np.empty(turned.shape, x.dtype)
+        _turn(x.size, np.ascontiguousarray(x), turned)
+    return turned
 
 
 def _shape(weight: Array, groups: int) -> tuple[int, ...]:
@@ -167,11 +180,11 @@ def _filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window
         return total.reshape(*window.kernel, groups, depth, out_depth).transpose(2, 0, 1, 3, 4)
     if whole_images.suits(x.shape[1:3], window.kernel):
         return whole_images.filter_gradient(dy, x, shape, window)
-    pixels: Array = dy.reshape(-1, groups, out_depth).transpose(1, 0, 2)
-    total = np.zeros((groups, prod(window.kernel) * depth, out_depth), x.dtype)
+    pixels: Array = dy.reshape(-1, groups, out_depth).transpose(1, 2, 0)
+    total = np.zeros((groups, out_depth, prod(window.kernel) * depth), x.dtype)
     for block, rows in _windows(x, groups, window):
-        total += multiply_transposed(rows, pixels[:, block])
-    return total.reshape(shape)
+        multiply(pixels[..., block], rows, total, add=True)
+    return total.reshape(groups, out_depth, *window.kernel, depth).transpose(0, 2, 3, 4, 1)
 
 
 def _input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Array:
@@ -255,16 +268,11 @@ def _repeat(x: Array, times: int) -> Array:
 
 
 @Kernel
-def _copy(given: Array, taken: Array) -> None:
-    """Write [G, T, C, O] to an array whose memory is in another order, by squares of C and O that stay in the cache."""
-    groups, places, depth, out_depth = given.shape
-    squares = -(-depth // 16)
-    for unit in prange(groups * squares):
-        group, first = unit // squares, unit % squares * 16
-        for o in range(out_depth):
-            for c in range(first, min(first + 16, depth)):
-                for t in range(places):
-                    taken[group, t, c, o] = given[group, t, c, o]
+def _turn(x: Array, turned: Array) -> None:
+    for u in prange(len(x)):
+        for i in range(x.shape[1]):
+            for j in range(x.shape[2]):
+                turned[u, j, i] = x[u, i, j]
 
 
 @Kernel

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.kernels.cpu.product import sum_rows
+from tinygrad_norm.kernels.cpu.activation import finish
+from tinygrad_norm.kernels.cpu.product import multiply, sum_rows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """X weightᵀ + bias."""
-    y: Array = _rows(x) @ weight.T  # NumPy would multiply a stack of matrices one by one
-    if bias is not None:
-        y += bias
+    y = _product(_rows(x), weight.T)
+    finish(y, bias, None)
     return y.reshape(*x.shape[:-1], len(weight))
 
 
@@ -24,10 +24,16 @@ def linear_gradient(
 ) -> tuple[Array | None, Array | None, Array | None]:
     """Gradients of `linear` that are needed."""
     rows = _rows(dy)
-    dx = (rows @ weight).reshape(x.shape) if needs[0] else None
-    dweight = rows.T @ _rows(x) if needs[1] else None
+    dx = _product(rows, weight).reshape(x.shape) if needs[0] else None
+    dweight = _product(rows.T, _rows(x)) if needs[1] else None
     return dx, dweight, sum_rows(rows) if needs[2] else None
 
 
 def _rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
+
+
+def _product(a: Array, b: Array) -> Array:
+    out = np.empty((len(a), b.shape[1]), a.dtype)
+    multiply(a[np.newaxis], b[np.newaxis], out[np.newaxis])
+    return out

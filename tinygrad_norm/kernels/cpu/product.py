@@ -10,50 +10,42 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu.compiler import LARGE, Kernel, ProductKernel
+from tinygrad_norm.kernels.cpu import blas, tile
+from tinygrad_norm.kernels.cpu.compiler import LARGE, Kernel, ProductKernel, inline
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_ROWS = 512
-"""The most rows of a product that are a unit of work."""
+_SIDE = 512
+"""The most rows or columns of a result that are a unit of work."""
 
 _PARTS = 8
-"""Into how many parts a long sum is cut, or else its result."""
+"""Into how many parts a long sum is cut."""
 
-_FEW = 128
-"""With fewer rows than this, a product spends its time on arranging the other matrix."""
+_SMALL = 2**24
+"""The multiplications of a product, up to which tiles are as fast as BLAS."""
 
-_WORK = 64
+_FEW = 4
+"""With fewer rows than this, tiles are not full."""
+
+_WORK = 4
 """How many multiplications take as long as it takes another kernel to treat an element."""
 
 
-def multiply(a: Array, b: Array, out: Array) -> None:
-    """Write a b."""
-    if a.shape[1] < min(_FEW, b.shape[2]):  # then it is b that the threads share
-        out[:] = multiply_transposed(b, a.transpose(0, 2, 1)).transpose(0, 2, 1)
-        return
-    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
-    made = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)
-    _multiply(a.size * b.shape[2] // _WORK, a, b, max(1, min(_ROWS, -(-a.shape[1] // 2))), made)
+def multiply(a: Array, b: Array, out: Array, add: bool = False) -> None:
+    """Write a b to `out`, or add it there, for stacks of matrices of any layout."""
+    (groups, rows, depth), columns = a.shape, b.shape[2]
+    (a, turned_a), (b, turned_b) = _by_rows(a), _by_rows(b)
+    count = groups * rows * columns * depth
+    size, made = count // _WORK, out if _in_rows(out) else np.ascontiguousarray(out)
+    if depth > _PARTS * max(rows, columns) and size >= LARGE:
+        parts = np.empty((_PARTS, *out.shape), out.dtype)
+        _multiply_in_parts(size, a, turned_a, b, turned_b, parts)
+        np.add(parts.sum(axis=0), made if add else 0, out=made)
+    else:
+        kernel = _multiply_small if count < groups * _SMALL and rows >= _FEW else _multiply
+        kernel(size, a, turned_a, b, turned_b, *_unit(rows, columns, size), add, made)
     if made is not out:
         out[:] = made
-
-
-def multiply_transposed(a: Array, b: Array) -> Array:
-    """Return aᵀ b, for a [G, K, M] and b [G, K, N]."""
-    b = np.ascontiguousarray(b)
-    (groups, depth, rows), columns = a.shape, b.shape[2]
-    size = a.size * columns // _WORK
-    out = np.empty((groups, rows, columns), a.dtype)
-    if a.transpose(0, 2, 1).flags.c_contiguous:
-        _multiply(size, a.transpose(0, 2, 1), b, max(1, min(_ROWS, -(-rows // _PARTS))), out)
-    elif depth > _PARTS * max(rows, columns):
-        parts = np.empty((_PARTS, groups, rows, columns), a.dtype)
-        _sum_in_parts(size, np.ascontiguousarray(a), b, parts)
-        parts.sum(axis=0, out=out)
-    else:
-        _multiply_transposed(size, np.ascontiguousarray(a), b, max(64, -(-rows // _PARTS)), out)
-    return out
 
 
 def sum_rows(x: Array) -> Array:
@@ -64,30 +56,68 @@ def sum_rows(x: Array) -> Array:
     return parts.sum(axis=0).astype(x.dtype)
 
 
-@ProductKernel
-def _multiply(a: Array, b: Array, rows: int, out: Array) -> None:
-    units = -(-a.shape[1] // rows)
-    for unit in prange(len(a) * units):
-        group, first = unit // units, unit % units * rows
-        np.dot(a[group, first : first + rows], b[group], out[group, first : first + rows])
+def _unit(rows: int, columns: int, size: int) -> tuple[int, int]:
+    """How many rows and columns of the result are a unit of work: its longer side is cut in an even number of parts."""
+    longer = max(rows, columns)
+    parts = 1 if size < LARGE else 2 * -(-longer // (2 * _SIDE))
+    part = max(1, -(-longer // parts))
+    return (part, columns) if rows > columns else (rows, part)
+
+
+def _by_rows(x: Array) -> tuple[Array, bool]:
+    """Matrices whose elements lie side by side in each row, and whether they are the transposes of those given."""
+    if _in_rows(x):
+        return x, False
+    turned = x.transpose(0, 2, 1)
+    return (turned, True) if _in_rows(turned) else (np.ascontiguousarray(x), False)
+
+
+def _in_rows(x: Array) -> bool:
+    if x.flags.c_contiguous:
+        return True
+    _, between_rows, between_columns = x.strides
+    whole = x.itemsize * x.shape[2]
+    return between_columns == x.itemsize and between_rows >= whole and between_rows % x.itemsize == 0
 
 
 @ProductKernel
-def _sum_in_parts(a: Array, b: Array, parts: Array) -> None:
-    count, groups, depth = len(parts), len(a), a.shape[1]
+def _multiply(
+    a: Array, turned_a: bool, b: Array, turned_b: bool, rows: int, columns: int, add: bool, out: Array
+) -> None:
+    down, along = -(-out.shape[1] // rows), -(-out.shape[2] // columns)
+    for unit in prange(len(out) * down * along):
+        group, top, left = unit // (down * along), unit // along % down * rows, unit % along * columns
+        some_a, some_b = _rows(a, group, turned_a, top, rows), _rows(b, group, not turned_b, left, columns)
+        blas.multiply(some_a, turned_a, some_b, turned_b, add, out[group, top : top + rows, left : left + columns])
+
+
+@Kernel
+def _multiply_small(
+    a: Array, turned_a: bool, b: Array, turned_b: bool, rows: int, columns: int, add: bool, out: Array
+) -> None:
+    down, along = -(-out.shape[1] // rows), -(-out.shape[2] // columns)
+    for unit in prange(len(out) * down * along):
+        group, top, left = unit // (down * along), unit // along % down * rows, unit % along * columns
+        some_a, some_b = _rows(a, group, turned_a, top, rows), _rows(b, group, not turned_b, left, columns)
+        tile.multiply(some_a, turned_a, some_b, turned_b, add, out[group, top : top + rows, left : left + columns])
+
+
+@Kernel
+def _multiply_in_parts(a: Array, turned_a: bool, b: Array, turned_b: bool, parts: Array) -> None:
+    count, groups = parts.shape[:2]
+    depth = a.shape[1] if turned_a else a.shape[2]
     for unit in prange(count * groups):
         part, group = unit // groups, unit % groups
         first, last = depth * part // count, depth * (part + 1) // count
-        np.dot(a[group, first:last].T, b[group, first:last], parts[part, group])
+        some_a = _rows(a, group, not turned_a, first, last - first)
+        some_b = _rows(b, group, turned_b, first, last - first)
+        tile.multiply(some_a, turned_a, some_b, turned_b, False, parts[part, group])
 
 
-@ProductKernel
-def _multiply_transposed(a: Array, b: Array, rows: int, out: Array) -> None:
-    units = -(-a.shape[2] // rows)
-    for unit in prange(len(a) * units):
-        group, first = unit // units, unit % units * rows
-        some = np.ascontiguousarray(a[group, :, first : first + rows])
-        np.dot(some.T, b[group], out[group, first : first + rows])
+@inline
+def _rows(x: Array, group: int, turned: bool, first: int, count: int) -> Array:
+    """Some rows of a matrix of the stack, or of one that is turned, columns as they lie."""
+    return x[group, :, first : first + count] if turned else x[group, first : first + count, :]
 
 
 @Kernel

@@ -1,7 +1,8 @@
 """Convolution of images smaller than the kernel: most places of most windows are outside of them, and multiply zeros.
 
-Here a whole image is a row of one matrix, and the other has, at [pixel of the input, C, pixel of the output, O], the
-filters at the place that joins the two pixels, or 0. Images are [N, H, W, C] and filters [G, kh, kw, C / G, O / G].
+Here a whole image is a row of one matrix, and the other has, at [pixel of the output, O, pixel of the input, C], the
+filters at the place that joins the two pixels, or 0. Images are [N, H, W, C] and filters [G, kh, kw, C / G, O / G]; in
+memory, the filters follow each other.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.kernels.cpu.product import multiply, multiply_transposed
+from tinygrad_norm.kernels.cpu.product import multiply
 from tinygrad_norm.kernels.cpu.window import Pair, Window
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -26,38 +27,39 @@ def suits(size: Pair, kernel: Pair) -> bool:
 def correlate(x: Array, filters: Array, window: Window) -> Array:
     """The sum over each window of its products with the filters."""
     joined = _join(filters, x.shape[1:3], window)
-    y = np.empty((len(filters), len(x), joined.shape[2]), x.dtype)
-    multiply(_rows(x, len(filters)), joined, y)
+    y = np.empty((len(filters), len(x), joined.shape[1]), x.dtype)
+    multiply(_rows(x, len(filters)), joined.transpose(0, 2, 1), y)
     return _images(y, window.size)
 
 
 def input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Array:
     """The gradient of x, which has that size."""
     joined = _join(filters, size, window)
-    dx = np.empty((len(filters), len(dy), joined.shape[1]), dy.dtype)
-    multiply(_rows(dy, len(filters)), joined.transpose(0, 2, 1), dx)
+    dx = np.empty((len(filters), len(dy), joined.shape[2]), dy.dtype)
+    multiply(_rows(dy, len(filters)), joined, dx)
     return _images(dx, size)
 
 
 def filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window) -> Array:
     """The sum over all windows of their products with dy, in the shape of the filters."""
     groups, *_, depth, out_depth = shape
-    size = x.shape[1:3]
-    joined = multiply_transposed(_rows(x, groups), _rows(dy, groups))
-    joined = joined.reshape(groups, *size, depth, *window.size, out_depth)
-    total = np.zeros(shape, joined.dtype)
+    size, pixels, grads = x.shape[1:3], _rows(x, groups), _rows(dy, groups)
+    joined = np.empty((groups, grads.shape[2], pixels.shape[2]), x.dtype)
+    multiply(grads.transpose(0, 2, 1), pixels, joined)
+    joined = joined.reshape(groups, *window.size, out_depth, *size, depth)
+    total = np.zeros((groups, out_depth, *window.kernel, depth), joined.dtype)
     for (i, j), (row, column), (h, w) in _joined(size, window):
-        total[:, row, column] += joined[:, h, w, :, i, j]
-    return total
+        total[:, :, row, column] += joined[:, i, j, :, h, w]
+    return total.transpose(0, 2, 3, 4, 1)
 
 
 def _join(filters: Array, size: Pair, window: Window) -> Array:
-    """The other matrix, [G, H W C / G, H' W' O / G]."""
+    """The other matrix, [G, H' W' O / G, H W C / G]."""
     groups, *_, depth, out_depth = filters.shape
-    joined = np.zeros((groups, *size, depth, *window.size, out_depth), filters.dtype)
+    joined = np.zeros((groups, *window.size, out_depth, *size, depth), filters.dtype)
     for (i, j), (row, column), (h, w) in _joined(size, window):
-        joined[:, h, w, :, i, j] = filters[:, row, column]
-    return joined.reshape(groups, prod(size) * depth, prod(window.size) * out_depth)
+        joined[:, i, j, :, h, w] = filters[:, row, column].transpose(0, 2, 1)
+    return joined.reshape(groups, prod(window.size) * out_depth, prod(size) * depth)
 
 
 def _joined(size: Pair, window: Window) -> Iterator[tuple[Pair, Pair, Pair]]:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from tinygrad_norm.kernels.cpu import blas
 from tinygrad_norm.kernels.cpu.compiler import Kernel, ProductKernel, apart, free_order, inline, scratch
 from tinygrad_norm.kernels.cpu.window import Pair, Window
 
@@ -103,16 +104,13 @@ def _tiles(size: Pair) -> Pair:
 @ProductKernel
 def _multiply(given: Array, filters: Array, turned: bool, made: Array) -> None:
     for p in prange(36):
-        if turned:
-            np.dot(given[p], filters[p], made[p])
-        else:
-            np.dot(given[p], filters[p].T, made[p])
+        blas.multiply(given[p], False, filters[p], not turned, False, made[p])
 
 
 @ProductKernel
 def _add_products(back: Array, given: Array, total: Array) -> None:
     for p in prange(36):
-        total[p] += np.dot(back[p].T, given[p])
+        blas.multiply(back[p], True, given[p], False, True, total[p])
 
 
 @Kernel

@@ -1,0 +1,129 @@
+"""Matrix products against NumPy's, over drawn shapes and layouts, by BLAS and by tiles."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinygrad_norm.kernels.cpu import compiler, product
+
+LENGTHS = st.integers(0, 40) | st.sampled_from([96, 255, 257, 600])
+
+
+def laid_out(x, layout):
+    """The same values in another layout: rows that follow each other, rows with gaps, or the transpose of either."""
+    groups, rows, columns = x.shape
+    if layout in ("columns", "columns with gaps"):
+        return laid_out(x.transpose(0, 2, 1), layout.replace("columns", "rows")).transpose(0, 2, 1)
+    memory = np.full((groups, rows, columns + (3 if layout == "rows with gaps" else 0)), np.nan, x.dtype)
+    found = memory[..., :columns]
+    found[:] = x
+    return found
+
+
+LAYOUTS = st.sampled_from(["rows", "rows with gaps", "columns", "columns with gaps"])
+
+
+def check(a, b, out, add):
+    expected = a.astype(np.float64) @ b.astype(np.float64) + (out if add else 0)
+    if not add:
+        out[:] = np.nan
+    product.multiply(a, b, out, add)
+    scale = np.sqrt(a.shape[2] + 1) * (1e-6 if a.dtype == np.float32 else 1e-14)
+    np.testing.assert_allclose(out, expected, rtol=0, atol=8 * scale)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 3), LENGTHS, LENGTHS, LENGTHS),
+    layouts=st.tuples(LAYOUTS, LAYOUTS, LAYOUTS),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    add=st.booleans(),
+    small=st.booleans(),
+    threads=st.booleans(),
+)
+def test_drawn_products(shape, layouts, dtype, add, small, threads):
+    groups, rows, depth, columns = shape
+    rng = np.random.default_rng(0)
+    shapes = (groups, rows, depth), (groups, depth, columns), (groups, rows, columns)
+    a, b, out = [laid_out(rng.normal(size=s).astype(dtype), how) for s, how in zip(shapes, layouts, strict=True)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(product, "_SMALL", 2**62 if small else 0)
+        patch.setattr(product, "LARGE", 1 if threads else 2**62)
+        patch.setattr(compiler, "LARGE", 1 if threads else 2**62)
+        check(a, b, out, add)
+
+
+@pytest.mark.parametrize("add", [False, True])
+def test_a_long_sum_is_cut_in_parts(add, rng, monkeypatch):
+    monkeypatch.setattr(product, "LARGE", 1)
+    a, b, out = rng.normal(size=(2, 5, 1001)), rng.normal(size=(2, 1001, 17)), rng.normal(size=(2, 5, 17))
+    check(a, b, out, add)
+
+
+@pytest.mark.parametrize("sides", [(1200, 20), (20, 1200)])
+@pytest.mark.parametrize("small", [0, 2**62])
+def test_a_long_side_is_cut_in_parts(sides, small, rng, monkeypatch):
+    monkeypatch.setattr(product, "LARGE", 1)
+    monkeypatch.setattr(product, "_SMALL", small)
+    (rows, columns), depth = sides, 30
+    check(rng.normal(size=(1, rows, depth)), rng.normal(size=(1, depth, columns)), np.empty((1, rows, columns)), False)
+
+
+@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize("small", [0, 2**62])
+def test_a_sum_longer_than_a_panel(add, small, rng, monkeypatch):
+    monkeypatch.setattr(product, "_SMALL", small)
+    check(rng.normal(size=(1, 23, 600)), rng.normal(size=(1, 600, 13)), rng.normal(size=(1, 23, 13)), add)
+
+
+@pytest.mark.parametrize("small", [0, 2**62])
+def test_rows_that_are_one_row_of_memory(small, rng, monkeypatch):
+    monkeypatch.setattr(product, "_SMALL", small)
+    a = np.broadcast_to(rng.normal(size=(1, 1, 7)), (1, 6, 7))
+    check(a, rng.normal(size=(1, 7, 5)), np.empty((1, 6, 5)), False)
+
+
+@pytest.mark.parametrize("small", [0, 2**62])
+def test_what_is_not_finite_stays_in_its_row(small, rng, monkeypatch):
+    monkeypatch.setattr(product, "_SMALL", small)
+    a, b, out = rng.normal(size=(1, 9, 8)), rng.normal(size=(1, 8, 20)), np.empty((1, 9, 20))
+    a[0, 4, 2], a[0, 6, 3] = np.nan, np.inf
+    product.multiply(a, b, out)
+    assert np.isnan(out[0, 4]).all()
+    assert np.isinf(out[0, 6]).all()
+    assert np.isfinite(np.delete(out, [4, 6], axis=1)).all()
+
+
+def test_products_are_the_same_whatever_the_number_of_threads(rng, monkeypatch):
+    a, b = rng.normal(size=(1, 64, 3000)), rng.normal(size=(1, 3000, 200))
+    one, other = np.empty((2, 1, 64, 200))
+    product.multiply(a, b, one)
+    monkeypatch.setattr(compiler, "LARGE", 2**62)
+    product.multiply(a, b, other)
+    np.testing.assert_array_equal(one, other)
+
+
+def test_blas_has_its_threads_again_after_products_of_several_threads(rng):
+    def number():
+        return [get() for get, _ in compiler._scipy_pools()]
+
+    before = number()
+    a, b = rng.normal(size=(1, 300, 300)), rng.normal(size=(1, 300, 300))
+    out = np.empty((4, 1, 300, 300))
+    threads = [threading.Thread(target=product.multiply, args=(a, b, out[i])) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert number() == before
+    for result in out:
+        np.testing.assert_allclose(result, a @ b, atol=1e-11)
+
+
+def test_the_sum_of_rows_loses_no_digits(rng):
+    x = rng.normal(1e4, 1, (3001, 129)).astype(np.float32)
+    np.testing.assert_array_equal(product.sum_rows(x), x.sum(axis=0, dtype=np.float64).astype(np.float32))

@@ -1,0 +1,195 @@
+"""The matrix product of small and of thin matrices, with which BLAS takes longer to arrange than to multiply.
+
+A tile of the result, six rows of two vectors, stays in registers while it walks along the sum. The columns of b that it
+meets are a panel, copied so that they lie side by side in the cache; a is read where it lies.
+
+Source: Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008; with a not packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tinygrad_norm.kernels.cpu.compiler import helper, inline
+from tinygrad_norm.kernels.cpu.vector import Vector, lanes
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_HEIGHTS = 6, 4, 1
+"""The rows of a tile: as many as are left, or the most below that."""
+
+_VECTORS = 2
+"""In a row of a tile."""
+
+_DEPTH = 256
+"""The terms of a sum that are taken at a time: a panel is 16 KB then."""
+
+_TERMS = 1024
+"""Those of all panels that are made at a time, 64 KB."""
+
+
+@helper
+def multiply(a: Array, turned_a: bool, b: Array, turned_b: bool, add: bool, out: Array) -> None:
+    """Write a b to `out`, or add it there; `turned`, an array is taken for its transpose. As `blas.multiply`."""
+    rows, columns = out.shape
+    depth, width = a.shape[0] if turned_a else a.shape[1], _VECTORS * lanes(a)
+    terms, edge = min(depth, _DEPTH), np.empty((_HEIGHTS[0], width), a.dtype)
+    across = min(-(-columns // width), max(1, _TERMS // max(terms, 1)))
+    panels = np.empty((across, terms, width), a.dtype)
+    if depth == 0 and not add:
+        out[:] = 0
+    for first in range(0, depth, _DEPTH):
+        count, more = min(_DEPTH, depth - first), add or first > 0
+        for start in range(0, columns, across * width):
+            stop = min(columns, start + across * width)
+            for left in range(start, stop, width):
+                _fill(panels[(left - start) // width], b, turned_b, first, count, left)
+            top = 0
+            while top < rows:
+                height = _height(rows - top)
+                for left in range(start, stop, width):
+                    panel = panels[(left - start) // width]
+                    if left + width <= columns:
+                        _multiply_panel(a, turned_a, top, first, count, panel, height, more, out, top, left)
+                    else:
+                        _multiply_panel(a, turned_a, top, first, count, panel, height, False, edge, 0, 0)
+                        for i in range(height):
+                            for j in range(columns - left):
+                                before = out[top + i, left + j] if more else a.dtype.type(0)
+                                out[top + i, left + j] = before + edge[i, j]
+                top += height
+
+
+@inline
+def _height(left: int) -> int:
+    for height in _HEIGHTS:
+        if height <= left:
+            return height
+    return 0
+
+
+@inline
+def _fill(panel: Array, b: Array, turned: bool, first: int, count: int, left: int) -> None:
+    """Copy the columns from `left` on, and zeros for those that b does not have."""
+    taken = min(panel.shape[1], (b.shape[0] if turned else b.shape[1]) - left)
+    if turned:
+        for j in range(taken):
+            for k in range(count):
+                panel[k, j] = b[left + j, first + k]
+    else:
+        for k in range(count):
+            for j in range(taken):
+                panel[k, j] = b[first + k, left + j]
+    for k in range(count):
+        for j in range(taken, panel.shape[1]):
+            panel[k, j] = 0
+
+
+@intrinsic
+def _multiply_panel(
+    _: Any,
+    a: Any,
+    turned: Any,
+    i: Any,
+    k: Any,
+    count: Any,
+    panel: Any,
+    height: Any,
+    add: Any,
+    out: Any,
+    top: Any,
+    left: Any,
+) -> tuple[Any, Callable[..., Any]]:
+    """Write to `out`, from [top, left] on, `height` rows of a, from row i and column k on, times the panel."""
+    size, flag = types.intp, types.boolean
+    return types.void(a, flag, size, size, size, panel, size, flag, out, size, size), _tiles
+
+
+def _tiles(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    """The code of each height, of which one is run."""
+    a, turned, i, k, count, panel, height, add, out, top, left = values
+    kind_a, kind_panel, kind_out = (signature.args[place] for place in (0, 5, 8))
+    item = context.get_constant(types.intp, kind_a.dtype.bitwidth // 8)
+    start, apart = _memory(context, builder, kind_a, a)
+    by_row, by_term = builder.select(turned, item, apart), builder.select(turned, apart, item)
+    rows = _Grid(builder, start, by_row, by_term).at(i, k)
+    columns = _Grid(builder, *_memory(context, builder, kind_panel, panel), item)
+    results = _Grid(builder, *_memory(context, builder, kind_out, out), item).at(top, left)
+    form = context.get_value_type(Vector(kind_a.dtype))
+    for number in _HEIGHTS:
+        with builder.if_then(builder.icmp_signed("==", height, height.type(number))):
+            _tile(builder, form, number, rows, columns, count, add, results)
+    return context.get_dummy_value()
+
+
+def _tile(builder: Any, form: Any, height: int, rows: _Grid, columns: _Grid, count: Any, add: Any, out: _Grid) -> None:
+    """The code of one tile, for vectors of this form."""
+    number, many = count.type, form.as_pointer()
+    places = [(r, v * form.count) for r in range(height) for v in range(_VECTORS)]
+    totals = [cgutils.alloca_once(builder, form) for _ in places]
+    for total, (r, c) in zip(totals, places, strict=True):
+        builder.store(ir.Constant(form, None), total)
+        out.fetch(number(height + r), number(c))  # those of the next tile, which memory sends meanwhile
+    with cgutils.for_range(builder, count) as loop:
+        b = {c: columns.load(many, loop.index, number(c)) for _, c in places}
+        a = [_spread(builder, rows.load(form.element.as_pointer(), number(r), loop.index), form) for r in range(height)]
+        for total, (r, c) in zip(totals, places, strict=True):
+            product = builder.fmul(a[r], b[c], flags=("contract",))
+            builder.store(builder.fadd(product, builder.load(total), flags=("contract",)), total)
+    with builder.if_then(add):
+        for total, (r, c) in zip(totals, places, strict=True):
+            builder.store(builder.fadd(builder.load(total), out.load(many, number(r), number(c))), total)
+    for total, (r, c) in zip(totals, places, strict=True):
+        out.store(builder.load(total), number(r), number(c))
+
+
+class _Grid:
+    """Where the elements of a matrix lie: so many bytes from each row to the next, and from each column."""
+
+    def __init__(self, builder: Any, start: Any, by_row: Any, by_column: Any) -> None:
+        self._builder, self._start, self._by_row, self._by_column = builder, start, by_row, by_column
+
+    def at(self, row: Any, column: Any) -> _Grid:
+        """The part that begins there."""
+        return _Grid(self._builder, self._place(row, column), self._by_row, self._by_column)
+
+    def load(self, pointer: Any, row: Any, column: Any) -> Any:
+        """What lies there, a number or a vector."""
+        return self._builder.load(self._builder.bitcast(self._place(row, column), pointer), align=4)
+
+    def store(self, value: Any, row: Any, column: Any) -> None:
+        """Write it there."""
+        self._builder.store(value, self._builder.bitcast(self._place(row, column), value.type.as_pointer()), align=4)
+
+    def fetch(self, row: Any, column: Any) -> None:
+        """Have the cache get what lies there, to be written; where nothing does, nothing happens."""
+        hint = ir.IntType(32)
+        place = self._place(row, column)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, hint, hint, hint])
+        function = cgutils.get_or_insert_function(self._builder.module, kind, "llvm.prefetch.p0")
+        self._builder.call(function, [place, hint(1), hint(3), hint(1)])
+
+    def _place(self, row: Any, column: Any) -> Any:
+        far = self._builder.add(self._builder.mul(row, self._by_row), self._builder.mul(column, self._by_column))
+        return self._builder.gep(self._start, [far])
+
+
+def _memory(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
+    """Where an array of two axes begins, and how many bytes its rows are apart."""
+    array = context.make_array(kind)(context, builder, value)
+    return builder.bitcast(array.data, ir.IntType(8).as_pointer()), cgutils.unpack_tuple(builder, array.strides)[0]
+
+
+def _spread(builder: Any, value: Any, form: Any) -> Any:
+    """A vector of equal numbers."""
+    index = ir.IntType(32)
+    one = builder.insert_element(ir.Constant(form, ir.Undefined), value, index(0))
+    first = ir.Constant(ir.VectorType(index, form.count), None)
+    return builder.shuffle_vector(one, ir.Constant(form, ir.Undefined), first)
