@@ -71,6 +71,7 @@ def test_filters_stay_as_they_are_where_pixels_are_fewer(filters, groups, rng, m
     called = []
     monkeypatch.setattr(convolution, "_FEWEST", 7)
     monkeypatch.setattr(convolution, "_BLOCK", 1)
+    monkeypatch.setattr(convolution, "_FEW", 1)
     few = convolution._correlate_few
 
     def counted(*given):

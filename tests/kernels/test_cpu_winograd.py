@@ -74,11 +74,13 @@ def test_the_rounding_error_is_within_its_bound(channels, mean, rng):
     assert difference(direct, exact) < 3e-6
 
 
-def test_images_come_in_runs(rng, monkeypatch):
-    case = arrays(rng, (7, 3, 6, 5), 4, HOW[1], np.float64)
+@pytest.mark.parametrize(("block", "runs", "parts"), [(36 * 4 * 4 * 3, 3, 1), (36 * 4 * 4 * 7, 1, 1), (36 * 5, 1, 3)])
+def test_images_come_in_runs_and_filters_in_parts(block, runs, parts, rng, monkeypatch):
+    images = 7 if parts == 1 else 1
+    case = arrays(rng, (images, 3, 6, 5) if parts == 1 else (1, 3, 4, 4), 4, HOW[1], np.float64)
     whole = results(*case, HOW[1])
-    monkeypatch.setattr(winograd, "_BLOCK", 36 * 4 * 4 * 8 * 3)  # three images of four tiles
-    assert len(list(winograd._blocks(7, (6, 5), np.dtype(float), 3, 4))) == 3
+    monkeypatch.setattr(winograd, "_BLOCK", block)
+    assert [*map(len, winograd._plan(4 * images if parts == 1 else 1, images, (4, 3)))] == [runs, parts]
     assert difference(results(*case, HOW[1]), whole) < 1e-14
 
 

@@ -26,6 +26,8 @@ from numba.core.compiler import Compiler
 from numba.extending import register_jitable
 from threadpoolctl import ThreadpoolController
 
+from tinygrad_norm.kernels.cpu import memory
+
 LARGE = 2**18
 """The number of elements from which all threads share the work."""
 
@@ -76,6 +78,7 @@ def _let_threads_sleep() -> None:
 
 
 _let_threads_sleep()
+memory.keep()
 
 # One kernel at a time has all threads: one of Numba's threading layers cannot be entered twice, and none has to be.
 # GNU's OpenMP does not survive a fork, so a forked process keeps to one thread.

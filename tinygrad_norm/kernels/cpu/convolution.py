@@ -30,6 +30,9 @@ _BLOCK = 2**22
 _FEWEST = 256
 """The fewest windows laid out at a time: with fewer, the product spends its time on arranging the filters."""
 
+_FEW = 4
+"""So many times fewer windows than filters, it is the windows that are rearranged."""
+
 _MOST = 4
 """The most filters that share a channel, or channels that share a filter, in a depthwise convolution's kernels."""
 
@@ -47,7 +50,7 @@ def conv2d(
     """At each place of the output, the sum over the kernel and the channels of weight times input, activated."""
     window, images = _window(x, weight, stride, padding, dilation), _channels_last(x)
     y = None
-    few = len(x) * prod(window.size) < len(weight) and prod(window.kernel) > 1
+    few = _FEW * len(x) * prod(window.size) < len(weight) and prod(window.kernel) > 1
     if few and not _is_depthwise(_shape(weight, groups)):
         y = _correlate_few(images, weight, groups, window)
     elif _tiled(x, weight, groups, window):
@@ -160,14 +163,14 @@ def _correlate(x: Array, filters: Array, window: Window) -> Array:
 
 
 def _correlate_few(x: Array, weight: Array, groups: int, window: Window) -> Array:
-    """The same for fewer pixels than filters: the windows take the order of the weight, which stays as it is."""
+    """The same for few pixels: the windows take the order of the weight, which stays as it is."""
     out_channels, depth, *kernel = weight.shape
-    filters = weight.reshape(groups, out_channels // groups, -1)
+    filters = weight.reshape(groups, out_channels // groups, -1).transpose(0, 2, 1)
     y = np.empty((len(x), *window.size, out_channels), x.dtype)
-    pixels = y.reshape(-1, groups, out_channels // groups).transpose(1, 2, 0)
+    pixels = y.reshape(-1, groups, out_channels // groups).transpose(1, 0, 2)
     for block, rows in _windows(x, groups, window):
-        columns = rows.reshape(*rows.shape[:2], prod(kernel), depth).transpose(0, 3, 2, 1)
-        multiply(filters, columns.reshape(groups, filters.shape[2], rows.shape[1]), pixels[..., block])
+        turned = _turned(rows.reshape(-1, prod(kernel), depth))
+        multiply(turned.reshape(groups, -1, depth * prod(kernel)), filters, pixels[:, block])
     return y
 
 

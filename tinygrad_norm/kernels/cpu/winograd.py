@@ -13,7 +13,6 @@ Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -26,8 +25,8 @@ from tinygrad_norm.kernels.cpu.window import Pair, Window
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_BLOCK = 2**23
-"""The bytes of tiles that are made at a time."""
+_BLOCK = 2**21
+"""The elements of tiles that are made at a time, and of filters where all images are one run: 8 MB."""
 
 _CHANNELS = 16
 """The fewest channels for which products at each point are worth the transforms."""
@@ -55,12 +54,20 @@ def correlate(x: Array, weight: Array, start: Pair, size: Pair, turned: bool = F
     Returns:
         None where a result is not finite: then one such number has spoilt its whole tile.
     """
-    filters = scratch("filters", (36, *weight.shape[:2]), x.dtype)
-    _transform_filters(filters.size, weight.reshape(*weight.shape[:2], 9), turned, filters)
     y = np.empty((len(x), *size, weight.shape[1 if turned else 0]), x.dtype)
-    for images, tiles, given, made in _blocks(len(x), size, x.dtype, x.shape[3], y.shape[3]):
+    tiles = _tiles(size)
+    runs, parts = _plan(len(x) * prod(tiles), len(x), weight.shape[:2])
+    for number, images in enumerate(runs):
+        given, made = _scratch(images, tiles, x, y)
         _transform_input(given.size, x[images], start, tiles, given)
-        _multiply(given.size * y.shape[3], given, filters, turned, made)
+        for some in parts:
+            if number == 0:
+                filters = scratch("filters", (36, some.stop - some.start, weight.shape[1]), x.dtype)
+                _transform_filters(filters.size, weight[some].reshape(*filters.shape[1:], 9), turned, filters)
+            if turned:
+                _multiply(given.size * y.shape[3], given[..., some], filters, False, some.start > 0, made)
+            else:
+                _multiply(given.size * y.shape[3], given, filters, True, False, made[..., some])
         sums = np.empty(len(y[images]) * tiles[0], x.dtype)
         _transform_output(made.size, made, tiles, y[images], sums)
         if not np.isfinite(sums).all():
@@ -70,31 +77,37 @@ def correlate(x: Array, weight: Array, start: Pair, size: Pair, turned: bool = F
 
 def filter_gradient(dy: Array, x: Array, start: Pair) -> Array | None:
     """The gradient of the weight of `correlate`, or None where it is not finite."""
-    shape = 36, dy.shape[3], x.shape[3]
-    total = scratch("filters", shape, x.dtype)
-    total[:] = 0
-    for images, tiles, given, back in _blocks(len(x), dy.shape[1:3], x.dtype, x.shape[3], dy.shape[3]):
+    shape, tiles = (dy.shape[3], x.shape[3]), _tiles(dy.shape[1:3])
+    dweight = np.empty((*shape, 9), x.dtype)
+    runs, parts = _plan(len(x) * prod(tiles), len(x), shape)
+    for number, images in enumerate(runs):
+        given, back = _scratch(images, tiles, x, dy)
         _transform_input(given.size, x[images], start, tiles, given)
         _transform_gradient(back.size, dy[images], tiles, back)
-        _add_products(given.size * dy.shape[3], back, given, total)
-    dweight = np.empty((*shape[1:], 9), x.dtype)
-    _transform_filters_back(total.size, total, dweight)
-    return dweight.reshape(*shape[1:], 3, 3) if np.isfinite(dweight.sum()) else None
+        for some in parts:
+            total = scratch("filters", (36, some.stop - some.start, shape[1]), x.dtype)
+            _add_products(given.size * total.shape[1], back[..., some], given, number > 0, total)
+            if number == len(runs) - 1:
+                _transform_filters_back(total.size, total, dweight[some])
+    return dweight.reshape(*shape, 3, 3) if np.isfinite(dweight.sum()) else None
 
 
-def _blocks(count: int, size: Pair, dtype: np.dtype[Any], *channels: int) -> Iterator[tuple[slice, Pair, Array, Array]]:
-    """Runs of images, how many tiles each image has, and two arrays for the tiles of a run, with that many channels."""
-    tiles = _tiles(size)
-    runs = min(count, -(-count * 36 * prod(tiles) * max(channels) * dtype.itemsize // _BLOCK))
-    for run in range(runs):
-        images = slice(count * run // runs, count * (run + 1) // runs)
-        shape = 36, (images.stop - images.start) * prod(tiles)
-        yield (
-            images,
-            tiles,
-            scratch("given", (*shape, channels[0]), dtype),
-            scratch("made", (*shape, channels[1]), dtype),
-        )
+def _plan(tiles: int, images: int, channels: Pair) -> tuple[list[slice], list[slice]]:
+    """Runs of images, and parts of the filters [O, C], of which there are several only where there is one run."""
+    runs = min(images, -(-36 * tiles * max(channels) // _BLOCK))
+    parts = -(-36 * prod(channels) // _BLOCK) if runs == 1 else 1
+    return _cut(images, runs), _cut(channels[0], parts)
+
+
+def _cut(length: int, parts: int) -> list[slice]:
+    return [slice(length * part // parts, length * (part + 1) // parts) for part in range(parts)]
+
+
+def _scratch(images: slice, tiles: Pair, x: Array, y: Array) -> tuple[Array, Array]:
+    """Arrays for the tiles of some images of x and of y."""
+    count = (images.stop - images.start) * prod(tiles)
+    given, made = [scratch(name, (36, count, of.shape[3]), of.dtype) for name, of in (("given", x), ("made", y))]
+    return given, made
 
 
 def _tiles(size: Pair) -> Pair:
@@ -102,15 +115,15 @@ def _tiles(size: Pair) -> Pair:
 
 
 @ProductKernel
-def _multiply(given: Array, filters: Array, turned: bool, made: Array) -> None:
+def _multiply(given: Array, filters: Array, turned: bool, add: bool, made: Array) -> None:
     for p in prange(36):
-        blas.multiply(given[p], False, filters[p], not turned, False, made[p])
+        blas.multiply(given[p], False, filters[p], turned, add, made[p])
 
 
 @ProductKernel
-def _add_products(back: Array, given: Array, total: Array) -> None:
+def _add_products(back: Array, given: Array, add: bool, total: Array) -> None:
     for p in prange(36):
-        blas.multiply(back[p], True, given[p], False, True, total[p])
+        blas.multiply(back[p], True, given[p], False, add, total[p])
 
 
 @Kernel
