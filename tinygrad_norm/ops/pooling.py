@@ -15,7 +15,7 @@ from tinygrad_norm.ops.interpolation import resample
 from tinygrad_norm.ops.matmul import check_dtypes
 from tinygrad_norm.ops.reduction import mean, shape_of
 from tinygrad_norm.ops.shape import pad, reshape
-from tinygrad_norm.tape import Array, FusedOp
+from tinygrad_norm.tape import Array, FusedOp, Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 class MaxPool2D(FusedOp):
     """The largest value of each window; of equal ones the first in row order, which gets the whole gradient.
 
-    A NaN wins, the last one of several. The way back needs its position in the window, a byte for each output.
+    A NaN wins, the last one of several. The way back needs its position in the window, a byte for each output, and not
+    the input: what was chosen does not change with it, so `MaxUnpool2D` is the derivative of the definition as well.
     """
+
+    saves_inputs = False
 
     def composed(self, x: Tensor, *, window: Window) -> Tensor:
         places = zip(_places(x, -np.inf, window), _places(np.ones((1, 1, *x.shape[2:])), 0, window), strict=True)
@@ -38,11 +41,27 @@ class MaxPool2D(FusedOp):
 
     def forward(self, x: Array, *, window: Window) -> Array:
         y, position = kernels.of(x).max_pool2d(x, window)
-        self.save(position)
+        self.save(position, x.shape)
         return y
 
-    def gradient(self, grad: Array, x: Array, position: Array) -> tuple[Array]:
-        return (kernels.of(grad).max_pool2d_gradient(grad, position, x.shape, self.params["window"]),)
+    def backward(self, grad: Tensor) -> tuple[Tensor]:
+        position, shape = self.saved
+        return (MaxUnpool2D()(grad, position, shape=shape, window=self.params["window"]),)
+
+
+class MaxUnpool2D(Op):
+    """The sum, at each pixel of an image of that shape, of the values of the windows that chose it."""
+
+    def forward(self, y: Array, position: Array, *, shape: tuple[int, ...], window: Window) -> Array:
+        self.save(position)
+        return kernels.of(y).max_pool2d_gradient(y, position, shape, window)
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, None]:
+        (position,) = self.saved
+        total: Any = 0.0
+        for number, value in enumerate(_places(grad, 0.0, self.params["window"])):
+            total = total + e.where(e.equal(position, number), value, 0.0)
+        return total, None
 
 
 class AvgPool2D(FusedOp):

@@ -25,8 +25,8 @@ from tinygrad_norm.kernels.cpu.window import Pair, Window
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_BLOCK = 2**21
-"""The elements of tiles that are made at a time, and of filters where all images are one run: 8 MB."""
+_BLOCK = 2**20
+"""The elements of tiles that are made at a time, and of filters where all images are one run: 4 MB."""
 
 _CHANNELS = 16
 """The fewest channels for which products at each point are worth the transforms."""
