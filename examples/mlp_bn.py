@@ -22,8 +22,8 @@ from typing import Any
 
 from tinygrad_norm import manual_seed, nn, ops, optim
 from tinygrad_norm.data import ArrayDataset, DataLoader, digits, mnist
+from tinygrad_norm.files import write_atomically
 from tinygrad_norm.training import History, Trainer, plot_curves
-from tinygrad_norm.training.files import write_atomically
 
 OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], float]] = {  # and the learning rate unless one is given
     "adam": (optim.Adam, 1e-3),
