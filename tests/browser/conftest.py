@@ -47,7 +47,7 @@ def show(chromium: Browser, tmp_path: Path) -> Iterator[Show]:
         page = chromium.new_page(**{"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", **options})
         page.on("console", lambda message: problems.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: problems.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
         page.on("request", lambda request: None if request.url == path.as_uri() else problems.append(request.url))
         page.goto(path.as_uri())
         pages.append(page)
