@@ -44,5 +44,5 @@ if __name__ == "__main__":
         main(parser.parse_args().output)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError) as error:
         sys.exit(f"{type(error).__name__}: {error}")

@@ -32,7 +32,7 @@ def test_every_norm(layer):
     assert set(found.differences) >= {"outputs", "gradients of x", "gradients of weight"}
     assert max(found.differences.values()) < 1e-10
     for side in found.sides:
-        assert f"{side}: " in found.dot
+        assert f"<B>{side}</B>" in found.dot
     assert found.dot.count("<B>input</B>") == 1  # both sides have it in common
 
 
@@ -50,7 +50,7 @@ def test_a_wrong_kernel_shows(monkeypatch):
         kernels.use("cpu")
     assert found.differences["gradients of x"] == pytest.approx(0.01, rel=1e-6)
     assert found.differences["gradients of weight"] < 1e-10
-    assert "the sides differ by 0.01 at most" in found.graph.title
+    assert "the two differ by 0.01 at most" in found.graph.title
 
 
 def test_the_layer_is_left_as_it_was(rng):

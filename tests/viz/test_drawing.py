@@ -50,7 +50,7 @@ def test_the_text_of_a_small_graph(name, how, suffix, net, tmp_path):
 def test_a_picture_holds_what_it_should(net, tmp_path):
     svg = svg_of(draw_graph(net, (5, 6), show=("shape", "parameters", "flops", "settings")), tmp_path)
     found = texts(svg)
-    for wanted in ("Sequential", "0: Linear", "1: BatchNorm1D", "BatchNorm", "weight", "5 × 4", "240 FLOP", "fused op"):
+    for wanted in ("Sequential", "Linear", "BatchNorm1D", "BatchNorm", "weight", "5 × 4", "240 FLOP", "fused op"):
         assert any(wanted in text for text in found), wanted
     titles = [title.text for title in svg.iter("{http://www.w3.org/2000/svg}title")]
     assert "input0->op0" in titles
@@ -75,13 +75,11 @@ def test_each_suffix_is_a_file_of_its_kind(suffix, start, net, tmp_path):
 
 @pytest.mark.parametrize("model", list_models())
 def test_every_net_of_the_zoo(model, tmp_path):
-    size = 32 if model != "mlp" else 28
-    channels = 1 if model == "mlp" else 3
     net = create_model(model, 10)
-    svg = svg_of(draw_graph(net.eval(), (1, channels, size, size), depth=2), tmp_path)
+    svg = svg_of(draw_graph(net.eval(), (1, 3, 32, 32), depth=2), tmp_path)
     found = "\n".join(texts(svg))
     assert type(net).__name__ in found
-    assert f"{sum(p.size for p in net.parameters()):,}" in draw_graph(net, (1, channels, size, size), depth=0).summary()
+    assert f"{sum(p.size for p in net.parameters()):,}" in draw_graph(net, (1, 3, 32, 32), depth=0).summary()
 
 
 def test_resnet_fits_a_screen_and_reads_top_to_bottom(tmp_path):
@@ -186,7 +184,7 @@ def test_a_rendering_that_takes_too_long(net, tmp_path, monkeypatch):
 
 
 def test_what_graphviz_refuses():
-    with pytest.raises(RuntimeError, match="Graphviz could not draw it"):
+    with pytest.raises(OSError, match="Graphviz could not draw it"):
         render.render("digraph {", "svg")
 
 

@@ -44,7 +44,7 @@ def run_graph(args: argparse.Namespace) -> None:
     if args.all and args.depth is not None:
         raise ValueError("--all and --depth exclude each other")
     options = {} if args.norm is None else {"norm": args.norm}
-    model = create_model(args.model, 10, **options)
+    model = create_model(args.model, 10, image_size=args.image_size, **options)
     shape = args.batch_size, 3, args.image_size, args.image_size
     drawing = draw_graph(
         model.eval() if args.batch_size == 1 else model,  # a batch of one may have no variance

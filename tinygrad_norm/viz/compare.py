@@ -45,12 +45,12 @@ class Comparison(Drawing):
     def summary(self) -> str:
         """Figures of each side, and how far apart the results are."""
         width = max(map(len, SIDES))
-        lines = [self.graph.title, *(f"{name:{width}}  {side}" for name, side in self.sides.items())]
+        lines = [*self.graph.title.split("\n"), *(f"{name:{width}}  {side}" for name, side in self.sides.items())]
         return "\n".join([*lines, *(f"{name} differ by {value:.2g}" for name, value in self.differences.items())])
 
 
 def compare_graphs(
-    layer: Module, x: Any, *, direction: str = "forward", show: tuple[str, ...] = ("shape", "saved")
+    layer: Module, x: Any, *, direction: str = "forward", show: tuple[str, ...] = ("shape", "parameters", "saved")
 ) -> Comparison:
     """Draw one layer both ways in one picture: by its fused ops, and by the primitives that define them.
 
@@ -84,7 +84,8 @@ def compare_graphs(
         )
     }
     apart = max(differences.values())
-    title = f"{layer!r} of {' × '.join(map(str, x.shape))}; the sides differ by {apart:.1g} at most"
+    shape = " × ".join(map(str, x.shape))
+    title = f"{type(layer).__name__}\n{layer!r}\ninput {shape}; the two differ by {apart:.1g} at most"
     graph = beside(title, {f"{name}: {sides[name]}": graphs[name] for name in SIDES})
     return Comparison(graph, sides, differences, direction=direction, show=show)
 

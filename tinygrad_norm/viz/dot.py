@@ -23,29 +23,35 @@ def dot(outline: Outline, show: tuple[str, ...], direction: str = "forward") -> 
         direction: forward, backward (gradients go against the arrows, to what wants them) or both.
     """
     picture = graphviz.Digraph("model")
-    picture.attr("graph", label=_label(outline.root.title, []), labelloc="t", fontname=FONT, fontsize="16", pad="0.3")
+    title, *lines = outline.root.title.split("\n")
+    picture.attr("graph", label=_label(title, lines), labelloc="t", fontname=FONT, fontsize="16", pad="0.3")
     picture.attr("graph", fontcolor=TEXT[0], bgcolor=GROUND[0], ranksep="0.35", nodesep="0.25", compound="true")
     picture.attr("node", fontname=FONT, fontsize="11", fontcolor=TEXT[0], margin="0.14,0.07", height="0.3")
     picture.attr("edge", arrowsize="0.6")
-    _add_parts(picture, outline.root, show, direction)
-    for backward in WAYS[direction]:
-        for link in outline.links:
-            _add_link(picture, link, backward, both=direction == "both")
-    _add_legend(picture, {kind_of(item) for item in outline.items}, show, direction)
+    links = [(link, backward) for backward in WAYS[direction] for link in outline.links if link.back or not backward]
+    joined = {end for link, _ in links for end in (link.source, link.target)}
+    drawn = [item for item in outline.items if item.id in joined or item.kind in ("op", "module")]
+    _add_parts(picture, outline.root, show, direction, {item.id for item in drawn})
+    for link, backward in links:
+        _add_link(picture, link, backward, both=direction == "both")
+    saved = direction != "forward" and any(item.kind == "op" and item.last.saved for item in drawn)
+    _add_legend(picture, {kind_of(item) for item in drawn} | ({"saved"} if saved else set()), direction)
     return str(picture.source)
 
 
-def _add_parts(picture: Any, box: Box, show: tuple[str, ...], direction: str) -> None:
+def _add_parts(picture: Any, box: Box, show: tuple[str, ...], direction: str, drawn: set[str]) -> None:
     for part in box.parts:
+        if isinstance(part, Item) and part.id not in drawn:
+            continue
         if isinstance(part, Item):
             _add_item(picture, part, show)
             if direction != "forward" and part.kind == "op" and part.last.saved:
                 _add_saved(picture, part)
             continue
         with picture.subgraph(name=f"cluster_{part.id}") as inner:
-            inner.attr(label=_label(_times(part), []), style="rounded", color=BOX[0], fontsize="12", margin="10")
-            inner.attr(labelloc="t", labeljust="l", **{"class": "box"})
-            _add_parts(inner, part, show, direction)
+            inner.attr(label=_heading(_times(part)), style="rounded", color=BOX[0], fontsize="12", margin="10")
+            inner.attr(labelloc="t", labeljust="r", **{"class": "box"})
+            _add_parts(inner, part, show, direction, drawn)
 
 
 def _add_item(picture: Any, item: Item, show: tuple[str, ...]) -> None:
@@ -59,7 +65,7 @@ def _add_item(picture: Any, item: Item, show: tuple[str, ...]) -> None:
         color=look.line,
         fillcolor=look.fill,
         peripheries="2" if kind == "fused" else "1",
-        tooltip=_plain(f"{item.title} {item.last.source}".strip()),
+        tooltip=_plain(item.title),
         **{"class": kind},
     )
 
@@ -94,14 +100,14 @@ def _add_link(picture: Any, link: Link, backward: bool, both: bool) -> None:
     )
 
 
-def _add_legend(picture: Any, kinds: set[str], show: tuple[str, ...], direction: str) -> None:
+def _add_legend(picture: Any, kinds: set[str], direction: str) -> None:
     """A row for each kind of node and arrow that there is."""
-    looks = [look for kind, look in LOOKS.items() if kind in kinds or (kind == "saved" and direction != "forward")]
-    rows = [_sample(look) for look in looks]
+    rows = [_sample(look) for kind, look in LOOKS.items() if kind in kinds]
     for backward in WAYS[direction]:
         name = "gradient" if backward else "tensor; wider: more bytes"
         colour = (BACKWARD if backward else FORWARD)[0]
-        rows.append(f'<TR><TD><FONT COLOR="{colour}">{"⇠" if backward else "→"}</FONT></TD><TD>{name}</TD></TR>')
+        arrow = f'<FONT COLOR="{colour}">{"⇠" if backward else "→"}</FONT>'
+        rows.append(f'<TR><TD>{arrow}</TD><TD ALIGN="LEFT">{name}</TD></TR>')
     table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="3" CELLPADDING="2">{"".join(rows)}</TABLE>'
     with picture.subgraph(name="cluster_legend") as legend:
         legend.attr(label="", style="rounded", color=BOX[0], **{"class": "box"})
@@ -116,6 +122,20 @@ def _sample(look: Look) -> str:
 
 def _times(part: Box | Item) -> str:
     return f"{part.title}  × {part.repeats}" if part.repeats > 1 else part.title
+
+
+def _heading(title: str) -> str:
+    """That of a box: its name, and under it what it is; in a corner, for arrows come in the middle and on the left."""
+    name, _, rest = title.partition(": ")
+    lines = [
+        f"<B>{_escaped(name) or ' '}</B>",
+        *(f'<FONT POINT-SIZE="9">{_escaped(line)}</FONT>' for line in _cut(rest)),
+    ]
+    return "<" + "".join(line + '<BR ALIGN="RIGHT"/>' for line in lines) + ">"
+
+
+def _cut(text: str) -> list[str]:
+    return [part for part in text.split(", ") if part]
 
 
 def _label(title: str, lines: list[str]) -> str:

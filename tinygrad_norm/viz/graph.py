@@ -9,6 +9,7 @@ import inspect
 import math
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -32,13 +33,13 @@ class Node:
     """An op, or a tensor that no op of the graph made.
 
     Bytes are what the op keeps for the way back; memory that several keep counts for the first, and that of parameters
-    for none. Seconds are of this run. The gradient is the Euclidean norm of that of the output.
+    and buffers for none. Seconds are of this run. The gradient is the Euclidean norm of that of the output.
     """
 
     id: str
     kind: Kind
     name: str
-    """Of an op its class; of a parameter its path; of an input its place."""
+    """Of an op its class; of a parameter or buffer its path; of an input its place."""
     module: str
     """The path of the module that ran it, "" outside of any."""
     shape: tuple[int, ...]
@@ -164,18 +165,18 @@ class _Builder:
         self.graph = Graph(title)
         self.ids: dict[int, str] = {}
         self._kept: list[Any] = []
+        self._counts: Counter[str] = Counter()
         self._spans: set[tuple[int, int]] = set()
         self._names: dict[int, str] = {}
         if model is not None:
             self.graph.modules = {path: type(module).__name__ for path, module in model.named_modules() if path}
-            for name, parameter in model.named_parameters():
-                self._names[id(parameter)] = name
-                self._spans.add(byte_bounds(parameter.raw))
+            for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+                self._names[id(tensor)] = self._names[id(tensor.raw)] = name
+                self._spans.add(byte_bounds(tensor.raw))
 
     def add_leaf(self, tensor: Any, kind: Kind, name: str, module: str) -> str:
         """A tensor that no op of the graph made."""
-        number = sum(node.kind == kind for node in self.graph.nodes.values())
-        node = Node(f"{kind}{number}", kind, name, module, tuple(tensor.shape), str(tensor.dtype))
+        node = Node(self._new_id(kind), kind, name, module, tuple(tensor.shape), str(tensor.dtype))
         node.parameters = math.prod(node.shape) if kind == "parameter" else 0
         self.graph.nodes[node.id] = node
         self.remember(tensor, node.id)
@@ -189,8 +190,7 @@ class _Builder:
     def add_op(self, op: tape.Op, inputs: Iterable[Any], made: Any, seconds: float | None) -> Node:
         """An op with its inputs; `made` is what stands for its result."""
         kind, code, source = type(op), *_definition(type(op))
-        number = sum(node.kind == "op" for node in self.graph.nodes.values())
-        node = Node(f"op{number}", "op", kind.__name__, op.scope, tuple(op.shape), str(op.dtype), code=code)
+        node = Node(self._new_id("op"), "op", kind.__name__, op.scope, tuple(op.shape), str(op.dtype), code=code)
         node.source, node.fused, node.seconds = source, issubclass(kind, tape.FusedOp), seconds
         node.family = kind.__module__.rpartition(".")[2]
         node.settings = {name: _short(value) for name, value in op.params.items()}
@@ -210,14 +210,18 @@ class _Builder:
         self.remember(made, node.id)
         return node
 
+    def _new_id(self, kind: Kind) -> str:
+        self._counts[kind] += 1
+        return f"{kind}{self._counts[kind] - 1}"
+
     def _leaf(self, given: Any, scope: str) -> str | None:
         """The node of an input that is new; numbers have none."""
         if not isinstance(given, Tensor | np.ndarray) or given.size < 2:
             return None
         if isinstance(given, Parameter):
             self._spans.add(byte_bounds(given.raw))
-            return self.add_leaf(given, "parameter", self._names.get(id(given), "parameter"), scope)
-        return self.add_leaf(given, "tensor", "tensor", scope)
+        kind: Kind = "parameter" if isinstance(given, Parameter) else "tensor"
+        return self.add_leaf(given, kind, self._names.get(id(given), kind), scope)
 
 
 class _Tracer(tape.Hook):

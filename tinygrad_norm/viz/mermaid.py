@@ -22,7 +22,7 @@ def mermaid(outline: Outline, show: tuple[str, ...], direction: str = "forward")
     for link in outline.links:
         if direction != "backward":
             lines.append(f"  {link.source} --> {link.target}")
-        if direction != "forward":
+        if direction != "forward" and link.back:
             lines.append(f"  {link.target} -.-> {link.source}")
     for kind in sorted({kind_of(item) for item in outline.items}):
         look = LOOKS[kind]

@@ -41,11 +41,12 @@ Part = Item | Box
 
 @dataclass(frozen=True)
 class Link:
-    """An arrow between items, and the bytes of all tensors that go along it."""
+    """An arrow between items, the bytes of all tensors that go along it, and whether a gradient comes back."""
 
     source: str
     target: str
     nbytes: int
+    back: bool = True
 
 
 @dataclass
@@ -66,7 +67,8 @@ def outline(graph: Graph, depth: int | None = None, fold: bool = True, tensors: 
 
     Args:
         graph: all there is.
-        depth: how many levels of modules are open: those of the level after are single items. None: all are open.
+        depth: how many levels of modules are open: deeper ones are single items, and so are layers, modules without
+            any in them. None: all are open, layers too.
         fold: whether blocks that follow each other and are equal, in a chain, are drawn once.
         tensors: whether the parameters and other tensors of an op that is drawn by itself are.
 
@@ -88,10 +90,13 @@ def outline(graph: Graph, depth: int | None = None, fold: bool = True, tensors: 
 def _nested(graph: Graph, depth: int | None) -> Box:
     """The ops in boxes; a module that runs again after others have is another box."""
     root = Box("model", graph.title)
-    open_boxes, path, count = [root], (), 0
+    open_boxes, count = [root], 0
+    path: tuple[str, ...] = ()
+    parents = {path.rpartition(".")[0] for path in graph.modules}
     for node in graph.ops:
         full = tuple(node.module.split(".")) if node.module else ()
-        closed = depth is not None and (len(full) >= depth if depth else True)
+        layer = node.module in graph.modules and node.module not in parents
+        closed = depth is not None and (len(full) >= depth or layer)
         wanted = full[:depth] if closed else full
         boxes = wanted[:-1] if closed else wanted
         shared = _shared(path, boxes)
@@ -249,10 +254,12 @@ def _boxes(box: Box) -> Iterator[Box]:
 def _links(graph: Graph, owners: dict[str, Item], twins: dict[str, str]) -> list[Link]:
     """Arrows between items. What the last of equal blocks hands on leaves the one that stands for all."""
     carried: dict[tuple[str, str], dict[str, int]] = {}
+    known = any(node.gradient is not None for node in graph.nodes.values())
+    back = {node.id for node in graph.nodes.values() if node.gradient is not None or not known}
     for edge in graph.edges:
         if edge.target in twins:  # drawn once, with the first
             continue
         source, target = owners.get(twins.get(edge.source, edge.source)), owners.get(edge.target)
         if source is not None and target is not None and source is not target:
             carried.setdefault((source.id, target.id), {})[edge.source] = graph.nodes[edge.source].nbytes
-    return [Link(source, target, sum(sizes.values())) for (source, target), sizes in carried.items()]
+    return [Link(*ends, sum(sizes.values()), not back.isdisjoint(sizes)) for ends, sizes in carried.items()]

@@ -21,35 +21,34 @@ sys.stdout.buffer.write(pygraphviz.AGraph(string=source).draw(format=kind, prog=
 """
 
 
-class NoRendererError(RuntimeError):
+class NoRendererError(ImportError):
     """Neither pygraphviz nor the program `dot` is there."""
 
 
-def render(dot: str, kind: str, seconds: float = SECONDS) -> bytes:
+def render(dot: str, kind: str) -> bytes:
     """The picture of a DOT text.
 
     Args:
         dot: the text.
         kind: svg, png or pdf.
-        seconds: how long it may take.
 
     Raises:
         NoRendererError: nothing can draw it; the message names both ways to mend that.
         TimeoutError: it took longer.
-        RuntimeError: Graphviz refused it.
+        OSError: Graphviz refused it.
     """
     for command in _commands(kind):
         try:
-            done = subprocess.run(command, input=dot.encode(), capture_output=True, timeout=seconds, check=False)
+            done = subprocess.run(command, input=dot.encode(), capture_output=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired:
             raise TimeoutError(
-                f"the drawing took longer than {seconds:g} s; draw less of it with a smaller depth=, or as .html, "
+                f"the drawing took longer than {SECONDS:g} s; draw less of it with a smaller depth=, or as .html, "
                 "which lays out only what is open"
             ) from None
         if done.returncode == 0 and done.stdout:
             return done.stdout
         message = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-        raise RuntimeError(f"Graphviz could not draw it: {message.splitlines()[-1]}")
+        raise OSError(f"Graphviz could not draw it: {message.splitlines()[-1]}")
     raise NoRendererError(
         "nothing can draw it: install Graphviz's libraries with: pip install 'tinygrad-norm[viz]', or the program dot, "
         "for example with: apt install graphviz"
