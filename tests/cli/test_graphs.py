@@ -48,7 +48,7 @@ def test_blocks_by_themselves(tmp_path):
 
 
 def test_the_default_is_a_picture_here_and_opens_on_demand(tmp_path, monkeypatch):
-    opened = []
+    opened: list[str] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(webbrowser, "open", opened.append)
     assert main(["graph", "mlp", "--open"]) == 0

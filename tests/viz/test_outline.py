@@ -101,6 +101,24 @@ def test_blocks_that_differ_or_are_joined_otherwise_are_not_folded():
     assert all(item.repeats == 1 for item in outline(from_call(wide, (2, 4)), 1).items)
 
 
+def test_a_few_parts_that_follow_each_other_again_are_a_block_too():
+    layers = [layer for _ in range(3) for layer in (nn.Linear(4, 4), nn.LayerNorm(4))]
+    found = outline(from_call(nn.Sequential(nn.Linear(6, 4), *layers, nn.Linear(4, 2)), (2, 6)), 1)
+    assert parts(found.root)[1] == [
+        "input",
+        "0: Linear",
+        (" × 3", ["1: Linear", "2: LayerNorm"]),
+        "7: Linear",
+    ]
+    items = [item.id for item in found.items]
+    assert [(link.source, link.target) for link in found.links] == list(pairwise(items))
+
+
+def test_one_op_after_another_of_its_kind_is_no_block():
+    layers = [nn.Tanh() for _ in range(5)]
+    assert len(list(outline(from_call(nn.Sequential(*layers), (2, 6)), 1).items)) == 6
+
+
 def test_a_module_that_runs_again_is_drawn_again():
     class Twice(nn.Module):
         def __init__(self):

@@ -121,7 +121,7 @@ def _sample(look: Look) -> str:
 
 
 def _times(part: Box | Item) -> str:
-    return f"{part.title}  × {part.repeats}" if part.repeats > 1 else part.title
+    return f"{part.title}  × {part.repeats}".strip() if part.repeats > 1 else part.title
 
 
 def _heading(title: str) -> str:

@@ -32,7 +32,7 @@ def mermaid(outline: Outline, show: tuple[str, ...], direction: str = "forward")
 
 def _add_parts(lines: list[str], box: Box, show: tuple[str, ...], indent: str) -> None:
     for part in box.parts:
-        title = f"{part.title} × {part.repeats}" if part.repeats > 1 else part.title
+        title = f"{part.title} × {part.repeats}".strip() if part.repeats > 1 else part.title
         if isinstance(part, Item):
             kind = kind_of(part)
             label = "<br/>".join(map(_escaped, [title, *facts(part, show)]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from tinygrad_norm.viz.graph import Graph, Node
 
@@ -37,6 +36,9 @@ class Box:
 
 
 Part = Item | Box
+
+_PERIOD = 4
+"""The most parts of a block that is no module by itself."""
 
 
 @dataclass(frozen=True)
@@ -138,12 +140,15 @@ def _items(part: Part) -> Iterator[Item]:
         yield from _items(inner)
 
 
-def _ops(part: Part) -> list[Node]:
-    return [node for item in _items(part) for node in item.nodes]
+def _ops(block: Sequence[Part]) -> list[Node]:
+    return [node for part in block for item in _items(part) for node in item.nodes]
 
 
 class _Folding:
-    """Draws equal blocks of a chain once; `twins` tells which op of the first stands for an op of the others."""
+    """Draws equal blocks of a chain once; `twins` tells which op of the first stands for an op of the others.
+
+    A block is a module, or a few parts that follow each other.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self._inputs: dict[str, list[str]] = {name: [] for name in graph.nodes}
@@ -158,35 +163,49 @@ class _Folding:
     def fold(self, box: Box) -> None:
         """Fold the parts of a box, and then what is in each of them."""
         kept: list[Part] = []
-        for _, run in groupby(box.parts, key=self._signature):
-            chain: list[Part] = []
-            for part in run:
-                if chain and self._follows(part, chain):
-                    chain.append(part)
-                else:
-                    kept += self._merged(chain)
-                    chain = [part]
-            kept += self._merged(chain)
+        at = 0
+        while at < len(box.parts):
+            first, *others = self._longest(box.parts, at)
+            for block in others:
+                self.twins.update(zip((n.id for n in _ops(block)), (n.id for n in _ops(first)), strict=True))
+            whole = first[0] if len(first) == 1 else Box(f"block_{_ops(first)[0].id}", "", first)
+            whole.repeats = 1 + len(others)
+            kept.append(whole)
+            at += len(first) * whole.repeats
         box.parts = kept
         for part in kept:
             if isinstance(part, Box):
                 self.fold(part)
 
-    def _merged(self, chain: list[Part]) -> list[Part]:
-        if len(chain) < 2 or len(_ops(chain[0])) < 2:  # one op after another of its kind is no block
-            return chain
-        first, *others = chain
-        first.repeats = len(chain)
-        for part in others:
-            self.twins.update(zip((n.id for n in _ops(part)), (n.id for n in _ops(first)), strict=True))
-        return [first]
+    def _longest(self, parts: list[Part], at: int) -> list[list[Part]]:
+        """The equal blocks from there on that are the most parts together; a single part where there are none."""
+        best = [parts[at : at + 1]]
+        for period in range(1, _PERIOD + 1):
+            blocks = self._chain(parts, at, period)
+            if len(blocks) > 1 and (len(best) == 1 or len(blocks) * period > len(best) * len(best[0])):
+                best = blocks
+        return best
 
-    def _signature(self, part: Part) -> tuple[object, ...]:
+    def _chain(self, parts: list[Part], at: int, period: int) -> list[list[Part]]:
+        """Blocks of so many parts that are equal, each of which takes what the one before it made."""
+        blocks = [parts[at : at + period]]
+        kinds = {self._signature([part]) for part in blocks[0]} if period > 1 else {None}
+        if len(_ops(blocks[0])) < 2 or (period > 1 and len(kinds) == 1):  # one op after another of its kind
+            return blocks
+        wanted = self._signature(blocks[0])
+        while True:
+            start = at + period * len(blocks)
+            block = parts[start : start + period]
+            if len(block) < period or self._signature(block) != wanted or not self._follows(block, blocks):
+                return blocks
+            blocks.append(block)
+
+    def _signature(self, block: Sequence[Part]) -> tuple[object, ...]:
         """What a block is, whatever comes before it: its ops, how they are joined, and what they take from outside."""
-        ops = _ops(part)
+        ops = _ops(block)
         places = {node.id: place for place, node in enumerate(ops)}
         outside: dict[str, int] = {}
-        found: list[object] = [isinstance(part, Box)]
+        found: list[object] = [isinstance(part, Box) for part in block]
         for node in ops:
             taken: list[object] = []
             for source in self._inputs[node.id]:
@@ -200,25 +219,25 @@ class _Folding:
             found.append((node.name, node.shape, node.dtype, settings, tuple(taken)))
         return tuple(found)
 
-    def _follows(self, part: Part, chain: list[Part]) -> bool:
+    def _follows(self, block: Sequence[Part], chain: list[list[Part]]) -> bool:
         """Whether a block takes all it takes from the one before, which nobody else uses, at the same places."""
-        before, own = _ops(chain[-1]), {node.id for node in _ops(part)}
+        before, own = _ops(chain[-1]), {node.id for node in _ops(block)}
         places = {node.id: place for place, node in enumerate(before)}
-        taken = self._outside(part)
+        taken = self._outside(block)
         if not taken or any(source not in places for source in taken):
             return False
         for node in before:
             users = [user for user in self._users[node.id] if user not in places]
             if node.id in self._outputs or any(user not in own for user in users):
                 return False
-        earlier = [node.id for node in _ops(chain[-2])] if len(chain) > 1 else None
-        if earlier is None:
+        if len(chain) == 1:
             return True
+        earlier = [node.id for node in _ops(chain[-2])]
         return [places[source] for source in taken] == [earlier.index(source) for source in self._outside(chain[-1])]
 
-    def _outside(self, part: Part) -> list[str]:
+    def _outside(self, block: Sequence[Part]) -> list[str]:
         """The ops outside of a block from which it takes something, in order."""
-        ops = _ops(part)
+        ops = _ops(block)
         own = {node.id for node in ops}
         found = [source for node in ops for source in self._inputs[node.id] if source not in own]
         return list(dict.fromkeys(source for source in found if self._nodes[source].kind == "op"))
