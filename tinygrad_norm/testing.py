@@ -125,9 +125,7 @@ def compare_with_composition(
     return True
 
 
-def compare(
-    what: str, found: Array, expected: Array, rtol: float, atol: float, errors: Errors | None = None
-) -> None:
+def compare(what: str, found: Array, expected: Array, rtol: float, atol: float, errors: Errors | None = None) -> None:
     """Raise a GradientError if an element differs by more than `atol` + `rtol` times the largest one expected.
 
     Args:

@@ -6,7 +6,9 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +86,7 @@ def load(target: str) -> Any:
     try:
         module = _run(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except Exception as error:  # whatever somebody's file raises
-        raise ValueError(f"certify: {place} cannot be imported: {type(error).__name__}: {error}") from error
+        raise ValueError(f"certify: {place} cannot be imported: {_line(error)}") from error
     if not hasattr(module, name):
         raise ValueError(f"certify: {place} has no {name!r}{did_you_mean(name, vars(module))}")
     return getattr(module, name)
@@ -93,11 +95,11 @@ def load(target: str) -> Any:
 def _run(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(f"certified_{path.stem}", path)
-    assert spec is not None and spec.loader is not None  # as the name ends in .py
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
+    name = f"certified_{path.stem}"
+    loader = SourceFileLoader(name, str(path))
+    module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=str(path)))
+    sys.modules[name] = module  # where dataclasses look for it
+    loader.exec_module(module)
     return module
 
 
@@ -113,11 +115,10 @@ def _own(what: Any, arrays: list[Any], rng: Random) -> list[Case]:
     """The cases of somebody's module or function, with these inputs."""
     if isinstance(what, Module):
         return cases_of_layer("", what, arrays, rng)
-    if isinstance(what, type) and issubclass(what, Module):
+    if _is_module(what):
         return _built(what, arrays, rng)
-    if isinstance(what, type) and issubclass(what, tape.Op):
-        kind = what
-        return [Case("", lambda *given: kind()(*given), tuple(arrays))]
+    if _is_op(what):
+        return [Case("", lambda *given: what()(*given), tuple(arrays))]
     if not callable(what):
         raise ValueError(f"certify: {what!r} is no layer, no op and no function")
     return [Case("", what, tuple(arrays))]
@@ -131,7 +132,7 @@ def _built(kind: type[Module], arrays: list[Any], rng: Random) -> list[Case]:
             return cases_of_layer("", kind(*arguments), arrays, rng)
         except Exception as error:  # it wants other arguments, or another input
             problem = error
-    raise ValueError(f"{type(problem).__name__}: {problem}") from problem
+    raise ValueError(f"{kind.__name__}: {_line(problem)}") from problem
 
 
 def _guessed(what: Any, name: str, rng: Random) -> list[Case]:
@@ -146,14 +147,16 @@ def _guessed(what: Any, name: str, rng: Random) -> list[Case]:
         except Exception as error:  # these inputs are not for it
             problem = error
     raise ValueError(
-        f"certify: no input was found that {name} takes ({problem}); give the shape of each, with --shape 2,3,4 on the "
-        "command line, or certify(what, (2, 3, 4)) in Python"
+        f"certify: no input was found that {name} takes ({_line(problem)}); give the shape of each, with "
+        "--shape 2,3,4 on the command line, or certify(what, (2, 3, 4)) in Python"
     )
 
 
 def _inputs(what: Any, rng: Random) -> Iterator[list[Any]]:
     """Inputs to try: x, and for other parameters without a default vectors, or what x is."""
-    others = [] if isinstance(what, Module) or isinstance(what, type) and issubclass(what, Module) else _parameters(what)
+    others = (
+        [] if isinstance(what, Module) or (isinstance(what, type) and issubclass(what, Module)) else _parameters(what)
+    )
     for shape in SHAPES:
         for length in dict.fromkeys((shape[-1], shape[1])):
             vectors = [rng.normal(0.7, 0.6, length if name in PER_CHANNEL else shape) for name in others]
@@ -164,12 +167,23 @@ def _inputs(what: Any, rng: Random) -> Iterator[list[Any]]:
 
 def _parameters(what: Any) -> list[str]:
     """Names of the parameters after the first that have to be given by position."""
-    function: Callable[..., Any] = what
-    if isinstance(what, type) and issubclass(what, tape.Op):
-        function = what().forward
+    function: Callable[..., Any] = what().forward if _is_op(what) else what
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # no Python function
         return []
-    given = [p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return given[1:]
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [p.name for p in positional if p.default is p.empty][1:]
+
+
+def _line(error: Exception | None) -> str:
+    """What an error says, in a line."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 120, placeholder="...")
+
+
+def _is_module(what: Any) -> bool:
+    return isinstance(what, Module) or (isinstance(what, type) and issubclass(what, Module))
+
+
+def _is_op(what: Any) -> bool:
+    return isinstance(what, type) and issubclass(what, tape.Op)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import random
+from tinygrad_norm.certificate import certify
 from tinygrad_norm.cli.arguments import format_table
 from tinygrad_norm.data.checks import whole_number
 from tinygrad_norm.models import list_models
@@ -25,9 +26,10 @@ from tinygrad_norm.training.curves import new_figure
 from tinygrad_norm.training.recipe import NORMS, Recipe, recipe_for
 from tinygrad_norm.training.run import make_model, make_optimizer
 from tinygrad_norm.training.words import counted
-from tinygrad_norm.viz.timeline import Timeline, check_format, median, readable
+from tinygrad_norm.viz.timeline import Timeline, check_format, median
 
 CLASSES = 10
+OUTSIDE = "outside of ops: Python, sums of gradients that meet, memory given back, and this measurement itself"
 
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
@@ -49,6 +51,27 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     )
     command.add_argument("--json", action="store_true", help="print all figures as JSON")
     command.set_defaults(run=run_profile)
+
+    command = commands.add_parser(
+        "certify",
+        help="check a layer's or an op's gradients, and the checks",
+        description="Check the gradients of a layer or an op, and whether the checks would notice wrong ones. The exit "
+        "status is 0 if all is in order, 1 if not, 2 for bad input.",
+    )
+    command.add_argument(
+        "what", metavar="WHAT", help="a layer of nn or an op of ops; or path/to/file.py:Name, or package.module:Name"
+    )
+    command.add_argument(
+        "--shape",
+        type=_shape,
+        action="append",
+        default=[],
+        metavar="N,C,...",
+        help="of an input of something of your own; once for each input (default: some that fit are looked for)",
+    )
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)")
+    command.add_argument("--json", action="store_true", help="print all figures as JSON")
+    command.set_defaults(run=run_certify)
 
 
 @dataclass(frozen=True)
@@ -85,6 +108,14 @@ def run_profile(args: argparse.Namespace) -> None:
     print(f"\n{middle.tables(top, sum(map(statistics.median, seconds.values())))}")
     if args.output is not None:
         print(f"\nwritten: {args.output}")
+
+
+def run_certify(args: argparse.Namespace) -> None:
+    """Print a certificate; leave with status 1 if something is wrong."""
+    certificate = certify(args.what, *args.shape, seed=whole_number("--seed", args.seed, 0))
+    print(json.dumps(certificate.to_json(), indent=2) if args.json else certificate)
+    if not certificate:
+        raise SystemExit(1)
 
 
 def make_step(recipe: Recipe) -> Callable[[], Step]:
@@ -142,7 +173,7 @@ def _totals(middle: Timeline, seconds: dict[str, list[float]]) -> str:
         figures = (f"{1e3 * inside:,.2f}", f"{1e3 * (part - inside):,.2f}") if name != "optimizer" else ("", "")
         rows.append((name, f"{1e3 * part:,.2f}", f"{part / whole:.1%}", *figures))
     rows.append(("step", f"{1e3 * whole:,.2f}", "100.0%", "", ""))
-    return f"{format_table(rows)}\noutside of ops: Python, the sums of gradients that meet, memory that is given back, and this measurement"
+    return f"{format_table(rows)}\n{OUTSIDE}"
 
 
 def _figures(args: argparse.Namespace, middle: Timeline, seconds: dict[str, list[float]], top: int) -> dict[str, Any]:
@@ -161,3 +192,14 @@ def _figures(args: argparse.Namespace, middle: Timeline, seconds: dict[str, list
         "slowest": [asdict(event) for event in middle.slowest(top)],
         "largest": [asdict(event) for event in middle.largest(top)],
     }
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """The lengths of "2,3,4"."""
+    try:
+        lengths = tuple(int(length) for length in text.split(","))
+    except ValueError:
+        lengths = ()
+    if not lengths or min(lengths) < 1:
+        raise argparse.ArgumentTypeError(f"should be lengths of 1 or more, such as 2,3,4, not {text!r}")
+    return lengths

@@ -21,9 +21,7 @@ class Ledger:
     def __init__(self) -> None:
         self.live = 0
         self._held: dict[int, list[int]] = {}  # by an array's id: its bytes, and how many hold it
-        self._entries: dict[
-            int, tuple[weakref.ref[Op], set[int]]
-        ] = {}  # and what it holds
+        self._entries: dict[int, tuple[weakref.ref[Op], set[int]]] = {}  # and what it holds
         self._exempt: dict[int, weakref.ref[Array]] = {}
 
     def exempt(self, array: Array) -> None:

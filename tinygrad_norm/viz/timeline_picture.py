@@ -103,7 +103,7 @@ def _name_modules(axes: Axes, events: list[Event]) -> None:
     upright = any(len(name) * LETTER > (end - begin) * inch for name, begin, end in stretches)
     below = axes.get_xaxis_transform()
     for name, begin, end in stretches:
-        bar = {"color": GREY, "linewidth": 2, "solid_capstyle": "butt", "clip_on": False}
+        bar: dict[str, Any] = {"color": GREY, "linewidth": 2, "solid_capstyle": "butt", "clip_on": False}
         axes.plot([begin + 0.2, end - 0.2], [-0.04, -0.04], transform=below, **bar)
         axes.text(
             (begin + end) / 2,

@@ -104,14 +104,18 @@ class Certificate:
 
     def _about_mutations(self) -> list[str]:
         if not self.mutations:
-            why = "it runs no op with a gradient" if all(check.ok for check in self.checks) else "a check failed already"
+            why = (
+                "it runs no op with a gradient" if all(check.ok for check in self.checks) else "a check failed already"
+            )
             return ["", f"wrong gradients: none tried, as {why}"]
         noticed = len(self.mutations) - len(self.unnoticed)
         lines = ["", f"wrong gradients made on purpose: {noticed} of {len(self.mutations)} noticed"]
         for check in ("composition", "differences"):
             count = sum(check in mutation.noticed_by for mutation in self.mutations)
             lines += [f"  {count} by {CHECKS[check]}"] if count else []
-        return lines + [f"  UNNOTICED: {lost.slip} of {lost.op} in {lost.case or 'its case'}" for lost in self.unnoticed]
+        return lines + [
+            f"  UNNOTICED: {lost.slip} of {lost.op} in {lost.case or 'its case'}" for lost in self.unnoticed
+        ]
 
     def _verdict(self) -> str:
         return f"\n{'passed' if self.ok else 'FAILED'} in {self.seconds:.1f} s"
