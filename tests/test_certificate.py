@@ -393,6 +393,9 @@ def test_bad_names_get_one_clear_error(what, message, own):
 def test_other_bad_input():
     with pytest.raises(ValueError, match="BatchNorm2D has inputs of its own"):
         certify("BatchNorm2D", (2, 3))
+    for shapes in ((), [(2, 3)]):
+        with pytest.raises(ValueError, match="OnePass has to be told eps; certify a function that calls it"):
+            certify(OnePass, *shapes)
     with pytest.raises(ValueError, match="5 is no layer, no op and no function"):
         certify(5, (2, 3))
 

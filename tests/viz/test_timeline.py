@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Op, Tensor, composed, grad, nn, no_grad, ops, tape
-from tinygrad_norm.viz.timeline import Timeline, median, readable
+from tinygrad_norm.viz.ledger import readable
+from tinygrad_norm.viz.timeline import Timeline, median
 
 KB = 1000
 

@@ -118,6 +118,7 @@ def _own(what: Any, arrays: list[Any], rng: Random) -> list[Case]:
     if _is_module(what):
         return _built(what, arrays, rng)
     if _is_op(what):
+        _refuse_settings(what)
         return [Case("", lambda *given: what()(*given), tuple(arrays))]
     if not callable(what):
         raise ValueError(f"certify: {what!r} is no layer, no op and no function")
@@ -137,6 +138,8 @@ def _built(kind: type[Module], arrays: list[Any], rng: Random) -> list[Case]:
 
 def _guessed(what: Any, name: str, rng: Random) -> list[Case]:
     """The cases with the first inputs that it takes."""
+    if _is_op(what):
+        _refuse_settings(what)
     problem: Exception | None = None
     for arrays in _inputs(what, rng):
         try:
@@ -174,6 +177,16 @@ def _parameters(what: Any) -> list[str]:
         return []
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return [p.name for p in positional if p.default is p.empty][1:]
+
+
+def _refuse_settings(kind: type[tape.Op]) -> None:
+    """Refuse an op that cannot be called with tensors alone."""
+    parameters = inspect.signature(kind.forward).parameters.values()
+    settings = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if settings:
+        raise ValueError(
+            f"certify: {kind.__name__} has to be told {', '.join(settings)}; certify a function that calls it"
+        )
 
 
 def _line(error: Exception | None) -> str:

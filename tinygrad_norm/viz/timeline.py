@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from tinygrad_norm import tape
 from tinygrad_norm.nn.module import Parameter
 from tinygrad_norm.training.files import write_atomically
-from tinygrad_norm.viz.ledger import Ledger
+from tinygrad_norm.viz.ledger import Ledger, readable
+from tinygrad_norm.viz.timeline_picture import draw
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -227,8 +228,6 @@ class Timeline(tape.Hook):
         if Path(path).suffix.lower() == ".json":
             write_atomically(path, f"{json.dumps(self.to_json(), indent=1)}\n".encode())
             return
-        from tinygrad_norm.viz.timeline_picture import draw
-
         draw(self, path)
 
 
@@ -255,15 +254,6 @@ def check_format(path: str | os.PathLike[str]) -> None:
     """Raise a ValueError if a timeline cannot be saved in a file of that suffix."""
     if (suffix := Path(path).suffix.lower()) not in FORMATS:
         raise ValueError(f"timeline: {os.fspath(path)!r} has suffix {suffix!r}; allowed are {', '.join(FORMATS)}")
-
-
-def readable(count: float) -> str:
-    """Bytes in a unit that leaves at most three digits before the point."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} GB"
 
 
 def _table(*parts: list[tuple[str, str, str]]) -> list[str]:

@@ -7,10 +7,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm.training.curves import COLOURS, INK, PALE, new_figure, save_figure
-from tinygrad_norm.viz.timeline import Event, Pass, Timeline, readable
+from tinygrad_norm.viz.ledger import readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from tinygrad_norm.viz.timeline import Event, Pass, Timeline
 
 WIDTH, HEIGHT = 10.0, 5.6
 COLOUR: dict[Pass, str] = {"forward": COLOURS[0], "backward": COLOURS[1]}
