@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Op, Tensor, composed, grad, nn, no_grad, ops, tape
+from tinygrad_norm.viz import timeline_picture
 from tinygrad_norm.viz.ledger import readable
 from tinygrad_norm.viz.timeline import Timeline, median
 
@@ -36,6 +37,13 @@ class Keep(Op):
 
 def keep(x):
     return Keep()(x)
+
+
+@pytest.fixture
+def ticks(monkeypatch):
+    """A clock that goes on by 1 whenever somebody looks."""
+    numbers = iter(range(1000))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(numbers)))
 
 
 def lives(timeline, phase=None):
@@ -147,15 +155,24 @@ def test_entries_made_before_the_block_are_seen_and_not_counted():
     assert lives(timeline) == [0]
 
 
-def test_a_way_back_that_is_recorded_is_part_of_it():
+def test_a_way_back_that_is_recorded_is_part_of_it(ticks):
     x = leaf()
     with Timeline() as timeline:
         (dx,) = grad(x.sin(), x, np.ones(x.shape), create_graph=True)
-        event = timeline.events[-1]
-    assert (event.op, event.phase) == ("Sin", "backward")
-    assert ("Cos", "backward") in names(timeline)
-    assert sum(event.seconds for event in timeline.events) <= timeline.seconds  # none counts for two
-    del dx
+    assert names(timeline) == [("Sin", "forward"), ("Cos", "backward"), ("Multiply", "backward"), ("Sin", "backward")]
+    assert dx.requires_grad
+    sin, cos, product, back = timeline.events
+    assert (sin.start, cos.start, product.start, back.start) == (1, 4, 6, 3)
+    assert [event.seconds for event in timeline.events] == [1, 1, 1, 3]  # of 5 ticks on the way back, 2 are of others
+
+
+def test_the_sum_of_two_gradients_is_part_of_the_way_back():
+    x = leaf()
+    with Timeline() as timeline:
+        grad(x.sin() + x.exp(), x, np.ones(x.shape), create_graph=True)
+    phases = [event.phase for event in timeline.events]
+    assert phases == ["forward"] * 3 + ["backward"] * (len(phases) - 3)
+    assert names(timeline).count(("Add", "backward")) == 2  # itself, and that of the sum
 
 
 def test_no_reference_cycles():
@@ -164,8 +181,9 @@ def test_no_reference_cycles():
     try:
         with Timeline() as timeline:
             y = keep(leaf())
-        del timeline, y
+        del timeline  # while the graph lives
         assert gc.collect() == 0
+        assert y.creator is not None
     finally:
         gc.enable()
 
@@ -173,9 +191,7 @@ def test_no_reference_cycles():
 # Time
 
 
-def test_time_and_place_of_each_op(monkeypatch):
-    ticks = iter(np.arange(100.0))
-    monkeypatch.setattr("time.perf_counter", lambda: float(next(ticks)))
+def test_time_and_place_of_each_op(ticks):
     model = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
     with Timeline() as timeline:  # began at 0
         model(Tensor(np.ones((1, 3), np.float32))).sum().backward()
@@ -211,6 +227,19 @@ def test_an_op_that_raises_leaves_no_hook_and_no_false_time():
     assert names(timeline) == [("Keep", "forward")]
     keep(leaf(3))
     assert len(timeline.events) == 1
+
+
+def test_forward_is_forward_after_a_way_back_that_raised():
+    class Failing(Keep):
+        def backward(self, grad):
+            raise ZeroDivisionError
+
+    y = Failing()(leaf())
+    with Timeline() as timeline:
+        with pytest.raises(ZeroDivisionError):
+            y.backward(np.ones(y.shape))
+        keep(leaf())
+    assert names(timeline) == [("Keep", "forward")]
 
 
 def test_it_is_not_there_when_it_is_off():
@@ -330,7 +359,20 @@ if find_spec("matplotlib"):
         for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
             assert (np.abs(pixels - np.array(colour) / 255).max(axis=-1) < 0.02).sum() > 100
 
-    @pytest.mark.parametrize("count", [1, 3000])
+    def test_the_picture_marks_the_peak_and_where_the_way_back_begins(timeline, tmp_path, monkeypatch):
+        figures = []
+        monkeypatch.setattr(timeline_picture, "save_figure", lambda figure, path: figures.append(figure))
+        timeline.save(tmp_path / "time.png")
+        memory, seconds = figures[0].axes
+        peak, boundary = memory.lines
+        place = timeline.events.index(timeline.peak.event)
+        assert peak.get_xdata() == [place + 0.5]
+        assert memory.get_ylim()[1] > peak.get_ydata()[0] > 0.7 * memory.get_ylim()[1]
+        for line in (boundary, seconds.lines[0]):
+            assert list(line.get_xdata()) == [4, 4]
+            assert line.is_dashed()
+
+    @pytest.mark.parametrize("count", [1, 600])
     def test_any_number_of_ops_is_drawn(count, tmp_path):
         y = leaf(3)
         with Timeline() as timeline, composed():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import sys
 import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from tinygrad_norm import tape
@@ -56,9 +58,8 @@ class Peak(NamedTuple):
 
 @dataclass
 class _Running:
-    """An op that has not come back yet."""
+    """An op that has not come back yet, or never will, as it raised."""
 
-    op: tape.Op
     phase: Pass
     start: float
     inner: float = 0.0
@@ -103,8 +104,7 @@ class Timeline(tape.Hook):
         for given in inputs:
             if isinstance(given, Parameter):
                 self._ledger.exempt(given.raw)
-        inside = any(running.phase == "backward" for running in self._running)
-        self._running.append(_Running(op, "backward" if inside else "forward", time.perf_counter()))
+        self._running.append(_Running("backward" if _in_walk() else "forward", time.perf_counter()))
 
     def after_forward(self, op: tape.Op, inputs: tuple[Any, ...], output: Tensor) -> None:
         now = time.perf_counter()
@@ -113,7 +113,7 @@ class Timeline(tape.Hook):
 
     def before_backward(self, op: tape.Op, grad: Tensor) -> None:
         self._settle()
-        self._running.append(_Running(op, "backward", time.perf_counter()))
+        self._running.append(_Running("backward", time.perf_counter()))
 
     def after_backward(self, op: tape.Op, grad: Tensor, grads: tuple[Tensor | None, ...]) -> None:
         now = time.perf_counter()
@@ -122,8 +122,6 @@ class Timeline(tape.Hook):
 
     def _add(self, op: tape.Op, now: float, saved: int) -> Event:
         running = self._running.pop()
-        while running.op is not op:  # one that raised, and was caught, has not come back
-            running = self._running.pop()
         whole = now - running.start
         if self._running:
             self._running[-1].inner += whole
@@ -254,6 +252,14 @@ def check_format(path: str | os.PathLike[str]) -> None:
     """Raise a ValueError if a timeline cannot be saved in a file of that suffix."""
     if (suffix := Path(path).suffix.lower()) not in FORMATS:
         raise ValueError(f"timeline: {os.fspath(path)!r} has suffix {suffix!r}; allowed are {', '.join(FORMATS)}")
+
+
+def _in_walk() -> bool:
+    """Whether a walk back is under way: what runs then, where it is recorded, is part of it."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not tape.walk.__code__:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _table(*parts: list[tuple[str, str, str]]) -> list[str]:
