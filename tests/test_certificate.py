@@ -11,6 +11,7 @@ import pytest
 
 from tinygrad_norm import FusedOp, Op, Tensor, grad, nn, ops, random
 from tinygrad_norm.certificate import certification, certify
+from tinygrad_norm.certificate.case import case_of_module
 from tinygrad_norm.certificate.catalog import NO_GRADIENT, NORMS, OPS, layer_names
 from tinygrad_norm.certificate.checks import (
     CONSTANT,
@@ -321,17 +322,28 @@ def test_the_text_and_json_tell_the_same():
     assert None in {check["error"] for check in wrong["checks"]}
 
 
-def test_a_layer_of_ones_own_keeps_its_state():
-    layer = nn.BatchNorm1D(3)
-    before = {key: value.copy() for key, value in layer.state_dict().items()}
-    layer.astype("float64")
-    parameters = list(layer.parameters())
+def test_a_layer_of_ones_own_stays_as_it_is():
+    layer = nn.BatchNorm1D(3).eval()
+    before, parameters = layer.state_dict(), list(layer.parameters())
     certificate = certify(layer, (5, 3))
     assert certificate.ok, str(certificate)
     assert certificate.cases == ["training", "inference"]
-    assert list(layer.parameters()) == parameters
-    for key in ("weight", "bias", "num_batches_tracked"):
-        np.testing.assert_array_equal(layer.state_dict()[key], before[key])
+    assert all(one is other for one, other in zip(layer.parameters(), parameters, strict=True))
+    assert not layer.training
+    for key, array in layer.state_dict().items():
+        assert array.dtype == before[key].dtype
+        np.testing.assert_array_equal(array, before[key])
+
+
+def test_a_call_of_a_case_leaves_parameters_and_buffers_in_place():
+    layer = nn.BatchNorm1D(3)
+    parameters = list(layer.parameters())
+    case = case_of_module("", layer, [np.ones((2, 3)) * [[1], [2]]], np.random.default_rng(0))
+    before = layer.state_dict()
+    case.call(*case.leaves())
+    assert all(one is other for one, other in zip(layer.parameters(), parameters, strict=True))
+    for key, array in layer.state_dict().items():
+        np.testing.assert_array_equal(array, before[key])
 
 
 # Somebody's own, by name

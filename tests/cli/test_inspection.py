@@ -36,7 +36,7 @@ def test_profile_prints_totals_peak_and_both_ranks(run):
     status, out, _ = run("profile", *SMALL, "--top", "4")
     assert status == 0
     lines = out.splitlines()
-    assert lines[0] == "lenet5, input 4×3×16×16: medians of 3 training steps"
+    assert lines[0] == "lenet5, input 4×3×16×16: the median of 3 training steps"
     rows = {line.split()[0]: line.split()[1:] for line in lines[3:7]}
     assert list(rows) == ["forward", "backward", "optimizer", "step"]
     forward, backward, optimizer, step = (float(row[0]) for row in rows.values())

@@ -372,6 +372,14 @@ if find_spec("matplotlib"):
             assert list(line.get_xdata()) == [4, 4]
             assert line.is_dashed()
 
+    def test_the_second_level_is_named_where_the_first_tells_nothing(tmp_path):
+        def layers():
+            return nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3), nn.Tanh())
+
+        for model, name in ((nn.Sequential(layers()), "0.3"), (layers(), "3")):
+            step(model, Tensor(np.ones((2, 3), np.float32))).save(tmp_path / "time.svg")
+            assert {word for word in words(tmp_path / "time.svg") if word in {"0.3", "3"}} == {name}
+
     @pytest.mark.parametrize("count", [1, 600])
     def test_any_number_of_ops_is_drawn(count, tmp_path):
         y = leaf(3)

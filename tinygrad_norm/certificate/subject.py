@@ -114,7 +114,7 @@ def _array(given: Any, rng: Random) -> Any:
 def _own(what: Any, arrays: list[Any], rng: Random) -> list[Case]:
     """The cases of somebody's module or function, with these inputs."""
     if isinstance(what, Module):
-        return cases_of_layer("", what, arrays, rng)
+        return cases_of_layer("", copy.deepcopy(what), arrays, rng)
     if _is_module(what):
         return _built(what, arrays, rng)
     if _is_op(what):

@@ -103,7 +103,7 @@ def run_profile(args: argparse.Namespace) -> None:
         return
     size = f"{args.batch_size}×3×{args.image_size}×{args.image_size}"
     how = ", every fused op as its definition" if args.composed else ""
-    print(f"{recipe.model}, input {size}{how}: medians of {counted(repeats, 'training step')}\n")
+    print(f"{recipe.model}, input {size}{how}: the median of {counted(repeats, 'training step')}\n")
     print(f"{_totals(middle, seconds)}\n\n{middle.describe_peak()}, parameters and their gradients not counted")
     print(f"\n{middle.tables(top, sum(map(statistics.median, seconds.values())))}")
     if args.output is not None:

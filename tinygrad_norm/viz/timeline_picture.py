@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm.training.curves import COLOURS, INK, PALE, new_figure, save_figure
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 10.0, 5.6
 COLOUR: dict[Pass, str] = {"forward": COLOURS[0], "backward": COLOURS[1]}
 GREY = "#999999"
-LETTER = 0.062
-"""The width of a letter below the axis, in inches."""
+LETTER, GAP = 0.062, 0.015
+"""The width of a letter below the axis, and what parts a module from the next, in inches."""
 
 
 def draw(timeline: Timeline, path: str | os.PathLike[str]) -> None:
@@ -63,6 +64,7 @@ def _draw_memory(axes: Axes, timeline: Timeline) -> None:
         ha="right" if left else "left",
         color=INK,
         fontsize=9,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )
 
 
@@ -99,14 +101,14 @@ def _words(colour: str) -> dict[str, Any]:
 
 
 def _name_modules(axes: Axes, events: list[Event]) -> None:
-    """The modules of the first level below the axis: upright where one of them is too narrow for its name."""
+    """The modules below the axis: upright where one of them is too narrow for its name."""
     inch = (WIDTH - 1) / len(events)  # of one op
     stretches = [(name, begin, end) for name, begin, end in _modules(events) if (end - begin) * inch > 0.12 and name]
     upright = any(len(name) * LETTER > (end - begin) * inch for name, begin, end in stretches)
     below = axes.get_xaxis_transform()
     for name, begin, end in stretches:
         bar: dict[str, Any] = {"color": GREY, "linewidth": 2, "solid_capstyle": "butt", "clip_on": False}
-        axes.plot([begin + 0.2, end - 0.2], [-0.04, -0.04], transform=below, **bar)
+        axes.plot([begin + GAP / inch, end - GAP / inch], [-0.04, -0.04], transform=below, **bar)
         axes.text(
             (begin + end) / 2,
             -0.08,
@@ -137,14 +139,20 @@ def _phases(events: list[Event]) -> list[tuple[Pass, int, int]]:
 
 
 def _modules(events: list[Event]) -> list[tuple[str, int, int]]:
-    """Stretches of one pass in one module of the first level, likewise."""
+    """Stretches of one pass in one module of the first level, or of the second where one module holds nearly all."""
+    first = Counter(_level(event, 1) for event in events)
+    level = 2 if max(first.values()) > 0.75 * len(events) else 1
     stretches = []
     for (_, name), places in itertools.groupby(
-        range(len(events)), key=lambda place: (events[place].phase, events[place].module.partition(".")[0])
+        range(len(events)), key=lambda place: (events[place].phase, _level(events[place], level))
     ):
         own = list(places)
         stretches.append((name, own[0], own[-1] + 1))
     return stretches
+
+
+def _level(event: Event, level: int) -> str:
+    return ".".join(event.module.split(".")[:level])
 
 
 def _unit(most: int) -> tuple[float, str]:
