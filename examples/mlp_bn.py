@@ -2,6 +2,7 @@
 
     python examples/mlp_bn.py --batchnorm
     python examples/mlp_bn.py --compare            # with and without, everything else equal
+    python examples/mlp_bn.py --batchnorm --graph mlp.html   # what is computed, to explore
 
 The curves, the log and a checkpoint to go on from after Ctrl-C go to runs/, unless other files are named.
 Read it from top to bottom: the network, the data, one run, the comparison, the command line.
@@ -20,10 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tinygrad_norm import manual_seed, nn, ops, optim
+from tinygrad_norm import Tensor, manual_seed, nn, ops, optim
 from tinygrad_norm.data import ArrayDataset, DataLoader, digits, mnist
+from tinygrad_norm.files import write_atomically
 from tinygrad_norm.training import History, Trainer, plot_curves
-from tinygrad_norm.training.files import write_atomically
+from tinygrad_norm.viz import draw_graph
+from tinygrad_norm.viz.drawing import SUFFIXES
 
 OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], float]] = {  # and the learning rate unless one is given
     "adam": (optim.Adam, 1e-3),
@@ -89,6 +92,8 @@ def run(args: argparse.Namespace, batchnorm: bool) -> tuple[dict[str, Any], Hist
             print(f"the checkpoint has already done {trainer.epoch} epochs; --epochs is the total goal")
     else:
         print(model.summary(train.inputs[:1]))
+    if args.graph:
+        print(f"graph: {draw_graph(model, Tensor(train.inputs[: args.batch_size])).save(args.graph)}")
     before, started = trainer.epoch, time.perf_counter()
     history = trainer.fit(loader, args.epochs, validation=DataLoader(validation, 256))
     seconds = time.perf_counter() - started
@@ -155,6 +160,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", choices=("digits", "mnist"), default="digits")
     parser.add_argument("--data-dir", type=Path, help="folder of the four MNIST files")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="curves (runs/mlp_bn.png, mlp_bn_compare.png)")
+    parser.add_argument("--graph", type=Path, metavar="FILE", help=f"what is computed ({', '.join(SUFFIXES)})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="figures")
     parser.add_argument("--log", type=Path, default=Path("runs/mlp_bn.jsonl"), metavar="FILE", help="a line an epoch")
     parser.add_argument(
@@ -166,6 +172,10 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--data mnist needs --data-dir, the folder of its four files")
     if args.compare and (args.checkpoint or args.resume):
         parser.error("--compare makes two runs; --checkpoint and --resume are for one")
+    if args.graph and args.compare:
+        parser.error("--compare makes two nets; --graph draws one")
+    if args.graph and args.graph.suffix.lower() not in SUFFIXES:
+        parser.error(f"--graph draws {', '.join(SUFFIXES)}, not {args.graph.suffix or 'a file without suffix'}")
     if args.plot and args.plot.suffix.lower() not in (".png", ".svg", ".pdf"):
         parser.error(f"--plot draws .png, .svg or .pdf, not {args.plot.suffix or 'a file without suffix'}")
     if args.plot and not can_draw():
@@ -174,7 +184,7 @@ def parse_arguments() -> argparse.Namespace:
         args.plot = Path("runs/mlp_bn_compare.png" if args.compare else "runs/mlp_bn.png")
     if not args.compare and not args.checkpoint:
         args.checkpoint = args.resume or Path("runs/mlp_bn.safetensors")
-    for option in ("json", "plot", "log", "checkpoint"):  # before training, not after it
+    for option in ("json", "plot", "graph", "log", "checkpoint"):  # before training, not after it
         if (path := getattr(args, option)) and (obstacle := obstacle_to_writing(path)):
             parser.error(f"--{option} cannot write {path}: {obstacle}")
     return args

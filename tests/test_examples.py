@@ -237,3 +237,35 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, name):
     process.stderr.close()
     assert process.wait(timeout=60) == 0
     assert "BrokenPipe" not in err
+
+
+def test_the_graph_of_a_net(tmp_path, quick):
+    _, out = small(tmp_path, quick, "--epochs", "1", "--graph", "net.dot")
+    assert "graph: net.dot\n" in out
+    assert "<B>BatchNorm</B>" in (tmp_path / "net.dot").read_text()
+    _, err = run(tmp_path, "mlp_bn", "--graph", "net.gif", status=2, **quick)
+    assert "--graph draws .svg, .png, .pdf, .dot, .mmd, .html, not .gif" in err
+
+
+def test_render_graph(tmp_path, quick):
+    out, _ = run(tmp_path, "render_graph", "--output", "graphs", **quick)
+    assert sorted(path.name for path in (tmp_path / "graphs").iterdir()) == [
+        "batch-norm.svg",
+        "loss.svg",
+        "resnet18-backward.svg",
+        "resnet18.html",
+        "resnet18.svg",
+    ]
+    assert "parameters 11,173,962" in out
+    assert re.search(r"^fused +1 op, .*^composed +16 ops, ", out, re.MULTILINE | re.DOTALL)
+
+
+def test_the_cells_of_the_notebook_run_in_order():
+    notebook = json.loads((EXAMPLES / "graphs.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, Any] = {}
+    for number, cell in enumerate(notebook["cells"]):
+        if cell["cell_type"] == "code":
+            assert not cell["outputs"]
+            exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
+    assert names["loss"].graph().summary().startswith("graph: 5 ops")
+    assert names["norm"].sides["fused"].ops == 1

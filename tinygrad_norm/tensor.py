@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from typing import Any, Self, SupportsIndex
 
 import numpy as np
@@ -168,6 +169,10 @@ class Tensor:
                 leaf.grad = leaf.grad + new
             else:
                 leaf.grad = Tensor.wrap(leaf.grad.raw + new.raw)
+
+    def graph(self, **how: Any) -> Any:
+        """Draw what made this tensor: `tinygrad_norm.viz.draw_graph`, which is loaded when it is first asked for."""
+        return import_module("tinygrad_norm.viz").draw_graph(self, **how)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
         """Call `hook` with this tensor's gradient during backward; what it returns, unless None, replaces it.

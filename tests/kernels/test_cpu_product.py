@@ -42,55 +42,46 @@ def check(a, b, out, add):
     layouts=st.tuples(LAYOUTS, LAYOUTS, LAYOUTS),
     dtype=st.sampled_from([np.float32, np.float64]),
     add=st.booleans(),
-    small=st.booleans(),
     threads=st.booleans(),
 )
-def test_drawn_products(shape, layouts, dtype, add, small, threads):
+def test_drawn_products(shape, layouts, dtype, add, threads):
     groups, rows, depth, columns = shape
     rng = np.random.default_rng(0)
     shapes = (groups, rows, depth), (groups, depth, columns), (groups, rows, columns)
     a, b, out = [laid_out(rng.normal(size=s).astype(dtype), how) for s, how in zip(shapes, layouts, strict=True)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(product, "_SMALL", 2**62 if small else 0)
         patch.setattr(product, "LARGE", 1 if threads else 2**62)
         patch.setattr(compiler, "LARGE", 1 if threads else 2**62)
+        patch.setattr(product, "_PARTS", 3)
         check(a, b, out, add)
 
 
 @pytest.mark.parametrize("add", [False, True])
-def test_a_long_sum_is_cut_in_parts(add, rng, monkeypatch):
+@pytest.mark.parametrize("shape", [(5, 1001, 17), (23, 6000, 13), (6, 777, 1), (1, 500, 40), (16, 4000, 32)])
+def test_a_long_sum_is_cut_in_parts(shape, add, rng, monkeypatch):
     monkeypatch.setattr(product, "LARGE", 1)
-    a, b, out = rng.normal(size=(2, 5, 1001)), rng.normal(size=(2, 1001, 17)), rng.normal(size=(2, 5, 17))
-    check(a, b, out, add)
+    rows, depth, columns = shape
+    a, b = rng.normal(size=(2, depth, rows)).transpose(0, 2, 1), rng.normal(size=(2, depth, columns))
+    assert depth > product._PARTS * max(rows, columns)  # tiles do it
+    check(a, b, rng.normal(size=(2, rows, columns)), add)
 
 
 @pytest.mark.parametrize("sides", [(1200, 20), (20, 1200)])
-@pytest.mark.parametrize("small", [0, 2**62])
-def test_a_long_side_is_cut_in_parts(sides, small, rng, monkeypatch):
+def test_a_long_side_is_cut_in_parts(sides, rng, monkeypatch):
     monkeypatch.setattr(product, "LARGE", 1)
-    monkeypatch.setattr(product, "_SMALL", small)
     (rows, columns), depth = sides, 30
     check(rng.normal(size=(1, rows, depth)), rng.normal(size=(1, depth, columns)), np.empty((1, rows, columns)), False)
 
 
-@pytest.mark.parametrize("add", [False, True])
-@pytest.mark.parametrize("small", [0, 2**62])
-def test_a_sum_longer_than_a_panel(add, small, rng, monkeypatch):
-    monkeypatch.setattr(product, "_SMALL", small)
-    check(rng.normal(size=(1, 23, 600)), rng.normal(size=(1, 600, 13)), rng.normal(size=(1, 23, 13)), add)
-
-
-@pytest.mark.parametrize("small", [0, 2**62])
-def test_rows_that_are_one_row_of_memory(small, rng, monkeypatch):
-    monkeypatch.setattr(product, "_SMALL", small)
+def test_rows_that_are_one_row_of_memory(rng):
     a = np.broadcast_to(rng.normal(size=(1, 1, 7)), (1, 6, 7))
     check(a, rng.normal(size=(1, 7, 5)), np.empty((1, 6, 5)), False)
 
 
-@pytest.mark.parametrize("small", [0, 2**62])
-def test_what_is_not_finite_stays_in_its_row(small, rng, monkeypatch):
-    monkeypatch.setattr(product, "_SMALL", small)
-    a, b, out = rng.normal(size=(1, 9, 8)), rng.normal(size=(1, 8, 20)), np.empty((1, 9, 20))
+@pytest.mark.parametrize("depth", [8, 900])  # by BLAS and by tiles
+def test_what_is_not_finite_stays_in_its_row(depth, rng, monkeypatch):
+    monkeypatch.setattr(product, "LARGE", 1)
+    a, b, out = rng.normal(size=(1, 9, depth)), rng.normal(size=(1, depth, 20)), np.empty((1, 9, 20))
     a[0, 4, 2], a[0, 6, 3] = np.nan, np.inf
     product.multiply(a, b, out)
     assert np.isnan(out[0, 4]).all()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm.experiments.spread import caution
-from tinygrad_norm.training.files import write_atomically
+from tinygrad_norm.files import write_atomically
 from tinygrad_norm.training.interrupt import HeldInterrupt
 from tinygrad_norm.training.logs import strict_json
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygrad_norm.training.files import write_atomically
+from tinygrad_norm.files import write_atomically
 from tinygrad_norm.training.history import Record
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 import numpy as np
 from safetensors.numpy import save
 
-from tinygrad_norm.training.files import write_atomically
+from tinygrad_norm.files import write_atomically
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -15,8 +15,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from tinygrad_norm import tape
+from tinygrad_norm.files import write_atomically
 from tinygrad_norm.nn.module import Parameter
-from tinygrad_norm.training.files import write_atomically
 from tinygrad_norm.viz.ledger import Ledger, readable
 from tinygrad_norm.viz.timeline_picture import draw
 

@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu import blas, tile
-from tinygrad_norm.kernels.cpu.compiler import LARGE, Kernel, ProductKernel, inline
+from tinygrad_norm.kernels.cpu.compiler import LARGE, Kernel, ProductKernel, helper
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -21,12 +21,6 @@ _SIDE = 512
 _PARTS = 8
 """Into how many parts a long sum is cut."""
 
-_SMALL = 2**24
-"""The multiplications of a product, up to which tiles are as fast as BLAS."""
-
-_FEW = 4
-"""With fewer rows than this, tiles are not full."""
-
 _WORK = 4
 """How many multiplications take as long as it takes another kernel to treat an element."""
 
@@ -35,15 +29,13 @@ def multiply(a: Array, b: Array, out: Array, add: bool = False) -> None:
     """Write a b to `out`, or add it there, for stacks of matrices of any layout."""
     (groups, rows, depth), columns = a.shape, b.shape[2]
     (a, turned_a), (b, turned_b) = _by_rows(a), _by_rows(b)
-    count = groups * rows * columns * depth
-    size, made = count // _WORK, out if _in_rows(out) else np.ascontiguousarray(out)
+    size, made = groups * rows * columns * depth // _WORK, out if _in_rows(out) else np.ascontiguousarray(out)
     if depth > _PARTS * max(rows, columns) and size >= LARGE:
         parts = np.empty((_PARTS, *out.shape), out.dtype)
         _multiply_in_parts(size, a, turned_a, b, turned_b, parts)
         np.add(parts.sum(axis=0), made if add else 0, out=made)
     else:
-        kernel = _multiply_small if count < groups * _SMALL and rows >= _FEW else _multiply
-        kernel(size, a, turned_a, b, turned_b, *_unit(rows, columns, size), add, made)
+        _multiply(size, a, turned_a, b, turned_b, *_unit(rows, columns, size), add, made)
     if made is not out:
         out[:] = made
 
@@ -84,37 +76,48 @@ def _in_rows(x: Array) -> bool:
 def _multiply(
     a: Array, turned_a: bool, b: Array, turned_b: bool, rows: int, columns: int, add: bool, out: Array
 ) -> None:
-    down, along = -(-out.shape[1] // rows), -(-out.shape[2] // columns)
-    for unit in prange(len(out) * down * along):
-        group, top, left = unit // (down * along), unit // along % down * rows, unit % along * columns
-        some_a, some_b = _rows(a, group, turned_a, top, rows), _rows(b, group, not turned_b, left, columns)
-        blas.multiply(some_a, turned_a, some_b, turned_b, add, out[group, top : top + rows, left : left + columns])
-
-
-@Kernel
-def _multiply_small(
-    a: Array, turned_a: bool, b: Array, turned_b: bool, rows: int, columns: int, add: bool, out: Array
-) -> None:
-    down, along = -(-out.shape[1] // rows), -(-out.shape[2] // columns)
-    for unit in prange(len(out) * down * along):
-        group, top, left = unit // (down * along), unit // along % down * rows, unit % along * columns
-        some_a, some_b = _rows(a, group, turned_a, top, rows), _rows(b, group, not turned_b, left, columns)
-        tile.multiply(some_a, turned_a, some_b, turned_b, add, out[group, top : top + rows, left : left + columns])
+    for unit in prange(_units(out, rows, columns)):
+        some_a, some_b, some = _unit_of(unit, a, turned_a, b, turned_b, rows, columns, out)
+        blas.multiply(some_a, turned_a, some_b, turned_b, add, some)
 
 
 @Kernel
 def _multiply_in_parts(a: Array, turned_a: bool, b: Array, turned_b: bool, parts: Array) -> None:
+    for unit in prange(parts.shape[0] * parts.shape[1]):
+        some_a, some_b, some = _part_of(unit, a, turned_a, b, turned_b, parts)
+        tile.multiply(some_a, turned_a, some_b, turned_b, False, some)
+
+
+# What a unit of work takes is told in functions of their own: they are compiled once for both forms of a kernel.
+
+
+@helper
+def _units(out: Array, rows: int, columns: int) -> int:
+    return len(out) * -(-out.shape[1] // rows) * -(-out.shape[2] // columns)
+
+
+@helper
+def _unit_of(
+    unit: int, a: Array, turned_a: bool, b: Array, turned_b: bool, rows: int, columns: int, out: Array
+) -> tuple[Array, Array, Array]:
+    """The rows of a, the columns of b and the part of the result that are a unit of work."""
+    down, along = -(-out.shape[1] // rows), -(-out.shape[2] // columns)
+    group, top, left = unit // (down * along), unit // along % down * rows, unit % along * columns
+    some_a, some_b = _rows(a, group, turned_a, top, rows), _rows(b, group, not turned_b, left, columns)
+    return some_a, some_b, out[group, top : top + rows, left : left + columns]
+
+
+@helper
+def _part_of(unit: int, a: Array, turned_a: bool, b: Array, turned_b: bool, parts: Array) -> tuple[Array, Array, Array]:
+    """The terms of the sum that are a unit of work, and where their sum goes."""
     count, groups = parts.shape[:2]
-    depth = a.shape[1] if turned_a else a.shape[2]
-    for unit in prange(count * groups):
-        part, group = unit // groups, unit % groups
-        first, last = depth * part // count, depth * (part + 1) // count
-        some_a = _rows(a, group, not turned_a, first, last - first)
-        some_b = _rows(b, group, turned_b, first, last - first)
-        tile.multiply(some_a, turned_a, some_b, turned_b, False, parts[part, group])
+    part, group, depth = unit // groups, unit % groups, a.shape[1] if turned_a else a.shape[2]
+    first, last = depth * part // count, depth * (part + 1) // count
+    some_a = _rows(a, group, not turned_a, first, last - first)
+    return some_a, _rows(b, group, turned_b, first, last - first), parts[part, group]
 
 
-@inline
+@helper
 def _rows(x: Array, group: int, turned: bool, first: int, count: int) -> Array:
     """Some rows of a matrix of the stack, or of one that is turned, columns as they lie."""
     return x[group, :, first : first + count] if turned else x[group, first : first + count, :]

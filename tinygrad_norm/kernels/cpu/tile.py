@@ -1,4 +1,4 @@
-"""The matrix product of small and of thin matrices, with which BLAS takes longer to arrange than to multiply.
+"""The matrix product of thin matrices, with which BLAS takes longer to arrange than to multiply.
 
 A tile of the result, six rows of two vectors, stays in registers while it walks along the sum. The columns of b that it
 meets are a panel, copied so that they lie side by side in the cache; a is read where it lies.
@@ -55,11 +55,10 @@ def multiply(a: Array, turned_a: bool, b: Array, turned_b: bool, add: bool, out:
             while top < rows:
                 height = _height(rows - top)
                 for left in range(start, stop, width):
-                    panel = panels[(left - start) // width]
-                    if left + width <= columns:
-                        _multiply_panel(a, turned_a, top, first, count, panel, height, more, out, top, left)
-                    else:
-                        _multiply_panel(a, turned_a, top, first, count, panel, height, False, edge, 0, 0)
+                    panel, whole = panels[(left - start) // width], left + width <= columns
+                    to, at, x = (out, top, left) if whole else (edge, 0, 0)
+                    _multiply_panel(a, turned_a, top, first, count, panel, height, more and whole, to, at, x)
+                    if not whole:
                         for i in range(height):
                             for j in range(columns - left):
                                 before = out[top + i, left + j] if more else a.dtype.type(0)

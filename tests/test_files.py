@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tinygrad_norm.training.files import write_atomically
+from tinygrad_norm.files import write_atomically
 
 
 def spy(function, calls):

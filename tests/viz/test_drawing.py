@@ -1,0 +1,221 @@
+"""Drawings: texts compared exactly, pictures parsed, bad input refused, nothing half written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tinygrad_norm import Tensor, nn, no_grad, ops
+from tinygrad_norm.models import create_model, list_models
+from tinygrad_norm.viz import draw_graph, render
+from tinygrad_norm.viz.drawing import MOST
+
+GOLDEN = Path(__file__).with_name("golden")
+HOSTILE = """<script>alert(1)</script> "it's" & \\n \\ </TABLE>> {a|b} \x07 --> ]]>"""
+
+
+@pytest.fixture
+def net():
+    return nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1D(4, activation="relu"))
+
+
+def svg_of(drawing, tmp_path):
+    return ET.parse(drawing.save(tmp_path / "g.svg")).getroot()
+
+
+def texts(svg):
+    return ["".join(element.itertext()) for element in svg.iter("{http://www.w3.org/2000/svg}text")]
+
+
+@pytest.mark.parametrize("suffix", ["dot", "mmd"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("forward", {}),
+        ("backward", {"direction": "backward", "show": ("shape", "saved")}),
+        ("both", {"direction": "both", "depth": 1}),
+    ],
+)
+def test_the_text_of_a_small_graph(name, how, suffix, net, tmp_path):
+    found = draw_graph(net, (5, 6), **how).save(tmp_path / f"g.{suffix}").read_text(encoding="utf-8")
+    assert found == (GOLDEN / f"{name}.{suffix}").read_text(encoding="utf-8")
+
+
+def test_a_picture_holds_what_it_should(net, tmp_path):
+    svg = svg_of(draw_graph(net, (5, 6), show=("shape", "parameters", "flops", "settings")), tmp_path)
+    found = texts(svg)
+    for wanted in ("Sequential", "Linear", "BatchNorm1D", "BatchNorm", "weight", "5 × 4", "240 FLOP", "fused op"):
+        assert any(wanted in text for text in found), wanted
+    titles = [title.text for title in svg.iter("{http://www.w3.org/2000/svg}title")]
+    assert "input0->op0" in titles
+    assert "op0->op1" in titles
+
+
+def test_a_picture_is_dark_where_its_reader_prefers_that(net, tmp_path):
+    text = draw_graph(net, (5, 6)).save(tmp_path / "g.svg").read_text()
+    assert text.count("@media (prefers-color-scheme: dark)") == 1
+    assert 'class="node fused"' in text
+    assert 'class="edge forward"' in text
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml"), ("html", b"<!")]
+)
+def test_each_suffix_is_a_file_of_its_kind(suffix, start, net, tmp_path):
+    path = draw_graph(net, (5, 6)).save(tmp_path / "new" / f"g.{suffix.upper()}")
+    assert path.read_bytes().lower().startswith(start.lower())
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("model", list_models())
+def test_every_net_of_the_zoo(model, tmp_path):
+    net = create_model(model, 10)
+    svg = svg_of(draw_graph(net.eval(), (1, 3, 32, 32), depth=2), tmp_path)
+    found = "\n".join(texts(svg))
+    assert type(net).__name__ in found
+    assert f"{sum(p.size for p in net.parameters()):,}" in draw_graph(net, (1, 3, 32, 32), depth=0).summary()
+
+
+def test_resnet_fits_a_screen_and_reads_top_to_bottom(tmp_path):
+    svg = svg_of(draw_graph(create_model("resnet18", 10), (2, 3, 32, 32), depth=2), tmp_path)
+    _, _, width, height = map(float, svg.attrib["viewBox"].split())
+    assert width < 1200
+    assert height < 1600
+
+
+@pytest.mark.parametrize("composed", [False, True])
+def test_a_fused_op_is_drawn_as_its_definition(composed, net):
+    text = draw_graph(net, (5, 6), composed=composed).dot
+    assert ("<B>BatchNorm</B>" in text) == (not composed)
+    assert ("<B>Maximum</B>" in text or "<B>Relu</B>" in text or "<B>Where</B>" in text) == composed
+
+
+def test_a_tensor_draws_itself(rng, tmp_path):
+    x = Tensor(rng.normal(size=(2, 3)), requires_grad=True)
+    drawing = ops.exp(x).sum().graph(title="two ops")
+    assert drawing.summary().startswith("two ops: 2 ops (1 Exp, 1 Sum)")
+    assert "Exp" in drawing.dot
+
+
+def test_a_notebook_gets_picture_mermaid_and_text(net):
+    shown = draw_graph(net, (5, 6))._repr_mimebundle_()
+    assert set(shown) == {"text/plain", "text/vnd.mermaid", "image/svg+xml"}
+    ET.fromstring(shown["image/svg+xml"])
+    assert shown["text/vnd.mermaid"].startswith("flowchart TD\n")
+
+
+def test_labels_are_text_whatever_they_hold(tmp_path):
+    net = nn.Sequential(nn.Linear(2, 2))
+    drawing = draw_graph(net, (3, 2), title=HOSTILE)
+    svg = svg_of(drawing, tmp_path)
+    shown = HOSTILE.replace("\x07", "�")
+    assert any(shown in text.replace("\xa0", " ") for text in texts(svg))
+    assert not list(svg.iter("{http://www.w3.org/2000/svg}script"))
+    assert "<script" not in drawing.mermaid
+    assert '"it' not in drawing.mermaid
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.scripts = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.scripts += tag == "script"
+
+
+def test_a_page_has_no_more_scripts_for_a_hostile_title():
+    net = nn.Sequential(nn.Linear(2, 2))
+    plain, hostile = (Page(draw_graph(net, (3, 2), title=title).html).scripts for title in ("", HOSTILE))
+    assert plain == hostile
+
+
+# What is refused
+
+
+def test_an_unknown_suffix(net, tmp_path):
+    with pytest.raises(ValueError, match=r"saved as \.svg, \.png, \.pdf, \.dot, \.mmd, \.html, not as '\.gif'"):
+        draw_graph(net, (5, 6)).save(tmp_path / "g.gif")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"direction": "backwards"}, "direction takes forward, backward, both, not 'backwards'; did you mean backward"),
+        ({"show": ["flop"]}, "show takes shape, .* not 'flop'; did you mean flops"),
+        ({"x": None}, "takes an input, or the shape of one"),
+    ],
+)
+def test_what_cannot_be_drawn(how, message, net):
+    with pytest.raises(ValueError, match=message):
+        draw_graph(net, **{"x": (5, 6), **how})
+
+
+def test_neither_a_model_nor_a_tensor():
+    with pytest.raises(TypeError, match="a model or a tensor is drawn, not a list"):
+        draw_graph([1, 2])
+    with no_grad(), pytest.raises(ValueError, match="has no tape"):
+        draw_graph(Tensor([1.0]) * 2)
+
+
+def test_without_a_renderer_the_text_is_saved(net, tmp_path, monkeypatch):
+    monkeypatch.setattr(render, "_commands", lambda kind: [])
+    with pytest.raises(render.NoRendererError, match=r"pip install .*viz.*apt install graphviz.*saved as DOT in"):
+        draw_graph(net, (5, 6)).save(tmp_path / "g.svg")
+    assert [path.name for path in tmp_path.iterdir()] == ["g.dot"]
+    assert set(draw_graph(net, (5, 6))._repr_mimebundle_()) == {"text/plain", "text/vnd.mermaid"}
+
+
+def test_a_rendering_that_takes_too_long(net, tmp_path, monkeypatch):
+    slow = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr(render, "_commands", lambda kind: [slow])
+    monkeypatch.setattr(render, "SECONDS", 0.2)
+    with pytest.raises(TimeoutError, match=r"longer than 0\.2 s; draw less of it .*saved as DOT"):
+        draw_graph(net, (5, 6)).save(tmp_path / "g.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["g.dot"]
+
+
+def test_what_graphviz_refuses():
+    with pytest.raises(OSError, match="Graphviz could not draw it"):
+        render.render("digraph {", "svg")
+
+
+def test_dot_on_the_path_does_it_too(monkeypatch, tmp_path):
+    program = tmp_path / "dot"
+    program.write_text('#!/bin/sh\n[ "$1" = -Tsvg ] && cat\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(render, "find_spec", lambda name: None)
+    assert render.render("digraph {}", "svg") == b"digraph {}"
+
+
+def test_a_graph_of_many_ops_is_refused_as_a_picture_and_written_as_text(tmp_path):
+    y = x = Tensor([1.0, 2.0], requires_grad=True)
+    for _ in range(20_000):
+        y = y * x
+    drawing = y.graph(fold=False)
+    with pytest.raises(ValueError, match=rf"20,001 items are too many for a picture, which holds {MOST:,}; .*depth=1"):
+        drawing.save(tmp_path / "g.png")
+    assert not os.listdir(tmp_path)
+    assert drawing.save(tmp_path / "g.dot").read_text().count(" -> ") == 40_000 - 1
+
+
+def test_a_folder_that_cannot_be_written(net, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        draw_graph(net, (5, 6)).save(tmp_path / "file" / "g.dot")
+
+
+def test_importing_the_package_does_not_import_what_draws():
+    code = (
+        "import sys, tinygrad_norm; sys.exit(any(m.startswith(('graphviz', 'tinygrad_norm.viz')) for m in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,146 @@
+"""What is drawn: depth, modules that run again, equal blocks."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from tinygrad_norm import nn
+from tinygrad_norm.models import create_model
+from tinygrad_norm.viz.graph import from_call
+from tinygrad_norm.viz.outline import Box, Item, Link, outline
+
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x):
+        return x + self.norm(self.linear(x))
+
+
+@pytest.fixture
+def net():
+    return nn.Sequential(nn.Linear(6, 4), *[Block(4) for _ in range(3)], nn.Linear(4, 2))
+
+
+def parts(part):
+    """Titles, nested; "× n" where several are one."""
+    times = f" × {part.repeats}" if part.repeats > 1 else ""
+    return (part.title + times, [parts(p) for p in part.parts]) if isinstance(part, Box) else part.title + times
+
+
+def test_all_levels(net):
+    found = outline(from_call(net, (2, 6)), fold=False, tensors=False)
+    block = [("{}.linear: Linear", ["Linear"]), ("{}.norm: LayerNorm", ["LayerNorm"]), "Add"]
+    expected = ["input", ("0: Linear", ["Linear"])]
+    for name in "123":
+        inner = [(t[0].format(name), t[1]) if isinstance(t, tuple) else t for t in block]
+        expected.append((f"{name}: Block", inner))
+    assert parts(found.root) == ("Sequential", [*expected, ("4: Linear", ["Linear"])])
+
+
+@pytest.mark.parametrize(
+    ("depth", "expected"),
+    [
+        (0, ["input", "Sequential"]),
+        (1, ["input", "0: Linear", "1: Block", "2: Block", "3: Block", "4: Linear"]),
+    ],
+)
+def test_whole_modules_below_a_depth(net, depth, expected):
+    found = outline(from_call(net, (2, 6)), depth, fold=False)
+    assert parts(found.root)[1] == expected
+    assert [item.kind for item in found.items] == ["input", *["module"] * (len(expected) - 1)]
+
+
+def test_a_module_has_the_totals_of_its_ops(net):
+    graph = from_call(net, (2, 6))
+    block = list(outline(graph, 1, fold=False).items)[2]
+    assert [node.name for node in block.nodes] == ["Linear", "LayerNorm", "Add"]
+    assert sum(node.parameters for node in block.nodes) == 4 * 4 + 4 + 8
+    assert block.last.name == "Add"
+
+
+@pytest.mark.parametrize("depth", [1, 2, None])
+def test_equal_blocks_are_drawn_once(net, depth):
+    found = outline(from_call(net, (2, 6)), depth, tensors=False)
+    (block,) = [part for part in found.root.parts if part.title == "1: Block"]
+    assert block.repeats == 3
+    assert [part.title for part in found.root.parts] == ["input", "0: Linear", "1: Block", "4: Linear"]
+    if depth == 1:
+        items = [item.id for item in found.items]
+        assert [(link.source, link.target) for link in found.links] == list(pairwise(items))
+
+
+def test_what_the_last_of_equal_blocks_hands_on_leaves_the_one_that_is_drawn(net):
+    found = outline(from_call(net, (2, 6)), tensors=False)
+    linear, norm, add, last = list(found.items)[2:]
+    assert [item.title for item in (linear, norm, add, last)] == ["Linear", "LayerNorm", "Add", "Linear"]
+    ends = {(link.source, link.target) for link in found.links}
+    assert {(linear.id, norm.id), (norm.id, add.id), (add.id, last.id)} <= ends
+    assert (add.id, linear.id) not in ends
+
+
+def test_blocks_that_differ_or_are_joined_otherwise_are_not_folded():
+    class Dense(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList([Block(4) for _ in range(3)])
+
+        def forward(self, x):
+            a = self.blocks[0](x)
+            b = self.blocks[1](a)
+            return self.blocks[2](b) + a  # the first is used twice
+
+    found = outline(from_call(Dense(), (2, 4)), 2)
+    assert [item.repeats for item in found.items if item.kind == "module"] == [1, 2]
+    wide = nn.Sequential(Block(4), nn.Linear(4, 5), Block(5))
+    assert all(item.repeats == 1 for item in outline(from_call(wide, (2, 4)), 1).items)
+
+
+def test_a_module_that_runs_again_is_drawn_again():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act, self.linear = nn.Tanh(), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.act(self.linear(self.act(x)))
+
+    found = outline(from_call(Twice(), (2, 4)), 1)
+    assert [item.title for item in found.items] == ["input", "act: Tanh", "linear: Linear", "act: Tanh"]
+    assert len({item.id for item in found.items}) == 4
+
+
+def test_parameters_stand_in_the_box_of_their_op(net):
+    found = outline(from_call(net, (2, 6)), fold=False)
+    assert [part.title for part in found.root.parts[1].parts] == ["weight", "bias", "Linear"]
+
+
+def test_arrows_tell_how_many_bytes_go_along():
+    found = outline(from_call(nn.Linear(6, 4), (2, 6)), tensors=False)
+    assert found.links == [Link("input0", "op0", 2 * 6 * 4)]
+
+
+def test_resnet_in_two_levels():
+    found = outline(from_call(create_model("resnet18", 10), (2, 3, 32, 32)), 2)
+    stages = [part for part in found.root.parts if isinstance(part, Box)]
+    assert [parts(stage)[1] for stage in stages] == [
+        ["layer1.0: BasicBlock × 2"],
+        *[[f"layer{n}.0: BasicBlock", f"layer{n}.1: BasicBlock"] for n in (2, 3, 4)],
+    ]
+
+
+@pytest.mark.parametrize("depth", [-1, True])
+def test_no_such_depth(net, depth):
+    with pytest.raises(ValueError, match="depth should be 0 or more, or None"):
+        outline(from_call(net, (2, 6)), depth)
+
+
+def test_items_have_ids_of_their_own():
+    items = list(outline(from_call(create_model("efficientnet_b0", 10), (2, 3, 32, 32)), 3).items)
+    assert len({item.id for item in items}) == len(items)
+    assert all(isinstance(item, Item) for item in items)

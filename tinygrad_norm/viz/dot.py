@@ -1,0 +1,153 @@
+"""An outline as DOT, the language of Graphviz."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import graphviz
+
+from tinygrad_norm.viz.outline import Box, Item, Link, Outline
+from tinygrad_norm.viz.style import BACKWARD, BOX, FORWARD, GROUND, LOOKS, TEXT, Look, facts, kind_of, size, width
+
+FONT = "Helvetica,Arial,sans-serif"
+WAYS = {"forward": (False,), "backward": (True,), "both": (False, True)}
+
+
+def dot(outline: Outline, show: tuple[str, ...], direction: str = "forward") -> str:
+    """The drawing as DOT, the same text for the same outline.
+
+    Args:
+        outline: what is drawn.
+        show: what is written on each node, of `style.SHOWN`.
+        direction: forward, backward (gradients go against the arrows, to what wants them) or both.
+    """
+    picture = graphviz.Digraph("model")
+    title, *lines = outline.root.title.split("\n")
+    picture.attr("graph", label=_label(title, lines), labelloc="t", fontname=FONT, fontsize="16", pad="0.3")
+    picture.attr("graph", fontcolor=TEXT[0], bgcolor=GROUND[0], ranksep="0.35", nodesep="0.25", compound="true")
+    picture.attr("node", fontname=FONT, fontsize="11", fontcolor=TEXT[0], margin="0.14,0.07", height="0.3")
+    picture.attr("edge", arrowsize="0.6")
+    links = [(link, backward) for backward in WAYS[direction] for link in outline.links if link.back or not backward]
+    joined = {end for link, _ in links for end in (link.source, link.target)}
+    drawn = [item for item in outline.items if item.id in joined or item.kind in ("op", "module")]
+    _add_parts(picture, outline.root, show, direction, {item.id for item in drawn})
+    for link, backward in links:
+        _add_link(picture, link, backward, both=direction == "both")
+    saved = direction != "forward" and any(item.kind == "op" and item.last.saved for item in drawn)
+    _add_legend(picture, {kind_of(item) for item in drawn} | ({"saved"} if saved else set()), direction)
+    return str(picture.source)
+
+
+def _add_parts(picture: Any, box: Box, show: tuple[str, ...], direction: str, drawn: set[str]) -> None:
+    for part in box.parts:
+        if isinstance(part, Item) and part.id not in drawn:
+            continue
+        if isinstance(part, Item):
+            _add_item(picture, part, show)
+            if direction != "forward" and part.kind == "op" and part.last.saved:
+                _add_saved(picture, part)
+            continue
+        with picture.subgraph(name=f"cluster_{part.id}") as inner:
+            inner.attr(label=_heading(_times(part)), style="rounded", color=BOX[0], fontsize="12", margin="10")
+            inner.attr(labelloc="t", labeljust="r", **{"class": "box"})
+            _add_parts(inner, part, show, direction, drawn)
+
+
+def _add_item(picture: Any, item: Item, show: tuple[str, ...]) -> None:
+    kind = kind_of(item)
+    look = LOOKS[kind]
+    picture.node(
+        item.id,
+        _label(_times(item), facts(item, show)),
+        shape=look.shape,
+        style=look.style,
+        color=look.line,
+        fillcolor=look.fill,
+        peripheries="2" if kind == "fused" else "1",
+        tooltip=_plain(item.title),
+        **{"class": kind},
+    )
+
+
+def _add_saved(picture: Any, item: Item) -> None:
+    """What an op keeps for the way back, as a node of its own."""
+    look, node = LOOKS["saved"], item.last
+    arrays = [" × ".join(map(str, shape)) or "scalar" for shape, _ in node.saved]
+    counted = [f"{size(node.saved_bytes)} of its own"] if node.saved_bytes else ["shared"]
+    picture.node(
+        f"{item.id}_saved",
+        _label("keeps", [*arrays, *counted]),
+        shape=look.shape,
+        style=look.style,
+        color=look.line,
+        fillcolor=look.fill,
+        **{"class": "saved"},
+    )
+    picture.edge(f"{item.id}_saved", item.id, style="dashed", color=look.line, arrowhead="none", constraint="false")
+
+
+def _add_link(picture: Any, link: Link, backward: bool, both: bool) -> None:
+    ends = (link.target, link.source) if backward else (link.source, link.target)
+    picture.edge(
+        *ends,
+        color=(BACKWARD if backward else FORWARD)[0],
+        penwidth=f"{width(link.nbytes):g}",
+        style="dashed" if backward else "solid",
+        tooltip=size(link.nbytes),
+        constraint="false" if backward and both else "true",
+        **{"class": "backward" if backward else "forward"},
+    )
+
+
+def _add_legend(picture: Any, kinds: set[str], direction: str) -> None:
+    """A row for each kind of node and arrow that there is."""
+    rows = [_sample(look) for kind, look in LOOKS.items() if kind in kinds]
+    for backward in WAYS[direction]:
+        name = "gradient" if backward else "tensor; wider: more bytes"
+        colour = (BACKWARD if backward else FORWARD)[0]
+        arrow = f'<FONT COLOR="{colour}">{"⇠" if backward else "→"}</FONT>'
+        rows.append(f'<TR><TD>{arrow}</TD><TD ALIGN="LEFT">{name}</TD></TR>')
+    table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="3" CELLPADDING="2">{"".join(rows)}</TABLE>'
+    with picture.subgraph(name="cluster_legend") as legend:
+        legend.attr(label="", style="rounded", color=BOX[0], **{"class": "box"})
+        legend.node("legend", f"<{table}>", shape="plaintext", fontsize="9", **{"class": "legend"})
+
+
+def _sample(look: Look) -> str:
+    border = 3 if look.title == LOOKS["fused"].title else 1
+    cell = f'<TD BORDER="{border}" COLOR="{look.line}" BGCOLOR="{look.fill}" WIDTH="18"> </TD>'
+    return f'<TR>{cell}<TD ALIGN="LEFT">{look.title}</TD></TR>'
+
+
+def _times(part: Box | Item) -> str:
+    return f"{part.title}  × {part.repeats}" if part.repeats > 1 else part.title
+
+
+def _heading(title: str) -> str:
+    """That of a box: its name, and under it what it is; in a corner, for arrows come in the middle and on the left."""
+    name, _, rest = title.partition(": ")
+    lines = [
+        f"<B>{_escaped(name) or ' '}</B>",
+        *(f'<FONT POINT-SIZE="9">{_escaped(line)}</FONT>' for line in _cut(rest)),
+    ]
+    return "<" + "".join(line + '<BR ALIGN="RIGHT"/>' for line in lines) + ">"
+
+
+def _cut(text: str) -> list[str]:
+    return [part for part in text.split(", ") if part]
+
+
+def _label(title: str, lines: list[str]) -> str:
+    """A title and lines under it, as Graphviz's HTML."""
+    rest = "".join(f'<BR/><FONT POINT-SIZE="9">{_escaped(line)}</FONT>' for line in lines)
+    return f"<<B>{_escaped(title) or ' '}</B>{rest}>"
+
+
+def _escaped(text: str) -> str:
+    return escape(_plain(text))
+
+
+def _plain(text: str) -> str:
+    """Without characters that XML refuses."""
+    return "".join(letter if letter.isprintable() else "�" for letter in text)

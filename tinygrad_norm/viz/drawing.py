@@ -1,0 +1,183 @@
+"""`draw_graph`: the computation of a model or of a tensor as a picture, a text or a page."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tinygrad_norm.files import write_atomically
+from tinygrad_norm.nn.module import Module
+from tinygrad_norm.nn.spelling import did_you_mean
+from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.viz import render
+from tinygrad_norm.viz.dot import WAYS, dot
+from tinygrad_norm.viz.graph import Graph, from_call, from_tensor
+from tinygrad_norm.viz.html import page
+from tinygrad_norm.viz.mermaid import mermaid
+from tinygrad_norm.viz.outline import outline
+from tinygrad_norm.viz.style import BACKWARD, BOX, FORWARD, GROUND, LOOKS, SHOWN, TEXT, scaled, seconds, size
+
+SUFFIXES = (*(f".{kind}" for kind in render.FORMATS), ".dot", ".mmd", ".html")
+MOST = 3000
+"""Items of a picture; to lay out more takes Graphviz minutes, and nobody could read them."""
+
+
+class Drawing:
+    """A graph and how it is drawn; made by `draw_graph`. A notebook shows it by itself."""
+
+    def __init__(self, graph: Graph, depth: int | None, fold: bool, direction: str, show: tuple[str, ...]) -> None:
+        self.graph = graph
+        self._direction, self._show = direction, show
+        self._outline = outline(graph, depth, fold, tensors="parameters" in show)
+
+    @cached_property
+    def dot(self) -> str:
+        """The drawing in DOT."""
+        return dot(self._outline, self._show, self._direction)
+
+    @cached_property
+    def mermaid(self) -> str:
+        """The drawing as a Mermaid flowchart."""
+        return mermaid(self._outline, self._show, self._direction)
+
+    @cached_property
+    def html(self) -> str:
+        """All of the graph as a page that needs nothing else: modules open, ops tell what they are."""
+        return page(self.graph)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the drawing, and return where.
+
+        Args:
+            path: its suffix says how: .svg, .png or .pdf, .dot, .mmd (Mermaid) or .html (interactive).
+
+        Raises:
+            ValueError: another suffix, or more items than a picture can hold.
+            NoRendererError: a picture, and nothing can draw it; the DOT text is saved in its place.
+            TimeoutError: drawing it took too long; likewise.
+            OSError: the file cannot be written. Nothing is left half written.
+        """
+        target = Path(path)
+        if target.suffix.lower() not in SUFFIXES:
+            raise ValueError(f"a drawing is saved as {', '.join(SUFFIXES)}, not as {target.suffix or 'no suffix'!r}")
+        try:
+            write_atomically(target, self._bytes(target.suffix.lower()))
+        except (render.NoRendererError, TimeoutError) as error:
+            text = target.with_suffix(".dot")
+            write_atomically(text, self.dot.encode())
+            raise type(error)(f"{target}: {error}. The drawing is saved as DOT in {text}") from None
+        return target
+
+    def summary(self) -> str:
+        """Totals in a few lines: ops by kind, parameters, FLOPs, what is kept for the way back, time."""
+        graph, ops = self.graph, self.graph.ops
+        kinds: dict[str, int] = {}
+        for node in ops:
+            kinds[node.name] = kinds.get(node.name, 0) + 1
+        ranked = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+        lines = [
+            f"{graph.title or 'graph'}: {len(ops)} ops ({', '.join(f'{count} {name}' for name, count in ranked)})",
+            f"parameters {sum(node.parameters for node in ops):,}",
+            f"FLOPs {scaled(sum(node.flops for node in ops)).strip()}",
+            f"kept for backward {size(sum(node.saved_bytes for node in ops))}",
+        ]
+        times = [node.seconds for node in ops if node.seconds is not None]
+        back = [node.backward_seconds for node in ops if node.backward_seconds is not None]
+        if times:
+            lines.append(f"forward {seconds(sum(times))}" + (f", backward {seconds(sum(back))}" if back else ""))
+        return "\n".join(lines)
+
+    def _bytes(self, suffix: str) -> bytes:
+        if suffix in (".dot", ".mmd", ".html"):
+            return {".dot": lambda: self.dot, ".mmd": lambda: self.mermaid, ".html": lambda: self.html}[
+                suffix
+            ]().encode()
+        self._refuse_too_many()
+        picture = render.render(self.dot, suffix[1:])
+        return themed(picture.decode()).encode() if suffix == ".svg" else picture
+
+    def _refuse_too_many(self) -> None:
+        count = sum(1 for _ in self._outline.items)
+        if count > MOST:
+            raise ValueError(
+                f"draw_graph: {count:,} items are too many for a picture, which holds {MOST:,}; open fewer levels with "
+                "depth=1, or save it as .html, .dot or .mmd"
+            )
+
+    def __repr__(self) -> str:
+        return f"<{self.summary()}>"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """What a notebook shows: the picture where it can be drawn, Mermaid, and text."""
+        shown = {"text/plain": self.summary(), "text/vnd.mermaid": self.mermaid}
+        with contextlib.suppress(render.NoRendererError, TimeoutError, ValueError):  # the other forms are there
+            shown["image/svg+xml"] = self._bytes(".svg").decode()
+        return shown
+
+
+def draw_graph(
+    what: Module | Tensor,
+    x: Any = None,
+    *,
+    depth: int | None = None,
+    fold: bool = True,
+    direction: str = "forward",
+    show: Sequence[str] = ("shape", "parameters"),
+    composed: bool = False,
+    title: str = "",
+) -> Drawing:
+    """Draw the computation of a model for an input, or that which made a tensor.
+
+    Args:
+        what: a model, or a tensor that ops made.
+        x: the model's input, its shape (random numbers are taken then), or a list of several.
+        depth: how many levels of modules are open; None for all.
+        fold: whether equal blocks that follow each other are drawn once, with "× n".
+        direction: "forward", "backward" (the way of gradients, and what is kept for it) or "both".
+        show: what is written on nodes: shape, dtype, settings, parameters, flops, saved, time, gradient. The last one,
+            and both other directions, make a model go back from random cotangents; no `.grad` is touched.
+        composed: whether fused ops are drawn as their definitions, in primitives.
+        title: a heading, in place of the model's class.
+
+    Raises:
+        ValueError: a tensor without a tape, an unknown direction or fact, a model without an input.
+        TypeError: neither a model nor a tensor.
+    """
+    facts = (show,) if isinstance(show, str) else tuple(show)
+    for given, known, name in [(direction, tuple(WAYS), "direction"), *((fact, SHOWN, "show") for fact in facts)]:
+        if given not in known:
+            raise ValueError(
+                f"draw_graph: {name} takes {', '.join(known)}, not {given!r}{did_you_mean(str(given), known)}"
+            )
+    if isinstance(what, Tensor):
+        graph = from_tensor(what, title=title)
+    elif isinstance(what, Module):
+        if x is None:
+            raise ValueError(
+                f"draw_graph: to see what {type(what).__name__} computes takes an input, or the shape of one: "
+                "draw_graph(model, (1, 3, 32, 32))"
+            )
+        inputs = x if isinstance(x, list) else [x]
+        back = "gradient" in facts or direction != "forward"
+        graph = from_call(what, *inputs, title=title, gradients=back, composed=composed)
+    else:
+        raise TypeError(f"draw_graph: a model or a tensor is drawn, not a {type(what).__name__}")
+    return Drawing(graph, depth, fold, direction, facts)
+
+
+def themed(svg: str) -> str:
+    """An SVG that is dark where its reader prefers that, and never wider than its place."""
+    rules = [f"svg {{ max-width: 100%; height: auto; background: {GROUND[1]}; }} text {{ fill: {TEXT[1]}; }}"]
+    rules.append(f".graph > polygon {{ fill: {GROUND[1]}; }} .box > path {{ stroke: {BOX[1]}; }}")
+    for kind, look in LOOKS.items():
+        body = ", ".join(f".{kind} {form}" for form in ("path", "polygon", "ellipse"))
+        rules.append(f"{body} {{ fill: {look.dark_fill}; stroke: {look.dark_line}; }}")
+    for name, (_, dark) in (("forward", FORWARD), ("backward", BACKWARD)):
+        rules.append(f".{name} path {{ stroke: {dark}; }} .{name} polygon {{ fill: {dark}; stroke: {dark}; }}")
+    style = f"<style>@media (prefers-color-scheme: dark) {{ {' '.join(rules)} }}</style>"
+    return re.sub(r"(<svg\b[^>]*>)", lambda found: found.group(1) + style, svg, count=1)

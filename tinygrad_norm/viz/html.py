@@ -1,0 +1,88 @@
+"""The interactive page: one file that holds the graph as data, and the viewer that draws it; it needs no network.
+
+Labels are data. They stand in a JSON block that none of them can end early, and the viewer puts them on the page as text.
+The page's policy lets no script or style run but the viewer's own, known by their hashes, and allows no request.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from tinygrad_norm.viz.graph import Graph
+
+SCRIPTS = (
+    "dom.js",
+    "format.js",
+    "tree.js",
+    "folding.js",
+    "measures.js",
+    "cards.js",
+    "layers.js",
+    "places.js",
+    "scene.js",
+    "drawing.js",
+    "view.js",
+    "legend.js",
+    "facts.js",
+    "search.js",
+    "keyboard.js",
+    "main.js",
+)
+"""The viewer, one script when joined; `main.js` starts it."""
+
+ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+
+
+def page(graph: Graph) -> str:
+    """The graph as an HTML page in which modules open and close; the same text for the same graph.
+
+    Raises:
+        TypeError: that is no graph.
+    """
+    if not isinstance(graph, Graph):
+        raise TypeError(
+            f"html.page: a Graph is needed, as from_call and from_tensor return it, got {type(graph).__name__}"
+        )
+    script, style = "\n".join(map(_read, SCRIPTS)), _read("viewer.css")
+    policy = (
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    return Template(_read("page.html")).substitute(policy=policy, style=style, script=script, data=_data(graph))
+
+
+def _read(name: str) -> str:
+    return (files("tinygrad_norm.viz") / "viewer" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """How a content security policy names an inline script or style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _data(graph: Graph) -> str:
+    """The graph as JSON that may stand in HTML. Code, which many nodes share, is in `definitions`, once."""
+    data = graph.to_json()
+    definitions: dict[tuple[str, str], int] = {}
+    for node in data["nodes"]:
+        definition = node.pop("code"), node.pop("source")
+        node["definition"] = definitions.setdefault(definition, len(definitions))
+    data["definitions"] = [{"code": code, "source": source} for code, source in definitions]
+    return json.dumps(_finite(data), separators=(",", ":"), allow_nan=False).translate(ESCAPES)
+
+
+def _finite(value: Any) -> Any:
+    """The value with numbers that JSON does not know as text: "NaN", "Infinity", "-Infinity"."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

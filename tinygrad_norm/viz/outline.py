@@ -1,0 +1,265 @@
+"""What is drawn of a graph: modules as boxes down to a depth, whole modules as one item below it, equal blocks once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from tinygrad_norm.viz.graph import Graph, Node
+
+
+@dataclass
+class Item:
+    """A node of the drawing: an op or a tensor, or a module with all its ops."""
+
+    id: str
+    title: str
+    kind: str
+    """op, parameter, input, tensor or module."""
+    nodes: list[Node]
+    repeats: int = 1
+
+    @property
+    def last(self) -> Node:
+        """The node whose output is that of the item."""
+        return self.nodes[-1]
+
+
+@dataclass
+class Box:
+    """A module that is open, with what is in it."""
+
+    id: str
+    title: str
+    parts: list[Part] = field(default_factory=list)
+    repeats: int = 1
+
+
+Part = Item | Box
+
+
+@dataclass(frozen=True)
+class Link:
+    """An arrow between items, the bytes of all tensors that go along it, and whether a gradient comes back."""
+
+    source: str
+    target: str
+    nbytes: int
+    back: bool = True
+
+
+@dataclass
+class Outline:
+    """The drawing's parts, nested, and its links."""
+
+    root: Box
+    links: list[Link]
+
+    @property
+    def items(self) -> Iterator[Item]:
+        """All items, in order."""
+        return _items(self.root)
+
+
+def outline(graph: Graph, depth: int | None = None, fold: bool = True, tensors: bool = True) -> Outline:
+    """Choose what is drawn.
+
+    Args:
+        graph: all there is.
+        depth: how many levels of modules are open: deeper ones are single items, and so are layers, modules without
+            any in them. None: all are open, layers too.
+        fold: whether blocks that follow each other and are equal, in a chain, are drawn once.
+        tensors: whether the parameters and other tensors of an op that is drawn by itself are.
+
+    Raises:
+        ValueError: depth is negative.
+    """
+    if depth is not None and (isinstance(depth, bool) or depth < 0):
+        raise ValueError(f"draw_graph: depth should be 0 or more, or None for all levels, not {depth!r}")
+    root, owners = _nested(graph, depth), {}
+    folded = _Folding(graph) if fold else None
+    if folded:
+        folded.fold(root)
+    for item in _items(root):
+        owners.update({node.id: item for node in item.nodes})
+    leaves = _add_tensors(graph, root, owners, tensors)
+    return Outline(root, _links(graph, owners | leaves, folded.twins if folded else {}))
+
+
+def _nested(graph: Graph, depth: int | None) -> Box:
+    """The ops in boxes; a module that runs again after others have is another box."""
+    root = Box("model", graph.title)
+    open_boxes, count = [root], 0
+    path: tuple[str, ...] = ()
+    parents = {path.rpartition(".")[0] for path in graph.modules}
+    for node in graph.ops:
+        full = tuple(node.module.split(".")) if node.module else ()
+        layer = node.module in graph.modules and node.module not in parents
+        closed = depth is not None and (len(full) >= depth or layer)
+        wanted = full[:depth] if closed else full
+        boxes = wanted[:-1] if closed else wanted
+        shared = _shared(path, boxes)
+        del open_boxes[shared + 1 :]
+        for level in range(shared, len(boxes)):
+            name = ".".join(boxes[: level + 1])
+            box = Box(f"box{(count := count + 1)}", _title(graph, name))
+            open_boxes[-1].parts.append(box)
+            open_boxes.append(box)
+        parts = open_boxes[-1].parts
+        if closed and parts and isinstance(parts[-1], Item) and parts[-1].kind == "module" and path == wanted:
+            parts[-1].nodes.append(node)
+        elif closed:
+            title = _title(graph, ".".join(wanted)) if wanted else graph.title
+            parts.append(Item(f"module{(count := count + 1)}", title, "module", [node]))
+        else:
+            parts.append(Item(node.id, node.name, "op", [node]))
+        path = wanted
+    return root
+
+
+def _shared(path: Sequence[str], boxes: Sequence[str]) -> int:
+    """How many of the boxes that are open stay so."""
+    count = 0
+    while count < min(len(path), len(boxes)) and path[count] == boxes[count]:
+        count += 1
+    return count
+
+
+def _title(graph: Graph, path: str) -> str:
+    return f"{path}: {graph.modules[path]}" if path in graph.modules else path
+
+
+def _items(part: Part) -> Iterator[Item]:
+    if isinstance(part, Item):
+        yield part
+        return
+    for inner in part.parts:
+        yield from _items(inner)
+
+
+def _ops(part: Part) -> list[Node]:
+    return [node for item in _items(part) for node in item.nodes]
+
+
+class _Folding:
+    """Draws equal blocks of a chain once; `twins` tells which op of the first stands for an op of the others."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._inputs: dict[str, list[str]] = {name: [] for name in graph.nodes}
+        self._users: dict[str, list[str]] = {name: [] for name in graph.nodes}
+        self._nodes = graph.nodes
+        self._outputs = set(graph.outputs)
+        for edge in graph.edges:
+            self._inputs[edge.target].append(edge.source)
+            self._users[edge.source].append(edge.target)
+        self.twins: dict[str, str] = {}
+
+    def fold(self, box: Box) -> None:
+        """Fold the parts of a box, and then what is in each of them."""
+        kept: list[Part] = []
+        for _, run in groupby(box.parts, key=self._signature):
+            chain: list[Part] = []
+            for part in run:
+                if chain and self._follows(part, chain):
+                    chain.append(part)
+                else:
+                    kept += self._merged(chain)
+                    chain = [part]
+            kept += self._merged(chain)
+        box.parts = kept
+        for part in kept:
+            if isinstance(part, Box):
+                self.fold(part)
+
+    def _merged(self, chain: list[Part]) -> list[Part]:
+        if len(chain) < 2 or len(_ops(chain[0])) < 2:  # one op after another of its kind is no block
+            return chain
+        first, *others = chain
+        first.repeats = len(chain)
+        for part in others:
+            self.twins.update(zip((n.id for n in _ops(part)), (n.id for n in _ops(first)), strict=True))
+        return [first]
+
+    def _signature(self, part: Part) -> tuple[object, ...]:
+        """What a block is, whatever comes before it: its ops, how they are joined, and what they take from outside."""
+        ops = _ops(part)
+        places = {node.id: place for place, node in enumerate(ops)}
+        outside: dict[str, int] = {}
+        found: list[object] = [isinstance(part, Box)]
+        for node in ops:
+            taken: list[object] = []
+            for source in self._inputs[node.id]:
+                given = self._nodes[source]
+                if source in places:
+                    taken.append(places[source])
+                else:
+                    number = -1 if given.kind != "op" else outside.setdefault(source, len(outside))
+                    taken.append((number, given.kind, given.shape))
+            settings = tuple(node.settings.items()) if node.name != "Reshape" else ()
+            found.append((node.name, node.shape, node.dtype, settings, tuple(taken)))
+        return tuple(found)
+
+    def _follows(self, part: Part, chain: list[Part]) -> bool:
+        """Whether a block takes all it takes from the one before, which nobody else uses, at the same places."""
+        before, own = _ops(chain[-1]), {node.id for node in _ops(part)}
+        places = {node.id: place for place, node in enumerate(before)}
+        taken = self._outside(part)
+        if not taken or any(source not in places for source in taken):
+            return False
+        for node in before:
+            users = [user for user in self._users[node.id] if user not in places]
+            if node.id in self._outputs or any(user not in own for user in users):
+                return False
+        earlier = [node.id for node in _ops(chain[-2])] if len(chain) > 1 else None
+        if earlier is None:
+            return True
+        return [places[source] for source in taken] == [earlier.index(source) for source in self._outside(chain[-1])]
+
+    def _outside(self, part: Part) -> list[str]:
+        """The ops outside of a block from which it takes something, in order."""
+        ops = _ops(part)
+        own = {node.id for node in ops}
+        found = [source for node in ops for source in self._inputs[node.id] if source not in own]
+        return list(dict.fromkeys(source for source in found if self._nodes[source].kind == "op"))
+
+
+def _add_tensors(graph: Graph, root: Box, owners: dict[str, Item], tensors: bool) -> dict[str, Item]:
+    """Items for inputs, before all else, and for the tensors that an op by itself takes, in its box."""
+    boxes = {item.id: box for box in _boxes(root) for item in box.parts if isinstance(item, Item)}
+    found: dict[str, Item] = {}
+    inputs: list[Part] = []
+    for edge in graph.edges:
+        node, user = graph.nodes[edge.source], owners.get(edge.target)
+        if node.kind == "op" or node.id in found or user is None:
+            continue
+        if node.kind == "input":
+            inputs.append(found.setdefault(node.id, Item(node.id, node.name, "input", [node])))
+        elif tensors and user.kind == "op":
+            name = node.name.removeprefix(f"{node.module}.")
+            item = found[node.id] = Item(node.id, name, node.kind, [node])
+            parts = boxes[user.id].parts
+            parts.insert(next(i for i, part in enumerate(parts) if part is user), item)
+    root.parts[:0] = inputs
+    return found
+
+
+def _boxes(box: Box) -> Iterator[Box]:
+    yield box
+    for part in box.parts:
+        if isinstance(part, Box):
+            yield from _boxes(part)
+
+
+def _links(graph: Graph, owners: dict[str, Item], twins: dict[str, str]) -> list[Link]:
+    """Arrows between items. What the last of equal blocks hands on leaves the one that stands for all."""
+    carried: dict[tuple[str, str], dict[str, int]] = {}
+    known = any(node.gradient is not None for node in graph.nodes.values())
+    back = {node.id for node in graph.nodes.values() if node.gradient is not None or not known}
+    for edge in graph.edges:
+        if edge.target in twins:  # drawn once, with the first
+            continue
+        source, target = owners.get(twins.get(edge.source, edge.source)), owners.get(edge.target)
+        if source is not None and target is not None and source is not target:
+            carried.setdefault((source.id, target.id), {})[edge.source] = graph.nodes[edge.source].nbytes
+    return [Link(*ends, sum(sizes.values()), not back.isdisjoint(sizes)) for ends, sizes in carried.items()]

@@ -1,0 +1,65 @@
+"""DOT as a picture: by the Graphviz libraries that pygraphviz carries, or else by the program `dot`.
+
+They run in a process of their own, which can be ended when it takes too long.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+
+FORMATS = ("svg", "png", "pdf")
+SECONDS = 60.0
+"""How long a rendering may take."""
+PYGRAPHVIZ = """
+import sys
+import pygraphviz
+source, kind = sys.stdin.buffer.read().decode(), sys.argv[1]
+sys.stdout.buffer.write(pygraphviz.AGraph(string=source).draw(format=kind, prog="dot"))
+"""
+
+
+class NoRendererError(ImportError):
+    """Neither pygraphviz nor the program `dot` is there."""
+
+
+def render(dot: str, kind: str) -> bytes:
+    """The picture of a DOT text.
+
+    Args:
+        dot: the text.
+        kind: svg, png or pdf.
+
+    Raises:
+        NoRendererError: nothing can draw it; the message names both ways to mend that.
+        TimeoutError: it took longer.
+        OSError: Graphviz refused it.
+    """
+    for command in _commands(kind):
+        try:
+            done = subprocess.run(command, input=dot.encode(), capture_output=True, timeout=SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(
+                f"the drawing took longer than {SECONDS:g} s; draw less of it with a smaller depth=, or as .html, "
+                "which lays out only what is open"
+            ) from None
+        if done.returncode == 0 and done.stdout:
+            return done.stdout
+        message = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
+        raise OSError(f"Graphviz could not draw it: {message.splitlines()[-1]}")
+    raise NoRendererError(
+        "nothing can draw it: install Graphviz's libraries with: pip install 'tinygrad-norm[viz]', or the program dot, "
+        "for example with: apt install graphviz"
+    )
+
+
+def _commands(kind: str) -> list[list[str]]:
+    """The ways there are, the first to be taken."""
+    commands = []
+    if find_spec("pygraphviz") is not None:
+        commands.append([sys.executable, "-c", PYGRAPHVIZ, kind])
+    if (program := shutil.which("dot")) is not None:
+        commands.append([program, f"-T{kind}"])
+    return commands

@@ -1,0 +1,166 @@
+// The picture. Only what is in view, or near it, has elements; from afar they are plain, without words.
+
+const NEAR = 0.35; // the scale from which words can be read
+
+function newDrawing() {
+  const layers = { boxes: $("boxes"), lines: $("lines"), cards: $("cards") };
+  const drawing = { scene: null, shown: new Map(), region: null, near: null, look: null };
+
+  /** Draws a scene anew; `look` says what fills the items and which of them are marked. */
+  drawing.show = (scene, look) => {
+    Object.assign(drawing, { scene, look, region: null });
+    for (const layer of Object.values(layers)) layer.replaceChildren();
+    drawing.shown.clear();
+  };
+
+  /** Brings the elements up to date with what is in view. */
+  drawing.follow = (view, focused) => {
+    const near = view.scale >= NEAR;
+    const named = near ? [] : drawing.scene.items.filter((item) => isNamed(item, view));
+    $("names").replaceChildren(...named.map((item) => drawName(item, view)));
+    if (drawing.region && near === drawing.near && holds(drawing.region, view.region(0))) return;
+    if (near !== drawing.near) drawing.show(drawing.scene, drawing.look);
+    Object.assign(drawing, { near, region: view.region(0.5) });
+    $("world").classList.toggle("far", !near);
+    const wanted = new Map();
+    for (const item of drawing.scene.items) {
+      if (!meet(drawing.region, item) && item !== focused) continue;
+      if (item.open) wanted.set(`box ${item.id}`, ["boxes", drawBox, item]);
+      wanted.set(item.id, ["cards", near ? drawCard : drawSpot, item]);
+    }
+    for (const arc of drawing.scene.arcs) if (meet(drawing.region, arc.bounds)) wanted.set(arc.id, ["lines", drawArc, arc]);
+    for (const [id, element] of drawing.shown) {
+      if (wanted.has(id)) continue;
+      element.remove();
+      drawing.shown.delete(id);
+    }
+    for (const [id, [layer, drawOne, thing]] of wanted) {
+      if (drawing.shown.has(id)) continue;
+      const element = drawOne(thing, drawing);
+      drawing.shown.set(id, element);
+      layers[layer].append(element);
+    }
+    drawing.mark();
+  };
+
+  /** Shows what is chosen, in focus, found. */
+  drawing.mark = () => {
+    const { chosen, hits } = drawing.look;
+    for (const item of drawing.scene.items) {
+      const element = drawing.shown.get(item.id);
+      element?.classList.toggle("chosen", item === chosen);
+      element?.classList.toggle("hit", hits.has(item));
+    }
+    for (const arc of drawing.scene.arcs) {
+      drawing.shown.get(arc.id)?.classList.toggle("chosen", arc.sources.has(chosen) || arc.targets.has(chosen));
+    }
+  };
+  return drawing;
+}
+
+function meet(one, other) {
+  return one.x <= other.x + other.width && other.x <= one.x + one.width && one.y <= other.y + other.height && other.y <= one.y + one.height;
+}
+
+function holds(outer, inner) {
+  return outer.x <= inner.x && outer.y <= inner.y && outer.x + outer.width >= inner.x + inner.width && outer.y + outer.height >= inner.y + inner.height;
+}
+
+function drawBox({ x, y, width, height }) {
+  return draw("rect", { class: "box", x, y, width, height, rx: 10 });
+}
+
+function drawArc(arc, { scene, near }) {
+  const { direction } = scene;
+  const dead = direction !== "forward" && arc.maker.node.gradient === null && scene.hasGradients;
+  const width = Math.min(1 + Math.log10(1 + arc.maker.node.bytes / 1024) * 0.5, 4).toFixed(1);
+  const path = draw("path", { class: `arc ${direction}${dead ? " dead" : ""}`, d: pathThrough(arc.points), "stroke-width": width });
+  if (near && direction !== "backward" && arc.head.kind !== "port" && !arc.headPort) path.setAttribute("marker-end", "url(#ahead)");
+  if (near && direction !== "forward" && !dead && arc.tail.kind !== "port" && !arc.tailPort) path.setAttribute("marker-start", "url(#back)");
+  return path;
+}
+
+/** From afar the outermost items have their names beside them. */
+function isNamed(item, view) {
+  return !item.lineage.length && item.kind === "module" && item.height * view.scale > 18 && meet(view.region(0), item);
+}
+
+function drawName({ x, y, height, title }, { scale }) {
+  const place = { x: x - 10 / scale, y: y + Math.min(height / 2, 100 / scale), "font-size": 12 / scale };
+  return draw("text", { class: "name", "text-anchor": "end", ...place }, title);
+}
+
+function drawSpot(item, { look }) {
+  const spot = outline(item, item.open ? "head" : "face");
+  return dressed(frame(item), item, look, spot);
+}
+
+function drawCard(item, { look }) {
+  if (item.open) return dressed(frame(item), item, look, outline(item, "head"), words(item), ...badge(item));
+  const parts = [outline(item, "face")];
+  if (item.run?.folded) parts.unshift(outline(item, "behind", -5));
+  if (item.node?.fused) parts.push(outline(item, "inner", 3));
+  if (item.kind === "op" && item.node.saved.length) parts.push(savedMark(item));
+  return dressed(frame(item), item, look, ...parts, words(item), ...badge(item));
+}
+
+function frame(item) {
+  return draw("g", {
+    class: `card ${item.kind}${item.node?.fused ? " fused" : ""}${item.open ? " open" : ""}`,
+    transform: `translate(${item.x} ${item.y})`,
+    "data-id": item.id,
+    id: `item-${item.id}`,
+    role: "button",
+    tabindex: -1,
+    "aria-label": spoken(item),
+    "aria-expanded": item.kind === "module" ? String(item.open) : null,
+  });
+}
+
+function outline(item, name, inset = 0) {
+  const height = item.open ? CARD.header : item.height;
+  const round = { op: 4, module: 8 }[item.kind] ?? height / 2;
+  const place = inset < 0 ? { x: -inset, y: -inset, width: item.width, height } : { x: inset, y: inset, width: item.width - 2 * inset, height: height - 2 * inset };
+  return draw("rect", { class: name, ...place, rx: Math.max(round - Math.abs(inset) / 2, 2) });
+}
+
+/** A notch at the left: the op keeps arrays for the way back. */
+function savedMark({ height }) {
+  return draw("rect", { class: "saved", x: -3, y: height / 2 - 9, width: 6, height: 18, rx: 2 });
+}
+
+function words(item) {
+  const text = draw("text", { class: "words" });
+  const [start, anchor] = item.kind === "module" ? [CARD.padding, "start"] : [item.width / 2, "middle"];
+  const line = (place, ...spans) => text.append(draw("tspan", { x: start, y: CARD.above + 13 + CARD.line * place }, ...spans));
+  text.setAttribute("text-anchor", anchor);
+  line(0, draw("tspan", { class: "title" }, item.title), ...(item.tag ? [draw("tspan", { class: "tag", dx: 8 }, item.tag)] : []));
+  if (!item.open) item.lines.forEach((words_, place) => line(place + 1, words_));
+  return text;
+}
+
+/** × n on a folded run; on an unfolded one, a way to fold it again. */
+function badge(item) {
+  if (!item.badge) return [];
+  const width = CARD.badge;
+  const title = item.run.folded ? `${item.run.members.length} equal blocks: unfold them` : "Fold equal blocks";
+  return [
+    draw(
+      "g",
+      { class: "badge", "data-fold": item.id, transform: `translate(${item.width - width - 8} 6)` },
+      draw("title", {}, title),
+      draw("rect", { width, height: 18, rx: 9 }),
+      draw("text", { x: width / 2, y: 13, "text-anchor": "middle" }, item.badge),
+    ),
+  ];
+}
+
+function dressed(group, item, look, ...parts) {
+  group.append(...parts);
+  const filled = item.open ? null : look.fill(item);
+  if (filled) {
+    group.classList.add("measured", filled.dark ? "on-dark" : "on-light");
+    for (const face of group.querySelectorAll(".face, .behind")) face.style.fill = filled.fill;
+  } else if (look.measured && !item.open) group.classList.add("unmeasured");
+  return group;
+}

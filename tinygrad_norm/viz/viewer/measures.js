@@ -1,0 +1,87 @@
+// What a node or a module costs, and the colours and the scale that show it.
+
+/** Each measure: `of` reads it from an item, null where it is not known; `missing` says why it can be so everywhere. */
+const MEASURES = {
+  kind: { label: "Kind" },
+  time: {
+    label: "Time",
+    title: "Time, forward and backward",
+    of: (item) => sumOfKnown(item.totals?.forward ?? item.node?.seconds ?? null, item.totals?.backward ?? item.node?.backward_seconds ?? null),
+    write: asSeconds,
+    missing: "No time was measured: this graph was read from the tape after the run",
+  },
+  saved: {
+    label: "Saved",
+    title: "Bytes kept for the way back",
+    of: (item) => item.totals?.saved ?? item.node.saved_bytes,
+    write: asBytes,
+    missing: "Nothing is kept for the way back, or it is freed already",
+  },
+  flops: {
+    label: "FLOPs",
+    title: "Floating-point operations of convolutions and matrix products, forward",
+    of: (item) => item.totals?.flops ?? item.node.flops,
+    write: asFlops,
+    missing: "No FLOPs were counted: no convolution or product ran, or this graph was read from the tape",
+  },
+  gradient: {
+    label: "Gradient",
+    title: "Norm of the gradient with respect to the output, on a logarithmic scale",
+    of: (item) => (item.node ? item.node.gradient : item.gradient),
+    write: asNorm,
+    missing: "No gradients are known: the graph was made without the way back",
+    logarithmic: true,
+  },
+};
+
+function isKnown(tree, measure) {
+  return !MEASURES[measure].of || tree.nodes.some((item) => MEASURES[measure].of(item));
+}
+
+// Cividis, which colour-blind eyes read alike (Nuñez, Anderton and Renslow 2018), at nine places.
+const RAMP = ["00224e", "123570", "3b496c", "575d6d", "707173", "8a8678", "a59c74", "c3b369", "fee838"].map((hex) =>
+  [0, 2, 4].map((place) => parseInt(hex.slice(place, place + 2), 16)),
+);
+
+function rampColour(share) {
+  const place = Math.min(Math.max(share, 0), 1) * (RAMP.length - 1);
+  const below = Math.min(Math.floor(place), RAMP.length - 2);
+  const mixed = RAMP[below].map((value, part) => value + (RAMP[below + 1][part] - value) * (place - below));
+  return `rgb(${mixed.map(Math.round).join(" ")})`;
+}
+
+/** The value of an item; of a folded run that of all its members together. */
+function measured(measure, item) {
+  const { of } = MEASURES[measure];
+  const summed = item.run?.folded && measure !== "gradient";
+  return summed ? item.run.members.map(of).reduce(sumOfKnown, null) : of(item);
+}
+
+/** From the values of what is drawn, a scale: least, most, and the share of the way between them for a value. */
+function scaleOf(measure, items) {
+  const { logarithmic } = MEASURES[measure];
+  const usable = (value) => Number.isFinite(value) && (value > 0 || !logarithmic);
+  let least = logarithmic ? Infinity : 0;
+  let most = 0;
+  for (const item of items) {
+    const value = measured(measure, item);
+    if (value === null || !usable(value)) continue;
+    least = Math.min(least, value);
+    most = Math.max(most, value);
+  }
+  if (least > most) least = most;
+  const bend = logarithmic ? Math.log : (value) => value;
+  const unbend = logarithmic ? Math.exp : (value) => value;
+  const span = bend(most) - bend(least) || 1;
+  const share = (value) => (logarithmic && value === 0 ? 0 : (bend(value) - bend(least)) / span);
+  return { least, most, share, at: (part) => (part === 1 ? most : unbend(bend(least) + part * span)) };
+}
+
+/** How an item is filled: `fill` and whether it is dark; null where the measure says nothing about it. */
+function fillFor(measure, scale, item) {
+  const value = measured(measure, item);
+  if (value === null || (item.node && item.kind !== "op" && measure !== "gradient")) return null;
+  if (!Number.isFinite(value)) return { fill: "#d55e00", dark: false };
+  const share = scale.share(value);
+  return { fill: rampColour(share), dark: share < 0.55 };
+}
