@@ -72,7 +72,7 @@ def gradients(case: Case, inputs: list[Any]) -> tuple[Tensor, list[Array]]:
     leaves = [given for given in inputs if isinstance(given, Tensor)]
     if not output.requires_grad:
         return output, [np.zeros_like(leaf.raw) for leaf in leaves]
-    weights = np.random.default_rng(1).standard_normal(output.shape).astype(output.dtype)
+    weights = np.random.default_rng([1, 7919]).standard_normal(output.shape).astype(output.dtype)
     found = tape.grad(output, leaves, weights, allow_unused=True)
     return output, [np.zeros_like(x.raw) if g is None else g.raw for x, g in zip(leaves, found, strict=True)]
 
