@@ -378,6 +378,28 @@ def test_infinity_and_nan_are_compared_place_by_place(special):
         filled(special, factor=1 + 1e-6)
 
 
+def test_the_cotangent_is_not_the_input_that_was_drawn_from_the_same_seed():
+    x = Tensor(np.random.default_rng(0).standard_normal((7, 5)), requires_grad=True)
+    errors: dict[str, tuple[float, float]] = {}
+    compare_with_composition(lambda x: ops.layer_norm(x, 5), [x], errors=errors)
+    _, tolerated = errors["derivative 1 of wanted input 0"]
+    assert tolerated > 0.1 * 1e-9  # relative to a gradient that is not 0
+
+
+def test_errors_are_the_largest_of_each_comparison_up_to_the_first_that_fails():
+    errors: dict[str, tuple[float, float]] = {}
+    assert gradcheck(lambda x: Cube()(x), leaf(2, 3), order=2, errors=errors)
+    assert list(errors) == ["derivative 1, input 0", "derivative 2, cotangent 1", "derivative 2, input 0"]
+    assert all(0 <= error <= tolerated for error, tolerated in errors.values())
+    errors.clear()
+    with pytest.raises(GradientError):
+        compare_with_composition(lambda x: WrongGradient()(x), [leaf(2, 3)], errors=errors)
+    assert errors["the output"][0] <= errors["the output"][1]
+    error, tolerated = errors.pop("derivative 1 of wanted input 0")
+    assert error > 100 * tolerated
+    assert errors.keys() == {"the output"}
+
+
 def test_without_a_fused_op_there_is_nothing_to_compare():
     with pytest.raises(GradientError, match="ran no fused op"):
         compare_with_composition(lambda x: x * x, [leaf(3)])

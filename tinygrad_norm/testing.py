@@ -12,6 +12,8 @@ from tinygrad_norm.tape import Array
 from tinygrad_norm.tensor import Tensor
 
 Function = Callable[..., Tensor]
+Errors = dict[str, tuple[float, float]]
+"""The largest error of each comparison, by what was compared, and what was tolerated there."""
 
 
 class GradientError(AssertionError):
@@ -27,6 +29,7 @@ def gradcheck(
     rtol: float = 1e-5,
     atol: float = 1e-7,
     seed: int = 0,
+    errors: Errors | None = None,
 ) -> bool:
     """Compare the gradients of `function` with central finite differences, under a random cotangent.
 
@@ -41,6 +44,7 @@ def gradcheck(
         rtol: tolerated error, relative to the largest element of the gradient.
         atol: tolerated error on top of that.
         seed: of the cotangents.
+        errors: gets the largest error of each comparison, up to the first that fails.
 
     Returns:
         True; whatever is wrong is raised.
@@ -64,7 +68,7 @@ def gradcheck(
             for i, gradient, differences in zip(checked, found, expected, strict=True):
                 if level == 1:
                     _refuse_vacuous(names[i], differences, atol)
-                _compare(f"derivative {level}, {names[i]}", gradient.raw, differences, rtol, atol)
+                compare(f"derivative {level}, {names[i]}", gradient.raw, differences, rtol, atol, errors)
         _refuse_changes(given, before)
         function = _gradient_of(function, checked, seed + level)
         given = [Tensor(cotangent, requires_grad=True), *given]
@@ -73,7 +77,14 @@ def gradcheck(
 
 
 def compare_with_composition(
-    function: Function, inputs: Sequence[Any], *, order: int = 2, rtol: float = 1e-9, atol: float = 1e-11, seed: int = 0
+    function: Function,
+    inputs: Sequence[Any],
+    *,
+    order: int = 2,
+    rtol: float = 1e-9,
+    atol: float = 1e-11,
+    seed: int = 0,
+    errors: Errors | None = None,
 ) -> bool:
     """Compare `function` as it runs with how it runs under `composed()`: value, gradient, gradient of the gradient.
 
@@ -84,6 +95,7 @@ def compare_with_composition(
         rtol: tolerated difference, relative to the largest element.
         atol: tolerated difference on top of that.
         seed: of the cotangents.
+        errors: gets the largest error of each comparison, up to the first that fails.
 
     Raises:
         GradientError: they differ, or no fused op ran, so that there was nothing to compare.
@@ -98,19 +110,42 @@ def compare_with_composition(
         expected = function(*given)
     if output.dtype != expected.dtype:
         raise GradientError(f"the output is {output.dtype}, composed {expected.dtype}")
-    _compare("the output", output.raw, expected.raw, rtol, atol)
+    compare("the output", output.raw, expected.raw, rtol, atol, errors)
     wanted = [x for x in given if isinstance(x, Tensor) and x.requires_grad]
     if order and not (wanted and (output.requires_grad or expected.requires_grad)):
         raise GradientError("compare_with_composition: there is no gradient to compare; order=0 compares values alone")
-    rng = np.random.default_rng(seed)
+    rng = _random(seed)
     for level in range(1, order + 1):
         cotangent = np.asarray(rng.standard_normal(output.shape), output.dtype)
         for recorded in (False, True)[: 1 + (level < order)]:
             ours, theirs = (_gradients(side, wanted, cotangent, recorded) for side in (output, expected))
             for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-                _compare(f"derivative {level} of wanted input {i}", one.raw, other.raw, rtol, atol)
+                compare(f"derivative {level} of wanted input {i}", one.raw, other.raw, rtol, atol, errors)
         output, expected = (_weighed(side, seed + level) for side in (ours, theirs))
     return True
+
+
+def compare(what: str, found: Array, expected: Array, rtol: float, atol: float, errors: Errors | None = None) -> None:
+    """Raise a GradientError if an element differs by more than `atol` + `rtol` times the largest one expected.
+
+    Args:
+        what: is compared: the beginning of the message.
+        found, expected: arrays; infinities and NaN have to be at the same places.
+        rtol, atol: what is tolerated.
+        errors: gets the largest error, and what is tolerated; of several under one name the worst.
+    """
+    if found.shape != expected.shape:
+        raise GradientError(f"{what}: shape {found.shape}, expected {expected.shape}")
+    same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+    with np.errstate(invalid="ignore"):
+        error = np.where(same, 0.0, np.nan_to_num(np.abs(found - expected), nan=np.inf))
+    largest = float(error.max(initial=0))
+    tolerated = atol + rtol * float(np.abs(expected).max(initial=0, where=np.isfinite(expected)))
+    if errors is not None:
+        errors[what] = max(errors.get(what, (0.0, tolerated)), (largest, tolerated), key=lambda pair: pair[0] / pair[1])
+    if largest > tolerated:
+        worst = tuple(int(i) for i in np.unravel_index(np.argmax(error), error.shape))
+        raise GradientError(f"{what}: at {worst} it is {found[worst]:.10g}, expected {expected[worst]:.10g}")
 
 
 class _FusedOps(tape.Hook):
@@ -146,7 +181,12 @@ def _cotangent(function: Function, given: list[Any], before: dict[int, Array], s
         raise GradientError("gradcheck: the output holds NaN or infinity, so there are no differences to take")
     if not np.array_equal(outputs[0].raw, outputs[1].raw):
         raise GradientError("gradcheck: two calls with the same inputs differ; seed what is random in the function")
-    return np.asarray(np.random.default_rng(seed).standard_normal(outputs[0].shape))
+    return np.asarray(_random(seed).standard_normal(outputs[0].shape))
+
+
+def _random(seed: int) -> np.random.Generator:
+    """A stream that nobody draws inputs from: a norm's gradient is 0 where the cotangent is its own input."""
+    return np.random.default_rng([seed, 7919])
 
 
 def _differences(function: Function, given: list[Any], index: int, cotangent: Array, eps: float) -> Array:
@@ -189,18 +229,6 @@ def _refuse_vacuous(name: str, differences: Array, atol: float) -> None:
             f"{name}: by finite differences the output does not depend on it (all of its gradient is within {atol}), "
             "so the check would pass whatever the backward does; return the output itself, not a sum of it"
         )
-
-
-def _compare(what: str, found: Array, expected: Array, rtol: float, atol: float) -> None:
-    if found.shape != expected.shape:
-        raise GradientError(f"{what}: shape {found.shape}, expected {expected.shape}")
-    same = (found == expected) | (np.isnan(found) & np.isnan(expected))
-    with np.errstate(invalid="ignore"):
-        error = np.where(same, 0.0, np.nan_to_num(np.abs(found - expected), nan=np.inf))
-    size = float(np.abs(expected).max(initial=0, where=np.isfinite(expected)))
-    if float(error.max(initial=0)) > atol + rtol * size:
-        worst = tuple(int(i) for i in np.unravel_index(np.argmax(error), error.shape))
-        raise GradientError(f"{what}: at {worst} it is {found[worst]:.10g}, expected {expected[worst]:.10g}")
 
 
 def _gradient_of(function: Function, checked: list[int], seed: int) -> Function:

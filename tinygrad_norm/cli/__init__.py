@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tinygrad_norm import __version__
-from tinygrad_norm.cli import graphs, installation, lab, zoo
+from tinygrad_norm.cli import graphs, inspection, installation, lab, zoo
 from tinygrad_norm.cli.ending import run_command
 
 
@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="tinygrad-norm", description="Normalization and autodiff that can be read.")
     parser.add_argument("--version", action="version", version=f"tinygrad-norm {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
-    for family in (zoo, lab, graphs, installation):
+    for family in (zoo, lab, graphs, inspection, installation):
         family.add_commands(commands)
     return parser
 

@@ -1,0 +1,429 @@
+"""Certificates: right gradients pass, wrong ones fail in the row that they belong in, and no slip goes unnoticed."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import FusedOp, Op, Tensor, grad, nn, ops, random
+from tinygrad_norm.certificate import certification, certify
+from tinygrad_norm.certificate.case import case_of_module
+from tinygrad_norm.certificate.catalog import NO_GRADIENT, NORMS, OPS, layer_names
+from tinygrad_norm.certificate.checks import (
+    CONSTANT,
+    DIFFERENCES,
+    FIRST,
+    FLOAT32,
+    LARGE_MEAN,
+    ROWS,
+    SECOND,
+    VALUE,
+)
+from tinygrad_norm.certificate.mutations import mutated, slips_of
+from tinygrad_norm.certificate.norm_slips import RIGHT, _Parts
+from tinygrad_norm.ops.normalization import BatchNorm, InferenceNorm, LayerNorm, RMSNorm
+
+
+def failed(certificate):
+    return {check.name for check in certificate.checks if not check.ok}
+
+
+@pytest.fixture
+def few_activations(monkeypatch):
+    """One activation instead of eleven, which take seconds."""
+    monkeypatch.setattr("tinygrad_norm.certificate.catalog.ACTIVATIONS", ["silu"])
+
+
+# What is certified by name
+
+
+def test_every_layer_and_every_op_has_its_cases():
+    layers = {name for name in nn.__all__ if inspect.isclass(getattr(nn, name))}
+    assert layers == {*layer_names(), "Module", "ModuleList", "Parameter", "Sequential"}
+    functions = {name for name, value in vars(ops).items() if inspect.isfunction(value) and not name.startswith("_")}
+    assert functions == {*OPS, *NO_GRADIENT, "from_numpy_function", "from_numpy_ufunc"}
+    assert not OPS.keys() & NO_GRADIENT
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_norms_pass_in_every_mode(name, few_activations):
+    certificate = certify(name)
+    assert certificate.ok, str(certificate)
+    assert [check.name for check in certificate.checks] == list(ROWS)
+    modes = {case.partition(",")[0] for case in certificate.cases}
+    assert ({"training", "inference"} <= modes) == (name.startswith(("Batch", "Instance")))
+    assert {"silu", "no weight"} <= {case.rpartition(", ")[2] for case in certificate.cases}
+    slips = {mutation.slip for mutation in certificate.mutations}
+    assert {"dx without the variance term", "dx without the weight", "gradient 0 times 1.01"} <= slips
+    assert ("dx without the mean term" in slips) == (not name.startswith("RMS"))
+    inference = {mutation.slip for mutation in certificate.mutations if mutation.case.startswith("inference")}
+    assert ("dx by the training formula" in inference) == ("inference" in modes)
+
+
+def test_ops_and_layers_without_a_fused_op_pass_with_the_rows_that_they_have():
+    for name in ("Softmax", "Dropout", "var", "where", "NLLLoss"):
+        certificate = certify(name)
+        assert certificate.ok, str(certificate)
+        assert [check.name for check in certificate.checks] == [*DIFFERENCES, FLOAT32]
+        assert certificate.mutations
+    assert certify("Identity").ok
+
+
+def test_random_layers_have_both_modes():
+    assert [case.split(",")[0] for case in certify("Dropout").cases] == ["training", "inference"]
+    assert certify("ReLU").cases == [""]
+
+
+# Wrong ops, and the rows they fail in
+
+
+class Cube(FusedOp):
+    def composed(self, x: Tensor) -> Tensor:
+        return x * x * x
+
+    def forward(self, x: Any) -> Any:
+        return x * x * x
+
+    def gradient(self, grad: Any, x: Any) -> Any:
+        return (grad * 3 * x * x,)
+
+
+class WrongValue(Cube):
+    def forward(self, x: Any) -> Any:
+        return x * x * x * (1 + 1e-7)
+
+
+class WrongGradient(Cube):
+    def gradient(self, grad: Any, x: Any) -> Any:
+        return (grad * 2.9 * x * x,)
+
+
+class WrongSecond(Cube):
+    def backward(self, grad: Tensor) -> Any:
+        (x,) = self.saved
+        return (grad * 3 * x * x.detach(),)
+
+
+class WrongComposition(Cube):
+    def composed(self, x: Tensor) -> Tensor:
+        return x * x * x + x
+
+
+class Coarse(Cube):
+    """As if some of it were in half precision, when it is in single."""
+
+    def forward(self, x: Any) -> Any:
+        return (x.astype(np.float16) ** 3).astype(x.dtype) if x.dtype == np.float32 else x**3
+
+
+class Widening(Cube):
+    sets_dtype = True
+
+    def forward(self, x: Any) -> Any:
+        return x.astype(np.float64) ** 3
+
+
+class Raising(Cube):
+    def gradient(self, grad: Any, x: Any) -> Any:
+        return grad * x, grad
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [
+        (WrongValue, {VALUE}),
+        (WrongGradient, {FIRST, DIFFERENCES[0]}),
+        (WrongSecond, {SECOND, DIFFERENCES[1]}),
+        (WrongComposition, {VALUE, DIFFERENCES[0]}),
+        (Coarse, {FLOAT32}),
+        (Widening, {FLOAT32}),
+        (Raising, {VALUE, DIFFERENCES[0], FLOAT32, CONSTANT, LARGE_MEAN}),
+    ],
+)
+def test_a_wrong_op_fails_in_its_row(kind, rows):
+    certificate = certify(kind, (3, 5))
+    assert rows <= failed(certificate), str(certificate)
+    assert failed(certificate) - rows <= {CONSTANT, LARGE_MEAN, FLOAT32}  # which see values and gradients again
+    assert not certificate
+    assert certificate.mutations == []
+    assert "none tried, as a check failed already" in str(certificate)
+
+
+def test_the_right_op_passes_and_what_is_raised_is_told():
+    assert certify(Cube, (3, 5))
+    (message,) = {check.message for check in certify(Raising, (3, 5)).checks if check.name == CONSTANT}
+    assert message == "RuntimeError: Raising: backward returned 2 gradients for 1 inputs"
+    (message,) = [check.message for check in certify(Widening, (3, 5)).checks if check.name == FLOAT32]
+    assert message == "the output for float32 is float64"
+
+
+class OnePass(FusedOp):
+    """A norm with E[x²] - E[x]² for its variance; with another `way`, one that divides by a variance of 0."""
+
+    def composed(self, x: Tensor, *, eps: float) -> Tensor:
+        centred = x - x.mean(-1, keepdims=True)
+        return centred / (centred.square().mean(-1, keepdims=True) + eps).sqrt()
+
+    def forward(self, x: Any, *, eps: float) -> Any:
+        mean = x.mean(-1, keepdims=True)
+        var = np.square(x).mean(-1, keepdims=True) - mean**2
+        rstd = 1 / np.sqrt(np.maximum(var, 0) + x.dtype.type(eps))
+        self.save((x - mean) * rstd, rstd)
+        return (x - mean) * rstd
+
+    def gradient(self, grad: Any, x: Any, normal: Any, rstd: Any) -> Any:
+        means = [part.mean(-1, keepdims=True) for part in (grad, grad * normal)]
+        return (rstd * (grad - means[0] - normal * means[1]),)
+
+
+def test_a_variance_of_one_pass_fails_at_a_large_mean():
+    certificate = certify(lambda x: OnePass()(x, eps=1e-3), (3, 7))
+    assert failed(certificate) == {LARGE_MEAN}, str(certificate)
+
+
+def test_a_norm_without_eps_fails_for_a_constant_input():
+    certificate = certify(lambda x: OnePass()(x, eps=0.0), (3, 7))
+    assert CONSTANT in failed(certificate)
+    (check,) = [check for check in certificate.checks if check.name == CONSTANT]
+    assert check.message == "the output holds NaN or infinity"
+
+
+# Slips made on purpose
+
+
+def norm(x, weight, bias):
+    return ops.layer_norm(x, 5, weight, bias)
+
+
+def statistics():
+    rng = np.random.default_rng(5)
+    return rng.normal(size=3).astype(np.float32), rng.uniform(1, 2, 3).astype(np.float32)
+
+
+SUBJECTS = {
+    "layer": (LayerNorm, norm, [(2, 5), (5,), (5,)]),
+    "batch": (
+        BatchNorm,
+        lambda x, weight, bias: ops.batch_norm(x, None, None, weight, bias, training=True),
+        [(5, 3), (3,), (3,)],
+    ),
+    "inference": (
+        InferenceNorm,
+        lambda x, weight, bias: ops.batch_norm(x, *statistics(), weight, bias),
+        [(5, 3), (3,), (3,)],
+    ),
+    "rms": (RMSNorm, lambda x, weight: ops.rms_norm(x, 5, weight, eps=0.01), [(2, 5), (5,)]),
+    "silu": (
+        LayerNorm,
+        lambda x, weight, bias: ops.layer_norm(x, 5, weight, bias, activation="silu"),
+        [(2, 5), (5,), (5,)],
+    ),
+}
+
+
+def slips_that_matter():
+    """Subject and slip, for each slip that the certificate counts as one."""
+    for subject, (_, function, shapes) in SUBJECTS.items():
+        certificate = certify(function, *shapes)
+        assert certificate.ok, str(certificate)
+        yield from ((subject, mutation.slip) for mutation in certificate.mutations)
+
+
+def test_each_slip_by_itself_makes_the_certificate_fail():
+    seen = set()
+    for subject, slip in slips_that_matter():
+        kind, function, shapes = SUBJECTS[subject]
+        with mutated(kind, slips_of(kind, 5)[slip]):
+            certificate = certify(function, *shapes)
+        assert FIRST in failed(certificate), f"{subject}: {slip}"
+        seen.add(slip)
+    assert {
+        "the activation's derivative forgotten",
+        "the cotangent forgotten",
+        "dweight without 1/std",
+        "dx by the training formula",
+        "eps outside of the root",
+        "gradients 1 and 2 swapped",
+        "mean term not divided by the count",
+        "gradient 0 in reverse order",
+    } <= seen
+
+
+def test_slips_that_change_nothing_do_not_count():
+    certificate = certify(ops.add_relu, (3, 4), (3, 4))
+    assert certificate.ok
+    assert "gradients 0 and 1 swapped" not in {mutation.slip for mutation in certificate.mutations}
+    assert "gradients 0 and 1 swapped" in {mutation.slip for mutation in certify(ops.multiply, (3,), (3,)).mutations}
+
+
+@pytest.mark.parametrize("subject", ["layer", "batch", "inference", "rms"])
+def test_the_formula_that_slips_are_made_in_is_right_without_one(subject, rng):
+    kind, function, shapes = SUBJECTS[subject]
+    x, *others = [Tensor(rng.normal(size=shape), requires_grad=True) for shape in shapes]
+    y = function(x, *others)
+    dy = rng.normal(size=y.shape)
+    formula = next(right for family, right in RIGHT.items() if issubclass(kind, family))
+    np.testing.assert_allclose(_Parts.of(y.creator, dy).dx(formula), grad(y, x, dy)[0].numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_a_slip_that_no_check_notices_fails_the_certificate(monkeypatch):
+    monkeypatch.setattr(certification, "notices", lambda case: [])
+    certificate = certify(Cube, (3, 5))
+    assert failed(certificate) == set()
+    assert not certificate.ok
+    assert f"0 of {len(certificate.mutations)} noticed" in str(certificate)
+    assert "UNNOTICED: gradient 0 times 1.01 of Cube" in str(certificate)
+    assert "\nFAILED in " in str(certificate)
+
+
+def test_slips_are_taken_back():
+    class Derived(LayerNorm):
+        pass
+
+    for kind in (LayerNorm, Derived, ops.elementwise.Sin):
+        before = kind.backward, "backward" in vars(kind)
+        with mutated(kind, lambda call: call.grads):
+            assert kind.backward is not before[0]
+        assert (kind.backward, "backward" in vars(kind)) == before
+        with pytest.raises(ZeroDivisionError), mutated(kind, lambda call: call.grads):
+            1 / 0  # noqa: B018
+        assert (kind.backward, "backward" in vars(kind)) == before
+
+
+# What it says, and what it leaves
+
+
+def test_two_runs_are_alike_and_leave_the_generator_alone():
+    random.manual_seed(7)
+    state = random.state_dict()
+    one, two = [certify("Dropout").to_json() for _ in range(2)]
+    assert one | {"seconds": 0} == two | {"seconds": 0}
+    assert random.state_dict() == state
+    other = certify("Dropout", seed=1).to_json()
+    assert other["checks"] != one["checks"]
+
+
+def test_the_text_and_json_tell_the_same():
+    certificate = certify("gelu")
+    lines = str(certificate).splitlines()
+    assert lines[0] == "gelu: one case, float64, random cotangents"
+    assert lines[2].split() == ["check", "largest", "error", "bound", "in"]
+    assert lines[3].startswith(VALUE)
+    assert lines[3].split()[-1] == "ok"
+    assert lines[-1].startswith("passed in ")
+    found = json.loads(json.dumps(certificate.to_json(), allow_nan=False))
+    assert (found["name"], found["ok"], len(found["checks"])) == ("gelu", True, 8)
+    wrong = certify(Raising, (2, 3)).to_json()
+    assert json.dumps(wrong, allow_nan=False)
+    assert None in {check["error"] for check in wrong["checks"]}
+
+
+def test_a_layer_of_ones_own_stays_as_it_is():
+    layer = nn.BatchNorm1D(3).eval()
+    before, parameters = layer.state_dict(), list(layer.parameters())
+    certificate = certify(layer, (5, 3))
+    assert certificate.ok, str(certificate)
+    assert certificate.cases == ["training", "inference"]
+    assert all(one is other for one, other in zip(layer.parameters(), parameters, strict=True))
+    assert not layer.training
+    for key, array in layer.state_dict().items():
+        assert array.dtype == before[key].dtype
+        np.testing.assert_array_equal(array, before[key])
+
+
+def test_a_call_of_a_case_leaves_parameters_and_buffers_in_place():
+    layer = nn.BatchNorm1D(3)
+    parameters = list(layer.parameters())
+    case = case_of_module("", layer, [np.ones((2, 3)) * [[1], [2]]], np.random.default_rng(0))
+    before = layer.state_dict()
+    case.call(*case.leaves())
+    assert all(one is other for one, other in zip(layer.parameters(), parameters, strict=True))
+    for key, array in layer.state_dict().items():
+        np.testing.assert_array_equal(array, before[key])
+
+
+# Somebody's own, by name
+
+
+OWN = """
+from tinygrad_norm import FusedOp, nn, ops
+
+class MyNorm(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.weight = nn.Parameter([1.0] * channels)
+
+    def forward(self, x):
+        return ops.layer_norm_2d(x, self.weight)
+
+def scaled(x, weight):
+    return x.tanh() * weight
+
+def strange(x, kind):
+    return {"a": x}[kind]
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    return str(tmp_path / "own.py")
+
+
+def test_a_layer_and_a_function_from_a_file(own):
+    certificate = certify(f"{own}:MyNorm")
+    assert certificate.ok, str(certificate)
+    assert certificate.name == "MyNorm"
+    assert "dx without the mean term" in {mutation.slip for mutation in certificate.mutations}
+    assert certify(f"{own}:scaled").ok
+    assert certify("tinygrad_norm.ops.activation:mish", (2, 3)).ok
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("BatchNorm2d", "'BatchNorm2d' is no layer or op; did you mean BatchNorm2D?"),
+        ("layernorm", "did you mean LayerNorm"),
+        ("xyz", r"is no layer or op \(they are AdaptiveAvgPool2D, .*path/to/file.py:Name"),
+        ("argmax", "argmax has no gradient"),
+        ("{own}:MyNrom", "has no 'MyNrom'; did you mean MyNorm"),
+        ("{own}:strange", "no input was found that strange takes .* --shape"),
+        ("nowhere.py:Name", "nowhere.py cannot be imported: FileNotFoundError"),
+        ("no.such.module:Name", "no.such.module cannot be imported: ModuleNotFoundError"),
+    ],
+)
+def test_bad_names_get_one_clear_error(what, message, own):
+    with pytest.raises(ValueError, match=message) as raised:
+        certify(what.format(own=own))
+    assert "\n" not in str(raised.value)
+
+
+def test_other_bad_input():
+    with pytest.raises(ValueError, match="BatchNorm2D has inputs of its own"):
+        certify("BatchNorm2D", (2, 3))
+    for shapes in ((), [(2, 3)]):
+        with pytest.raises(ValueError, match="OnePass has to be told eps; certify a function that calls it"):
+            certify(OnePass, *shapes)
+    with pytest.raises(ValueError, match="5 is no layer, no op and no function"):
+        certify(5, (2, 3))
+
+
+def test_an_op_that_is_not_fused_passes_or_fails():
+    class Doubled(Op):
+        factor = 2.0
+
+        def forward(self, x: Any) -> Any:
+            return 2 * x
+
+        def backward(self, grad: Tensor) -> Tensor:
+            return self.factor * grad
+
+    class Tripled(Doubled):
+        factor = 3.0
+
+    assert certify(Doubled, (2, 3)).ok
+    assert failed(certify(Tripled, (2, 3))) == {DIFFERENCES[0]}

@@ -1,0 +1,390 @@
+"""Times and bytes of small tapes, counted by hand."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import Op, Tensor, composed, grad, nn, no_grad, ops, tape
+from tinygrad_norm.viz import timeline_picture
+from tinygrad_norm.viz.ledger import readable
+from tinygrad_norm.viz.timeline import Timeline, median
+
+KB = 1000
+
+
+def leaf(count=KB // 8):
+    """1,000 bytes, unless told otherwise."""
+    return Tensor(np.linspace(0.1, 0.9, count), requires_grad=True)
+
+
+class Keep(Op):
+    """The identity, which keeps a copy of its input."""
+
+    def forward(self, x):
+        kept = x.copy()
+        self.save(kept)
+        return x + 0
+
+    def backward(self, grad):
+        return grad
+
+
+def keep(x):
+    return Keep()(x)
+
+
+@pytest.fixture
+def ticks(monkeypatch):
+    """A clock that goes on by 1 whenever somebody looks."""
+    numbers = iter(range(1000))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(numbers)))
+
+
+def lives(timeline, phase=None):
+    return [event.live_bytes for event in timeline.events if phase in (None, event.phase)]
+
+
+def names(timeline):
+    return [(event.op, event.phase) for event in timeline.events]
+
+
+# Bytes
+
+
+def test_a_chain_is_kept_op_by_op_and_freed_op_by_op():
+    x = leaf()
+    with Timeline() as timeline:
+        y = keep(keep(keep(x)))
+        y.backward(np.ones(y.shape))
+    assert names(timeline) == [("Keep", "forward")] * 3 + [("Keep", "backward")] * 3
+    assert lives(timeline) == [KB, 2 * KB, 3 * KB, 2 * KB, KB, 0]
+    assert timeline.peak == (3 * KB, timeline.events[2])
+
+
+def test_the_peak_is_the_sum_of_what_each_op_of_a_chain_saves():
+    with Timeline() as timeline:
+        y = keep(keep(keep(leaf())))
+    entries, entry = [], y.creator
+    while isinstance(entry, Op):
+        entries.append(entry)
+        (entry,) = entry.edges
+    assert timeline.peak.bytes == sum(entry.saved_bytes for entry in entries) == 3 * KB
+    assert [event.saved_bytes for event in timeline.events] == [KB] * 3
+
+
+def test_what_several_share_counts_once_until_the_last_lets_go():
+    x = leaf()
+    with Timeline() as timeline:
+        y = x.square() + x.sin()  # both keep x, and the addition nothing
+        y.backward(np.ones(y.shape))
+    assert names(timeline)[:3] == [("Square", "forward"), ("Sin", "forward"), ("Add", "forward")]
+    assert lives(timeline, "forward") == [KB, KB, KB]
+    assert names(timeline)[3:] == [("Add", "backward"), ("Sin", "backward"), ("Square", "backward")]
+    assert lives(timeline, "backward") == [KB, KB, 0]
+    assert [event.saved_bytes for event in timeline.events[:3]] == [KB, 0, 0]
+
+
+def test_views_count_once_for_the_array_that_they_keep():
+    base = leaf()
+    with Timeline() as timeline:
+        y = [part.square() for part in ops.split(base * 1.0, 5)]
+    assert timeline.peak.bytes == KB
+    assert timeline.events[-1].live_bytes == KB
+    del y
+    assert timeline.live_bytes == 0
+
+
+def test_parameters_do_not_count():
+    layer = nn.Linear(10, 20)
+    x = Tensor(np.ones((5, 10), np.float32))
+    with Timeline() as timeline:
+        layer(x)
+    assert timeline.peak.bytes == x.nbytes  # and not the weight's 800 bytes
+    with Timeline() as timeline:
+        layer.weight.T.square()
+    assert timeline.peak.bytes == 0
+
+
+def test_a_graph_that_is_dropped_is_kept_no_longer():
+    with Timeline() as timeline:
+        y = keep(keep(leaf()))
+        del y
+        keep(leaf(KB // 4))
+    assert lives(timeline) == [KB, 2 * KB, 2 * KB]
+    assert timeline.live_bytes == 0
+
+
+def test_live_bytes_go_on_after_the_block():
+    with Timeline() as timeline:
+        y = keep(keep(leaf()))
+    assert timeline.live_bytes == 2 * KB
+    y.backward(np.ones(y.shape))  # nobody listens any more
+    assert timeline.live_bytes == 0
+    assert len(timeline.events) == 2
+
+
+def test_a_graph_that_is_retained_is_kept():
+    with Timeline() as timeline:
+        y = keep(keep(leaf()))
+        y.backward(np.ones(y.shape), retain_graph=True)
+        assert timeline.live_bytes == 2 * KB
+        y.backward(np.ones(y.shape))
+    assert lives(timeline) == [KB, 2 * KB, 2 * KB, 2 * KB, KB, 0]
+
+
+def test_without_a_tape_nothing_is_kept():
+    with Timeline() as timeline, no_grad():
+        keep(leaf())
+    assert names(timeline) == [("Keep", "forward")]
+    assert timeline.peak.bytes == 0
+    assert timeline.largest() == []
+    assert timeline.describe_peak() == "the tape keeps nothing"
+
+
+def test_entries_made_before_the_block_are_seen_and_not_counted():
+    y = keep(leaf())
+    with Timeline() as timeline:
+        y.backward(np.ones(y.shape))
+    assert names(timeline) == [("Keep", "backward")]
+    assert lives(timeline) == [0]
+
+
+def test_a_way_back_that_is_recorded_is_part_of_it(ticks):
+    x = leaf()
+    with Timeline() as timeline:
+        (dx,) = grad(x.sin(), x, np.ones(x.shape), create_graph=True)
+    assert names(timeline) == [("Sin", "forward"), ("Cos", "backward"), ("Multiply", "backward"), ("Sin", "backward")]
+    assert dx.requires_grad
+    sin, cos, product, back = timeline.events
+    assert (sin.start, cos.start, product.start, back.start) == (1, 4, 6, 3)
+    assert [event.seconds for event in timeline.events] == [1, 1, 1, 3]  # of 5 ticks on the way back, 2 are of others
+
+
+def test_the_sum_of_two_gradients_is_part_of_the_way_back():
+    x = leaf()
+    with Timeline() as timeline:
+        grad(x.sin() + x.exp(), x, np.ones(x.shape), create_graph=True)
+    phases = [event.phase for event in timeline.events]
+    assert phases == ["forward"] * 3 + ["backward"] * (len(phases) - 3)
+    assert names(timeline).count(("Add", "backward")) == 2  # itself, and that of the sum
+
+
+def test_no_reference_cycles():
+    gc.collect()
+    gc.disable()
+    try:
+        with Timeline() as timeline:
+            y = keep(leaf())
+        del timeline  # while the graph lives
+        assert gc.collect() == 0
+        assert y.creator is not None
+    finally:
+        gc.enable()
+
+
+# Time
+
+
+def test_time_and_place_of_each_op(ticks):
+    model = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+    with Timeline() as timeline:  # began at 0
+        model(Tensor(np.ones((1, 3), np.float32))).sum().backward()
+    assert [str(event) for event in timeline.events[:3]] == ["Linear in 0", "Tanh in 1", "Sum"]
+    assert [(event.start, event.seconds) for event in timeline.events] == [(2 * i + 1, 1) for i in range(6)]
+    assert timeline.seconds == 13
+    assert timeline.outside_ops == 7
+    assert timeline.seconds_of("backward") == 3
+
+
+def test_the_ranks():
+    with Timeline() as timeline:
+        keep(leaf(300)), keep(leaf(100)), keep(leaf(200))
+    for event, seconds in zip(timeline.events, (0.001, 0.003, 0.002), strict=True):
+        event.seconds = seconds
+    assert [event.saved_bytes for event in timeline.largest(2)] == [2400, 1600]
+    assert [event.seconds for event in timeline.slowest(2)] == [0.003, 0.002]
+    assert len(timeline.slowest()) == 3
+
+
+def test_an_op_that_raises_leaves_no_hook_and_no_false_time():
+    def block(timeline):
+        with timeline:
+            with pytest.raises(ValueError, match="do not broadcast"):
+                leaf(3) + leaf(4)
+            keep(leaf(3))
+            leaf(3) + leaf(4)
+
+    timeline = Timeline()
+    with pytest.raises(ValueError, match="do not broadcast"):
+        block(timeline)
+    assert tape._state.get().hooks == ()
+    assert names(timeline) == [("Keep", "forward")]
+    keep(leaf(3))
+    assert len(timeline.events) == 1
+
+
+def test_forward_is_forward_after_a_way_back_that_raised():
+    class Failing(Keep):
+        def backward(self, grad):
+            raise ZeroDivisionError
+
+    y = Failing()(leaf())
+    with Timeline() as timeline:
+        with pytest.raises(ZeroDivisionError):
+            y.backward(np.ones(y.shape))
+        keep(leaf())
+    assert names(timeline) == [("Keep", "forward")]
+
+
+def test_it_is_not_there_when_it_is_off():
+    with Timeline():
+        pass
+    assert tape._state.get() == tape.State()
+
+
+def test_a_block_inside_its_own_is_refused():
+    with Timeline() as timeline, pytest.raises(RuntimeError, match="recording already"), timeline:
+        pass
+    assert tape._state.get().hooks == ()
+
+
+def test_the_median_of_several_runs():
+    runs = []
+    for seconds in (3.0, 1.0, 2.0):
+        with Timeline() as timeline:
+            keep(leaf())
+        timeline.seconds = 2 * seconds
+        timeline.events[0].seconds = seconds
+        runs.append(timeline)
+    middle = median(runs)
+    assert (middle.seconds, middle.events[0].seconds, middle.outside_ops) == (4.0, 2.0, 2.0)
+    assert middle.peak.bytes == KB
+    with Timeline() as other:
+        leaf().exp()
+    with pytest.raises(ValueError, match="different ops"):
+        median([*runs, other])
+    with pytest.raises(ValueError, match="at least one"):
+        median([])
+
+
+# What it says
+
+
+def step(model, x):
+    with Timeline() as timeline:
+        model(x).sum().backward()
+    return timeline
+
+
+@pytest.fixture
+def timeline():
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1D(5, activation="relu"), nn.Linear(5, 2))
+    return step(model, Tensor(np.ones((4, 6), np.float32) * np.arange(4, dtype=np.float32)[:, None]))
+
+
+def test_the_text_names_the_ops_their_share_and_the_peak(timeline):
+    lines = str(timeline).splitlines()
+    assert lines[0].startswith("4 ops forward, 4 backward in ")
+    assert lines[1] == f"the tape keeps at most {readable(timeline.peak.bytes)}, after Linear in 2, forward"
+    assert lines[3].split() == ["slowest", "ms", "of", "time"]
+    assert any(line.startswith("BatchNorm in 1, backward") for line in lines)
+    large = lines[lines.index("") + 1 :][lines[lines.index("") + 1 :].index("") + 1 :]
+    assert large[0].split() == ["keeps", "most", "bytes", "of", "all", "kept"]
+    assert large[1].split()[:3] == ["BatchNorm", "in", "1"]
+    assert len({len(line) for line in lines[3:] if line}) == 1
+    assert str(Timeline()) == "no op ran"
+
+
+def test_json_holds_all(timeline, tmp_path):
+    timeline.save(tmp_path / "time.json")
+    found = json.loads((tmp_path / "time.json").read_text())
+    assert found == timeline.to_json()
+    assert found["events"][found["peak"]["event"]]["live_bytes"] == found["peak"]["bytes"]
+    assert {"op": "BatchNorm", "module": "1", "phase": "forward"}.items() <= found["events"][1].items()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2.5e6, "2.5 MB"), (1.2e12, "1,200.0 GB")]
+)
+def test_bytes_are_readable(count, text):
+    assert readable(count) == text
+
+
+def test_bad_input_keeps_the_old_file(timeline, tmp_path):
+    path = tmp_path / "time.json"
+    path.write_text("old")
+    with pytest.raises(ValueError, match=r"suffix '\.gif'; allowed are \.json, \.pdf, \.png, \.svg"):
+        timeline.save(tmp_path / "time.gif")
+    with pytest.raises(ValueError, match="no op ran"):
+        Timeline().save(path)
+    assert path.read_text() == "old"
+    with pytest.raises(OSError, match=r"time\.json"):
+        timeline.save(path / "below.json")
+    assert [file.name for file in tmp_path.iterdir()] == ["time.json"]
+
+
+def test_missing_matplotlib_says_how_to_get_it(timeline, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r'pip install "tinygrad-norm\[viz\]"'):
+        timeline.save(tmp_path / "time.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+if find_spec("matplotlib"):
+
+    def words(path):
+        """What an SVG says: matplotlib draws glyphs, and names each text in a comment."""
+        import re
+
+        return re.findall(r"<!-- (.*?) -->", path.read_text())
+
+    def test_the_picture_names_passes_modules_and_peak(timeline, tmp_path):
+        timeline.save(tmp_path / "time.svg")
+        said = words(tmp_path / "time.svg")
+        assert {"forward", "backward", "time (ms)", "8 ops in the order they ran"} <= set(said)
+        assert [word for word in said if word in {"0", "1", "2"}].count("1") >= 2  # once each way
+        assert f"peak {readable(timeline.peak.bytes)} after Linear in 2" in said
+
+    def test_the_picture_has_both_colours(timeline, tmp_path):
+        from matplotlib.image import imread
+
+        timeline.save(tmp_path / "time.png")
+        pixels = imread(tmp_path / "time.png")[..., :3]
+        for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
+            assert (np.abs(pixels - np.array(colour) / 255).max(axis=-1) < 0.02).sum() > 100
+
+    def test_the_picture_marks_the_peak_and_where_the_way_back_begins(timeline, tmp_path, monkeypatch):
+        figures = []
+        monkeypatch.setattr(timeline_picture, "save_figure", lambda figure, path: figures.append(figure))
+        timeline.save(tmp_path / "time.png")
+        memory, seconds = figures[0].axes
+        peak, boundary = memory.lines
+        place = timeline.events.index(timeline.peak.event)
+        assert peak.get_xdata() == [place + 0.5]
+        assert memory.get_ylim()[1] > peak.get_ydata()[0] > 0.7 * memory.get_ylim()[1]
+        for line in (boundary, seconds.lines[0]):
+            assert list(line.get_xdata()) == [4, 4]
+            assert line.is_dashed()
+
+    def test_the_second_level_is_named_where_the_first_tells_nothing(tmp_path):
+        def layers():
+            return nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3), nn.Tanh())
+
+        for model, name in ((nn.Sequential(layers()), "0.3"), (layers(), "3")):
+            step(model, Tensor(np.ones((2, 3), np.float32))).save(tmp_path / "time.svg")
+            assert {word for word in words(tmp_path / "time.svg") if word in {"0.3", "3"}} == {name}
+
+    @pytest.mark.parametrize("count", [1, 600])
+    def test_any_number_of_ops_is_drawn(count, tmp_path):
+        y = leaf(3)
+        with Timeline() as timeline, composed():
+            for _ in range(count):
+                y = y.sin()
+        timeline.save(tmp_path / "time.pdf")
+        assert (tmp_path / "time.pdf").read_bytes().startswith(b"%PDF")

@@ -1,0 +1,105 @@
+"""A case: one function of tensors with its inputs, such as a layer in training, without a bias."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_norm import random, tape
+from tinygrad_norm.nn.module import Module
+from tinygrad_norm.tensor import Tensor
+
+Function = Callable[..., Tensor]
+Random = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is called with what.
+
+    Args:
+        name: what tells it from the others.
+        function: gives one tensor, the same for the same inputs.
+        inputs: float64 arrays, which are differentiated, and constants of any other kind.
+        mutated: whether its gradient is also made wrong on purpose.
+    """
+
+    name: str
+    function: Function
+    inputs: tuple[Any, ...]
+    mutated: bool = True
+
+    def leaves(self, dtype: str = "float64") -> list[Any]:
+        """The inputs, those that are differentiated as new tensors of that dtype."""
+        return [Tensor(given, True, dtype) if is_differentiated(given) else given for given in self.inputs]
+
+    def call(self, *inputs: Any) -> Tensor:
+        """The function's result; what is random in it is drawn anew from one seed."""
+        random.manual_seed(0)
+        return self.function(*inputs)
+
+    def ops(self) -> list[type[tape.Op]]:
+        """The classes of the ops that it runs and that pass on a gradient: the fused ones, or if there are none all."""
+        seen = _Seen()
+        with tape.hooks(seen):
+            self.call(*self.leaves())
+        kinds = list(dict.fromkeys(type(op) for op in seen.ops if any(op.needs)))
+        return [kind for kind in kinds if issubclass(kind, tape.FusedOp)] or kinds
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether a fused op runs, so that there is a composition to compare with."""
+        return any(issubclass(kind, tape.FusedOp) for kind in self.ops())
+
+
+class _Seen(tape.Hook):
+    def __init__(self) -> None:
+        self.ops: list[tape.Op] = []
+
+    def after_forward(self, op: tape.Op, inputs: tuple[Any, ...], output: Tensor) -> None:
+        self.ops.append(op)
+
+
+def is_differentiated(given: Any) -> bool:
+    """Whether an input of a case is one that gradients are asked of."""
+    return isinstance(given, np.ndarray) and given.dtype == np.float64
+
+
+def case_of_module(
+    name: str, module: Module, inputs: Sequence[Any], rng: Random, training: bool = True, mutated: bool = True
+) -> Case:
+    """A module as a function of its inputs and parameters, which get random values, as running statistics do."""
+    module.astype("float64").train(training)
+    paths = [path for path, _ in module.named_parameters()]
+    values = [rng.normal(0.7, 0.6, parameter.shape) for parameter in module.parameters()]
+    for path, buffer in module.named_buffers():
+        if buffer.dtype.kind == "f":
+            buffer.raw = rng.uniform(0.5, 2, buffer.shape) if path.endswith("var") else rng.normal(size=buffer.shape)
+
+    def function(*given: Any) -> Tensor:
+        with _filled(module, paths, given[len(inputs) :]):
+            output: Tensor = module(*given[: len(inputs)])
+        return output
+
+    return Case(name, function, (*inputs, *values), mutated)
+
+
+@contextmanager
+def _filled(module: Module, paths: list[str], values: Sequence[Any]) -> Iterator[None]:
+    """The module with these tensors in the place of its parameters; buffers that the call moves are moved back."""
+    owners = [(vars(module.get_submodule(path.rpartition(".")[0])), path.rpartition(".")[2]) for path in paths]
+    before = [attributes[name] for attributes, name in owners]
+    buffers = [(buffer, buffer.raw) for buffer in module.buffers()]
+    try:
+        for (attributes, name), value in zip(owners, values, strict=True):
+            attributes[name] = value
+        yield
+    finally:
+        for (attributes, name), parameter in zip(owners, before, strict=True):
+            attributes[name] = parameter
+        for buffer, raw in buffers:
+            buffer.raw = raw

@@ -1,0 +1,203 @@
+"""What is to be certified: a layer or op by name, or somebody's own, and the cases it is certified in."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_norm import tape
+from tinygrad_norm.certificate.case import Case, Random
+from tinygrad_norm.certificate.catalog import (
+    NO_GRADIENT,
+    OPS,
+    cases_of_layer,
+    layer_cases,
+    layer_names,
+    op_cases,
+)
+from tinygrad_norm.nn.module import Module
+from tinygrad_norm.nn.spelling import did_you_mean
+from tinygrad_norm.tensor import Tensor
+
+SHAPES: tuple[tuple[int, ...], ...] = ((2, 3, 1, 4), (2, 3, 4), (3, 5))
+"""Tried for somebody's own layer or op that comes without inputs."""
+PER_CHANNEL = frozenset({"weight", "bias", "gamma", "beta", "scale", "shift", "gain"})
+"""Parameters of a function that are taken for vectors, one number for each channel or feature."""
+
+
+def name_of(what: Any) -> str:
+    """What to call it."""
+    if isinstance(what, str):
+        return what.rpartition(":")[2]
+    return str(getattr(what, "__name__", type(what).__name__))
+
+
+def cases_of(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
+    """The cases that something is certified in.
+
+    Args:
+        what: the name of a layer or an op; "file.py:Name" or "package.module:Name"; a module, its class, an op's
+            class, or a function of tensors.
+        inputs: arrays, tensors or shapes; without any, they are chosen.
+        rng: draws what is random.
+
+    Raises:
+        ValueError: the name is not known, there is no gradient, or no inputs were found that fit.
+    """
+    if isinstance(what, str) and ":" not in what:
+        return _named(what, inputs, rng)
+    found = load(what) if isinstance(what, str) else what
+    if inputs:
+        return _own(found, [_array(given, rng) for given in inputs], rng)
+    return _guessed(found, name_of(what), rng)
+
+
+def _named(name: str, inputs: Sequence[Any], rng: Random) -> list[Case]:
+    known = [*layer_names(), *OPS]
+    if name in NO_GRADIENT:
+        raise ValueError(f"certify: {name} has no gradient that could be wrong")
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise ValueError(
+            f"certify: {name!r} is no layer or op{hint}{'' if hint else ' (they are ' + ', '.join(known) + ')'}; "
+            "for one of your own: path/to/file.py:Name, or package.module:Name"
+        )
+    if inputs:
+        raise ValueError(f"certify: {name} has inputs of its own; give yours to the layer or function itself")
+    return layer_cases(name, rng) if name in layer_names() else op_cases(name, rng)
+
+
+def load(target: str) -> Any:
+    """What "path/to/file.py:Name" or "package.module:Name" names. The file is run, as an import runs it.
+
+    Raises:
+        ValueError: there is no such file, module or name, or it fails to run.
+    """
+    place, _, name = target.rpartition(":")
+    try:
+        module = _run(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except Exception as error:  # whatever somebody's file raises
+        raise ValueError(f"certify: {place} cannot be imported: {_line(error)}") from error
+    if not hasattr(module, name):
+        raise ValueError(f"certify: {place} has no {name!r}{did_you_mean(name, vars(module))}")
+    return getattr(module, name)
+
+
+def _run(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    name = f"certified_{path.stem}"
+    loader = SourceFileLoader(name, str(path))
+    module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=str(path)))
+    sys.modules[name] = module  # where dataclasses look for it
+    loader.exec_module(module)
+    return module
+
+
+def _array(given: Any, rng: Random) -> Any:
+    """An input as cases have it: floats in float64, which are differentiated, all others as they are."""
+    if isinstance(given, tuple) and all(isinstance(length, int) for length in given):
+        return rng.normal(0.3, 1.2, given)
+    array = given.raw if isinstance(given, Tensor) else given
+    return array.astype(np.float64) if isinstance(array, np.ndarray) and array.dtype.kind == "f" else array
+
+
+def _own(what: Any, arrays: list[Any], rng: Random) -> list[Case]:
+    """The cases of somebody's module or function, with these inputs."""
+    if isinstance(what, Module):
+        return cases_of_layer("", copy.deepcopy(what), arrays, rng)
+    if _is_module(what):
+        return _built(what, arrays, rng)
+    if _is_op(what):
+        _refuse_settings(what)
+        return [Case("", lambda *given: what()(*given), tuple(arrays))]
+    if not callable(what):
+        raise ValueError(f"certify: {what!r} is no layer, no op and no function")
+    return [Case("", what, tuple(arrays))]
+
+
+def _built(kind: type[Module], arrays: list[Any], rng: Random) -> list[Case]:
+    """The cases of a class of modules: built without arguments, or with the number of channels or of features."""
+    shape, problem = arrays[0].shape, None
+    for arguments in ((), shape[1:2], shape[-1:]):
+        try:
+            return cases_of_layer("", kind(*arguments), arrays, rng)
+        except Exception as error:  # it wants other arguments, or another input
+            problem = error
+    raise ValueError(f"{kind.__name__}: {_line(problem)}") from problem
+
+
+def _guessed(what: Any, name: str, rng: Random) -> list[Case]:
+    """The cases with the first inputs that it takes."""
+    if _is_op(what):
+        _refuse_settings(what)
+    problem: Exception | None = None
+    for arrays in _inputs(what, rng):
+        try:
+            cases = _own(what, arrays, rng)
+            for case in cases:
+                case.call(*case.leaves())
+            return cases
+        except Exception as error:  # these inputs are not for it
+            problem = error
+    raise ValueError(
+        f"certify: no input was found that {name} takes ({_line(problem)}); give the shape of each, with "
+        "--shape 2,3,4 on the command line, or certify(what, (2, 3, 4)) in Python"
+    )
+
+
+def _inputs(what: Any, rng: Random) -> Iterator[list[Any]]:
+    """Inputs to try: x, and for other parameters without a default vectors, or what x is."""
+    others = (
+        [] if isinstance(what, Module) or (isinstance(what, type) and issubclass(what, Module)) else _parameters(what)
+    )
+    for shape in SHAPES:
+        for length in dict.fromkeys((shape[-1], shape[1])):
+            vectors = [rng.normal(0.7, 0.6, length if name in PER_CHANNEL else shape) for name in others]
+            yield [rng.normal(0.3, 1.2, shape), *vectors]
+            if not others:
+                break
+
+
+def _parameters(what: Any) -> list[str]:
+    """Names of the parameters after the first that have to be given by position."""
+    function: Callable[..., Any] = what().forward if _is_op(what) else what
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # no Python function
+        return []
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [p.name for p in positional if p.default is p.empty][1:]
+
+
+def _refuse_settings(kind: type[tape.Op]) -> None:
+    """Refuse an op that cannot be called with tensors alone."""
+    parameters = inspect.signature(kind.forward).parameters.values()
+    settings = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if settings:
+        raise ValueError(
+            f"certify: {kind.__name__} has to be told {', '.join(settings)}; certify a function that calls it"
+        )
+
+
+def _line(error: Exception | None) -> str:
+    """What an error says, in a line."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 120, placeholder="...")
+
+
+def _is_module(what: Any) -> bool:
+    return isinstance(what, Module) or (isinstance(what, type) and issubclass(what, Module))
+
+
+def _is_op(what: Any) -> bool:
+    return isinstance(what, type) and issubclass(what, tape.Op)

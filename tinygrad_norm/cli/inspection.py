@@ -1,0 +1,205 @@
+"""`tinygrad-norm profile` and `certify`: what a net costs op by op, and whether a gradient can be trusted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_norm import random
+from tinygrad_norm.certificate import certify
+from tinygrad_norm.cli.arguments import format_table
+from tinygrad_norm.data.checks import whole_number
+from tinygrad_norm.models import list_models
+from tinygrad_norm.nn import CrossEntropyLoss
+from tinygrad_norm.tape import composed
+from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.training.curves import new_figure
+from tinygrad_norm.training.recipe import NORMS, Recipe, recipe_for
+from tinygrad_norm.training.run import make_model, make_optimizer
+from tinygrad_norm.training.words import counted
+from tinygrad_norm.viz.timeline import Timeline, check_format, median
+
+CLASSES = 10
+OUTSIDE = "outside of ops: Python, sums of gradients that meet, memory given back, and this measurement itself"
+
+
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the two commands."""
+    command = commands.add_parser(
+        "profile",
+        help="measure time and memory of a training step, op by op",
+        description="Measure time and memory of a training step, op by op.",
+    )
+    command.add_argument("model", metavar="MODEL", help=f"one of {', '.join(list_models())}")
+    command.add_argument("--batch-size", type=int, default=64, metavar="N", help="images a step (default: 64)")
+    command.add_argument("--image-size", type=int, default=32, metavar="N", help="height and width (default: 32)")
+    command.add_argument("--norm", metavar="NAME", help=f"{', '.join(NORMS)} (default: the model's own)")
+    command.add_argument("--top", type=int, default=10, metavar="N", help="how many ops are listed (default: 10)")
+    command.add_argument("--repeats", type=int, default=5, metavar="N", help="how many steps are timed (default: 5)")
+    command.add_argument("--composed", action="store_true", help="run fused ops as their definitions")
+    command.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="draw memory and time (.png, .svg, .pdf), or write .json"
+    )
+    command.add_argument("--json", action="store_true", help="print all figures as JSON")
+    command.set_defaults(run=run_profile)
+
+    command = commands.add_parser(
+        "certify",
+        help="check a layer's or an op's gradients, and the checks",
+        description="Check the gradients of a layer or an op, and whether the checks would notice wrong ones. The exit "
+        "status is 0 if all is in order, 1 if not, 2 for bad input.",
+    )
+    command.add_argument(
+        "what", metavar="WHAT", help="a layer of nn or an op of ops; or path/to/file.py:Name, or package.module:Name"
+    )
+    command.add_argument(
+        "--shape",
+        type=_shape,
+        action="append",
+        default=[],
+        metavar="N,C,...",
+        help="of an input of something of your own; once for each input (default: some that fit are looked for)",
+    )
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)")
+    command.add_argument("--json", action="store_true", help="print all figures as JSON")
+    command.set_defaults(run=run_certify)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one training step took, in seconds, and what its ops did."""
+
+    forward: float
+    backward: float
+    optimizer: float
+    timeline: Timeline
+
+
+def run_profile(args: argparse.Namespace) -> None:
+    """Time some training steps after a first one that is not counted, and print the medians."""
+    recipe = recipe_for(args.model, batch_size=args.batch_size, image_size=args.image_size, norm=args.norm)
+    top, repeats = whole_number("--top", args.top, 1), whole_number("--repeats", args.repeats, 1)
+    if args.output is not None:
+        check_output(args.output)
+    step = make_step(recipe)
+    with composed(args.composed):
+        step()
+        steps = [step() for _ in range(repeats)]
+    middle = median([step.timeline for step in steps])
+    seconds = {name: [getattr(step, name) for step in steps] for name in ("forward", "backward", "optimizer")}
+    if args.output is not None:
+        middle.save(args.output)
+    if args.json:
+        print(json.dumps(_figures(args, middle, seconds, top), indent=2))
+        return
+    size = f"{args.batch_size}×3×{args.image_size}×{args.image_size}"
+    how = ", every fused op as its definition" if args.composed else ""
+    print(f"{recipe.model}, input {size}{how}: the median of {counted(repeats, 'training step')}\n")
+    print(f"{_totals(middle, seconds)}\n\n{middle.describe_peak()}, parameters and their gradients not counted")
+    print(f"\n{middle.tables(top, sum(map(statistics.median, seconds.values())))}")
+    if args.output is not None:
+        print(f"\nwritten: {args.output}")
+
+
+def run_certify(args: argparse.Namespace) -> None:
+    """Print a certificate; leave with status 1 if something is wrong."""
+    certificate = certify(args.what, *args.shape, seed=whole_number("--seed", args.seed, 0))
+    print(json.dumps(certificate.to_json(), indent=2) if args.json else certificate)
+    if not certificate:
+        raise SystemExit(1)
+
+
+def make_step(recipe: Recipe) -> Callable[[], Step]:
+    """A function that takes one training step with random images, and times it."""
+    random.manual_seed(recipe.seed)
+    model = make_model(recipe, 3, CLASSES).train()
+    optimizer, loss = make_optimizer(recipe, model), CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    rng = np.random.default_rng(recipe.seed)
+    shape = (recipe.batch_size, 3, recipe.image_size, recipe.image_size)
+    images, labels = rng.standard_normal(shape).astype(np.float32), rng.integers(CLASSES, size=recipe.batch_size)
+
+    def step() -> Step:
+        optimizer.zero_grad()
+        x = Tensor(images)
+        with Timeline() as timeline:
+            began = time.perf_counter()
+            value = loss(model(x), labels)
+            forward = time.perf_counter()
+            value.backward()
+            backward = time.perf_counter()
+        updating = time.perf_counter()
+        optimizer.step()
+        return Step(forward - began, backward - forward, time.perf_counter() - updating, timeline)
+
+    return step
+
+
+def check_output(path: Path) -> None:
+    """Refuse, before any work, a file that could not be written.
+
+    Raises:
+        ValueError: the suffix is unknown.
+        OSError: the path is a folder, lies below a file, or in a folder that cannot be written.
+        ImportError: a picture is wanted, and matplotlib is not installed.
+    """
+    check_format(path)
+    if path.suffix.lower() != ".json":
+        new_figure(1, 1)
+    folder = next(parent for parent in path.resolve().parents if parent.exists())
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file")
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{path} cannot be written: {folder} is a file, not a folder")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{path} cannot be written: the folder {folder} is read-only")
+
+
+def _totals(middle: Timeline, seconds: dict[str, list[float]]) -> str:
+    """The parts of a step, and how much of each is in ops."""
+    whole = sum(map(statistics.median, seconds.values()))
+    rows = [("", "ms", "of time", "in ops", "outside")]
+    for name, runs in seconds.items():
+        part = statistics.median(runs)
+        inside = middle.seconds_of("forward" if name == "forward" else "backward") if name != "optimizer" else 0.0
+        figures = (f"{1e3 * inside:,.2f}", f"{1e3 * (part - inside):,.2f}") if name != "optimizer" else ("", "")
+        rows.append((name, f"{1e3 * part:,.2f}", f"{part / whole:.1%}", *figures))
+    rows.append(("step", f"{1e3 * whole:,.2f}", "100.0%", "", ""))
+    return f"{format_table(rows)}\n{OUTSIDE}"
+
+
+def _figures(args: argparse.Namespace, middle: Timeline, seconds: dict[str, list[float]], top: int) -> dict[str, Any]:
+    most, event = middle.peak
+    return {
+        "model": args.model,
+        "batch_size": args.batch_size,
+        "image_size": args.image_size,
+        "norm": args.norm,
+        "composed": args.composed,
+        "repeats": args.repeats,
+        "seconds": {name: statistics.median(runs) for name, runs in seconds.items()},
+        "seconds_outside_ops": middle.outside_ops,
+        "peak_bytes": most,
+        "peak_after": None if event is None else asdict(event),
+        "slowest": [asdict(event) for event in middle.slowest(top)],
+        "largest": [asdict(event) for event in middle.largest(top)],
+    }
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """The lengths of "2,3,4"."""
+    try:
+        lengths = tuple(int(length) for length in text.split(","))
+    except ValueError:
+        lengths = ()
+    if not lengths or min(lengths) < 1:
+        raise argparse.ArgumentTypeError(f"should be lengths of 1 or more, such as 2,3,4, not {text!r}")
+    return lengths
