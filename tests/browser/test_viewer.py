@@ -14,6 +14,9 @@ from tinygrad_norm.viz.graph import Edge, Graph, Node
 HOSTILE = "\"'><img src=x onerror=window.hurt=1></script><script>window.hurt=1</script><!--\u2028\u2029&amp;\\u003c"
 
 
+OPS = ("node:input0", "node:op2", "node:op3", "node:op4", "node:op6", "node:op7", "node:op8", "node:op17")
+
+
 class Builder:
     """Makes a graph by hand, node by node, each from those before it that it names."""
 
@@ -190,6 +193,7 @@ def test_search_counts_and_says_when_there_is_none(show):
     expect(page.locator("#hits")).to_have_text("4 hits")
     page.keyboard.press("Enter")
     expect(page.locator("#hits")).to_have_text("1 of 4")
+    assert page.locator("[data-id].hit").count() == 2  # one of them, and the closed module with the others
     page.keyboard.type("xyz")
     expect(page.locator("#hits")).to_have_text("no hit")
     page.keyboard.press("Escape")
@@ -492,6 +496,13 @@ def test_nothing_overlaps_and_lines_go_down(show):
         "#lines path", "all => all.map((arc) => arc.getPointAtLength(1e6).y - arc.getPointAtLength(0).y)"
     )
     assert min(steps) > 0
+
+
+def test_the_flow_goes_straight(show):
+    page = show(small(), viewport={"width": 1600, "height": 3000})
+    page.locator("#open-all").click()
+    middles = {name: (box := card(page, name).locator(".face").bounding_box())["x"] + box["width"] / 2 for name in OPS}
+    assert max(middles.values()) - min(middles.values()) <= 1
 
 
 def test_lines_that_need_not_cross_do_not(show):

@@ -66,8 +66,8 @@ function holds(outer, inner) {
   return outer.x <= inner.x && outer.y <= inner.y && outer.x + outer.width >= inner.x + inner.width && outer.y + outer.height >= inner.y + inner.height;
 }
 
-function drawBox({ x, y, width, height }) {
-  return draw("rect", { class: "box", x, y, width, height, rx: 10 });
+function drawBox({ x, y, width, height, lineage }) {
+  return draw("rect", { class: lineage.length % 2 ? "box odd" : "box", x, y, width, height, rx: 10 });
 }
 
 function drawArc(arc, { scene, near }) {
@@ -80,14 +80,15 @@ function drawArc(arc, { scene, near }) {
   return path;
 }
 
-/** From afar the outermost items have their names beside them. */
-function isNamed(item, view) {
-  return !item.lineage.length && item.kind === "module" && item.height * view.scale > 18 && meet(view.region(0), item);
+/** From afar the outermost modules have their names at their left, and those in them, but for small ones, at the right. */
+function isNamed({ kind, lineage, width, height }, { scale }) {
+  return kind === "module" && height * scale > 18 && (!lineage.length || (lineage.length === 1 && width > lineage[0].width / 2));
 }
 
-function drawName({ x, y, height, title }, { scale }) {
-  const place = { x: x - 10 / scale, y: y + Math.min(height / 2, 100 / scale), "font-size": 12 / scale };
-  return draw("text", { class: "name", "text-anchor": "end", ...place }, title);
+function drawName({ y, height, lineage, path, ...own }, { scale }) {
+  const { x, width } = lineage[0] ?? own;
+  const beside = lineage.length ? { x: x + width + 10 / scale, "text-anchor": "start" } : { x: x - 10 / scale, "text-anchor": "end" };
+  return draw("text", { class: "name", y: y + Math.min(height / 2, 100 / scale) + 4 / scale, "font-size": 12 / scale, ...beside }, elided(path));
 }
 
 function drawSpot(item, { look }) {
@@ -142,7 +143,7 @@ function words(item) {
 /** × n on a folded run; on an unfolded one, a way to fold it again. */
 function badge(item) {
   if (!item.badge) return [];
-  const width = CARD.badge;
+  const { text, width } = item.badge;
   const title = item.run.folded ? `${item.run.members.length} equal blocks: unfold them` : "Fold equal blocks";
   return [
     draw(
@@ -150,7 +151,7 @@ function badge(item) {
       { class: "badge", "data-fold": item.id, transform: `translate(${item.width - width - 8} 6)` },
       draw("title", {}, title),
       draw("rect", { width, height: 18, rx: 9 }),
-      draw("text", { x: width / 2, y: 13, "text-anchor": "middle" }, item.badge),
+      draw("text", { x: width / 2, y: 13, "text-anchor": "middle" }, text),
     ),
   ];
 }

@@ -113,7 +113,7 @@ function newBend(rank) {
 
 function link(upper, lower, upperOffset, lowerOffset) {
   const bends = (upper.item ? 0 : 1) + (lower.item ? 0 : 1);
-  const weight = upper.weight === 1 ? 1 : [4, 2, 8][bends];
+  const weight = upper.weight === 1 ? 0.1 : [4, 2, 8][bends];
   upper.below.push({ cell: lower, own: upperOffset, other: lowerOffset, weight });
   lower.above.push({ cell: upper, own: lowerOffset, other: upperOffset, weight });
 }

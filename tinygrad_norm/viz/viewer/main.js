@@ -1,11 +1,11 @@
 // Puts it together: reads the graph, and answers to the controls.
 
-const READABLE = 0.5; // a first look is no smaller
+const READABLE = 0.75; // a first look is no smaller
 
 function newApp(data) {
   const tree = readTree(data);
   findRuns(tree);
-  const app = { tree, direction: "forward", measure: "kind", chosen: null, focused: null, hits: new Set() };
+  const app = { tree, direction: "forward", measure: "kind", chosen: null, focused: null, hits: new Set(), found: [] };
   const [canvas, panel] = [$("canvas"), $("facts")];
 
   /** Lays out what is open and draws it; `anchor` stays where it is on the screen. */
@@ -16,6 +16,7 @@ function newApp(data) {
     app.scene.hasGradients = tree.nodes.some((item) => item.node.gradient !== null);
     if (app.chosen) app.chosen = shownFor(app.chosen);
     if (app.focused) app.focused = shownFor(app.focused);
+    app.hits = new Set(app.found.map(shownFor));
     app.repaint();
     if (!anchor) return;
     const after = placeOf(shownFor(anchor));
@@ -103,8 +104,8 @@ function newApp(data) {
   };
 
   app.markHits = (items) => {
-    app.hits = new Set(items.map(shownFor));
-    app.drawing.look.hits = app.hits;
+    app.found = items;
+    app.hits = app.drawing.look.hits = new Set(items.map(shownFor));
     app.drawing.mark();
   };
 

@@ -11,9 +11,8 @@ function placeRows(rows, chains, wires) {
     }
     for (const cell of row) cell.x -= right / 2;
   }
-  for (const sides of [["above"], ["below"], ["above"], ["below"], ["above"], ["below"], ["above", "below"]]) {
-    const order = sides[0] === "below" ? [...rows].reverse() : rows;
-    for (const row of order) settle(row, sides);
+  for (const side of ["above", "below", "above", "below", "above", "below", "above"]) {
+    for (const row of side === "below" ? [...rows].reverse() : rows) settle(row, side);
   }
   for (const chain of chains) straighten(rows, chain);
   const height = stack(rows);
@@ -24,13 +23,13 @@ function gapBefore(row, place) {
   return row[place].item && row[place - 1].item ? GAP.cell : GAP.line;
 }
 
-/** Moves the cells of a row towards their neighbours, as far as their order and their widths allow. */
-function settle(row, sides) {
+/** Moves the cells of a row towards their neighbours above or below, as far as their order and their widths allow. */
+function settle(row, side) {
   const blocks = []; // neighbours that touch and move as one: `sum` of weight × wish, less their distance to the first
   let offset = 0;
   for (const [place, cell] of row.entries()) {
     if (place) offset += (row[place - 1].width + cell.width) / 2 + gapBefore(row, place);
-    const links = sides.flatMap((side) => cell[side]);
+    const links = cell[side];
     const wish = links.length ? middle(links) : cell.x;
     const weight = links.length ? cell.weight : 0.01;
     let block = { sum: weight * (wish - offset), weight, cells: [[cell, offset]] };

@@ -60,12 +60,12 @@ function newView(canvas, changed) {
     step();
   };
 
-  /** The place from which a scene is seen whole, its top if it is too large at the least scale. */
+  /** The place from which a scene is seen whole; at `least`, or where all its width is seen, its top if it is too tall. */
   view.whole = (scene, least = ZOOM.least) => {
     const { width, height } = size();
     const margin = 28;
-    const fitting = Math.min((width - 2 * margin) / scene.width, (height - 2 * margin) / scene.height, 1);
-    const scale = Math.max(fitting, least);
+    const [across, down] = [(width - 2 * margin) / scene.width, (height - 2 * margin) / scene.height];
+    const scale = Math.max(Math.min(across, down, 1), Math.min(least, Math.max(across, NEAR)));
     const x = (width - scene.width * scale) / 2;
     return { x, y: Math.max((height - scene.height * scale) / 2, margin), scale };
   };
