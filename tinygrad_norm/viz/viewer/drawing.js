@@ -29,7 +29,7 @@ function newDrawing() {
       wanted.set(item.id, ["cards", near ? drawCard : drawSpot, item]);
     }
     for (const arc of drawing.scene.arcs) if (meet(drawing.region, arc.bounds)) wanted.set(arc.id, ["lines", drawArc, arc]);
-    for (const [id, element] of drawing.shown) {
+    for (const [id, { element }] of drawing.shown) {
       if (wanted.has(id)) continue;
       element.remove();
       drawing.shown.delete(id);
@@ -37,7 +37,7 @@ function newDrawing() {
     for (const [id, [layer, drawOne, thing]] of wanted) {
       if (drawing.shown.has(id)) continue;
       const element = drawOne(thing, drawing);
-      drawing.shown.set(id, element);
+      drawing.shown.set(id, { element, thing });
       layers[layer].append(element);
     }
     drawing.mark();
@@ -46,13 +46,9 @@ function newDrawing() {
   /** Shows what is chosen, in focus, found. */
   drawing.mark = () => {
     const { chosen, hits } = drawing.look;
-    for (const item of drawing.scene.items) {
-      const element = drawing.shown.get(item.id);
-      element?.classList.toggle("chosen", item === chosen);
-      element?.classList.toggle("hit", hits.has(item));
-    }
-    for (const arc of drawing.scene.arcs) {
-      drawing.shown.get(arc.id)?.classList.toggle("chosen", arc.sources.has(chosen) || arc.targets.has(chosen));
+    for (const { element, thing } of drawing.shown.values()) {
+      element.classList.toggle("chosen", thing === chosen || Boolean(thing.sources?.has(chosen) || thing.targets?.has(chosen)));
+      element.classList.toggle("hit", hits.has(thing));
     }
   };
   return drawing;

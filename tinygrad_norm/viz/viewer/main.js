@@ -8,21 +8,27 @@ function newApp(data) {
   const app = { tree, direction: "forward", measure: "kind", chosen: null, focused: null, hits: new Set(), found: [] };
   const [canvas, panel] = [$("canvas"), $("facts")];
 
-  /** Lays out what is open and draws it; `anchor` stays where it is on the screen. */
-  app.rebuild = (anchor = null) => {
-    const placeOf = (item) => [(item.x + item.width / 2) * app.view.scale, item.y * app.view.scale];
-    const before = anchor && placeOf(anchor);
+  /** Lays out what is open and draws it, from where `placed` says: the same place unless given. */
+  app.rebuild = (placed = () => ({})) => {
     app.scene = buildScene(tree, app.direction);
     app.scene.hasGradients = tree.nodes.some((item) => item.node.gradient !== null);
     if (app.chosen) app.chosen = shownFor(app.chosen);
     if (app.focused) app.focused = shownFor(app.focused);
     app.hits = new Set(app.found.map(shownFor));
+    Object.assign(app.view, placed());
     app.repaint();
-    if (!anchor) return;
-    const after = placeOf(shownFor(anchor));
-    Object.assign(app.view, { x: app.view.x + before[0] - after[0], y: app.view.y + before[1] - after[1] });
-    app.view.update();
   };
+
+  /** A place from which an item stays where it is on the screen. */
+  app.holding = (item) => {
+    const { x, y, scale } = app.view;
+    const [across, down] = [item.x + item.width / 2, item.y];
+    return () => {
+      const now = shownFor(item);
+      return { x: x + (across - now.x - now.width / 2) * scale, y: y + (down - now.y) * scale };
+    };
+  };
+  app.readable = () => app.view.whole(app.scene, READABLE);
 
   app.repaint = () => {
     const drawn = app.scene.items.filter((item) => !item.open);
@@ -48,7 +54,7 @@ function newApp(data) {
     app.view.seek(item);
     app.refocus();
   };
-  app.refocus = () => app.drawing.shown.get(app.focused?.id)?.focus({ preventScroll: true });
+  app.refocus = () => app.drawing.shown.get(app.focused?.id)?.element.focus({ preventScroll: true });
 
   app.leave = () => canvas.focus({ preventScroll: true });
 
@@ -56,13 +62,14 @@ function newApp(data) {
     if (item.kind !== "module") return app.openFacts(item, { byPointer });
     item.open = !item.open;
     app.choose(item);
-    app.rebuild(item);
+    app.rebuild(app.holding(item));
     if (!panel.hidden) showFacts(panel, item, app);
   };
 
   app.openFacts = (item, { byPointer = false } = {}) => {
     app.choose(item);
     showFacts(panel, item, app);
+    app.view.measure();
     app.view.seek(item);
     if (!byPointer) panel.focus();
   };
@@ -70,6 +77,7 @@ function newApp(data) {
   app.closeFacts = () => {
     const inside = panel.contains(document.activeElement);
     panel.hidden = true;
+    app.view.measure();
     if (!inside) return;
     if (app.chosen) app.focus(app.chosen);
     else app.leave();
@@ -77,20 +85,18 @@ function newApp(data) {
 
   app.toggleRun = (run) => {
     run.folded = !run.folded;
-    app.rebuild(run.folded ? null : run.members[0]);
+    app.rebuild(app.holding(run.members[0]));
     if (!panel.hidden && app.chosen) showFacts(panel, app.chosen, app);
   };
 
   app.setOpen = (open) => {
     for (const module of tree.modules.values()) module.open = open && module !== tree.root;
-    app.rebuild();
-    app.view.glide(app.view.whole(app.scene, READABLE));
+    app.rebuild(app.readable);
   };
 
   app.setFolded = (folded) => {
     for (const { run } of tree.modules.values()) if (run) run.folded = folded;
-    app.rebuild();
-    app.view.glide(app.view.whole(app.scene, READABLE));
+    app.rebuild(app.readable);
   };
 
   /** Opens whatever is around an item and brings it into view. */
@@ -199,10 +205,11 @@ function start() {
   listenToPointer(app);
   listenToKeys(app);
   newSearch(app);
-  app.rebuild();
-  Object.assign(app.view, app.view.whole(app.scene, READABLE));
-  app.view.update();
-  new ResizeObserver(app.view.update).observe($("canvas"));
+  app.rebuild(app.readable);
+  new ResizeObserver(() => {
+    app.view.measure();
+    app.view.update();
+  }).observe($("canvas"));
 }
 
 start();

@@ -3,11 +3,12 @@
 const ZOOM = { least: 0.05, most: 3, step: 1.3 };
 
 function newView(canvas, changed) {
-  const view = { x: 0, y: 0, scale: 1, dragged: false };
+  const view = { x: 0, y: 0, scale: 1, width: 0, height: 0, dragged: false };
   let waiting = false;
   let gliding = 0;
 
-  const size = () => canvas.getBoundingClientRect();
+  view.measure = () => Object.assign(view, { width: canvas.clientWidth, height: canvas.clientHeight });
+  view.measure();
   const later = () => {
     if (!waiting) requestAnimationFrame(() => { waiting = false; view.update(); });
     waiting = true;
@@ -20,7 +21,7 @@ function newView(canvas, changed) {
 
   /** What is in view, in the scene's coordinates, with a margin in parts of its size. */
   view.region = (margin) => {
-    const { width, height } = size();
+    const { width, height } = view;
     const [across, down] = [width / view.scale, height / view.scale];
     const [x, y] = [-view.x / view.scale - margin * across, -view.y / view.scale - margin * down];
     return { x, y, width: across * (1 + 2 * margin), height: down * (1 + 2 * margin) };
@@ -35,7 +36,7 @@ function newView(canvas, changed) {
   /** Zooms about a point of the canvas, its middle unless given. */
   view.zoom = (factor, at = null) => {
     cancelAnimationFrame(gliding);
-    const { width, height } = size();
+    const { width, height } = view;
     const [x, y] = at ?? [width / 2, height / 2];
     const scale = Math.min(Math.max(view.scale * factor, ZOOM.least), ZOOM.most);
     view.x = x - ((x - view.x) * scale) / view.scale;
@@ -62,7 +63,7 @@ function newView(canvas, changed) {
 
   /** The place from which a scene is seen whole; at `least`, or where all its width is seen, its top if it is too tall. */
   view.whole = (scene, least = ZOOM.least) => {
-    const { width, height } = size();
+    const { width, height } = view;
     const margin = 28;
     const [across, down] = [(width - 2 * margin) / scene.width, (height - 2 * margin) / scene.height];
     const scale = Math.max(Math.min(across, down, 1), Math.min(least, Math.max(across, NEAR)));
@@ -72,7 +73,7 @@ function newView(canvas, changed) {
 
   /** Brings an item into view, and no further than it must. */
   view.seek = (item, scale = view.scale) => {
-    const { width, height } = size();
+    const { width, height } = view;
     const margin = 40;
     const into = (start, length, room, now) => {
       if (length > room - 2 * margin) return margin - start;
