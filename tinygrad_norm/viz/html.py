@@ -32,6 +32,7 @@ SCRIPTS = (
     "facts.js",
     "search.js",
     "keyboard.js",
+    "app.js",
     "main.js",
 )
 """The viewer, one script when joined; `main.js` starts it."""

@@ -49,7 +49,9 @@ function writeModule(module, back) {
 function totalsOf(module) {
   const members = module.run?.folded ? module.run.members : [module];
   const sum = (read) => members.map(read).reduce(sumOfKnown, null);
-  const [ops, parameters, flops, saved] = ["ops", "parameters", "flops", "saved"].map((name) => sum((m) => m.totals[name]));
+  const [ops, parameters, flops, saved] = ["ops", "parameters", "flops", "saved"].map((name) =>
+    sum((m) => m.totals[name]),
+  );
   const time = sum(MEASURES.time.of);
   return [
     many(ops, "op"),

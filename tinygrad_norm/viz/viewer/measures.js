@@ -6,7 +6,11 @@ const MEASURES = {
   time: {
     label: "Time",
     title: "Time, forward and backward",
-    of: (item) => sumOfKnown(item.totals?.forward ?? item.node?.seconds ?? null, item.totals?.backward ?? item.node?.backward_seconds ?? null),
+    of: (item) =>
+      sumOfKnown(
+        item.totals?.forward ?? item.node?.seconds ?? null,
+        item.totals?.backward ?? item.node?.backward_seconds ?? null,
+      ),
     write: asSeconds,
     missing: "No time was measured: this graph was read from the tape after the run",
   },

@@ -95,9 +95,13 @@ function stack(rows) {
     let slant = 0;
     for (const cell of row) {
       Object.assign(cell, { top: y, bottom: y + height, y: y + (height - cell.height) / 2 });
-      for (const { cell: lower, own, other } of cell.below) slant = Math.max(slant, Math.abs(lower.x + other - cell.x - own));
+      for (const { cell: lower, own, other } of cell.below)
+        slant = Math.max(slant, Math.abs(lower.x + other - cell.x - own));
     }
-    const least = row.every((cell) => cell.side === "in") || rows[rank + 1]?.every((cell) => cell.side === "out") ? GAP.port : GAP.row;
+    const least =
+      row.every((cell) => cell.side === "in") || rows[rank + 1]?.every((cell) => cell.side === "out")
+        ? GAP.port
+        : GAP.row;
     y += height + (row === rows.at(-1) ? 0 : Math.min(least + slant / 12, GAP.widest));
   }
   return y;
@@ -121,7 +125,10 @@ function shift(rows, wires) {
 
 function trace({ tail, head, tailOffset, headOffset, bends }) {
   const [start, end] = [tail.x + tailOffset, head.x + headOffset];
-  const points = [[start, tail.y + tail.height], [start, tail.bottom]];
+  const points = [
+    [start, tail.y + tail.height],
+    [start, tail.bottom],
+  ];
   for (const bend of bends) points.push([bend.x, bend.top], [bend.x, bend.bottom]);
   points.push([end, head.top], [end, head.y]);
   return points.filter(([x, y], place) => !place || x !== points[place - 1][0] || y !== points[place - 1][1]);
@@ -131,7 +138,14 @@ function trace({ tail, head, tailOffset, headOffset, bends }) {
 function detour({ tail, head, tailOffset, headOffset }, right) {
   const [bottom, top] = [tail.y + tail.height, head.y];
   const [start, end] = [tail.x + tailOffset, head.x + headOffset];
-  return [[start, bottom], [start, bottom + 8], [right, bottom + 8], [right, top - 8], [end, top - 8], [end, top]];
+  return [
+    [start, bottom],
+    [start, bottom + 8],
+    [right, bottom + 8],
+    [right, top - 8],
+    [end, top - 8],
+    [end, top],
+  ];
 }
 
 /** The path through points: straight along a column, a gentle S from one to the next. */

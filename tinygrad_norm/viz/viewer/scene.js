@@ -7,7 +7,8 @@ function buildScene(tree, direction) {
     const ends = drawnEnds(tree, edge);
     if (ends) routeEdge(tree, levels, ...ends, edge.source);
   }
-  const scene = { items: [], arcs: [], direction };
+  const hasGradients = tree.nodes.some((item) => item.node.gradient !== null);
+  const scene = { items: [], arcs: [], direction, hasGradients };
   arrange(levels, tree.root, direction);
   spread(levels, tree.root, 0, 0, scene);
   scene.width = tree.root.width;
@@ -27,7 +28,8 @@ function routeEdge(tree, levels, source, target, maker) {
   const join = (module, head, headPort) => {
     const { arcs } = levelOf(levels, module);
     const key = [tail, tailPort, head, headPort].map((end) => end?.id).join("\n");
-    if (!arcs.has(key)) arcs.set(key, { tail, tailPort, head, headPort, sources: new Set(), targets: new Set(), maker });
+    if (!arcs.has(key))
+      arcs.set(key, { tail, tailPort, head, headPort, sources: new Set(), targets: new Set(), maker });
     arcs.get(key).sources.add(source);
     arcs.get(key).targets.add(target);
   };
