@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
@@ -60,6 +61,18 @@ def chain(count, **facts):
     for _ in range(count):
         x = builder.add("op", "Step", "", (x,), **facts)
     builder.graph.outputs = [x]
+    return builder.graph
+
+
+def branching():
+    """Ops that take what any two before them made, eight to a module."""
+    builder = Builder("Branching")
+    rng = np.random.default_rng(0)
+    made = [builder.add("input", "input")]
+    for number in range(40):
+        chosen = dict.fromkeys(made[place] for place in rng.integers(0, len(made), 2))
+        made.append(builder.add("op", f"Op{number}", f"part{number // 8}", tuple(chosen)))
+    builder.graph.outputs = [made[-1]]
     return builder.graph
 
 
@@ -501,12 +514,14 @@ def boxes(page):
     return page.eval_on_selector_all("[data-id]:not(.open)", script)
 
 
-def test_nothing_overlaps_and_lines_go_down(show):
-    page = show(small(), viewport={"width": 1600, "height": 3000})
+@pytest.mark.parametrize("make", [small, branching])
+def test_nothing_overlaps_and_lines_go_down(show, make):
+    graph = make()
+    page = show(graph, viewport={"width": 2400, "height": 4000})
     page.locator("#fold").uncheck(force=True)
     page.locator("#open-all").click()
     found = boxes(page)
-    assert len(found) == len(small().nodes) + 1
+    assert len(found) == len(graph.nodes) + 1
     for one, other in itertools.combinations(found, 2):
         assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
     steps = page.eval_on_selector_all(

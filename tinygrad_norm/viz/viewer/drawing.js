@@ -145,7 +145,6 @@ function frame(item) {
     class: `card ${item.kind}${item.node?.fused ? " fused" : ""}${item.open ? " open" : ""}`,
     transform: `translate(${item.x} ${item.y})`,
     "data-id": item.id,
-    id: `item-${item.id}`,
     role: "button",
     tabindex: -1,
     "aria-label": spoken(item),
