@@ -268,6 +268,15 @@ def test_a_gradient_that_is_no_number_stands_out(show):
     assert card(page, "node:op17").locator(".face").evaluate("face => face.style.fill") == "rgb(213, 94, 0)"
     assert "‖∇‖ NaN" in card(page, "node:op17").text_content()
     assert "‖∇‖ ∞" in card(page, "module:stem").text_content()
+    assert page.locator(".broken").is_visible()
+
+
+@pytest.mark.parametrize("gradient", [0.0, math.nan])
+def test_gradients_that_are_all_lost_can_be_seen(show, gradient):
+    page = show(chain(3, gradient=gradient))
+    choose(page, "gradient")
+    assert page.locator(".measured").count() == 3
+    assert page.locator(".broken").is_visible() == math.isnan(gradient)
 
 
 def test_a_measure_without_data_is_off_and_says_why(show):

@@ -98,10 +98,10 @@ function drawArc(arc, { scene, near }) {
     d: pathThrough(arc.points),
     "stroke-width": width,
   });
-  if (near && direction !== "backward" && arc.head.kind !== "port" && !arc.headPort)
-    path.setAttribute("marker-end", "url(#ahead)");
-  if (near && direction !== "forward" && !dead && arc.tail.kind !== "port" && !arc.tailPort)
-    path.setAttribute("marker-start", "url(#back)");
+  const starts = arc.tail.kind !== "port" && !arc.tailPort; // at an item, not at the edge of a box
+  const ends = arc.head.kind !== "port" && !arc.headPort;
+  if (near && ends && direction !== "backward") path.setAttribute("marker-end", "url(#ahead)");
+  if (near && starts && direction !== "forward" && !dead) path.setAttribute("marker-start", "url(#back)");
   return path;
 }
 
@@ -178,7 +178,7 @@ function words(item) {
     draw("tspan", { class: "title" }, item.title),
     ...(item.tag ? [draw("tspan", { class: "tag", dx: 8 }, item.tag)] : []),
   );
-  if (!item.open) item.lines.forEach((words_, place) => line(place + 1, words_));
+  if (!item.open) item.lines.forEach((below, place) => line(place + 1, below));
   return text;
 }
 

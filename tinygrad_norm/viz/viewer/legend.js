@@ -12,7 +12,9 @@ function ramp(measure, scale) {
   bar.style.backgroundImage = `linear-gradient(to right, ${colours.join(", ")})`;
   const marks = make("div", { class: "marks" }, ...[0, 0.5, 1].map((part) => make("span", {}, write(scale.at(part)))));
   const kind = logarithmic ? ", logarithmic" : "";
-  return make("div", { class: "scale", title }, make("strong", {}, `${label}${kind}`), bar, marks);
+  const broken = make("div", { class: "broken" }, "infinite, or no number");
+  broken.hidden = !scale.broken;
+  return make("div", { class: "scale", title }, make("strong", {}, `${label}${kind}`), bar, marks, broken);
 }
 
 function kinds(measure) {
