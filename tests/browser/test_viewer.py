@@ -539,6 +539,24 @@ def test_nothing_overlaps_and_lines_go_down(show, make):
     assert min(steps) > 0
 
 
+@pytest.mark.parametrize("make", [small, branching])
+def test_lines_lead_from_item_to_item(show, make):
+    """At each end of a line is an item, or another line that goes on through the edge of a box."""
+    page = show(make(), viewport={"width": 2400, "height": 4000})
+    page.locator("#open-all").click()
+    script = """all => all.map((arc) => [0, 1e6].map((at) => {
+        const { x, y } = arc.getPointAtLength(at).matrixTransform(arc.getScreenCTM());
+        return [x, y];
+    }))"""
+    lines = page.eval_on_selector_all("#lines path", script)
+    bottoms = [((left + right) / 2, bottom) for left, _, right, bottom in boxes(page)]
+    tops = [((left + right) / 2, top) for left, top, right, _ in boxes(page)]
+    starts, ends = ([line[place] for line in lines] for place in (0, 1))
+    assert len(lines) > 10
+    assert [start for start in starts if not any(math.dist(start, place) < 2 for place in bottoms + ends)] == []
+    assert [end for end in ends if not any(math.dist(end, place) < 2 for place in tops + starts)] == []
+
+
 def test_the_flow_goes_straight(show):
     page = show(small(), viewport={"width": 1600, "height": 3000})
     page.locator("#open-all").click()

@@ -27,9 +27,9 @@ function routeEdge(tree, levels, source, target, maker) {
   let [tail, tailPort] = [source, null];
   const join = (module, head, headPort) => {
     const { arcs } = levelOf(levels, module);
-    const key = [tail, tailPort, head, headPort].map((end) => end?.id).join("\n");
-    if (!arcs.has(key))
-      arcs.set(key, { tail, tailPort, head, headPort, sources: new Set(), targets: new Set(), maker });
+    const key = `${tail.key} ${tailPort?.key} ${head.key} ${headPort?.key}`;
+    const [sources, targets] = [new Set(), new Set()];
+    if (!arcs.has(key)) arcs.set(key, { tail, tailPort, head, headPort, sources, targets, maker });
     arcs.get(key).sources.add(source);
     arcs.get(key).targets.add(target);
   };
@@ -49,9 +49,9 @@ function routeEdge(tree, levels, source, target, maker) {
 
 function portOf(levels, module, side, source) {
   const { ports } = levelOf(levels, module);
-  const id = `${side}\n${module.id}\n${source.id}`;
-  if (!ports.has(id)) ports.set(id, { id, kind: "port", side, width: 0, height: 0, x: 0, y: 0 });
-  return ports.get(id);
+  const key = `${side} ${source.key}`;
+  if (!ports.has(key)) ports.set(key, { key, kind: "port", side, width: 0, height: 0, x: 0, y: 0 });
+  return ports.get(key);
 }
 
 function shownItems(module) {
