@@ -1,6 +1,6 @@
 // The state of the page, and what can be done with it: open, fold, choose, go to.
 
-const READABLE = 0.75; // a first look is no smaller
+const READABLE = 0.65; // a first look is no smaller
 
 class App {
   constructor(data) {
