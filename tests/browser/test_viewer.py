@@ -602,6 +602,11 @@ def test_text_stays_inside(show, direction):
 
 def test_a_phone_shows_it_all(show):
     page = show(small(), viewport={"width": 375, "height": 700})
+    for name in ids(page):
+        box = card(page, name).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 375
+        assert box["y"] + box["height"] <= 700
     click(page, "node:op17")
     for part in ("header", "canvas", "facts", "zoom", "legend", "direction", "colour", "folding", "page-buttons"):
         box = page.locator(f"#{part}, {part}").first.bounding_box()

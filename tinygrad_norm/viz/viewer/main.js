@@ -68,6 +68,7 @@ function start() {
   listenToPointer(app);
   listenToKeys(app);
   new Search(app);
+  app.view.measure(); // the bar has its height only now
   app.rebuild(() => app.readable());
   new ResizeObserver(() => {
     app.view.measure();
