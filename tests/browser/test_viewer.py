@@ -36,7 +36,7 @@ class Builder:
     def block(self, path, x, gradient=1.0):
         """A linear layer and a ReLU beside which the input passes."""
         weight = self.add("parameter", f"{path}.fc.weight", f"{path}.fc", shape=(8, 8), parameters=64)
-        costs = {"flops": 256, "saved": [((2, 8), "float32")], "saved_bytes": 64, "seconds": 2e-3}
+        costs = {"parameters": 64, "flops": 256, "saved": [((2, 8), "float32")], "saved_bytes": 64, "seconds": 2e-3}
         y = self.add("op", "Linear", f"{path}.fc", (x, weight), **costs, backward_seconds=1e-3, gradient=gradient)
         y = self.add("op", "Relu", path, (y,), seconds=1e-3, backward_seconds=1e-3, gradient=gradient)
         return self.add("op", "Add", path, (y, x), seconds=1e-3, backward_seconds=1e-3, gradient=gradient)

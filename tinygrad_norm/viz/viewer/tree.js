@@ -45,7 +45,7 @@ function addNode(tree, data, node) {
   register(tree, item);
   for (const { totals } of [tree.root, ...item.lineage]) {
     totals.ops += node.kind === "op" ? 1 : 0;
-    totals.parameters += node.parameters;
+    totals.parameters += node.kind === "parameter" ? node.parameters : 0; // an op repeats those it takes
     totals.flops += node.flops;
     totals.saved += node.saved_bytes;
     totals.forward = sumOfKnown(totals.forward, node.seconds);
