@@ -21,7 +21,7 @@ settings.load_profile("repeatable")
 # .ci/run visits every combination.
 collect_ignore_glob = [
     *(["parity/*"] if find_spec("torch") is None else []),
-    *(["browser/*"] if find_spec("playwright") is None else []),
+    *(["browser"] if find_spec("playwright") is None else []),
     *(["viz/test_drawing.py", "cli/test_graphs.py"] if find_spec("pygraphviz") is None else []),
     *(["kernels/*cpu*"] if find_spec("numba") is None else []),
     *(["training/test_curves.py", "training/test_plot_confusion.py"] if find_spec("matplotlib") is None else []),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
@@ -12,6 +13,9 @@ from tinygrad_norm.viz import html
 from tinygrad_norm.viz.graph import Edge, Graph, Node
 
 HOSTILE = "\"'><img src=x onerror=window.hurt=1></script><script>window.hurt=1</script><!--\u2028\u2029&amp;\\u003c"
+
+
+OPS = ("node:input0", "node:op2", "node:op3", "node:op4", "node:op6", "node:op7", "node:op8", "node:op17")
 
 
 class Builder:
@@ -32,7 +36,7 @@ class Builder:
     def block(self, path, x, gradient=1.0):
         """A linear layer and a ReLU beside which the input passes."""
         weight = self.add("parameter", f"{path}.fc.weight", f"{path}.fc", shape=(8, 8), parameters=64)
-        costs = {"flops": 256, "saved": [((2, 8), "float32")], "saved_bytes": 64, "seconds": 2e-3}
+        costs = {"parameters": 64, "flops": 256, "saved": [((2, 8), "float32")], "saved_bytes": 64, "seconds": 2e-3}
         y = self.add("op", "Linear", f"{path}.fc", (x, weight), **costs, backward_seconds=1e-3, gradient=gradient)
         y = self.add("op", "Relu", path, (y,), seconds=1e-3, backward_seconds=1e-3, gradient=gradient)
         return self.add("op", "Add", path, (y, x), seconds=1e-3, backward_seconds=1e-3, gradient=gradient)
@@ -57,6 +61,18 @@ def chain(count, **facts):
     for _ in range(count):
         x = builder.add("op", "Step", "", (x,), **facts)
     builder.graph.outputs = [x]
+    return builder.graph
+
+
+def branching():
+    """Ops that take what any two before them made, eight to a module."""
+    builder = Builder("Branching")
+    rng = np.random.default_rng(0)
+    made = [builder.add("input", "input")]
+    for number in range(40):
+        chosen = dict.fromkeys(made[place] for place in rng.integers(0, len(made), 2))
+        made.append(builder.add("op", f"Op{number}", f"part{number // 8}", tuple(chosen)))
+    builder.graph.outputs = [made[-1]]
     return builder.graph
 
 
@@ -190,6 +206,7 @@ def test_search_counts_and_says_when_there_is_none(show):
     expect(page.locator("#hits")).to_have_text("4 hits")
     page.keyboard.press("Enter")
     expect(page.locator("#hits")).to_have_text("1 of 4")
+    assert page.locator("[data-id].hit").count() == 2  # one of them, and the closed module with the others
     page.keyboard.type("xyz")
     expect(page.locator("#hits")).to_have_text("no hit")
     page.keyboard.press("Escape")
@@ -251,6 +268,15 @@ def test_a_gradient_that_is_no_number_stands_out(show):
     assert card(page, "node:op17").locator(".face").evaluate("face => face.style.fill") == "rgb(213, 94, 0)"
     assert "‖∇‖ NaN" in card(page, "node:op17").text_content()
     assert "‖∇‖ ∞" in card(page, "module:stem").text_content()
+    assert page.locator(".broken").is_visible()
+
+
+@pytest.mark.parametrize("gradient", [0.0, math.nan])
+def test_gradients_that_are_all_lost_can_be_seen(show, gradient):
+    page = show(chain(3, gradient=gradient))
+    choose(page, "gradient")
+    assert page.locator(".measured").count() == 3
+    assert page.locator(".broken").is_visible() == math.isnan(gradient)
 
 
 def test_a_measure_without_data_is_off_and_says_why(show):
@@ -383,6 +409,19 @@ def test_dragging_moves_and_opens_nothing(show):
     assert card(page, "module:stem").get_attribute("aria-expanded") == "false"
 
 
+def test_two_fingers_zoom(show):
+    page = show(small(), has_touch=True, viewport={"width": 375, "height": 700})
+    touch = page.context.new_cdp_session(page)
+    before = scale(page)
+    for event, left, right in (("touchStart", 150, 200), ("touchMove", 140, 210), ("touchMove", 125, 225)):
+        points = [{"x": x, "y": 500, "id": finger} for finger, x in enumerate((left, right))]
+        touch.send("Input.dispatchTouchEvent", {"type": event, "touchPoints": points})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_timeout(100)
+    assert scale(page) == pytest.approx(2 * before, rel=0.1)
+    assert card(page, "module:stem").get_attribute("aria-expanded") == "false"
+
+
 def test_hostile_labels_run_nothing(show):
     builder = Builder(HOSTILE)
     x = builder.add("input", HOSTILE)
@@ -429,24 +468,28 @@ def test_the_policy_stops_what_would_run(chromium, tmp_path):
 
 
 def test_five_thousand_nodes(show):
+    """Of three times each the best, for others may be busy on the machine."""
     graph = large(1000)
     assert len(graph.nodes) >= 5000
     page = show(graph)
-    first_paint = page.evaluate(
-        """() => new Promise((done) => new PerformanceObserver((list) => done(list.getEntries()[0].startTime))
-            .observe({ type: "paint", buffered: true }))"""
-    )
-    assert first_paint < 1000
-    page.locator("#fold").uncheck(force=True)
-    opened = page.evaluate(
-        """() => new Promise((done) => {
-            const start = performance.now();
-            document.getElementById("open-all").click();
-            requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
-        })"""
-    )
-    print(f"first paint {first_paint:.0f} ms, all open {opened:.0f} ms")
-    assert opened < 2000
+    drawn, opened = [], []
+    for _ in range(3):
+        page.reload()
+        drawn.append(page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"))
+        assert page.locator("[data-id]").count() > 2
+        opened.append(
+            page.evaluate(
+                """() => new Promise((done) => {
+                    const start = performance.now();
+                    document.getElementById("open-all").click();
+                    requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
+                })"""
+            )
+        )
+    print(f"drawn {min(drawn):.0f} ms, all open {min(opened):.0f} ms")
+    assert min(drawn) < 1000
+    assert min(opened) < 2000
+    assert "node:op3" in ids(page)
     page.locator("#fit").click()
     assert page.locator("[data-id]").count() > 100
 
@@ -480,18 +523,45 @@ def boxes(page):
     return page.eval_on_selector_all("[data-id]:not(.open)", script)
 
 
-def test_nothing_overlaps_and_lines_go_down(show):
-    page = show(small(), viewport={"width": 1600, "height": 3000})
+@pytest.mark.parametrize("make", [small, branching])
+def test_nothing_overlaps_and_lines_go_down(show, make):
+    graph = make()
+    page = show(graph, viewport={"width": 2400, "height": 4000})
     page.locator("#fold").uncheck(force=True)
     page.locator("#open-all").click()
     found = boxes(page)
-    assert len(found) == len(small().nodes) + 1
+    assert len(found) == len(graph.nodes) + 1
     for one, other in itertools.combinations(found, 2):
         assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
     steps = page.eval_on_selector_all(
         "#lines path", "all => all.map((arc) => arc.getPointAtLength(1e6).y - arc.getPointAtLength(0).y)"
     )
     assert min(steps) > 0
+
+
+@pytest.mark.parametrize("make", [small, branching])
+def test_lines_lead_from_item_to_item(show, make):
+    """At each end of a line is an item, or another line that goes on through the edge of a box."""
+    page = show(make(), viewport={"width": 2400, "height": 4000})
+    page.locator("#open-all").click()
+    script = """all => all.map((arc) => [0, 1e6].map((at) => {
+        const { x, y } = arc.getPointAtLength(at).matrixTransform(arc.getScreenCTM());
+        return [x, y];
+    }))"""
+    lines = page.eval_on_selector_all("#lines path", script)
+    bottoms = [((left + right) / 2, bottom) for left, _, right, bottom in boxes(page)]
+    tops = [((left + right) / 2, top) for left, top, right, _ in boxes(page)]
+    starts, ends = ([line[place] for line in lines] for place in (0, 1))
+    assert len(lines) > 10
+    assert [start for start in starts if not any(math.dist(start, place) < 2 for place in bottoms + ends)] == []
+    assert [end for end in ends if not any(math.dist(end, place) < 2 for place in tops + starts)] == []
+
+
+def test_the_flow_goes_straight(show):
+    page = show(small(), viewport={"width": 1600, "height": 3000})
+    page.locator("#open-all").click()
+    middles = {name: (box := card(page, name).locator(".face").bounding_box())["x"] + box["width"] / 2 for name in OPS}
+    assert max(middles.values()) - min(middles.values()) <= 1
 
 
 def test_lines_that_need_not_cross_do_not(show):
@@ -532,6 +602,11 @@ def test_text_stays_inside(show, direction):
 
 def test_a_phone_shows_it_all(show):
     page = show(small(), viewport={"width": 375, "height": 700})
+    for name in ids(page):
+        box = card(page, name).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 375
+        assert box["y"] + box["height"] <= 700
     click(page, "node:op17")
     for part in ("header", "canvas", "facts", "zoom", "legend", "direction", "colour", "folding", "page-buttons"):
         box = page.locator(f"#{part}, {part}").first.bounding_box()

@@ -1,6 +1,6 @@
 // What stands on an item, and how large that makes it.
 
-const CARD = { padding: 12, line: 16, above: 7, below: 8, header: 28, inset: 16, badge: 40 };
+const CARD = { padding: 12, line: 16, above: 7, below: 8, header: 28, inset: 16 };
 const FONT = { strong: "600 13px system-ui, sans-serif", plain: "12px system-ui, sans-serif" };
 
 const textWidth = (() => {
@@ -24,7 +24,7 @@ function writeCard(item, direction) {
   const widths = item.lines.map((line) => textWidth(line, FONT.plain));
   const head = textWidth(item.title, FONT.strong) + (item.tag ? textWidth(item.tag, FONT.plain) + 8 : 0);
   item.badge = badgeOf(item);
-  item.titleWidth = head + 2 * CARD.padding + (item.badge ? CARD.badge + 8 : 0);
+  item.titleWidth = head + 2 * CARD.padding + (item.badge ? item.badge.width + 8 : 0);
   item.width = even(Math.max(item.titleWidth, ...widths.map((width) => width + 2 * CARD.padding)));
   item.height = CARD.above + CARD.line * (1 + item.lines.length) + CARD.below;
 }
@@ -49,7 +49,9 @@ function writeModule(module, back) {
 function totalsOf(module) {
   const members = module.run?.folded ? module.run.members : [module];
   const sum = (read) => members.map(read).reduce(sumOfKnown, null);
-  const [ops, parameters, flops, saved] = ["ops", "parameters", "flops", "saved"].map((name) => sum((m) => m.totals[name]));
+  const [ops, parameters, flops, saved] = ["ops", "parameters", "flops", "saved"].map((name) =>
+    sum((m) => m.totals[name]),
+  );
   const time = sum(MEASURES.time.of);
   return [
     many(ops, "op"),
@@ -61,8 +63,9 @@ function totalsOf(module) {
 }
 
 function badgeOf({ run, place }) {
-  if (!run || place > 0) return "";
-  return `${run.folded ? "×" : "fold"} ${run.members.length}`;
+  if (!run || place > 0) return null;
+  const text = `${run.folded ? "×" : "fold"} ${run.members.length}`;
+  return { text, width: textWidth(text, FONT.strong) + 14 };
 }
 
 /** So that middles are whole, and lines between them straight. */

@@ -2,92 +2,128 @@
 
 const NEAR = 0.35; // the scale from which words can be read
 
-function newDrawing() {
-  const layers = { boxes: $("boxes"), lines: $("lines"), cards: $("cards") };
-  const drawing = { scene: null, shown: new Map(), region: null, near: null, look: null };
+class Drawing {
+  constructor() {
+    this.layers = { boxes: $("boxes"), lines: $("lines"), cards: $("cards") };
+    this.shown = new Map();
+  }
 
   /** Draws a scene anew; `look` says what fills the items and which of them are marked. */
-  drawing.show = (scene, look) => {
-    Object.assign(drawing, { scene, look, region: null });
-    for (const layer of Object.values(layers)) layer.replaceChildren();
-    drawing.shown.clear();
-  };
+  show(scene, look) {
+    Object.assign(this, { scene, look, region: null });
+    for (const layer of Object.values(this.layers)) layer.replaceChildren();
+    this.shown.clear();
+  }
 
   /** Brings the elements up to date with what is in view. */
-  drawing.follow = (view, focused) => {
+  follow(view, focused) {
     const near = view.scale >= NEAR;
-    const named = near ? [] : drawing.scene.items.filter((item) => isNamed(item, view));
+    const named = near ? [] : this.scene.items.filter((item) => isNamed(item, view));
     $("names").replaceChildren(...named.map((item) => drawName(item, view)));
-    if (drawing.region && near === drawing.near && holds(drawing.region, view.region(0))) return;
-    if (near !== drawing.near) drawing.show(drawing.scene, drawing.look);
-    Object.assign(drawing, { near, region: view.region(0.5) });
+    if (this.region && near === this.near && holds(this.region, view.region(0))) return;
+    if (near !== this.near) this.show(this.scene, this.look);
+    Object.assign(this, { near, region: view.region(0.5) });
     $("world").classList.toggle("far", !near);
+    this.replace(this.wanted(focused));
+    this.mark();
+  }
+
+  /** What is to be drawn, by id: in which layer, by which function, and the item or the arc itself. */
+  wanted(focused) {
     const wanted = new Map();
-    for (const item of drawing.scene.items) {
-      if (!meet(drawing.region, item) && item !== focused) continue;
+    for (const item of this.scene.items) {
+      if (!meet(this.region, item) && item !== focused) continue;
       if (item.open) wanted.set(`box ${item.id}`, ["boxes", drawBox, item]);
-      wanted.set(item.id, ["cards", near ? drawCard : drawSpot, item]);
+      wanted.set(item.id, ["cards", this.near ? drawCard : drawSpot, item]);
     }
-    for (const arc of drawing.scene.arcs) if (meet(drawing.region, arc.bounds)) wanted.set(arc.id, ["lines", drawArc, arc]);
-    for (const [id, element] of drawing.shown) {
+    for (const arc of this.scene.arcs) {
+      if (meet(this.region, arc.bounds)) wanted.set(arc.id, ["lines", drawArc, arc]);
+    }
+    return wanted;
+  }
+
+  replace(wanted) {
+    for (const [id, { element }] of this.shown) {
       if (wanted.has(id)) continue;
       element.remove();
-      drawing.shown.delete(id);
+      this.shown.delete(id);
     }
     for (const [id, [layer, drawOne, thing]] of wanted) {
-      if (drawing.shown.has(id)) continue;
-      const element = drawOne(thing, drawing);
-      drawing.shown.set(id, element);
-      layers[layer].append(element);
+      if (this.shown.has(id)) continue;
+      const element = drawOne(thing, this);
+      this.shown.set(id, { element, thing });
+      this.layers[layer].append(element);
     }
-    drawing.mark();
-  };
+  }
 
-  /** Shows what is chosen, in focus, found. */
-  drawing.mark = () => {
-    const { chosen, hits } = drawing.look;
-    for (const item of drawing.scene.items) {
-      const element = drawing.shown.get(item.id);
-      element?.classList.toggle("chosen", item === chosen);
-      element?.classList.toggle("hit", hits.has(item));
+  /** Shows what is chosen, and what was found. */
+  mark() {
+    const { chosen, hits } = this.look;
+    for (const { element, thing } of this.shown.values()) {
+      const ends = thing.sources?.has(chosen) || thing.targets?.has(chosen);
+      element.classList.toggle("chosen", thing === chosen || Boolean(ends));
+      element.classList.toggle("hit", hits.has(thing));
     }
-    for (const arc of drawing.scene.arcs) {
-      drawing.shown.get(arc.id)?.classList.toggle("chosen", arc.sources.has(chosen) || arc.targets.has(chosen));
-    }
-  };
-  return drawing;
+  }
 }
 
 function meet(one, other) {
-  return one.x <= other.x + other.width && other.x <= one.x + one.width && one.y <= other.y + other.height && other.y <= one.y + one.height;
+  return (
+    one.x <= other.x + other.width &&
+    other.x <= one.x + one.width &&
+    one.y <= other.y + other.height &&
+    other.y <= one.y + one.height
+  );
 }
 
 function holds(outer, inner) {
-  return outer.x <= inner.x && outer.y <= inner.y && outer.x + outer.width >= inner.x + inner.width && outer.y + outer.height >= inner.y + inner.height;
+  return (
+    outer.x <= inner.x &&
+    outer.y <= inner.y &&
+    outer.x + outer.width >= inner.x + inner.width &&
+    outer.y + outer.height >= inner.y + inner.height
+  );
 }
 
-function drawBox({ x, y, width, height }) {
-  return draw("rect", { class: "box", x, y, width, height, rx: 10 });
+function drawBox({ x, y, width, height, lineage }) {
+  return draw("rect", { class: lineage.length % 2 ? "box odd" : "box", x, y, width, height, rx: 10 });
 }
 
 function drawArc(arc, { scene, near }) {
   const { direction } = scene;
   const dead = direction !== "forward" && arc.maker.node.gradient === null && scene.hasGradients;
   const width = Math.min(1 + Math.log10(1 + arc.maker.node.bytes / 1024) * 0.5, 4).toFixed(1);
-  const path = draw("path", { class: `arc ${direction}${dead ? " dead" : ""}`, d: pathThrough(arc.points), "stroke-width": width });
-  if (near && direction !== "backward" && arc.head.kind !== "port" && !arc.headPort) path.setAttribute("marker-end", "url(#ahead)");
-  if (near && direction !== "forward" && !dead && arc.tail.kind !== "port" && !arc.tailPort) path.setAttribute("marker-start", "url(#back)");
+  const path = draw("path", {
+    class: `arc ${direction}${dead ? " dead" : ""}`,
+    d: pathThrough(arc.points),
+    "stroke-width": width,
+  });
+  const starts = arc.tail.kind !== "port" && !arc.tailPort; // at an item, not at the edge of a box
+  const ends = arc.head.kind !== "port" && !arc.headPort;
+  if (near && ends && direction !== "backward") path.setAttribute("marker-end", "url(#ahead)");
+  if (near && starts && direction !== "forward" && !dead) path.setAttribute("marker-start", "url(#back)");
   return path;
 }
 
-/** From afar the outermost items have their names beside them. */
-function isNamed(item, view) {
-  return !item.lineage.length && item.kind === "module" && item.height * view.scale > 18 && meet(view.region(0), item);
+/** From afar the outermost modules have names at their left, and those in them, but for small ones, at the right. */
+function isNamed({ kind, lineage, width, height }, { scale }) {
+  return (
+    kind === "module" &&
+    height * scale > 18 &&
+    (!lineage.length || (lineage.length === 1 && width > lineage[0].width / 2))
+  );
 }
 
-function drawName({ x, y, height, title }, { scale }) {
-  const place = { x: x - 10 / scale, y: y + Math.min(height / 2, 100 / scale), "font-size": 12 / scale };
-  return draw("text", { class: "name", "text-anchor": "end", ...place }, title);
+function drawName({ y, height, lineage, path, ...own }, { scale }) {
+  const { x, width } = lineage[0] ?? own;
+  const beside = lineage.length
+    ? { x: x + width + 10 / scale, "text-anchor": "start" }
+    : { x: x - 10 / scale, "text-anchor": "end" };
+  return draw(
+    "text",
+    { class: "name", y: y + Math.min(height / 2, 100 / scale) + 4 / scale, "font-size": 12 / scale, ...beside },
+    elided(path),
+  );
 }
 
 function drawSpot(item, { look }) {
@@ -109,7 +145,6 @@ function frame(item) {
     class: `card ${item.kind}${item.node?.fused ? " fused" : ""}${item.open ? " open" : ""}`,
     transform: `translate(${item.x} ${item.y})`,
     "data-id": item.id,
-    id: `item-${item.id}`,
     role: "button",
     tabindex: -1,
     "aria-label": spoken(item),
@@ -120,7 +155,10 @@ function frame(item) {
 function outline(item, name, inset = 0) {
   const height = item.open ? CARD.header : item.height;
   const round = { op: 4, module: 8 }[item.kind] ?? height / 2;
-  const place = inset < 0 ? { x: -inset, y: -inset, width: item.width, height } : { x: inset, y: inset, width: item.width - 2 * inset, height: height - 2 * inset };
+  const place =
+    inset < 0
+      ? { x: -inset, y: -inset, width: item.width, height }
+      : { x: inset, y: inset, width: item.width - 2 * inset, height: height - 2 * inset };
   return draw("rect", { class: name, ...place, rx: Math.max(round - Math.abs(inset) / 2, 2) });
 }
 
@@ -132,17 +170,22 @@ function savedMark({ height }) {
 function words(item) {
   const text = draw("text", { class: "words" });
   const [start, anchor] = item.kind === "module" ? [CARD.padding, "start"] : [item.width / 2, "middle"];
-  const line = (place, ...spans) => text.append(draw("tspan", { x: start, y: CARD.above + 13 + CARD.line * place }, ...spans));
+  const line = (place, ...spans) =>
+    text.append(draw("tspan", { x: start, y: CARD.above + 13 + CARD.line * place }, ...spans));
   text.setAttribute("text-anchor", anchor);
-  line(0, draw("tspan", { class: "title" }, item.title), ...(item.tag ? [draw("tspan", { class: "tag", dx: 8 }, item.tag)] : []));
-  if (!item.open) item.lines.forEach((words_, place) => line(place + 1, words_));
+  line(
+    0,
+    draw("tspan", { class: "title" }, item.title),
+    ...(item.tag ? [draw("tspan", { class: "tag", dx: 8 }, item.tag)] : []),
+  );
+  if (!item.open) item.lines.forEach((below, place) => line(place + 1, below));
   return text;
 }
 
 /** × n on a folded run; on an unfolded one, a way to fold it again. */
 function badge(item) {
   if (!item.badge) return [];
-  const width = CARD.badge;
+  const { text, width } = item.badge;
   const title = item.run.folded ? `${item.run.members.length} equal blocks: unfold them` : "Fold equal blocks";
   return [
     draw(
@@ -150,7 +193,7 @@ function badge(item) {
       { class: "badge", "data-fold": item.id, transform: `translate(${item.width - width - 8} 6)` },
       draw("title", {}, title),
       draw("rect", { width, height: 18, rx: 9 }),
-      draw("text", { x: width / 2, y: 13, "text-anchor": "middle" }, item.badge),
+      draw("text", { x: width / 2, y: 13, "text-anchor": "middle" }, text),
     ),
   ];
 }

@@ -1,8 +1,12 @@
 // The panel with the facts of one item.
 
 function showFacts(panel, item, app) {
-  const close = make("button", { type: "button", class: "close", "aria-label": "Close the facts", title: "Close" }, "×");
-  close.addEventListener("click", app.closeFacts);
+  const close = make(
+    "button",
+    { type: "button", class: "close", "aria-label": "Close the facts", title: "Close" },
+    "×",
+  );
+  close.addEventListener("click", () => app.closeFacts());
   const facts = item.kind === "module" ? moduleFacts(item) : nodeFacts(item);
   const list = make("dl");
   for (const [term, value] of facts) {
@@ -10,15 +14,28 @@ function showFacts(panel, item, app) {
   }
   panel.replaceChildren(close, make("h2", {}, item.path || item.node?.name || item.name), list);
   if (item.run) panel.append(foldButton(item, app));
-  if (item.node) panel.append(...neighbours("From", item.inputs, app), ...neighbours("To", item.outputs, app), ...formula(item.node));
+  if (item.node)
+    panel.append(
+      ...neighbours("From", item.inputs, app),
+      ...neighbours("To", item.outputs, app),
+      ...formula(item.node),
+    );
   panel.hidden = false;
   panel.scrollTop = 0;
 }
 
 function nodeFacts({ node, kind, parent }) {
-  const settings = Object.entries(node.settings).map(([name, value]) => make("div", {}, make("code", {}, `${name} = ${value}`)));
+  const settings = Object.entries(node.settings).map(([name, value]) =>
+    make("div", {}, make("code", {}, `${name} = ${value}`)),
+  );
   const saved = node.saved.map(([shape, dtype]) => make("div", {}, `${asShape(shape)} ${dtype}`));
-  const kinds = { op: node.fused ? "Fused op" : "Op", parameter: "Parameter", input: "Input", tensor: "Tensor that no op made", output: "Output" };
+  const kinds = {
+    op: node.fused ? "Fused op" : "Op",
+    parameter: "Parameter",
+    input: "Input",
+    tensor: "Tensor that no op made",
+    output: "Output",
+  };
   return [
     ["Kind", kinds[kind]],
     ["Module", [parent.path, parent.type].filter(Boolean).join(" · ")],
@@ -26,7 +43,12 @@ function nodeFacts({ node, kind, parent }) {
     ["Settings", settings.length ? settings : null],
     ["Parameters", node.parameters ? node.parameters.toLocaleString("en") : null],
     ["FLOPs", node.flops ? asFlops(node.flops) : null],
-    ["Saves", saved.length ? [...saved, make("div", { class: "dim" }, `${asBytes(node.saved_bytes)}; what several ops save counts once`)] : null],
+    [
+      "Saves",
+      saved.length
+        ? [...saved, make("div", { class: "dim" }, `${asBytes(node.saved_bytes)}; what several ops save counts once`)]
+        : null,
+    ],
     ...costs(node.seconds, node.backward_seconds, node.gradient),
   ];
 }
@@ -53,7 +75,11 @@ function costs(forward, backward, gradient) {
 
 function foldButton({ run }, app) {
   const count = run.members.length;
-  const button = make("button", { type: "button" }, run.folded ? `Unfold ${count} equal blocks` : `Fold ${count} equal blocks`);
+  const button = make(
+    "button",
+    { type: "button" },
+    run.folded ? `Unfold ${count} equal blocks` : `Fold ${count} equal blocks`,
+  );
   button.addEventListener("click", () => app.toggleRun(run));
   return button;
 }
@@ -61,7 +87,11 @@ function foldButton({ run }, app) {
 function neighbours(title, items, app) {
   if (!items.length) return [];
   const rows = [...new Set(items)].slice(0, 50).map((item) => {
-    const button = make("button", { type: "button", class: "link" }, [item.parent.path, item.name, asShape(item.node.shape)].filter(Boolean).join(" · "));
+    const button = make(
+      "button",
+      { type: "button", class: "link" },
+      [item.parent.path, item.name, asShape(item.node.shape)].filter(Boolean).join(" · "),
+    );
     button.addEventListener("click", () => app.goTo(item));
     return make("li", {}, button);
   });

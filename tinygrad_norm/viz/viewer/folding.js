@@ -33,9 +33,14 @@ function signAll(tree) {
     const { kind, shape, dtype, settings, parameters, flops, fused } = item.node;
     sign(item, kind, item.name, shape, dtype, settings, parameters, flops, fused);
   }
-  for (const module of [...tree.modules.values()].reverse()) { // the inner ones first
+  for (const module of [...tree.modules.values()].reverse()) {
+    // the inner ones first
     const items = module.items.map((item) => [item.name, signatures.get(item), item.first - module.first]);
-    const wires = module.wires.map(({ source, target, place }) => [source.first - module.first, target.first - module.first, place]);
+    const wires = module.wires.map(({ source, target, place }) => [
+      source.first - module.first,
+      target.first - module.first,
+      place,
+    ]);
     sign(module, module.type, items, wires);
   }
   return signatures;
@@ -71,6 +76,15 @@ function drawnEnds(tree, { source, target }) {
   if (run?.folded && run === target.lineage[depth]?.run) return null; // from one folded block to the next
   const ends = [drawnFor(tree, source), drawnFor(tree, target)];
   return ends[0] === ends[1] ? null : ends;
+}
+
+/** The drawn item in which an item is, itself if it is drawn. */
+function shownFor(item) {
+  for (const module of [...item.lineage, item]) {
+    if (isFoldedAway(module)) return module.run.members[0];
+    if (module !== item && !module.open) return module;
+  }
+  return item;
 }
 
 /** Opens what is closed around an item, and unfolds what hides it. */

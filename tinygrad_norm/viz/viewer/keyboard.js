@@ -13,8 +13,9 @@ function listenToKeys(app) {
     else if (event.key === "+" || event.key === "=") app.view.zoom(ZOOM.step);
     else if (event.key === "-") app.view.zoom(1 / ZOOM.step);
     else if (event.key === "0") app.fit();
-    else if (canvas.contains(event.target) && onCanvas(app, event)) { /* done there */ }
-    else return;
+    else if (canvas.contains(event.target) && onCanvas(app, event)) {
+      /* done there */
+    } else return;
     event.preventDefault();
   });
 }

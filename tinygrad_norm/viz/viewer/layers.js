@@ -19,7 +19,7 @@ function layOut(items, arcs) {
 
 function newCell(item) {
   const { width, height } = item;
-  const weight = { port: 1e3, parameter: 1, tensor: 1 }[item.kind] ?? 1e6; // the flow goes straight, parameters give way
+  const weight = { port: 1e3, parameter: 1, tensor: 1 }[item.kind] ?? 1e6; // the flow is straight, parameters give way
   return { item, width, height, weight, side: item.side, leaving: [], entering: [], above: [], below: [], rank: 0 };
 }
 
@@ -63,7 +63,8 @@ function rankCells(cells) {
   const ready = cells.filter((cell) => !cell.entering.length);
   let last = 0;
   for (const cell of cells) cell.waits = cell.entering.length;
-  for (const cell of ready) { // grows as it goes
+  for (const cell of ready) {
+    // grows as it goes
     if (cell.side !== "in") cell.rank = Math.max(cell.rank, least);
     last = Math.max(last, cell.rank);
     for (const { head } of cell.leaving) {
@@ -80,7 +81,7 @@ function rankCells(cells) {
   }
 }
 
-/** Gives each wire a bend in each layer that it passes; wires from one place share a chain of them. Links neighbours. */
+/** Gives each wire a bend in each layer it passes; wires from one place share a chain of them. Links neighbours. */
 function bendWires(wires) {
   const trunks = new Map();
   for (const wire of wires.filter((one) => !one.loop)) {
@@ -93,8 +94,12 @@ function bendWires(wires) {
   let count = 0;
   for (const [, trunk] of [...trunks].sort(([, one], [, other]) => length(one) - length(other))) {
     count += length(trunk);
-    const chain = Array.from({ length: count > MOST_BENDS ? 0 : length(trunk) }, (_, step) => newBend(trunk[0].tail.rank + 1 + step));
-    chain.forEach((bend, step) => link(step ? chain[step - 1] : trunk[0].tail, bend, step ? 0 : trunk[0].tailOffset, 0));
+    const chain = Array.from({ length: count > MOST_BENDS ? 0 : length(trunk) }, (_, step) =>
+      newBend(trunk[0].tail.rank + 1 + step),
+    );
+    chain.forEach((bend, step) =>
+      link(step ? chain[step - 1] : trunk[0].tail, bend, step ? 0 : trunk[0].tailOffset, 0),
+    );
     for (const wire of trunk) {
       const passed = wire.head.rank - wire.tail.rank - 1;
       wire.bends = chain.slice(0, passed);
@@ -113,7 +118,7 @@ function newBend(rank) {
 
 function link(upper, lower, upperOffset, lowerOffset) {
   const bends = (upper.item ? 0 : 1) + (lower.item ? 0 : 1);
-  const weight = upper.weight === 1 ? 1 : [4, 2, 8][bends];
+  const weight = upper.weight === 1 ? 0.1 : [4, 2, 8][bends];
   upper.below.push({ cell: lower, own: upperOffset, other: lowerOffset, weight });
   lower.above.push({ cell: upper, own: lowerOffset, other: upperOffset, weight });
 }
@@ -124,7 +129,7 @@ function rowsOf(cells) {
   return Array.from(rows, (row) => row ?? []);
 }
 
-/** Orders each row by the mean place of its neighbours above, then below, in turns; the order of fewest crossings stays. */
+/** Orders each row by the mean place of its neighbours above, then below, in turns; the fewest crossings win. */
 function untangle(rows) {
   rows.forEach(number);
   let best = rows.map((row) => [...row]);
@@ -149,7 +154,9 @@ function endOf(cell, offset) {
 
 function sortRow(row, side) {
   for (const cell of row) {
-    const ends = cell[side].map(({ cell: other, other: offset, own }) => endOf(other, offset) - (own / (cell.width || 1)) * 0.9);
+    const ends = cell[side].map(
+      ({ cell: other, other: offset, own }) => endOf(other, offset) - (own / (cell.width || 1)) * 0.9,
+    );
     cell.wish = ends.length ? ends.reduce((sum, end) => sum + end, 0) / ends.length : cell.place;
   }
   row.sort((one, other) => one.wish - other.wish || one.place - other.place);
@@ -178,7 +185,7 @@ function inversions(values) {
   const [right, inRight] = inversions(values.slice(middle));
   const sorted = [];
   let count = inLeft + inRight;
-  for (let one = 0, other = 0; one < left.length || other < right.length; ) {
+  for (let one = 0, other = 0; one < left.length || other < right.length;) {
     if (other === right.length || (one < left.length && left[one] <= right[other])) sorted.push(left[one++]);
     else {
       count += left.length - one;

@@ -12,13 +12,26 @@ function ramp(measure, scale) {
   bar.style.backgroundImage = `linear-gradient(to right, ${colours.join(", ")})`;
   const marks = make("div", { class: "marks" }, ...[0, 0.5, 1].map((part) => make("span", {}, write(scale.at(part)))));
   const kind = logarithmic ? ", logarithmic" : "";
-  return make("div", { class: "scale", title }, make("strong", {}, `${label}${kind}`), bar, marks);
+  const broken = make("div", { class: "broken" }, "infinite, or no number");
+  broken.hidden = !scale.broken;
+  return make("div", { class: "scale", title }, make("strong", {}, `${label}${kind}`), bar, marks, broken);
 }
 
 function kinds(measure) {
   const kind = (name, text, ...more) => {
-    const rect = draw("rect", { class: "face", x: 1, y: 1, width: 26, height: 14, rx: ["op", "module"].includes(name.split(" ")[0]) ? 3 : 7 });
-    const picture = draw("svg", { width: 28, height: 16, "aria-hidden": "true" }, draw("g", { class: `card ${name}` }, rect, ...more));
+    const rect = draw("rect", {
+      class: "face",
+      x: 1,
+      y: 1,
+      width: 26,
+      height: 14,
+      rx: ["op", "module"].includes(name.split(" ")[0]) ? 3 : 7,
+    });
+    const picture = draw(
+      "svg",
+      { width: 28, height: 16, "aria-hidden": "true" },
+      draw("g", { class: `card ${name}` }, rect, ...more),
+    );
     return make("li", {}, picture, text);
   };
   const inner = draw("rect", { class: "inner", x: 3.5, y: 3.5, width: 21, height: 9, rx: 2 });
@@ -39,7 +52,12 @@ function kinds(measure) {
 
 function lines(direction) {
   const sample = (name, marker, text) => {
-    const path = draw("path", { class: `arc ${name}`, d: "M1 8L26 8", "stroke-width": 1.5, [`marker-${marker}`]: `url(#${marker === "end" ? "ahead" : "back"})` });
+    const path = draw("path", {
+      class: `arc ${name}`,
+      d: "M1 8L26 8",
+      "stroke-width": 1.5,
+      [`marker-${marker}`]: `url(#${marker === "end" ? "ahead" : "back"})`,
+    });
     return make("li", {}, draw("svg", { width: 28, height: 16, "aria-hidden": "true" }, path), text);
   };
   const forward = direction === "backward" ? [] : [sample("forward", "end", "values; wider: more bytes")];

@@ -1,135 +1,5 @@
 // Puts it together: reads the graph, and answers to the controls.
 
-const READABLE = 0.5; // a first look is no smaller
-
-function newApp(data) {
-  const tree = readTree(data);
-  findRuns(tree);
-  const app = { tree, direction: "forward", measure: "kind", chosen: null, focused: null, hits: new Set() };
-  const [canvas, panel] = [$("canvas"), $("facts")];
-
-  /** Lays out what is open and draws it; `anchor` stays where it is on the screen. */
-  app.rebuild = (anchor = null) => {
-    const placeOf = (item) => [(item.x + item.width / 2) * app.view.scale, item.y * app.view.scale];
-    const before = anchor && placeOf(anchor);
-    app.scene = buildScene(tree, app.direction);
-    app.scene.hasGradients = tree.nodes.some((item) => item.node.gradient !== null);
-    if (app.chosen) app.chosen = shownFor(app.chosen);
-    if (app.focused) app.focused = shownFor(app.focused);
-    app.repaint();
-    if (!anchor) return;
-    const after = placeOf(shownFor(anchor));
-    Object.assign(app.view, { x: app.view.x + before[0] - after[0], y: app.view.y + before[1] - after[1] });
-    app.view.update();
-  };
-
-  app.repaint = () => {
-    const drawn = app.scene.items.filter((item) => !item.open);
-    const coloured = app.measure !== "kind";
-    const scale = coloured ? scaleOf(app.measure, drawn) : null;
-    const fillOf = coloured ? (item) => fillFor(app.measure, scale, item) : () => null;
-    app.drawing.show(app.scene, { fill: fillOf, measured: coloured, chosen: app.chosen, hits: app.hits });
-    app.view.update();
-    showLegend($("legend-body"), { measure: app.measure, scale, direction: app.direction });
-  };
-
-  app.fit = () => app.view.glide(app.view.whole(app.scene));
-
-  app.choose = (item) => {
-    app.chosen = item;
-    app.drawing.look.chosen = item;
-    app.drawing.mark();
-  };
-
-  /** Gives an item the focus, in view. */
-  app.focus = (item) => {
-    app.focused = item;
-    app.view.seek(item);
-    app.refocus();
-  };
-  app.refocus = () => app.drawing.shown.get(app.focused?.id)?.focus({ preventScroll: true });
-
-  app.leave = () => canvas.focus({ preventScroll: true });
-
-  app.activate = (item, { byPointer = false } = {}) => {
-    if (item.kind !== "module") return app.openFacts(item, { byPointer });
-    item.open = !item.open;
-    app.choose(item);
-    app.rebuild(item);
-    if (!panel.hidden) showFacts(panel, item, app);
-  };
-
-  app.openFacts = (item, { byPointer = false } = {}) => {
-    app.choose(item);
-    showFacts(panel, item, app);
-    app.view.seek(item);
-    if (!byPointer) panel.focus();
-  };
-
-  app.closeFacts = () => {
-    const inside = panel.contains(document.activeElement);
-    panel.hidden = true;
-    if (!inside) return;
-    if (app.chosen) app.focus(app.chosen);
-    else app.leave();
-  };
-
-  app.toggleRun = (run) => {
-    run.folded = !run.folded;
-    app.rebuild(run.folded ? null : run.members[0]);
-    if (!panel.hidden && app.chosen) showFacts(panel, app.chosen, app);
-  };
-
-  app.setOpen = (open) => {
-    for (const module of tree.modules.values()) module.open = open && module !== tree.root;
-    app.rebuild();
-    app.view.glide(app.view.whole(app.scene, READABLE));
-  };
-
-  app.setFolded = (folded) => {
-    for (const { run } of tree.modules.values()) if (run) run.folded = folded;
-    app.rebuild();
-    app.view.glide(app.view.whole(app.scene, READABLE));
-  };
-
-  /** Opens whatever is around an item and brings it into view. */
-  app.goTo = (item, { keepFocus = false } = {}) => {
-    reveal(item);
-    app.chosen = item;
-    app.rebuild();
-    app.view.seek(item, Math.max(app.view.scale, 0.8));
-    if (!panel.hidden) showFacts(panel, item, app);
-    if (!keepFocus) panel.focus();
-  };
-
-  app.markHits = (items) => {
-    app.hits = new Set(items.map(shownFor));
-    app.drawing.look.hits = app.hits;
-    app.drawing.mark();
-  };
-
-  app.escape = () => {
-    if (!panel.hidden) app.closeFacts();
-    else if (app.focused) app.leave();
-  };
-
-  app.drawing = newDrawing();
-  app.view = newView(canvas, () => {
-    app.drawing.follow(app.view, app.focused);
-    if (app.focused && !canvas.contains(document.activeElement) && document.activeElement === document.body) app.refocus();
-  });
-  return app;
-}
-
-/** The drawn item in which an item is, itself if it is drawn. */
-function shownFor(item) {
-  for (const module of [...item.lineage, item]) {
-    if (isFoldedAway(module)) return module.run.members[0];
-    if (module !== item && !module.open) return module;
-  }
-  return item;
-}
-
 function listenToPointer(app) {
   const canvas = $("canvas");
   canvas.addEventListener("click", (event) => {
@@ -152,7 +22,7 @@ function listenToControls(app) {
     "close-all": () => app.setOpen(false),
     "zoom-in": () => app.view.zoom(ZOOM.step),
     "zoom-out": () => app.view.zoom(1 / ZOOM.step),
-    fit: app.fit,
+    fit: () => app.fit(),
     help: () => $("keys").showModal(),
     theme: switchTheme,
   };
@@ -185,7 +55,7 @@ function switchTheme() {
 }
 
 function start() {
-  const app = newApp(JSON.parse($("graph").textContent));
+  const app = new App(JSON.parse($("graph").textContent));
   const { title, nodes, modules } = app.tree;
   document.title = title;
   $("title").textContent = title;
@@ -197,11 +67,13 @@ function start() {
   listenToControls(app);
   listenToPointer(app);
   listenToKeys(app);
-  newSearch(app);
-  app.rebuild();
-  Object.assign(app.view, app.view.whole(app.scene, READABLE));
-  app.view.update();
-  new ResizeObserver(app.view.update).observe($("canvas"));
+  new Search(app);
+  app.view.measure(); // the bar has its height only now
+  app.rebuild(() => app.readable());
+  new ResizeObserver(() => {
+    app.view.measure();
+    app.view.update();
+  }).observe($("canvas"));
 }
 
 start();

@@ -6,7 +6,11 @@ const MEASURES = {
   time: {
     label: "Time",
     title: "Time, forward and backward",
-    of: (item) => sumOfKnown(item.totals?.forward ?? item.node?.seconds ?? null, item.totals?.backward ?? item.node?.backward_seconds ?? null),
+    of: (item) =>
+      sumOfKnown(
+        item.totals?.forward ?? item.node?.seconds ?? null,
+        item.totals?.backward ?? item.node?.backward_seconds ?? null,
+      ),
     write: asSeconds,
     missing: "No time was measured: this graph was read from the tape after the run",
   },
@@ -35,8 +39,12 @@ const MEASURES = {
 };
 
 function isKnown(tree, measure) {
-  return !MEASURES[measure].of || tree.nodes.some((item) => MEASURES[measure].of(item));
+  const { of } = MEASURES[measure];
+  const says = (value) => value !== null && (value !== 0 || measure === "gradient");
+  return !of || tree.nodes.some((item) => says(of(item)));
 }
+
+const NOT_FINITE = "#d55e00"; // what is infinite or no number, beside the ramp
 
 // Cividis, which colour-blind eyes read alike (Nuñez, Anderton and Renslow 2018), at nine places.
 const RAMP = ["00224e", "123570", "3b496c", "575d6d", "707173", "8a8678", "a59c74", "c3b369", "fee838"].map((hex) =>
@@ -57,14 +65,19 @@ function measured(measure, item) {
   return summed ? item.run.members.map(of).reduce(sumOfKnown, null) : of(item);
 }
 
-/** From the values of what is drawn, a scale: least, most, and the share of the way between them for a value. */
+/**
+ * From the values of what is drawn, a scale from the least to the most: the `share` of the way for a value, the value
+ * `at` a share, and whether values are `broken`, which are not finite.
+ */
 function scaleOf(measure, items) {
   const { logarithmic } = MEASURES[measure];
   const usable = (value) => Number.isFinite(value) && (value > 0 || !logarithmic);
   let least = logarithmic ? Infinity : 0;
   let most = 0;
+  let broken = false;
   for (const item of items) {
     const value = measured(measure, item);
+    if (value !== null && !Number.isFinite(value)) broken = true;
     if (value === null || !usable(value)) continue;
     least = Math.min(least, value);
     most = Math.max(most, value);
@@ -74,14 +87,14 @@ function scaleOf(measure, items) {
   const unbend = logarithmic ? Math.exp : (value) => value;
   const span = bend(most) - bend(least) || 1;
   const share = (value) => (logarithmic && value === 0 ? 0 : (bend(value) - bend(least)) / span);
-  return { least, most, share, at: (part) => (part === 1 ? most : unbend(bend(least) + part * span)) };
+  return { share, broken, at: (part) => (part === 1 ? most : unbend(bend(least) + part * span)) };
 }
 
 /** How an item is filled: `fill` and whether it is dark; null where the measure says nothing about it. */
 function fillFor(measure, scale, item) {
   const value = measured(measure, item);
   if (value === null || (item.node && item.kind !== "op" && measure !== "gradient")) return null;
-  if (!Number.isFinite(value)) return { fill: "#d55e00", dark: false };
+  if (!Number.isFinite(value)) return { fill: NOT_FINITE, dark: false };
   const share = scale.share(value);
   return { fill: rampColour(share), dark: share < 0.55 };
 }

@@ -11,9 +11,8 @@ function placeRows(rows, chains, wires) {
     }
     for (const cell of row) cell.x -= right / 2;
   }
-  for (const sides of [["above"], ["below"], ["above"], ["below"], ["above"], ["below"], ["above", "below"]]) {
-    const order = sides[0] === "below" ? [...rows].reverse() : rows;
-    for (const row of order) settle(row, sides);
+  for (const side of ["above", "below", "above", "below", "above", "below", "above"]) {
+    for (const row of side === "below" ? [...rows].reverse() : rows) settle(row, side);
   }
   for (const chain of chains) straighten(rows, chain);
   const height = stack(rows);
@@ -24,13 +23,13 @@ function gapBefore(row, place) {
   return row[place].item && row[place - 1].item ? GAP.cell : GAP.line;
 }
 
-/** Moves the cells of a row towards their neighbours, as far as their order and their widths allow. */
-function settle(row, sides) {
+/** Moves the cells of a row towards their neighbours above or below, as far as their order and their widths allow. */
+function settle(row, side) {
   const blocks = []; // neighbours that touch and move as one: `sum` of weight × wish, less their distance to the first
   let offset = 0;
   for (const [place, cell] of row.entries()) {
     if (place) offset += (row[place - 1].width + cell.width) / 2 + gapBefore(row, place);
-    const links = sides.flatMap((side) => cell[side]);
+    const links = cell[side];
     const wish = links.length ? middle(links) : cell.x;
     const weight = links.length ? cell.weight : 0.01;
     let block = { sum: weight * (wish - offset), weight, cells: [[cell, offset]] };
@@ -96,9 +95,13 @@ function stack(rows) {
     let slant = 0;
     for (const cell of row) {
       Object.assign(cell, { top: y, bottom: y + height, y: y + (height - cell.height) / 2 });
-      for (const { cell: lower, own, other } of cell.below) slant = Math.max(slant, Math.abs(lower.x + other - cell.x - own));
+      for (const { cell: lower, own, other } of cell.below)
+        slant = Math.max(slant, Math.abs(lower.x + other - cell.x - own));
     }
-    const least = row.every((cell) => cell.side === "in") || rows[rank + 1]?.every((cell) => cell.side === "out") ? GAP.port : GAP.row;
+    const least =
+      row.every((cell) => cell.side === "in") || rows[rank + 1]?.every((cell) => cell.side === "out")
+        ? GAP.port
+        : GAP.row;
     y += height + (row === rows.at(-1) ? 0 : Math.min(least + slant / 12, GAP.widest));
   }
   return y;
@@ -122,7 +125,10 @@ function shift(rows, wires) {
 
 function trace({ tail, head, tailOffset, headOffset, bends }) {
   const [start, end] = [tail.x + tailOffset, head.x + headOffset];
-  const points = [[start, tail.y + tail.height], [start, tail.bottom]];
+  const points = [
+    [start, tail.y + tail.height],
+    [start, tail.bottom],
+  ];
   for (const bend of bends) points.push([bend.x, bend.top], [bend.x, bend.bottom]);
   points.push([end, head.top], [end, head.y]);
   return points.filter(([x, y], place) => !place || x !== points[place - 1][0] || y !== points[place - 1][1]);
@@ -132,7 +138,14 @@ function trace({ tail, head, tailOffset, headOffset, bends }) {
 function detour({ tail, head, tailOffset, headOffset }, right) {
   const [bottom, top] = [tail.y + tail.height, head.y];
   const [start, end] = [tail.x + tailOffset, head.x + headOffset];
-  return [[start, bottom], [start, bottom + 8], [right, bottom + 8], [right, top - 8], [end, top - 8], [end, top]];
+  return [
+    [start, bottom],
+    [start, bottom + 8],
+    [right, bottom + 8],
+    [right, top - 8],
+    [end, top - 8],
+    [end, top],
+  ];
 }
 
 /** The path through points: straight along a column, a gentle S from one to the next. */

@@ -7,7 +7,8 @@ function buildScene(tree, direction) {
     const ends = drawnEnds(tree, edge);
     if (ends) routeEdge(tree, levels, ...ends, edge.source);
   }
-  const scene = { items: [], arcs: [], direction };
+  const hasGradients = tree.nodes.some((item) => item.node.gradient !== null);
+  const scene = { items: [], arcs: [], direction, hasGradients };
   arrange(levels, tree.root, direction);
   spread(levels, tree.root, 0, 0, scene);
   scene.width = tree.root.width;
@@ -26,8 +27,9 @@ function routeEdge(tree, levels, source, target, maker) {
   let [tail, tailPort] = [source, null];
   const join = (module, head, headPort) => {
     const { arcs } = levelOf(levels, module);
-    const key = [tail, tailPort, head, headPort].map((end) => end?.id).join("\n");
-    if (!arcs.has(key)) arcs.set(key, { tail, tailPort, head, headPort, sources: new Set(), targets: new Set(), maker });
+    const key = `${tail.key} ${tailPort?.key} ${head.key} ${headPort?.key}`;
+    const [sources, targets] = [new Set(), new Set()];
+    if (!arcs.has(key)) arcs.set(key, { tail, tailPort, head, headPort, sources, targets, maker });
     arcs.get(key).sources.add(source);
     arcs.get(key).targets.add(target);
   };
@@ -47,9 +49,9 @@ function routeEdge(tree, levels, source, target, maker) {
 
 function portOf(levels, module, side, source) {
   const { ports } = levelOf(levels, module);
-  const id = `${side}\n${module.id}\n${source.id}`;
-  if (!ports.has(id)) ports.set(id, { id, kind: "port", side, width: 0, height: 0, x: 0, y: 0 });
-  return ports.get(id);
+  const key = `${side} ${source.key}`;
+  if (!ports.has(key)) ports.set(key, { key, kind: "port", side, width: 0, height: 0, x: 0, y: 0 });
+  return ports.get(key);
 }
 
 function shownItems(module) {

@@ -21,36 +21,40 @@ function haystack(item) {
 }
 
 function plain(text) {
-  return text.toLowerCase().replace(/(\d)\s*[×x,]\s*(?=\d)/g, "$1×").replace(/^\(|\)$/g, "");
+  return text
+    .toLowerCase()
+    .replace(/(\d)\s*[×x,]\s*(?=\d)/g, "$1×")
+    .replace(/^\(|\)$/g, "");
 }
 
-function newSearch(app) {
-  const [query, hits] = [$("query"), $("hits")];
-  const search = { found: [], at: -1 };
+class Search {
+  constructor(app) {
+    Object.assign(this, { app, query: $("query"), found: [], at: -1 });
+    this.query.addEventListener("input", () => this.run());
+    this.query.addEventListener("keydown", (event) => this.press(event));
+  }
 
-  search.run = () => {
-    Object.assign(search, { found: findItems(app.tree, query.value), at: -1 });
-    const count = search.found.length;
-    hits.textContent = query.value.trim() ? (count ? many(count, "hit") : "no hit") : "";
-    app.markHits(search.found);
-  };
+  run() {
+    const text = this.query.value.trim();
+    Object.assign(this, { found: findItems(this.app.tree, text), at: -1 });
+    $("hits").textContent = !text ? "" : this.found.length ? many(this.found.length, "hit") : "no hit";
+    this.app.markFound(this.found);
+  }
 
-  search.next = (step) => {
-    const count = search.found.length;
+  /** To the next hit, or the one before; after the last comes the first. */
+  step(way) {
+    const count = this.found.length;
     if (!count) return;
-    search.at = search.at < 0 && step < 0 ? count - 1 : (search.at + step + count) % count;
-    hits.textContent = `${search.at + 1} of ${count}`;
-    app.goTo(search.found[search.at], { keepFocus: true });
-  };
+    this.at = this.at < 0 && way < 0 ? count - 1 : (this.at + way + count) % count;
+    $("hits").textContent = `${this.at + 1} of ${count}`;
+    this.app.goTo(this.found[this.at], { keepFocus: true });
+  }
 
-  query.addEventListener("input", search.run);
-  query.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") search.next(event.shiftKey ? -1 : 1);
-    if (event.key === "Escape" && query.value) {
-      event.stopPropagation();
-      query.value = "";
-      search.run();
-    }
-  });
-  return search;
+  press(event) {
+    if (event.key === "Enter") this.step(event.shiftKey ? -1 : 1);
+    if (event.key !== "Escape" || !this.query.value) return;
+    event.stopPropagation();
+    this.query.value = "";
+    this.run();
+  }
 }

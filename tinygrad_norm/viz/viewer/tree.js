@@ -42,10 +42,10 @@ function addNode(tree, data, node) {
   Object.assign(item, { first: tree.nodes.length, inputs: [], outputs: [] });
   parent.items.push(item);
   tree.nodes.push(item);
-  tree.items.set(item.id, item);
+  register(tree, item);
   for (const { totals } of [tree.root, ...item.lineage]) {
     totals.ops += node.kind === "op" ? 1 : 0;
-    totals.parameters += node.parameters;
+    totals.parameters += node.kind === "parameter" ? node.parameters : 0; // an op repeats those it takes
     totals.flops += node.flops;
     totals.saved += node.saved_bytes;
     totals.forward = sumOfKnown(totals.forward, node.seconds);
@@ -65,11 +65,16 @@ function moduleAt(tree, data, path) {
       next.first = tree.nodes.length;
       module.items.push(next);
       tree.modules.set(prefix, next);
-      tree.items.set(next.id, next);
+      register(tree, next);
     }
     module = tree.modules.get(prefix);
   }
   return module;
+}
+
+function register(tree, item) {
+  item.key = tree.items.size; // short, unlike the id
+  tree.items.set(item.id, item);
 }
 
 function addEdge(tree, edge) {
