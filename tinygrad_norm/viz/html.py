@@ -1,12 +1,7 @@
 """The interactive page: one file that holds the graph as data, and the viewer that draws it; it needs no network.
 
-<<<<<<< HEAD
-Labels are data. They stand in a JSON block that none can end early, and the viewer puts them on the page as text. The
-page's policy lets no script or style run but the viewer's own, known by their hashes, and allows no request.
-=======
 Labels are data. They stand in a JSON block that none of them can end early, and the viewer puts them on the page as
 text. The page's policy lets no script or style run but the viewer's own, known by their hashes, and allows no request.
->>>>>>> html
 """
 
 from __future__ import annotations
