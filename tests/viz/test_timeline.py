@@ -12,7 +12,7 @@ import pytest
 
 from tinygrad_norm import Op, Tensor, composed, grad, nn, no_grad, ops, tape
 from tinygrad_norm.viz import timeline_picture
-from tinygrad_norm.viz.ledger import readable
+from tinygrad_norm.viz.style import size
 from tinygrad_norm.viz.timeline import Timeline, median
 
 KB = 1000
@@ -291,7 +291,7 @@ def timeline():
 def test_the_text_names_the_ops_their_share_and_the_peak(timeline):
     lines = str(timeline).splitlines()
     assert lines[0].startswith("4 ops forward, 4 backward in ")
-    assert lines[1] == f"the tape keeps at most {readable(timeline.peak.bytes)}, after Linear in 2, forward"
+    assert lines[1] == f"the tape keeps at most {size(timeline.peak.bytes)}, after Linear in 2, forward"
     assert lines[3].split() == ["slowest", "ms", "of", "time"]
     assert any(line.startswith("BatchNorm in 1, backward") for line in lines)
     large = lines[lines.index("") + 1 :][lines[lines.index("") + 1 :].index("") + 1 :]
@@ -313,7 +313,7 @@ def test_json_holds_all(timeline, tmp_path):
     ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2.5e6, "2.5 MB"), (1.2e12, "1,200.0 GB")]
 )
 def test_bytes_are_readable(count, text):
-    assert readable(count) == text
+    assert size(count) == text
 
 
 def test_bad_input_keeps_the_old_file(timeline, tmp_path):
@@ -349,7 +349,7 @@ if find_spec("matplotlib"):
         said = words(tmp_path / "time.svg")
         assert {"forward", "backward", "time (ms)", "8 ops in the order they ran"} <= set(said)
         assert [word for word in said if word in {"0", "1", "2"}].count("1") >= 2  # once each way
-        assert f"peak {readable(timeline.peak.bytes)} after Linear in 2" in said
+        assert f"peak {size(timeline.peak.bytes)} after Linear in 2" in said
 
     def test_the_picture_has_both_colours(timeline, tmp_path):
         from matplotlib.image import imread

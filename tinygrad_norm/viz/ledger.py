@@ -70,12 +70,3 @@ class Ledger:
 
 def _arrays(op: Op) -> list[Any]:
     return [array for array in op.saved_arrays if isinstance(array, np.ndarray)]
-
-
-def readable(count: float) -> str:
-    """Bytes in a unit that leaves at most three digits before the point."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} GB"

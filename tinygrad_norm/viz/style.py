@@ -85,12 +85,13 @@ def scaled(number: float) -> str:
     return f"{number:.3g} "
 
 
-def size(nbytes: int) -> str:
-    """Bytes, in powers of 1,024."""
-    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if nbytes >= 1024**power:
-            return f"{nbytes / 1024**power:.3g} {unit}"
-    return f"{nbytes} B"
+def size(nbytes: float) -> str:
+    """Bytes in a unit that leaves at most three digits before the point."""
+    for unit in ("B", "kB", "MB"):
+        if nbytes < 1000:
+            return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:,.1f} GB"
 
 
 def seconds(duration: float) -> str:

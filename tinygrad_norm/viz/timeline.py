@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from tinygrad_norm import tape
 from tinygrad_norm.files import write_atomically
 from tinygrad_norm.nn.module import Parameter
-from tinygrad_norm.viz.ledger import Ledger, readable
+from tinygrad_norm.viz.ledger import Ledger
+from tinygrad_norm.viz.style import size
 from tinygrad_norm.viz.timeline_picture import draw
 
 if TYPE_CHECKING:
@@ -180,8 +181,7 @@ class Timeline(tape.Hook):
         ]
         kept = sum(event.saved_bytes for event in self.events) or 1
         large = [
-            (str(event), readable(event.saved_bytes), f"{event.saved_bytes / kept:.1%}")
-            for event in self.largest(count)
+            (str(event), size(event.saved_bytes), f"{event.saved_bytes / kept:.1%}") for event in self.largest(count)
         ]
         return "\n".join(
             _table([("slowest", "ms", "of time"), *slow], [("keeps most", "bytes", "of all kept"), *large])
@@ -201,7 +201,7 @@ class Timeline(tape.Hook):
         most, event = self.peak
         if event is None or not most:
             return "the tape keeps nothing"
-        return f"the tape keeps at most {readable(most)}, after {event}, {event.phase}"
+        return f"the tape keeps at most {size(most)}, after {event}, {event.phase}"
 
     def to_json(self) -> dict[str, Any]:
         """All of it in dictionaries, lists, numbers and text."""

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm.training.curves import COLOURS, INK, PALE, new_figure, save_figure
-from tinygrad_norm.viz.ledger import readable
+from tinygrad_norm.viz.style import size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,7 @@ def _draw_memory(axes: Axes, timeline: Timeline) -> None:
     left = place > len(timeline.events) / 2
     axes.plot([place], [most / unit], marker="v", color=INK, markersize=7, clip_on=False)
     axes.annotate(
-        f"peak {readable(most)} after {event}",
+        f"peak {size(most)} after {event}",
         (place, most / unit),
         xytext=(-8 if left else 8, 6),
         textcoords="offset points",
