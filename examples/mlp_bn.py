@@ -25,8 +25,6 @@ from tinygrad_norm import Tensor, manual_seed, nn, ops, optim
 from tinygrad_norm.data import ArrayDataset, DataLoader, digits, mnist
 from tinygrad_norm.files import write_atomically
 from tinygrad_norm.training import History, Trainer, plot_curves
-from tinygrad_norm.viz import draw_graph
-from tinygrad_norm.viz.drawing import SUFFIXES
 
 OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], float]] = {  # and the learning rate unless one is given
     "adam": (optim.Adam, 1e-3),
@@ -34,6 +32,7 @@ OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], float]] = {  # and t
     "rmsprop": (optim.RMSprop, 1e-3),
     "sgd": (lambda params, **options: optim.SGD(params, momentum=0.9, **options), 0.05),
 }
+GRAPHS = ".svg", ".png", ".pdf", ".dot", ".mmd", ".html"
 NO_MATPLOTLIB = 'matplotlib cannot be imported; pip install "tinygrad-norm[viz]"'
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -93,6 +92,8 @@ def run(args: argparse.Namespace, batchnorm: bool) -> tuple[dict[str, Any], Hist
     else:
         print(model.summary(train.inputs[:1]))
     if args.graph:
+        from tinygrad_norm.viz import draw_graph  # takes a while to import
+
         print(f"graph: {draw_graph(model, Tensor(train.inputs[: args.batch_size])).save(args.graph)}")
     before, started = trainer.epoch, time.perf_counter()
     history = trainer.fit(loader, args.epochs, validation=DataLoader(validation, 256))
@@ -160,7 +161,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", choices=("digits", "mnist"), default="digits")
     parser.add_argument("--data-dir", type=Path, help="folder of the four MNIST files")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="curves (runs/mlp_bn.png, mlp_bn_compare.png)")
-    parser.add_argument("--graph", type=Path, metavar="FILE", help=f"what is computed ({', '.join(SUFFIXES)})")
+    parser.add_argument("--graph", type=Path, metavar="FILE", help=f"what is computed ({', '.join(GRAPHS)})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="figures")
     parser.add_argument("--log", type=Path, default=Path("runs/mlp_bn.jsonl"), metavar="FILE", help="a line an epoch")
     parser.add_argument(
@@ -174,8 +175,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--compare makes two runs; --checkpoint and --resume are for one")
     if args.graph and args.compare:
         parser.error("--compare makes two nets; --graph draws one")
-    if args.graph and args.graph.suffix.lower() not in SUFFIXES:
-        parser.error(f"--graph draws {', '.join(SUFFIXES)}, not {args.graph.suffix or 'a file without suffix'}")
+    if args.graph and args.graph.suffix.lower() not in GRAPHS:
+        parser.error(f"--graph draws {', '.join(GRAPHS)}, not {args.graph.suffix or 'a file without suffix'}")
     if args.plot and args.plot.suffix.lower() not in (".png", ".svg", ".pdf"):
         parser.error(f"--plot draws .png, .svg or .pdf, not {args.plot.suffix or 'a file without suffix'}")
     if args.plot and not can_draw():

@@ -21,7 +21,7 @@ _SIDE = 512
 _PARTS = 8
 """Into how many parts a long sum is cut."""
 
-_WORK = 4
+_WORK = 16
 """How many multiplications take as long as it takes another kernel to treat an element."""
 
 
