@@ -45,7 +45,7 @@ class Builder:
 def small():
     """An input, a stem, three equal blocks, and a head with every fact there is."""
     builder = Builder()
-    x = builder.add("input", "input")
+    x = builder.add("input", "input", differentiable=False)
     x = builder.block("stem", x, 100.0)
     for number in range(3):
         x = builder.block(f"layers.{number}", x)

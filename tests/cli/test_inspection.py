@@ -8,25 +8,10 @@ from importlib.util import find_spec
 import pytest
 
 from tinygrad_norm import nn, tape
-from tinygrad_norm.cli import inspection, main
+from tinygrad_norm.cli import inspection
 from tinygrad_norm.training.recipe import recipe_for
 
 SMALL = ("lenet5", "--batch-size", "4", "--image-size", "16", "--repeats", "3")
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Calls `tinygrad-norm` in an empty folder; gives the status and both outputs."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        try:
-            status = main(arguments)
-        except SystemExit as ending:
-            status = ending.code
-        return status, *capsys.readouterr()
-
-    return call
 
 
 # profile

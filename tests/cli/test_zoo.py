@@ -13,25 +13,10 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from tinygrad_norm.cli import main, zoo
+from tinygrad_norm.cli import zoo
 from tinygrad_norm.models.registry import MODELS
 
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Calls `tinygrad-norm` in an empty folder; gives the status and both outputs."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        try:
-            status = main(arguments)
-        except SystemExit as ending:
-            status = ending.code
-        return status, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def test_parameters_stand_in_the_box_of_their_op(net):
 
 def test_arrows_tell_how_many_bytes_go_along():
     found = outline(from_call(nn.Linear(6, 4), (2, 6)), tensors=False)
-    assert found.links == [Link("input0", "op0", 2 * 6 * 4)]
+    assert found.links == [Link("input0", "op0", 2 * 6 * 4, back=False)]
 
 
 def test_resnet_in_two_levels():

@@ -13,8 +13,9 @@ import numpy as np
 from tinygrad_norm import tape
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.training.words import counted
 from tinygrad_norm.viz.drawing import Drawing
-from tinygrad_norm.viz.graph import Edge, Graph, from_call
+from tinygrad_norm.viz.graph import Edge, Graph, as_input, from_call
 from tinygrad_norm.viz.style import scaled, seconds, size
 
 ROUNDS = 9
@@ -31,8 +32,8 @@ class Side(NamedTuple):
     seconds: float
 
     def __str__(self) -> str:
-        count = f"{self.ops} op{'s' if self.ops > 1 else ''}"
-        return f"{count}, keeps {size(self.saved_bytes)}, {scaled(self.flops)}FLOP, {seconds(self.seconds)}"
+        ops, flops = counted(self.ops, "op"), f"{scaled(self.flops)}FLOP"
+        return f"{ops}, keeps {size(self.saved_bytes)}, {flops}, {seconds(self.seconds)}"
 
 
 class Comparison(Drawing):
@@ -66,8 +67,7 @@ def compare_graphs(
     Raises:
         ValueError: the layer has no fused op, so both sides would be the same.
     """
-    given = x if isinstance(x, Tensor) else Tensor(np.asarray(from_shape(x, layer)))
-    x = Tensor(given.raw, requires_grad=True)
+    x = Tensor(as_input(x, layer), requires_grad=True)
     graphs = {name: from_call(layer, x, gradients=True, composed=name == "composed") for name in SIDES}
     if not any(node.fused for node in graphs["fused"].ops):
         raise ValueError(f"compare_graphs: {type(layer).__name__} runs no fused op, so there is nothing to compare")
@@ -88,14 +88,6 @@ def compare_graphs(
     title = f"{type(layer).__name__}\n{layer!r}\ninput {shape}; the two differ by {apart:.1g} at most"
     graph = beside(title, {f"{name}: {sides[name]}": graphs[name] for name in SIDES})
     return Comparison(graph, sides, differences, direction=direction, show=show)
-
-
-def from_shape(x: Any, layer: Module) -> Any:
-    """Random numbers of a shape, in the dtype of the layer; an array as it is."""
-    if not (isinstance(x, tuple) and all(isinstance(length, int) for length in x)):
-        return x
-    dtype = next((parameter.dtype for parameter in layer.parameters()), np.dtype(np.float32))
-    return np.random.default_rng(0).standard_normal(x).astype(dtype)
 
 
 def beside(title: str, graphs: dict[str, Graph]) -> Graph:

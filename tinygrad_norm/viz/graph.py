@@ -10,16 +10,17 @@ import math
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from tinygrad_norm import tape
+from tinygrad_norm import random, tape
 from tinygrad_norm.nn.flops import flops_of
 from tinygrad_norm.nn.module import Module, Parameter
 from tinygrad_norm.tensor import Tensor
@@ -46,6 +47,8 @@ class Node:
     dtype: str
     settings: dict[str, str] = field(default_factory=dict)
     """What the op was called with besides tensors."""
+    differentiable: bool = True
+    """Whether a gradient comes back to its output."""
     parameters: int = 0
     """Numbers in a parameter; of an op, in those that no op before it took."""
     flops: int = 0
@@ -130,7 +133,9 @@ def from_tensor(*outputs: Tensor, title: str = "", model: Module | None = None) 
 
 
 def from_call(model: Module, *inputs: Any, title: str = "", gradients: bool = False, composed: bool = False) -> Graph:
-    """The graph of one call of a model, by a hook that sees each op. Buffers are as before.
+    """The graph of one call of a model, by a hook that sees each op. Buffers and the random generator are as before.
+
+    It is called twice, and the second time counts: in the first, kernels may have to be compiled.
 
     Args:
         model: called in its present mode, training or inference.
@@ -139,12 +144,18 @@ def from_call(model: Module, *inputs: Any, title: str = "", gradients: bool = Fa
         gradients: whether to go back as well, from random cotangents, for the norm of each gradient and the time.
         composed: whether fused ops run as their definitions.
     """
-    builder = _Builder(title or type(model).__name__, model)
-    arguments = [_argument(given, model) for given in inputs]
+    arguments = [as_input(given, model) for given in inputs]
+    graphs = [_traced(model, arguments, title or type(model).__name__, gradients, composed) for _ in range(2)]
+    return graphs[1]
+
+
+def _traced(model: Module, arguments: list[Any], title: str, gradients: bool, composed: bool) -> Graph:
+    builder = _Builder(title, model)
     for number, given in enumerate(arguments):
         if isinstance(given, Tensor):
             builder.add_leaf(given, "input", f"input {number}" if len(arguments) > 1 else "input", "")
     with ExitStack() as stack:
+        stack.callback(random.load_state_dict, random.state_dict())
         for buffer in model.buffers():
             stack.callback(setattr, buffer, "raw", buffer.raw)
         tracer = _Tracer(builder)
@@ -178,6 +189,9 @@ class _Builder:
         """A tensor that no op of the graph made."""
         node = Node(self._new_id(kind), kind, name, module, tuple(tensor.shape), str(tensor.dtype))
         node.parameters = math.prod(node.shape) if kind == "parameter" else 0
+        node.differentiable = bool(getattr(tensor, "requires_grad", False))
+        if (gradient := getattr(tensor, "grad", None)) is not None:
+            node.gradient = _norm(gradient)
         self.graph.nodes[node.id] = node
         self.remember(tensor, node.id)
         return node.id
@@ -189,10 +203,11 @@ class _Builder:
 
     def add_op(self, op: tape.Op, inputs: Iterable[Any], made: Any, seconds: float | None) -> Node:
         """An op with its inputs; `made` is what stands for its result."""
-        kind, code, source = type(op), *_definition(type(op))
+        kind = type(op)
+        code, source = _definition(kind.composed if issubclass(kind, tape.FusedOp) else kind.forward)
         node = Node(self._new_id("op"), "op", kind.__name__, op.scope, tuple(op.shape), str(op.dtype), code=code)
         node.source, node.fused, node.seconds = source, issubclass(kind, tape.FusedOp), seconds
-        node.family = kind.__module__.rpartition(".")[2]
+        node.family, node.differentiable = kind.__module__.rpartition(".")[2], hasattr(op, "number")
         node.settings = {name: _short(value) for name, value in op.params.items()}
         for place, given in enumerate(inputs):
             known = self.ids.get(id(given))
@@ -242,7 +257,7 @@ class _Tracer(tape.Hook):
 
     def before_backward(self, op: tape.Op, grad: Tensor) -> None:
         node = self._builder.graph.nodes[self._builder.ids[id(op)]]
-        node.gradient = float(np.linalg.norm(grad.raw.astype(np.float64).ravel()))
+        node.gradient = _norm(grad)
         self._began = time.perf_counter()
 
     def after_backward(self, op: tape.Op, grad: Tensor, grads: tuple[Tensor | None, ...]) -> None:
@@ -257,7 +272,7 @@ class _Tracer(tape.Hook):
         seeds = [rng.standard_normal(tensor.shape).astype(tensor.dtype) for tensor in reached]
         for leaf, grad in tape.walk(reached, seeds).items():
             if (node := self._builder.ids.get(id(leaf))) is not None:
-                self._builder.graph.nodes[node].gradient = float(np.linalg.norm(grad.raw.astype(np.float64).ravel()))
+                self._builder.graph.nodes[node].gradient = _norm(grad)
 
 
 def _reachable(roots: Iterable[Any]) -> set[tape.Op]:
@@ -272,7 +287,7 @@ def _reachable(roots: Iterable[Any]) -> set[tape.Op]:
     return seen
 
 
-def _argument(given: Any, model: Module) -> Any:
+def as_input(given: Any, model: Module) -> Any:
     """An input as the model takes it; of a shape, random numbers in the dtype of the parameters."""
     if isinstance(given, tuple) and all(isinstance(length, int) for length in given):
         dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
@@ -288,9 +303,13 @@ def _tensors(output: Any) -> list[Tensor]:
     return [tensor for part in parts for tensor in _tensors(part)]
 
 
-def _definition(kind: type[tape.Op]) -> tuple[str, str]:
-    """The code that says what an op computes, and where it stands."""
-    function = kind.composed if issubclass(kind, tape.FusedOp) else kind.forward
+def _norm(gradient: Tensor) -> float:
+    return float(np.linalg.norm(gradient.raw.astype(np.float64).ravel()))
+
+
+@cache
+def _definition(function: Callable[..., Any]) -> tuple[str, str]:
+    """The code of the function that says what an op computes, and where it stands."""
     try:
         lines, first = inspect.getsourcelines(function)
         path = Path(inspect.getsourcefile(function) or "")

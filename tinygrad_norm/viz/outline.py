@@ -244,10 +244,10 @@ class _Folding:
 
 
 def _add_tensors(graph: Graph, root: Box, owners: dict[str, Item], tensors: bool) -> dict[str, Item]:
-    """Items for inputs, before all else, and for the tensors that an op by itself takes, in its box."""
-    boxes = {item.id: box for box in _boxes(root) for item in box.parts if isinstance(item, Item)}
+    """Items for inputs, before all else, and for the tensors that an op by itself takes, before it in its box."""
     found: dict[str, Item] = {}
     inputs: list[Part] = []
+    taken: dict[str, list[Part]] = {}
     for edge in graph.edges:
         node, user = graph.nodes[edge.source], owners.get(edge.target)
         if node.kind == "op" or node.id in found or user is None:
@@ -255,10 +255,10 @@ def _add_tensors(graph: Graph, root: Box, owners: dict[str, Item], tensors: bool
         if node.kind == "input":
             inputs.append(found.setdefault(node.id, Item(node.id, node.name, "input", [node])))
         elif tensors and user.kind == "op":
-            name = node.name.removeprefix(f"{node.module}.")
-            item = found[node.id] = Item(node.id, name, node.kind, [node])
-            parts = boxes[user.id].parts
-            parts.insert(next(i for i, part in enumerate(parts) if part is user), item)
+            item = found[node.id] = Item(node.id, node.name.removeprefix(f"{node.module}."), node.kind, [node])
+            taken.setdefault(user.id, []).append(item)
+    for box in _boxes(root):
+        box.parts = [each for part in box.parts for each in (*taken.get(part.id, ()), part)]
     root.parts[:0] = inputs
     return found
 
@@ -273,8 +273,7 @@ def _boxes(box: Box) -> Iterator[Box]:
 def _links(graph: Graph, owners: dict[str, Item], twins: dict[str, str]) -> list[Link]:
     """Arrows between items. What the last of equal blocks hands on leaves the one that stands for all."""
     carried: dict[tuple[str, str], dict[str, int]] = {}
-    known = any(node.gradient is not None for node in graph.nodes.values())
-    back = {node.id for node in graph.nodes.values() if node.gradient is not None or not known}
+    back = {node.id for node in graph.nodes.values() if node.differentiable}
     for edge in graph.edges:
         if edge.target in twins:  # drawn once, with the first
             continue

@@ -119,7 +119,7 @@ class Kernel:
 
 
 class ProductKernel(Kernel):
-    """A kernel that calls `np.dot`, which is SciPy's BLAS: each of our threads has one of its own."""
+    """A kernel that calls `blas.multiply`, which is SciPy's BLAS: each of our threads has one of its own."""
 
     def __call__(self, size: int, *arguments: Any) -> Any:
         """Run as any kernel."""

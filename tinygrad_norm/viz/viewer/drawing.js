@@ -91,7 +91,7 @@ function drawBox({ x, y, width, height, lineage }) {
 
 function drawArc(arc, { scene, near }) {
   const { direction } = scene;
-  const dead = direction !== "forward" && arc.maker.node.gradient === null && scene.hasGradients;
+  const dead = direction !== "forward" && !arc.maker.node.differentiable;
   const width = Math.min(1 + Math.log10(1 + arc.maker.node.bytes / 1024) * 0.5, 4).toFixed(1);
   const path = draw("path", {
     class: `arc ${direction}${dead ? " dead" : ""}`,

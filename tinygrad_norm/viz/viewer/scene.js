@@ -7,8 +7,7 @@ function buildScene(tree, direction) {
     const ends = drawnEnds(tree, edge);
     if (ends) routeEdge(tree, levels, ...ends, edge.source);
   }
-  const hasGradients = tree.nodes.some((item) => item.node.gradient !== null);
-  const scene = { items: [], arcs: [], direction, hasGradients };
+  const scene = { items: [], arcs: [], direction };
   arrange(levels, tree.root, direction);
   spread(levels, tree.root, 0, 0, scene);
   scene.width = tree.root.width;
