@@ -67,11 +67,14 @@ def test_few_groups_of_many_channels_are_matrix_products(weight, rng, monkeypatc
 
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("filters", [12, 40])  # of these and of 20 pixels, the fewer are rearranged
-def test_filters_stay_as_they_are_where_pixels_are_fewer(filters, groups, rng, monkeypatch):
+@pytest.mark.parametrize("layout", ["channels first", "channels last"])
+@pytest.mark.parametrize("few_pixels", [0, 64])
+def test_filters_stay_as_they_are_where_pixels_are_fewer(few_pixels, layout, filters, groups, rng, monkeypatch):
     called = []
     monkeypatch.setattr(convolution, "_FEWEST", 7)
     monkeypatch.setattr(convolution, "_BLOCK", 1)
-    monkeypatch.setattr(convolution, "_FEW", 1)
+    monkeypatch.setattr(convolution, "FEW", few_pixels)
+    monkeypatch.setattr(convolution, "_FEWER", 1)
     few = convolution._correlate_few
 
     def counted(*given):
@@ -80,7 +83,8 @@ def test_filters_stay_as_they_are_where_pixels_are_fewer(filters, groups, rng, m
 
     monkeypatch.setattr(convolution, "_correlate_few", counted)
     how = ((2, 1), ((1, 0), (1, 1)), (1, 2), groups, ("elu", 0.5))
-    compare(*arrays(rng, (2, 10, 5, 6), (filters, 10 // groups, 3, 3), how), how)
+    dy, x, w, b = arrays(rng, (2, 10, 5, 6), (filters, 10 // groups, 3, 3), how)
+    compare(dy, x, LAYOUTS[layout](w), b, how)
     assert bool(called) == (filters > 20)
 
 

@@ -1,4 +1,4 @@
-"""Matrix products against NumPy's, over drawn shapes and layouts, by BLAS and by tiles."""
+"""Matrix products against NumPy's, over drawn shapes and layouts, by BLAS, by tiles and row by row."""
 
 from __future__ import annotations
 
@@ -66,6 +66,18 @@ def test_a_long_sum_is_cut_in_parts(shape, add, rng, monkeypatch):
     check(a, b, rng.normal(size=(2, rows, columns)), add)
 
 
+@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize("threads", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 9, 2), (3, 8, 5), (5, 2053, 50), (64, 1024, 24), (0, 4, 5)])
+def test_few_rows_meet_the_rows_of_the_other_matrix(shape, dtype, threads, add, rng, monkeypatch):
+    monkeypatch.setattr(product, "_multiply", None)  # BLAS takes no part
+    monkeypatch.setattr(compiler, "LARGE", 1 if threads else 2**62)
+    rows, depth, columns = shape
+    a, b = rng.normal(size=(2, rows, depth)).astype(dtype), rng.normal(size=(2, columns, depth)).astype(dtype)
+    check(a, b.transpose(0, 2, 1), rng.normal(size=(2, rows, columns)).astype(dtype), add)
+
+
 @pytest.mark.parametrize("sides", [(1200, 20), (20, 1200)])
 def test_a_long_side_is_cut_in_parts(sides, rng, monkeypatch):
     monkeypatch.setattr(product, "LARGE", 1)
@@ -78,10 +90,12 @@ def test_rows_that_are_one_row_of_memory(rng):
     check(a, rng.normal(size=(1, 7, 5)), np.empty((1, 6, 5)), False)
 
 
+@pytest.mark.parametrize("turned", [False, True])  # row by row
 @pytest.mark.parametrize("depth", [8, 900])  # by BLAS and by tiles
-def test_what_is_not_finite_stays_in_its_row(depth, rng, monkeypatch):
+def test_what_is_not_finite_stays_in_its_row(depth, turned, rng, monkeypatch):
     monkeypatch.setattr(product, "LARGE", 1)
     a, b, out = rng.normal(size=(1, 9, depth)), rng.normal(size=(1, depth, 20)), np.empty((1, 9, 20))
+    b = laid_out(b, "columns") if turned else b
     a[0, 4, 2], a[0, 6, 3] = np.nan, np.inf
     product.multiply(a, b, out)
     assert np.isnan(out[0, 4]).all()
@@ -89,8 +103,9 @@ def test_what_is_not_finite_stays_in_its_row(depth, rng, monkeypatch):
     assert np.isfinite(np.delete(out, [4, 6], axis=1)).all()
 
 
-def test_products_are_the_same_whatever_the_number_of_threads(rng, monkeypatch):
-    a, b = rng.normal(size=(1, 64, 3000)), rng.normal(size=(1, 3000, 200))
+@pytest.mark.parametrize("layout", ["rows", "columns"])
+def test_products_are_the_same_whatever_the_number_of_threads(layout, rng, monkeypatch):
+    a, b = rng.normal(size=(1, 64, 3000)), laid_out(rng.normal(size=(1, 3000, 200)), layout)
     one, other = np.empty((2, 1, 64, 200))
     product.multiply(a, b, one)
     monkeypatch.setattr(compiler, "LARGE", 2**62)

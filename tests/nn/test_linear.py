@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, nn, random
+from tinygrad_norm import Tensor, nn, ops, random
 
 
 @pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 5, 3)])
@@ -29,6 +29,13 @@ def test_linear_without_bias(rng):
     assert layer.bias is None
     assert list(layer.state_dict()) == ["weight"]
     np.testing.assert_allclose(layer(x).numpy(), x @ layer.weight.numpy().T, rtol=1e-5)
+
+
+def test_the_activation_is_applied_to_the_output(rng):
+    x = rng.normal(size=(2, 3)).astype(np.float32)
+    layer = nn.Linear(3, 4, activation=("leaky_relu", 0.3))
+    expected = ops.leaky_relu(ops.linear(x, layer.weight, layer.bias), 0.3)
+    np.testing.assert_array_equal(layer(x).numpy(), expected.numpy())
 
 
 def test_linear_starts_uniform_within_the_square_root_of_fan_in():
@@ -75,6 +82,11 @@ def test_numbers_of_features_are_checked(features, error, words):
         nn.Linear(*features)
 
 
+def test_an_unknown_activation_is_refused():
+    with pytest.raises(ValueError, match="'rely' is not known"):
+        nn.Linear(2, 3, activation="rely")
+
+
 def test_an_integer_dtype_is_refused():
     with pytest.raises(TypeError, match="float32 or float64"):
         nn.Linear(2, 3, dtype=np.int64)
@@ -82,6 +94,8 @@ def test_an_integer_dtype_is_refused():
 
 def test_repr():
     assert repr(nn.Linear(2, 3, bias=False)) == "Linear(in_features=2, out_features=3, bias=False)"
+    words = "Linear(in_features=2, out_features=3, bias=True, activation=('elu', 0.5))"
+    assert repr(nn.Linear(2, 3, activation=("elu", 0.5))) == words
     assert repr(nn.Flatten(0)) == "Flatten(start_dim=0, end_dim=-1)"
     assert repr(nn.Identity(3, eps=1)) == "Identity()"
 

@@ -240,24 +240,27 @@ def test_equations_that_do_not_hold(equation, shapes, message):
     batch=st.lists(st.integers(0, 4), max_size=3).map(tuple),
     sizes=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     with_bias=st.booleans(),
+    activation=st.sampled_from([None, "tanh", ("leaky_relu", 0.3)]),
     seed=st.integers(0, 999),
 )
-def test_linear_is_its_composition(batch, sizes, with_bias, seed):
+def test_linear_is_its_composition(batch, sizes, with_bias, activation, seed):
     rng = np.random.default_rng(seed)
     x, weight, bias = draw(rng, (*batch, sizes[1]), sizes, sizes[:1])
     given = [x, weight, bias] if with_bias else [x, weight]
-    compare_with_composition(ops.linear, given)
+    compare_with_composition(lambda *x: ops.linear(*x, activation=activation), given)
     expected = x.numpy() @ weight.numpy().T + (bias.numpy() if with_bias else 0)
-    np.testing.assert_allclose(ops.linear(*given).numpy(), expected, rtol=1e-10, atol=1e-12)
+    expected = {"tanh": np.tanh, None: lambda z: z}.get(activation, lambda z: np.where(z > 0, z, 0.3 * z))(expected)
+    np.testing.assert_allclose(ops.linear(*given, activation=activation).numpy(), expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("activation", [None, "silu"])
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
-def test_gradient_of_linear(rng, batch):
+def test_gradient_of_linear(rng, batch, activation):
     given = draw(rng, (*batch, 4), (5, 4), (5,))
-    gradcheck(lambda *x: ops.square(ops.linear(*x)), given, order=2)
+    gradcheck(lambda *x: ops.square(ops.linear(*x, activation=activation)), given, order=2)
     for i in range(3):  # one at a time: the others want no gradient
         alone = [x if i == j else x.detach() for j, x in enumerate(given)]
-        gradcheck(ops.linear, alone)
+        gradcheck(lambda *x: ops.linear(*x, activation=activation), alone)
 
 
 def test_linear_takes_views_and_float32(rng):

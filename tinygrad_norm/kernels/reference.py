@@ -334,17 +334,22 @@ def _sum_like(x: Array, like: Array | None) -> Array | None:
 # The linear layer
 
 
-def linear(x: Array, weight: Array, bias: Array | None) -> Array:
-    """x weightᵀ + bias."""
+def linear(x: Array, weight: Array, bias: Array | None, activation: Activation) -> Array:
+    """x weightᵀ + bias, activated."""
     y = x @ weight.T
-    return y if bias is None else y + bias
+    return activate(y if bias is None else y + bias, activation)
 
 
 def linear_gradient(
-    dy: Array, x: Array, weight: Array, needs: tuple[bool, ...]
+    dy: Array, x: Array, weight: Array, bias: Array | None, activation: Activation, needs: tuple[bool, ...]
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """Gradients of `linear` that are needed: dx = dy weight; dweight = dyᵀ x; dbias = Σ dy."""
+    """Gradients of `linear` that are needed: dx = dz weight; dweight = dzᵀ x; dbias = Σ dz.
+
+    dz is the gradient of what is activated.
+    """
     xp = x.__array_namespace__()
+    if activation is not None:
+        dy = activation_gradient(dy, linear(x, weight, bias, None), activation)
     rows = xp.reshape(dy, (-1, weight.shape[0]))
     dx = dy @ weight if needs[0] else None
     dweight = rows.T @ xp.reshape(x, (-1, weight.shape[1])) if needs[1] else None

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.nn.containers import Sequential
 from tinygrad_norm.nn.convolution import Conv2D
-from tinygrad_norm.nn.linear import Linear
+from tinygrad_norm.nn.linear import Identity, Linear
 from tinygrad_norm.nn.module import Module, Parameter
 from tinygrad_norm.nn.normalization import BatchNorm
 
@@ -22,11 +21,10 @@ FOLDABLE: tuple[type[Module], ...] = (Linear, Conv2D)
 def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
     """Return a copy of the model, for inference, in which batch norms are folded into the layers before them.
 
-    Wherever a Linear, or a Conv2D without activation, is directly followed by a batch norm of as many channels, the
-    layer is replaced by one with weight · γ/√(var + eps) and bias (bias - mean) · γ/√(var + eps) + β. A Conv2D takes
-    over the norm's activation, and an Identity the norm's place; after a Linear, the activation takes it. Everything
-    else stays as it is. A Linear is taken to be given rows (N, in_features), whose last axis is the one that the batch
-    norm takes for its channels.
+    Wherever a Linear or a Conv2D without activation is directly followed by a batch norm of as many channels, the layer
+    is replaced by one with weight · γ/√(var + eps) and bias (bias - mean) · γ/√(var + eps) + β, which takes over the
+    norm's activation, and the norm by an Identity. Everything else stays as it is. A Linear is taken to be given rows
+    (N, in_features), whose last axis is the one that the batch norm takes for its channels.
 
     Modules follow each other in a `Sequential`. Any other module can say which of its own do, by their names:
     `followed_by = (("conv1", "bn1"),)` in its class means that bn1 alone is given what conv1 returns, and nothing else.
@@ -47,12 +45,9 @@ def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
     if not in_place:
         return fold_batch_norm(copy.deepcopy(model), in_place=True)
     for path, (name, layer), (norm_name, norm) in pairs:
-        holder, activation = model.get_submodule(path), norm.activation
-        folded = _folded(layer, norm)
-        if isinstance(folded, Conv2D):
-            folded.activation, activation = activation, None
-        setattr(holder, name, folded)
-        setattr(holder, norm_name, activation_layer(activation).train(norm.training))
+        holder = model.get_submodule(path)
+        setattr(holder, name, _folded(layer, norm))
+        setattr(holder, norm_name, Identity().train(norm.training))
     return model
 
 
@@ -85,7 +80,10 @@ def _folded(layer: Any, norm: BatchNorm) -> Module:
     mean, var = norm.running_mean.raw.astype(np.float64), norm.running_var.raw.astype(np.float64)
     scale = gamma / np.sqrt(var + norm.eps)
     weight = layer.weight.raw * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    if weight.ndim == 4:  # filters as the kernels take them, channels last in memory, so that no call rearranges them
+        weight = np.ascontiguousarray(weight.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     folded: Any = copy.deepcopy(layer)
+    folded.activation = norm.activation
     folded.weight = Parameter(weight, dtype=layer.weight.dtype)
     folded.bias = Parameter((bias - mean) * scale + beta, dtype=layer.weight.dtype)
     return folded  # type: ignore[no-any-return]

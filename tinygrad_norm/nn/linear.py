@@ -12,6 +12,8 @@ from tinygrad_norm import ops
 from tinygrad_norm.nn import init
 from tinygrad_norm.nn.checks import shape_of
 from tinygrad_norm.nn.module import Module, Parameter, float_dtype
+from tinygrad_norm.ops.activation import fusible
+from tinygrad_norm.ops.convolution import Activation
 from tinygrad_norm.tensor import Tensor
 
 
@@ -21,17 +23,30 @@ class Linear(Module):
     Weight (out_features, in_features) and bias (out_features,) start uniform within 1 / sqrt(in_features).
     Input (..., in_features), output (..., out_features).
 
+    Args:
+        in_features, out_features: the length of the last axis of the input and of the output.
+        bias: whether there is one; a norm right after the layer makes it useless.
+        dtype: of the parameters, float32 unless given.
+        activation: applied in the same kernel: the name of one, or (name, parameter).
+
     Raises:
         TypeError: a number of features is not an integer, or the dtype is not floating.
-        ValueError: a number of features is below 1.
+        ValueError: a number of features is below 1, or the activation is not known.
     """
 
     bias: Parameter | None
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, dtype: npt.DTypeLike | None = None
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        dtype: npt.DTypeLike | None = None,
+        activation: Activation = None,
     ) -> None:
         super().__init__()
+        fusible(activation)  # refuses an unknown one here rather than at the first call
+        self.activation = activation
         self.in_features = _size("in_features", in_features)
         self.out_features = _size("out_features", out_features)
         self.weight = Parameter(np.empty((out_features, in_features), float_dtype(dtype)))
@@ -53,10 +68,11 @@ class Linear(Module):
                 f"Linear(in_features={self.in_features}): input has shape {shape}, its last axis should be "
                 f"{self.in_features}{'; a Flatten() before it?' if flat else ''}"
             )
-        return ops.linear(x, self.weight, self.bias)
+        return ops.linear(x, self.weight, self.bias, self.activation)
 
     def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        words = f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        return words if self.activation is None else f"{words}, activation={self.activation!r}"
 
 
 class Identity(Module):

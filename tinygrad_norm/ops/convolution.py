@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
@@ -94,7 +95,25 @@ def conv2d(
         y = conv2d(reshape(x, (1, *shape)), weight, bias, stride, padding, dilation, groups, activation)
         return y.reshape(y.shape[1:])
     check_dtypes(where("conv2d"), input=x, weight=weight, bias=bias)
-    _check_shapes(shape, filters, None if bias is None else shape_of(bias), groups)
+    shapes = shape, filters, None if bias is None else shape_of(bias)
+    arguments = stride, padding, dilation, groups, activation
+    window = (_window if _is_hashable(arguments) else _window.__wrapped__)(*shapes, *arguments)
+    return Conv2D()(x, weight, bias, **window)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _window(
+    shape: Shape,
+    filters: Shape,
+    bias: Shape | None,
+    stride: int | Pair,
+    padding: Padding,
+    dilation: int | Pair,
+    groups: int,
+    activation: Activation,
+) -> Window:
+    """The arguments of `conv2d`, checked: once, as nets call it with the same ones over and over."""
+    _check_shapes(shape, filters, bias, groups)
     stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
     sides = padding_of(where("conv2d"), padding, filters[2:], stride, dilation)
     window: Window = {
@@ -109,7 +128,15 @@ def conv2d(
             f"{where('conv2d')}: a kernel of {filters[2:]} with dilation {dilation} does not fit in an input of shape "
             f"{shape} with padding {sides}; use a smaller kernel, more padding, or larger images"
         )
-    return Conv2D()(x, weight, bias, **window)
+    return window
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _check_shapes(shape: Shape, weight: Shape, bias: Shape | None, groups: int) -> None:

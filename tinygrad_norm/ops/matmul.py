@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import kernels
+from tinygrad_norm.kernels.reference import Activation
+from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import reshape
 from tinygrad_norm.tape import Array, FusedOp, Op
@@ -65,15 +67,15 @@ class Einsum(Op):
 
 
 class Linear(FusedOp):
-    def composed(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def composed(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, activation: Activation) -> Tensor:
         y = x @ weight.mT
-        return y if bias is None else y + bias
+        return activate(y if bias is None else y + bias, activation)
 
-    def forward(self, x: Array, weight: Array, bias: Array | None) -> Array:
-        return kernels.of(x).linear(x, weight, bias)
+    def forward(self, x: Array, weight: Array, bias: Array | None, *, activation: Activation) -> Array:
+        return kernels.of(x).linear(x, weight, bias, activation)
 
     def gradient(self, grad: Array, x: Array, weight: Array, bias: Array | None) -> tuple[Array | None, ...]:
-        return kernels.of(grad).linear_gradient(grad, x, weight, self.needs)
+        return kernels.of(grad).linear_gradient(grad, x, weight, bias, **self.params, needs=self.needs)
 
 
 def matmul(x: Any, y: Any) -> Tensor:
@@ -153,16 +155,17 @@ def _lengths(terms: list[str], shapes: list[tuple[int, ...]]) -> dict[str, set[i
     return lengths
 
 
-def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
+def linear(x: Any, weight: Any, bias: Any = None, activation: str | tuple[str, float] | None = None) -> Tensor:
     """x weightᵀ + bias: the last axis of x, of length in_features, becomes one of length out_features.
 
     Args:
         x: shape (..., in_features).
         weight: shape (out_features, in_features).
         bias: shape (out_features,), or None.
+        activation: the name of an activation to apply in the same kernel, or (name, parameter).
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not fit, or the activation is not known.
         TypeError: the dtypes differ.
     """
     given, wanted = shape_of(x), shape_of(weight)
@@ -174,7 +177,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     if bias is not None and shape_of(bias) != wanted[:1]:
         raise ValueError(f"linear: a weight of shape {wanted} needs a bias of shape {wanted[:1]}, not {shape_of(bias)}")
     check_dtypes("linear", input=x, weight=weight, bias=bias)
-    return Linear()(x, weight, bias)
+    return Linear()(x, weight, bias, activation=fusible(activation))
 
 
 def check_dtypes(name: str, **operands: Any) -> None:

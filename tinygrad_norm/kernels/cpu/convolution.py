@@ -17,7 +17,7 @@ from numba import prange
 from tinygrad_norm.kernels.cpu import depthwise, whole_images, winograd
 from tinygrad_norm.kernels.cpu.activation import activation_gradient, finish
 from tinygrad_norm.kernels.cpu.compiler import Kernel
-from tinygrad_norm.kernels.cpu.product import multiply, sum_rows
+from tinygrad_norm.kernels.cpu.product import FEW, multiply, sum_rows
 from tinygrad_norm.kernels.cpu.window import Pair, Window
 from tinygrad_norm.kernels.precision import is_fast
 from tinygrad_norm.kernels.reference import Activation
@@ -30,8 +30,8 @@ _BLOCK = 2**22
 _FEWEST = 256
 """The fewest windows laid out at a time: with fewer, the product spends its time on arranging the filters."""
 
-_FEW = 4
-"""So many times fewer windows than filters, it is the windows that are rearranged."""
+_FEWER = 4
+"""So many times fewer windows than filters, or a few in all, it is the windows that are rearranged."""
 
 _MOST = 4
 """The most filters that share a channel, or channels that share a filter, in a depthwise convolution's kernels."""
@@ -50,8 +50,7 @@ def conv2d(
     """At each place of the output, the sum over the kernel and the channels of weight times input, activated."""
     window, images = _window(x, weight, stride, padding, dilation), _channels_last(x)
     y = None
-    few = _FEW * len(x) * prod(window.size) < len(weight) and prod(window.kernel) > 1
-    if few and not _is_depthwise(_shape(weight, groups)):
+    if _is_few(len(x) * prod(window.size), weight) and not _is_depthwise(_shape(weight, groups)):
         y = _correlate_few(images, weight, groups, window)
     elif _tiled(x, weight, groups, window):
         y = winograd.correlate(images, weight, window.start, window.size)
@@ -109,10 +108,18 @@ def _channels_first(x: Array) -> Array:
     return x.transpose(0, 3, 1, 2)
 
 
+def _is_few(count: int, weight: Array) -> bool:
+    """Whether so many windows are cheaper to rearrange than the filters, which are larger than a pixel."""
+    fewest = count <= FEW or _FEWER * count < len(weight)
+    return fewest and count < len(weight) and prod(weight.shape[2:]) > 1
+
+
 def _filters(weight: Array, groups: int) -> Array:
     """The weight as [groups, kh, kw, C / groups, O / groups]; in memory, the filters follow each other."""
     out_channels, depth, *kernel = weight.shape
-    turned = _turned(weight.reshape(out_channels, depth, prod(kernel)))
+    turned = weight.transpose(0, 2, 3, 1)
+    if not turned.flags.c_contiguous:
+        turned = _turned(weight.reshape(out_channels, depth, prod(kernel)))
     return turned.reshape(groups, out_channels // groups, *kernel, depth).transpose(0, 2, 3, 4, 1)
 
 
@@ -165,12 +172,15 @@ def _correlate(x: Array, filters: Array, window: Window) -> Array:
 def _correlate_few(x: Array, weight: Array, groups: int, window: Window) -> Array:
     """The same for few pixels: the windows take the order of the weight, which stays as it is."""
     out_channels, depth, *kernel = weight.shape
-    filters = weight.reshape(groups, out_channels // groups, -1).transpose(0, 2, 1)
+    turned = weight.transpose(0, 2, 3, 1)
+    last = turned.flags.c_contiguous
+    filters = (turned if last else weight).reshape(groups, out_channels // groups, -1).transpose(0, 2, 1)
     y = np.empty((len(x), *window.size, out_channels), x.dtype)
     pixels = y.reshape(-1, groups, out_channels // groups).transpose(1, 0, 2)
     for block, rows in _windows(x, groups, window):
-        turned = _turned(rows.reshape(-1, prod(kernel), depth))
-        multiply(turned.reshape(groups, -1, depth * prod(kernel)), filters, pixels[:, block])
+        if not last:
+            rows = _turned(rows.reshape(-1, prod(kernel), depth)).reshape(rows.shape)
+        multiply(rows, filters, pixels[:, block])
     return y
 
 

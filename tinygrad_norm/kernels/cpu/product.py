@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu import blas, tile
+from tinygrad_norm.kernels.cpu import blas, dot, tile
 from tinygrad_norm.kernels.cpu.compiler import LARGE, Kernel, ProductKernel, helper
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -24,13 +24,21 @@ _PARTS = 8
 _WORK = 16
 """How many multiplications take as long as it takes another kernel to treat an element."""
 
+FEW = 64
+"""The most rows for which it is not worth arranging the other matrix."""
+
+_COLUMNS = 24
+"""The columns that are a unit of work then."""
+
 
 def multiply(a: Array, b: Array, out: Array, add: bool = False) -> None:
     """Write a b to `out`, or add it there, for stacks of matrices of any layout."""
     (groups, rows, depth), columns = a.shape, b.shape[2]
     (a, turned_a), (b, turned_b) = _by_rows(a), _by_rows(b)
     size, made = groups * rows * columns * depth // _WORK, out if _in_rows(out) else np.ascontiguousarray(out)
-    if depth > _PARTS * max(rows, columns) and size >= LARGE:
+    if rows <= FEW and turned_b and not turned_a:
+        _multiply_few(max(size, b.size), a, b, add, made)
+    elif depth > _PARTS * max(rows, columns) and size >= LARGE:
         parts = np.empty((_PARTS, *out.shape), out.dtype)
         _multiply_in_parts(size, a, turned_a, b, turned_b, parts)
         np.add(parts.sum(axis=0), made if add else 0, out=made)
@@ -79,6 +87,13 @@ def _multiply(
     for unit in prange(_units(out, rows, columns)):
         some_a, some_b, some = _unit_of(unit, a, turned_a, b, turned_b, rows, columns, out)
         blas.multiply(some_a, turned_a, some_b, turned_b, add, some)
+
+
+@Kernel
+def _multiply_few(a: Array, b: Array, add: bool, out: Array) -> None:
+    for unit in prange(_units(out, out.shape[1], _COLUMNS)):
+        some_a, some_b, some = _unit_of(unit, a, False, b, True, out.shape[1], _COLUMNS, out)
+        dot.multiply(some_a, some_b, add, some)
 
 
 @Kernel

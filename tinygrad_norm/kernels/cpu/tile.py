@@ -18,6 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import helper, inline
+from tinygrad_norm.kernels.cpu.grid import Grid, memory
 from tinygrad_norm.kernels.cpu.vector import Vector, lanes
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -116,11 +117,11 @@ def _tiles(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     a, turned, i, k, count, panel, height, add, out, top, left = values
     kind_a, kind_panel, kind_out = (signature.args[place] for place in (0, 5, 8))
     item = context.get_constant(types.intp, kind_a.dtype.bitwidth // 8)
-    start, apart = _memory(context, builder, kind_a, a)
+    start, apart = memory(context, builder, kind_a, a)
     by_row, by_term = builder.select(turned, item, apart), builder.select(turned, apart, item)
-    rows = _Grid(builder, start, by_row, by_term).at(i, k)
-    columns = _Grid(builder, *_memory(context, builder, kind_panel, panel), item)
-    results = _Grid(builder, *_memory(context, builder, kind_out, out), item).at(top, left)
+    rows = Grid(builder, start, by_row, by_term).at(i, k)
+    columns = Grid(builder, *memory(context, builder, kind_panel, panel), item)
+    results = Grid(builder, *memory(context, builder, kind_out, out), item).at(top, left)
     form = context.get_value_type(Vector(kind_a.dtype))
     for number in _HEIGHTS:
         with builder.if_then(builder.icmp_signed("==", height, height.type(number))):
@@ -128,7 +129,7 @@ def _tiles(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     return context.get_dummy_value()
 
 
-def _tile(builder: Any, form: Any, height: int, rows: _Grid, columns: _Grid, count: Any, add: Any, out: _Grid) -> None:
+def _tile(builder: Any, form: Any, height: int, rows: Grid, columns: Grid, count: Any, add: Any, out: Grid) -> None:
     """The code of one tile, for vectors of this form."""
     number, many = count.type, form.as_pointer()
     places = [(r, v * form.count) for r in range(height) for v in range(_VECTORS)]
@@ -147,43 +148,6 @@ def _tile(builder: Any, form: Any, height: int, rows: _Grid, columns: _Grid, cou
             builder.store(builder.fadd(builder.load(total), out.load(many, number(r), number(c))), total)
     for total, (r, c) in zip(totals, places, strict=True):
         out.store(builder.load(total), number(r), number(c))
-
-
-class _Grid:
-    """Where the elements of a matrix lie: so many bytes from each row to the next, and from each column."""
-
-    def __init__(self, builder: Any, start: Any, by_row: Any, by_column: Any) -> None:
-        self._builder, self._start, self._by_row, self._by_column = builder, start, by_row, by_column
-
-    def at(self, row: Any, column: Any) -> _Grid:
-        """The part that begins there."""
-        return _Grid(self._builder, self._place(row, column), self._by_row, self._by_column)
-
-    def load(self, pointer: Any, row: Any, column: Any) -> Any:
-        """What lies there, a number or a vector."""
-        return self._builder.load(self._builder.bitcast(self._place(row, column), pointer), align=4)
-
-    def store(self, value: Any, row: Any, column: Any) -> None:
-        """Write it there."""
-        self._builder.store(value, self._builder.bitcast(self._place(row, column), value.type.as_pointer()), align=4)
-
-    def fetch(self, row: Any, column: Any) -> None:
-        """Have the cache get what lies there, to be written; where nothing does, nothing happens."""
-        hint = ir.IntType(32)
-        place = self._place(row, column)
-        kind = ir.FunctionType(ir.VoidType(), [place.type, hint, hint, hint])
-        function = cgutils.get_or_insert_function(self._builder.module, kind, "llvm.prefetch.p0")
-        self._builder.call(function, [place, hint(1), hint(3), hint(1)])
-
-    def _place(self, row: Any, column: Any) -> Any:
-        far = self._builder.add(self._builder.mul(row, self._by_row), self._builder.mul(column, self._by_column))
-        return self._builder.gep(self._start, [far])
-
-
-def _memory(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
-    """Where an array of two axes begins, and how many bytes its rows are apart."""
-    array = context.make_array(kind)(context, builder, value)
-    return builder.bitcast(array.data, ir.IntType(8).as_pointer()), cgutils.unpack_tuple(builder, array.strides)[0]
 
 
 def _spread(builder: Any, value: Any, form: Any) -> Any:

@@ -1,0 +1,115 @@
+"""The product of a few rows with a matrix whose rows they are multiplied with, along memory: nothing is arranged first.
+
+BLAS copies the matrix to panels, which pays where many rows meet them. Here each number of it is loaded once, and
+meets the numbers of four rows; all sums stay in registers, a vector for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tinygrad_norm.kernels.cpu.compiler import helper
+from tinygrad_norm.kernels.cpu.grid import Grid, memory
+from tinygrad_norm.kernels.cpu.vector import Vector, lanes
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_ROWS = 4, 1
+_COLUMNS = 3, 1
+"""The rows of a and of b that meet at a time: the first where so many are left, else the last."""
+
+_DEPTH = 1024
+"""The terms of a sum that are taken at a time: those of three rows of b and four of a fit the first cache."""
+
+
+@helper
+def multiply(a: Array, b: Array, add: bool, out: Array) -> None:
+    """Write a bᵀ to `out`, or add it there. Rows are not empty, and their elements lie side by side."""
+    rows, columns = out.shape
+    depth, width = a.shape[1], lanes(a)
+    for first in range(0, depth, _DEPTH):
+        count, more = min(_DEPTH, depth - first), add or first > 0
+        whole = count // width * width
+        left = 0
+        while left < columns:
+            across = _COLUMNS[0] if left + _COLUMNS[0] <= columns else _COLUMNS[1]
+            top = 0
+            while top < rows:
+                down = _ROWS[0] if top + _ROWS[0] <= rows else _ROWS[1]
+                _multiply_vectors(a, top, down, b, left, across, first, whole, more, out)
+                for i in range(top, top + down):
+                    for j in range(left, left + across):
+                        for k in range(first + whole, first + count):
+                            out[i, j] += a[i, k] * b[j, k]
+                top += down
+            left += across
+
+
+@intrinsic
+def _multiply_vectors(
+    _: Any, a: Any, top: Any, down: Any, b: Any, left: Any, across: Any, first: Any, count: Any, add: Any, out: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """The part of the product of `down` rows of a and `across` of b, for `count` terms, which are whole vectors."""
+    size = types.intp
+    return types.void(a, size, size, b, size, size, size, size, types.boolean, out), _blocks
+
+
+def _blocks(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    """The code of each number of rows and columns, of which one is run."""
+    a, top, down, b, left, across, first, count, add, out = values
+    kinds = [signature.args[place] for place in (0, 3, 9)]
+    form = context.get_value_type(Vector(kinds[0].dtype))
+    item = context.get_constant(types.intp, kinds[0].dtype.bitwidth // 8)
+    given, met, made = [
+        Grid(builder, *memory(context, builder, kind, array), item).at(row, column)
+        for kind, array, row, column in zip(kinds, (a, b, out), (top, left, top), (first, first, left), strict=True)
+    ]
+    for rows in _ROWS:
+        for columns in _COLUMNS:
+            size = down.type
+            fits = builder.icmp_signed("==", down, size(rows)), builder.icmp_signed("==", across, size(columns))
+            with builder.if_then(builder.and_(*fits)):
+                _block(builder, form, (rows, columns), given, met, count, add, made)
+    return context.get_dummy_value()
+
+
+def _block(
+    builder: Any, form: Any, shape: tuple[int, int], given: Grid, met: Grid, count: Any, add: Any, made: Grid
+) -> None:
+    """The code of one block of this shape, for vectors of this form."""
+    number, many = count.type, form.as_pointer()
+    places = [(r, c) for r in range(shape[0]) for c in range(shape[1])]
+    totals = {place: cgutils.alloca_once(builder, form) for place in places}
+    for total in totals.values():
+        builder.store(ir.Constant(form, None), total)
+    with cgutils.for_range(builder, builder.sdiv(count, number(form.count))) as loop:
+        k = builder.mul(loop.index, number(form.count))
+        a = [given.load(many, number(r), k) for r in range(shape[0])]
+        b = [met.load(many, number(c), k) for c in range(shape[1])]
+        for (r, c), total in totals.items():
+            product = builder.fmul(a[r], b[c], flags=("contract",))
+            builder.store(builder.fadd(product, builder.load(total), flags=("contract",)), total)
+    sums = {place: _sum(builder, form, builder.load(total)) for place, total in totals.items()}
+    with builder.if_else(add) as (then, otherwise):
+        with then:
+            for (r, c), total in sums.items():
+                before = made.load(form.element.as_pointer(), number(r), number(c))
+                made.store(builder.fadd(before, total), number(r), number(c))
+        with otherwise:
+            for (r, c), total in sums.items():
+                made.store(total, number(r), number(c))
+
+
+def _sum(builder: Any, form: Any, vector: Any) -> Any:
+    """The sum of a vector's numbers, by halves."""
+    kind = {ir.FloatType(): "f32", ir.DoubleType(): "f64"}[form.element]
+    name = f"llvm.vector.reduce.fadd.v{form.count}{kind}"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(form.element, [form.element, form]), name)
+    return builder.call(function, [ir.Constant(form.element, 0.0), vector], fastmath=("reassoc",))
