@@ -33,6 +33,9 @@ _FEWEST = 256
 _FEWER = 4
 """So many times fewer windows than filters, or a few in all, it is the windows that are rearranged."""
 
+_SHORT = 32
+"""The longest run of memory for which a loop over numbers is faster than one over slices."""
+
 _MOST = 4
 """The most filters that share a channel, or channels that share a filter, in a depthwise convolution's kernels."""
 
@@ -263,12 +266,28 @@ def _windows(x: Array, groups: int, window: Window) -> Iterator[tuple[slice, Arr
     buffer = np.empty((groups, step, length), x.dtype)
     whole = groups == 1 and dilation[1] == 1  # then a row of a window is one run of memory
     run = kernel[1] * channels if whole else depth
+    padded = _cut_out(x, window) if whole and run <= _SHORT else None
     for begin in range(0, count, step):
         block = slice(begin, min(begin + step, count))
         rows = buffer[:, : block.stop - begin]
-        lines = x.reshape(n * height, -1)
-        _lay_out(rows.size, lines, height, channels, begin, size, start, stride, dilation, kernel[0], run, rows)
+        if padded is not None:
+            _lay_out_short(rows.size, padded, begin, size, stride, dilation[0], run, rows[0])
+        else:
+            lines = x.reshape(n * height, -1)
+            _lay_out(rows.size, lines, height, channels, begin, size, start, stride, dilation, kernel[0], run, rows)
         yield block, rows
+
+
+def _cut_out(x: Array, window: Window) -> Array:
+    """The part of x [N, H, W, C] that windows meet, with zeros where they are outside of it."""
+    met = [(n - 1) * s + (k - 1) * d + 1 for n, k, _, s, d in zip(*window, strict=True)]
+    images = np.zeros((len(x), *met, x.shape[3]), x.dtype)
+    first = [max(0, start) for start in window.start]
+    last = [min(n, start + m) for n, start, m in zip(x.shape[1:3], window.start, met, strict=True)]
+    if first[0] < last[0] and first[1] < last[1]:
+        h, w = [slice(a - start, b - start) for a, b, start in zip(first, last, window.start, strict=True)]
+        images[:, h, w] = x[:, first[0] : last[0], first[1] : last[1]]
+    return images
 
 
 def _is_depthwise(shape: tuple[int, ...]) -> bool:
@@ -286,6 +305,23 @@ def _turn(x: Array, turned: Array) -> None:
         for i in range(x.shape[1]):
             for j in range(x.shape[2]):
                 turned[u, j, i] = x[u, i, j]
+
+
+@Kernel
+def _lay_out_short(images: Array, begin: int, size: Pair, stride: Pair, dilation: int, run: int, rows: Array) -> None:
+    """As `_lay_out`, from images that no window leaves."""
+    flat, out, (_, height, width, channels) = images.reshape(-1), rows.reshape(-1), images.shape
+    one, length, line = np.uint64(1), rows.shape[1], np.uint64(dilation * width * channels)
+    for m in prange(len(rows)):
+        image, pixel = (begin + m) // (size[0] * size[1]), (begin + m) % (size[0] * size[1])
+        top, left = pixel // size[1] * stride[0], pixel % size[1] * stride[1]
+        # indices without a sign, which Numba need not compare with 0
+        source, target = np.uint64(((image * height + top) * width + left) * channels), np.uint64(m * length)
+        for _ in range(length // run):
+            for k in range(run):
+                out[target] = flat[source + np.uint64(k)]
+                target += one
+            source += line
 
 
 @Kernel

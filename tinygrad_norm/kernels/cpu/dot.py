@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinygrad_norm.kernels.cpu.compiler import helper
+from tinygrad_norm.kernels.cpu.compiler import helper, inline
 from tinygrad_norm.kernels.cpu.grid import Grid, memory
 from tinygrad_norm.kernels.cpu.vector import Vector, lanes
 
@@ -25,31 +25,40 @@ _ROWS = 4, 1
 _COLUMNS = 3, 1
 """The rows of a and of b that meet at a time: the first where so many are left, else the last."""
 
-_DEPTH = 1024
-"""The terms of a sum that are taken at a time: those of three rows of b and four of a fit the first cache."""
+_DEPTH = 512
+"""The terms of a sum that are taken at a time."""
+
+_BLOCK = 12
+"""The rows of b that stay in the first cache, where 24 KB of it are, while all rows of a meet them."""
 
 
 @helper
 def multiply(a: Array, b: Array, add: bool, out: Array) -> None:
     """Write a bᵀ to `out`, or add it there. Rows are not empty, and their elements lie side by side."""
-    rows, columns = out.shape
-    depth, width = a.shape[1], lanes(a)
+    (rows, columns), depth = out.shape, a.shape[1]
     for first in range(0, depth, _DEPTH):
         count, more = min(_DEPTH, depth - first), add or first > 0
-        whole = count // width * width
-        left = 0
-        while left < columns:
-            across = _COLUMNS[0] if left + _COLUMNS[0] <= columns else _COLUMNS[1]
-            top = 0
+        for start in range(0, columns, _BLOCK):
+            stop, top = min(columns, start + _BLOCK), 0
             while top < rows:
-                down = _ROWS[0] if top + _ROWS[0] <= rows else _ROWS[1]
-                _multiply_vectors(a, top, down, b, left, across, first, whole, more, out)
-                for i in range(top, top + down):
-                    for j in range(left, left + across):
-                        for k in range(first + whole, first + count):
-                            out[i, j] += a[i, k] * b[j, k]
+                down, left = _ROWS[0] if top + _ROWS[0] <= rows else _ROWS[1], start
+                while left < stop:
+                    across = _COLUMNS[0] if left + _COLUMNS[0] <= stop else _COLUMNS[1]
+                    _multiply_part(a, top, down, b, left, across, first, count, more, out)
+                    left += across
                 top += down
-            left += across
+
+
+@inline
+def _multiply_part(
+    a: Array, top: int, down: int, b: Array, left: int, across: int, first: int, count: int, add: bool, out: Array
+) -> None:
+    whole = count // lanes(a) * lanes(a)
+    _multiply_vectors(a, top, down, b, left, across, first, whole, add, out)
+    for i in range(top, top + down):
+        for j in range(left, left + across):
+            for k in range(first + whole, first + count):
+                out[i, j] += a[i, k] * b[j, k]
 
 
 @intrinsic
@@ -91,11 +100,13 @@ def _block(
         builder.store(ir.Constant(form, None), total)
     with cgutils.for_range(builder, builder.sdiv(count, number(form.count))) as loop:
         k = builder.mul(loop.index, number(form.count))
-        a = [given.load(many, number(r), k) for r in range(shape[0])]
         b = [met.load(many, number(c), k) for c in range(shape[1])]
-        for (r, c), total in totals.items():
-            product = builder.fmul(a[r], b[c], flags=("contract",))
-            builder.store(builder.fadd(product, builder.load(total), flags=("contract",)), total)
+        for r in range(shape[0]):
+            a = given.load(many, number(r), k)
+            for c in range(shape[1]):
+                product = builder.fmul(a, b[c], flags=("contract",))
+                total = totals[r, c]
+                builder.store(builder.fadd(product, builder.load(total), flags=("contract",)), total)
     sums = {place: _sum(builder, form, builder.load(total)) for place, total in totals.items()}
     with builder.if_else(add) as (then, otherwise):
         with then:
