@@ -32,6 +32,7 @@ def check(x, dy, divisor, window):
         (dx, reference.max_pool2d_gradient(dy, position, x.shape, window)),
         (average, reference.avg_pool2d(x, divisor, window)),
         (share, reference.avg_pool2d_gradient(dy, divisor, x.shape, window)),
+        (cpu.mean_of_pixels(x), x.mean(axis=(2, 3), dtype=np.float64)),
     ]:
         np.testing.assert_allclose(found, right, rtol=close, atol=close * 10)
     for array in (y, position, dx, average, share):

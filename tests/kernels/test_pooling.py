@@ -40,6 +40,7 @@ def test_keeps_to_the_standard(rng, window, dtype):
             reference.max_pool2d_gradient(dy, position, x.shape, window),
         ),
         (strict(reference.avg_pool2d, x, divisor, window), reference.avg_pool2d(x, divisor, window)),
+        (strict(reference.mean_of_pixels, x), x.mean(axis=(2, 3), dtype=np.float64).astype(dtype)),
         (
             strict(reference.avg_pool2d_gradient, dy, divisor, x.shape, window),
             reference.avg_pool2d_gradient(dy, divisor, x.shape, window),

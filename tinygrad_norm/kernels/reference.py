@@ -490,6 +490,12 @@ def max_pool2d_gradient(dy: Array, position: Array, shape: tuple[int, ...], wind
     return dx
 
 
+def mean_of_pixels(x: Array) -> Array:
+    """The mean of each channel of each image, taken in float64."""
+    xp = x.__array_namespace__()
+    return xp.astype(xp.mean(xp.astype(x, xp.float64), axis=(2, 3)), x.dtype)
+
+
 def avg_pool2d(x: Array, divisor: Array, window: Window) -> Array:
     """The sum of each window, over its divisor [H', W']."""
     y = x.__array_namespace__().zeros((*x.shape[:2], *window.size), dtype=x.dtype)

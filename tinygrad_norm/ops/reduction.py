@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_norm import kernels
 from tinygrad_norm.ops import elementwise
 from tinygrad_norm.tape import Array, Op
 
@@ -39,6 +40,8 @@ class Sum(Reduction):
 
 class Mean(Reduction):
     def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Any:
+        if len(shape) == 4 and axis == (2, 3) and x.dtype.kind == "f":
+            return kernels.of(x).mean_of_pixels(x).reshape(*shape[:2], *([1, 1] if keepdims else []))
         return x.mean(axis=axis, keepdims=keepdims, dtype=_accumulator(x, axis))
 
     def backward(self, grad: Tensor) -> Tensor:

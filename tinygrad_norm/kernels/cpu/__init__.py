@@ -14,7 +14,13 @@ from tinygrad_norm.kernels.cpu.normalization import (
     rms_normalize_gradient,
 )
 from tinygrad_norm.kernels.cpu.optimizer import adam_update, rmsprop_update, sgd_update
-from tinygrad_norm.kernels.cpu.pooling import avg_pool2d, avg_pool2d_gradient, max_pool2d, max_pool2d_gradient
+from tinygrad_norm.kernels.cpu.pooling import (
+    avg_pool2d,
+    avg_pool2d_gradient,
+    max_pool2d,
+    max_pool2d_gradient,
+    mean_of_pixels,
+)
 
 __all__ = [
     "activate",
@@ -33,6 +39,7 @@ __all__ = [
     "linear_gradient",
     "max_pool2d",
     "max_pool2d_gradient",
+    "mean_of_pixels",
     "multiply",
     "normalize",
     "normalize_gradient",

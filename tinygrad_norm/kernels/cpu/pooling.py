@@ -18,6 +18,14 @@ from tinygrad_norm.kernels.reference import Window
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+def mean_of_pixels(x: Array) -> Array:
+    """The mean of each channel of each image, taken in float64."""
+    images = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(len(x), -1, x.shape[1])
+    y = np.empty(x.shape[:2], x.dtype)
+    _mean_of_pixels(x.size, images, y)
+    return y
+
+
 @Kernel
 def _max(x: Array, window: Window, y: Array, position: Array) -> None:
     (kernel_height, kernel_width), (down, right), (top, left), (spread_down, spread_right), _ = window
@@ -148,3 +156,14 @@ def _last(images: Array) -> Array:
 
 def _first(images: Array) -> Array:
     return images.transpose(0, 3, 1, 2)
+
+
+@Kernel
+def _mean_of_pixels(images: Array, y: Array) -> None:
+    for n in prange(len(y)):
+        image, total = images[n], np.zeros(y.shape[1])
+        for p in range(len(image)):
+            for c in range(len(total)):
+                total[c] += image[p, c]
+        for c in range(len(total)):
+            y[n, c] = total[c] / len(image)
