@@ -91,9 +91,10 @@ def _multiply(
 
 @Kernel
 def _multiply_few(a: Array, b: Array, add: bool, out: Array) -> None:
-    for unit in prange(_units(out, out.shape[1], _COLUMNS)):
-        some_a, some_b, some = _unit_of(unit, a, False, b, True, out.shape[1], _COLUMNS, out)
-        dot.multiply(some_a, some_b, add, some)
+    along = -(-out.shape[2] // _COLUMNS)
+    for unit in prange(len(out) * along):
+        group, left = unit // along, unit % along * _COLUMNS
+        dot.multiply(a[group], b[group, left : left + _COLUMNS], add, out[group, :, left : left + _COLUMNS])
 
 
 @Kernel
