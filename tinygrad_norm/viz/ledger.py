@@ -34,6 +34,8 @@ class Ledger:
         if getattr(op, "freed", True):  # not recorded, or gone back already
             return 0
         owners = {id(owner): owner for owner in map(owner_of, _arrays(op)) if not self._is_exempt(owner)}
+        if not owners:
+            return 0
         before, key, ledger = self.live, id(op), weakref.ref(self)
         for name, owner in owners.items():
             held = self._held.setdefault(name, [owner.nbytes, 0])
