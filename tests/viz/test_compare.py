@@ -156,7 +156,7 @@ def test_a_layer_that_raises_midway_is_left_as_it_was():
             "compare_graphs: direction takes .*, not 'backwards'; did you mean backward",
         ),
         ((2, 4), {"show": ("bogus",)}, "compare_graphs: show takes .*, not 'bogus'"),
-        ((2, -4), {}, "a shape has no negative length"),
+        ((2, -4), {}, "a shape is whole numbers, none below 0"),
         (((2, 4), (2, 4)), {}, "an input has one shape"),
     ],
 )

@@ -291,7 +291,8 @@ def test_no_way_back_is_an_error():
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        ((4, -3), r"a shape has no negative length, got \(4, -3\)"),
+        ((4, -3), r"a shape is whole numbers, none below 0, got \(4, -3\)"),
+        ((4, 3.0), r"a shape is whole numbers, none below 0, got \(4, 3\.0\)"),
         (((4, 3), (4, 3)), r"several inputs stand in a list, \[\(4, 3\), \(4, 3\)\]"),
     ],
 )

@@ -54,10 +54,10 @@ def flops_of(op: tape.Op, inputs: Sequence[Any]) -> int:
 
 
 def work_of(op: tape.Op, inputs: Sequence[Any]) -> int:
-    """Return the floating-point operations of one op that was called, all of them; of a fused op, of its definition.
+    """Return the floating-point operations of one op that was called, all of them; of a fused op, its definition's.
 
     Beside those of `flops_of`, any other function of numbers counts one for each that it takes or makes, whichever are
-    more: an addition of two arrays of N numbers N, and so their sum. To move numbers is none.
+    more: an addition of two arrays of N numbers N, and so a sum of N. To move numbers is none.
 
     Args:
         op: a fused one other than conv2d and linear runs once more, as its definition.

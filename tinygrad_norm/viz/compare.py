@@ -56,8 +56,9 @@ def compare_graphs(
     """Draw one layer both ways in one picture: by its fused ops, and by the primitives that define them.
 
     FLOPs are those of the definition: an addition, a product or another function of a number is one, and a sum of N
-    numbers N. Times are medians, forward and backward. A gradient is that of random cotangents. Random numbers, as of
-    dropout, are the same on both sides, and the layer and the random generator are left as they were.
+    numbers N; that of a convolution adds partial sums to 0, so it has more than the convolution. Times are medians,
+    forward and backward. A gradient is that of random cotangents. Random numbers, as of dropout, are the same on both
+    sides, and the layer and the random generator are left as they were.
 
     Args:
         layer: a norm, or any module with fused ops.

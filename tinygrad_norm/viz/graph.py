@@ -361,11 +361,11 @@ def as_input(given: Any, model: Module) -> Any:
     """An input as the model takes it; of a shape, random numbers in the dtype of the parameters.
 
     Raises:
-        ValueError: a length is negative, or it is a tuple of shapes.
+        ValueError: a length is negative or no whole number, or it is a tuple of shapes.
     """
     if _is_shape(given):
-        if any(length < 0 for length in given):
-            raise ValueError(f"graph: a shape has no negative length, got {given}")
+        if not all(isinstance(length, int | np.integer) and length >= 0 for length in given):
+            raise ValueError(f"graph: a shape is whole numbers, none below 0, got {given}")
         dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
         return Tensor(np.random.default_rng(0).standard_normal(given).astype(dtype))
     if isinstance(given, tuple) and all(map(_is_shape, given)):
@@ -374,7 +374,7 @@ def as_input(given: Any, model: Module) -> Any:
 
 
 def _is_shape(given: Any) -> bool:
-    return isinstance(given, tuple) and all(isinstance(length, int | np.integer) for length in given)
+    return isinstance(given, tuple) and all(isinstance(length, int | float | np.number) for length in given)
 
 
 def tensors_in(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
