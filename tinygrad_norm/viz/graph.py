@@ -314,7 +314,9 @@ class _Tracer(tape.Hook):
         rng = np.random.default_rng(0)
         reached = [tensor for tensor in outputs if tensor.requires_grad]
         if not reached:
-            cause = "the output requires no gradient, as nothing that it was made from does"
+            cause = (
+                "the output requires no gradient, as nothing that it was made from does, or no_grad() is in the model"
+            )
             raise ValueError(
                 f"graph: there is no way back: {cause if tape.is_recording() else 'this runs under no_grad()'}"
             )
