@@ -40,6 +40,7 @@ class State(NamedTuple):
     composed: bool = False
     scope: str = ""
     hooks: tuple[Hook, ...] = ()
+    walking: bool = False
 
 
 class Hook:
@@ -367,6 +368,11 @@ def is_recording() -> bool:
     return _state.get().recording
 
 
+def is_walking() -> bool:
+    """Whether a walk back is under way, so that ops called now are part of it."""
+    return _state.get().walking
+
+
 class _Replaced:
     """A `with` block in which ops run in another way."""
 
@@ -445,7 +451,7 @@ def enter_scope(name: str) -> Token[State]:
     """Run the ops that follow as part of the module `name` of the current module."""
     state = _state.get()
     path = f"{state.scope}.{name}" if state.scope and name else state.scope or name
-    return _state.set(State(state.recording, state.composed, path, state.hooks))
+    return _state.set(State(state.recording, state.composed, path, state.hooks, state.walking))
 
 
 def leave_scope(token: Token[State]) -> None:
@@ -525,7 +531,8 @@ def walk(
     wanted = None if targets is None else set(targets)
     active = _state.get().hooks
     # What an entry computes on the way back is its own affair, unless it goes on the tape as well.
-    with _Replaced(recording=create_graph, hooks=active if create_graph else ()), np.errstate(all="ignore"):
+    seen = active if create_graph else ()
+    with _Replaced(recording=create_graph, hooks=seen, walking=True), np.errstate(all="ignore"):
         for output, given in zip(outputs, grads, strict=True):
             hand_to(_root(output), _seed(output, given))
         path = None if wanted is None else _leading_to(wanted, pending)

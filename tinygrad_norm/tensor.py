@@ -171,7 +171,10 @@ class Tensor:
                 leaf.grad = Tensor.wrap(leaf.grad.raw + new.raw)
 
     def graph(self, **how: Any) -> Any:
-        """Draw what made this tensor: `tinygrad_norm.viz.draw_graph`, which is loaded when it is first asked for."""
+        """Draw what made this tensor: `tinygrad_norm.viz.draw_graph`, which is loaded when it is first asked for.
+
+        Gradients in it are those that the leaves hold; the tape keeps none of an op, which a graph of a call has.
+        """
         return import_module("tinygrad_norm.viz").draw_graph(self, **how)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:

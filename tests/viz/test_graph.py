@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, nn, no_grad, ops
-from tinygrad_norm.viz.graph import Edge, from_call, from_tensor
+from tinygrad_norm import Tensor, composed, nn, no_grad, ops
+from tinygrad_norm.models import create_model
+from tinygrad_norm.viz.graph import Edge, from_call, from_tensor, total_flops
+from tinygrad_norm.viz.timeline import Timeline
 
 
 def leaf(rng, *shape):
@@ -51,6 +53,129 @@ def test_what_is_kept_counts_once(rng):
     assert [node.saved_bytes for node in from_tensor(ops.exp(y) + ops.exp(y)).ops][1:] == [y.nbytes, y.nbytes, 0]
 
 
+def kept(graph):
+    return sum(node.saved_bytes for node in graph.ops)
+
+
+def test_a_view_counts_for_the_whole_array_that_it_keeps(rng):
+    x = leaf(rng, 100, 100)
+    (whole, part) = (x * 1.0, slice(None, None, 2))
+    for view in ((x * 1.0)[:1], whole[part, part], whole[part, 1:]):
+        assert from_tensor(view * view).ops[-1].saved_bytes == x.nbytes
+    first, second = whole[:50], whole[25:75]
+    assert kept(from_tensor(first * first, second * second)) == x.nbytes
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("name", ["mlp", "lenet5", "resnet18"])
+def test_what_is_kept_is_what_the_timeline_counts(name, fused, rng):
+    model, x = create_model(name, 10), Tensor(rng.normal(size=(2, 3, 32, 32)).astype(np.float32))
+    with Timeline() as timeline, composed(not fused):
+        y = model(x)
+    assert kept(from_call(model, x, composed=not fused)) == timeline.peak.bytes == kept(from_tensor(y))
+
+
+def test_parameters_of_one_number_are_there(rng):
+    class Affine(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.bias = nn.Parameter(2.0), nn.Parameter([1.0])
+
+        def forward(self, x):
+            return x * self.weight * 3.0 + self.bias
+
+    graph = from_call(Affine(), (2, 3), gradients=True)
+    found = {
+        node.name: (node.parameters, node.gradient > 0) for node in graph.nodes.values() if node.kind == "parameter"
+    }
+    assert found == {"weight": (1, True), "bias": (1, True)}
+    assert sum(node.parameters for node in graph.ops) == 2
+    assert sum(node.parameters for node in from_call(nn.Linear(1, 1), (2, 1)).ops) == 2
+    scalar = Tensor(2.0, requires_grad=True)
+    assert [node.kind for node in from_tensor(scalar * leaf(rng, 3)).nodes.values()] == ["tensor", "tensor", "op"]
+
+
+def test_a_number_takes_its_place(rng):
+    assert from_tensor(1.0 - leaf(rng, 3)).edges == [Edge("tensor0", "op0", 1)]
+
+
+class Shared(nn.Module):
+    """One layer under two names, and a block under two."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Linear(4, 4)
+        self.encoder = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        self.alias = self.encoder
+        self.blocks = nn.ModuleList([nn.Sequential(self.stem, nn.Tanh())])
+
+    def forward(self, x):
+        return self.alias(self.encoder(self.blocks[0](self.stem(x))))
+
+
+def test_a_shared_module_keeps_its_class_and_its_parameters():
+    layer = nn.Linear(8, 8)
+    graph = from_call(nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU()), (2, 8))
+    assert [node.module for node in graph.ops] == ["2", "1", "2", "3"]
+    assert graph.modules == {"1": "ReLU", "2": "Linear", "3": "ReLU"}
+    assert [node.name for node in graph.nodes.values() if node.kind == "parameter"] == ["2.weight", "2.bias"]
+
+    graph = from_call(Shared(), (2, 4))
+    assert {graph.modules[node.module] for node in graph.ops} == {"Linear", "ReLU", "Tanh"}
+    assert {"blocks": "ModuleList", "blocks.0": "Sequential", "blocks.0.0": "Linear"}.items() <= graph.modules.items()
+    names = {node.name for node in graph.nodes.values() if node.kind == "parameter"}
+    assert names == {"0.weight", "0.bias", "alias.0.weight", "alias.0.bias"}
+
+
+def test_a_part_of_a_model_has_paths_of_its_own():
+    model = nn.Sequential(nn.ModuleList([nn.Sequential(nn.Linear(4, 4), nn.ReLU())]))
+    graph = from_call(model[0][0], (2, 4))
+    assert [node.module for node in graph.ops] == ["0", "1"]
+    assert graph.modules == {"0": "Linear", "1": "ReLU"}
+    assert [node.name for node in graph.nodes.values() if node.kind == "parameter"] == ["0.weight", "0.bias"]
+
+
+LAYERS = [
+    (nn.Linear(5, 7), (3, 5)),
+    (nn.Linear(5, 7, bias=False), (3, 5)),
+    (nn.BatchNorm1D(6, activation="gelu"), (5, 6)),
+    (nn.LayerNorm(6).eval(), (5, 6)),
+    (nn.BatchNorm2D(4).eval(), (2, 4, 3, 3)),
+    (nn.MaxPool2D(2), (1, 2, 4, 4)),
+    (nn.SiLU(), (3, 4)),
+    (nn.Sequential(nn.Flatten(), nn.Linear(8, 4), nn.RMSNorm(4), nn.ReLU(), nn.Dropout(0.5)), (3, 2, 4)),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape"), LAYERS)
+def test_flops_are_one_quantity(layer, shape, rng):
+    """Fused or composed, of a call or of what came out."""
+    fused, definition = from_call(layer, shape), from_call(layer, shape, composed=True)
+    assert total_flops(fused.ops) == total_flops(definition.ops) > 0
+    y = layer(leaf(rng, *shape))
+    assert total_flops(from_tensor(y).ops) == total_flops(fused.ops)
+
+
+def test_flops_are_of_products_and_of_each_other_number(rng):
+    linear, norm, relu = from_call(nn.Sequential(nn.Linear(5, 7), nn.LayerNorm(7), nn.ReLU()), (3, 5)).ops
+    assert linear.flops == 2 * 3 * 5 * 7 + 3 * 7
+    assert norm.flops > 5 * 3 * 7
+    assert relu.flops == 3 * 7
+    convolution = nn.Conv2D(3, 8, 3, padding=1, activation="relu")
+    (node,) = from_call(convolution, (2, 3, 6, 5)).ops
+    assert node.flops == 2 * (2 * 8 * 6 * 5) * (3 * 9) + 2 * (2 * 8 * 6 * 5)
+    assert total_flops(from_tensor(convolution(leaf(rng, 2, 3, 6, 5))).ops) == node.flops
+    assert [n.flops for n in from_tensor(leaf(rng, 2, 3).T.reshape(6) + 1.0).ops] == [0, 0, 6]
+
+
+def test_flops_that_nothing_tells_are_unknown(rng):
+    x = Tensor(rng.normal(size=(4, 5)).astype(np.float32))
+    loss = ops.cross_entropy(nn.Linear(5, 3)(x), np.array([0, 1, 2, 0]))
+    assert total_flops(from_tensor(loss).ops) > 0
+    loss.backward()
+    assert total_flops(from_tensor(loss).ops) is None
+
+
 def test_parameters_have_names_and_their_memory_counts_for_nobody(net, rng):
     graph = from_call(net, (5, 6))
     named = {node.name: node.parameters for node in graph.nodes.values() if node.kind == "parameter"}
@@ -66,7 +191,7 @@ def test_a_call_tells_modules_settings_and_costs(net):
     graph = from_call(net, (5, 6), gradients=True)
     assert [(node.name, node.module) for node in graph.ops] == [("Linear", "0"), ("BatchNorm", "1"), ("Linear", "2")]
     assert graph.modules == {"0": "Linear", "1": "BatchNorm1D", "2": "Linear"}
-    assert graph.ops[0].flops == 2 * 5 * 6 * 4
+    assert graph.ops[0].flops == 2 * 5 * 6 * 4 + 5 * 4
     assert graph.ops[1].fused
     assert "eps" in graph.ops[1].settings
     assert all(node.seconds > 0 and node.backward_seconds > 0 and node.gradient > 0 for node in graph.ops)
@@ -79,6 +204,25 @@ def test_a_gradient_is_the_norm_of_that_of_the_output(rng):
     seed = np.random.default_rng(0).standard_normal((4, 2)).astype(np.float32)
     assert node.gradient == pytest.approx(np.linalg.norm(seed), rel=1e-6)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_gradient_from_before_is_none_of_this_graph(net):
+    (net(Tensor(np.ones((5, 6), np.float32))) * 1000).sum().backward()
+    assert all(node.gradient is None for node in from_call(net, (5, 6)).nodes.values())
+    net[0].bias.requires_grad_(False)
+    found = {node.name: node.gradient for node in from_call(net, (5, 6), gradients=True).nodes.values()}
+    assert found["0.bias"] is None
+    assert 0 < found["2.weight"] < 1000
+
+
+def test_a_tensor_tells_the_gradients_that_its_leaves_hold(rng):
+    x = leaf(rng, 3)
+    y = x * x
+    y.backward(np.ones(3, np.float32))
+    assert [node.gradient for node in from_tensor(y).nodes.values()] == [
+        pytest.approx(np.linalg.norm(x.grad.numpy())),
+        None,
+    ]
 
 
 def test_the_definition_and_where_it_stands(net):
@@ -138,8 +282,23 @@ def test_no_way_back_is_an_error():
     model = nn.Linear(3, 2)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    with pytest.raises(ValueError, match="no way back"):
+    with pytest.raises(ValueError, match="no way back: the output requires no gradient, as nothing"):
         from_call(model, (4, 3), gradients=True)
+    with no_grad(), pytest.raises(ValueError, match=r"no way back: this runs under no_grad\(\)"):
+        from_call(nn.Linear(3, 2), (4, 3), gradients=True)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ((4, -3), r"a shape is whole numbers, none below 0, got \(4, -3\)"),
+        ((4, 3.0), r"a shape is whole numbers, none below 0, got \(4, 3\.0\)"),
+        (((4, 3), (4, 3)), r"several inputs stand in a list, \[\(4, 3\), \(4, 3\)\]"),
+    ],
+)
+def test_what_is_no_shape(x, message):
+    with pytest.raises(ValueError, match=message):
+        from_call(nn.Linear(3, 2), x)
 
 
 class Failing(nn.Module):
@@ -171,3 +330,25 @@ def test_several_inputs_and_outputs(rng):
     graph = from_call(Two(), leaf(rng, 2, 2), rng.normal(size=(2, 2)).astype(np.float32))
     assert [node.name for node in graph.nodes.values() if node.kind == "input"] == ["input 0", "input 1"]
     assert graph.outputs == ["op0", "op1", "input0"]
+    assert graph.output_names == ["sum", "both.0", "both.1"]
+    assert graph.to_json()["output_names"] == graph.output_names
+
+
+def test_outputs_of_tensors_are_numbered(rng):
+    x = leaf(rng, 2)
+    assert from_tensor(x * 2).output_names == [""]
+    assert from_tensor(x * 2, x * 3).output_names == ["0", "1"]
+
+
+def test_inputs_in_dictionaries_and_lists_have_names(rng):
+    class Named(nn.Module):
+        def forward(self, given, *others):
+            return {name: x * 2 for name, x in given.items()}, *(x + 1 for pair in others for x in pair)
+
+    def inputs(*given):
+        return [node.name for node in from_call(Named(), *given).nodes.values() if node.kind != "op"]
+
+    a, b = leaf(rng, 2), leaf(rng, 2)
+    assert inputs({"a": a, "b": b}) == ["input a", "input b"]
+    assert inputs({"a": a}, [b, a]) == ["input 0.a", "input 1.0"]
+    assert from_call(Named(), {"a": a}, [b]).output_names == ["0.a", "1"]

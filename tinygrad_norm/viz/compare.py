@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,8 +14,8 @@ from tinygrad_norm import tape
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.words import counted
-from tinygrad_norm.viz.drawing import Drawing
-from tinygrad_norm.viz.graph import Edge, Graph, as_input, from_call
+from tinygrad_norm.viz.drawing import Drawing, checked_facts
+from tinygrad_norm.viz.graph import Edge, Graph, as_input, from_call, tensors_in, total_flops, unchanged
 from tinygrad_norm.viz.style import scaled, seconds, size
 
 ROUNDS = 9
@@ -24,7 +24,7 @@ SIDES = ("fused", "composed")
 
 
 class Side(NamedTuple):
-    """What one way of computing a layer costs, forward and backward together."""
+    """What one way of computing a layer costs: FLOPs forward, time forward and backward together."""
 
     ops: int
     saved_bytes: int
@@ -40,7 +40,7 @@ class Comparison(Drawing):
     """The drawing of both sides, with their figures and the largest differences, over the largest values."""
 
     def __init__(self, graph: Graph, sides: dict[str, Side], differences: dict[str, float], **how: Any) -> None:
-        super().__init__(graph, depth=None, fold=True, **how)
+        super().__init__(graph, depth=None, fold=False, **how)
         self.sides, self.differences = sides, differences
 
     def summary(self) -> str:
@@ -51,12 +51,14 @@ class Comparison(Drawing):
 
 
 def compare_graphs(
-    layer: Module, x: Any, *, direction: str = "forward", show: tuple[str, ...] = ("shape", "parameters", "saved")
+    layer: Module, x: Any, *, direction: str = "forward", show: Sequence[str] = ("shape", "parameters", "saved")
 ) -> Comparison:
     """Draw one layer both ways in one picture: by its fused ops, and by the primitives that define them.
 
-    FLOPs are those of the definition, on both sides: an addition, a product or another function of a number is one,
-    and a sum of N numbers N. Times are medians, forward and backward. A gradient is that of random cotangents.
+    FLOPs are those of the definition: an addition, a product or another function of a number is one, and a sum of N
+    numbers N; that of a convolution adds partial sums to 0, so it has more than the convolution. Times are medians,
+    forward and backward. A gradient is that of random cotangents. Random numbers, as of dropout, are the same on both
+    sides, and the layer and the random generator are left as they were.
 
     Args:
         layer: a norm, or any module with fused ops.
@@ -65,29 +67,22 @@ def compare_graphs(
         show: what is written on nodes, as for `draw_graph`.
 
     Raises:
-        ValueError: the layer has no fused op, so both sides would be the same.
+        ValueError: the layer has no fused op, so both sides would be the same; no gradient comes back; an unknown
+            direction or fact; a shape with a negative length.
     """
+    facts = checked_facts("compare_graphs", direction, show)
     x = Tensor(as_input(x, layer), requires_grad=True)
     graphs = {name: from_call(layer, x, gradients=True, composed=name == "composed") for name in SIDES}
     if not any(node.fused for node in graphs["fused"].ops):
         raise ValueError(f"compare_graphs: {type(layer).__name__} runs no fused op, so there is nothing to compare")
-    work = sum(_work(graphs["composed"], node.id) for node in graphs["composed"].ops)
-    results = {name: _results(layer, x, name == "composed") for name in SIDES}
-    sides = {
-        name: Side(len(graph.ops), sum(node.saved_bytes for node in graph.ops), work, _time(layer, x, name))
-        for name, graph in graphs.items()
-    }
-    differences = {
-        what: float(np.abs(one - other).max(initial=0) / max(np.abs(other).max(initial=0), 1e-300))
-        for what, one, other in (
-            (what, results["fused"][what], results["composed"][what]) for what in results["composed"]
-        )
-    }
+    run = _Run(layer, x)
+    differences, times = run.differences(), run.times()
+    sides = {name: _side(graph, times[name]) for name, graph in graphs.items()}
     apart = max(differences.values())
     shape = " × ".join(map(str, x.shape))
     title = f"{type(layer).__name__}\n{layer!r}\ninput {shape}; the two differ by {apart:.1g} at most"
     graph = beside(title, {f"{name}: {sides[name]}": graphs[name] for name in SIDES})
-    return Comparison(graph, sides, differences, direction=direction, show=show)
+    return Comparison(graph, sides, differences, direction=direction, show=facts)
 
 
 def beside(title: str, graphs: dict[str, Graph]) -> Graph:
@@ -103,37 +98,52 @@ def beside(title: str, graphs: dict[str, Graph]) -> Graph:
         joined.edges += [Edge(names[edge.source], names[edge.target], edge.place) for edge in graph.edges]
         joined.modules |= {box: name.partition(": ")[2], **{f"{box}.{path}": c for path, c in graph.modules.items()}}
         joined.outputs += [names[output] for output in graph.outputs]
+        joined.output_names += [f"{box} {name}".rstrip() for name in graph.output_names]
     return joined
 
 
-def _work(graph: Graph, node: str) -> int:
-    """The FLOPs of a primitive: one for each number that it takes or makes, whichever are more; moving them is none."""
-    op = graph.nodes[node]
-    if op.flops or op.family == "shape":
-        return op.flops
-    taken = [math.prod(graph.nodes[edge.source].shape) for edge in graph.edges if edge.target == node]
-    return max(math.prod(op.shape), *taken)
+def _side(graph: Graph, duration: float) -> Side:
+    ops = graph.ops
+    return Side(len(ops), sum(node.saved_bytes for node in ops), total_flops(ops) or 0, duration)
 
 
-def _results(layer: Module, x: Tensor, composed: bool) -> dict[str, Any]:
-    """The output and all gradients, from random cotangents; buffers are as before."""
-    names, wanted = zip(("x", x), *layer.named_parameters(), strict=True)
-    before = [(buffer, buffer.raw) for buffer in layer.buffers()]
-    with tape.composed(composed):
-        y = layer(x)
-    for buffer, raw in before:
-        buffer.raw = raw
-    seed = np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype)
-    found = tape.grad(y, wanted, seed, allow_unused=True)
-    gradients = {f"gradients of {name}": g.raw for name, g in zip(names, found, strict=True) if g is not None}
-    return {"outputs": y.raw, **gradients}
+class _Run:
+    """A layer that goes forward and back, each time from the same state, the same input and the same cotangents."""
 
+    def __init__(self, layer: Module, x: Tensor) -> None:
+        self._layer, self._x = layer, x
+        self._wanted = {"x": x} | {name: each for name, each in layer.named_parameters() if each.requires_grad}
+        rng = np.random.default_rng(1)
+        with unchanged(layer):
+            made = [y for _, y in tensors_in(layer(x)) if y.requires_grad]
+        self._seeds = [Tensor(rng.standard_normal(y.shape).astype(y.dtype)) for y in made]
 
-def _time(layer: Module, x: Tensor, side: str) -> float:
-    """The median of several rounds after one that does not count."""
-    times = []
-    for _ in range(ROUNDS + 1):
-        started = time.perf_counter()
-        _results(layer, x, side == "composed")
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+    def differences(self) -> dict[str, float]:
+        """The largest difference of each output and gradient on the two sides, over the largest value."""
+        fused, composed = ({name: array.astype(np.float64) for name, array in self._results(side)} for side in SIDES)
+        return {
+            name: float(np.abs(fused[name] - other).max(initial=0) / max(np.abs(other).max(initial=0), 1e-300))
+            for name, other in composed.items()
+        }
+
+    def times(self) -> dict[str, float]:
+        """The median time of each side. They take turns; the first round does not count."""
+        rounds = [{side: self._go(side)[2] for side in SIDES} for _ in range(ROUNDS + 1)]
+        return {side: statistics.median(times[side] for times in rounds[1:]) for side in SIDES}
+
+    def _results(self, side: str) -> Iterator[tuple[str, Any]]:
+        outputs, gradients, _ = self._go(side)
+        for path, y in tensors_in(outputs):
+            yield f"outputs {path}".rstrip(), y.raw
+        for (name, tensor), gradient in zip(self._wanted.items(), gradients, strict=True):
+            yield f"gradients of {name}", np.zeros(tensor.shape) if gradient is None else gradient.raw
+
+    def _go(self, side: str) -> tuple[Any, tuple[Tensor | None, ...], float]:
+        """What the layer returns, all gradients, and how long both took."""
+        wanted = list(self._wanted.values())
+        with unchanged(self._layer), tape.composed(side == "composed"):
+            started = time.perf_counter()
+            outputs = self._layer(self._x)
+            reached = [y for _, y in tensors_in(outputs) if y.requires_grad]
+            gradients = tape.grad(reached, wanted, self._seeds, allow_unused=True)
+            return outputs, gradients, time.perf_counter() - started

@@ -16,7 +16,7 @@ from tinygrad_norm.nn.spelling import did_you_mean
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz import render
 from tinygrad_norm.viz.dot import WAYS, dot
-from tinygrad_norm.viz.graph import Graph, from_call, from_tensor
+from tinygrad_norm.viz.graph import Graph, from_call, from_tensor, total_flops
 from tinygrad_norm.viz.html import page
 from tinygrad_norm.viz.mermaid import mermaid
 from tinygrad_norm.viz.outline import outline
@@ -75,7 +75,7 @@ class Drawing:
 
     def summary(self) -> str:
         """Totals in a few lines: ops by kind, parameters, FLOPs, what is kept for the way back, time."""
-        graph, ops = self.graph, self.graph.ops
+        graph, ops, flops = self.graph, self.graph.ops, total_flops(self.graph.ops)
         kinds: dict[str, int] = {}
         for node in ops:
             kinds[node.name] = kinds.get(node.name, 0) + 1
@@ -83,7 +83,7 @@ class Drawing:
         lines = [
             f"{graph.title or 'graph'}: {len(ops)} ops ({', '.join(f'{count} {name}' for name, count in ranked)})",
             f"parameters {sum(node.parameters for node in ops):,}",
-            f"FLOPs {scaled(sum(node.flops for node in ops)).strip()}",
+            f"FLOPs {'unknown' if flops is None else scaled(flops).strip()}",
             f"kept for backward {size(sum(node.saved_bytes for node in ops))}",
         ]
         times = [node.seconds for node in ops if node.seconds is not None]
@@ -148,12 +148,7 @@ def draw_graph(
         ValueError: a tensor without a tape, an unknown direction or fact, a model without an input.
         TypeError: neither a model nor a tensor.
     """
-    facts = (show,) if isinstance(show, str) else tuple(show)
-    for given, known, name in [(direction, tuple(WAYS), "direction"), *((fact, SHOWN, "show") for fact in facts)]:
-        if given not in known:
-            raise ValueError(
-                f"draw_graph: {name} takes {', '.join(known)}, not {given!r}{did_you_mean(str(given), known)}"
-            )
+    facts = checked_facts("draw_graph", direction, show)
     if isinstance(what, Tensor):
         graph = from_tensor(what, title=title)
     elif isinstance(what, Module):
@@ -168,6 +163,17 @@ def draw_graph(
     else:
         raise TypeError(f"draw_graph: a model or a tensor is drawn, not a {type(what).__name__}")
     return Drawing(graph, depth, fold, direction, facts)
+
+
+def checked_facts(caller: str, direction: str, show: Sequence[str]) -> tuple[str, ...]:
+    """What is to be shown, one or several, or a ValueError if that or the direction is not known."""
+    facts = (show,) if isinstance(show, str) else tuple(show)
+    for given, known, name in [(direction, tuple(WAYS), "direction"), *((fact, SHOWN, "show") for fact in facts)]:
+        if given not in known:
+            raise ValueError(
+                f"{caller}: {name} takes {', '.join(known)}, not {given!r}{did_you_mean(str(given), known)}"
+            )
+    return facts
 
 
 def themed(svg: str) -> str:

@@ -10,20 +10,21 @@ import math
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.lib.array_utils import byte_bounds
 
 from tinygrad_norm import random, tape
-from tinygrad_norm.nn.flops import flops_of
+from tinygrad_norm.nn.flops import work_of
 from tinygrad_norm.nn.module import Module, Parameter
+from tinygrad_norm.ops.matmul import Einsum
 from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.viz.ledger import Ledger
 
 Kind = Literal["op", "parameter", "input", "tensor"]
 PACKAGE = Path(__file__).parents[2]
@@ -33,8 +34,9 @@ PACKAGE = Path(__file__).parents[2]
 class Node:
     """An op, or a tensor that no op of the graph made.
 
-    Bytes are what the op keeps for the way back; memory that several keep counts for the first, and that of parameters
-    and buffers for none. Seconds are of this run. The gradient is the Euclidean norm of that of the output.
+    Bytes are what the op keeps for the way back: arrays that several keep count for the first, views for all of the
+    array that they keep alive, parameters and buffers for none. Seconds are of this run. The gradient is the Euclidean
+    norm of that of the output.
     """
 
     id: str
@@ -51,7 +53,8 @@ class Node:
     """Whether a gradient comes back to its output."""
     parameters: int = 0
     """Numbers in a parameter; of an op, in those that no op before it took."""
-    flops: int = 0
+    flops: int | None = 0
+    """Of an op all that its definition takes, as `nn.flops.work_of` counts; None where nothing tells any more."""
     saved: list[tuple[tuple[int, ...], str]] = field(default_factory=list)
     """Shape and dtype of each array that is kept."""
     saved_bytes: int = 0
@@ -83,13 +86,17 @@ class Edge:
 
 @dataclass
 class Graph:
-    """Nodes in the order they were made, edges, the class of each module by path, and the nodes that are results."""
+    """Nodes in the order they were made, edges, the class of each module by path, and the nodes that are results.
+
+    Each result has a name: its keys and places in what was returned, as "logits" or "boxes.0"; "" where it is all.
+    """
 
     title: str
     nodes: dict[str, Node] = field(default_factory=dict)
     edges: list[Edge] = field(default_factory=list)
     modules: dict[str, str] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
+    output_names: list[str] = field(default_factory=list)
 
     @property
     def ops(self) -> list[Node]:
@@ -104,11 +111,20 @@ class Graph:
             "edges": [vars(edge) for edge in self.edges],
             "modules": self.modules,
             "outputs": self.outputs,
+            "output_names": self.output_names,
         }
+
+
+def total_flops(nodes: Iterable[Node]) -> int | None:
+    """The FLOPs of several nodes together; None where those of one are unknown."""
+    found = [node.flops for node in nodes]
+    return None if None in found else sum(flops or 0 for flops in found)
 
 
 def from_tensor(*outputs: Tensor, title: str = "", model: Module | None = None) -> Graph:
     """The graph of finished tensors, by a walk of the tape.
+
+    Gradients are those that the leaves hold, the sum of all ways back so far; the tape keeps none of an op.
 
     Args:
         outputs: tensors that ops made.
@@ -125,10 +141,14 @@ def from_tensor(*outputs: Tensor, title: str = "", model: Module | None = None) 
                 f"graph: this tensor of shape {output.shape} has no tape: nothing it was made from has "
                 "requires_grad=True, or it was made under no_grad(); draw_graph(model, x) needs none"
             )
-    ops, roots = _reachable([output.creator for output in outputs]), [output.creator for output in outputs]
-    for op in sorted(ops, key=lambda op: op.number):
-        builder.add_op(op, [edge for edge in op.edges if edge is not None], op, None)
-    builder.graph.outputs = [builder.ids[id(root)] for root in roots]
+    roots = [output.creator for output in outputs]
+    for op in sorted(_reachable(roots), key=lambda op: op.number):
+        node = builder.add_op(op, op.edges, op, None)
+        inputs = _inputs_of(op)
+        node.flops = None if inputs is None else work_of(op, inputs)
+    for leaf, node in builder.leaves:
+        node.gradient = None if leaf.grad is None else _norm(leaf.grad)
+    builder.name_outputs([(str(place) if len(roots) > 1 else "", root) for place, root in enumerate(roots)])
     return builder.graph
 
 
@@ -143,30 +163,29 @@ def from_call(model: Module, *inputs: Any, title: str = "", gradients: bool = Fa
         title: a heading; the model's class, unless given.
         gradients: whether to go back as well, from random cotangents, for the norm of each gradient and the time.
         composed: whether fused ops run as their definitions.
+
+    Raises:
+        ValueError: a shape is none, or there is no way back.
     """
     arguments = [as_input(given, model) for given in inputs]
-    graphs = [_traced(model, arguments, title or type(model).__name__, gradients, composed) for _ in range(2)]
-    return graphs[1]
+    for _ in range(2):
+        tracer = _Tracer(_Builder(title or type(model).__name__, model))
+        with unchanged(model), tape.composed() if composed else nullcontext():
+            tracer.trace(model, arguments, gradients)
+    tracer.count_flops()
+    return tracer.graph
 
 
-def _traced(model: Module, arguments: list[Any], title: str, gradients: bool, composed: bool) -> Graph:
-    builder = _Builder(title, model)
-    for number, given in enumerate(arguments):
-        if isinstance(given, Tensor):
-            builder.add_leaf(given, "input", f"input {number}" if len(arguments) > 1 else "input", "")
-    with ExitStack() as stack:
-        stack.callback(random.load_state_dict, random.state_dict())
-        for buffer in model.buffers():
-            stack.callback(setattr, buffer, "raw", buffer.raw)
-        tracer = _Tracer(builder)
-        stack.enter_context(tape.hooks(tracer))
-        if composed:
-            stack.enter_context(tape.composed())
-        made = _tensors(model(*arguments))
-        builder.graph.outputs = [builder.ids[id(tensor)] for tensor in made if id(tensor) in builder.ids]
-        if gradients:
-            tracer.go_back(made)
-    return builder.graph
+@contextmanager
+def unchanged(model: Module) -> Iterator[None]:
+    """Leave a model's buffers and the random generator as they were."""
+    state, buffers = random.state_dict(), [(buffer, buffer.raw) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        random.load_state_dict(state)
+        for buffer, raw in buffers:
+            buffer.raw = raw
 
 
 class _Builder:
@@ -175,26 +194,34 @@ class _Builder:
     def __init__(self, title: str, model: Module | None) -> None:
         self.graph = Graph(title)
         self.ids: dict[int, str] = {}
+        self.leaves: list[tuple[Any, Node]] = []
         self._kept: list[Any] = []
         self._counts: Counter[str] = Counter()
-        self._spans: set[tuple[int, int]] = set()
+        self._ledger = Ledger()
         self._names: dict[int, str] = {}
-        if model is not None:
-            self.graph.modules = {path: type(module).__name__ for path, module in model.named_modules() if path}
-            for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-                self._names[id(tensor)] = self._names[id(tensor.raw)] = name
-                self._spans.add(byte_bounds(tensor.raw))
+        self._root = "" if model is None else model._scope
+        for path, module in () if model is None else _scopes(model):
+            if path:
+                self.graph.modules[path] = type(module).__name__
+            for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+                self._names.setdefault(id(tensor), f"{path}.{name}".lstrip("."))
+                self._names.setdefault(id(tensor.raw), self._names[id(tensor)])
+                self._ledger.exempt(tensor.raw)
 
     def add_leaf(self, tensor: Any, kind: Kind, name: str, module: str) -> str:
         """A tensor that no op of the graph made."""
         node = Node(self._new_id(kind), kind, name, module, tuple(tensor.shape), str(tensor.dtype))
         node.parameters = math.prod(node.shape) if kind == "parameter" else 0
         node.differentiable = bool(getattr(tensor, "requires_grad", False))
-        if (gradient := getattr(tensor, "grad", None)) is not None:
-            node.gradient = _norm(gradient)
         self.graph.nodes[node.id] = node
+        self.leaves.append((tensor, node))
         self.remember(tensor, node.id)
         return node.id
+
+    def name_outputs(self, outputs: Iterable[tuple[str, Any]]) -> None:
+        """Say which nodes are results, each under its name."""
+        known = [(name, self.ids[id(made)]) for name, made in outputs if id(made) in self.ids]
+        self.graph.output_names, self.graph.outputs = [name for name, _ in known], [node for _, node in known]
 
     def remember(self, thing: Any, node: str) -> None:
         """Know it by this node."""
@@ -205,22 +232,20 @@ class _Builder:
         """An op with its inputs; `made` is what stands for its result."""
         kind = type(op)
         code, source = _definition(kind.composed if issubclass(kind, tape.FusedOp) else kind.forward)
-        node = Node(self._new_id("op"), "op", kind.__name__, op.scope, tuple(op.shape), str(op.dtype), code=code)
+        path = f"{op.scope}.".removeprefix(f"{self._root}.").rstrip(".")
+        node = Node(self._new_id("op"), "op", kind.__name__, path, tuple(op.shape), str(op.dtype), code=code)
         node.source, node.fused, node.seconds = source, issubclass(kind, tape.FusedOp), seconds
         node.family, node.differentiable = kind.__module__.rpartition(".")[2], hasattr(op, "number")
         node.settings = {name: _short(value) for name, value in op.params.items()}
         for place, given in enumerate(inputs):
             known = self.ids.get(id(given))
-            if known is None and (known := self._leaf(given, op.scope)):
+            if known is None and (known := self._leaf(given, path)):
                 node.parameters += self.graph.nodes[known].parameters
             if known:
                 self.graph.edges.append(Edge(known, node.id, place))
         arrays = [] if getattr(op, "freed", True) else [a for a in op.saved_arrays if isinstance(a, np.ndarray)]
-        for array in arrays:
-            node.saved.append((array.shape, str(array.dtype)))
-            if (span := byte_bounds(array)) not in self._spans:
-                self._spans.add(span)
-                node.saved_bytes += span[1] - span[0]
+        node.saved = [(array.shape, str(array.dtype)) for array in arrays]
+        node.saved_bytes = self._ledger.add(op)
         self.graph.nodes[node.id] = node
         self.remember(made, node.id)
         return node
@@ -229,22 +254,43 @@ class _Builder:
         self._counts[kind] += 1
         return f"{kind}{self._counts[kind] - 1}"
 
-    def _leaf(self, given: Any, scope: str) -> str | None:
-        """The node of an input that is new; numbers have none."""
-        if not isinstance(given, Tensor | np.ndarray) or given.size < 2:
+    def _leaf(self, given: Any, module: str) -> str | None:
+        """The node of an input that is new; numbers have none, unless they are trained."""
+        if not isinstance(given, Tensor | np.ndarray):
             return None
+        if given.size < 2 and id(given) not in self._names and not getattr(given, "requires_grad", False):
+            return None
+        kind: Kind = "tensor"
         if isinstance(given, Parameter):
-            self._spans.add(byte_bounds(given.raw))
-        kind: Kind = "parameter" if isinstance(given, Parameter) else "tensor"
-        return self.add_leaf(given, kind, self._names.get(id(given), kind), scope)
+            self._ledger.exempt(given.raw)
+            kind = "parameter"
+        return self.add_leaf(given, kind, self._names.get(id(given), kind), module)
 
 
 class _Tracer(tape.Hook):
     """Sees each op of a call, and of the way back."""
 
     def __init__(self, builder: _Builder) -> None:
+        self.graph = builder.graph
         self._builder = builder
         self._began = 0.0
+        self._called: list[tuple[Node, tape.Op, tuple[Any, ...]]] = []
+
+    def trace(self, model: Module, arguments: list[Any], gradients: bool) -> None:
+        """Call the model, and go back if gradients are wanted."""
+        for path, given in tensors_in(arguments if len(arguments) > 1 else arguments[0] if arguments else ()):
+            if id(given) not in self._builder.ids:
+                self._builder.add_leaf(given, "input", f"input {path}".rstrip(), "")
+        with tape.hooks(self):
+            made = list(tensors_in(model(*arguments)))
+            self._builder.name_outputs(made)
+            if gradients:
+                self._go_back([tensor for _, tensor in made])
+
+    def count_flops(self) -> None:
+        """For each op that was seen: afterwards, for a definition may have to run, which is not to be seen."""
+        for node, op, inputs in self._called:
+            node.flops = work_of(op, inputs)
 
     def before_forward(self, op: tape.Op, inputs: tuple[Any, ...]) -> None:
         self._began = time.perf_counter()
@@ -252,27 +298,32 @@ class _Tracer(tape.Hook):
     def after_forward(self, op: tape.Op, inputs: tuple[Any, ...], output: Tensor) -> None:
         seconds = time.perf_counter() - self._began
         node = self._builder.add_op(op, inputs, output, seconds)
-        node.flops = flops_of(op, inputs, output)
         self._builder.remember(op, node.id)
+        self._called.append((node, op, inputs))
 
     def before_backward(self, op: tape.Op, grad: Tensor) -> None:
-        node = self._builder.graph.nodes[self._builder.ids[id(op)]]
+        node = self.graph.nodes[self._builder.ids[id(op)]]
         node.gradient = _norm(grad)
         self._began = time.perf_counter()
 
     def after_backward(self, op: tape.Op, grad: Tensor, grads: tuple[Tensor | None, ...]) -> None:
-        self._builder.graph.nodes[self._builder.ids[id(op)]].backward_seconds = time.perf_counter() - self._began
+        self.graph.nodes[self._builder.ids[id(op)]].backward_seconds = time.perf_counter() - self._began
 
-    def go_back(self, outputs: list[Tensor]) -> None:
+    def _go_back(self, outputs: list[Tensor]) -> None:
         """Walk back from random cotangents; nobody's `.grad` is touched."""
         rng = np.random.default_rng(0)
         reached = [tensor for tensor in outputs if tensor.requires_grad]
         if not reached:
-            raise ValueError("graph: there is no way back: the model's output requires no gradient")
+            cause = (
+                "the output requires no gradient, as nothing that it was made from does, or no_grad() is in the model"
+            )
+            raise ValueError(
+                f"graph: there is no way back: {cause if tape.is_recording() else 'this runs under no_grad()'}"
+            )
         seeds = [rng.standard_normal(tensor.shape).astype(tensor.dtype) for tensor in reached]
         for leaf, grad in tape.walk(reached, seeds).items():
             if (node := self._builder.ids.get(id(leaf))) is not None:
-                self._builder.graph.nodes[node].gradient = _norm(grad)
+                self.graph.nodes[node].gradient = _norm(grad)
 
 
 def _reachable(roots: Iterable[Any]) -> set[tape.Op]:
@@ -287,20 +338,54 @@ def _reachable(roots: Iterable[Any]) -> set[tape.Op]:
     return seen
 
 
+def _inputs_of(op: tape.Op) -> Sequence[Any] | None:
+    """What an entry was called with, or what has the same shapes; None where nothing tells any more."""
+    if isinstance(op, Einsum) or (isinstance(op, tape.FusedOp) and op.saves_inputs):
+        return None if op.freed else op.saved_arrays[: len(op.edges)]
+    if isinstance(op, tape.FusedOp):
+        made = [np.zeros(edge.shape, edge.dtype) for edge in op.edges if edge is not None]
+        return made if len(made) == len(op.edges) else None
+    return op.edges
+
+
+def _scopes(model: Module) -> Iterator[tuple[str, Module]]:
+    """Each module with the path that its ops carry: one that is shared goes by its last name wherever it is called."""
+    stack = [("", "", model)]
+    while stack:
+        path, caller, module = stack.pop()
+        yield path, module
+        base = path if type(module).forward is not Module.forward else caller
+        inside = [(f"{base}.{child._scope}".lstrip("."), base, child) for child in module.children()]
+        stack += reversed(inside)
+
+
 def as_input(given: Any, model: Module) -> Any:
-    """An input as the model takes it; of a shape, random numbers in the dtype of the parameters."""
-    if isinstance(given, tuple) and all(isinstance(length, int) for length in given):
+    """An input as the model takes it; of a shape, random numbers in the dtype of the parameters.
+
+    Raises:
+        ValueError: a length is negative or no whole number, or it is a tuple of shapes.
+    """
+    if _is_shape(given):
+        if not all(isinstance(length, int | np.integer) and length >= 0 for length in given):
+            raise ValueError(f"graph: a shape is whole numbers, none below 0, got {given}")
         dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
         return Tensor(np.random.default_rng(0).standard_normal(given).astype(dtype))
+    if isinstance(given, tuple) and all(map(_is_shape, given)):
+        raise ValueError(f"graph: an input has one shape; several inputs stand in a list, {list(given)}")
     return Tensor(given) if isinstance(given, np.ndarray) else given
 
 
-def _tensors(output: Any) -> list[Tensor]:
-    """Those that a model returned, also in tuples, lists and dictionaries."""
-    if isinstance(output, Tensor):
-        return [output]
-    parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, list | tuple) else ()
-    return [tensor for part in parts for tensor in _tensors(part)]
+def _is_shape(given: Any) -> bool:
+    return isinstance(given, tuple) and all(isinstance(length, int | float | np.number) for length in given)
+
+
+def tensors_in(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Those in a value, also in tuples, lists and dictionaries, each with its keys and places."""
+    if isinstance(value, Tensor):
+        yield path, value
+    parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, part in parts:
+        yield from tensors_in(part, f"{path}.{name}" if path else str(name))
 
 
 def _norm(gradient: Tensor) -> float:

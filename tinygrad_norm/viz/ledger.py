@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from tinygrad_norm.integrity import owner_of
+from tinygrad_norm.nn.module import Parameter
 from tinygrad_norm.tape import Array, Op
+from tinygrad_norm.tensor import Tensor
 
 
 class Ledger:
@@ -23,17 +26,33 @@ class Ledger:
         self._held: dict[int, list[int]] = {}  # by an array's id: its bytes, and how many hold it
         self._entries: dict[int, tuple[weakref.ref[Op], set[int]]] = {}  # and what it holds
         self._exempt: dict[int, weakref.ref[Array]] = {}
+        self._seen: weakref.WeakSet[Op] = weakref.WeakSet()  # entries whose parameters are exempt
 
     def exempt(self, array: Array) -> None:
         """Count this array never."""
         owner = owner_of(array)
         self._exempt[id(owner)] = weakref.ref(owner)
 
+    def exempt_parameters(self, inputs: Iterable[Any]) -> None:
+        """Never count the parameters among an op's inputs, nor those of which they may be views, made before."""
+        tensors = [given for given in inputs if isinstance(given, Tensor)]
+        stack: list[Any] = [x if x.creator is None else x.creator for x in tensors]
+        while stack:
+            entry = stack.pop()
+            if isinstance(entry, Parameter):
+                self.exempt(entry.raw)
+            elif isinstance(entry, Op) and entry not in self._seen:
+                self._seen.add(entry)
+                stack.extend(edge for edge in entry.edges if edge is not None)
+
     def add(self, op: Op) -> int:
         """Begin to count what an entry saved; return the bytes that no other holds."""
         if getattr(op, "freed", True):  # not recorded, or gone back already
             return 0
+        self._seen.add(op)
         owners = {id(owner): owner for owner in map(owner_of, _arrays(op)) if not self._is_exempt(owner)}
+        if not owners:
+            return 0
         before, key, ledger = self.live, id(op), weakref.ref(self)
         for name, owner in owners.items():
             held = self._held.setdefault(name, [owner.nbytes, 0])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tinygrad_norm.viz.graph import Node
+from tinygrad_norm.viz.graph import Node, total_flops
 from tinygrad_norm.viz.outline import Item
 
 
@@ -62,7 +62,8 @@ def _fact(nodes: list[Node], last: Node, what: str) -> str:
     if what == "parameters":
         return f"{total:,} parameters" if (total := sum(node.parameters for node in nodes)) else ""
     if what == "flops":
-        return f"{scaled(total)}FLOP" if (total := sum(node.flops for node in nodes)) else ""
+        flops = total_flops(nodes)
+        return "FLOPs unknown" if flops is None else f"{scaled(flops)}FLOP" if flops else ""
     if what == "saved":
         return f"keeps {size(total)}" if (total := sum(node.saved_bytes for node in nodes)) else ""
     if what == "time":

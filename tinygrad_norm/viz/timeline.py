@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import sys
 import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from tinygrad_norm import tape
 from tinygrad_norm.files import write_atomically
-from tinygrad_norm.nn.module import Parameter
 from tinygrad_norm.viz.ledger import Ledger
 from tinygrad_norm.viz.style import size
 from tinygrad_norm.viz.timeline_picture import draw
@@ -102,10 +99,8 @@ class Timeline(tape.Hook):
 
     def before_forward(self, op: tape.Op, inputs: tuple[Any, ...]) -> None:
         self._settle()
-        for given in inputs:
-            if isinstance(given, Parameter):
-                self._ledger.exempt(given.raw)
-        self._running.append(_Running("backward" if _in_walk() else "forward", time.perf_counter()))
+        self._ledger.exempt_parameters(inputs)
+        self._running.append(_Running("backward" if tape.is_walking() else "forward", time.perf_counter()))
 
     def after_forward(self, op: tape.Op, inputs: tuple[Any, ...], output: Tensor) -> None:
         now = time.perf_counter()
@@ -252,14 +247,6 @@ def check_format(path: str | os.PathLike[str]) -> None:
     """Raise a ValueError if a timeline cannot be saved in a file of that suffix."""
     if (suffix := Path(path).suffix.lower()) not in FORMATS:
         raise ValueError(f"timeline: {os.fspath(path)!r} has suffix {suffix!r}; allowed are {', '.join(FORMATS)}")
-
-
-def _in_walk() -> bool:
-    """Whether a walk back is under way: what runs then, where it is recorded, is part of it."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code is not tape.walk.__code__:
-        frame = frame.f_back
-    return frame is not None
 
 
 def _table(*parts: list[tuple[str, str, str]]) -> list[str]:

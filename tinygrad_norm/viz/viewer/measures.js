@@ -23,10 +23,10 @@ const MEASURES = {
   },
   flops: {
     label: "FLOPs",
-    title: "Floating-point operations of convolutions and matrix products, forward",
+    title: "Floating-point operations, forward: of a fused op, those of its definition",
     of: (item) => item.totals?.flops ?? item.node.flops,
     write: asFlops,
-    missing: "No FLOPs were counted: no convolution or product ran, or this graph was read from the tape",
+    missing: "No FLOPs are known: nothing was computed, or this graph was read from the tape after a way back",
   },
   gradient: {
     label: "Gradient",
