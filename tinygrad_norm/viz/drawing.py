@@ -20,7 +20,7 @@ from tinygrad_norm.viz.graph import Graph, from_call, from_tensor
 from tinygrad_norm.viz.html import page
 from tinygrad_norm.viz.mermaid import mermaid
 from tinygrad_norm.viz.outline import outline
-from tinygrad_norm.viz.style import BACKWARD, BOX, FORWARD, GROUND, LOOKS, SHOWN, TEXT, scaled, seconds, size
+from tinygrad_norm.viz.style import DARK, SHOWN, scaled, seconds, size
 
 SUFFIXES = (*(f".{kind}" for kind in render.FORMATS), ".dot", ".mmd", ".html")
 MOST = 3000
@@ -171,13 +171,13 @@ def draw_graph(
 
 
 def themed(svg: str) -> str:
-    """An SVG that is dark where its reader prefers that, and never wider than its place."""
-    rules = [f"svg {{ max-width: 100%; height: auto; background: {GROUND[1]}; }} text {{ fill: {TEXT[1]}; }}"]
-    rules.append(f".graph > polygon {{ fill: {GROUND[1]}; }} .box > path {{ stroke: {BOX[1]}; }}")
-    for kind, look in LOOKS.items():
-        body = ", ".join(f".{kind} {form}" for form in ("path", "polygon", "ellipse"))
-        rules.append(f"{body} {{ fill: {look.dark_fill}; stroke: {look.dark_line}; }}")
-    for name, (_, dark) in (("forward", FORWARD), ("backward", BACKWARD)):
-        rules.append(f".{name} path {{ stroke: {dark}; }} .{name} polygon {{ fill: {dark}; stroke: {dark}; }}")
-    style = f"<style>@media (prefers-color-scheme: dark) {{ {' '.join(rules)} }}</style>"
+    """An SVG that is never wider than its place, and dark where its reader prefers that: each colour has its twin."""
+    rules = [
+        f'[fill="{light}" i] {{ fill: {dark}; }} [stroke="{light}" i] {{ stroke: {dark}; }}'
+        for light, dark in DARK.items()
+    ]
+    style = (
+        "<style>svg { max-width: 100%; height: auto; } "
+        f"@media (prefers-color-scheme: dark) {{ {' '.join(rules)} }}</style>"
+    )
     return re.sub(r"(<svg\b[^>]*>)", lambda found: found.group(1) + style, svg, count=1)

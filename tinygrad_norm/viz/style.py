@@ -29,12 +29,16 @@ LOOKS = {
     "module": Look("module", "box", "filled", "#5F6B76", "#F1F3F5", "#9AA7B3", "#262C31"),
     "parameter": Look("parameter", "ellipse", "filled", "#B97F00", "#FCF3DC", "#E69F00", "#3A2E10"),
     "input": Look("input", "parallelogram", "filled", "#007A5A", "#E2F4EE", "#2CC79A", "#0E3328"),
-    "tensor": Look("tensor", "ellipse", "filled,dashed", "#5F6B76", "#FFFFFF", "#9AA7B3", "#1B1F23"),
+    "tensor": Look("tensor", "ellipse", "filled,dashed", "#5F6B76", "#FFFFFF", "#9AA7B3", "#14181B"),
     "saved": Look("saved for backward", "box", "filled,dashed", "#A8527F", "#FBEEF5", "#CC79A7", "#3B2030"),
 }
 FORWARD, BACKWARD = ("#5F6B76", "#9AA7B3"), ("#C04E00", "#F0803C")
 """Of arrows, by light and by dark."""
 TEXT, GROUND, BOX = ("#1B1F23", "#E6EAED"), ("#FFFFFF", "#14181B"), ("#B8C0C8", "#4A545D")
+DARK = dict([TEXT, GROUND, BOX, FORWARD, BACKWARD])
+for _look in LOOKS.values():
+    DARK |= {_look.line: _look.dark_line, _look.fill: _look.dark_fill}
+"""By dark, what each colour is by light."""
 
 SHOWN = ("shape", "dtype", "settings", "parameters", "flops", "saved", "time", "gradient")
 """What can be written on a node."""
