@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from tinygrad_norm import tape
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.words import counted
-from tinygrad_norm.viz.drawing import Drawing
+from tinygrad_norm.viz.drawing import Drawing, check_how, check_shape
 from tinygrad_norm.viz.graph import Edge, Graph, as_input, from_call
 from tinygrad_norm.viz.style import scaled, seconds, size
 
@@ -51,7 +52,11 @@ class Comparison(Drawing):
 
 
 def compare_graphs(
-    layer: Module, x: Any, *, direction: str = "forward", show: tuple[str, ...] = ("shape", "parameters", "saved")
+    layer: Module,
+    x: Any,
+    *,
+    direction: str = "forward",
+    show: str | Iterable[str] = ("shape", "parameters", "saved"),
 ) -> Comparison:
     """Draw one layer both ways in one picture: by its fused ops, and by the primitives that define them.
 
@@ -67,6 +72,8 @@ def compare_graphs(
     Raises:
         ValueError: the layer has no fused op, so both sides would be the same.
     """
+    facts = check_how("compare_graphs", direction, show)
+    check_shape("compare_graphs", x)
     x = Tensor(as_input(x, layer), requires_grad=True)
     graphs = {name: from_call(layer, x, gradients=True, composed=name == "composed") for name in SIDES}
     if not any(node.fused for node in graphs["fused"].ops):
@@ -87,7 +94,7 @@ def compare_graphs(
     shape = " × ".join(map(str, x.shape))
     title = f"{type(layer).__name__}\n{layer!r}\ninput {shape}; the two differ by {apart:.1g} at most"
     graph = beside(title, {f"{name}: {sides[name]}": graphs[name] for name in SIDES})
-    return Comparison(graph, sides, differences, direction=direction, show=show)
+    return Comparison(graph, sides, differences, direction=direction, show=facts)
 
 
 def beside(title: str, graphs: dict[str, Graph]) -> Graph:

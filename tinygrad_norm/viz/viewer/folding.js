@@ -55,6 +55,17 @@ function counterpart(tree, node, module) {
   return tree.nodes[node.first - module.first + module.run.members[0].first];
 }
 
+/** A node of a drawn item, and its counterparts wherever that item is folded away. */
+function copiesOf(node, item) {
+  let copies = [node];
+  for (const module of [...item.lineage, item]) {
+    if (!module.run?.folded) continue;
+    const steps = module.run.members.map((member) => member.first - module.first);
+    copies = copies.flatMap(({ first }) => steps.map((step) => item.tree.nodes[first + step]));
+  }
+  return copies;
+}
+
 /** The item that is drawn for a node: its counterpart if it is folded away, the outermost closed module around it. */
 function drawnFor(tree, node) {
   for (let depth = 0; depth < node.lineage.length; depth += 1) {
