@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import runpy
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -370,6 +371,12 @@ def test_a_folder_that_cannot_be_written(net, tmp_path, monkeypatch):
     (tmp_path / "g.svg").mkdir()
     with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
         draw_graph(net, (5, 6)).save(tmp_path / "g.svg")
+
+
+def test_the_documents_draw_every_norm():
+    script = Path(__file__).parents[2] / "docs" / "graphs" / "draw.py"
+    drawn = [type(norm).__name__ for norm, _ in runpy.run_path(str(script))["NORMS"].values()]
+    assert sorted(drawn) == sorted(name for name in nn.__all__ if re.search(r"Norm(\dD)?$", name))
 
 
 def test_importing_the_package_does_not_import_what_draws():

@@ -78,6 +78,7 @@ def _add_item(picture: Any, item: Item, lines: list[str]) -> None:
         fillcolor=look.fill,
         peripheries="2" if kind == "fused" else "1",
         tooltip=_plain(item.title),
+        margin="0" if look.shape == "parallelogram" else None,  # its slanted sides leave room by themselves
         **{"class": kind},
     )
 
