@@ -216,9 +216,18 @@ def test_a_folded_block_opens_like_any_other(show):
     assert page.evaluate("document.querySelectorAll('#lines path').length") == 4 + 2 + 5
 
 
-def test_blocks_that_differ_do_not_fold(show):
-    graph = small()
+def slope(graph):
     graph.nodes["op12"].settings["slope"] = "0.1"
+
+
+def frozen(graph):
+    graph.nodes["parameter9"].differentiable = False
+
+
+@pytest.mark.parametrize("change", [slope, frozen])
+def test_blocks_that_differ_do_not_fold(show, change):
+    graph = small()
+    change(graph)
     page = show(graph)
     click(page, "module:layers")
     assert [name for name in ids(page) if name.startswith("module:layers.")] == [f"module:layers.{k}" for k in range(3)]

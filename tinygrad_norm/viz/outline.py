@@ -85,7 +85,7 @@ def outline(graph: Graph, depth: int | None = None, fold: bool = True, tensors: 
     if depth is not None and (isinstance(depth, bool) or depth < 0):
         raise ValueError(f"draw_graph: depth should be 0 or more, or None for all levels, not {depth!r}")
     root = _nested(graph, depth)
-    twins = _Folding(graph).fold(root) if fold else {}
+    twins = {} if not fold or all(map(_is_op, root.parts)) else _Folding(graph).fold(root)
     owners = {node.id: item for item in _items(root) for node in item.nodes}
     _add_others(graph, owners, twins)
     owners |= _add_tensors(graph, root, owners, tensors)
@@ -318,7 +318,7 @@ def _add_others(graph: Graph, owners: dict[str, Item], twins: dict[str, str]) ->
     copies: dict[str, list[Node]] = defaultdict(list)
     for node, twin in twins.items():
         copies[twin].append(graph.nodes[node])
-    for item in {item.id: item for item in owners.values()}.values():
+    for item in {owners[twin].id: owners[twin] for twin in copies}.values():
         item.others = [list(nodes) for nodes in zip(*(copies[node.id] for node in item.nodes), strict=True)]
 
 

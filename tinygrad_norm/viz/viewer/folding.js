@@ -30,8 +30,8 @@ function signAll(tree) {
     signatures.set(item, numbers.get(text));
   };
   for (const item of tree.nodes) {
-    const { kind, shape, dtype, settings, parameters, flops, fused } = item.node;
-    sign(item, kind, item.name, shape, dtype, settings, parameters, flops, fused);
+    const { kind, shape, dtype, settings, parameters, flops, fused, differentiable } = item.node;
+    sign(item, kind, item.name, shape, dtype, settings, parameters, flops, fused, differentiable);
   }
   for (const module of [...tree.modules.values()].reverse()) {
     // the inner ones first
