@@ -319,8 +319,9 @@ def test_what_graphviz_refuses():
 def test_where_one_renderer_is_broken_the_next_is_taken(net, tmp_path, monkeypatch):
     broken = [sys.executable, "-c", "raise ImportError('libcgraph.so.6: no such file')"]
     works = [sys.executable, "-c", "print('<svg></svg>')"]
-    monkeypatch.setattr(render, "_commands", lambda kind: [broken, works])
-    assert draw_graph(net, (5, 6)).save(tmp_path / "g.png").read_bytes() == b"<svg></svg>\n"
+    for first in (broken, [str(tmp_path / "no such program")]):
+        monkeypatch.setattr(render, "_commands", lambda kind, first=first: [first, works])
+        assert draw_graph(net, (5, 6)).save(tmp_path / "g.png").read_bytes() == b"<svg></svg>\n"
     monkeypatch.setattr(render, "_commands", lambda kind: [broken, broken])
     with pytest.raises(OSError, match=r"could not draw it: ImportError: libcgraph.*saved as DOT in .*g\.svg\.dot"):
         draw_graph(net, (5, 6)).save(tmp_path / "g.svg")
@@ -373,10 +374,20 @@ def test_a_folder_that_cannot_be_written(net, tmp_path, monkeypatch):
         draw_graph(net, (5, 6)).save(tmp_path / "g.svg")
 
 
+NORMS = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "graphs" / "draw.py"))["NORMS"]
+
+
 def test_the_documents_draw_every_norm():
-    script = Path(__file__).parents[2] / "docs" / "graphs" / "draw.py"
-    drawn = [type(norm).__name__ for norm, _ in runpy.run_path(str(script))["NORMS"].values()]
+    drawn = [type(norm).__name__ for norm, _ in NORMS.values()]
     assert sorted(drawn) == sorted(name for name in nn.__all__ if re.search(r"Norm(\dD)?$", name))
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_both_sides_of_a_norm_have_all_its_parameters(name):
+    norm, shape = NORMS[name]
+    text = compare_graphs(norm, shape).dot
+    for parameter, _ in norm.named_parameters():
+        assert text.count(f"<B>{parameter}</B>") == 2
 
 
 def test_importing_the_package_does_not_import_what_draws():

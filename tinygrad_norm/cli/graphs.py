@@ -28,7 +28,12 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     command.add_argument("--all", action="store_true", help="open all levels, down to each op")
     command.add_argument("--no-fold", action="store_true", help="draw equal blocks each by itself")
     command.add_argument("--composed", action="store_true", help="fused ops as their definitions, in primitives")
-    command.add_argument("--show", nargs="*", metavar="FACT", help=f"on each node, any of {', '.join(SHOWN)}")
+    command.add_argument(
+        "--show",
+        nargs="*",
+        metavar="FACT",
+        help=f"{', '.join(SHOWN)} (default: shape parameters, and with the way back saved gradient)",
+    )
     command.add_argument(
         "--norm", metavar="NAME", help=f"{', '.join(NORMS)}; not instance for mlp (default: the model's own)"
     )

@@ -86,6 +86,7 @@ class Drawing:
     def summary(self) -> str:
         """Totals in a few lines: ops by kind, parameters, FLOPs, what is kept for the way back, time."""
         graph, ops = self.graph, self.graph.ops
+        flops = [node.flops for node in ops if node.flops is not None]
         kinds: dict[str, int] = {}
         for node in ops:
             kinds[node.name] = kinds.get(node.name, 0) + 1
@@ -93,7 +94,7 @@ class Drawing:
         lines = [
             f"{graph.title or 'graph'}: {len(ops)} ops ({', '.join(f'{count} {name}' for name, count in ranked)})",
             f"parameters {sum(node.parameters for node in ops):,}",
-            f"FLOPs {scaled(sum(node.flops for node in ops)).strip()}",
+            f"FLOPs {scaled(sum(flops)).strip() if len(flops) == len(ops) else 'unknown'}",
             f"kept for backward {size(sum(node.saved_bytes for node in ops))}",
         ]
         times = [node.seconds for node in ops if node.seconds is not None]

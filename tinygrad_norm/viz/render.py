@@ -46,6 +46,9 @@ def render(dot: str, kind: str) -> bytes:
                 f"the drawing took longer than {SECONDS:g} s; draw less of it with a smaller depth=, or as .html, "
                 "which lays out only what is open"
             ) from None
+        except OSError as error:
+            problems.append(str(error))
+            continue
         if done.returncode == 0 and done.stdout:
             return done.stdout
         message = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"

@@ -24,7 +24,7 @@ const MEASURES = {
   flops: {
     label: "FLOPs",
     title: "Floating-point operations of convolutions and matrix products, forward",
-    of: (item) => item.totals?.flops ?? item.node.flops,
+    of: (item) => (item.node ? item.node.flops : item.totals.flops),
     write: asFlops,
     missing: "No FLOPs were counted: no convolution or product ran, or this graph was read from the tape",
   },

@@ -43,7 +43,7 @@ function addNode(tree, data, node) {
   for (const { totals } of [tree.root, ...item.lineage]) {
     totals.ops += node.kind === "op" ? 1 : 0;
     totals.parameters += node.kind === "parameter" ? node.parameters : 0; // an op repeats those it takes
-    totals.flops += node.flops;
+    totals.flops += node.flops ?? 0; // which is not known of a graph that was read from the tape
     totals.saved += node.saved_bytes;
     totals.forward = sumOfKnown(totals.forward, node.seconds);
     totals.backward = sumOfKnown(totals.backward, node.backward_seconds);
