@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 
-from tinygrad_norm.files import write_atomically
+from tinygrad_norm.files import check_writable, write_atomically
 
 
 def spy(function, calls):
@@ -46,6 +47,30 @@ def test_a_failure_keeps_the_old_file_and_removes_the_temporary_one(tmp_path, mo
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file.bin"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failure_names_the_file_and_not_the_temporary_one(tmp_path, monkeypatch, step):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", *map(str, arguments))
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        write_atomically(tmp_path / "file.bin", b"new")
+    assert str(error.value).endswith(f"'{tmp_path}/file.bin'")
+
+
+def test_what_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    check_writable(tmp_path / "new" / "file.bin")
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
+        check_writable(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="file is a file, not a folder"):
+        check_writable(tmp_path / "file" / "below")
+    monkeypatch.setattr(os, "access", lambda folder, mode: False)
+    with pytest.raises(PermissionError, match=r"file\.bin cannot be written: the folder .* is read-only"):
+        check_writable(tmp_path / "file.bin")
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_bytes_are_on_the_disk_before_the_name_changes_hands(tmp_path, monkeypatch):

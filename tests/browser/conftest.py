@@ -41,9 +41,9 @@ def show(chromium: Browser, tmp_path: Path) -> Iterator[Show]:
     problems: list[str] = []
     pages: list[Page] = []
 
-    def show(graph: Graph, **options: Any) -> Page:
+    def show(graph: Graph, start: tuple[Any, ...] = (), **options: Any) -> Page:
         path = tmp_path / "graph.html"
-        path.write_text(html.page(graph), encoding="utf-8")
+        path.write_text(html.page(graph, *start), encoding="utf-8")
         page = chromium.new_page(**{"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", **options})
         page.on("console", lambda message: problems.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: problems.append(f"error: {error}"))

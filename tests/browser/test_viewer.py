@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from tinygrad_norm.viz import html
 from tinygrad_norm.viz.graph import Edge, Graph, Node
+from tinygrad_norm.viz.outline import output_names
 
 HOSTILE = "\"'><img src=x onerror=window.hurt=1></script><script>window.hurt=1</script><!--\u2028\u2029&amp;\\u003c"
 
@@ -123,6 +124,51 @@ def test_starts_closed_and_says_what_is_inside(show):
     assert page.locator("#lines path").count() == 4
 
 
+@pytest.mark.parametrize(
+    ("depth", "opened"),
+    [
+        (0, []),
+        (1, []),
+        (2, ["stem", "layers"]),
+        (3, ["stem", "layers", "layers.0"]),
+        (None, ["stem", "stem.fc", "layers", "layers.0", "layers.0.fc"]),
+    ],
+)
+def test_starts_with_as_many_levels_open_as_asked_for(show, depth, opened):
+    page = show(small(), ("forward", depth))
+    found = page.eval_on_selector_all(".card.open", "all => all.map((card) => card.dataset.id.replace('module:', ''))")
+    assert sorted(found) == sorted(opened)
+
+
+def test_starts_in_the_direction_that_was_asked_for(show):
+    page = show(small(), ("backward", 0, False))
+    assert page.locator('input[value="backward"]').is_checked()
+    assert "‖∇‖ 100 at its output" in card(page, "module:stem").text_content()
+    assert not page.locator("#fold").is_checked()
+    click(page, "module:layers")
+    assert "module:layers.2" in ids(page)
+
+
+def test_a_title_of_several_lines_is_a_heading_with_words_under_it(show):
+    graph = small()
+    graph.title = "Norm\nNorm(8, eps=1e-05)\nthe two differ by 1e-07"
+    page = show(graph)
+    assert page.title() == "Norm"
+    assert page.locator("h1").inner_text().split("\n") == graph.title.split("\n")
+    weights = page.eval_on_selector_all("h1, h1 > span", "all => all.map((part) => getComputedStyle(part).fontWeight)")
+    assert weights == ["700", "400", "400"]
+
+
+def test_results_have_their_names(show):
+    graph = small()
+    graph.outputs = ["op16", "op17"]
+    page = show(graph)
+    assert [card(page, f"node:output{k}").locator(".title").text_content() for k in (0, 1)] == output_names(graph)
+    graph.output_names = ["features", "logits"]
+    page = show(graph)
+    assert card(page, "node:output1").locator(".title").text_content() == "output logits"
+
+
 def test_click_opens_a_module_and_closes_it(show):
     page = show(small())
     click(page, "module:stem")
@@ -170,9 +216,18 @@ def test_a_folded_block_opens_like_any_other(show):
     assert page.evaluate("document.querySelectorAll('#lines path').length") == 4 + 2 + 5
 
 
-def test_blocks_that_differ_do_not_fold(show):
-    graph = small()
+def slope(graph):
     graph.nodes["op12"].settings["slope"] = "0.1"
+
+
+def frozen(graph):
+    graph.nodes["parameter9"].differentiable = False
+
+
+@pytest.mark.parametrize("change", [slope, frozen])
+def test_blocks_that_differ_do_not_fold(show, change):
+    graph = small()
+    change(graph)
     page = show(graph)
     click(page, "module:layers")
     assert [name for name in ids(page) if name.startswith("module:layers.")] == [f"module:layers.{k}" for k in range(3)]
@@ -256,6 +311,52 @@ def test_colour_by_gradient_is_logarithmic(show):
     assert page.locator(".marks span").all_text_contents() == ["1.0e-4", "0.1", "100"]
     middle = card(page, "module:layers").locator(".face").evaluate("face => face.style.fill")
     assert middle == "rgb(147, 141, 119)"  # 1 is two thirds of the way
+
+
+def fading():
+    """Equal blocks whose gradients are 0.01, 1 and 100."""
+    builder = Builder()
+    x = builder.add("input", "input", differentiable=False)
+    for number, gradient in enumerate((0.01, 1.0, 100.0)):
+        x = builder.block(f"layers.{number}", x, gradient)
+    builder.graph.outputs = [x]
+    return builder.graph
+
+
+def test_equal_blocks_tell_the_least_and_the_most_of_their_gradients(show):
+    page = show(fading(), ("backward", 2))
+    assert "‖∇‖ 0.01…100 at its output" in card(page, "module:layers.0").text_content()
+    choose(page, "gradient")
+    assert page.locator(".marks span").all_text_contents() == ["1"]  # halfway
+    click(page, "module:layers.0")
+    assert "‖∇‖ 0.01…100" in card(page, "node:op3").text_content()
+    card(page, "module:layers.0").locator(".badge").click()
+    assert "‖∇‖ 0.01" in card(page, "node:op3").text_content()
+    assert "…" not in card(page, "node:op3").text_content()
+
+
+def test_equal_blocks_of_which_one_lost_its_gradient_stand_out(show):
+    graph = fading()
+    graph.nodes["op8"].gradient = math.nan
+    page = show(graph, ("backward", 2))
+    choose(page, "gradient")
+    assert "…NaN at its output" in card(page, "module:layers.0").text_content()
+    assert card(page, "module:layers.0").locator(".face").evaluate("face => face.style.fill") == "rgb(213, 94, 0)"
+
+
+def test_equal_blocks_say_that_their_totals_are_of_all(show):
+    page = show(small(), ("forward", 2))
+    assert (
+        "9 ops · 192 parameters · 768 FLOP · saves 192 B · 21 ms in all" in card(page, "module:layers.0").text_content()
+    )
+    card(page, "module:layers.0").locator(".badge").click()
+    assert "in all" not in card(page, "module:layers.0").text_content()
+
+
+def test_a_single_value_is_one_mark_of_the_scale(show):
+    page = show(chain(3, gradient=0.132))
+    choose(page, "gradient")
+    assert page.locator(".marks span").all_text_contents() == ["0.132"]
 
 
 def test_a_gradient_that_is_no_number_stands_out(show):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import webbrowser
 
 import pytest
 
-from tinygrad_norm.cli import main
+from tinygrad_norm.cli import graphs, main
 
 
 def test_a_net_as_a_text(tmp_path, capsys):
@@ -23,7 +25,7 @@ def test_the_way_back_down_to_each_op(tmp_path):
     options = ["--backward", "--all", "--batch-size", "3", "--image-size", "8", "--show", "gradient", "saved"]
     assert main(["graph", "mlp", "-o", str(path), *options]) == 0
     text = path.read_text()
-    assert "‖gradient‖" in text
+    assert "|gradient|" in text
     assert "class=backward" in text
     assert "class=forward" not in text
     assert "<B>BatchNorm</B>" in text
@@ -47,6 +49,27 @@ def test_blocks_by_themselves(tmp_path):
     assert [text.count("BasicBlock") for text in texts] == [7, 8]
 
 
+def test_a_page_starts_as_asked_and_has_gradients(tmp_path):
+    path = tmp_path / "net.html"
+    assert main(["graph", "mlp", "-o", str(path), "--backward", "--depth", "1", "--no-fold"]) == 0
+    text = path.read_text()
+    assert '"start":{"direction":"backward","depth":1,"fold":false}' in text
+    assert main(["graph", "mlp", "-o", str(path)]) == 0
+    text = path.read_text()
+    assert '"start":{"direction":"forward","depth":2,"fold":true}' in text
+    gradients = re.findall(r'"name":"Linear".*?"backward_seconds":([^,]*),"gradient":([^,]*)', text)
+    assert len(gradients) == 3
+    assert "null" not in itertools.chain(*gradients)
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(graphs, "create_model", None)
+    (tmp_path / "file").write_text("")
+    for name, message in (("file/g.svg", "file is a file, not a folder"), ("g.gif", "not as '.gif'")):
+        assert main(["graph", "mlp", "-o", str(tmp_path / name)]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_the_default_is_a_picture_here_and_opens_on_demand(tmp_path, monkeypatch):
     opened: list[str] = []
     monkeypatch.chdir(tmp_path)
@@ -61,7 +84,7 @@ def test_the_default_is_a_picture_here_and_opens_on_demand(tmp_path, monkeypatch
         (["resnet"], "did you mean resnet18?"),
         (["mlp", "-o", "g.gif"], "saved as .svg, .png, .pdf, .dot, .mmd, .html, not as '.gif'"),
         (["mlp", "--show", "shapes"], "not 'shapes'; did you mean shape?"),
-        (["mlp", "--depth", "-1"], "depth should be 0 or more"),
+        (["mlp", "--depth", "-1"], "depth (None for all levels) must be at least 0, got -1"),
         (["mlp", "--all", "--depth", "1"], "--all and --depth exclude each other"),
         (["mlp", "--batch-size", "0"], "--batch-size should be 1 or more, not 0"),
     ],

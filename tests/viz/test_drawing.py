@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
+import runpy
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -13,8 +16,10 @@ import pytest
 
 from tinygrad_norm import Tensor, nn, no_grad, ops
 from tinygrad_norm.models import create_model, list_models
-from tinygrad_norm.viz import draw_graph, render
-from tinygrad_norm.viz.drawing import MOST
+from tinygrad_norm.viz import compare_graphs, draw_graph, render
+from tinygrad_norm.viz import drawing as drawing_module
+from tinygrad_norm.viz.drawing import MOST, Drawing
+from tinygrad_norm.viz.style import width
 
 GOLDEN = Path(__file__).with_name("golden")
 HOSTILE = """<script>alert(1)</script> "it's" & \\n \\ </TABLE>> {a|b} \x07 --> ]]>"""
@@ -39,7 +44,7 @@ def texts(svg):
     [
         ("forward", {}),
         ("backward", {"direction": "backward", "show": ("shape", "saved")}),
-        ("both", {"direction": "both", "depth": 1}),
+        ("both", {"direction": "both", "depth": 1, "show": ("shape", "parameters", "saved")}),
     ],
 )
 def test_the_text_of_a_small_graph(name, how, suffix, net, tmp_path):
@@ -103,6 +108,81 @@ def test_a_tensor_draws_itself(rng, tmp_path):
     assert "Exp" in drawing.dot
 
 
+def test_the_way_back_tells_what_is_kept_and_the_gradients(net):
+    drawing = draw_graph(net, (5, 6), direction="backward", depth=1)
+    for text in (drawing.dot, drawing.mermaid):
+        assert "keeps 144 B" in text
+        assert "gradient" in text.replace("gradient; wider", "")
+        assert "input0" not in text
+
+
+def test_what_an_op_keeps_is_told_once():
+    """By a node of its own on the way back, else by the op."""
+    layer = nn.Linear(6, 4)
+    for direction, count in (("forward", 0), ("backward", 1), ("both", 1)):
+        drawing = draw_graph(layer, (5, 6), direction=direction, show=("shape", "saved"))
+        for text in (drawing.dot, drawing.mermaid):
+            assert text.count("120 B of its own") == count
+            assert text.count("keeps 120 B") == 1 - count
+
+
+def blocks():
+    """Five equal blocks whose gradients fade."""
+    net = nn.Sequential(*[nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(5)])
+    for linear in (layer for layer in net.modules() if isinstance(layer, nn.Linear)):
+        linear.weight.raw *= 0.2
+    return net
+
+
+def test_equal_blocks_tell_the_least_and_the_most_of_their_gradients():
+    show = ("gradient", "parameters", "saved", "flops")
+    drawing = draw_graph(blocks(), (3, 4), depth=1, show=show)
+    norms = [node.gradient or 0.0 for node in drawing.graph.ops if node.name == "Tanh"]
+    (line,) = re.findall(r"\|gradient\| ([^<]*)<", drawing.dot)
+    assert line == f"{min(norms):.3g}…{max(norms):.3g}"
+    assert min(norms) < 0.1 * max(norms)
+    for text in ("0: Sequential  × 5", "20 parameters each", "FLOP each<", "B each<"):
+        assert text in drawing.dot, text
+
+
+def test_inside_equal_blocks_an_op_tells_the_gradients_of_all():
+    drawing = draw_graph(blocks(), (3, 4), show=("gradient",))
+    norms = [node.gradient or 0.0 for node in drawing.graph.ops if node.name == "Linear"]
+    assert f"|gradient| {min(norms):.3g}…{max(norms):.3g}<" in drawing.dot
+    assert " each" not in drawing.dot
+
+
+@pytest.mark.parametrize(("values", "text"), [((0.0, 2.0), "0…2"), ((math.nan, 1.0), "1…nan"), ((0.0, 0.0), "0")])
+def test_a_gradient_that_is_lost_is_told(values, text):
+    drawing = draw_graph(nn.Sequential(*[nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(2)]), (3, 4), depth=1)
+    drawing.graph.ops[1].gradient, drawing.graph.ops[3].gradient = values
+    assert f"|gradient| {text}<" in Drawing(drawing.graph, 1, True, "forward", ("gradient",)).dot
+
+
+def test_the_width_of_an_arrow_grows_with_each_byte():
+    assert [width(nbytes) for nbytes in (0, 1, 100, 1000, 10_000)] == [0.8, 0.8, 0.8, 1.3, 1.8]
+    assert width(262_144) < width(999_999)
+    for direction in ("forward", "backward"):
+        assert "wider: more bytes" in draw_graph(nn.Linear(2, 2), (3, 2), direction=direction).dot
+
+
+def test_what_no_gradient_reaches_does_not_float_about(net):
+    net[0].requires_grad_(False)
+    text = draw_graph(net, (5, 6), direction="backward", depth=1).dot
+    assert "BatchNorm1D" in text
+    assert "Linear" not in text
+
+
+def test_results_are_drawn():
+    class Heads(nn.Module):
+        def forward(self, x):
+            return {"one": ops.exp(x), "two": ops.tanh(x)}
+
+    for text in (draw_graph(Heads(), (2, 3)).dot, draw_graph(Heads(), (2, 3)).mermaid):
+        assert "op0 -> output0" in text or "op0 --> output0" in text
+        assert "op1 -> output1" in text or "op1 --> output1" in text
+
+
 def test_a_notebook_gets_picture_mermaid_and_text(net):
     shown = draw_graph(net, (5, 6))._repr_mimebundle_()
     assert set(shown) == {"text/plain", "text/vnd.mermaid", "image/svg+xml"}
@@ -152,11 +232,59 @@ def test_an_unknown_suffix(net, tmp_path):
         ({"direction": "backwards"}, "direction takes forward, backward, both, not 'backwards'; did you mean backward"),
         ({"show": ["flop"]}, "show takes shape, .* not 'flop'; did you mean flops"),
         ({"x": None}, "takes an input, or the shape of one"),
+        ({"x": (-5, 6)}, r"a shape is whole numbers, none below 0, got \(-5, 6\)"),
+        ({"x": ((2, 3), (2, 3))}, r"several inputs stand in a list, \[\(2, 3\), \(2, 3\)\]"),
+        ({"depth": -1}, r"depth \(None for all levels\) must be at least 0, got -1"),
+        ({"show": ("shape", 5)}, "show takes shape, .* not 5"),
     ],
 )
 def test_what_cannot_be_drawn(how, message, net):
     with pytest.raises(ValueError, match=message):
         draw_graph(net, **{"x": (5, 6), **how})
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"depth": 1.5}, "depth .* must be an integer of at least 0, got 1.5"),
+        ({"depth": "1"}, "depth .* must be an integer of at least 0, got '1'"),
+        ({"depth": True}, "depth .* must be an integer of at least 0, got True"),
+        ({"show": 5}, "show takes names out of shape, .*, not 5"),
+    ],
+)
+def test_what_is_of_another_type(how, message, net):
+    with pytest.raises(TypeError, match=message):
+        draw_graph(net, (5, 6), **how)
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "message"),
+    [
+        ({"direction": "x"}, ValueError, "compare_graphs: direction takes forward, backward, both, not 'x'"),
+        ({"show": ("bogus",)}, ValueError, "compare_graphs: show takes shape, .*, not 'bogus'"),
+        ({"x": (-5, 4)}, ValueError, "a shape is whole numbers, none below 0"),
+    ],
+)
+def test_what_cannot_be_compared(how, error, message):
+    with pytest.raises(error, match=message):
+        compare_graphs(nn.BatchNorm1D(4), **{"x": (5, 4), **how})
+
+
+def test_one_fact_may_be_a_name():
+    assert "FLOP<" in compare_graphs(nn.Linear(4, 4), (5, 4), show="flops").dot
+
+
+@pytest.mark.parametrize("how", [{"x": (2, 3)}, {"composed": True}])
+def test_a_tensor_takes_nothing_that_is_for_a_model(how, rng):
+    y = ops.exp(Tensor(rng.normal(size=(2, 3)), requires_grad=True))
+    with pytest.raises(ValueError, match=f"a tensor is drawn as it was made; {next(iter(how))} is for a model"):
+        draw_graph(y, **how)
+
+
+@pytest.mark.parametrize("how", [{"direction": "backward"}, {"direction": "both"}, {"show": "gradient"}])
+def test_no_way_back_under_no_grad(how, net):
+    with no_grad(), pytest.raises(ValueError, match=r"there is no way back: this runs under no_grad"):
+        draw_graph(net, (5, 6), **how)
 
 
 def test_neither_a_model_nor_a_tensor():
@@ -170,7 +298,7 @@ def test_without_a_renderer_the_text_is_saved(net, tmp_path, monkeypatch):
     monkeypatch.setattr(render, "_commands", lambda kind: [])
     with pytest.raises(render.NoRendererError, match=r"pip install .*viz.*apt install graphviz.*saved as DOT in"):
         draw_graph(net, (5, 6)).save(tmp_path / "g.svg")
-    assert [path.name for path in tmp_path.iterdir()] == ["g.dot"]
+    assert [path.name for path in tmp_path.iterdir()] == ["g.svg.dot"]
     assert set(draw_graph(net, (5, 6))._repr_mimebundle_()) == {"text/plain", "text/vnd.mermaid"}
 
 
@@ -180,12 +308,33 @@ def test_a_rendering_that_takes_too_long(net, tmp_path, monkeypatch):
     monkeypatch.setattr(render, "SECONDS", 0.2)
     with pytest.raises(TimeoutError, match=r"longer than 0\.2 s; draw less of it .*saved as DOT"):
         draw_graph(net, (5, 6)).save(tmp_path / "g.png")
-    assert [path.name for path in tmp_path.iterdir()] == ["g.dot"]
+    assert [path.name for path in tmp_path.iterdir()] == ["g.png.dot"]
 
 
 def test_what_graphviz_refuses():
     with pytest.raises(OSError, match="Graphviz could not draw it"):
         render.render("digraph {", "svg")
+
+
+def test_where_one_renderer_is_broken_the_next_is_taken(net, tmp_path, monkeypatch):
+    broken = [sys.executable, "-c", "raise ImportError('libcgraph.so.6: no such file')"]
+    works = [sys.executable, "-c", "print('<svg></svg>')"]
+    for first in (broken, [str(tmp_path / "no such program")]):
+        monkeypatch.setattr(render, "_commands", lambda kind, first=first: [first, works])
+        assert draw_graph(net, (5, 6)).save(tmp_path / "g.png").read_bytes() == b"<svg></svg>\n"
+    monkeypatch.setattr(render, "_commands", lambda kind: [broken, broken])
+    with pytest.raises(OSError, match=r"could not draw it: ImportError: libcgraph.*saved as DOT in .*g\.svg\.dot"):
+        draw_graph(net, (5, 6)).save(tmp_path / "g.svg")
+    assert (tmp_path / "g.svg.dot").read_text().startswith("digraph")
+    assert set(draw_graph(net, (5, 6))._repr_mimebundle_()) == {"text/plain", "text/vnd.mermaid"}
+
+
+def test_a_picture_that_fails_leaves_other_files_alone(net, tmp_path, monkeypatch):
+    (tmp_path / "g.dot").write_text("mine")
+    monkeypatch.setattr(render, "_commands", lambda kind: [])
+    with pytest.raises(render.NoRendererError):
+        draw_graph(net, (5, 6)).save(tmp_path / "g.png")
+    assert (tmp_path / "g.dot").read_text() == "mine"
 
 
 def test_dot_on_the_path_does_it_too(monkeypatch, tmp_path):
@@ -202,16 +351,43 @@ def test_a_graph_of_many_ops_is_refused_as_a_picture_and_written_as_text(tmp_pat
     for _ in range(100_000):
         y = y * x
     drawing = y.graph()
-    with pytest.raises(ValueError, match=rf"100,001 items are too many for a picture, which holds {MOST:,}; .*depth=1"):
+    with pytest.raises(ValueError, match=rf"100,002 items are too many for a picture, which holds {MOST:,}; .*depth=1"):
         drawing.save(tmp_path / "g.png")
     assert not os.listdir(tmp_path)
-    assert drawing.save(tmp_path / "g.dot").read_text().count(" -> ") == 200_000 - 1
+    assert drawing.save(tmp_path / "g.dot").read_text().count(" -> ") == 200_000
 
 
-def test_a_folder_that_cannot_be_written(net, tmp_path):
+def test_the_totals_of_many_ops_take_no_layout(monkeypatch):
+    monkeypatch.setattr(drawing_module, "outline", None)
+    drawing = (Tensor([1.0, 2.0], requires_grad=True) * 2).graph()
+    assert "1 ops (1 Multiply)" in drawing.summary()
+    assert drawing.html.startswith("<!doctype html>")
+
+
+def test_a_folder_that_cannot_be_written(net, tmp_path, monkeypatch):
+    monkeypatch.setattr(drawing_module, "outline", None)  # it is refused before any work
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(NotADirectoryError, match="file is a file, not a folder"):
         draw_graph(net, (5, 6)).save(tmp_path / "file" / "g.dot")
+    (tmp_path / "g.svg").mkdir()
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
+        draw_graph(net, (5, 6)).save(tmp_path / "g.svg")
+
+
+NORMS = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "graphs" / "draw.py"))["NORMS"]
+
+
+def test_the_documents_draw_every_norm():
+    drawn = [type(norm).__name__ for norm, _ in NORMS.values()]
+    assert sorted(drawn) == sorted(name for name in nn.__all__ if re.search(r"Norm(\dD)?$", name))
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_both_sides_of_a_norm_have_all_its_parameters(name):
+    norm, shape = NORMS[name]
+    text = compare_graphs(norm, shape).dot
+    for parameter, _ in norm.named_parameters():
+        assert text.count(f"<B>{parameter}</B>") == 2
 
 
 def test_importing_the_package_does_not_import_what_draws():

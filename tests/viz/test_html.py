@@ -17,9 +17,7 @@ from tinygrad_norm.random import manual_seed
 from tinygrad_norm.viz import html
 from tinygrad_norm.viz.graph import Edge, Graph, Node, from_call
 
-HOSTILE = (
-    "\"'<img onerror=alert(1)></script><script>alert(1)</script><!--<script>\u2028\u2029&lt;\\u003c\0 $data \ud800"
-)
+HOSTILE = "\"'<img onerror=alert(1)></script><script>alert(1)</script><!--<script>\u2028\u2029&lt;\\u003c\0 $data 🂡"
 VOID = {"meta", "link", "input"}
 
 
@@ -78,6 +76,7 @@ def hostile():
 def restored(data):
     """What `Graph.to_json` gave, from the data of a page."""
     definitions = data.pop("definitions")
+    del data["start"], data["output_names"]
     for node in data["nodes"]:
         node |= definitions[node.pop("definition")]
     return data
@@ -86,7 +85,23 @@ def restored(data):
 @pytest.mark.parametrize("make", [plain, hostile])
 def test_the_data_comes_back_as_it_was(make):
     graph = make()
-    assert restored(Page(html.page(graph)).data) == json.loads(json.dumps(graph.to_json()))
+    given = json.loads(json.dumps(graph.to_json()))
+    given.pop("output_names", None)
+    assert restored(Page(html.page(graph)).data) == given
+
+
+def test_half_letters_are_replaced():
+    graph = Graph("a\ud800b\udc00")
+    graph.modules["m\udfff"] = "M"
+    data = Page(html.page(graph)).data
+    assert data["title"] == "a�b�"
+    assert data["modules"] == {"m�": "M"}
+
+
+def test_the_page_knows_how_to_start_and_what_the_results_are():
+    data = Page(html.page(plain(), "backward", 2, fold=False)).data
+    assert data["start"] == {"direction": "backward", "depth": 2, "fold": False}
+    assert len(data["output_names"]) == len(data["outputs"]) == 1
 
 
 def test_the_page_holds_one_viewer_and_the_data_once():

@@ -10,7 +10,7 @@ from typing import Any
 from tinygrad_norm.models import create_model, list_models
 from tinygrad_norm.training.recipe import NORMS
 from tinygrad_norm.viz import draw_graph
-from tinygrad_norm.viz.drawing import SUFFIXES
+from tinygrad_norm.viz.drawing import SUFFIXES, check_output
 from tinygrad_norm.viz.style import SHOWN
 
 
@@ -28,8 +28,15 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     command.add_argument("--all", action="store_true", help="open all levels, down to each op")
     command.add_argument("--no-fold", action="store_true", help="draw equal blocks each by itself")
     command.add_argument("--composed", action="store_true", help="fused ops as their definitions, in primitives")
-    command.add_argument("--show", nargs="*", metavar="FACT", help=f"on each node, any of {', '.join(SHOWN)}")
-    command.add_argument("--norm", metavar="NAME", help=f"{', '.join(NORMS)} (default: the model's own)")
+    command.add_argument(
+        "--show",
+        nargs="*",
+        metavar="FACT",
+        help=f"{', '.join(SHOWN)} (default: shape parameters, and with the way back saved gradient)",
+    )
+    command.add_argument(
+        "--norm", metavar="NAME", help=f"{', '.join(NORMS)}; not instance for mlp (default: the model's own)"
+    )
     command.add_argument("--batch-size", type=int, default=1, metavar="N", help="images (default: 1)")
     command.add_argument("--image-size", type=int, default=32, metavar="N", help="height and width (default: 32)")
     command.add_argument("--open", action="store_true", help="show it in the browser")
@@ -44,6 +51,11 @@ def run_graph(args: argparse.Namespace) -> None:
     if args.all and args.depth is not None:
         raise ValueError("--all and --depth exclude each other")
     options = {} if args.norm is None else {"norm": args.norm}
+    path = args.output or Path(f"{args.model}.svg")
+    check_output(path)
+    show = args.show
+    if path.suffix.lower() == ".html":  # which colours by gradients, and says all the rest anyway
+        show = [*(show or ()), "gradient"]
     model = create_model(args.model, 10, image_size=args.image_size, **options)
     shape = args.batch_size, 3, args.image_size, args.image_size
     drawing = draw_graph(
@@ -54,9 +66,9 @@ def run_graph(args: argparse.Namespace) -> None:
         direction="backward" if args.backward else "both" if args.both else "forward",
         composed=args.composed,
         title=f"{args.model}, {' × '.join(map(str, shape))}",
-        **({} if args.show is None else {"show": args.show}),
+        show=show,
     )
-    path = drawing.save(args.output or Path(f"{args.model}.svg"))
+    drawing.save(path)
     print(f"{drawing.summary()}\nthe drawing: {path}")
     if args.open:
         webbrowser.open(path.resolve().as_uri())

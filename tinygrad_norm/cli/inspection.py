@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from tinygrad_norm import random
 from tinygrad_norm.certificate import certify
 from tinygrad_norm.cli.arguments import format_table
 from tinygrad_norm.data.checks import whole_number
+from tinygrad_norm.files import check_writable
 from tinygrad_norm.models import list_models
 from tinygrad_norm.nn import CrossEntropyLoss
 from tinygrad_norm.tape import composed
@@ -148,19 +148,13 @@ def check_output(path: Path) -> None:
 
     Raises:
         ValueError: the suffix is unknown.
-        OSError: the path is a folder, lies below a file, or in a folder that cannot be written.
+        OSError: it lies where nothing can be written.
         ImportError: a picture is wanted, and matplotlib is not installed.
     """
     check_format(path)
     if path.suffix.lower() != ".json":
         new_figure(1, 1)
-    folder = next(parent for parent in path.resolve().parents if parent.exists())
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name a file")
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{path} cannot be written: {folder} is a file, not a folder")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{path} cannot be written: the folder {folder} is read-only")
+    check_writable(path)
 
 
 def _totals(middle: Timeline, seconds: dict[str, list[float]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from tinygrad_norm import tape
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.words import counted
-from tinygrad_norm.viz.drawing import Drawing, checked_facts
+from tinygrad_norm.viz.drawing import Drawing, check_how
 from tinygrad_norm.viz.graph import Edge, Graph, as_input, from_call, tensors_in, total_flops, unchanged
 from tinygrad_norm.viz.style import scaled, seconds, size
 
@@ -51,7 +51,11 @@ class Comparison(Drawing):
 
 
 def compare_graphs(
-    layer: Module, x: Any, *, direction: str = "forward", show: Sequence[str] = ("shape", "parameters", "saved")
+    layer: Module,
+    x: Any,
+    *,
+    direction: str = "forward",
+    show: str | Iterable[str] = ("shape", "parameters", "saved"),
 ) -> Comparison:
     """Draw one layer both ways in one picture: by its fused ops, and by the primitives that define them.
 
@@ -70,7 +74,7 @@ def compare_graphs(
         ValueError: the layer has no fused op, so both sides would be the same; no gradient comes back; an unknown
             direction or fact; a shape with a negative length.
     """
-    facts = checked_facts("compare_graphs", direction, show)
+    facts = check_how("compare_graphs", direction, show)
     x = Tensor(as_input(x, layer), requires_grad=True)
     graphs = {name: from_call(layer, x, gradients=True, composed=name == "composed") for name in SIDES}
     if not any(node.fused for node in graphs["fused"].ops):

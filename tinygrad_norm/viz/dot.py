@@ -8,7 +8,22 @@ from typing import Any
 import graphviz
 
 from tinygrad_norm.viz.outline import Box, Item, Link, Outline
-from tinygrad_norm.viz.style import BACKWARD, BOX, FORWARD, GROUND, LOOKS, TEXT, Look, facts, kind_of, size, width
+from tinygrad_norm.viz.style import (
+    BACKWARD,
+    BOX,
+    FORWARD,
+    GROUND,
+    LOOKS,
+    TEXT,
+    Look,
+    facts,
+    keeps,
+    kept,
+    kind_of,
+    kinds,
+    size,
+    width,
+)
 
 FONT = "Helvetica,Arial,sans-serif"
 WAYS = {"forward": (False,), "backward": (True,), "both": (False, True)}
@@ -22,6 +37,8 @@ def dot(outline: Outline, show: tuple[str, ...], direction: str = "forward") -> 
         show: what is written on each node, of `style.SHOWN`.
         direction: forward, backward (gradients go against the arrows, to what wants them) or both.
     """
+    if direction == "backward":
+        outline = outline.way_back()
     picture = graphviz.Digraph("model")
     title, *lines = outline.root.title.split("\n")
     picture.attr("graph", label=_label(title, lines), labelloc="t", fontname=FONT, fontsize="16", pad="0.3")
@@ -29,55 +46,49 @@ def dot(outline: Outline, show: tuple[str, ...], direction: str = "forward") -> 
     picture.attr("node", fontname=FONT, fontsize="11", fontcolor=TEXT[0], margin="0.14,0.07", height="0.3")
     picture.attr("edge", arrowsize="0.6")
     links = [(link, backward) for backward in WAYS[direction] for link in outline.links if link.back or not backward]
-    joined = {end for link, _ in links for end in (link.source, link.target)}
-    drawn = [item for item in outline.items if item.id in joined or item.kind in ("op", "module")]
-    _add_parts(picture, outline.root, show, direction, {item.id for item in drawn})
+    _add_parts(picture, outline.root, show, direction)
     for link, backward in links:
         _add_link(picture, link, backward, both=direction == "both")
-    saved = direction != "forward" and any(item.kind == "op" and item.last.saved for item in drawn)
-    _add_legend(picture, {kind_of(item) for item in drawn} | ({"saved"} if saved else set()), direction)
+    _add_legend(picture, kinds(outline, direction), direction)
     return str(picture.source)
 
 
-def _add_parts(picture: Any, box: Box, show: tuple[str, ...], direction: str, drawn: set[str]) -> None:
+def _add_parts(picture: Any, box: Box, show: tuple[str, ...], direction: str) -> None:
     for part in box.parts:
-        if isinstance(part, Item) and part.id not in drawn:
-            continue
         if isinstance(part, Item):
-            _add_item(picture, part, show)
-            if direction != "forward" and part.kind == "op" and part.last.saved:
+            _add_item(picture, part, facts(part, show, direction))
+            if keeps(part, direction):
                 _add_saved(picture, part)
             continue
         with picture.subgraph(name=f"cluster_{part.id}") as inner:
             inner.attr(label=_heading(_times(part)), style="rounded", color=BOX[0], fontsize="12", margin="10")
             inner.attr(labelloc="t", labeljust="r", **{"class": "box"})
-            _add_parts(inner, part, show, direction, drawn)
+            _add_parts(inner, part, show, direction)
 
 
-def _add_item(picture: Any, item: Item, show: tuple[str, ...]) -> None:
+def _add_item(picture: Any, item: Item, lines: list[str]) -> None:
     kind = kind_of(item)
     look = LOOKS[kind]
     picture.node(
         item.id,
-        _label(_times(item), facts(item, show)),
+        _label(_times(item), lines),
         shape=look.shape,
         style=look.style,
         color=look.line,
         fillcolor=look.fill,
         peripheries="2" if kind == "fused" else "1",
         tooltip=_plain(item.title),
+        margin="0" if look.shape == "parallelogram" else None,  # its slanted sides leave room by themselves
         **{"class": kind},
     )
 
 
 def _add_saved(picture: Any, item: Item) -> None:
     """What an op keeps for the way back, as a node of its own."""
-    look, node = LOOKS["saved"], item.last
-    arrays = [" × ".join(map(str, shape)) or "scalar" for shape, _ in node.saved]
-    counted = [f"{size(node.saved_bytes)} of its own"] if node.saved_bytes else ["shared"]
+    look = LOOKS["saved"]
     picture.node(
         f"{item.id}_saved",
-        _label("keeps", [*arrays, *counted]),
+        _label("keeps", kept(item)),
         shape=look.shape,
         style=look.style,
         color=look.line,
@@ -92,7 +103,7 @@ def _add_link(picture: Any, link: Link, backward: bool, both: bool) -> None:
     picture.edge(
         *ends,
         color=(BACKWARD if backward else FORWARD)[0],
-        penwidth=f"{width(link.nbytes):g}",
+        penwidth=f"{width(link.nbytes):.3g}",
         style="dashed" if backward else "solid",
         tooltip=size(link.nbytes),
         constraint="false" if backward and both else "true",
@@ -100,11 +111,11 @@ def _add_link(picture: Any, link: Link, backward: bool, both: bool) -> None:
     )
 
 
-def _add_legend(picture: Any, kinds: set[str], direction: str) -> None:
+def _add_legend(picture: Any, kinds: list[str], direction: str) -> None:
     """A row for each kind of node and arrow that there is."""
-    rows = [_sample(look) for kind, look in LOOKS.items() if kind in kinds]
+    rows = [*dict.fromkeys(_sample(LOOKS[kind]) for kind in kinds)]
     for backward in WAYS[direction]:
-        name = "gradient" if backward else "tensor; wider: more bytes"
+        name = f"{'gradient' if backward else 'tensor'}; wider: more bytes"
         colour = (BACKWARD if backward else FORWARD)[0]
         arrow = f'<FONT COLOR="{colour}">{"⇠" if backward else "→"}</FONT>'
         rows.append(f'<TR><TD>{arrow}</TD><TD ALIGN="LEFT">{name}</TD></TR>')

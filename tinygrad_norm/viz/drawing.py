@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tinygrad_norm.files import write_atomically
+from tinygrad_norm.data.checks import whole_number
+from tinygrad_norm.files import check_writable, write_atomically
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.spelling import did_you_mean
 from tinygrad_norm.tensor import Tensor
@@ -19,10 +20,12 @@ from tinygrad_norm.viz.dot import WAYS, dot
 from tinygrad_norm.viz.graph import Graph, from_call, from_tensor, total_flops
 from tinygrad_norm.viz.html import page
 from tinygrad_norm.viz.mermaid import mermaid
-from tinygrad_norm.viz.outline import outline
-from tinygrad_norm.viz.style import BACKWARD, BOX, FORWARD, GROUND, LOOKS, SHOWN, TEXT, scaled, seconds, size
+from tinygrad_norm.viz.outline import Outline, outline
+from tinygrad_norm.viz.style import DARK, SHOWN, scaled, seconds, size
 
 SUFFIXES = (*(f".{kind}" for kind in render.FORMATS), ".dot", ".mmd", ".html")
+FAILURES = (render.NoRendererError, OSError)
+"""Of what draws; a TimeoutError is an OSError too."""
 MOST = 3000
 """Items of a picture; to lay out more takes Graphviz minutes, and nobody could read them."""
 
@@ -32,8 +35,11 @@ class Drawing:
 
     def __init__(self, graph: Graph, depth: int | None, fold: bool, direction: str, show: tuple[str, ...]) -> None:
         self.graph = graph
-        self._direction, self._show = direction, show
-        self._outline = outline(graph, depth, fold, tensors="parameters" in show)
+        self._depth, self._fold, self._direction, self._show = depth, fold, direction, show
+
+    @cached_property
+    def _outline(self) -> Outline:
+        return outline(self.graph, self._depth, self._fold, tensors="parameters" in self._show)
 
     @cached_property
     def dot(self) -> str:
@@ -47,8 +53,11 @@ class Drawing:
 
     @cached_property
     def html(self) -> str:
-        """All of the graph as a page that needs nothing else: modules open, ops tell what they are."""
-        return page(self.graph)
+        """All of the graph as a page that needs nothing else: modules open, ops tell what they are.
+
+        It has the norms of gradients if the graph has them: see `show` of `draw_graph`.
+        """
+        return page(self.graph, self._direction, self._depth, self._fold)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the drawing, and return where.
@@ -58,19 +67,19 @@ class Drawing:
 
         Raises:
             ValueError: another suffix, or more items than a picture can hold.
-            NoRendererError: a picture, and nothing can draw it; the DOT text is saved in its place.
+            NoRendererError: a picture, and nothing can draw it; the DOT text is saved beside it, as "name.svg.dot".
             TimeoutError: drawing it took too long; likewise.
-            OSError: the file cannot be written. Nothing is left half written.
+            OSError: Graphviz failed; likewise. Or the file cannot be written; nothing is left half written.
         """
         target = Path(path)
-        if target.suffix.lower() not in SUFFIXES:
-            raise ValueError(f"a drawing is saved as {', '.join(SUFFIXES)}, not as {target.suffix or 'no suffix'!r}")
+        check_output(target)
         try:
-            write_atomically(target, self._bytes(target.suffix.lower()))
-        except (render.NoRendererError, TimeoutError) as error:
-            text = target.with_suffix(".dot")
+            data = self._bytes(target.suffix.lower())
+        except FAILURES as error:
+            text = target.with_name(f"{target.name}.dot")
             write_atomically(text, self.dot.encode())
             raise type(error)(f"{target}: {error}. The drawing is saved as DOT in {text}") from None
+        write_atomically(target, data)
         return target
 
     def summary(self) -> str:
@@ -115,7 +124,7 @@ class Drawing:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         """What a notebook shows: the picture where it can be drawn, Mermaid, and text."""
         shown = {"text/plain": self.summary(), "text/vnd.mermaid": self.mermaid}
-        with contextlib.suppress(render.NoRendererError, TimeoutError, ValueError):  # the other forms are there
+        with contextlib.suppress(*FAILURES, ValueError):  # the other forms are there
             shown["image/svg+xml"] = self._bytes(".svg").decode()
         return shown
 
@@ -127,7 +136,7 @@ def draw_graph(
     depth: int | None = None,
     fold: bool = True,
     direction: str = "forward",
-    show: Sequence[str] = ("shape", "parameters"),
+    show: str | Iterable[str] | None = None,
     composed: bool = False,
     title: str = "",
 ) -> Drawing:
@@ -139,51 +148,78 @@ def draw_graph(
         depth: how many levels of modules are open; None for all.
         fold: whether equal blocks that follow each other are drawn once, with "× n".
         direction: "forward", "backward" (the way of gradients, and what is kept for it) or "both".
-        show: what is written on nodes: shape, dtype, settings, parameters, flops, saved, time, gradient. The last one,
-            and both other directions, make a model go back from random cotangents; no `.grad` is touched.
+        show: what is written on nodes: shape, dtype, settings, parameters, flops, saved, time, gradient; unless given,
+            shape and parameters, and with the way back saved and gradient. The last one, and both other directions,
+            make a model go back from random cotangents; no `.grad` is touched.
         composed: whether fused ops are drawn as their definitions, in primitives.
         title: a heading, in place of the model's class.
 
     Raises:
-        ValueError: a tensor without a tape, an unknown direction or fact, a model without an input.
-        TypeError: neither a model nor a tensor.
+        ValueError: a tensor without a tape or with what is for a model, an unknown direction or fact, a model without
+            an input, or a way back under `no_grad`.
+        TypeError: neither a model nor a tensor, or a depth or facts of another type.
     """
-    facts = checked_facts("draw_graph", direction, show)
+    facts = check_how("draw_graph", direction, show, depth)
     if isinstance(what, Tensor):
+        if x is not None or composed:
+            given = "composed" if composed else "x"
+            raise ValueError(f"draw_graph: a tensor is drawn as it was made; {given} is for a model")
         graph = from_tensor(what, title=title)
     elif isinstance(what, Module):
-        if x is None:
-            raise ValueError(
-                f"draw_graph: to see what {type(what).__name__} computes takes an input, or the shape of one: "
-                "draw_graph(model, (1, 3, 32, 32))"
-            )
-        inputs = x if isinstance(x, list) else [x]
         back = "gradient" in facts or direction != "forward"
-        graph = from_call(what, *inputs, title=title, gradients=back, composed=composed)
+        graph = from_call(what, *_inputs(what, x), title=title, gradients=back, composed=composed)
     else:
         raise TypeError(f"draw_graph: a model or a tensor is drawn, not a {type(what).__name__}")
     return Drawing(graph, depth, fold, direction, facts)
 
 
-def checked_facts(caller: str, direction: str, show: Sequence[str]) -> tuple[str, ...]:
-    """What is to be shown, one or several, or a ValueError if that or the direction is not known."""
+def check_how(
+    caller: str, direction: str, show: str | Iterable[str] | None, depth: int | None = None
+) -> tuple[str, ...]:
+    """Refuse what nothing can be drawn by; return what is written on nodes, chosen by the direction unless given."""
+    if show is None:
+        show = ("shape", "parameters") if direction == "forward" else ("shape", "parameters", "saved", "gradient")
+    if not isinstance(show, Iterable):
+        raise TypeError(f"{caller}: show takes names out of {', '.join(SHOWN)}, not {show!r}")
     facts = (show,) if isinstance(show, str) else tuple(show)
     for given, known, name in [(direction, tuple(WAYS), "direction"), *((fact, SHOWN, "show") for fact in facts)]:
         if given not in known:
-            raise ValueError(
-                f"{caller}: {name} takes {', '.join(known)}, not {given!r}{did_you_mean(str(given), known)}"
-            )
+            hint = did_you_mean(str(given), known)
+            raise ValueError(f"{caller}: {name} takes {', '.join(known)}, not {given!r}{hint}")
+    if depth is not None:
+        whole_number(f"{caller}: depth (None for all levels)", depth, 0)
     return facts
 
 
+def check_output(path: Path) -> None:
+    """Refuse, before any work, a file in which no drawing can be saved.
+
+    Raises:
+        ValueError: the suffix is unknown.
+        OSError: the file could not be written.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"a drawing is saved as {', '.join(SUFFIXES)}, not as {path.suffix or 'no suffix'!r}")
+    check_writable(path)
+
+
+def _inputs(model: Module, x: Any) -> list[Any]:
+    if x is None:
+        raise ValueError(
+            f"draw_graph: to see what {type(model).__name__} computes takes an input, or the shape of one: "
+            "draw_graph(model, (1, 3, 32, 32))"
+        )
+    return x if isinstance(x, list) else [x]
+
+
 def themed(svg: str) -> str:
-    """An SVG that is dark where its reader prefers that, and never wider than its place."""
-    rules = [f"svg {{ max-width: 100%; height: auto; background: {GROUND[1]}; }} text {{ fill: {TEXT[1]}; }}"]
-    rules.append(f".graph > polygon {{ fill: {GROUND[1]}; }} .box > path {{ stroke: {BOX[1]}; }}")
-    for kind, look in LOOKS.items():
-        body = ", ".join(f".{kind} {form}" for form in ("path", "polygon", "ellipse"))
-        rules.append(f"{body} {{ fill: {look.dark_fill}; stroke: {look.dark_line}; }}")
-    for name, (_, dark) in (("forward", FORWARD), ("backward", BACKWARD)):
-        rules.append(f".{name} path {{ stroke: {dark}; }} .{name} polygon {{ fill: {dark}; stroke: {dark}; }}")
-    style = f"<style>@media (prefers-color-scheme: dark) {{ {' '.join(rules)} }}</style>"
+    """An SVG that is never wider than its place, and dark where its reader prefers that: each colour has its twin."""
+    rules = [
+        f'[fill="{light}" i] {{ fill: {dark}; }} [stroke="{light}" i] {{ stroke: {dark}; }}'
+        for light, dark in DARK.items()
+    ]
+    style = (
+        "<style>svg { max-width: 100%; height: auto; } "
+        f"@media (prefers-color-scheme: dark) {{ {' '.join(rules)} }}</style>"
+    )
     return re.sub(r"(<svg\b[^>]*>)", lambda found: found.group(1) + style, svg, count=1)

@@ -15,6 +15,7 @@ from string import Template
 from typing import Any
 
 from tinygrad_norm.viz.graph import Graph
+from tinygrad_norm.viz.outline import output_names
 
 SCRIPTS = (
     "dom.js",
@@ -40,8 +41,12 @@ SCRIPTS = (
 ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
-def page(graph: Graph) -> str:
+def page(graph: Graph, direction: str = "forward", depth: int | None = 0, fold: bool = True) -> str:
     """The graph as an HTML page in which modules open and close; the same text for the same graph.
+
+    Args:
+        graph: all there is.
+        direction, depth, fold: how the page is when it opens, as for `draw_graph`.
 
     Raises:
         TypeError: that is no graph.
@@ -55,7 +60,8 @@ def page(graph: Graph) -> str:
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    return Template(_read("page.html")).substitute(policy=policy, style=style, script=script, data=_data(graph))
+    data = _data(graph) | {"start": {"direction": direction, "depth": depth, "fold": fold}}
+    return Template(_read("page.html")).substitute(policy=policy, style=style, script=script, data=_json(data))
 
 
 def _read(name: str) -> str:
@@ -67,23 +73,30 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _data(graph: Graph) -> str:
-    """The graph as JSON that may stand in HTML. Code, which many nodes share, is in `definitions`, once."""
-    data = graph.to_json()
+def _data(graph: Graph) -> dict[str, Any]:
+    """The graph in dictionaries, lists, numbers and text. Code, which many nodes share, is in `definitions`, once."""
+    data = graph.to_json() | {"output_names": output_names(graph)}
     definitions: dict[tuple[str, str], int] = {}
     for node in data["nodes"]:
         definition = node.pop("code"), node.pop("source")
         node["definition"] = definitions.setdefault(definition, len(definitions))
     data["definitions"] = [{"code": code, "source": source} for code, source in definitions]
-    return json.dumps(_finite(data), separators=(",", ":"), allow_nan=False).translate(ESCAPES)
+    return data
 
 
-def _finite(value: Any) -> Any:
-    """The value with numbers that JSON does not know as text: "NaN", "Infinity", "-Infinity"."""
+def _json(data: dict[str, Any]) -> str:
+    """JSON that may stand in HTML."""
+    return json.dumps(_plain(data), separators=(",", ":"), allow_nan=False).translate(ESCAPES)
+
+
+def _plain(value: Any) -> Any:
+    """The value without half letters; numbers that JSON does not know are text: "NaN", "Infinity", "-Infinity"."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
+        return {_plain(name): _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [_plain(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

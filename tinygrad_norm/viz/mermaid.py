@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinygrad_norm.viz.outline import Box, Item, Outline
-from tinygrad_norm.viz.style import LOOKS, facts, kind_of
+from tinygrad_norm.viz.style import LOOKS, facts, keeps, kept, kind_of, kinds
 
 SHAPES = {
     "op": '("{}")',
@@ -11,36 +11,45 @@ SHAPES = {
     "module": '["{}"]',
     "parameter": '(["{}"])',
     "input": '[/"{}"/]',
+    "output": '[/"{}"/]',
     "tensor": '(["{}"])',
+    "saved": '["{}"]',
 }
 
 
 def mermaid(outline: Outline, show: tuple[str, ...], direction: str = "forward") -> str:
     """The drawing as a Mermaid flowchart, the same text for the same outline; arguments as those of `dot`."""
+    if direction == "backward":
+        outline = outline.way_back()
     lines = ["flowchart TD"]
-    _add_parts(lines, outline.root, show, "  ")
+    _add_parts(lines, outline.root, show, direction, "  ")
     for link in outline.links:
         if direction != "backward":
             lines.append(f"  {link.source} --> {link.target}")
         if direction != "forward" and link.back:
             lines.append(f"  {link.target} -.-> {link.source}")
-    for kind in sorted({kind_of(item) for item in outline.items}):
+    for kind in kinds(outline, direction):
         look = LOOKS[kind]
         lines.append(f"  classDef {kind} fill:{look.fill},stroke:{look.line},color:#1B1F23")
     return "\n".join(lines) + "\n"
 
 
-def _add_parts(lines: list[str], box: Box, show: tuple[str, ...], indent: str) -> None:
+def _add_parts(lines: list[str], box: Box, show: tuple[str, ...], direction: str, indent: str) -> None:
     for part in box.parts:
         title = f"{part.title} × {part.repeats}".strip() if part.repeats > 1 else part.title
         if isinstance(part, Item):
-            kind = kind_of(part)
-            label = "<br/>".join(map(_escaped, [title, *facts(part, show)]))
-            lines.append(f"{indent}{part.id}{SHAPES[kind].format(label)}:::{kind}")
+            lines.append(indent + _node(part.id, kind_of(part), [title, *facts(part, show, direction)]))
+            if keeps(part, direction):
+                lines.append(indent + _node(f"{part.id}_saved", "saved", ["keeps", *kept(part)]))
+                lines.append(f"{indent}{part.id}_saved -.- {part.id}")
             continue
         lines.append(f'{indent}subgraph {part.id} ["{_escaped(title)}"]')
-        _add_parts(lines, part, show, indent + "  ")
+        _add_parts(lines, part, show, direction, indent + "  ")
         lines.append(f"{indent}end")
+
+
+def _node(name: str, kind: str, lines: list[str]) -> str:
+    return f"{name}{SHAPES[kind].format('<br/>'.join(map(_escaped, lines)))}:::{kind}"
 
 
 def _escaped(text: str) -> str:

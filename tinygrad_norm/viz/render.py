@@ -35,8 +35,9 @@ def render(dot: str, kind: str) -> bytes:
     Raises:
         NoRendererError: nothing can draw it; the message names both ways to mend that.
         TimeoutError: it took longer.
-        OSError: Graphviz refused it.
+        OSError: Graphviz refused it, or none of its forms here works.
     """
+    problems = []
     for command in _commands(kind):
         try:
             done = subprocess.run(command, input=dot.encode(), capture_output=True, timeout=SECONDS, check=False)
@@ -45,10 +46,15 @@ def render(dot: str, kind: str) -> bytes:
                 f"the drawing took longer than {SECONDS:g} s; draw less of it with a smaller depth=, or as .html, "
                 "which lays out only what is open"
             ) from None
+        except OSError as error:
+            problems.append(str(error))
+            continue
         if done.returncode == 0 and done.stdout:
             return done.stdout
         message = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-        raise OSError(f"Graphviz could not draw it: {message.splitlines()[-1]}")
+        problems.append(message.splitlines()[-1])
+    if problems:
+        raise OSError(f"Graphviz could not draw it: {'; '.join(dict.fromkeys(problems))}")
     raise NoRendererError(
         "nothing can draw it: install Graphviz's libraries with: pip install 'tinygrad-norm[viz]', or the program dot, "
         "for example with: apt install graphviz"

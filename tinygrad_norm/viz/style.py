@@ -5,10 +5,12 @@ The colours are those of Okabe and Ito, which the colour-blind tell apart; what 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from tinygrad_norm.viz.graph import Node, total_flops
-from tinygrad_norm.viz.outline import Item
+from tinygrad_norm.viz.graph import total_flops
+from tinygrad_norm.viz.outline import Item, Outline
 
 
 class Look(NamedTuple):
@@ -28,13 +30,18 @@ LOOKS = {
     "fused": Look("fused op", "box", "rounded,filled", "#0072B2", "#E6F1F8", "#56B4E9", "#12303F"),
     "module": Look("module", "box", "filled", "#5F6B76", "#F1F3F5", "#9AA7B3", "#262C31"),
     "parameter": Look("parameter", "ellipse", "filled", "#B97F00", "#FCF3DC", "#E69F00", "#3A2E10"),
-    "input": Look("input", "parallelogram", "filled", "#007A5A", "#E2F4EE", "#2CC79A", "#0E3328"),
-    "tensor": Look("tensor", "ellipse", "filled,dashed", "#5F6B76", "#FFFFFF", "#9AA7B3", "#1B1F23"),
+    "input": Look("input, output", "parallelogram", "filled", "#007A5A", "#E2F4EE", "#2CC79A", "#0E3328"),
+    "output": Look("input, output", "parallelogram", "filled", "#007A5A", "#E2F4EE", "#2CC79A", "#0E3328"),
+    "tensor": Look("tensor", "ellipse", "filled,dashed", "#5F6B76", "#FFFFFF", "#9AA7B3", "#14181B"),
     "saved": Look("saved for backward", "box", "filled,dashed", "#A8527F", "#FBEEF5", "#CC79A7", "#3B2030"),
 }
 FORWARD, BACKWARD = ("#5F6B76", "#9AA7B3"), ("#C04E00", "#F0803C")
 """Of arrows, by light and by dark."""
 TEXT, GROUND, BOX = ("#1B1F23", "#E6EAED"), ("#FFFFFF", "#14181B"), ("#B8C0C8", "#4A545D")
+DARK = dict([TEXT, GROUND, BOX, FORWARD, BACKWARD])
+for _look in LOOKS.values():
+    DARK |= {_look.line: _look.dark_line, _look.fill: _look.dark_fill}
+"""By dark, what each colour is by light."""
 
 SHOWN = ("shape", "dtype", "settings", "parameters", "flops", "saved", "time", "gradient")
 """What can be written on a node."""
@@ -45,37 +52,61 @@ def kind_of(item: Item) -> str:
     return "fused" if item.kind == "op" and item.last.fused else item.kind
 
 
-def facts(item: Item, show: tuple[str, ...]) -> list[str]:
-    """The lines of an item besides its title, of one where several are drawn as one."""
-    told = [what for what in SHOWN if what in show and (what, item.kind) != ("parameters", "op")]  # drawn beside it
-    found = [_fact(item.nodes, item.last, what) for what in told]
-    return [line for line in found if line]
+def keeps(item: Item, direction: str) -> bool:
+    """Whether what an item keeps for the way back is drawn beside it: where that is drawn, and it is an op."""
+    return direction != "forward" and item.kind == "op" and bool(item.last.saved)
 
 
-def _fact(nodes: list[Node], last: Node, what: str) -> str:
-    if what == "shape":
-        return " × ".join(map(str, last.shape)) or "scalar"
-    if what == "dtype":
-        return last.dtype
-    if what == "settings":
-        return ", ".join(f"{name} {value}" for name, value in last.settings.items()) if len(nodes) == 1 else ""
-    if what == "parameters":
-        return f"{total:,} parameters" if (total := sum(node.parameters for node in nodes)) else ""
-    if what == "flops":
-        flops = total_flops(nodes)
-        return "FLOPs unknown" if flops is None else f"{scaled(flops)}FLOP" if flops else ""
-    if what == "saved":
-        return f"keeps {size(total)}" if (total := sum(node.saved_bytes for node in nodes)) else ""
-    if what == "time":
-        return _times(nodes)
-    return "" if last.gradient is None else f"‖gradient‖ {last.gradient:.3g}"
+def kept(item: Item) -> list[str]:
+    """The lines that tell what it keeps."""
+    own = f"{size(item.last.saved_bytes)} of its own" if item.last.saved_bytes else "shared"
+    return [*(_shape(shape) for shape, _ in item.last.saved), own]
 
 
-def _times(nodes: list[Node]) -> str:
-    forward = [node.seconds for node in nodes if node.seconds is not None]
-    backward = [node.backward_seconds for node in nodes if node.backward_seconds is not None]
-    parts = [f"{seconds(sum(times))} {way}" for times, way in ((forward, "→"), (backward, "←")) if times]
-    return "  ".join(parts)
+def kinds(outline: Outline, direction: str) -> list[str]:
+    """The looks that a drawing has."""
+    found = {kind_of(item) for item in outline.items}
+    if any(keeps(item, direction) for item in outline.items):
+        found.add("saved")
+    return [kind for kind in LOOKS if kind in found]
+
+
+def facts(item: Item, show: Collection[str], direction: str) -> list[str]:
+    """The lines of an item besides its title; of one that stands for several, from the least to the most of them."""
+    last, each = item.last, " each" if item.repeats > 1 else ""
+    times = [_total(item, "seconds", seconds, "{} →"), _total(item, "backward_seconds", seconds, "{} ←")]
+    flops = _total(item, "flops", lambda number: f"{scaled(number)}FLOP", "{}" + each)
+    gradients = [nodes[-1].gradient for nodes in (item.nodes, *item.others)]
+    told = {
+        "shape": _shape(last.shape),
+        "dtype": last.dtype,
+        "settings": ", ".join(map(" ".join, last.settings.items())) if len(item.nodes) == 1 else "",
+        "parameters": _total(item, "parameters", "{:,}".format, "{} parameters" + each),
+        "flops": "FLOPs unknown" if total_flops(item.nodes) is None else flops,
+        "saved": _total(item, "saved_bytes", size, "keeps {}" + each),
+        "time": "  ".join(filter(None, times)) + (each if any(times) else ""),
+        "gradient": _range([value for value in gradients if value is not None], "{:.3g}".format, "|gradient| {}"),
+    }
+    untold = {"op": ("parameters",), "output": SHOWN[2:]}.get(item.kind, ())  # it stands beside it
+    if keeps(item, direction):
+        untold += ("saved",)
+    return [line for what, line in told.items() if line and what in show and what not in untold]
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape)) or "scalar"
+
+
+def _total(item: Item, name: str, write: Callable[[float], str], text: str) -> str:
+    """The sum of what its nodes have of something; nothing if they have none."""
+    sums = [sum(getattr(node, name) or 0 for node in nodes) for nodes in (item.nodes, *item.others)]
+    return _range(sums, write, text) if any(sums) else ""
+
+
+def _range(values: list[float], write: Callable[[float], str], text: str) -> str:
+    """The text with the least and the most of some values, of which what is no number is the most."""
+    ends = sorted(values, key=lambda value: (math.isnan(value), value))[:: max(len(values) - 1, 1)]
+    return text.format("…".join(dict.fromkeys(map(write, ends)))) if values else ""
 
 
 def scaled(number: float) -> str:
@@ -104,5 +135,5 @@ def seconds(duration: float) -> str:
 
 
 def width(nbytes: int) -> float:
-    """Of an arrow that carries so many bytes, in points: each factor of ten adds half a point."""
-    return 0.8 + 0.5 * max(0.0, len(str(max(nbytes, 1))) - 3)
+    """Of an arrow that carries so many bytes, in points: from 100 bytes on each factor of ten adds half a point."""
+    return 0.8 + 0.5 * max(0.0, math.log10(max(nbytes, 1)) - 2)

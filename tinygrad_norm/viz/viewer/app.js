@@ -6,9 +6,20 @@ class App {
   constructor(data) {
     this.tree = readTree(data);
     findRuns(this.tree);
-    Object.assign(this, { direction: "forward", measure: "kind", chosen: null, focused: null, found: [] });
+    Object.assign(this, { direction: data.start.direction, measure: "kind", chosen: null, focused: null, found: [] });
     Object.assign(this, { canvas: $("canvas"), panel: $("facts"), drawing: new Drawing() });
     this.view = new View(this.canvas, () => this.follow());
+    this.begin(data.start);
+  }
+
+  /** Opens as many levels as asked for; unless that is all of them, layers, which have no modules in them, stay closed. */
+  begin({ depth, fold }) {
+    const { root, modules } = this.tree;
+    for (const module of modules.values()) {
+      const layer = !module.items.some(({ kind }) => kind === "module");
+      module.open = module !== root && (depth === null || (!layer && module.inside.length < depth));
+      if (module.run) module.run.folded = fold;
+    }
   }
 
   follow() {

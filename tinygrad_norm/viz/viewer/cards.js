@@ -29,9 +29,10 @@ function writeCard(item, direction) {
   item.height = CARD.above + CARD.line * (1 + item.lines.length) + CARD.below;
 }
 
-function writeNode({ name, node }, back) {
+function writeNode(item, back) {
+  const { name, node } = item;
   const lines = [asShape(node.shape)];
-  const gradient = back && node.gradient !== null ? [`‖∇‖ ${asNorm(node.gradient)}`] : [];
+  const gradient = back && node.gradient !== null ? [`‖∇‖ ${asNorms(gradientsOf(item))}`] : [];
   const saved = back && node.saved_bytes ? [`saves ${asBytes(node.saved_bytes)}`] : [];
   if (gradient.length || saved.length) lines.push([...gradient, ...saved].join(" · "));
   return { title: elided(name), tag: "", lines };
@@ -40,8 +41,9 @@ function writeNode({ name, node }, back) {
 function writeModule(module, back) {
   const exits = [...module.exits];
   const shape = exits.length === 1 ? asShape(exits[0].node.shape) : exits.length ? many(exits.length, "output") : "";
-  const lines = [totalsOf(module).join(" · ")];
-  if (back && module.gradient !== null) lines.push(`‖∇‖ ${asNorm(module.gradient)} at its output`);
+  const lines = [totalsOf(module).join(" · ") + (module.run?.folded ? " in all" : "")];
+  const gradients = back ? asNorms(gradientsOf(module)) : "";
+  if (gradients) lines.push(`‖∇‖ ${gradients} at its output`);
   return { title: elided(module.name), tag: [elided(module.type), shape].filter(Boolean).join(" · "), lines };
 }
 

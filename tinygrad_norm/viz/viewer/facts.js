@@ -61,7 +61,7 @@ function moduleFacts(module) {
     ["Parameters", parameters.toLocaleString("en")],
     ["FLOPs", flops ? asFlops(flops) : null],
     ["Saves", saved ? asBytes(saved) : null],
-    ...costs(forward, backward, module.gradient),
+    ...costs(forward, backward, joinedNorm([...module.exits].map((item) => item.node.gradient))),
   ];
 }
 

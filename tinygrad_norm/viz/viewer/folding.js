@@ -30,8 +30,8 @@ function signAll(tree) {
     signatures.set(item, numbers.get(text));
   };
   for (const item of tree.nodes) {
-    const { kind, shape, dtype, settings, parameters, flops, fused } = item.node;
-    sign(item, kind, item.name, shape, dtype, settings, parameters, flops, fused);
+    const { kind, shape, dtype, settings, parameters, flops, fused, differentiable } = item.node;
+    sign(item, kind, item.name, shape, dtype, settings, parameters, flops, fused, differentiable);
   }
   for (const module of [...tree.modules.values()].reverse()) {
     // the inner ones first
@@ -53,6 +53,17 @@ function isFoldedAway(item) {
 /** The node at the same place in the first member of the run that `module`, which holds the node, belongs to. */
 function counterpart(tree, node, module) {
   return tree.nodes[node.first - module.first + module.run.members[0].first];
+}
+
+/** A node of a drawn item, and its counterparts wherever that item is folded away. */
+function copiesOf(node, item) {
+  let copies = [node];
+  for (const module of [...item.lineage, item]) {
+    if (!module.run?.folded) continue;
+    const steps = module.run.members.map((member) => member.first - module.first);
+    copies = copies.flatMap(({ first }) => steps.map((step) => item.tree.nodes[first + step]));
+  }
+  return copies;
 }
 
 /** The item that is drawn for a node: its counterpart if it is folded away, the outermost closed module around it. */

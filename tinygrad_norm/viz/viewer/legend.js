@@ -10,7 +10,7 @@ function ramp(measure, scale) {
   const colours = [0, 0.25, 0.5, 0.75, 1].map(rampColour);
   const bar = make("div", { class: "ramp" });
   bar.style.backgroundImage = `linear-gradient(to right, ${colours.join(", ")})`;
-  const marks = make("div", { class: "marks" }, ...[0, 0.5, 1].map((part) => make("span", {}, write(scale.at(part)))));
+  const marks = make("div", { class: "marks" }, ...scale.marks.map((value) => make("span", {}, write(value))));
   const kind = logarithmic ? ", logarithmic" : "";
   const broken = make("div", { class: "broken" }, "infinite, or no number");
   broken.hidden = !scale.broken;

@@ -55,11 +55,15 @@ function switchTheme() {
 }
 
 function start() {
-  const app = new App(JSON.parse($("graph").textContent));
+  const data = JSON.parse($("graph").textContent);
+  const app = new App(data);
   const { title, nodes, modules } = app.tree;
-  document.title = title;
-  $("title").textContent = title;
-  $("canvas").setAttribute("aria-label", `Graph of ${title}`);
+  const [heading, ...rest] = title.split("\n");
+  document.title = heading;
+  $("title").replaceChildren(heading, ...rest.map((line) => make("span", { class: "dim" }, line)));
+  document.querySelector(`[name="direction"][value="${app.direction}"]`).checked = true;
+  $("fold").checked = data.start.fold;
+  $("canvas").setAttribute("aria-label", `Graph of ${heading}`);
   $("empty").hidden = nodes.length > 0;
   if (innerWidth < 700) $("legend").open = false;
   $("folding").hidden = modules.size < 2;

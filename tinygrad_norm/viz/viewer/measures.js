@@ -24,16 +24,16 @@ const MEASURES = {
   flops: {
     label: "FLOPs",
     title: "Floating-point operations, forward: of a fused op, those of its definition",
-    of: (item) => item.totals?.flops ?? item.node.flops,
+    of: (item) => (item.node ? item.node.flops : item.totals.flops),
     write: asFlops,
     missing: "No FLOPs are known: nothing was computed, or this graph was read from the tape after a way back",
   },
   gradient: {
     label: "Gradient",
     title: "Norm of the gradient with respect to the output, on a logarithmic scale",
-    of: (item) => (item.node ? item.node.gradient : item.gradient),
+    of: (item) => typical(gradientsOf(item)),
     write: asNorm,
-    missing: "No gradients are known: the graph was made without the way back",
+    missing: 'No gradients are known: the graph was made without the way back, which show="gradient" asks for',
     logarithmic: true,
   },
 };
@@ -65,9 +65,23 @@ function measured(measure, item) {
   return summed ? item.run.members.map(of).reduce(sumOfKnown, null) : of(item);
 }
 
+/** The norm of the gradient at an item, and at each of those for which it is drawn. */
+function gradientsOf(item) {
+  const copies = (item.node ? [item] : [...item.exits]).map((end) => copiesOf(end, item));
+  return copies.length ? copies[0].map((_, place) => joinedNorm(copies.map((ends) => ends[place].node.gradient))) : [];
+}
+
+/** Halfway between the least and the most on a logarithmic scale; what is no finite number above 0 comes first. */
+function typical(values) {
+  const known = values.filter((value) => value !== null);
+  const odd = known.find((value) => !(Number.isFinite(value) && value > 0));
+  if (!known.length) return null;
+  return odd ?? Math.sqrt(Math.min(...known) * Math.max(...known));
+}
+
 /**
- * From the values of what is drawn, a scale from the least to the most: the `share` of the way for a value, the value
- * `at` a share, and whether values are `broken`, which are not finite.
+ * From the values of what is drawn, a scale from the least to the most: the `share` of the way for a value, the `marks`
+ * to write on it, and whether values are `broken`, which are not finite.
  */
 function scaleOf(measure, items) {
   const { logarithmic } = MEASURES[measure];
@@ -85,9 +99,10 @@ function scaleOf(measure, items) {
   if (least > most) least = most;
   const bend = logarithmic ? Math.log : (value) => value;
   const unbend = logarithmic ? Math.exp : (value) => value;
-  const span = bend(most) - bend(least) || 1;
-  const share = (value) => (logarithmic && value === 0 ? 0 : (bend(value) - bend(least)) / span);
-  return { share, broken, at: (part) => (part === 1 ? most : unbend(bend(least) + part * span)) };
+  const span = bend(most) - bend(least);
+  const share = (value) => (logarithmic && value === 0 ? 0 : (bend(value) - bend(least)) / (span || 1));
+  const at = (part) => (part === 1 ? most : unbend(bend(least) + part * span));
+  return { share, broken, marks: least === most ? [most] : [0, 0.5, 1].map(at) };
 }
 
 /** How an item is filled: `fill` and whether it is dark; null where the measure says nothing about it. */

@@ -11,9 +11,6 @@ function readTree(data) {
   for (const { source, target, place } of wires) {
     addEdge(tree, { source: known.get(source), target: known.get(target), place });
   }
-  for (const module of tree.modules.values()) {
-    module.gradient = joinedNorm([...module.exits].map((item) => item.node.gradient));
-  }
   return tree;
 }
 
@@ -27,7 +24,7 @@ function newModule(path, name, type, parent) {
 
 function outputNode(data, id, place) {
   const { shape, dtype } = data.nodes.find((node) => node.id === id);
-  const name = data.outputs.length > 1 ? `output ${place}` : "output";
+  const name = data.output_names[place];
   const nothing = { settings: {}, parameters: 0, flops: 0, saved: [], saved_bytes: 0, bytes: 0, definition: null };
   const unknown = { seconds: null, backward_seconds: null, gradient: null, fused: false };
   return { id: `output${place}`, kind: "output", name, module: "", shape, dtype, made: id, ...nothing, ...unknown };
@@ -46,7 +43,7 @@ function addNode(tree, data, node) {
   for (const { totals } of [tree.root, ...item.lineage]) {
     totals.ops += node.kind === "op" ? 1 : 0;
     totals.parameters += node.kind === "parameter" ? node.parameters : 0; // an op repeats those it takes
-    totals.flops += node.flops;
+    totals.flops = totals.flops === null || node.flops === null ? null : totals.flops + node.flops; // null: not known
     totals.saved += node.saved_bytes;
     totals.forward = sumOfKnown(totals.forward, node.seconds);
     totals.backward = sumOfKnown(totals.backward, node.backward_seconds);
@@ -73,6 +70,7 @@ function moduleAt(tree, data, path) {
 }
 
 function register(tree, item) {
+  item.tree = tree;
   item.key = tree.items.size; // short, unlike the id
   tree.items.set(item.id, item);
 }
