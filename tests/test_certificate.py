@@ -340,6 +340,11 @@ def test_the_text_and_json_tell_the_same():
     assert None in {check["error"] for check in wrong["checks"]}
 
 
+def test_the_heading_tells_where_there_are_no_larger_inputs():
+    assert "sizes: 3×4; for first derivatives none larger was found that it takes" in str(certify("reshape"))
+    assert "sizes: a number; " in str(certify(ops.exp, np.array(0.5)))
+
+
 def test_a_layer_of_ones_own_stays_as_it_is():
     layer = nn.BatchNorm1D(3).eval()
     before, parameters = layer.state_dict(), list(layer.parameters())

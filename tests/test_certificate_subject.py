@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tinygrad_norm import FusedOp, Tensor
+from tinygrad_norm import FusedOp, Tensor, ops
 from tinygrad_norm.certificate import certify
 from tinygrad_norm.certificate.subject import load
 
@@ -126,5 +127,8 @@ def test_other_bad_input():
     for shapes in ((), [(2, 3)]):
         with pytest.raises(ValueError, match="Power has to be told exponent; certify a function that calls it"):
             certify(Power, *shapes)
+    with pytest.raises(ValueError, match="no input of abs is of floats, so there is no gradient"):
+        certify(ops.abs, np.array([1, 2]))
+    assert not certify(ops.argmax, (3, 4))
     with pytest.raises(ValueError, match="5 is no layer, no op and no function"):
         certify(5, (2, 3))

@@ -57,9 +57,8 @@ class Case:
 
     @property
     def size(self) -> str:
-        """The shape of the first input that is differentiated."""
-        first = next(given for given in self.inputs if is_differentiated(given))
-        return "×".join(map(str, first.shape)) or "a number"
+        """The shape of the first input."""
+        return "×".join(map(str, np.shape(self.inputs[0]))) or "a number"
 
     def ops(self) -> list[type[tape.Op]]:
         """The classes of the ops that it runs and that pass on a gradient: the fused ones, or if there are none all."""

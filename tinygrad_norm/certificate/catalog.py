@@ -16,10 +16,13 @@ from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.tensor import Tensor
 
 Options = dict[str, Any]
+Example = tuple[tuple[Any, ...], Options, tuple[int, ...]]
+"""Arguments and options of a layer, and the shape of its input."""
 
-# Layers: arguments, and the shape of the input
+# Layers
 
-NORMS: dict[str, tuple[tuple[Any, ...], tuple[int, ...], tuple[int, ...]]] = {  # the last, with an activation
+NORMS: dict[str, tuple[tuple[Any, ...], tuple[int, ...], tuple[int, ...]]] = {
+    # arguments; the shape of the input, and that with an activation
     "BatchNorm1D": ((2,), (7, 2), (5, 2)),
     "BatchNorm2D": ((2,), (3, 2, 3, 1), (2, 2, 3, 1)),
     "BatchNorm3D": ((2,), (2, 2, 1, 3, 1), (5, 2, 1, 1, 1)),
@@ -31,28 +34,21 @@ NORMS: dict[str, tuple[tuple[Any, ...], tuple[int, ...], tuple[int, ...]]] = {  
     "RMSNorm": ((5,), (3, 5), (2, 5)),
     "RMSNorm2D": ((5,), (2, 5, 1, 2), (2, 5, 1, 1)),
 }
-LARGER: dict[str, list[tuple[tuple[Any, ...], Options, tuple[int, ...]]]] = {
-    # Enough for several threads; images with the channels first, in which a channel is a row of the kernels.
-    "BatchNorm1D": [((37,), {}, (7109, 37))],
-    "BatchNorm2D": [((3,), {}, (9, 3, 99, 99))],
-    "BatchNorm3D": [((3,), {}, (5, 3, 26, 27, 26))],
-    "GroupNorm": [((3, 6), {}, (5, 6, 94, 95))],
-    "InstanceNorm1D": [((3,), {}, (9, 3, 9733))],
-    "InstanceNorm2D": [((3,), {}, (9, 3, 99, 99))],
-    "LayerNorm": [((601,), {}, (439, 601))],
-    "LayerNorm2D": [((37,), {}, (3, 37, 49, 49))],
-    "RMSNorm": [((601,), {}, (439, 601))],
-    "RMSNorm2D": [((37,), {}, (3, 37, 49, 49))],
-    "Conv2D": [
-        ((17, 19, 3), {"padding": 1}, (3, 17, 19, 17)),
-        ((17, 17, 3), {"padding": 1, "groups": 17}, (3, 17, 19, 17)),
-        ((17, 19, 5), {"stride": 2, "activation": "relu"}, (3, 17, 33, 31)),
-        ((65, 67, 1), {"activation": "silu"}, (3, 65, 19, 17)),
-    ],
+LARGER_NORMS: dict[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
+    # Enough for several threads; images with the channels first, in which a channel is a row to the kernels.
+    "BatchNorm1D": ((37,), (7109, 37)),
+    "BatchNorm2D": ((3,), (9, 3, 99, 99)),
+    "BatchNorm3D": ((3,), (5, 3, 26, 27, 26)),
+    "GroupNorm": ((3, 6), (5, 6, 94, 95)),
+    "InstanceNorm1D": ((3,), (9, 3, 9733)),
+    "InstanceNorm2D": ((3,), (9, 3, 99, 99)),
+    "LayerNorm": ((601,), (439, 601)),
+    "LayerNorm2D": ((37,), (3, 37, 49, 49)),
+    "RMSNorm": ((601,), (439, 601)),
+    "RMSNorm2D": ((37,), (3, 37, 49, 49)),
 }
-"""The same; what is not here grows as far as its inputs can (`larger.py`)."""
 IMAGES, ROWS = (2, 2, 5, 3), (3, 5)
-LAYERS: dict[str, list[tuple[tuple[Any, ...], Options, tuple[int, ...]]]] = {
+LAYERS: dict[str, list[Example]] = {
     "AdaptiveAvgPool2D": [((1,), {}, IMAGES), (((2, 3),), {}, IMAGES)],
     "AvgPool2D": [((2,), {}, IMAGES), ((3, 2, 1), {"count_include_pad": False}, IMAGES)],
     "Conv2D": [
@@ -88,6 +84,14 @@ LAYERS: dict[str, list[tuple[tuple[Any, ...], Options, tuple[int, ...]]]] = {
     "Tanh": [((), {}, ROWS)],
     "Upsample": [((), {"scale_factor": 2}, (1, 2, 3, 2)), ((), {"size": (4, 5), "mode": "bilinear"}, (1, 2, 3, 2))],
 }
+LARGER_LAYERS: dict[str, list[Example]] = {  # the others' inputs grow as far as they can: `larger.py`
+    "Conv2D": [
+        ((17, 19, 3), {"padding": 1}, (3, 17, 19, 17)),
+        ((17, 17, 3), {"padding": 1, "groups": 17}, (3, 17, 19, 17)),
+        ((17, 19, 5), {"stride": 2, "activation": "relu"}, (3, 17, 33, 31)),
+        ((65, 67, 1), {"activation": "silu"}, (3, 65, 19, 17)),
+    ],
+}
 LOSSES: dict[str, list[tuple[Options, str]]] = {  # options, and names of the inputs
     "BCEWithLogitsLoss": [({}, "x fixed_chances"), ({"reduction": "none"}, "x fixed_chances")],
     "CrossEntropyLoss": [
@@ -122,7 +126,7 @@ def layer_cases(name: str, rng: Random) -> list[Case]:
         layer, x = getattr(nn, name)(*arguments, **options), rng.normal(0.2, 1.1, shape)
         mutated = "activation" not in options or options["activation"] == "silu"
         cases += cases_of_layer(_words(arguments, options), layer, [x], rng, mutated)
-    for arguments, options, shape in LARGER.get(name, []):
+    for arguments, options, shape in LARGER_LAYERS.get(name, []):
         x = rng.normal(0.2, 1.1, shape)
         case = case_of_module(_words(arguments, options), getattr(nn, name)(*arguments, **options), [x], rng)
         cases.append(replace(case, mutated=False, larger=True))
@@ -154,7 +158,7 @@ def _in_mode(layer: Module, training: bool, function: Callable[..., Tensor]) -> 
 def _norm_cases(name: str, rng: Random) -> list[Case]:
     """Training and inference, each with weight and bias, without bias, without both, and with each activation."""
     arguments, shape, small = NORMS[name]
-    ((larger_arguments, _, larger),) = LARGER[name]
+    larger_arguments, larger = LARGER_NORMS[name]
     kind = getattr(nn, name)
     tracked: Options = {"track_running_stats": True, "affine": True} if issubclass(kind, RunningNorm) else {}
     forms: dict[str, Options] = {"weight and bias": {}, "no bias": {"bias": False}}

@@ -30,7 +30,7 @@ def gradients(case: Case, inputs: list[Any], form: Form = np.array) -> tuple[Ten
 
 def random_cotangent(output: Tensor) -> Array:
     """A new array with the same numbers for the same shape."""
-    return _numbers(output.shape).astype(output.dtype)
+    return _numbers(output.shape).astype(np.result_type(output.dtype, np.float32))
 
 
 @lru_cache(maxsize=4)

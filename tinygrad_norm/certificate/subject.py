@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import tape
-from tinygrad_norm.certificate.case import Case, Random, ResultError
+from tinygrad_norm.certificate.case import Case, Random, ResultError, is_differentiated
 from tinygrad_norm.certificate.catalog import (
     NO_GRADIENT,
     OPS,
@@ -60,6 +60,8 @@ def cases_of(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
         cases = _small_cases(what, inputs, rng)
     except ResultError as error:
         raise ValueError(f"certify: {name_of(what)} should return one tensor, it returned {error}") from error
+    if not all(any(map(is_differentiated, case.inputs)) for case in cases):
+        raise ValueError(f"certify: no input of {name_of(what)} is of floats, so there is no gradient to check")
     return cases if any(case.larger for case in cases) else [*cases, *filter(None, map(enlarged, cases))]
 
 
