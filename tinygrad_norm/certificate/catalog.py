@@ -85,11 +85,13 @@ LAYERS: dict[str, list[Example]] = {
     "Upsample": [((), {"scale_factor": 2}, (1, 2, 3, 2)), ((), {"size": (4, 5), "mode": "bilinear"}, (1, 2, 3, 2))],
 }
 LARGER_LAYERS: dict[str, list[Example]] = {  # the others' inputs grow as far as they can: `larger.py`
-    "Conv2D": [
+    "Conv2D": [  # one for each way that the kernels go
         ((17, 19, 3), {"padding": 1}, (3, 17, 19, 17)),
         ((17, 17, 3), {"padding": 1, "groups": 17}, (3, 17, 19, 17)),
         ((17, 19, 5), {"stride": 2, "activation": "relu"}, (3, 17, 33, 31)),
         ((65, 67, 1), {"activation": "silu"}, (3, 65, 19, 17)),
+        ((17, 19, 3), {"padding": 1}, (70, 17, 2, 2)),
+        ((17, 131, 3), {}, (2, 17, 6, 5)),
     ],
 }
 LOSSES: dict[str, list[tuple[Options, str]]] = {  # options, and names of the inputs
