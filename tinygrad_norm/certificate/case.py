@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import random, tape
+from tinygrad_norm.certificate.forms import Form
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
 
@@ -26,21 +27,38 @@ class Case:
         function: gives one tensor, the same for the same inputs.
         inputs: float64 arrays, which are differentiated, and constants of any other kind.
         mutated: whether its gradient is also made wrong on purpose.
+        larger: whether it is too large for finite differences: a call or two for each element.
     """
 
     name: str
     function: Function
     inputs: tuple[Any, ...]
     mutated: bool = True
+    larger: bool = False
 
-    def leaves(self, dtype: str = "float64") -> list[Any]:
-        """The inputs, those that are differentiated as new tensors of that dtype."""
-        return [Tensor(given, True, dtype) if is_differentiated(given) else given for given in self.inputs]
+    def leaves(self, dtype: str = "float64", form: Form = np.array) -> list[Any]:
+        """The inputs, those that are differentiated as new tensors of that dtype, in that form in memory."""
+        return [
+            Tensor.wrap(form(given.astype(dtype))).requires_grad_() if is_differentiated(given) else given
+            for given in self.inputs
+        ]
 
     def call(self, *inputs: Any) -> Tensor:
-        """The function's result; what is random in it is drawn anew from one seed."""
+        """The function's result; what is random in it is drawn anew from one seed.
+
+        Raises:
+            ResultError: it is no tensor.
+        """
         random.manual_seed(0)
-        return self.function(*inputs)
+        output = self.function(*inputs)
+        if not isinstance(output, Tensor):
+            raise ResultError(type(output).__name__)
+        return output
+
+    @property
+    def size(self) -> str:
+        """The shape of the first input."""
+        return "×".join(map(str, np.shape(self.inputs[0]))) or "a number"
 
     def ops(self) -> list[type[tape.Op]]:
         """The classes of the ops that it runs and that pass on a gradient: the fused ones, or if there are none all."""
@@ -54,6 +72,10 @@ class Case:
     def is_fused(self) -> bool:
         """Whether a fused op runs, so that there is a composition to compare with."""
         return any(issubclass(kind, tape.FusedOp) for kind in self.ops())
+
+
+class ResultError(ValueError):
+    """A function returned something else than one tensor: the name of its type."""
 
 
 class _Seen(tape.Hook):

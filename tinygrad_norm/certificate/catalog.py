@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,13 @@ from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.tensor import Tensor
 
 Options = dict[str, Any]
+Example = tuple[tuple[Any, ...], Options, tuple[int, ...]]
+"""Arguments and options of a layer, and the shape of its input."""
 
-# Layers: arguments, and the shape of the input
+# Layers
 
-NORMS: dict[str, tuple[tuple[Any, ...], tuple[int, ...], tuple[int, ...]]] = {  # the last, with an activation
+NORMS: dict[str, tuple[tuple[Any, ...], tuple[int, ...], tuple[int, ...]]] = {
+    # arguments; the shape of the input, and that with an activation
     "BatchNorm1D": ((2,), (7, 2), (5, 2)),
     "BatchNorm2D": ((2,), (3, 2, 3, 1), (2, 2, 3, 1)),
     "BatchNorm3D": ((2,), (2, 2, 1, 3, 1), (5, 2, 1, 1, 1)),
@@ -30,8 +34,21 @@ NORMS: dict[str, tuple[tuple[Any, ...], tuple[int, ...], tuple[int, ...]]] = {  
     "RMSNorm": ((5,), (3, 5), (2, 5)),
     "RMSNorm2D": ((5,), (2, 5, 1, 2), (2, 5, 1, 1)),
 }
+LARGER_NORMS: dict[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
+    # Enough for several threads; images with the channels first, in which a channel is a row to the kernels.
+    "BatchNorm1D": ((37,), (7109, 37)),
+    "BatchNorm2D": ((3,), (9, 3, 99, 99)),
+    "BatchNorm3D": ((3,), (5, 3, 26, 27, 26)),
+    "GroupNorm": ((3, 6), (5, 6, 94, 95)),
+    "InstanceNorm1D": ((3,), (9, 3, 9733)),
+    "InstanceNorm2D": ((3,), (9, 3, 99, 99)),
+    "LayerNorm": ((601,), (439, 601)),
+    "LayerNorm2D": ((37,), (3, 37, 49, 49)),
+    "RMSNorm": ((601,), (439, 601)),
+    "RMSNorm2D": ((37,), (3, 37, 49, 49)),
+}
 IMAGES, ROWS = (2, 2, 5, 3), (3, 5)
-LAYERS: dict[str, list[tuple[tuple[Any, ...], Options, tuple[int, ...]]]] = {
+LAYERS: dict[str, list[Example]] = {
     "AdaptiveAvgPool2D": [((1,), {}, IMAGES), (((2, 3),), {}, IMAGES)],
     "AvgPool2D": [((2,), {}, IMAGES), ((3, 2, 1), {"count_include_pad": False}, IMAGES)],
     "Conv2D": [
@@ -49,7 +66,11 @@ LAYERS: dict[str, list[tuple[tuple[Any, ...], Options, tuple[int, ...]]]] = {
     "Hardswish": [((), {}, ROWS)],
     "Identity": [((), {}, ROWS)],
     "LeakyReLU": [((0.2,), {}, ROWS)],
-    "Linear": [((5, 3), {}, (2, 3, 5)), ((5, 3), {"bias": False}, ROWS)],
+    "Linear": [
+        ((5, 3), {}, (2, 3, 5)),
+        ((5, 3), {"bias": False}, ROWS),
+        *[((5, 3), {"activation": name}, (2, 5)) for name in ACTIVATIONS],
+    ],
     "LogSoftmax": [((), {}, ROWS), ((0,), {}, ROWS)],
     "MaxPool2D": [((2,), {}, IMAGES), ((3, 2, 1), {"ceil_mode": True}, IMAGES)],
     "Mish": [((), {}, ROWS)],
@@ -62,6 +83,16 @@ LAYERS: dict[str, list[tuple[tuple[Any, ...], Options, tuple[int, ...]]]] = {
     "StochasticDepth": [((0.4,), {}, (5, 3))],
     "Tanh": [((), {}, ROWS)],
     "Upsample": [((), {"scale_factor": 2}, (1, 2, 3, 2)), ((), {"size": (4, 5), "mode": "bilinear"}, (1, 2, 3, 2))],
+}
+LARGER_LAYERS: dict[str, list[Example]] = {  # the others' inputs grow as far as they can: `larger.py`
+    "Conv2D": [  # one for each way that the kernels go
+        ((17, 19, 3), {"padding": 1}, (3, 17, 19, 17)),
+        ((17, 17, 3), {"padding": 1, "groups": 17}, (3, 17, 19, 17)),
+        ((17, 19, 5), {"stride": 2, "activation": "relu"}, (3, 17, 33, 31)),
+        ((65, 67, 1), {"activation": "silu"}, (3, 65, 19, 17)),
+        ((17, 19, 3), {"padding": 1}, (70, 17, 2, 2)),
+        ((17, 131, 3), {}, (2, 17, 6, 5)),
+    ],
 }
 LOSSES: dict[str, list[tuple[Options, str]]] = {  # options, and names of the inputs
     "BCEWithLogitsLoss": [({}, "x fixed_chances"), ({"reduction": "none"}, "x fixed_chances")],
@@ -97,6 +128,10 @@ def layer_cases(name: str, rng: Random) -> list[Case]:
         layer, x = getattr(nn, name)(*arguments, **options), rng.normal(0.2, 1.1, shape)
         mutated = "activation" not in options or options["activation"] == "silu"
         cases += cases_of_layer(_words(arguments, options), layer, [x], rng, mutated)
+    for arguments, options, shape in LARGER_LAYERS.get(name, []):
+        x = rng.normal(0.2, 1.1, shape)
+        case = case_of_module(_words(arguments, options), getattr(nn, name)(*arguments, **options), [x], rng)
+        cases.append(replace(case, mutated=False, larger=True))
     return cases
 
 
@@ -125,6 +160,7 @@ def _in_mode(layer: Module, training: bool, function: Callable[..., Tensor]) -> 
 def _norm_cases(name: str, rng: Random) -> list[Case]:
     """Training and inference, each with weight and bias, without bias, without both, and with each activation."""
     arguments, shape, small = NORMS[name]
+    larger_arguments, larger = LARGER_NORMS[name]
     kind = getattr(nn, name)
     tracked: Options = {"track_running_stats": True, "affine": True} if issubclass(kind, RunningNorm) else {}
     forms: dict[str, Options] = {"weight and bias": {}, "no bias": {"bias": False}}
@@ -135,11 +171,16 @@ def _norm_cases(name: str, rng: Random) -> list[Case]:
     cases = []
     for mode in ("training", "inference") if tracked else ("",):
         for form, options in forms.items():
-            label = f"{mode}, {form}" if mode else form
-            x = rng.normal(0.3, 1.2, small if "activation" in options else shape)
-            layer = kind(*arguments, **{**tracked, **options})
-            mutated = "activation" not in options or form == "silu"
-            cases.append(case_of_module(label, layer, [x], rng, mode != "inference", mutated))
+            activated = "activation" in options
+            sizes = [(arguments, small if activated else shape, "")]
+            if form in ("weight and bias", "weight", "relu", "silu"):
+                sizes.append((larger_arguments, larger, "larger"))
+            for given, size, word in sizes:
+                layer = kind(*given, **{**tracked, **options})
+                label = ", ".join(filter(None, (mode, form, word)))
+                made = case_of_module(label, layer, [rng.normal(0.3, 1.2, size)], rng, mode != "inference")
+                mutated = not word and (not activated or form == "silu")
+                cases.append(replace(made, mutated=mutated, larger=bool(word)))
     return cases
 
 
@@ -238,7 +279,11 @@ OPS: dict[str, list[Call]] = {
         ("x", lambda x: ops.layer_norm(x, 4, activation="silu")),
     ],
     "layer_norm_2d": [("few_images", lambda x: ops.layer_norm_2d(x, eps=0.1))],
-    "linear": [("x weight bias", ops.linear), ("x weight", ops.linear)],
+    "linear": [
+        ("x weight bias", ops.linear),
+        ("x weight", ops.linear),
+        ("x weight bias", lambda x, w, b: ops.linear(x, w, b, "silu")),
+    ],
     "matmul": [("x matrix", ops.matmul)],
     "max_pool2d": [("images", lambda x: ops.max_pool2d(x, 3, 2, 1))],
     "moveaxis": [("images", lambda x: ops.moveaxis(x, 1, -1))],

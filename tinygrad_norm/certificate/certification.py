@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,10 +12,13 @@ import numpy as np
 
 from tinygrad_norm import random
 from tinygrad_norm.certificate.case import Case
-from tinygrad_norm.certificate.checks import ROWS, Finding, findings, gradients, notices
+from tinygrad_norm.certificate.checks import ROWS, Finding, findings, notices
+from tinygrad_norm.certificate.first import go_back, gradients, random_cotangent
+from tinygrad_norm.certificate.forms import FORMS, REPEATED, in_fortran_order
 from tinygrad_norm.certificate.mutations import mutated, slips_of
 from tinygrad_norm.certificate.subject import cases_of, name_of
 from tinygrad_norm.tape import Array
+from tinygrad_norm.tensor import Tensor
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,10 @@ class Check:
     bound: float
     case: str
     message: str
+    cases: int
+    """In how many cases it compared something."""
+    skipped: int
+    """In how many it did not, as the numbers are beyond float32."""
 
     @property
     def ok(self) -> bool:
@@ -50,9 +57,17 @@ class Certificate:
 
     name: str
     cases: list[str]
+    sizes: list[str]
+    """The shapes of the first inputs."""
+    larger: list[str]
+    """Those of larger ones, for first derivatives alone."""
+    forms: list[str]
+    """In memory, for first derivatives; all else is contiguous."""
     checks: list[Check] = field(default_factory=list)
     mutations: list[Mutation] = field(default_factory=list)
     """None are made where a check has failed already: it would fail for any."""
+    without_effect: int = 0
+    """How many slips were tried besides that change no gradient, such as a division by a size of 1."""
     seconds: float = 0.0
 
     @property
@@ -78,8 +93,12 @@ class Certificate:
             "name": self.name,
             "ok": self.ok,
             "cases": self.cases,
+            "sizes": self.sizes,
+            "larger": self.larger,
+            "forms": self.forms,
             "checks": checks,
             "mutations": [asdict(mutation) for mutation in self.mutations],
+            "without_effect": self.without_effect,
             "seconds": self.seconds,
         }
 
@@ -88,19 +107,32 @@ class Certificate:
 
     def _head(self) -> list[str]:
         cases = f"{len(self.cases)} cases" if len(self.cases) > 1 else "one case"
-        return [f"{self.name}: {cases}, float64, random cotangents", ""]
+        larger = f"also {_listed(self.larger)}" if self.larger else "none larger was found that it takes"
+        return [
+            f"{self.name}: {cases}, float64, random cotangents",
+            f"sizes: {_listed(self.sizes)}; for first derivatives {larger}",
+            f"in memory: contiguous; for first derivatives also {_listed(self.forms)}",
+            "",
+        ]
 
     def _rows(self) -> list[str]:
         rows = [("check", "largest error", "bound", "", "in")]
         for check in self.checks:
-            figures = f"{check.error:.1e}", f"{check.bound:.1e}"
-            rows.append((check.name, *figures, "ok" if check.ok else "FAILED", check.case))
+            figures = (f"{check.error:.1e}", f"{check.bound:.1e}") if check.cases else ("-", "-")
+            word = "FAILED" if not check.ok else "ok" if check.cases else "not compared"
+            rows.append((check.name, *figures, word, check.case))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             f"{name:{widths[0]}}  {error:>{widths[1]}}  {bound:>{widths[2]}}  {ok:{widths[3]}}  {case}".rstrip()
             for name, error, bound, ok, case in rows
         ]
-        return [*lines, *(f"  {check.name}: {check.message}" for check in self.checks if not check.ok)]
+        lines += [f"  {check.name}: {check.message}" for check in self.checks if not check.ok]
+        return lines + [
+            f"  {check.name}: {check.skipped} of {check.cases + check.skipped} cases not compared, their numbers are "
+            "beyond float32"
+            for check in self.checks
+            if check.skipped
+        ]
 
     def _about_mutations(self) -> list[str]:
         if not self.mutations:
@@ -109,10 +141,11 @@ class Certificate:
             )
             return ["", f"wrong gradients: none tried, as {why}"]
         noticed = len(self.mutations) - len(self.unnoticed)
-        lines = ["", f"wrong gradients made on purpose: {noticed} of {len(self.mutations)} noticed"]
-        for check in ("composition", "differences"):
+        besides = f"; {self.without_effect} more made no difference here" if self.without_effect else ""
+        lines = ["", f"wrong gradients made on purpose: {noticed} of {len(self.mutations)} noticed{besides}"]
+        for check, words in CHECKS.items():
             count = sum(check in mutation.noticed_by for mutation in self.mutations)
-            lines += [f"  {count} by {CHECKS[check]}"] if count else []
+            lines += [f"  {count} by {words}"] if count else []
         return lines + [
             f"  UNNOTICED: {lost.slip} of {lost.op} in {lost.case or 'its case'}" for lost in self.unnoticed
         ]
@@ -121,7 +154,16 @@ class Certificate:
         return f"\n{'passed' if self.ok else 'FAILED'} in {self.seconds:.1f} s"
 
 
-CHECKS = {"composition": "the composition", "differences": "finite differences"}
+CHECKS = {
+    "composition": "the composition",
+    "differences": "finite differences",
+    "forms": "other forms in memory",
+    "again": "going back twice",
+}
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def certify(what: Any, *inputs: Any, name: str = "", seed: int = 0) -> Certificate:
@@ -129,7 +171,9 @@ def certify(what: Any, *inputs: Any, name: str = "", seed: int = 0) -> Certifica
 
     Where a fused op runs it is compared with its composition: value, first and second derivative, also for a constant
     input and one of large mean. Everything is compared with finite differences, twice, and in float32 with float64.
-    Then the op's gradient is made wrong in each way that is plausible, and first derivatives are checked again.
+    First derivatives have to be the same for inputs and cotangents of any strides, whichever inputs want one, and the
+    second time; they are compared for larger inputs, too. Then the op's gradient is made wrong in each way that is
+    plausible, and first derivatives are checked again.
 
     Args:
         what: the name of a layer of `nn` or of an op of `ops`; "path/to/file.py:Name" or "package.module:Name"; a
@@ -148,16 +192,23 @@ def certify(what: Any, *inputs: Any, name: str = "", seed: int = 0) -> Certifica
     began, state = time.perf_counter(), random.state_dict()
     try:
         cases = cases_of(what, inputs, np.random.default_rng(seed))
-        found = [finding for case in cases for finding in findings(case)]
-        certificate = Certificate(name or name_of(what), [case.name for case in cases], _checks(found))
+        certificate = _described(name or name_of(what), cases)
+        certificate.checks = _checks([finding for case in cases for finding in findings(case)])
         if certificate.ok:
             for case in cases:
                 if case.mutated:
-                    certificate.mutations += _mutations(case)
+                    _mutate(case, certificate)
     finally:
         random.load_state_dict(state)
     certificate.seconds = time.perf_counter() - began
     return certificate
+
+
+def _described(name: str, cases: Sequence[Case]) -> Certificate:
+    """A certificate that says what is going to be checked."""
+    small, larger = [[case for case in cases if case.larger == wanted] for wanted in (False, True)]
+    sizes, larger_sizes = [list(dict.fromkeys(case.size for case in some)) for some in (small, larger)]
+    return Certificate(name, [case.name for case in small], sizes, larger_sizes, [*FORMS, f"a cotangent {REPEATED}"])
 
 
 def _checks(found: Sequence[Finding]) -> list[Check]:
@@ -167,19 +218,30 @@ def _checks(found: Sequence[Finding]) -> list[Check]:
         own = [finding for finding in found if finding.row == row]
         if own:
             worst = max(own, key=lambda finding: (bool(finding.message), finding.error / max(finding.bound, 1e-300)))
-            checks.append(Check(row, worst.error, worst.bound, worst.case, worst.message))
+            compared, skipped = [len({f.case for f in own if f.skipped == wanted}) for wanted in (False, True)]
+            checks.append(Check(row, worst.error, worst.bound, worst.case, worst.message, compared, skipped))
     return checks
 
 
-def _mutations(case: Case) -> Iterable[Mutation]:
-    """Each slip that changes the gradients of a case, in each class of op that it runs, and who notices."""
-    _, right = gradients(case, case.leaves())
+def _mutate(case: Case, certificate: Certificate) -> None:
+    """Make each slip in each class of op that a case runs, and add who notices it, or that it changed nothing."""
+    right = _results(case)
     for kind in case.ops():
         for slip, change in slips_of(kind, len(case.inputs)).items():
             with mutated(kind, change):
-                _, wrong = gradients(case, case.leaves())
-                if any(_differ(*pair) for pair in zip(right, wrong, strict=True)):  # or it is none
-                    yield Mutation(kind.__name__, slip, case.name, notices(case))
+                if any(_differ(*pair) for pair in zip(right, _results(case), strict=True)):
+                    certificate.mutations.append(Mutation(kind.__name__, slip, case.name, notices(case)))
+                else:
+                    certificate.without_effect += 1
+
+
+def _results(case: Case) -> list[Array]:
+    """What a slip may change: the gradients, those of a cotangent in another form, and the cotangent itself."""
+    leaves = case.leaves()
+    output = case.call(*leaves)
+    cotangent = Tensor.wrap(random_cotangent(output))
+    found = go_back(output, leaves, cotangent)
+    return [*found, *gradients(case, case.leaves(), in_fortran_order)[1], cotangent.raw]
 
 
 def _differ(right: Array, wrong: Array) -> bool:

@@ -4,97 +4,111 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tinygrad_norm import tape
 from tinygrad_norm.certificate.case import Case, is_differentiated
+from tinygrad_norm.certificate.first import again, at_size, compare_all, gradients, in_forms, of_some
 from tinygrad_norm.tape import Array
-from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.testing import Errors, GradientError, compare, compare_with_composition, gradcheck
 
 VALUE, FIRST, SECOND = [
     f"fused against composed: {what}" for what in ("value", "first derivative", "second derivative")
 ]
 DIFFERENCES = [f"against finite differences: {what} derivative" for what in ("first", "second")]
+LARGER = "larger inputs: first derivative"
+FORMS = "other forms in memory: first derivative"
+SOME = "each choice of wanted gradients"
+AGAIN = "going back twice, nothing changed"
 FLOAT32 = "float32 against float64"
 CONSTANT = "constant input, fused against composed"
 LARGE_MEAN = "large mean, float32 against float64"
-ROWS = (VALUE, FIRST, SECOND, *DIFFERENCES, FLOAT32, CONSTANT, LARGE_MEAN)
+ROWS = (VALUE, FIRST, SECOND, *DIFFERENCES, LARGER, FORMS, SOME, AGAIN, FLOAT32, CONSTANT, LARGE_MEAN)
 SAME, MEAN = 0.75, 1000.0  # a constant that sums up without rounding; a mean at which E[x²] - E[x]² has no digit left
 FAR = 1e30
+
+Comparison = Callable[[Case, Errors], object]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """By how much one case differs in one check, and how much it may; `message` says what is wrong, if anything."""
+    """By how much one case differs in one check, and how much it may.
+
+    `message` says what is wrong, if anything; `skipped`, that the numbers are beyond float32 and were not compared.
+    """
 
     row: str
     case: str
-    error: float
-    bound: float
+    error: float = 0.0
+    bound: float = 0.0
     message: str = ""
+    skipped: bool = False
+
+
+class BeyondFloat32Error(Exception):
+    """What is right does not fit float32."""
 
 
 def findings(case: Case) -> Iterator[Finding]:
     """What all checks that make sense for a case find."""
-    fused = case.is_fused
-    if fused:
-        yield from _found(case, _composition, _composition_row, VALUE)
-    yield from _found(case, _differences, _differences_row, DIFFERENCES[0])
-    yield from _found(case, _float32, lambda _: FLOAT32, FLOAT32)
-    if fused:
-        yield from _found(case, _constant, lambda _: CONSTANT, CONSTANT)
-        yield from _found(case, _large_mean, lambda _: LARGE_MEAN, LARGE_MEAN)
+    compared = case.is_fused and not case.larger
+    if compared:
+        yield from _found(case, _composition, VALUE, _composition_row)
+    if case.larger:
+        yield from _found(case, at_size, LARGER)
+    else:
+        yield from _found(case, _differences, DIFFERENCES[0], _differences_row)
+    yield from _found(case, in_forms, FORMS)
+    yield from _found(case, of_some, SOME)
+    yield from _found(case, again, AGAIN)
+    yield from _found(case, _float32, FLOAT32)
+    if compared:
+        yield from _found(case, _constant, CONSTANT)
+        yield from _found(case, _large_mean, LARGE_MEAN)
 
 
 def notices(case: Case) -> list[str]:
-    """Which checks of first derivatives refuse a case: "composition", "differences", both or none."""
-    refusing = []
-    checks: dict[str, Callable[[], object]] = {
-        "differences": lambda: gradcheck(case.call, case.leaves()),
-    }
+    """Which checks of first derivatives refuse a case: "composition", "differences", both or none.
+
+    Where these two see nothing: "forms", "again", both or none.
+    """
+    plain: dict[str, Comparison] = {"differences": lambda case, errors: gradcheck(case.call, case.leaves())}
     if case.is_fused:
-        checks["composition"] = lambda: compare_with_composition(case.call, case.leaves(), order=1)
+        plain["composition"] = lambda case, errors: compare_with_composition(case.call, case.leaves(), order=1)
+    return _refusing(case, plain) or _refusing(case, {"forms": in_forms, "again": again})
+
+
+def _refusing(case: Case, checks: dict[str, Comparison]) -> list[str]:
+    refusing = []
     for name, check in checks.items():
         try:
-            check()
+            check(case, {})
         except GradientError:
             refusing.append(name)
     return refusing
 
 
-def gradients(case: Case, inputs: list[Any]) -> tuple[Tensor, list[Array]]:
-    """The output, and the gradients of the inputs that want one, under a random cotangent."""
-    output = case.call(*inputs)
-    leaves = [given for given in inputs if isinstance(given, Tensor)]
-    if not output.requires_grad:
-        return output, [np.zeros_like(leaf.raw) for leaf in leaves]
-    weights = np.random.default_rng([1, 7919]).standard_normal(output.shape).astype(output.dtype)
-    found = tape.grad(output, leaves, weights, allow_unused=True)
-    return output, [np.zeros_like(x.raw) if g is None else g.raw for x, g in zip(leaves, found, strict=True)]
-
-
-def _found(
-    case: Case, check: Callable[[Case, Errors], None], row_of: Callable[[str], str], first: str
-) -> Iterator[Finding]:
+def _found(case: Case, check: Comparison, first: str, row_of: Callable[[str], str] | None = None) -> Iterator[Finding]:
     """The findings of a check: one for each comparison, and one for what it raises besides."""
     errors: Errors = {}
-    message = ""
+    message, told = "", False
     try:
         check(case, errors)
+    except BeyondFloat32Error:
+        yield Finding(first, case.name, skipped=True)
+        return
     except Exception as error:  # whatever the function raises is a finding about it
         message = str(error) if isinstance(error, GradientError) else f"{type(error).__name__}: {error}"
-    told = False
+    rows = {what: row_of(what) if row_of else first for what in errors}
     for what, (largest, bound) in errors.items():
         wrong = largest > bound
         told |= wrong
-        yield Finding(row_of(what), case.name, largest, bound, message if wrong else "")
+        yield Finding(rows[what], case.name, largest, bound, message if wrong else "")
     if message and not told:
-        reached = [row_of(what) for what in errors]
-        yield Finding(reached[-1] if reached else first, case.name, math.inf, 0.0, message)
+        yield Finding([first, *rows.values()][-1], case.name, math.inf, 0.0, message)
 
 
 def _composition(case: Case, errors: Errors) -> None:
@@ -114,55 +128,47 @@ def _differences_row(what: str) -> str:
 
 
 def _float32(case: Case, errors: Errors) -> None:
-    _compare_precisions(case, case.inputs, 1e-5, 1e-6, errors)
-
-
-def _constant(case: Case, errors: Errors) -> None:
-    inputs = _replaced(case, lambda x: np.full_like(x, SAME)).leaves()
-    found = gradients(case, inputs)
-    with tape.composed():
-        expected = gradients(case, inputs)
-    if not np.isfinite(found[0].raw).all():
-        raise GradientError("the output holds NaN or infinity")
-    _compare_all(found, expected, 1e-9, 1e-11, errors)
+    _compare_precisions(case, 1e-5, 1e-6, errors)
 
 
 def _large_mean(case: Case, errors: Errors) -> None:
-    _compare_precisions(case, _replaced(case, lambda x: x + MEAN).inputs, 1e-3, 1e-4, errors)
+    _compare_precisions(_replaced(case, lambda x: x + MEAN), 1e-3, 1e-4, errors)
+
+
+def _constant(case: Case, errors: Errors) -> None:
+    constant = _replaced(case, lambda x: np.full_like(x, SAME))
+    output, found = gradients(constant, constant.leaves())
+    with tape.composed():
+        defined, expected = gradients(constant, constant.leaves())
+    if not np.isfinite(output.raw).all():
+        raise GradientError("the output holds NaN or infinity")
+    compare("the output", output.raw, defined.raw, 1e-9, 1e-11, errors)
+    compare_all(found, expected, 1e-9, 1e-11, errors)
 
 
 def _replaced(case: Case, change: Callable[[Array], Array]) -> Case:
     """The case with another first input."""
     first = next(i for i, given in enumerate(case.inputs) if is_differentiated(given))
-    inputs = (*case.inputs[:first], change(case.inputs[first]), *case.inputs[first + 1 :])
-    return Case(case.name, case.function, inputs)
+    return replace(case, inputs=(*case.inputs[:first], change(case.inputs[first]), *case.inputs[first + 1 :]))
 
 
-def _compare_precisions(case: Case, inputs: tuple[Any, ...], rtol: float, atol: float, errors: Errors) -> None:
+def _compare_precisions(case: Case, rtol: float, atol: float, errors: Errors) -> None:
     """In float32 as it runs, and in float64 as it is defined, on the same numbers."""
-    rounded = tuple(
-        given.astype(np.float32).astype(np.float64) if is_differentiated(given) else given for given in inputs
-    )
-    same = Case(case.name, case.function, rounded)
+    rounded = [
+        given.astype(np.float32).astype(np.float64) if is_differentiated(given) else given for given in case.inputs
+    ]
+    same = replace(case, inputs=tuple(rounded))
     with tape.composed():
-        expected = gradients(same, same.leaves())
-    if not all(
-        np.isfinite(array).all() and np.abs(array).max(initial=0) < 1e30 for array in (expected[0].raw, *expected[1])
-    ):
-        return  # beyond float32
-    found = gradients(same, same.leaves("float32"))
-    if found[0].dtype != np.float32:
-        raise GradientError(f"the output for float32 is {found[0].dtype}")
-    _compare_all(found, expected, rtol, atol, errors)
+        defined, expected = gradients(same, same.leaves())
+    if not all(np.isfinite(array).all() and np.abs(array).max(initial=0) < FAR for array in (defined.raw, *expected)):
+        raise BeyondFloat32Error
+    output, found = gradients(same, same.leaves("float32"))
+    if output.dtype != np.float32:
+        raise GradientError(f"the output for float32 is {output.dtype}")
+    compare("the output", output.raw, defined.raw, rtol, atol, errors)
+    compare_all(found, expected, rtol, atol, errors)
 
 
 def _rounded(given: Any) -> Any:
+    """An input with numbers that float32 has."""
     return given.astype(np.float32).astype(np.float64) if is_differentiated(given) else given
-
-
-def _compare_all(
-    found: tuple[Tensor, list[Array]], expected: tuple[Tensor, list[Array]], rtol: float, atol: float, errors: Errors
-) -> None:
-    compare("the output", found[0].raw, expected[0].raw, rtol, atol, errors)
-    for i, (one, other) in enumerate(zip(found[1], expected[1], strict=True)):
-        compare(f"derivative 1 of input {i}", one, other, rtol, atol, errors)

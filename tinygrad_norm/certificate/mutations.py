@@ -63,6 +63,8 @@ def slips_of(kind: type[Op], inputs: int) -> dict[str, Slip]:
         slips |= {f"gradient {i} {what}": _on(i, change) for what, change in CHANGES.items()}
         slips |= {f"gradients {j} and {i} swapped": _swapped(j, i) for j in range(i)}
     slips["the activation's derivative forgotten"] = _activation_forgotten
+    slips["the cotangent changed in place"] = _changed_in_place
+    slips["the cotangent taken for contiguous"] = _taken_for_contiguous
     slips |= {name: _on_norm(formula) for name, formula in norm_slips(kind).items()}
     return slips
 
@@ -110,6 +112,17 @@ def _swapped(i: int, j: int) -> Slip:
 
 def _cotangent_forgotten(call: Call) -> Grads:
     return _tuple(call.backward(call.op, Tensor.wrap(np.ones_like(call.grad.raw))))
+
+
+def _changed_in_place(call: Call) -> Grads:
+    if call.grad.raw.flags.writeable:
+        call.grad.raw[...] *= 2
+    return call.grads
+
+
+def _taken_for_contiguous(call: Call) -> Grads:
+    in_memory = call.grad.raw.ravel(order="K").reshape(call.grad.shape)
+    return _tuple(call.backward(call.op, Tensor.wrap(in_memory)))
 
 
 def _activation_forgotten(call: Call) -> Grads:

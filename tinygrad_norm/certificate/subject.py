@@ -6,9 +6,10 @@ import copy
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import tape
-from tinygrad_norm.certificate.case import Case, Random
+from tinygrad_norm.certificate.case import Case, Random, ResultError, is_differentiated
 from tinygrad_norm.certificate.catalog import (
     NO_GRADIENT,
     OPS,
@@ -25,6 +26,7 @@ from tinygrad_norm.certificate.catalog import (
     layer_names,
     op_cases,
 )
+from tinygrad_norm.certificate.larger import enlarged
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.spelling import did_you_mean
 from tinygrad_norm.tensor import Tensor
@@ -54,12 +56,24 @@ def cases_of(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
     Raises:
         ValueError: the name is not known, there is no gradient, or no inputs were found that fit.
     """
+    try:
+        cases = _small_cases(what, inputs, rng)
+    except ResultError as error:
+        raise ValueError(f"certify: {name_of(what)} should return one tensor, it returned {error}") from error
+    if not all(any(map(is_differentiated, case.inputs)) for case in cases):
+        raise ValueError(f"certify: no input of {name_of(what)} is of floats, so there is no gradient to check")
+    return cases if any(case.larger for case in cases) else [*cases, *filter(None, map(enlarged, cases))]
+
+
+def _small_cases(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
+    """The cases with the inputs that are given, or chosen."""
     if isinstance(what, str) and ":" not in what:
         return _named(what, inputs, rng)
     found = load(what) if isinstance(what, str) else what
-    if inputs:
-        return _own(found, [_array(given, rng) for given in inputs], rng)
-    return _guessed(found, name_of(what), rng)
+    if not inputs:
+        return _guessed(found, name_of(what), rng)
+    _refuse_count(found, name_of(what), len(inputs))
+    return _own(found, [_array(given, rng) for given in inputs], rng)
 
 
 def _named(name: str, inputs: Sequence[Any], rng: Random) -> list[Case]:
@@ -128,12 +142,22 @@ def _own(what: Any, arrays: list[Any], rng: Random) -> list[Case]:
 
 def _built(kind: type[Module], arrays: list[Any], rng: Random) -> list[Case]:
     """The cases of a class of modules: built without arguments, or with the number of channels or of features."""
-    shape, problem = arrays[0].shape, None
+    shape = arrays[0].shape
+    refused: list[Exception] = []  # the arguments
+    failed: list[Exception] = []  # with this input: says more of what is wrong
     for arguments in ((), shape[1:2], shape[-1:]):
         try:
-            return cases_of_layer("", kind(*arguments), arrays, rng)
-        except Exception as error:  # it wants other arguments, or another input
-            problem = error
+            layer = kind(*arguments)
+        except Exception as error:
+            refused.append(error)
+            continue
+        try:
+            return cases_of_layer("", layer, arrays, rng)
+        except ResultError:
+            raise
+        except Exception as error:
+            failed.append(error)
+    problem = [*failed, *refused][0]
     raise ValueError(f"{kind.__name__}: {_line(problem)}") from problem
 
 
@@ -148,8 +172,10 @@ def _guessed(what: Any, name: str, rng: Random) -> list[Case]:
             for case in cases:
                 case.call(*case.leaves())
             return cases
+        except ResultError:
+            raise
         except Exception as error:  # these inputs are not for it
-            problem = error
+            problem = error.__cause__ if isinstance(error.__cause__, Exception) else error
     raise ValueError(
         f"certify: no input was found that {name} takes ({_line(problem)}); give the shape of each, with "
         "--shape 2,3,4 on the command line, or certify(what, (2, 3, 4)) in Python"
@@ -158,9 +184,7 @@ def _guessed(what: Any, name: str, rng: Random) -> list[Case]:
 
 def _inputs(what: Any, rng: Random) -> Iterator[list[Any]]:
     """Inputs to try: x, and for other parameters without a default vectors, or what x is."""
-    others = (
-        [] if isinstance(what, Module) or (isinstance(what, type) and issubclass(what, Module)) else _parameters(what)
-    )
+    others = [p.name for p in _parameters(what) if p.default is p.empty and p.kind is not p.VAR_POSITIONAL][1:]
     for shape in SHAPES:
         for length in dict.fromkeys((shape[-1], shape[1])):
             vectors = [rng.normal(0.7, 0.6, length if name in PER_CHANNEL else shape) for name in others]
@@ -169,15 +193,26 @@ def _inputs(what: Any, rng: Random) -> Iterator[list[Any]]:
                 break
 
 
-def _parameters(what: Any) -> list[str]:
-    """Names of the parameters after the first that have to be given by position."""
-    function: Callable[..., Any] = what().forward if _is_op(what) else what
+def _parameters(what: Any) -> list[inspect.Parameter]:
+    """The parameters that are given by position."""
+    inside = _is_module(what) or _is_op(what)
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = list(inspect.signature(what.forward if inside else what).parameters.values())
     except (TypeError, ValueError):  # no Python function
         return []
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return [p.name for p in positional if p.default is p.empty][1:]
+    if inside and isinstance(what, type):
+        del parameters[0]  # self
+    return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
+
+
+def _refuse_count(what: Any, name: str, count: int) -> None:
+    """Refuse fewer inputs, or more, than are taken."""
+    parameters = _parameters(what)
+    needed = sum(p.default is p.empty and p.kind is not p.VAR_POSITIONAL for p in parameters)
+    most = math.inf if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(parameters)
+    if parameters and not needed <= count <= most:
+        names = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters)
+        raise ValueError(f"certify: {name} takes {names}; {count} input{'' if count == 1 else 's'} given")
 
 
 def _refuse_settings(kind: type[tape.Op]) -> None:

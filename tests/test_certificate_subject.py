@@ -1,0 +1,134 @@
+"""What a certificate is made for: names, somebody's own layers, ops and functions, and the inputs that they take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import FusedOp, Tensor, ops
+from tinygrad_norm.certificate import certify
+from tinygrad_norm.certificate.subject import load
+
+# Somebody's own, by name
+
+
+class Power(FusedOp):
+    def composed(self, x: Tensor, *, exponent: float) -> Tensor:
+        return x**exponent
+
+    def forward(self, x: Any, *, exponent: float) -> Any:
+        return x**exponent
+
+
+OWN = """
+from tinygrad_norm import nn, ops
+
+class MyNorm(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.weight = nn.Parameter([1.0] * channels)
+
+    def forward(self, x):
+        return ops.layer_norm_2d(x, self.weight)
+
+def scaled(x, weight):
+    return x.tanh() * weight
+
+def strange(x, kind):
+    return {"a": x}[kind]
+
+class Gated(nn.Module):
+    def forward(self, x, gate, scale=2.0):
+        return x * gate.sigmoid() * scale
+
+class Scaled(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x):
+        if x.shape[-1] != 7:
+            raise ValueError("seven columns are wanted")
+        return x * 2
+
+class Named(nn.Module):
+    def forward(self, x):
+        return {"a": x * 2}
+
+def pair(x):
+    return x * 2, x
+
+def array(x):
+    return x.raw
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    return str(tmp_path / "own.py")
+
+
+def test_a_layer_and_a_function_from_a_file(own):
+    certificate = certify(f"{own}:MyNorm")
+    assert certificate.ok, str(certificate)
+    assert certificate.name == "MyNorm"
+    assert "dx without the mean term" in {mutation.slip for mutation in certificate.mutations}
+    assert certify(f"{own}:scaled").ok
+    assert certify("tinygrad_norm.ops.activation:mish", (2, 3)).ok
+
+
+def test_a_layer_of_two_inputs_gets_two(own):
+    certificate = certify(f"{own}:Gated")
+    assert certificate.ok, str(certificate)
+    assert "gradients 0 and 1 swapped" in {mutation.slip for mutation in certificate.mutations}
+    assert certify(f"{own}:Gated", (2, 3), (2, 1)).ok
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("BatchNorm2d", "'BatchNorm2d' is no layer or op; did you mean BatchNorm2D?"),
+        ("layernorm", "did you mean LayerNorm"),
+        ("xyz", r"is no layer or op \(they are AdaptiveAvgPool2D, .*path/to/file.py:Name"),
+        ("argmax", "argmax has no gradient"),
+        ("{own}:MyNrom", "has no 'MyNrom'; did you mean MyNorm"),
+        ("{own}:Scaled", r"no input was found that Scaled takes \(ValueError: seven columns are wanted\)"),
+        ("{own}:Named", "Named should return one tensor, it returned dict"),
+        ("{own}:pair", "pair should return one tensor, it returned tuple"),
+        ("{own}:array", "array should return one tensor, it returned ndarray"),
+        ("{own}:strange", "no input was found that strange takes .* --shape"),
+        ("nowhere.py:Name", "nowhere.py cannot be imported: FileNotFoundError"),
+        ("no.such.module:Name", "no.such.module cannot be imported: ModuleNotFoundError"),
+    ],
+)
+def test_bad_names_get_one_clear_error(what, message, own):
+    with pytest.raises(ValueError, match=message) as raised:
+        certify(what.format(own=own))
+    assert "\n" not in str(raised.value)
+
+
+def test_results_and_numbers_of_inputs_are_checked_for_shapes_of_ones_own(own):
+    for what in (load(f"{own}:Named"), load(f"{own}:Named")()):
+        with pytest.raises(ValueError, match="Named should return one tensor, it returned dict"):
+            certify(what, (2, 3))
+    for what in (load(f"{own}:Gated"), load(f"{own}:Gated")()):
+        with pytest.raises(ValueError, match=r"Gated takes x, gate, scale=2\.0; 1 input given"):
+            certify(what, (2, 3))
+    with pytest.raises(ValueError, match="strange takes x, kind; 3 inputs given"):
+        certify(f"{own}:strange", (2, 3), (2,), (2,))
+
+
+def test_other_bad_input():
+    with pytest.raises(ValueError, match="BatchNorm2D has inputs of its own"):
+        certify("BatchNorm2D", (2, 3))
+    for shapes in ((), [(2, 3)]):
+        with pytest.raises(ValueError, match="Power has to be told exponent; certify a function that calls it"):
+            certify(Power, *shapes)
+    with pytest.raises(ValueError, match="no input of abs is of floats, so there is no gradient"):
+        certify(ops.abs, np.array([1, 2]))
+    assert not certify(ops.argmax, (3, 4))
+    with pytest.raises(ValueError, match="5 is no layer, no op and no function"):
+        certify(5, (2, 3))
