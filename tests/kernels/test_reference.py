@@ -74,11 +74,13 @@ def test_norms(axes, affine, dtype, rng):
     agree(reference.rms_normalize_gradient, dy, x, weight, mean**2 + var, axes, 0.1, activation)
 
 
+@pytest.mark.parametrize("activation", [None, ("silu", 0.0)])
 @pytest.mark.parametrize("bias", [False, True])
-def test_linear(bias, rng):
+def test_linear(bias, activation, rng):
     x, weight, dy = rng.normal(size=(2, 5, 3)), rng.normal(size=(4, 3)), rng.normal(size=(2, 5, 4))
-    agree(reference.linear, x, weight, rng.normal(size=4) if bias else None)
-    agree(reference.linear_gradient, dy, x, weight, (True, True, bias))
+    shift = rng.normal(size=4) if bias else None
+    agree(reference.linear, x, weight, shift, activation)
+    agree(reference.linear_gradient, dy, x, weight, shift, activation, (True, True, bias))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])

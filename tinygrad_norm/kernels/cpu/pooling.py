@@ -7,6 +7,7 @@ what the windows over it hand back. So no two threads write to one place, and th
 from __future__ import annotations
 
 import math
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 def mean_of_pixels(x: Array) -> Array:
     """The mean of each channel of each image, taken in float64."""
-    images = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(len(x), -1, x.shape[1])
+    images = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(len(x), prod(x.shape[2:]), x.shape[1])
     y = np.empty(x.shape[:2], x.dtype)
     _mean_of_pixels(x.size, images, y)
     return y
