@@ -82,8 +82,6 @@ def outline(graph: Graph, depth: int | None = None, fold: bool = True, tensors: 
         fold: whether blocks that follow each other and are equal, in a chain, are drawn once.
         tensors: whether the parameters and other tensors of an op that is drawn by itself are.
     """
-    if depth is not None and (isinstance(depth, bool) or depth < 0):
-        raise ValueError(f"draw_graph: depth should be 0 or more, or None for all levels, not {depth!r}")
     root = _nested(graph, depth)
     twins = {} if not fold or all(map(_is_op, root.parts)) else _Folding(graph).fold(root)
     owners = {node.id: item for item in _items(root) for node in item.nodes}

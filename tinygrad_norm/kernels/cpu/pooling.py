@@ -7,7 +7,6 @@ what the windows over it hand back. So no two threads write to one place, and th
 from __future__ import annotations
 
 import math
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,6 @@ from tinygrad_norm.kernels.cpu.compiler import Kernel
 from tinygrad_norm.kernels.reference import Window
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-def mean_of_pixels(x: Array) -> Array:
-    """The mean of each channel of each image, taken in float64."""
-    images = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(len(x), prod(x.shape[2:]), x.shape[1])
-    y = np.empty(x.shape[:2], x.dtype)
-    _mean_of_pixels(x.size, images, y)
-    return y
 
 
 @Kernel
@@ -121,6 +112,17 @@ def _average_gradient(dy: Array, divisor: Array, window: Window, dx: Array) -> N
                         dx[image, h, w, c] += dy[image, row, column, c] / divisor[row, column]
 
 
+@Kernel
+def _mean_of_pixels(images: Array, y: Array) -> None:
+    for n in prange(len(y)):
+        image, total = images[n], np.zeros(y.shape[1])
+        for p in range(len(image)):
+            for c in range(len(total)):
+                total[c] += image[p, c]
+        for c in range(len(total)):
+            y[n, c] = total[c] / len(image)
+
+
 def max_pool2d(x: Array, window: Window) -> tuple[Array, Array]:
     """As the reference; y and the places are channels-last."""
     y = np.empty((len(x), *window.size, x.shape[1]), x.dtype)
@@ -150,6 +152,13 @@ def avg_pool2d_gradient(dy: Array, divisor: Array, shape: tuple[int, ...], windo
     return _first(dx)
 
 
+def mean_of_pixels(x: Array) -> Array:
+    """The mean of each channel of each image, taken in float64."""
+    y = np.empty(x.shape[:2], x.dtype)
+    _mean_of_pixels(x.size, _last(x).reshape(len(x), math.prod(x.shape[2:]), x.shape[1]), y)
+    return y
+
+
 def _last(images: Array) -> Array:
     """[N, C, H, W] with the channels last, copied only if they are not in memory."""
     return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
@@ -157,14 +166,3 @@ def _last(images: Array) -> Array:
 
 def _first(images: Array) -> Array:
     return images.transpose(0, 3, 1, 2)
-
-
-@Kernel
-def _mean_of_pixels(images: Array, y: Array) -> None:
-    for n in prange(len(y)):
-        image, total = images[n], np.zeros(y.shape[1])
-        for p in range(len(image)):
-            for c in range(len(total)):
-                total[c] += image[p, c]
-        for c in range(len(total)):
-            y[n, c] = total[c] / len(image)
