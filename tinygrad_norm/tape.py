@@ -38,7 +38,6 @@ class State(NamedTuple):
 
     recording: bool = True
     composed: bool = False
-    scope: str = ""
     hooks: tuple[Hook, ...] = ()
     walking: bool = False
 
@@ -60,6 +59,7 @@ class Hook:
 
 
 _state: ContextVar[State] = ContextVar("tinygrad_norm.tape", default=State())  # noqa: B039 - a State is immutable
+_scope: ContextVar[str] = ContextVar("tinygrad_norm.scope", default="")  # apart: it changes with every module
 _numbers = itertools.count()
 _FLOAT64 = np.dtype(np.float64)
 _NOTHING: tuple[Any, ...] = ()
@@ -113,15 +113,19 @@ class Op:
         raise TypeError(f"{type(self).__name__} defines no backward(self, grad)")
 
     def __call__(self, *inputs: Any, **params: Any) -> Tensor:
-        """Run forward on `inputs` (tensors, arrays, scalars or None) and record it if a gradient is wanted."""
+        """Run forward on `inputs` (tensors, arrays, scalars or None) and record it if a gradient is wanted.
+
+        Under `with composed():` an op that has a definition in primitives is that definition.
+        """
         if hasattr(self, "params"):
             raise RuntimeError(f"{self.name}: an op is the entry of one call; make a new one for each: Name()(x)")
         state = _state.get()
-        arrays, edges, wanted, borrowed = _unwrap(inputs)
-        recorded = wanted and state.recording and self.differentiable
-        self.needs = tuple([edge is not None for edge in edges]) if recorded else (False,) * len(edges)
+        if state.composed and isinstance(self, FusedOp):
+            return self.composed(*map(_as_tensor, inputs), **params)
+        arrays, edges, borrowed = _unwrap(inputs, state.recording and self.differentiable)
+        self.needs = tuple([edge is not None for edge in edges]) if edges else (False,) * len(inputs)
         self.params = params
-        self.scope = state.scope
+        self.scope = _scope.get()
         self._saved = _NOTHING
         for hook in state.hooks:
             hook.before_forward(self, inputs)
@@ -138,9 +142,9 @@ class Op:
             array = array.astype(np.float32)
         self.shape = array.shape
         self.dtype = array.dtype
-        if recorded:
+        if edges:
             self.number = next(_numbers)
-            self.edges = tuple(edges)
+            self.edges = edges
             self.freed = False
             self.grad_hooks: list[Callable[[Tensor], Tensor | None]] | None = None
             given: Iterable[Any] = map(_sealed, inputs, arrays, edges) if self.saves_inputs else ()
@@ -264,12 +268,6 @@ class FusedOp(Op):
         """One gradient (or None) for each input, from the output's gradient, the inputs and what forward saved."""
         raise TypeError(f"{type(self).__name__} defines no gradient(self, grad, *inputs_and_saved)")
 
-    def __call__(self, *inputs: Any, **params: Any) -> Tensor:
-        """Run the kernel, or, under `with composed():`, the definition."""
-        if _state.get().composed:
-            return self.composed(*[_as_tensor(value) for value in inputs], **params)
-        return super().__call__(*inputs, **params)
-
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         """The kernel's gradient, or, where it has to be recorded itself, the composition's."""
         if is_recording():
@@ -308,33 +306,33 @@ def _edge(value: Any) -> Edge | None:
     return value if value.creator is None else value.creator
 
 
-def _unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], list[Edge | None], bool, list[Array]]:
-    """The arrays of `inputs`, where the gradient of each goes, whether any goes anywhere, and the caller's arrays."""
+def _unwrap(inputs: tuple[Any, ...], recording: bool) -> tuple[list[Any], tuple[Edge | None, ...], list[Array]]:
+    """The arrays of `inputs`, where the gradient of each goes (or nothing if none does), and the caller's arrays."""
     arrays: list[Any] = []
-    edges: list[Edge | None] = []
     borrowed: list[Array] = []
     wanted = False
     only_scalars = True
     for value in inputs:
-        edge: Edge | None = None
         if isinstance(value, _Tensor):
             array: Any = value.raw
             only_scalars = False
-            if value.requires_grad:
-                edge = value if value.creator is None else value.creator
-                wanted = True
+            wanted = wanted or value.requires_grad
+        elif value is None:
+            array = None
         else:
             array = _constant(value)
             if isinstance(array, np.ndarray):
                 only_scalars = False
                 borrowed.append(array)
         arrays.append(array)
-        edges.append(edge)
     if only_scalars:
         arrays = [None if value is None else _Tensor(value).raw for value in arrays]
-    elif wanted and len(arrays) > 1:
+    if not (wanted and recording):
+        return arrays, (), borrowed
+    edges = tuple([_edge(value) for value in inputs])
+    if len(arrays) > 1:
         _tell_apart(arrays, edges)
-    return arrays, edges, wanted, borrowed
+    return arrays, edges, borrowed
 
 
 def _constant(value: Any) -> Any:
@@ -346,7 +344,7 @@ def _constant(value: Any) -> Any:
     return _Tensor(value).raw
 
 
-def _tell_apart(arrays: list[Any], edges: list[Edge | None]) -> None:
+def _tell_apart(arrays: list[Any], edges: tuple[Edge | None, ...]) -> None:
     """Make array objects of inputs that share one but not an edge (x * x.detach()) distinct: `save` goes by them."""
     for i in range(1, len(arrays)):
         array = arrays[i]
@@ -444,19 +442,18 @@ def hooks(*more: Hook) -> Iterator[None]:
 
 def current_scope() -> str:
     """The path of the module that is running, "" outside of any."""
-    return _state.get().scope
+    return _scope.get()
 
 
-def enter_scope(name: str) -> Token[State]:
+def enter_scope(name: str) -> Token[str]:
     """Run the ops that follow as part of the module `name` of the current module."""
-    state = _state.get()
-    path = f"{state.scope}.{name}" if state.scope and name else state.scope or name
-    return _state.set(State(state.recording, state.composed, path, state.hooks, state.walking))
+    outer = _scope.get()
+    return _scope.set(f"{outer}.{name}" if outer and name else outer or name)
 
 
-def leave_scope(token: Token[State]) -> None:
+def leave_scope(token: Token[str]) -> None:
     """End what `enter_scope` began."""
-    _state.reset(token)
+    _scope.reset(token)
 
 
 def grad(

@@ -34,7 +34,8 @@ def test_a_slip_in_a_kernel_is_found(name, module, kernel, monkeypatch):
 def test_every_way_to_convolve_is_gone(monkeypatch):
     ways = [(winograd, "correlate"), (winograd, "filter_gradient"), (whole_images, "correlate")]
     ways += [(whole_images, "filter_gradient"), (depthwise, "correlate"), (depthwise, "weigh")]
-    ways += [(convolution, "_correlate_few"), (convolution, "_correlate"), (convolution, "_filter_gradient")]
+    ways += [(convolution, f"_by_{way}") for way in ("channels", "pixels", "few", "tiles", "blocks")]
+    ways += [(convolution, "_correlate"), (convolution, "_filter_gradient")]
     seen = set()
 
     def watched(right, way):
@@ -46,6 +47,7 @@ def test_every_way_to_convolve_is_gone(monkeypatch):
 
     for module, name in ways:
         monkeypatch.setattr(module, name, watched(getattr(module, name), (module, name)))
+    monkeypatch.setattr(convolution, "_plan", convolution._plan.__wrapped__)  # which looks the ways up
     monkeypatch.setattr("tinygrad_norm.certificate.catalog.LAYERS", {"Conv2D": []})
     assert certify("Conv2D")
     assert seen == set(ways)

@@ -75,13 +75,14 @@ def test_filters_stay_as_they_are_where_pixels_are_fewer(few_pixels, layout, fil
     monkeypatch.setattr(convolution, "_BLOCK", 1)
     monkeypatch.setattr(convolution, "FEW", few_pixels)
     monkeypatch.setattr(convolution, "_FEWER", 1)
-    few = convolution._correlate_few
+    monkeypatch.setattr(convolution, "_plan", convolution._plan.__wrapped__)  # made anew, and not kept
+    few = convolution._by_few
 
     def counted(*given):
         called.append(1)
         return few(*given)
 
-    monkeypatch.setattr(convolution, "_correlate_few", counted)
+    monkeypatch.setattr(convolution, "_by_few", counted)
     how = ((2, 1), ((1, 0), (1, 1)), (1, 2), groups, ("elu", 0.5))
     dy, x, w, b = arrays(rng, (2, 10, 5, 6), (filters, 10 // groups, 3, 3), how)
     compare(dy, x, LAYOUTS[layout](w), b, how)
@@ -179,9 +180,6 @@ def test_images_smaller_than_the_kernel_are_rows_of_one_matrix(size, groups, rng
     how = ((1, 2), ((1, 2), (2, 2)), (1, 2), groups, None)
     case = arrays(rng, (3, 6, *size), (8, 6 // groups, 3, 3), how)
     monkeypatch.setattr(convolution, "_windows", None)
-    monkeypatch.setattr(
-        convolution,
-        "_correlate_few",
-        lambda x, w, g, window: convolution._correlate(x, convolution._filters(w, g), window),
-    )
+    monkeypatch.setattr(convolution, "_plan", convolution._plan.__wrapped__)
+    monkeypatch.setattr(convolution, "_by_few", convolution._by_blocks)
     compare(*case, how)

@@ -58,6 +58,14 @@ def test_convolutions_are_folded(how, options, rng):
     np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
 
 
+def test_a_depthwise_convolution_is_folded_with_its_channels_last(rng):
+    model = stirred(nn.Sequential(nn.Conv2D(4, 4, (3, 2), groups=4), nn.BatchNorm2D(4)).astype("float64"), rng)
+    x, folded = rng.normal(size=(2, 4, 6, 5)), fold_batch_norm(model)
+    assert folded[0].weight.shape == (4, 1, 3, 2)
+    assert folded[0].weight.raw.transpose(2, 3, 0, 1).flags.c_contiguous  # as the kernels take it
+    np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
+
+
 @pytest.mark.parametrize("activation", [*_FUNCTIONS, ("leaky_relu", 0.3), ("elu", 0.7)])
 def test_a_linear_takes_over_the_activation(activation, rng):
     model = stirred(nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1D(7, activation=activation)).astype("float64"), rng)

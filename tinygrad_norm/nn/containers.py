@@ -83,8 +83,9 @@ class Sequential(_Ordered):
 
     def forward(self, x: Any) -> Any:
         """Return what the last module makes of it."""
-        for module in self:
-            x = module(x)
+        for value in tuple(vars(self).values()):
+            if isinstance(value, Module):
+                x = value(x)
         return x
 
 

@@ -80,8 +80,9 @@ def _folded(layer: Any, norm: BatchNorm) -> Module:
     mean, var = norm.running_mean.raw.astype(np.float64), norm.running_var.raw.astype(np.float64)
     scale = gamma / np.sqrt(var + norm.eps)
     weight = layer.weight.raw * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
-    if weight.ndim == 4:  # filters as the kernels take them, channels last in memory, so that no call rearranges them
-        weight = np.ascontiguousarray(weight.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    if weight.ndim == 4:  # in memory as the kernels take filters, so that no call rearranges them
+        order = (2, 3, 0, 1) if weight.shape[1] == 1 else (0, 2, 3, 1)
+        weight = np.ascontiguousarray(weight.transpose(order)).transpose(np.argsort(order))
     folded: Any = copy.deepcopy(layer)
     folded.activation = norm.activation
     folded.weight = Parameter(weight, dtype=layer.weight.dtype)

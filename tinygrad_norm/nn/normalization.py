@@ -105,8 +105,10 @@ class Normalization(Module):
         raise TypeError(f"{type(self).__name__} defines no normalize(x)")
 
     def _check_input(self, shape: tuple[int, ...]) -> None:
-        fits = [len(shape) == len(axes) and shape[axes.index("C")] == self._shape[0] for axes in self.layouts]
-        if fits and not any(fits):
+        for axes in self.layouts:
+            if len(shape) == len(axes) and shape[axes.index("C")] == self._shape[0]:
+                return
+        if self.layouts:
             path = tape.current_scope()
             wanted = " or ".join(f"({', '.join(axes)})" for axes in self.layouts)
             raise ValueError(

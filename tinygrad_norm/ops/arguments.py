@@ -1,14 +1,54 @@
-"""What the ops on images share: arguments given once or for each axis, and the name that an error begins with."""
+"""What ops ask of their arguments, and the name that an error begins with.
+
+Nets call an op with operands of the same shapes over and over: what was checked of them is remembered.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from tinygrad_norm import tape
 
 Pair = tuple[int, int]
+Kind = tuple[tuple[int, ...], Any]
+"""The shape and the dtype of an operand; None for the dtype of numbers and lists, which take that of what they meet."""
+
+Check = TypeVar("Check", bound=Callable[..., Any])
+
+
+def kind_of(x: Any) -> Kind:
+    """The kind of a tensor, an array, a number or nested lists."""
+    array = getattr(x, "raw", x)
+    if isinstance(array, np.ndarray):
+        return array.shape, array.dtype
+    return np.shape(array), getattr(array, "dtype", None)
+
+
+def kind_or_none(x: Any) -> Kind | None:
+    """The kind of an operand that may be None."""
+    return None if x is None else kind_of(x)
+
+
+def remembered(check: Check) -> Check:
+    """A function of kinds and options that runs once for each set of them, unless it raises.
+
+    It tells 1 from True, but not inside of a tuple.
+    """
+    known = functools.lru_cache(maxsize=1024, typed=True)(check)
+
+    @functools.wraps(check)
+    def remembering(*arguments: Any) -> Any:
+        try:
+            return known(*arguments)
+        except TypeError:  # of the check, which raises it again; or an argument is a list and has no hash
+            pass
+        return check(*arguments)
+
+    return cast(Check, remembering)
 
 
 def where(name: str) -> str:
@@ -36,3 +76,19 @@ def check_flag(name: str, key: str, value: Any) -> None:
     """Raise a TypeError if an argument is neither True nor False: "no" would count as true."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: {key} should be True or False, got {value!r}")
+
+
+def check_dtypes(name: str, **kinds: Kind | None) -> None:
+    """Refuse operands that are not of one floating dtype.
+
+    Raises:
+        TypeError: one is no float, or they differ.
+    """
+    dtypes = {key: kind[1] for key, kind in kinds.items() if kind is not None and kind[1] is not None}
+    first, *others = dtypes.values() or [np.dtype(np.float32)]
+    if first.kind != "f" or any(dtype != first for dtype in others):
+        listed = ", ".join(f"{key} {dtype}" for key, dtype in dtypes.items())
+        raise TypeError(
+            f"{name}: one floating dtype is needed throughout, but given are {listed}; "
+            "convert the input with x.astype('float32'), or the module with module.astype('float64')"
+        )

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
 from tinygrad_norm import kernels
 from tinygrad_norm.ops.activation import activate, fusible
-from tinygrad_norm.ops.arguments import Pair, pair, where
-from tinygrad_norm.ops.matmul import check_dtypes
-from tinygrad_norm.ops.reduction import shape_of
+from tinygrad_norm.ops.arguments import Kind, Pair, check_dtypes, kind_of, kind_or_none, pair, remembered, where
 from tinygrad_norm.ops.shape import pad, reshape
 from tinygrad_norm.tape import Array, FusedOp
 
@@ -90,30 +87,29 @@ def conv2d(
             activation is not known.
         TypeError: the dtypes differ, or are no floats; or an argument is of another type.
     """
-    shape, filters = shape_of(x), shape_of(weight)
-    if len(shape) == 3:
-        y = conv2d(reshape(x, (1, *shape)), weight, bias, stride, padding, dilation, groups, activation)
+    given = kind_of(x)
+    if len(given[0]) == 3:
+        y = conv2d(reshape(x, (1, *given[0])), weight, bias, stride, padding, dilation, groups, activation)
         return y.reshape(y.shape[1:])
-    check_dtypes(where("conv2d"), input=x, weight=weight, bias=bias)
-    shapes = shape, filters, None if bias is None else shape_of(bias)
-    arguments = stride, padding, dilation, groups, activation
-    window = (_window if _is_hashable(arguments) else _window.__wrapped__)(*shapes, *arguments)
+    window = _window(given, kind_of(weight), kind_or_none(bias), stride, padding, dilation, groups, activation)
     return Conv2D()(x, weight, bias, **window)
 
 
-@lru_cache(maxsize=1024, typed=True)
+@remembered
 def _window(
-    shape: Shape,
-    filters: Shape,
-    bias: Shape | None,
+    x: Kind,
+    weight: Kind,
+    bias: Kind | None,
     stride: int | Pair,
     padding: Padding,
     dilation: int | Pair,
     groups: int,
     activation: Activation,
 ) -> Window:
-    """The arguments of `conv2d`, checked: once, as nets call it with the same ones over and over."""
-    _check_shapes(shape, filters, bias, groups)
+    """The arguments of `conv2d`, checked."""
+    check_dtypes(where("conv2d"), input=x, weight=weight, bias=bias)
+    shape, filters = x[0], weight[0]
+    _check_shapes(shape, filters, None if bias is None else bias[0], groups)
     stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
     sides = padding_of(where("conv2d"), padding, filters[2:], stride, dilation)
     window: Window = {
@@ -129,14 +125,6 @@ def _window(
             f"{shape} with padding {sides}; use a smaller kernel, more padding, or larger images"
         )
     return window
-
-
-def _is_hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
 
 
 def _check_shapes(shape: Shape, weight: Shape, bias: Shape | None, groups: int) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_norm.ops.arguments import Pair, check_flag, pair, where
-from tinygrad_norm.ops.matmul import check_dtypes, matmul
+from tinygrad_norm.ops.arguments import Pair, check_dtypes, check_flag, kind_of, pair, where
+from tinygrad_norm.ops.matmul import matmul
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import permute_dims, take
 from tinygrad_norm.tape import Array
@@ -44,7 +44,7 @@ def interpolate(
     """
     name, shape = where("interpolate"), shape_of(x)
     check_interpolation(name, size, scale_factor, mode, align_corners)
-    check_dtypes(name, input=x)
+    check_dtypes(name, input=kind_of(x))
     if len(shape) != 4 or 0 in shape[1:]:
         raise ValueError(f"{name}: the input should have shape (N, C, H, W), not empty, got {shape}")
     scales: tuple[float | None, float | None] = (None, None)

@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_norm import kernels
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
-from tinygrad_norm.ops.matmul import check_dtypes
+from tinygrad_norm.ops.arguments import check_dtypes, kind_of
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import moveaxis, reshape, take_along_axis
 from tinygrad_norm.tape import Array, FusedOp
@@ -93,7 +93,7 @@ def cross_entropy(
         TypeError: logits are no floats, or classes no integers.
     """
     _check_reduction("cross_entropy", reduction)
-    check_dtypes("cross_entropy", logits=logits)
+    check_dtypes("cross_entropy", logits=kind_of(logits))
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing lies between 0 and 1, {label_smoothing} was given")
     rows, shape = _rows("cross_entropy", logits)
@@ -129,7 +129,7 @@ def _soft_cross_entropy(rows: Tensor, probabilities: Tensor, weight: Array | Non
 def nll_loss(input: Any, target: Any, weight: Any = None, reduction: str = "mean", ignore_index: int = -100) -> Tensor:
     """The negative log-likelihood of classes, from log-probabilities; shapes and errors as in `cross_entropy`."""
     _check_reduction("nll_loss", reduction)
-    check_dtypes("nll_loss", input=input)
+    check_dtypes("nll_loss", input=kind_of(input))
     rows, shape = _rows("nll_loss", input)
     weight = _class_weights("nll_loss", weight, rows)
     labels = _classes("nll_loss", _constant(target), shape, rows.shape[1], ignore_index)

@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_norm import kernels
 from tinygrad_norm.kernels.reference import Activation
 from tinygrad_norm.ops.activation import activate, fusible
+from tinygrad_norm.ops.arguments import Kind, check_dtypes, kind_of, kind_or_none, remembered
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import reshape
 from tinygrad_norm.tape import Array, FusedOp, Op
@@ -168,32 +169,20 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | tuple[str, f
         ValueError: the shapes do not fit, or the activation is not known.
         TypeError: the dtypes differ.
     """
-    given, wanted = shape_of(x), shape_of(weight)
+    activation = _checked(kind_of(x), kind_of(weight), kind_or_none(bias), activation)
+    return Linear()(x, weight, bias, activation=activation)
+
+
+@remembered
+def _checked(x: Kind, weight: Kind, bias: Kind | None, activation: str | tuple[str, float] | None) -> Activation:
+    """The activation of `linear`, after all its arguments are checked."""
+    given, wanted = x[0], weight[0]
     if len(wanted) != 2 or given[-1:] != wanted[1:]:
         raise ValueError(
             f"linear: an input of shape {given} and a weight of shape {wanted} do not fit; "
             "the last axis of both must be equal, and the weight (out_features, in_features)"
         )
-    if bias is not None and shape_of(bias) != wanted[:1]:
-        raise ValueError(f"linear: a weight of shape {wanted} needs a bias of shape {wanted[:1]}, not {shape_of(bias)}")
+    if bias is not None and bias[0] != wanted[:1]:
+        raise ValueError(f"linear: a weight of shape {wanted} needs a bias of shape {wanted[:1]}, not {bias[0]}")
     check_dtypes("linear", input=x, weight=weight, bias=bias)
-    return Linear()(x, weight, bias, activation=fusible(activation))
-
-
-def check_dtypes(name: str, **operands: Any) -> None:
-    """Refuse operands that are not of one floating dtype.
-
-    Raises:
-        TypeError: one is no float, or they differ.
-    """
-    found = {x.dtype for x in operands.values() if hasattr(x, "dtype")}
-    if len(found) <= 1 and all(dtype.kind == "f" for dtype in found):
-        return
-    dtypes = {key: x.dtype for key, x in operands.items() if hasattr(x, "dtype")}
-    first, *others = dtypes.values() or [np.dtype(np.float32)]
-    if first.kind != "f" or any(dtype != first for dtype in others):
-        listed = ", ".join(f"{key} {dtype}" for key, dtype in dtypes.items())
-        raise TypeError(
-            f"{name}: one floating dtype is needed throughout, but given are {listed}; "
-            "convert the input with x.astype('float32'), or the module with module.astype('float64')"
-        )
+    return fusible(activation)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
-from tinygrad_norm import kernels, tape
+from tinygrad_norm import kernels
 from tinygrad_norm.ops.activation import activate, fusible
-from tinygrad_norm.ops.matmul import check_dtypes
+from tinygrad_norm.ops.arguments import Kind, check_dtypes, kind_of, kind_or_none, remembered, where
 from tinygrad_norm.tape import Array, FusedOp
 
 if TYPE_CHECKING:
@@ -170,20 +170,37 @@ def batch_norm(
 
     Source: Ioffe and Szegedy 2015.
     """
-    shape = _checked("batch_norm", x, eps, at_least=2, weight=weight, bias=bias)
-    given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    _check_shapes("batch_norm", shape, shape[1:2], **given)
-    _check_running("batch_norm", running_mean, running_var, not training, momentum)
-    axes, affine = (0, *range(2, len(shape))), _per_channel(shape)
+    given = tuple(map(kind_or_none, (running_mean, running_var, weight, bias)))
+    how = _batch_norm(kind_of(x), given, training, momentum, eps, activation)
     if not training:
-        return _with_running(x, running_mean, running_var, weight, bias, axes, affine, eps, activation)
-    hint = "use a larger batch (DataLoader(drop_last=True) leaves out a short last one), or eval()"
-    count = _check_count("batch_norm", shape, axes, "channel", hint)
+        return _with_running(x, running_mean, running_var, weight, bias, how)
     op = BatchNorm()
-    y = _call(op, x, weight, bias, axes=axes, affine=affine, eps=eps, activation=activation)
-    mean, var = [array.reshape(-1) for array in op.statistics]
-    _move((running_mean, running_var), (mean, var * (count / (count - 1))), momentum)
+    y = op(x, weight, bias, **how)
+    if not (running_mean is running_var is None):
+        mean, var = op.statistics
+        _move((running_mean, running_var), mean.reshape(-1), var.reshape(-1), y.size // mean.size, momentum)
     return y
+
+
+@remembered
+def _batch_norm(
+    x: Kind,
+    given: tuple[Kind | None, ...],
+    training: bool,
+    momentum: float,
+    eps: float,
+    activation: Activation,
+) -> Choice:
+    running_mean, running_var, weight, bias = given
+    shape = _checked("batch_norm", x, eps, at_least=2, weight=weight, bias=bias)
+    named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    _check_shapes("batch_norm", shape, shape[1:2], **named)
+    _check_running("batch_norm", running_mean, running_var, not training, momentum)
+    axes = (0, *range(2, len(shape)))
+    if training:
+        hint = "use a larger batch (DataLoader(drop_last=True) leaves out a short last one), or eval()"
+        _check_count("batch_norm", shape, axes, "channel", hint)
+    return _choice(shape, axes, _per_channel(shape), eps, activation)
 
 
 def layer_norm(
@@ -207,10 +224,19 @@ def layer_norm(
 
     Source: Ba, Kiros and Hinton 2016.
     """
+    lengths = _lengths(normalized_shape)
+    how = _layer_norm(kind_of(x), lengths, kind_or_none(weight), kind_or_none(bias), eps, activation)
+    return LayerNorm()(x, weight, bias, **how)
+
+
+@remembered
+def _layer_norm(
+    x: Kind, lengths: Shape, weight: Kind | None, bias: Kind | None, eps: float, activation: Activation
+) -> Choice:
     shape = _checked("layer_norm", x, eps, weight=weight, bias=bias)
-    axes, affine = _trailing("layer_norm", shape, normalized_shape)
-    _check_shapes("layer_norm", shape, shape[axes[0] :], weight=weight, bias=bias)
-    return _call(LayerNorm(), x, weight, bias, axes=axes, affine=affine, eps=eps, activation=activation)
+    axes, affine = _trailing("layer_norm", shape, lengths)
+    _check_shapes("layer_norm", shape, lengths, weight=weight, bias=bias)
+    return _choice(shape, axes, affine, eps, activation)
 
 
 def layer_norm_2d(
@@ -228,9 +254,15 @@ def layer_norm_2d(
 
     Source: Liu et al. 2022 (ConvNeXt).
     """
+    how = _layer_norm_2d(kind_of(x), kind_or_none(weight), kind_or_none(bias), eps, activation)
+    return LayerNorm()(x, weight, bias, **how)
+
+
+@remembered
+def _layer_norm_2d(x: Kind, weight: Kind | None, bias: Kind | None, eps: float, activation: Activation) -> Choice:
     shape = _checked("layer_norm_2d", x, eps, at_least=4, at_most=4, weight=weight, bias=bias)
     _check_shapes("layer_norm_2d", shape, shape[1:2], weight=weight, bias=bias)
-    return _call(LayerNorm(), x, weight, bias, axes=(1,), affine=_per_channel(shape), eps=eps, activation=activation)
+    return _choice(shape, (1,), _per_channel(shape), eps, activation)
 
 
 def group_norm(
@@ -250,14 +282,22 @@ def group_norm(
 
     Source: Wu and He 2018.
     """
+    how = _group_norm(kind_of(x), num_groups, kind_or_none(weight), kind_or_none(bias), eps, activation)
+    return GroupNorm()(x, weight, bias, **how)
+
+
+@remembered
+def _group_norm(
+    x: Kind, num_groups: int, weight: Kind | None, bias: Kind | None, eps: float, activation: Activation
+) -> Choice:
     shape = _checked("group_norm", x, eps, at_least=2, weight=weight, bias=bias)
     _check_shapes("group_norm", shape, shape[1:2], weight=weight, bias=bias)
     if num_groups < 1 or shape[1] % num_groups:
-        raise ValueError(f"{_where('group_norm')}: {shape[1]} channels cannot be cut into {num_groups} equal groups")
+        raise ValueError(f"{where('group_norm')}: {shape[1]} channels cannot be cut into {num_groups} equal groups")
     view = (shape[0], num_groups, shape[1] // num_groups, *shape[2:])
     axes, affine = tuple(range(2, len(view))), (1, *view[1:3]) + (1,) * (len(shape) - 2)
     _check_count("group_norm", view, axes, "group", "use fewer groups")
-    return _call(GroupNorm(), x, weight, bias, axes=axes, affine=affine, eps=eps, activation=activation, view=view)
+    return _choice(view, axes, affine, eps, activation)
 
 
 def instance_norm(
@@ -285,19 +325,37 @@ def instance_norm(
 
     Source: Ulyanov, Vedaldi and Lempitsky 2016.
     """
-    shape = _checked("instance_norm", x, eps, at_least=3, weight=weight, bias=bias)
-    given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    _check_shapes("instance_norm", shape, shape[1:2], **given)
-    _check_running("instance_norm", running_mean, running_var, not use_input_stats, momentum)
-    axes, affine = tuple(range(2, len(shape))), _per_channel(shape)
+    given = tuple(map(kind_or_none, (running_mean, running_var, weight, bias)))
+    how = _instance_norm(kind_of(x), given, use_input_stats, momentum, eps, activation)
     if not use_input_stats:
-        return _with_running(x, running_mean, running_var, weight, bias, axes, affine, eps, activation)
-    count = _check_count("instance_norm", shape, axes, "channel of an image", "use larger images, or another norm")
+        return _with_running(x, running_mean, running_var, weight, bias, how)
     op = InstanceNorm()
-    y = _call(op, x, weight, bias, axes=axes, affine=affine, eps=eps, activation=activation)
-    mean, var = [array.reshape(shape[:2]).mean(axis=0) for array in op.statistics]
-    _move((running_mean, running_var), (mean, var * (count / (count - 1))), momentum)
+    y = op(x, weight, bias, **how)
+    if not (running_mean is running_var is None):
+        count = y.size // op.statistics[0].size
+        mean, var = [array.reshape(y.shape[:2]).mean(axis=0) for array in op.statistics]
+        _move((running_mean, running_var), mean, var, count, momentum)
     return y
+
+
+@remembered
+def _instance_norm(
+    x: Kind,
+    given: tuple[Kind | None, ...],
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    activation: Activation,
+) -> Choice:
+    running_mean, running_var, weight, bias = given
+    shape = _checked("instance_norm", x, eps, at_least=3, weight=weight, bias=bias)
+    named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    _check_shapes("instance_norm", shape, shape[1:2], **named)
+    _check_running("instance_norm", running_mean, running_var, not use_input_stats, momentum)
+    axes = tuple(range(2, len(shape)))
+    if use_input_stats:
+        _check_count("instance_norm", shape, axes, "channel of an image", "use larger images, or another norm")
+    return _choice(shape, axes, _per_channel(shape), eps, activation)
 
 
 def rms_norm(
@@ -321,11 +379,17 @@ def rms_norm(
 
     Source: Zhang and Sennrich 2019.
     """
+    return RMSNorm()(
+        x, weight, **_rms_norm(kind_of(x), _lengths(normalized_shape), kind_or_none(weight), eps, activation)
+    )
+
+
+@remembered
+def _rms_norm(x: Kind, lengths: Shape, weight: Kind | None, eps: float | None, activation: Activation) -> Choice:
     shape = _checked("rms_norm", x, 0.0 if eps is None else eps, weight=weight)
-    axes, affine = _trailing("rms_norm", shape, normalized_shape)
-    _check_shapes("rms_norm", shape, shape[axes[0] :], weight=weight)
-    added = np.finfo(_dtype(x)).eps if eps is None else eps
-    return _call(RMSNorm(), x, weight, axes=axes, affine=affine, eps=added, activation=activation)
+    axes, affine = _trailing("rms_norm", shape, lengths)
+    _check_shapes("rms_norm", shape, lengths, weight=weight)
+    return _choice(shape, axes, affine, np.finfo(x[1] or np.float32).eps if eps is None else eps, activation)
 
 
 def rms_norm_2d(x: Any, weight: Any = None, eps: float = 1e-6, activation: Activation = None) -> Tensor:
@@ -342,32 +406,33 @@ def rms_norm_2d(x: Any, weight: Any = None, eps: float = 1e-6, activation: Activ
 
     Source: Zhang and Sennrich 2019.
     """
+    how = _rms_norm_2d(kind_of(x), kind_or_none(weight), eps, activation)
+    return RMSNorm()(x, weight, **how)
+
+
+@remembered
+def _rms_norm_2d(x: Kind, weight: Kind | None, eps: float, activation: Activation) -> Choice:
     shape = _checked("rms_norm_2d", x, eps, at_least=4, at_most=4, weight=weight)
     _check_shapes("rms_norm_2d", shape, shape[1:2], weight=weight)
-    return _call(RMSNorm(), x, weight, axes=(1,), affine=_per_channel(shape), eps=eps, activation=activation)
+    return _choice(shape, (1,), _per_channel(shape), eps, activation)
 
 
-def _call(
-    op: FusedOp, x: Any, *given: Any, axes: Shape, affine: Shape, eps: Any, activation: Activation, view: Shape = ()
-) -> Tensor:
-    view = view or _shape(x)
-    return op(x, *given, axes=axes, view=view, affine=affine, eps=float(eps), activation=fusible(activation))
-
-
-def _with_running(
-    x: Any, mean: Any, var: Any, weight: Any, bias: Any, axes: Shape, affine: Shape, eps: float, activation: Activation
-) -> Tensor:
+def _with_running(x: Any, mean: Any, var: Any, weight: Any, bias: Any, how: Choice) -> Tensor:
     # As arrays that are nobody's tensor the tape copies them, so they may move on before the way back.
-    mean, var = [np.asarray(getattr(running, "raw", running), _dtype(x)) for running in (mean, var)]
-    return _call(InferenceNorm(), x, mean, var, weight, bias, axes=axes, affine=affine, eps=eps, activation=activation)
+    dtype = kind_of(x)[1] or np.float32  # which a tensor makes of a list
+    mean, var = [np.asarray(_array(running), dtype) for running in (mean, var)]
+    return InferenceNorm()(x, mean, var, weight, bias, **how)
 
 
-def _move(running: tuple[Any, Any], new: tuple[Array, Array], momentum: float) -> None:
-    """running = (1 - momentum) running + momentum new, in `running`: arrays, or tensors, which get new arrays."""
+def _move(running: tuple[Any, Any], mean: Array, var: Array, count: int, momentum: float) -> None:
+    """running = (1 - momentum) running + momentum new, in `running`: arrays, or tensors, which get new arrays.
+
+    New are the mean and the unbiased variance of `count` values.
+    """
     with np.errstate(over="ignore"):  # what is beyond float32 becomes infinity
         moved = [
-            None if old is None else ((1 - momentum) * np.asarray(_array(old)) + momentum * value).astype(old.dtype)
-            for old, value in zip(running, new, strict=True)
+            None if old is None else ((1 - momentum) * np.asarray(_array(old)) + momentum * new).astype(old.dtype)
+            for old, new in zip(running, (mean, var * (count / (count - 1))), strict=True)
         ]
     for old in running:
         if isinstance(old, np.ndarray) and not old.flags.writeable:
@@ -383,12 +448,8 @@ def _array(value: Any) -> Any:
     return getattr(value, "raw", value)
 
 
-def _shape(value: Any) -> Shape:
-    return np.shape(getattr(value, "raw", value))
-
-
-def _dtype(value: Any) -> Any:
-    return getattr(value, "dtype", np.float32)  # which a tensor makes of a list
+def _choice(view: Shape, axes: Shape, affine: Shape, eps: Any, activation: Activation) -> Choice:
+    return {"axes": axes, "view": view, "affine": affine, "eps": float(eps), "activation": fusible(activation)}
 
 
 def _per_channel(shape: Shape) -> Shape:
@@ -396,56 +457,50 @@ def _per_channel(shape: Shape) -> Shape:
     return (1, shape[1]) + (1,) * (len(shape) - 2)
 
 
-def _trailing(name: str, shape: Shape, normalized_shape: int | Sequence[int]) -> tuple[Shape, Shape]:
-    """The last axes, which have the lengths `normalized_shape`, and the shape in which arrays of that shape meet x."""
-    lengths = (normalized_shape,) if isinstance(normalized_shape, int | np.integer) else tuple(normalized_shape)
+def _lengths(normalized_shape: int | Sequence[int]) -> Shape:
+    return (normalized_shape,) if isinstance(normalized_shape, int | np.integer) else tuple(normalized_shape)
+
+
+def _trailing(name: str, shape: Shape, lengths: Shape) -> tuple[Shape, Shape]:
+    """The last axes, which have these lengths, and the shape in which arrays of that shape meet x."""
     before = len(shape) - len(lengths)
     if not lengths or before < 0 or shape[before:] != lengths:
-        raise ValueError(f"{_where(name)}: the input of shape {shape} does not end in normalized_shape {lengths}")
+        raise ValueError(f"{where(name)}: the input of shape {shape} does not end in normalized_shape {lengths}")
     return tuple(range(before, len(shape))), (1,) * before + lengths
 
 
-def _where(name: str) -> str:
-    """The op, and the layer that called it where there is one."""
-    scope = tape.current_scope()
-    return f"{name} in {scope}" if scope else name
-
-
-def _checked(name: str, x: Any, eps: float, at_least: int = 1, at_most: int = 64, **affine: Any) -> Shape:
+def _checked(name: str, x: Kind, eps: float, at_least: int = 1, at_most: int = 64, **affine: Kind | None) -> Shape:
     """The shape of x, after what every norm checks."""
-    shape = _shape(x)
+    shape = x[0]
     if not at_least <= len(shape) <= at_most:
         wanted = f"{at_least}" if at_least == at_most else f"{at_least} or more"
-        raise ValueError(f"{_where(name)}: the input needs {wanted} axes (N, C, ...), it has shape {shape}")
+        raise ValueError(f"{where(name)}: the input needs {wanted} axes (N, C, ...), it has shape {shape}")
     if 0 in shape:
-        raise ValueError(f"{_where(name)}: the input of shape {shape} is empty, there is nothing to normalize")
+        raise ValueError(f"{where(name)}: the input of shape {shape} is empty, there is nothing to normalize")
     if not (eps >= 0 and math.isfinite(eps)):
-        raise ValueError(f"{_where(name)}: eps is added to the variance and must be 0 or a positive number, not {eps}")
-    check_dtypes(_where(name), input=x, **affine)
+        raise ValueError(f"{where(name)}: eps is added to the variance and must be 0 or a positive number, not {eps}")
+    check_dtypes(where(name), input=x, **affine)
     return shape
 
 
-def _check_shapes(name: str, shape: Shape, wanted: Shape, **given: Any) -> None:
-    for key, value in given.items():
-        if value is not None and _shape(value) != wanted:
-            raise ValueError(
-                f"{_where(name)}: for an input of shape {shape}, {key} needs shape {wanted}, not {_shape(value)}"
-            )
+def _check_shapes(name: str, shape: Shape, wanted: Shape, **given: Kind | None) -> None:
+    for key, kind in given.items():
+        if kind is not None and kind[0] != wanted:
+            raise ValueError(f"{where(name)}: for an input of shape {shape}, {key} needs shape {wanted}, not {kind[0]}")
 
 
-def _check_running(name: str, mean: Any, var: Any, needed: bool, momentum: float) -> None:
+def _check_running(name: str, mean: Kind | None, var: Kind | None, needed: bool, momentum: float) -> None:
     if needed and (mean is None or var is None):
-        raise ValueError(f"{_where(name)}: inference needs running_mean and running_var, both")
-    for running in (mean, var):
-        if running is not None and getattr(running, "dtype", np.dtype(object)).kind != "f":
-            raise TypeError(f"{_where(name)}: running statistics are arrays or tensors of floats, not {running!r}")
+        raise ValueError(f"{where(name)}: inference needs running_mean and running_var, both")
+    for kind in (mean, var):
+        if kind is not None and getattr(kind[1], "kind", None) != "f":
+            given = "a list or a number" if kind[1] is None else f"of {kind[1]}"
+            raise TypeError(f"{where(name)}: running statistics are arrays or tensors of floats, not {given}")
     if not 0 <= momentum <= 1:
-        raise ValueError(f"{_where(name)}: momentum is the weight of the new value, between 0 and 1, not {momentum}")
+        raise ValueError(f"{where(name)}: momentum is the weight of the new value, between 0 and 1, not {momentum}")
 
 
-def _check_count(name: str, shape: Shape, axes: Shape, what: str, hint: str) -> int:
-    """How many values share a mean and a variance."""
-    count = math.prod([shape[axis] for axis in axes])
-    if count == 1:
-        raise ValueError(f"{_where(name)}: one value per {what} has no variance; the input has shape {shape}: {hint}")
-    return count
+def _check_count(name: str, shape: Shape, axes: Shape, what: str, hint: str) -> None:
+    """Refuse one value to share a mean and a variance."""
+    if math.prod([shape[axis] for axis in axes]) == 1:
+        raise ValueError(f"{where(name)}: one value per {what} has no variance; the input has shape {shape}: {hint}")

@@ -10,9 +10,8 @@ import numpy as np
 from tinygrad_norm import kernels
 from tinygrad_norm.kernels.reference import Window
 from tinygrad_norm.ops import elementwise as e
-from tinygrad_norm.ops.arguments import Pair, check_flag, pair, where
+from tinygrad_norm.ops.arguments import Pair, check_dtypes, check_flag, kind_of, pair, where
 from tinygrad_norm.ops.interpolation import resample
-from tinygrad_norm.ops.matmul import check_dtypes
 from tinygrad_norm.ops.reduction import mean, shape_of
 from tinygrad_norm.ops.shape import pad, reshape
 from tinygrad_norm.tape import Array, FusedOp, Op
@@ -194,7 +193,7 @@ def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None]
 def check_images(name: str, x: Any) -> None:
     """Refuse what is no batch of images of floats."""
     shape = shape_of(x)
-    check_dtypes(name, input=x)
+    check_dtypes(name, input=kind_of(x))
     if len(shape) != 4 or 0 in shape[1:]:
         raise ValueError(f"{name}: the input should have shape (N, C, H, W) or (C, H, W), not empty, got {shape}")
 

@@ -6,10 +6,11 @@ kernels of its own, runs along the channels. Windows may begin before the image 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import product
 from math import gcd, prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange
@@ -23,6 +24,7 @@ from tinygrad_norm.kernels.precision import is_fast
 from tinygrad_norm.kernels.reference import Activation
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Shape = tuple[int, ...]
 
 _BLOCK = 2**22
 """The bytes of windows that are laid out at a time: they stay in the last cache, and keep all threads busy a while."""
@@ -51,14 +53,11 @@ def conv2d(
     activation: Activation,
 ) -> Array:
     """At each place of the output, the sum over the kernel and the channels of weight times input, activated."""
-    window, images = _window(x, weight, stride, padding, dilation), _channels_last(x)
-    y = None
-    if _is_few(len(x) * prod(window.size), weight) and not _is_depthwise(_shape(weight, groups)):
-        y = _correlate_few(images, weight, groups, window)
-    elif _tiled(x, weight, groups, window):
-        y = winograd.correlate(images, weight, window.start, window.size)
+    plan = _plan(x.shape, weight.shape, weight.dtype, stride, padding, dilation, groups, is_fast())
+    images = _channels_last(x)
+    y = plan.way(images, weight, groups, plan.window)
     if y is None:
-        y = _correlate(images, _filters(weight, groups), window)
+        y = _by_blocks(images, weight, groups, plan.window)
     finish(y, bias, activation)
     return _channels_first(y)
 
@@ -79,8 +78,8 @@ def conv2d_gradient(
     if activation is not None:
         z = conv2d(x, weight, bias, stride, padding, dilation, groups, None)
         dy = activation_gradient(dy, z, activation)
-    window = _window(x, weight, stride, padding, dilation)
-    grad, tiled = _channels_last(dy), _tiled(x, weight, groups, window)
+    window, _, tiled = _plan(x.shape, weight.shape, weight.dtype, stride, padding, dilation, groups, is_fast())
+    grad = _channels_last(dy)
     dx = dweight = dbias = None
     if needs[0]:
         start = -2 - window.start[0], -2 - window.start[1]
@@ -98,9 +97,89 @@ def conv2d_gradient(
     return dx, dweight, dbias
 
 
-def _tiled(x: Array, weight: Array, groups: int, window: Window) -> bool:
-    """Whether Winograd's algorithm is the one to use."""
-    return groups == 1 and is_fast() and winograd.suits(window, len(x), weight.shape[:2], weight.dtype)
+class _Plan(NamedTuple):
+    """How a convolution is done."""
+
+    window: Window
+    way: Callable[[Array, Array, int, Window], Array | None]
+    """What makes the output from images, weight, groups and window, or None where it cannot be trusted."""
+    tiled: bool
+    """Whether Winograd's algorithm is the one for the gradients."""
+
+
+@lru_cache(maxsize=1024)
+def _plan(
+    shape: Shape,
+    weight: Shape,
+    dtype: np.dtype[Any],
+    stride: Pair,
+    padding: tuple[Pair, Pair],
+    dilation: Pair,
+    groups: int,
+    fast: bool,
+) -> _Plan:
+    """How images of that shape [N, C, H, W] meet a weight of that one."""
+    kernel: Any = weight[2:]
+    size: Any = shape[2:]
+    channels: Any = weight[:2]
+    along = zip(size, kernel, stride, padding, dilation, strict=True)
+    height, width = [(n + sum(sides) - d * (k - 1) - 1) // s + 1 for n, k, s, sides, d in along]
+    window = Window((height, width), kernel, (-padding[0][0], -padding[1][0]), stride, dilation)
+    tiled = groups == 1 and fast and winograd.suits(window, shape[0], channels, dtype)
+    count = shape[0] * height * width
+    way: Callable[..., Array | None] = _by_blocks
+    if _is_depthwise((groups, *kernel, weight[1], weight[0] // groups)):
+        way = _by_channels
+    elif _is_pixels(size, window):
+        way = _by_pixels
+    elif count < weight[0] and (count <= FEW or _FEWER * count < weight[0]):
+        way = _by_few
+    elif tiled:
+        way = _by_tiles
+    return _Plan(window, way, tiled)
+
+
+# The ways: from images, weight, groups and window to the output
+
+
+def _by_channels(x: Array, weight: Array, groups: int, window: Window) -> Array:
+    """Each channel by itself."""
+    out_depth, depth = len(weight) // groups, weight.shape[1]
+    places = weight.reshape(groups, out_depth, depth, *window.kernel).transpose(3, 4, 0, 2, 1)
+    return _correlate_channels(x, places.reshape(*window.kernel, -1), depth, out_depth, window)
+
+
+def _by_pixels(x: Array, weight: Array, groups: int, _: Window) -> Array:
+    """A kernel of one place: a product of all pixels."""
+    y = np.empty((*x.shape[:3], len(weight)), x.dtype)
+    filters = weight.reshape(groups, -1, weight.shape[1]).transpose(0, 2, 1)
+    multiply(_pixels(x, groups), filters, _pixels(y, groups))
+    return y
+
+
+def _by_few(x: Array, weight: Array, groups: int, window: Window) -> Array:
+    """For few windows: they take the order of the weight, which stays as it is."""
+    out_channels, depth, *kernel = weight.shape
+    turned = weight.transpose(0, 2, 3, 1)
+    last = turned.flags.c_contiguous
+    filters = (turned if last else weight).reshape(groups, out_channels // groups, -1).transpose(0, 2, 1)
+    y = np.empty((len(x), *window.size, out_channels), x.dtype)
+    pixels = _pixels(y, groups)
+    for block, rows in _windows(x, groups, window):
+        if not last:
+            rows = _turned(rows.reshape(-1, prod(kernel), depth)).reshape(rows.shape)
+        multiply(rows, filters, pixels[:, block])
+    return y
+
+
+def _by_tiles(x: Array, weight: Array, _: int, window: Window) -> Array | None:
+    """Winograd's algorithm."""
+    return winograd.correlate(x, weight, window.start, window.size)
+
+
+def _by_blocks(x: Array, weight: Array, groups: int, window: Window) -> Array:
+    """Windows laid out, block by block."""
+    return _correlate(x, _filters(weight, groups), window)
 
 
 def _channels_last(x: Array) -> Array:
@@ -111,10 +190,14 @@ def _channels_first(x: Array) -> Array:
     return x.transpose(0, 3, 1, 2)
 
 
-def _is_few(count: int, weight: Array) -> bool:
-    """Whether so many windows are cheaper to rearrange than the filters, which are larger than a pixel."""
-    fewest = count <= FEW or _FEWER * count < len(weight)
-    return fewest and count < len(weight) and prod(weight.shape[2:]) > 1
+def _pixels(x: Array, groups: int) -> Array:
+    """The pixels of images, in groups of channels: [groups, N H W, C / groups]."""
+    return x.reshape(-1, groups, x.shape[3] // groups).transpose(1, 0, 2)
+
+
+def _is_pixels(size: Pair, window: Window) -> bool:
+    """Whether each pixel of images of that size is a window."""
+    return (window.size, window.kernel, window.start, window.stride) == (size, (1, 1), (0, 0), (1, 1))
 
 
 def _filters(weight: Array, groups: int) -> Array:
@@ -148,43 +231,26 @@ def _shape(weight: Array, groups: int) -> tuple[int, ...]:
     return groups, *kernel, depth, out_channels // groups
 
 
-def _window(x: Array, weight: Array, stride: Pair, padding: tuple[Pair, Pair], dilation: Pair) -> Window:
-    kernel = weight.shape[2:]
-    along = zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
-    height, width = [(n + sum(sides) - d * (k - 1) - 1) // s + 1 for n, k, s, sides, d in along]
-    return Window((height, width), kernel, (-padding[0][0], -padding[1][0]), stride, dilation)
-
-
 def _correlate(x: Array, filters: Array, window: Window) -> Array:
     """The sum over each window of its products with the filters."""
     groups, *_, depth, out_depth = filters.shape
     if _is_depthwise(filters.shape):
         places = filters.transpose(1, 2, 0, 3, 4).reshape(*window.kernel, -1)
-        how = window.start, window.stride, (1, 1), window.dilation, window.size
-        y = depthwise.correlate(_repeat(x, out_depth), places, *how)
-        return y if depth == 1 else y.reshape(*y.shape[:3], groups, depth).sum(axis=4)
+        return _correlate_channels(x, places, depth, out_depth, window)
     if whole_images.suits(x.shape[1:3], window.kernel):
         return whole_images.correlate(x, filters, window)
     y = np.empty((len(x), *window.size, groups * out_depth), x.dtype)
-    pixels, matrices = y.reshape(-1, groups, out_depth).transpose(1, 0, 2), filters.reshape(groups, -1, out_depth)
+    pixels, matrices = _pixels(y, groups), filters.reshape(groups, -1, out_depth)
     for block, rows in _windows(x, groups, window):
         multiply(rows, matrices, pixels[:, block])
     return y
 
 
-def _correlate_few(x: Array, weight: Array, groups: int, window: Window) -> Array:
-    """The same for few pixels: the windows take the order of the weight, which stays as it is."""
-    out_channels, depth, *kernel = weight.shape
-    turned = weight.transpose(0, 2, 3, 1)
-    last = turned.flags.c_contiguous
-    filters = (turned if last else weight).reshape(groups, out_channels // groups, -1).transpose(0, 2, 1)
-    y = np.empty((len(x), *window.size, out_channels), x.dtype)
-    pixels = y.reshape(-1, groups, out_channels // groups).transpose(1, 0, 2)
-    for block, rows in _windows(x, groups, window):
-        if not last:
-            rows = _turned(rows.reshape(-1, prod(kernel), depth)).reshape(rows.shape)
-        multiply(rows, filters, pixels[:, block])
-    return y
+def _correlate_channels(x: Array, places: Array, depth: int, out_depth: int, window: Window) -> Array:
+    """The same where channels do not meet, for filters [kh, kw, G C O]."""
+    how = window.start, window.stride, (1, 1), window.dilation, window.size
+    y = depthwise.correlate(_repeat(x, out_depth), places, *how)
+    return y if depth == 1 else y.reshape(*y.shape[:3], -1, depth).sum(axis=4)
 
 
 def _filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window) -> Array:
@@ -258,8 +324,8 @@ def _windows(x: Array, groups: int, window: Window) -> Iterator[tuple[slice, Arr
     n, height, width, channels = x.shape
     size, kernel, start, stride, dilation = window
     count, depth = n * prod(size), channels // groups
-    if (size, kernel, start, stride) == ((height, width), (1, 1), (0, 0), (1, 1)):  # each pixel is a window
-        yield slice(count), x.reshape(count, groups, depth).transpose(1, 0, 2)
+    if _is_pixels((height, width), window):
+        yield slice(count), _pixels(x, groups)
         return
     length = prod(kernel) * depth
     step = min(max(1, count), max(_FEWEST, _BLOCK // (groups * length * x.itemsize)))

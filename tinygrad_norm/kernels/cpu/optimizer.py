@@ -15,6 +15,9 @@ from tinygrad_norm.kernels.cpu.compiler import Kernel
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_WORK = 2
+"""How many elements another kernel treats in the time of one parameter, whose root and quotient take long."""
+
 
 def sgd_update(
     parameter: Array,
@@ -75,7 +78,7 @@ def rmsprop_update(
 def _run(kernel: Callable[..., None], gradient: Array, written: tuple[Array | None, ...], *scalars: float) -> None:
     """Call a kernel on flat arrays, and copy back what lies in memory in another order."""
     flat = [None if array is None else array.ravel() for array in written]
-    kernel(gradient.size, gradient.ravel(), *flat, *scalars)
+    kernel(_WORK * gradient.size, gradient.ravel(), *flat, *scalars)
     for array, result in zip(written, flat, strict=True):
         if array is not None and result is not None and not array.flags.c_contiguous:
             array[...] = result.reshape(array.shape)

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from tinygrad_norm import Tensor, nn, ops
+from tinygrad_norm.ops.arguments import kind_of, kind_or_none, remembered
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (np.ones((2, 3), np.float32), ((2, 3), np.dtype("float32"))),
+        (Tensor(np.ones(4)), ((4,), np.dtype("float64"))),
+        ([[1.0, 2.0]], ((1, 2), None)),
+        (3.0, ((), None)),
+    ],
+)
+def test_the_kind_of_an_operand(given, kind):
+    assert kind_of(given) == kind_or_none(given) == kind
+    assert kind_or_none(None) is None
+
+
+def test_a_check_runs_once_for_each_set_of_arguments():
+    seen = []
+
+    @remembered
+    def check(*arguments):
+        seen.append(arguments)
+        return len(seen)
+
+    kinds = kind_of(np.ones(2)), kind_of(np.ones(2, np.float32))
+    assert [check(kinds[0], 1), check(kinds[0], 1), check(kinds[1], 1), check(kinds[0], 2)] == [1, 1, 2, 3]
+    assert [check(kinds[0], True), check(kinds[0], 1.0), check(kinds[0], 1)] == [4, 5, 1]
+    assert [check([1]), check([1])] == [6, 7]  # which has no hash
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError])
+def test_a_check_that_raises_is_not_remembered(error):
+    seen = []
+
+    @remembered
+    def check(value):
+        seen.append(value)
+        if len(seen) < 5:
+            raise error("wrong")
+        return value
+
+    for _ in range(2):
+        with pytest.raises(error, match="wrong") as found:
+            check(1)
+        assert found.value.__context__ is None
+    while len(seen) < 4:
+        with pytest.raises(error):
+            check(1)
+    assert check(1) == 1
+
+
+def test_a_remembered_call_still_names_the_layer_that_made_an_error():
+    x = np.ones((2, 3, 5, 5), np.float32)
+    for name in ("first", "second"):
+        model = nn.Sequential({name: nn.Conv2D(3, 4, 7)})
+        with pytest.raises(ValueError, match=f"conv2d in {name}: a kernel"):
+            model(x)
+
+
+def test_right_arguments_do_not_let_wrong_ones_pass():
+    x, w = np.ones((2, 4)), np.ones(4)
+    ops.batch_norm(x, w, w, w)
+    with pytest.raises(TypeError, match="one floating dtype"):
+        ops.batch_norm(x, w, w, w.astype(np.float32))
+    with pytest.raises(ValueError, match="weight needs shape"):
+        ops.batch_norm(x, w, w, w[:2])
+    images, filters = np.ones((1, 1, 3, 3)), np.ones((1, 1, 1, 1))
+    ops.conv2d(images, filters, stride=1)
+    with pytest.raises(TypeError, match="stride should be an integer"):
+        ops.conv2d(images, filters, stride=True)
+    ops.linear(x, w[None])
+    with pytest.raises(TypeError, match="one floating dtype"):
+        ops.linear(x, w[None].astype(np.float32))
