@@ -45,12 +45,12 @@ def our_step(model: Any, images: np.ndarray, labels: np.ndarray) -> Callable[[],
 
 
 def our_inference(name: str, size: int) -> Callable[[], object]:
-    """The logits, with batch norm folded."""
+    """The logits, with batch norm and activations folded."""
     from tinygrad_norm import Tensor, no_grad
     from tinygrad_norm.models import create_model
-    from tinygrad_norm.nn import fold_batch_norm
+    from tinygrad_norm.nn import fold_activations, fold_batch_norm
 
-    model = fold_batch_norm(create_model(name, **NETS[name].options).eval())
+    model = fold_activations(fold_batch_norm(create_model(name, **NETS[name].options).eval()))
     images, _ = batch(name, size)
 
     def step() -> Any:

@@ -56,7 +56,7 @@ def training(report: Report, options: Options) -> None:
 
 def inference(report: Report, options: Options) -> None:
     """Time inference of each net, with batch norm folded, for one image and for a batch."""
-    report.say("## Inference: logits, batch norm folded, float32")
+    report.say("## Inference: logits, batch norm and activations folded, float32")
     rows = []
     with Team() as team:
         for name, size in [(name, size) for name in options.nets for size in (1, BATCH)]:

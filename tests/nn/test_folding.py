@@ -5,9 +5,10 @@ import pytest
 
 from tinygrad_norm import Tensor, nn
 from tinygrad_norm.models import create_model, list_models
-from tinygrad_norm.nn.activation import ACTIVATIONS
-from tinygrad_norm.nn.folding import fold_batch_norm
-from tinygrad_norm.ops.activation import _FUNCTIONS
+from tinygrad_norm.nn.activation import ACTIVATIONS, activation_layer, as_fusible
+from tinygrad_norm.nn.folding import fold_activations, fold_batch_norm
+from tinygrad_norm.ops.activation import _FUNCTIONS, fusible
+from tinygrad_norm.testing import gradcheck
 
 
 def stirred(model, rng):
@@ -230,3 +231,65 @@ def test_the_folded_layers_can_be_differentiated(rng):
         net(given).backward(dy)
         found.append(given.grad.numpy())
     np.testing.assert_allclose(*found, rtol=1e-11)
+
+
+@pytest.mark.parametrize("activation", [*_FUNCTIONS, ("leaky_relu", 0.3), ("elu", 0.7)])
+def test_an_activation_is_folded_into_the_layer_before_it(activation, rng):
+    layers = [nn.Conv2D(3, 4, 2), activation_layer(activation), nn.Flatten(), nn.Linear(24, 2)]
+    model = stirred(nn.Sequential(*layers, activation_layer(activation)).astype("float64"), rng)
+    folded, x = fold_activations(model), rng.normal(size=(2, 3, 3, 4))
+    assert types(folded) == ["Conv2D", "Identity", "Flatten", "Linear", "Identity"]
+    assert [fusible(layer.activation) for layer in (folded[0], folded[3])] == [fusible(activation)] * 2
+    assert model[0].activation is None
+    np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
+    gradcheck(folded, [Tensor(x, requires_grad=True)])
+
+
+def test_only_what_a_layer_can_apply_is_folded(rng):
+    class Mine(nn.ReLU):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    model = stirred(
+        nn.Sequential(
+            nn.ReLU(),
+            nn.Linear(4, 4, activation="relu"),
+            nn.ReLU(),
+            nn.Linear(4, 4),
+            nn.Softplus(beta=2),
+            nn.Linear(4, 4),
+            nn.Softmax(),
+            nn.LayerNorm(4),
+            nn.ReLU(),
+            nn.Linear(4, 4),
+            Mine(),
+        ),
+        rng,
+    )
+    assert types(fold_activations(model)) == types(model)
+    for name in ACTIVATIONS:
+        assert fusible(as_fusible(activation_layer(name))) == fusible(name)
+    assert as_fusible(activation_layer(None)) is None
+
+
+def test_activations_fold_after_batch_norms(rng):
+    model = nn.Sequential(nn.Conv2D(3, 4, 3, bias=False), nn.BatchNorm2D(4), nn.Identity(), nn.SiLU(), nn.Dropout())
+    stirred(model.astype("float64"), rng)
+    folded, x = fold_activations(fold_batch_norm(model)), rng.normal(size=(2, 3, 5, 4))
+    assert types(folded) == ["Conv2D", "Identity", "Identity", "Identity", "Dropout"]
+    np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
+    squeeze = stirred(nn.SqueezeExcite(6, 2, nn.Hardswish).astype("float64"), rng)
+    less, x = fold_activations(squeeze), rng.normal(size=(2, 6, 3, 4))
+    assert (less.fc1.activation, less.fc2.activation) == ("hardswish", "sigmoid")
+    np.testing.assert_allclose(less(x).numpy(), squeeze(x).numpy(), rtol=1e-11, atol=1e-12)
+
+
+def test_folding_activations_in_place_keeps_the_parameters_and_training():
+    fc = nn.Linear(4, 4)
+    model = nn.Sequential(fc, nn.Tanh(), fc)
+    parameters = list(model.parameters())
+    assert fold_activations(model, in_place=True) is model
+    assert types(model) == ["Linear", "Identity", "Linear"]
+    assert [layer.activation for layer in (model[0], model[2])] == ["tanh", None]
+    assert all(mine is its for mine, its in zip(model.parameters(), parameters, strict=True))
+    assert model.training and model[1].training

@@ -23,7 +23,7 @@ from tinygrad_norm.nn.activation import (
 from tinygrad_norm.nn.containers import ModuleList, Sequential
 from tinygrad_norm.nn.convolution import Conv2D
 from tinygrad_norm.nn.dropout import Dropout, Dropout2D, StochasticDepth
-from tinygrad_norm.nn.folding import fold_batch_norm
+from tinygrad_norm.nn.folding import fold_activations, fold_batch_norm
 from tinygrad_norm.nn.linear import Flatten, Identity, Linear
 from tinygrad_norm.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
 from tinygrad_norm.nn.module import Module, Parameter
@@ -90,6 +90,7 @@ __all__ = [
     "StochasticDepth",
     "Tanh",
     "Upsample",
+    "fold_activations",
     "fold_batch_norm",
     "init",
     "recalibrate",

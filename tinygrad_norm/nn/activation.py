@@ -6,7 +6,7 @@ Those that PyTorch can do in place take its `inplace`, and refuse True: a tensor
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from tinygrad_norm import ops
 from tinygrad_norm.nn.checks import refuse_inplace
@@ -131,3 +131,23 @@ def activation_layer(activation: str | tuple[str, float] | None) -> Module:
     """Return an activation that a norm could fuse as a module of its own; an Identity for None."""
     found = fusible(activation)
     return Identity() if found is None else ACTIVATIONS[found[0]](found[1])
+
+
+_FUSIBLE: dict[type[Module], Callable[[Any], str | tuple[str, float] | None]] = {
+    ReLU: lambda _: "relu",
+    LeakyReLU: lambda module: ("leaky_relu", module.negative_slope),
+    ELU: lambda module: ("elu", module.alpha),
+    Sigmoid: lambda _: "sigmoid",
+    Tanh: lambda _: "tanh",
+    SiLU: lambda _: "silu",
+    GELU: lambda module: "gelu" if module.approximate == "none" else "gelu_tanh",
+    Hardswish: lambda _: "hardswish",
+    Mish: lambda _: "mish",
+    Softplus: lambda module: "softplus" if module.beta == 1 else None,
+}
+
+
+def as_fusible(module: object) -> str | tuple[str, float] | None:
+    """Return an activation's module as what `activation=` of a layer or norm takes; None for any other module."""
+    form = _FUSIBLE.get(type(module))  # type: ignore[arg-type]
+    return None if form is None else form(module)

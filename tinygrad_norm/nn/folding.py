@@ -1,13 +1,20 @@
-"""Batch norm folded into the layer before it: in inference both together are one linear layer."""
+"""What follows a linear layer folded into it: batch norm, with which it is one linear layer in inference; activations.
+
+Modules follow each other in a `Sequential`, where an Identity between them does not count. Any other module can say
+which of its own do, by their names: `followed_by = (("conv1", "bn1"),)` in its class means that bn1 alone is given what
+conv1 returns, and nothing else.
+"""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.nn.activation import as_fusible
 from tinygrad_norm.nn.containers import Sequential
 from tinygrad_norm.nn.convolution import Conv2D
 from tinygrad_norm.nn.linear import Identity, Linear
@@ -26,9 +33,6 @@ def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
     norm's activation, and the norm by an Identity. Everything else stays as it is. A Linear is taken to be given rows
     (N, in_features), whose last axis is the one that the batch norm takes for its channels.
 
-    Modules follow each other in a `Sequential`. Any other module can say which of its own do, by their names:
-    `followed_by = (("conv1", "bn1"),)` in its class means that bn1 alone is given what conv1 returns, and nothing else.
-
     Args:
         model: as after `eval()`.
         in_place: change the model itself and return it.
@@ -39,29 +43,67 @@ def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
 
     Source: Jacob et al. 2018, section 3.2.
     """
-    pairs = [(path, *pair) for path, module in model.named_modules() for pair in _pairs(module)]
+    pairs = _pairs(model, _is_before_norm)
     for path, _, (name, norm) in pairs:
         _check_constant(f"{path}.{name}" if path else name, norm)
     if not in_place:
         return fold_batch_norm(copy.deepcopy(model), in_place=True)
-    for path, (name, layer), (norm_name, norm) in pairs:
-        holder = model.get_submodule(path)
-        setattr(holder, name, _folded(layer, norm))
-        setattr(holder, norm_name, Identity().train(norm.training))
+    for path, (name, layer), second in pairs:
+        _replace(model.get_submodule(path), name, _folded(layer, second[1]), *second)
     return model
 
 
-def _pairs(module: Module) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:
-    """The layers that are followed by a batch norm of their channels in a module, and these, with their names."""
-    own = module._own_modules()  # shared ones each time they come
-    neighbours = pairwise(own) if isinstance(module, Sequential) else getattr(module, "followed_by", ())
-    pairs = [((name, own.get(name)), (norm_name, own.get(norm_name))) for name, norm_name in neighbours]
-    return [(first, second) for first, second in pairs if _fold_together(first[1], second[1])]
+def fold_activations(model: Module, in_place: bool = False) -> Module:
+    """Return a copy of the model in which activations are applied by the layers before them, in the same kernel.
+
+    Wherever a Linear or a Conv2D without activation is directly followed by a module of one, the layer takes it over
+    and the module is replaced by an Identity. The parameters stay the same, and the model can still be trained, though
+    the way back computes again what was activated. `fold_batch_norm` comes before, where both are wanted.
+
+    Args:
+        model: the model.
+        in_place: change the model itself and return it.
+    """
+    if not in_place:
+        return fold_activations(copy.deepcopy(model), in_place=True)
+    for path, (name, layer), second in _pairs(model, _is_before_activation):
+        taking = copy.copy(layer)  # the layer may stand elsewhere too
+        taking.activation = as_fusible(second[1])
+        _replace(model.get_submodule(path), name, taking, *second)
+    return model
 
 
-def _fold_together(layer: Any, norm: Any) -> bool:
-    linear = isinstance(layer, FOLDABLE) and getattr(layer, "activation", None) is None
-    return linear and isinstance(norm, BatchNorm) and layer.weight.shape[0] == norm.num_features
+def _replace(holder: Module, name: str, layer: Module, follower_name: str, follower: Module) -> None:
+    """Put a layer that does the work of its follower in the place of both."""
+    setattr(holder, name, layer)
+    setattr(holder, follower_name, Identity().train(follower.training))
+
+
+Named = tuple[str, Any]
+
+
+def _pairs(model: Module, belong: Callable[[Any, Any], bool]) -> list[tuple[str, Named, Named]]:
+    """The modules that follow each other and belong together, with their names and the path of whom they are in."""
+    found = []
+    for path, module in model.named_modules():
+        own = module._own_modules()  # shared ones each time they come
+        apparent = [name for name, inside in own.items() if not isinstance(inside, Identity)]
+        neighbours = pairwise(apparent) if isinstance(module, Sequential) else getattr(module, "followed_by", ())
+        pairs = [((first, own.get(first)), (second, own.get(second))) for first, second in neighbours]
+        found += [(path, first, second) for first, second in pairs if belong(first[1], second[1])]
+    return found
+
+
+def _is_linear(layer: Any) -> bool:
+    return isinstance(layer, FOLDABLE) and getattr(layer, "activation", None) is None
+
+
+def _is_before_norm(layer: Any, norm: Any) -> bool:
+    return _is_linear(layer) and isinstance(norm, BatchNorm) and layer.weight.shape[0] == norm.num_features
+
+
+def _is_before_activation(layer: Any, activation: Any) -> bool:
+    return _is_linear(layer) and as_fusible(activation) is not None
 
 
 def _check_constant(path: str, norm: BatchNorm) -> None:

@@ -31,6 +31,8 @@ class SqueezeExcite(Module):
     Source: Hu, Shen and Sun, "Squeeze-and-excitation networks", CVPR 2018; the names are torchvision's.
     """
 
+    followed_by = (("fc1", "activation"), ("fc2", "scale_activation"))
+
     def __init__(
         self,
         channels: int,
