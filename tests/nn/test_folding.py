@@ -292,4 +292,5 @@ def test_folding_activations_in_place_keeps_the_parameters_and_training():
     assert types(model) == ["Linear", "Identity", "Linear"]
     assert [layer.activation for layer in (model[0], model[2])] == ["tanh", None]
     assert all(mine is its for mine, its in zip(model.parameters(), parameters, strict=True))
-    assert model.training and model[1].training
+    assert model.training
+    assert model[1].training
