@@ -13,7 +13,7 @@ import inspect
 import itertools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, Union
 
@@ -62,6 +62,7 @@ _state: ContextVar[State] = ContextVar("tinygrad_norm.tape", default=State())  #
 _scope: ContextVar[str] = ContextVar("tinygrad_norm.scope", default="")  # apart: it changes with every module
 _numbers = itertools.count()
 _FLOAT64 = np.dtype(np.float64)
+_UNCHANGED = nullcontext()
 _NOTHING: tuple[Any, ...] = ()
 _Tensor: type[Tensor]
 
@@ -130,7 +131,8 @@ class Op:
         for hook in state.hooks:
             hook.before_forward(self, inputs)
         try:
-            with np.errstate(all="ignore"):  # NaN and infinity are values, as detect_anomaly() knows; not warnings
+            # NaN and infinity are values, as detect_anomaly() knows; not warnings. A walk has said so already.
+            with _UNCHANGED if state.walking else np.errstate(all="ignore"):
                 result = self.forward(*arrays, **params)
         except ValueError as error:
             raise self._explained(error, arrays) from None
@@ -371,16 +373,16 @@ def is_walking() -> bool:
     return _state.get().walking
 
 
-class _Replaced:
-    """A `with` block in which ops run in another way."""
+class _In:
+    """A `with` block in which ops run as another state says."""
 
-    __slots__ = ("_changes", "_token")
+    __slots__ = ("_state", "_token")
 
-    def __init__(self, **changes: Any) -> None:
-        self._changes = changes
+    def __init__(self, state: State) -> None:
+        self._state = state
 
     def __enter__(self) -> None:
-        self._token = _state.set(_state.get()._replace(**self._changes))
+        self._token = _state.set(self._state)
 
     def __exit__(self, *exception: object) -> None:
         _state.reset(self._token)
@@ -429,14 +431,15 @@ def enable_grad() -> _Recording:
 @contextmanager
 def composed(enabled: bool = True) -> Iterator[None]:
     """Run every fused op as its composed definition, in primitives."""
-    with _Replaced(composed=enabled):
+    with _In(_state.get()._replace(composed=enabled)):
         yield
 
 
 @contextmanager
 def hooks(*more: Hook) -> Iterator[None]:
     """Let `more` see every op that runs, forward and backward."""
-    with _Replaced(hooks=(*_state.get().hooks, *more)):
+    state = _state.get()
+    with _In(state._replace(hooks=(*state.hooks, *more))):
         yield
 
 
@@ -526,10 +529,11 @@ def walk(
                 heapq.heappush(queue, (-edge.number, edge))
 
     wanted = None if targets is None else set(targets)
-    active = _state.get().hooks
+    state = _state.get()
+    active = state.hooks
     # What an entry computes on the way back is its own affair, unless it goes on the tape as well.
     seen = active if create_graph else ()
-    with _Replaced(recording=create_graph, hooks=seen, walking=True), np.errstate(all="ignore"):
+    with _In(State(create_graph, state.composed, seen, walking=True)), np.errstate(all="ignore"):
         for output, given in zip(outputs, grads, strict=True):
             hand_to(_root(output), _seed(output, given))
         path = None if wanted is None else _leading_to(wanted, pending)
