@@ -28,6 +28,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _BLOCK = 2**20
 """The elements of tiles that are made at a time, and of filters where all images are one run: 4 MB."""
 
+_FEW = 4
+"""So many times smaller than the filters, the tiles of all images are made at a time."""
+
 _CHANNELS = 16
 """The fewest channels for which products at each point are worth the transforms."""
 
@@ -93,8 +96,12 @@ def filter_gradient(dy: Array, x: Array, start: Pair) -> Array | None:
 
 
 def _plan(tiles: int, images: int, channels: Pair) -> tuple[list[slice], list[slice]]:
-    """Runs of images, and parts of the filters [O, C], of which there are several only where there is one run."""
-    runs = min(images, -(-36 * tiles * max(channels) // _BLOCK))
+    """Runs of images, and parts of the filters [O, C], of which there are several only where there is one run.
+
+    Where the tiles of all images are few beside the filters, they are one run, so that no more of these are held.
+    """
+    few = _FEW * tiles * max(channels) <= prod(channels)
+    runs = 1 if few else min(images, -(-36 * tiles * max(channels) // _BLOCK))
     parts = -(-36 * prod(channels) // _BLOCK) if runs == 1 else 1
     return _cut(images, runs), _cut(channels[0], parts)
 
