@@ -61,7 +61,7 @@ def correlate(x: Array, weight: Array, start: Pair, size: Pair, turned: bool = F
     tiles = _tiles(size)
     runs, parts = _plan(len(x) * prod(tiles), len(x), weight.shape[:2])
     for number, images in enumerate(runs):
-        given, made = _scratch(images, tiles, x, y)
+        given, made = _room(images, tiles, x, y)
         _transform_input(given.size, x[images], start, tiles, given)
         for some in parts:
             if number == 0:
@@ -84,7 +84,7 @@ def filter_gradient(dy: Array, x: Array, start: Pair) -> Array | None:
     dweight = np.empty((*shape, 9), x.dtype)
     runs, parts = _plan(len(x) * prod(tiles), len(x), shape)
     for number, images in enumerate(runs):
-        given, back = _scratch(images, tiles, x, dy)
+        given, back = _room(images, tiles, x, dy)
         _transform_input(given.size, x[images], start, tiles, given)
         _transform_gradient(back.size, dy[images], tiles, back)
         for some in parts:
@@ -110,11 +110,10 @@ def _cut(length: int, parts: int) -> list[slice]:
     return [slice(length * part // parts, length * (part + 1) // parts) for part in range(parts)]
 
 
-def _scratch(images: slice, tiles: Pair, x: Array, y: Array) -> tuple[Array, Array]:
+def _room(images: slice, tiles: Pair, x: Array, y: Array) -> tuple[Array, Array]:
     """Arrays for the tiles of some images of x and of y."""
     count = (images.stop - images.start) * prod(tiles)
-    given, made = [scratch(name, (36, count, of.shape[3]), of.dtype) for name, of in (("given", x), ("made", y))]
-    return given, made
+    return np.empty((36, count, x.shape[3]), x.dtype), np.empty((36, count, y.shape[3]), y.dtype)
 
 
 def _tiles(size: Pair) -> Pair:
