@@ -129,6 +129,14 @@ def test_an_array_from_the_caller_is_saved_as_it_was():
     np.testing.assert_array_equal(x.grad.numpy(), [1, 2, 3])
 
 
+def test_an_array_from_the_caller_keeps_its_order_in_memory():
+    given = np.ones((2, 4, 5, 3)).transpose(0, 3, 1, 2)
+    x = leaf(2, 3, 4, 5)
+    (saved,) = [array for array in (x * given).creator.saved_arrays if array is not None]
+    assert saved.strides == given.strides
+    assert not np.shares_memory(saved, given)
+
+
 @pytest.mark.parametrize("op", [lambda x, i: x[i], lambda x, i: ops.take(x, i, axis=0)], ids=["getitem", "take"])
 def test_an_index_from_the_caller_is_saved_as_it_was(op):
     x, index = leaf(3), np.array([0, 2])

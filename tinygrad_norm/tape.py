@@ -247,7 +247,7 @@ def _sealed(given: Any, array: Any, edge: Edge | None) -> Any:
     if not isinstance(array, np.ndarray):
         return array
     if given is array:  # straight from the caller, who may change it and tell nobody
-        return _Saved(array.copy(), None, integrity.UNTOUCHED)
+        return _Saved(array.copy("K"), None, integrity.UNTOUCHED)  # in the order of memory that kernels like
     return _Saved(array, edge, integrity.seal(array))
 
 
@@ -357,6 +357,11 @@ def _tell_apart(arrays: list[Any], edges: tuple[Edge | None, ...]) -> None:
 
 def _is_float64(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype == _FLOAT64
+
+
+def owned(array: Array) -> Tensor:
+    """An array that nobody else holds, as a tensor, so that an op may save it without a copy."""
+    return _Tensor.wrap(array)
 
 
 def _as_tensor(value: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_norm import random
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.reduction import shape_of
-from tinygrad_norm.tape import Array
+from tinygrad_norm.tape import Array, owned
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -92,7 +92,7 @@ def _drop(name: str, x: Any, p: float, training: bool, shape: tuple[int, ...]) -
     kept = random.generator().random(shape, dtype=np.float32) >= p
     factor = _like(x, shape)
     np.multiply(kept, 1 / (1 - p) if p < 1 else 0.0, out=factor, casting="same_kind")
-    return e.multiply(x, factor)
+    return e.multiply(x, owned(factor))
 
 
 def _like(x: Any, shape: tuple[int, ...]) -> Array:
