@@ -91,7 +91,7 @@ def _drop(name: str, x: Any, p: float, training: bool, shape: tuple[int, ...]) -
         return e.multiply(x, 1.0) if not hasattr(x, "creator") else x
     kept = random.generator().random(shape, dtype=np.float32) >= p
     factor = _like(x, shape)
-    np.multiply(kept, 1 / (1 - p) if p < 1 else 0.0, out=factor, casting="same_kind")
+    np.multiply(kept, factor.dtype.type(1 / (1 - p) if p < 1 else 0.0), out=factor)
     return e.multiply(x, owned(factor))
 
 

@@ -17,7 +17,7 @@ def linear(x: Array, weight: Array, bias: Array | None, activation: Activation) 
     """X weightᵀ + bias, activated."""
     y = _product(_rows(x), weight.T)
     finish(y, bias, activation)
-    return y.reshape(*x.shape[:-1], len(weight))
+    return y if x.ndim == 2 else y.reshape(*x.shape[:-1], len(weight))
 
 
 def linear_gradient(
@@ -33,7 +33,7 @@ def linear_gradient(
 
 
 def _rows(x: Array) -> Array:
-    return x.reshape(-1, x.shape[-1])
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
 
 
 def _product(a: Array, b: Array) -> Array:
