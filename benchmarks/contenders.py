@@ -50,7 +50,8 @@ def our_inference(name: str, size: int) -> Callable[[], object]:
     from tinygrad_norm.models import create_model
     from tinygrad_norm.nn import fold_activations, fold_batch_norm
 
-    model = fold_activations(fold_batch_norm(create_model(name, **NETS[name].options).eval()))
+    model = create_model(name, **NETS[name].options).eval()
+    fold_activations(fold_batch_norm(model, in_place=True), in_place=True)
     images, _ = batch(name, size)
 
     def step() -> Any:

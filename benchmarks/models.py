@@ -55,7 +55,7 @@ def training(report: Report, options: Options) -> None:
 
 
 def inference(report: Report, options: Options) -> None:
-    """Time inference of each net, with batch norm folded, for one image and for a batch."""
+    """Time inference of each net, with batch norm and activations folded, for one image and for a batch."""
     report.say("## Inference: logits, batch norm and activations folded, float32")
     rows = []
     with Team() as team:

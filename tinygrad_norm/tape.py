@@ -131,7 +131,7 @@ class Op:
         for hook in state.hooks:
             hook.before_forward(self, inputs)
         try:
-            # NaN and infinity are values, as detect_anomaly() knows; not warnings. A walk has said so already.
+            # NaN and infinity are values, as detect_anomaly() knows; not warnings. A walk says so for all its ops.
             with _UNCHANGED if state.walking else np.errstate(all="ignore"):
                 result = self.forward(*arrays, **params)
         except ValueError as error:

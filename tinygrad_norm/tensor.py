@@ -251,7 +251,7 @@ class Tensor:
             raise ValueError("deepcopy: only a leaf can be copied; this tensor was made by a recorded op (see detach)")
         clone = _new(type(self))
         clone.raw, clone.requires_grad, clone.creator, clone.grad_hooks = (
-            self.raw.copy(),
+            self.raw.copy("K"),
             self.requires_grad,
             None,
             None,

@@ -84,6 +84,16 @@ def test_images_come_in_runs_and_filters_in_parts(block, runs, parts, rng, monke
     assert difference(results(*case, HOW[1]), whole) < 1e-14
 
 
+def test_filters_come_in_parts_where_tiles_are_few_beside_them(rng, monkeypatch):
+    case = arrays(rng, (6, 40, 8, 8), 48, HOW[1], np.float64)
+    whole = results(*case, HOW[1])
+    monkeypatch.setattr(winograd, "_BLOCK", 36 * 2 * 4 * 48)  # the tiles of two images
+    assert [*map(len, winograd._plan(24, 6, (48, 40)))] == [3, 1]
+    monkeypatch.setattr(winograd, "_FEW", 1)
+    assert [*map(len, winograd._plan(24, 6, (48, 40)))] == [1, 5]
+    assert difference(results(*case, HOW[1]), whole) < 1e-13
+
+
 def test_all_threads_compute_what_one_does(rng, monkeypatch):
     case = arrays(rng, (4, 32, 33, 31), 48, HOW[1], np.float32)
     assert case[0].size * 48 // 4 > compiler.LARGE  # all threads

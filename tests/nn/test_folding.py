@@ -294,3 +294,64 @@ def test_folding_activations_in_place_keeps_the_parameters_and_training():
     assert all(mine is its for mine, its in zip(model.parameters(), parameters, strict=True))
     assert model.training
     assert model[1].training
+
+
+class Twice(nn.Identity):
+    def forward(self, x):
+        return x * 2
+
+
+def hooked(layer):
+    layer.register_forward_hook(lambda _module, _args, output: output * 3)
+    return layer
+
+
+@pytest.mark.parametrize("between", [Twice, lambda: hooked(nn.Identity())])
+@pytest.mark.parametrize("last", [nn.BatchNorm1D(4), nn.Tanh()])
+def test_an_identity_that_is_none_stands_between(between, last, rng):
+    model = stirred(nn.Sequential(nn.Linear(4, 4), between(), last).astype("float64"), rng)
+    folded, x = fold_activations(fold_batch_norm(model)), rng.normal(size=(5, 4))
+    assert types(folded) == types(model)
+    np.testing.assert_array_equal(folded(x).numpy(), model(x).numpy())
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("last", [nn.BatchNorm1D, lambda _: nn.Tanh()])
+def test_modules_with_hooks_stay(last, which, rng):
+    model = stirred(nn.Sequential(nn.Linear(4, 4), last(4)).astype("float64"), rng)
+    hooked(model[which])
+    folded, x = fold_activations(fold_batch_norm(model)), rng.normal(size=(5, 4))
+    assert types(folded) == types(model)
+    np.testing.assert_array_equal(folded(x).numpy(), model(x).numpy())
+
+
+def test_modules_with_a_forward_of_their_own_stay(rng):
+    class Double(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * 2
+
+    class Backwards(nn.Sequential):
+        def forward(self, x):
+            return self[0](self[1](x))
+
+    for last in (nn.BatchNorm1D(4), nn.Tanh()):
+        for model in (nn.Sequential(Double(4, 4), last), Backwards(nn.Linear(4, 4), last)):
+            stirred(model.astype("float64"), rng)
+            folded, x = fold_activations(fold_batch_norm(model)), rng.normal(size=(5, 4))
+            assert types(folded) == types(model)
+            np.testing.assert_array_equal(folded(x).numpy(), model(x).numpy())
+
+
+def test_a_layer_that_stands_twice_has_hooks_of_its_own():
+    fc, seen = nn.Linear(4, 4), []
+    model = fold_activations(nn.Sequential(fc, nn.Tanh(), fc), in_place=True)
+    model[0].register_forward_hook(lambda *_: seen.append(1))
+    model(np.ones((2, 4), np.float32))
+    assert seen == [1]
+
+
+def test_folded_filters_keep_their_order_in_copies(rng):
+    model = nn.Sequential(nn.Conv2D(3, 4, 3), nn.BatchNorm2D(4), nn.ReLU())
+    folded = fold_activations(fold_batch_norm(stirred(model, rng)))
+    assert folded[0].activation == "relu"
+    assert folded[0].weight.raw.transpose(0, 2, 3, 1).flags.c_contiguous

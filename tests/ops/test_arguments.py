@@ -1,3 +1,6 @@
+import inspect
+import sys
+
 import numpy as np
 import pytest
 
@@ -10,7 +13,9 @@ from tinygrad_norm.ops.arguments import kind_of, kind_or_none, remembered
     [
         (np.ones((2, 3), np.float32), ((2, 3), np.dtype("float32"))),
         (Tensor(np.ones(4)), ((4,), np.dtype("float64"))),
-        ([[1.0, 2.0]], ((1, 2), None)),
+        ([[1.0, 2.0]], ((1, 2), np.dtype("float32"))),  # as a tensor of them
+        ([1, 2], ((2,), np.dtype("int64"))),
+        (np.float64(3), ((), np.dtype("float64"))),
         (3.0, ((), None)),
     ],
 )
@@ -76,3 +81,32 @@ def test_right_arguments_do_not_let_wrong_ones_pass():
     ops.linear(x, w[None])
     with pytest.raises(TypeError, match="one floating dtype"):
         ops.linear(x, w[None].astype(np.float32))
+
+
+def test_wrong_arguments_do_not_spoil_right_ones():
+    x, w = np.ones((2, 4)), np.ones(4)
+    for norm in (ops.layer_norm, ops.rms_norm):
+        for wrong in ((4.0,), 4.0):
+            with pytest.raises(TypeError, match="integer"):
+                norm(x, wrong, w)
+        assert norm(x, (4,), w).shape == norm(x, np.int64(4), w).shape == norm(x, [4], w).shape == (2, 4)
+        with pytest.raises(TypeError, match="integer"):
+            norm(x, (4.0,), w)
+
+
+def test_lists_are_float32_as_tensors_of_them_are():
+    x, w = np.ones((1, 2, 3, 3)), np.ones((4, 2, 3, 3))
+    for op, given, weight in ((ops.conv2d, x, w), (ops.linear, x[0, 0], w[0, 0])):
+        with pytest.raises(TypeError, match="one floating dtype is needed throughout"):
+            op(given, weight.tolist())
+        assert op(given.tolist(), weight.tolist()).dtype == np.float32
+
+
+def test_a_momentum_that_changes_takes_no_room():
+    x, running = np.ones((2, 4)), [np.zeros(4), np.ones(4)]
+    checks = sys.modules["tinygrad_norm.ops.normalization"]
+    for check in (checks._batch_norm, checks._instance_norm):
+        assert "momentum" not in inspect.signature(check).parameters
+    ops.batch_norm(x, *running, training=True, momentum=0.5)
+    with pytest.raises(ValueError, match="momentum is the weight of the new value"):
+        ops.batch_norm(x, *running, training=True, momentum=1.5)

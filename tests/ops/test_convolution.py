@@ -223,6 +223,14 @@ def test_no_images(face, groups, kernel, rng, monkeypatch):
     assert not dbias.numpy().any()
 
 
+@pytest.mark.parametrize(("inputs", "outputs"), [(8, 4), (4, 8)])
+def test_no_images_for_channels_that_are_joined_or_divided(inputs, outputs):
+    x, weight = np.zeros((0, inputs, 5, 5)), Tensor(np.ones((outputs, inputs // 4, 3, 3)), requires_grad=True)
+    y = ops.conv2d(x, weight, groups=4)
+    assert y.shape == (0, outputs, 3, 3)
+    assert not grad(y.sum(), [weight])[0].numpy().any()
+
+
 def test_an_error_names_the_layer(rng):
     model = nn.Sequential({"stem": nn.Conv2D(2, 3, 3), "head": nn.Conv2D(3, 1, 5)})
     with pytest.raises(ValueError, match=r"^conv2d in head: a kernel of \(5, 5\).* shape \(1, 3, 4, 4\)"):

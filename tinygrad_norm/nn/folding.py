@@ -2,7 +2,7 @@
 
 Modules follow each other in a `Sequential`, where an Identity between them does not count. Any other module can say
 which of its own do, by their names: `followed_by = (("conv1", "bn1"),)` in its class means that bn1 alone is given what
-conv1 returns, and nothing else.
+conv1 returns, and nothing else. Modules that have hooks stay, so that these see what they saw.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tinygrad_norm.nn.linear import Identity, Linear
 from tinygrad_norm.nn.module import Module, Parameter
 from tinygrad_norm.nn.normalization import BatchNorm
 
-FOLDABLE: tuple[type[Module], ...] = (Linear, Conv2D)
-"""The layers whose output is linear in a weight (out, ...) and a bias (out,)."""
+_LINEAR = Linear.forward, Conv2D.forward
+"""What layers compute whose output is linear in a weight (out, ...) and a bias (out,)."""
 
 
 def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
@@ -68,6 +68,7 @@ def fold_activations(model: Module, in_place: bool = False) -> Module:
         return fold_activations(copy.deepcopy(model), in_place=True)
     for path, (name, layer), second in _pairs(model, _is_before_activation):
         taking = copy.copy(layer)  # the layer may stand elsewhere too
+        vars(taking).update(_persistent={}, _forward_pre_hooks={}, _forward_hooks={})  # of its own
         taking.activation = as_fusible(second[1])
         _replace(model.get_submodule(path), name, taking, *second)
     return model
@@ -87,15 +88,22 @@ def _pairs(model: Module, belong: Callable[[Any, Any], bool]) -> list[tuple[str,
     found = []
     for path, module in model.named_modules():
         own = module._own_modules()  # shared ones each time they come
-        apparent = [name for name, inside in own.items() if not isinstance(inside, Identity)]
-        neighbours = pairwise(apparent) if isinstance(module, Sequential) else getattr(module, "followed_by", ())
-        pairs = [((first, own.get(first)), (second, own.get(second))) for first, second in neighbours]
-        found += [(path, first, second) for first, second in pairs if belong(first[1], second[1])]
+        apparent = [name for name, inside in own.items() if type(inside) is not Identity or _has_hooks(inside)]
+        in_order = type(module).forward is Sequential.forward
+        neighbours = pairwise(apparent) if in_order else getattr(module, "followed_by", ())
+        for first, second in neighbours:
+            layer, follower = own.get(first), own.get(second)
+            if belong(layer, follower) and not (_has_hooks(layer) or _has_hooks(follower)):
+                found.append((path, (first, layer), (second, follower)))
     return found
 
 
+def _has_hooks(module: Any) -> bool:
+    return bool(module._forward_pre_hooks or module._forward_hooks)
+
+
 def _is_linear(layer: Any) -> bool:
-    return isinstance(layer, FOLDABLE) and getattr(layer, "activation", None) is None
+    return getattr(type(layer), "forward", None) in _LINEAR and layer.activation is None
 
 
 def _is_before_norm(layer: Any, norm: Any) -> bool:
@@ -122,7 +130,7 @@ def _folded(layer: Any, norm: BatchNorm) -> Module:
     mean, var = norm.running_mean.raw.astype(np.float64), norm.running_var.raw.astype(np.float64)
     scale = gamma / np.sqrt(var + norm.eps)
     weight = layer.weight.raw * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
-    if weight.ndim == 4:  # in memory as the kernels take filters, so that no call rearranges them
+    if weight.ndim == 4:  # in memory as the kernels take filters, so that calls need not rearrange them
         order = (2, 3, 0, 1) if weight.shape[1] == 1 else (0, 2, 3, 1)
         weight = np.ascontiguousarray(weight.transpose(order)).transpose(np.argsort(order))
     folded: Any = copy.deepcopy(layer)

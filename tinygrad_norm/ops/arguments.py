@@ -15,7 +15,7 @@ from tinygrad_norm import tape
 
 Pair = tuple[int, int]
 Kind = tuple[tuple[int, ...], Any]
-"""The shape and the dtype of an operand; None for the dtype of numbers and lists, which take that of what they meet."""
+"""The shape and the dtype of an operand; None for the dtype of a number, which takes that of what it meets."""
 
 Check = TypeVar("Check", bound=Callable[..., Any])
 
@@ -23,9 +23,13 @@ Check = TypeVar("Check", bound=Callable[..., Any])
 def kind_of(x: Any) -> Kind:
     """The kind of a tensor, an array, a number or nested lists."""
     array = getattr(x, "raw", x)
-    if isinstance(array, np.ndarray):
-        return array.shape, array.dtype
-    return np.shape(array), getattr(array, "dtype", None)
+    if not isinstance(array, np.ndarray):
+        if isinstance(array, int | float):
+            return (), None
+        array = np.asarray(array)
+        if not hasattr(x, "dtype") and array.dtype == np.float64:
+            return array.shape, np.dtype(np.float32)  # which a tensor makes of a list
+    return array.shape, array.dtype
 
 
 def kind_or_none(x: Any) -> Kind | None:
@@ -36,7 +40,7 @@ def kind_or_none(x: Any) -> Kind | None:
 def remembered(check: Check) -> Check:
     """A function of kinds and options that runs once for each set of them, unless it raises.
 
-    It tells 1 from True, but not inside of a tuple.
+    It tells 1 from True and 1.0, but not inside of a tuple: `check` returns nothing made of the numbers in one.
     """
     known = functools.lru_cache(maxsize=1024, typed=True)(check)
 

@@ -7,6 +7,7 @@ channels at each pixel. Group and instance norm: the channels in groups. RMS nor
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -15,7 +16,7 @@ import numpy as np
 from tinygrad_norm import kernels
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import Kind, check_dtypes, kind_of, kind_or_none, remembered, where
-from tinygrad_norm.tape import Array, FusedOp
+from tinygrad_norm.tape import Array, FusedOp, owned
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -171,7 +172,8 @@ def batch_norm(
     Source: Ioffe and Szegedy 2015.
     """
     given = tuple(map(kind_or_none, (running_mean, running_var, weight, bias)))
-    how = _batch_norm(kind_of(x), given, training, momentum, eps, activation)
+    _check_running("batch_norm", running_mean, running_var, momentum)
+    how = _batch_norm(kind_of(x), given, training, eps, activation)
     if not training:
         return _with_running(x, running_mean, running_var, weight, bias, how)
     op = BatchNorm()
@@ -187,7 +189,6 @@ def _batch_norm(
     x: Kind,
     given: tuple[Kind | None, ...],
     training: bool,
-    momentum: float,
     eps: float,
     activation: Activation,
 ) -> Choice:
@@ -195,7 +196,7 @@ def _batch_norm(
     shape = _checked("batch_norm", x, eps, at_least=2, weight=weight, bias=bias)
     named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     _check_shapes("batch_norm", shape, shape[1:2], **named)
-    _check_running("batch_norm", running_mean, running_var, not training, momentum)
+    _check_given("batch_norm", running_mean, running_var, not training)
     axes = (0, *range(2, len(shape)))
     if training:
         hint = "use a larger batch (DataLoader(drop_last=True) leaves out a short last one), or eval()"
@@ -326,7 +327,8 @@ def instance_norm(
     Source: Ulyanov, Vedaldi and Lempitsky 2016.
     """
     given = tuple(map(kind_or_none, (running_mean, running_var, weight, bias)))
-    how = _instance_norm(kind_of(x), given, use_input_stats, momentum, eps, activation)
+    _check_running("instance_norm", running_mean, running_var, momentum)
+    how = _instance_norm(kind_of(x), given, use_input_stats, eps, activation)
     if not use_input_stats:
         return _with_running(x, running_mean, running_var, weight, bias, how)
     op = InstanceNorm()
@@ -343,7 +345,6 @@ def _instance_norm(
     x: Kind,
     given: tuple[Kind | None, ...],
     use_input_stats: bool,
-    momentum: float,
     eps: float,
     activation: Activation,
 ) -> Choice:
@@ -351,7 +352,7 @@ def _instance_norm(
     shape = _checked("instance_norm", x, eps, at_least=3, weight=weight, bias=bias)
     named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     _check_shapes("instance_norm", shape, shape[1:2], **named)
-    _check_running("instance_norm", running_mean, running_var, not use_input_stats, momentum)
+    _check_given("instance_norm", running_mean, running_var, not use_input_stats)
     axes = tuple(range(2, len(shape)))
     if use_input_stats:
         _check_count("instance_norm", shape, axes, "channel of an image", "use larger images, or another norm")
@@ -389,7 +390,7 @@ def _rms_norm(x: Kind, lengths: Shape, weight: Kind | None, eps: float | None, a
     shape = _checked("rms_norm", x, 0.0 if eps is None else eps, weight=weight)
     axes, affine = _trailing("rms_norm", shape, lengths)
     _check_shapes("rms_norm", shape, lengths, weight=weight)
-    return _choice(shape, axes, affine, np.finfo(x[1] or np.float32).eps if eps is None else eps, activation)
+    return _choice(shape, axes, affine, np.finfo(x[1]).eps if eps is None else eps, activation)
 
 
 def rms_norm_2d(x: Any, weight: Any = None, eps: float = 1e-6, activation: Activation = None) -> Tensor:
@@ -418,9 +419,8 @@ def _rms_norm_2d(x: Kind, weight: Kind | None, eps: float, activation: Activatio
 
 
 def _with_running(x: Any, mean: Any, var: Any, weight: Any, bias: Any, how: Choice) -> Tensor:
-    # As arrays that are nobody's tensor the tape copies them, so they may move on before the way back.
-    dtype = kind_of(x)[1] or np.float32  # which a tensor makes of a list
-    mean, var = [np.asarray(_array(running), dtype) for running in (mean, var)]
+    # Copies, so that they may move on before the way back.
+    mean, var = [owned(np.array(_array(running), kind_of(x)[1])) for running in (mean, var)]
     return InferenceNorm()(x, mean, var, weight, bias, **how)
 
 
@@ -458,7 +458,8 @@ def _per_channel(shape: Shape) -> Shape:
 
 
 def _lengths(normalized_shape: int | Sequence[int]) -> Shape:
-    return (normalized_shape,) if isinstance(normalized_shape, int | np.integer) else tuple(normalized_shape)
+    lengths = normalized_shape if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
+    return tuple(map(operator.index, lengths))  # what equals an integer and is none would be remembered as one
 
 
 def _trailing(name: str, shape: Shape, lengths: Shape) -> tuple[Shape, Shape]:
@@ -466,7 +467,7 @@ def _trailing(name: str, shape: Shape, lengths: Shape) -> tuple[Shape, Shape]:
     before = len(shape) - len(lengths)
     if not lengths or before < 0 or shape[before:] != lengths:
         raise ValueError(f"{where(name)}: the input of shape {shape} does not end in normalized_shape {lengths}")
-    return tuple(range(before, len(shape))), (1,) * before + lengths
+    return tuple(range(before, len(shape))), (1,) * before + shape[before:]
 
 
 def _checked(name: str, x: Kind, eps: float, at_least: int = 1, at_most: int = 64, **affine: Kind | None) -> Shape:
@@ -489,15 +490,21 @@ def _check_shapes(name: str, shape: Shape, wanted: Shape, **given: Kind | None) 
             raise ValueError(f"{where(name)}: for an input of shape {shape}, {key} needs shape {wanted}, not {kind[0]}")
 
 
-def _check_running(name: str, mean: Kind | None, var: Kind | None, needed: bool, momentum: float) -> None:
+def _check_running(name: str, mean: Any, var: Any, momentum: float) -> None:
+    """What may change from call to call, and what a kind does not tell."""
+    for running in (mean, var):
+        if running is not None and not hasattr(running, "dtype"):
+            raise TypeError(f"{where(name)}: running statistics are arrays or tensors of floats, not {running!r}")
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"{where(name)}: momentum is the weight of the new value, between 0 and 1, not {momentum}")
+
+
+def _check_given(name: str, mean: Kind | None, var: Kind | None, needed: bool) -> None:
     if needed and (mean is None or var is None):
         raise ValueError(f"{where(name)}: inference needs running_mean and running_var, both")
     for kind in (mean, var):
-        if kind is not None and getattr(kind[1], "kind", None) != "f":
-            given = "a list or a number" if kind[1] is None else f"of {kind[1]}"
-            raise TypeError(f"{where(name)}: running statistics are arrays or tensors of floats, not {given}")
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"{where(name)}: momentum is the weight of the new value, between 0 and 1, not {momentum}")
+        if kind is not None and kind[1].kind != "f":
+            raise TypeError(f"{where(name)}: running statistics are arrays or tensors of floats, not of {kind[1]}")
 
 
 def _check_count(name: str, shape: Shape, axes: Shape, what: str, hint: str) -> None:

@@ -250,7 +250,7 @@ def _correlate_channels(x: Array, places: Array, depth: int, out_depth: int, win
     """The same where channels do not meet, for filters [kh, kw, G C O]."""
     how = window.start, window.stride, (1, 1), window.dilation, window.size
     y = depthwise.correlate(_repeat(x, out_depth), places, *how)
-    return y if depth == 1 else y.reshape(*y.shape[:3], -1, depth).sum(axis=4)
+    return y if depth == 1 else y.reshape(*y.shape[:3], y.shape[3] // depth, depth).sum(axis=4)
 
 
 def _filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window) -> Array:

@@ -16,7 +16,7 @@ from tinygrad_norm.kernels.cpu.compiler import Kernel
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _WORK = 2
-"""How many elements another kernel treats in the time of one parameter, whose root and quotient take long."""
+"""How many elements another kernel treats in the time of one parameter, which has several arrays, and a root."""
 
 
 def sgd_update(

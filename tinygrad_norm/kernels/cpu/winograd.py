@@ -26,7 +26,7 @@ from tinygrad_norm.kernels.cpu.window import Pair, Window
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _BLOCK = 2**20
-"""The elements of tiles that are made at a time, and of filters where all images are one run: 4 MB."""
+"""The elements of tiles that are made at a time, unless they are few, and of filters where there is one run: 4 MB."""
 
 _FEW = 4
 """So many times smaller than the filters, the tiles of all images are made at a time."""
