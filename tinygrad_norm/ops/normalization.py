@@ -225,7 +225,7 @@ def layer_norm(
 
     Source: Ba, Kiros and Hinton 2016.
     """
-    lengths = _lengths(normalized_shape)
+    lengths = _lengths("layer_norm", normalized_shape)
     how = _layer_norm(kind_of(x), lengths, kind_or_none(weight), kind_or_none(bias), eps, activation)
     return LayerNorm()(x, weight, bias, **how)
 
@@ -381,7 +381,9 @@ def rms_norm(
     Source: Zhang and Sennrich 2019.
     """
     return RMSNorm()(
-        x, weight, **_rms_norm(kind_of(x), _lengths(normalized_shape), kind_or_none(weight), eps, activation)
+        x,
+        weight,
+        **_rms_norm(kind_of(x), _lengths("rms_norm", normalized_shape), kind_or_none(weight), eps, activation),
     )
 
 
@@ -457,9 +459,14 @@ def _per_channel(shape: Shape) -> Shape:
     return (1, shape[1]) + (1,) * (len(shape) - 2)
 
 
-def _lengths(normalized_shape: int | Sequence[int]) -> Shape:
+def _lengths(name: str, normalized_shape: Any) -> Shape:
     lengths = normalized_shape if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
-    return tuple(map(operator.index, lengths))  # what equals an integer and is none would be remembered as one
+    try:
+        return tuple(map(operator.index, lengths))  # what equals an integer and is none would be remembered as one
+    except TypeError:
+        raise TypeError(
+            f"{where(name)}: normalized_shape should be an integer or several, got {normalized_shape!r}"
+        ) from None
 
 
 def _trailing(name: str, shape: Shape, lengths: Shape) -> tuple[Shape, Shape]:
