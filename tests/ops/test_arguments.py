@@ -15,12 +15,16 @@ from tinygrad_norm.ops.arguments import kind_of, kind_or_none, remembered
         (Tensor(np.ones(4)), ((4,), np.dtype("float64"))),
         ([[1.0, 2.0]], ((1, 2), np.dtype("float32"))),  # as a tensor of them
         ([1, 2], ((2,), np.dtype("int64"))),
-        (np.float64(3), ((), np.dtype("float64"))),
+        (np.float64(3), ((), None)),
+        (np.float32(3), ((), None)),
         (3.0, ((), None)),
     ],
 )
 def test_the_kind_of_an_operand(given, kind):
-    assert kind_of(given) == kind_or_none(given) == kind
+    for found in (kind_of(given), kind_or_none(given)):
+        assert found[0] == kind[0]
+        assert (found[1] is None) == (kind[1] is None)  # as NumPy's float64 equals None
+        assert kind[1] is None or found[1] == kind[1]
     assert kind_or_none(None) is None
 
 
@@ -104,9 +108,8 @@ def test_lists_are_float32_as_tensors_of_them_are():
 
 def test_a_momentum_that_changes_takes_no_room():
     x, running = np.ones((2, 4)), [np.zeros(4), np.ones(4)]
-    checks = sys.modules["tinygrad_norm.ops.normalization"]
-    for check in (checks._batch_norm, checks._instance_norm):
-        assert "momentum" not in inspect.signature(check).parameters
+    check = sys.modules["tinygrad_norm.ops.normalization"]._with_statistics
+    assert "momentum" not in inspect.signature(check).parameters
     ops.batch_norm(x, *running, training=True, momentum=0.5)
     with pytest.raises(ValueError, match="momentum is the weight of the new value"):
         ops.batch_norm(x, *running, training=True, momentum=1.5)

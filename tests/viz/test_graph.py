@@ -352,3 +352,9 @@ def test_inputs_in_dictionaries_and_lists_have_names(rng):
     assert inputs({"a": a, "b": b}) == ["input a", "input b"]
     assert inputs({"a": a}, [b, a]) == ["input 0.a", "input 1.0"]
     assert from_call(Named(), {"a": a}, [b]).output_names == ["0.a", "1"]
+
+
+def test_running_statistics_go_by_their_names_in_inference():
+    model = nn.Sequential(nn.Conv2D(3, 4, 3), nn.BatchNorm2D(4)).eval()
+    names = {node.name for node in from_call(model, np.ones((2, 3, 4, 4), np.float32)).nodes.values()}
+    assert {"1.running_mean", "1.running_var"} <= names

@@ -24,10 +24,10 @@ def kind_of(x: Any) -> Kind:
     """The kind of a tensor, an array, a number or nested lists."""
     array = getattr(x, "raw", x)
     if not isinstance(array, np.ndarray):
-        if isinstance(array, int | float):
+        if isinstance(array, int | float | np.generic):
             return (), None
         array = np.asarray(array)
-        if not hasattr(x, "dtype") and array.dtype == np.float64:
+        if array.dtype == np.float64:
             return array.shape, np.dtype(np.float32)  # which a tensor makes of a list
     return array.shape, array.dtype
 

@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_norm import kernels
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import Kind, check_dtypes, kind_of, kind_or_none, remembered, where
-from tinygrad_norm.tape import Array, FusedOp, owned
+from tinygrad_norm.tape import Array, FusedOp
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -171,9 +171,9 @@ def batch_norm(
 
     Source: Ioffe and Szegedy 2015.
     """
-    given = tuple(map(kind_or_none, (running_mean, running_var, weight, bias)))
     _check_running("batch_norm", running_mean, running_var, momentum)
-    how = _batch_norm(kind_of(x), given, training, eps, activation)
+    given = tuple(map(kind_or_none, (running_mean, running_var, weight, bias)))
+    how = _with_statistics("batch_norm", kind_of(x), given, training, eps, activation)
     if not training:
         return _with_running(x, running_mean, running_var, weight, bias, how)
     op = BatchNorm()
@@ -182,26 +182,6 @@ def batch_norm(
         mean, var = op.statistics
         _move((running_mean, running_var), mean.reshape(-1), var.reshape(-1), y.size // mean.size, momentum)
     return y
-
-
-@remembered
-def _batch_norm(
-    x: Kind,
-    given: tuple[Kind | None, ...],
-    training: bool,
-    eps: float,
-    activation: Activation,
-) -> Choice:
-    running_mean, running_var, weight, bias = given
-    shape = _checked("batch_norm", x, eps, at_least=2, weight=weight, bias=bias)
-    named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    _check_shapes("batch_norm", shape, shape[1:2], **named)
-    _check_given("batch_norm", running_mean, running_var, not training)
-    axes = (0, *range(2, len(shape)))
-    if training:
-        hint = "use a larger batch (DataLoader(drop_last=True) leaves out a short last one), or eval()"
-        _check_count("batch_norm", shape, axes, "channel", hint)
-    return _choice(shape, axes, _per_channel(shape), eps, activation)
 
 
 def layer_norm(
@@ -326,9 +306,9 @@ def instance_norm(
 
     Source: Ulyanov, Vedaldi and Lempitsky 2016.
     """
-    given = tuple(map(kind_or_none, (running_mean, running_var, weight, bias)))
     _check_running("instance_norm", running_mean, running_var, momentum)
-    how = _instance_norm(kind_of(x), given, use_input_stats, eps, activation)
+    given = tuple(map(kind_or_none, (running_mean, running_var, weight, bias)))
+    how = _with_statistics("instance_norm", kind_of(x), given, use_input_stats, eps, activation)
     if not use_input_stats:
         return _with_running(x, running_mean, running_var, weight, bias, how)
     op = InstanceNorm()
@@ -338,25 +318,6 @@ def instance_norm(
         mean, var = [array.reshape(y.shape[:2]).mean(axis=0) for array in op.statistics]
         _move((running_mean, running_var), mean, var, count, momentum)
     return y
-
-
-@remembered
-def _instance_norm(
-    x: Kind,
-    given: tuple[Kind | None, ...],
-    use_input_stats: bool,
-    eps: float,
-    activation: Activation,
-) -> Choice:
-    running_mean, running_var, weight, bias = given
-    shape = _checked("instance_norm", x, eps, at_least=3, weight=weight, bias=bias)
-    named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    _check_shapes("instance_norm", shape, shape[1:2], **named)
-    _check_given("instance_norm", running_mean, running_var, not use_input_stats)
-    axes = tuple(range(2, len(shape)))
-    if use_input_stats:
-        _check_count("instance_norm", shape, axes, "channel of an image", "use larger images, or another norm")
-    return _choice(shape, axes, _per_channel(shape), eps, activation)
 
 
 def rms_norm(
@@ -380,11 +341,9 @@ def rms_norm(
 
     Source: Zhang and Sennrich 2019.
     """
-    return RMSNorm()(
-        x,
-        weight,
-        **_rms_norm(kind_of(x), _lengths("rms_norm", normalized_shape), kind_or_none(weight), eps, activation),
-    )
+    lengths = _lengths("rms_norm", normalized_shape)
+    how = _rms_norm(kind_of(x), lengths, kind_or_none(weight), eps, activation)
+    return RMSNorm()(x, weight, **how)
 
 
 @remembered
@@ -420,9 +379,31 @@ def _rms_norm_2d(x: Kind, weight: Kind | None, eps: float, activation: Activatio
     return _choice(shape, (1,), _per_channel(shape), eps, activation)
 
 
+_HINTS = {
+    "batch_norm": "use a larger batch (DataLoader(drop_last=True) leaves out a short last one), or eval()",
+    "instance_norm": "use larger images, or another norm",
+}
+
+
+@remembered
+def _with_statistics(
+    name: str, x: Kind, given: tuple[Kind | None, ...], own: bool, eps: float, activation: Activation
+) -> Choice:
+    """The choice of batch or instance norm, with statistics of its own or running ones, after their checks."""
+    batch = name == "batch_norm"
+    named = dict(zip(("running_mean", "running_var", "weight", "bias"), given, strict=True))
+    shape = _checked(name, x, eps, at_least=2 if batch else 3, weight=named["weight"], bias=named["bias"])
+    _check_shapes(name, shape, shape[1:2], **named)
+    _check_given(name, given[0], given[1], not own)
+    axes = (*((0,) if batch else ()), *range(2, len(shape)))
+    if own:
+        _check_count(name, shape, axes, "channel" if batch else "channel of an image", _HINTS[name])
+    return _choice(shape, axes, _per_channel(shape), eps, activation)
+
+
 def _with_running(x: Any, mean: Any, var: Any, weight: Any, bias: Any, how: Choice) -> Tensor:
-    # Copies, so that they may move on before the way back.
-    mean, var = [owned(np.array(_array(running), kind_of(x)[1])) for running in (mean, var)]
+    # As arrays that are nobody's tensor the tape copies them, so they may move on before the way back.
+    mean, var = [np.asarray(_array(running), kind_of(x)[1]) for running in (mean, var)]
     return InferenceNorm()(x, mean, var, weight, bias, **how)
 
 
@@ -460,6 +441,7 @@ def _per_channel(shape: Shape) -> Shape:
 
 
 def _lengths(name: str, normalized_shape: Any) -> Shape:
+    """One length or several, as integers."""
     lengths = normalized_shape if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
     try:
         return tuple(map(operator.index, lengths))  # what equals an integer and is none would be remembered as one
@@ -510,7 +492,7 @@ def _check_given(name: str, mean: Kind | None, var: Kind | None, needed: bool) -
     if needed and (mean is None or var is None):
         raise ValueError(f"{where(name)}: inference needs running_mean and running_var, both")
     for kind in (mean, var):
-        if kind is not None and kind[1].kind != "f":
+        if kind is not None and getattr(kind[1], "kind", None) != "f":
             raise TypeError(f"{where(name)}: running statistics are arrays or tensors of floats, not of {kind[1]}")
 
 

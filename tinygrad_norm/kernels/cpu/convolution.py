@@ -146,7 +146,9 @@ def _by_channels(x: Array, weight: Array, groups: int, window: Window) -> Array:
     """Each channel by itself."""
     out_depth, depth = len(weight) // groups, weight.shape[1]
     places = weight.reshape(groups, out_depth, depth, *window.kernel).transpose(3, 4, 0, 2, 1)
-    return _correlate_channels(x, places.reshape(*window.kernel, -1), depth, out_depth, window)
+    how = window.start, window.stride, (1, 1), window.dilation, window.size
+    y = depthwise.correlate(_repeat(x, out_depth), places.reshape(*window.kernel, -1), *how)
+    return y if depth == 1 else y.reshape(*y.shape[:3], groups, depth).sum(axis=4)
 
 
 def _by_pixels(x: Array, weight: Array, groups: int, _: Window) -> Array:
@@ -233,10 +235,7 @@ def _shape(weight: Array, groups: int) -> tuple[int, ...]:
 
 def _correlate(x: Array, filters: Array, window: Window) -> Array:
     """The sum over each window of its products with the filters."""
-    groups, *_, depth, out_depth = filters.shape
-    if _is_depthwise(filters.shape):
-        places = filters.transpose(1, 2, 0, 3, 4).reshape(*window.kernel, -1)
-        return _correlate_channels(x, places, depth, out_depth, window)
+    groups, *_, out_depth = filters.shape
     if whole_images.suits(x.shape[1:3], window.kernel):
         return whole_images.correlate(x, filters, window)
     y = np.empty((len(x), *window.size, groups * out_depth), x.dtype)
@@ -244,13 +243,6 @@ def _correlate(x: Array, filters: Array, window: Window) -> Array:
     for block, rows in _windows(x, groups, window):
         multiply(rows, matrices, pixels[:, block])
     return y
-
-
-def _correlate_channels(x: Array, places: Array, depth: int, out_depth: int, window: Window) -> Array:
-    """The same where channels do not meet, for filters [kh, kw, G C O]."""
-    how = window.start, window.stride, (1, 1), window.dilation, window.size
-    y = depthwise.correlate(_repeat(x, out_depth), places, *how)
-    return y if depth == 1 else y.reshape(*y.shape[:3], y.shape[3] // depth, depth).sum(axis=4)
 
 
 def _filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window) -> Array:
