@@ -1,14 +1,17 @@
 """Normalization of columns, a matrix [K0 R0, K1 R1] in which all rows of one k0 are reduced, and R1 columns together.
 
-Statistics take one pass in float64, shifted by the first value x₀ of a group: with d = x - x₀, mean = x₀ + mean(d) and
-var = mean(d²) - mean(d)². As x₀ is one of the N values, (mean - x₀)² ≤ N var: cancellation costs about log10(N) of
-sixteen digits, whatever the values are, and a constant group gives exactly 0.
+Statistics take one pass, shifted by the first value x₀ of a column: with d = x - x₀, mean = x₀ + mean(d) and var =
+mean(d²) - mean(d)². Sums over 64 rows are taken in the dtype of x, and float64 adds them up. That is enough where x₀
+is near the mean and no square leaves the range; where it is not, they are taken again in float64: as x₀ is one of
+the N values, (mean - x₀)² ≤ N var, and cancellation costs about log10(N) of sixteen digits, whatever the values are.
+A constant column gives exactly 0. Where columns share their statistics, Chan, Golub and LeVeque's formula joins them
+(Algorithms for computing the sample variance, The American Statistician 37, 1983).
 
 The output is (x - centre) scale + shift, with the mean in the dtype of x as centre, and what it lost in the shift.
 Fused activations are two straight lines, z above 0 and max(slope z, low) below, or SiLU in float32: its slope is None.
 
-The sums of a gradient need no more digits than their terms have: those over 64 rows are taken in the dtype of x, and
-float64 adds them up. Where a group is one unit of work, all passes over it follow each other while it is in the cache.
+The sums of a gradient are taken in the same way; they need no more digits than their terms have. Where a group is one
+unit of work, all passes over it follow each other while it is in the cache.
 """
 
 from __future__ import annotations
@@ -19,11 +22,11 @@ import numpy as np
 from numba import prange, types
 from numba.extending import intrinsic
 
-from tinygrad_norm.kernels.cpu.compiler import Kernel, helper, inline
+from tinygrad_norm.kernels.cpu.compiler import Kernel, apart, helper, inline
 from tinygrad_norm.kernels.cpu.layout import Array
 
-_CENTRE, _SCALE, _SHIFT, _RSTD, _THROUGH_MEAN, _THROUGH_VAR = range(6)
-"""The rows of the coefficients that a group's columns have."""
+_CENTRE, _SCALE, _SHIFT, _RSTD, _THROUGH_MEAN, _THROUGH_VAR, _FIRST = range(7)
+"""The rows of what is known of a group's columns; the last is x₀."""
 
 
 def forward(size: int, *arguments: Any) -> None:
@@ -54,15 +57,26 @@ def _forward(
     low: Any,
     y: Array,
 ) -> None:
-    groups = mean.shape[0]
-    sums, by_column = np.empty((groups, 1, 2, x.shape[1])), np.empty((groups, 4, x.shape[1]), x.dtype)
-    for group in prange(groups):
-        own, first = x[group * repeat : (group + 1) * repeat], x[group * repeat]
-        if not given:
-            _sum(own, first, centred, mean.shape[1], sums[group, 0])
-            _statistics(sums[group], first, centred, repeat, mean[group], var[group])
-        _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
-        _normalize(own, by_column[group], slope, low, y[group * repeat : (group + 1) * repeat])
+    sums, parts, by_column = _room(x, len(mean), 1)
+    for group in prange(len(mean)):
+        _forward_unit(
+            np.intp(group),
+            x,
+            weight,
+            bias,
+            mean,
+            var,
+            given,
+            centred,
+            repeat,
+            eps,
+            slope,
+            low,
+            sums,
+            parts,
+            by_column,
+            y,
+        )
 
 
 @Kernel
@@ -81,21 +95,17 @@ def _forward_in_blocks(
     low: Any,
     y: Array,
 ) -> None:
-    groups, units = mean.shape[0], mean.shape[0] * blocks
-    sums, by_column = np.empty((units, 2, x.shape[1])), np.empty((groups, 4, x.shape[1]), x.dtype)
+    units = len(mean) * blocks
+    sums, parts, by_column = _room(x, len(mean), blocks)
     if not given:
+        _begin(x, repeat, centred, by_column)
         for unit in prange(units):
-            start, stop = repeat * unit // blocks, repeat * (unit + 1) // blocks
-            _sum(x[start:stop], x[unit // blocks * repeat], centred, mean.shape[1], sums[unit])
-    for group in range(groups):
-        if not given:
-            own = sums[group * blocks : (group + 1) * blocks]
-            _statistics(own, x[group * repeat], centred, repeat, mean[group], var[group])
-        _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
+            _sum_unit(np.intp(unit), x, repeat, blocks, centred, sums, parts, by_column)
+    for group in range(len(mean)):
+        _know(group, weight, bias, mean, var, given, centred, repeat, blocks, eps, sums, by_column)
     for turn in prange(units):
-        unit = units - 1 - turn  # what was read last may still be in the cache
-        start, stop = repeat * unit // blocks, repeat * (unit + 1) // blocks
-        _normalize(x[start:stop], by_column[unit // blocks], slope, low, y[start:stop])
+        # what was read last may still be in the cache
+        _normalize_unit(units - 1 - np.intp(turn), x, repeat, blocks, slope, low, by_column, y)
 
 
 @Kernel
@@ -116,15 +126,15 @@ def _gradient(
     dweight: Array,
     dbias: Array,
 ) -> None:
-    groups = mean.shape[0]
-    sums, by_column = np.empty((groups, 1, 2, x.shape[1])), np.empty((groups, 6, x.shape[1]), x.dtype)
-    for group in prange(groups):
-        start, stop = group * repeat, (group + 1) * repeat
+    sums, parts, by_column = _room(x, len(mean), 1)
+    for group in prange(len(mean)):
         results = dweight[group], dbias[group]
-        _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
-        _sum_products(dy[start:stop], x[start:stop], by_column[group], slope, sums[group, 0])
-        _paths(sums[group], weight, group, mean[group], var[group], by_mean, by_var, eps, by_column[group], results)
-        _differentiate(dy[start:stop], x[start:stop], by_column[group], slope, by_var, dx[start:stop])
+        _coefficients(weight, bias, np.intp(group), mean[group], var[group], eps, by_column[group])
+        _sum_products_unit(np.intp(group), dy, x, repeat, 1, slope, sums, parts, by_column)
+        _paths(
+            np.intp(group), weight, mean, var, by_mean, by_var, eps, sums[group : group + 1], by_column[group], results
+        )
+        _differentiate_unit(np.intp(group), dy, x, repeat, 1, slope, by_var, by_column, dx)
 
 
 @Kernel
@@ -145,102 +155,268 @@ def _gradient_in_blocks(
     dweight: Array,
     dbias: Array,
 ) -> None:
-    groups, units = mean.shape[0], mean.shape[0] * blocks
-    sums, by_column = np.empty((units, 2, x.shape[1])), np.empty((groups, 6, x.shape[1]), x.dtype)
-    for group in range(groups):
+    units = len(mean) * blocks
+    sums, parts, by_column = _room(x, len(mean), blocks)
+    for group in range(len(mean)):
         _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
     for unit in prange(units):
-        start, stop = repeat * unit // blocks, repeat * (unit + 1) // blocks
-        _sum_products(dy[start:stop], x[start:stop], by_column[unit // blocks], slope, sums[unit])
-    for group in range(groups):
+        _sum_products_unit(np.intp(unit), dy, x, repeat, blocks, slope, sums, parts, by_column)
+    for group in range(len(mean)):
         own, results = sums[group * blocks : (group + 1) * blocks], (dweight[group], dbias[group])
-        _paths(own, weight, group, mean[group], var[group], by_mean, by_var, eps, by_column[group], results)
+        _paths(group, weight, mean, var, by_mean, by_var, eps, own, by_column[group], results)
     for turn in prange(units):
-        unit = units - 1 - turn
-        start, stop = repeat * unit // blocks, repeat * (unit + 1) // blocks
-        _differentiate(dy[start:stop], x[start:stop], by_column[unit // blocks], slope, by_var, dx[start:stop])
+        _differentiate_unit(units - 1 - np.intp(turn), dy, x, repeat, blocks, slope, by_var, by_column, dx)
 
 
-# Passes over the rows of a unit. Sums take four rows at a time, which saves their way through the registers.
+# What a unit of work does, in functions of their own: they are compiled once for both forms of a kernel, if the number
+# of the unit is of one type; in the parallel form it has no sign.
 
 
 @helper
-def _sum(x: Array, first: Array, centred: bool, statistics: int, sums: Array) -> None:
-    """Write Σ d and Σ d² of each column, where d = x - x₀."""
-    shift, share = np.zeros(len(first)), len(first) // statistics
-    for k in range(len(first)):
-        if centred:
-            shift[k] = first[k // share * share]
-    sums[:] = 0
-    whole = len(x) // 4 * 4
-    for r in range(0, whole, 4):
-        _add_rows(x, r, 4, shift, sums[0], sums[1])
-    for r in range(whole, len(x)):
-        _add_rows(x, r, 1, shift, sums[0], sums[1])
+def _room(x: Array, groups: int, blocks: int) -> tuple[Array, Array, Array]:
+    """The sums of all units, those over a few rows, and what is known of each group's columns."""
+    sums = np.empty((groups * blocks, 2, x.shape[1]))
+    return sums, np.empty(sums.shape, x.dtype), np.empty((groups, 7, x.shape[1]), x.dtype)
 
 
 @inline
-def _add_rows(x: Array, top: int, rows: int, shift: Array, first: Array, second: Array) -> None:
-    for k in range(x.shape[1]):
-        sum_d = sum_dd = 0.0
-        for r in range(rows):
-            d = np.float64(x[top + r, k]) - shift[k]
-            sum_d += d
-            sum_dd += d * d
-        first[k] += sum_d
-        second[k] += sum_dd
+def _rows(unit: int, repeat: int, blocks: int) -> slice:
+    return slice(repeat * unit // blocks, repeat * (unit + 1) // blocks)
 
 
 @helper
-def _normalize(x: Array, by_column: Array, slope: Any, low: Any, y: Array) -> None:
-    centre, scale, shift = by_column[_CENTRE], by_column[_SCALE], by_column[_SHIFT]
-    for r in range(len(x)):
+def _forward_unit(
+    group: int,
+    x: Array,
+    weight: Array,
+    bias: Array,
+    mean: Array,
+    var: Array,
+    given: bool,
+    centred: bool,
+    repeat: int,
+    eps: float,
+    slope: Any,
+    low: Any,
+    sums: Array,
+    parts: Array,
+    by_column: Array,
+    y: Array,
+) -> None:
+    if not given:
+        _begin(x[group * repeat : (group + 1) * repeat], repeat, centred, by_column[group : group + 1])
+        _sum_unit(group, x, repeat, 1, centred, sums, parts, by_column)
+    _know(group, weight, bias, mean, var, given, centred, repeat, 1, eps, sums, by_column)
+    _normalize_unit(group, x, repeat, 1, slope, low, by_column, y)
+
+
+@helper
+def _begin(x: Array, repeat: int, centred: bool, by_column: Array) -> None:
+    """Write the first value of each column, or 0."""
+    for group in range(len(by_column)):
         for k in range(x.shape[1]):
-            y[r, k] = _activate((x[r, k] - centre[k]) * scale[k] + shift[k], slope, low)
+            by_column[group, _FIRST, k] = x[group * repeat, k] if centred else x.dtype.type(0)
 
 
 @helper
-def _sum_products(dy: Array, x: Array, by_column: Array, slope: Any, sums: Array) -> None:
+def _sum_unit(
+    unit: int, x: Array, repeat: int, blocks: int, centred: bool, sums: Array, parts: Array, by_column: Array
+) -> None:
+    """Write Σ d and Σ d² of each column, where d = x - x₀."""
+    some, first, sums, part = x[_rows(unit, repeat, blocks)], by_column[unit // blocks, _FIRST], sums[unit], parts[unit]
+    part[:] = 0
+    _sum_squares(some, first, (part[0], part[1]), (sums[0], sums[1]))
+    if not _are_sound(sums[0], sums[1], centred, len(some)):
+        exact = np.zeros((4, len(first)))
+        _sum_squares(some, first.astype(np.float64), (exact[0], exact[1]), (exact[2], exact[3]))
+        for k in range(len(first)):
+            if not is_sound(sums[0, k], sums[1, k], centred, len(some)):
+                sums[0, k], sums[1, k] = exact[2, k], exact[3, k]
+
+
+@helper
+def _know(
+    group: int,
+    weight: Array,
+    bias: Array,
+    mean: Array,
+    var: Array,
+    given: bool,
+    centred: bool,
+    repeat: int,
+    blocks: int,
+    eps: float,
+    sums: Array,
+    by_column: Array,
+) -> None:
+    """Write mean and var of a group, unless they are given, and what follows from them."""
+    if not given:
+        own = sums[group * blocks : (group + 1) * blocks]
+        _statistics(own, by_column[group, _FIRST], centred, repeat, mean[group], var[group])
+    _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
+
+
+@helper
+def _normalize_unit(
+    unit: int, x: Array, repeat: int, blocks: int, slope: Any, low: Any, by_column: Array, y: Array
+) -> None:
+    rows = _rows(unit, repeat, blocks)
+    _normalize(x[rows], by_column[unit // blocks], slope, low, y[rows])
+
+
+@helper
+def _sum_products_unit(
+    unit: int, dy: Array, x: Array, repeat: int, blocks: int, slope: Any, sums: Array, parts: Array, by_column: Array
+) -> None:
     """Write Σ d and Σ d x̂ of each column, where d = dy times the derivative of the activation."""
-    part = np.zeros((2, x.shape[1]), x.dtype)
-    sums[:] = 0
+    rows, sums, part = _rows(unit, repeat, blocks), sums[unit], parts[unit]
+    part[:] = 0
+    _sum_products(dy[rows], x[rows], by_column[unit // blocks], slope, (part[0], part[1]), (sums[0], sums[1]))
+
+
+@helper
+def _differentiate_unit(
+    unit: int, dy: Array, x: Array, repeat: int, blocks: int, slope: Any, by_var: float, by_column: Array, dx: Array
+) -> None:
+    rows = _rows(unit, repeat, blocks)
+    _differentiate(dy[rows], x[rows], by_column[unit // blocks], slope, by_var, dx[rows])
+
+
+# Passes over the rows of a unit. Sums take four rows at a time, which saves their way through the registers, and get
+# the two arrays that they write one by one: of two that are known to lie apart, loops are vectorized.
+
+
+@apart
+def _are_sound(first: Array, second: Array, centred: bool, count: int) -> bool:
+    sound = True
+    for k in range(len(first)):
+        sound &= is_sound(first[k], second[k], centred, count)
+    return sound
+
+
+@inline
+def is_sound(first: float, second: float, centred: bool, count: int) -> bool:
+    """Whether Σ d and Σ d² of so many d, in float32, are good ones: (mean - x₀)² ≤ 16 var, and d² is in the range."""
+    near = (first * first <= count * second * (16 / 17)) | (not centred)
+    return (near & (second > 1e-30) & (second < 1e30)) | ((first == 0) & (second == 0))
+
+
+@apart
+def _sum_squares(x: Array, start: Array, part: tuple[Array, Array], sums: tuple[Array, Array]) -> None:
+    sums[0][:] = 0
+    sums[1][:] = 0
     for top in range(0, len(x), 64):
         stop = min(top + 64, len(x))
         whole = stop - (stop - top) % 4
         for r in range(top, whole, 4):
-            _add_products(dy, x, r, 4, by_column, slope, part[0], part[1])
+            _add_four(x[r], x[r + 1], x[r + 2], x[r + 3], start, *part)
         for r in range(whole, stop):
-            _add_products(dy, x, r, 1, by_column, slope, part[0], part[1])
-        for i in range(2):
-            for k in range(x.shape[1]):
-                sums[i, k] += part[i, k]
-                part[i, k] = 0
+            _add_one(x[r], start, *part)
+        move(part[0], sums[0])
+        move(part[1], sums[1])
+
+
+@inline
+def _add_four(x0: Array, x1: Array, x2: Array, x3: Array, start: Array, first: Array, second: Array) -> None:
+    for k in range(len(start)):
+        d0, d1, d2, d3 = x0[k] - start[k], x1[k] - start[k], x2[k] - start[k], x3[k] - start[k]
+        first[k] += (d0 + d1) + (d2 + d3)
+        second[k] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+
+
+@inline
+def _add_one(x: Array, start: Array, first: Array, second: Array) -> None:
+    for k in range(len(start)):
+        d = x[k] - start[k]
+        first[k] += d
+        second[k] += d * d
+
+
+@inline
+def move(part: Array, total: Array) -> None:
+    """Add part to total, and start it anew."""
+    for k in range(len(part)):
+        total[k] += part[k]
+        part[k] = 0
+
+
+@apart
+def _sum_products(
+    dy: Array, x: Array, by_column: Array, slope: Any, part: tuple[Array, Array], sums: tuple[Array, Array]
+) -> None:
+    sums[0][:] = 0
+    sums[1][:] = 0
+    for top in range(0, len(x), 64):
+        stop = min(top + 64, len(x))
+        whole = stop - (stop - top) % 4
+        if slope is not None and slope == 1:
+            for r in range(top, whole, 4):
+                _add_products(dy, x, r, 4, by_column, False, slope, *part)
+        else:
+            for r in range(top, whole, 4):
+                _add_products(dy, x, r, 4, by_column, True, slope, *part)
+        for r in range(whole, stop):
+            _add_products(dy, x, r, 1, by_column, True, slope, *part)
+        move(part[0], sums[0])
+        move(part[1], sums[1])
 
 
 @inline
 def _add_products(
-    dy: Array, x: Array, top: int, rows: int, by_column: Array, slope: Any, first: Array, second: Array
+    dy: Array, x: Array, top: int, rows: int, by_column: Array, active: bool, slope: Any, first: Array, second: Array
 ) -> None:
     centre, scale, shift, rstd = by_column[_CENTRE], by_column[_SCALE], by_column[_SHIFT], by_column[_RSTD]
     for k in range(x.shape[1]):
         sum_d, sum_dx = first[k], second[k]
         for r in range(rows):
-            c = x[top + r, k] - centre[k]
-            d = _times_derivative(dy[top + r, k], c * scale[k] + shift[k], slope)
+            c, d = x[top + r, k] - centre[k], dy[top + r, k]
+            if active:
+                d = _times_derivative(d, c * scale[k] + shift[k], slope)
             sum_d += d
             sum_dx += d * (c * rstd[k])
         first[k] = sum_d
         second[k] = sum_dx
 
 
-@helper
+# To apply no activation is a loop of its own, of half the instructions.
+
+
+@apart
+def _normalize(x: Array, by_column: Array, slope: Any, low: Any, y: Array) -> None:
+    if slope is not None and slope == 1 and low == -np.inf:
+        _normalize_rows(x, by_column, False, slope, low, y)
+    else:
+        _normalize_rows(x, by_column, True, slope, low, y)
+
+
+@inline
+def _normalize_rows(x: Array, by_column: Array, active: bool, slope: Any, low: Any, y: Array) -> None:
+    centre, scale, shift = by_column[_CENTRE], by_column[_SCALE], by_column[_SHIFT]
+    for r in range(len(x)):
+        for k in range(x.shape[1]):
+            z = (x[r, k] - centre[k]) * scale[k] + shift[k]
+            y[r, k] = _activate(z, slope, low) if active else z
+
+
+@apart
 def _differentiate(dy: Array, x: Array, by_column: Array, slope: Any, by_var: float, dx: Array) -> None:
+    if slope is not None and slope == 1:
+        _differentiate_rows(dy, x, by_column, False, slope, by_var, dx)
+    else:
+        _differentiate_rows(dy, x, by_column, True, slope, by_var, dx)
+
+
+@inline
+def _differentiate_rows(
+    dy: Array, x: Array, by_column: Array, active: bool, slope: Any, by_var: float, dx: Array
+) -> None:
     centre, scale, shift, rstd = by_column[_CENTRE], by_column[_SCALE], by_column[_SHIFT], by_column[_RSTD]
     through_mean, through_var = by_column[_THROUGH_MEAN], by_column[_THROUGH_VAR]
     for r in range(len(x)):
         for k in range(x.shape[1]):
-            c = x[r, k] - centre[k]
-            d = _times_derivative(dy[r, k], c * scale[k] + shift[k], slope)
+            c, d = x[r, k] - centre[k], dy[r, k]
+            if active:
+                d = _times_derivative(d, c * scale[k] + shift[k], slope)
             through = through_mean[k] + c * rstd[k] * through_var[k]
             if by_var == 0:  # x may be infinite, and 0 x is not 0 then
                 through = x.dtype.type(0)
@@ -251,17 +427,22 @@ def _differentiate(dy: Array, x: Array, by_column: Array, slope: Any, by_var: fl
 
 
 @helper
-def _statistics(sums: Array, first: Array, centred: bool, repeat: int, mean: Array, var: Array) -> None:
+def _statistics(sums: Array, start: Array, centred: bool, repeat: int, mean: Array, var: Array) -> None:
     """Write mean and var from the sums of all units."""
-    total, share = _total(sums), len(first) // len(mean)
+    total, share = _total(sums), len(start) // len(mean)
     for s in range(len(mean)):
-        sum_d = sum_dd = 0.0
+        first = np.float64(start[s * share])
+        offset = square = between = 0.0
         for k in range(s * share, (s + 1) * share):
-            sum_d += total[0, k]
-            sum_dd += total[1, k]
-        offset, square = sum_d / (repeat * share) if centred else 0.0, sum_dd / (repeat * share)
-        mean[s] = (first[s * share] if centred else 0.0) + offset
-        var[s] = square - offset * offset
+            own = total[0, k] / repeat if centred else 0.0
+            square += total[1, k] / repeat - own * own
+            total[0, k] = (start[k] - first) + own
+            offset += total[0, k]
+        offset /= share
+        for k in range(s * share, (s + 1) * share):
+            between += (total[0, k] - offset) ** 2
+        mean[s] = first + offset
+        var[s] = (square + between) / share
 
 
 @helper
@@ -281,19 +462,19 @@ def _coefficients(
 
 @helper
 def _paths(
-    sums: Array,
-    weight: Array,
     group: int,
-    mean: Array,
-    var: Array,
+    weight: Array,
+    means: Array,
+    variances: Array,
     by_mean: float,
     by_var: float,
     eps: float,
+    sums: Array,
     by_column: Array,
     results: tuple[Array, Array],
 ) -> None:
     """Write dweight and dbias, and what of dx goes through mean and variance: through_mean + x̂ through_var."""
-    total, (dweight, dbias) = _total(sums), results
+    total, mean, var, (dweight, dbias) = _total(sums), means[group], variances[group], results
     row, share = group % len(weight), len(dbias) // len(mean)
     for s in range(len(mean)):
         rstd = 1 / np.sqrt(var[s] + eps)

@@ -36,6 +36,7 @@ _OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "no_cfunc_wrap
 _ARITHMETIC = {"contract", "arcp", "nsz"}
 
 _INNER = _OPTIONS | {"no_cpython_wrapper": True, "cache": False}
+_BARE = _INNER | {"_nrt": False}
 
 helper: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, **_INNER)
 """Compiles a function that kernels call."""
@@ -49,13 +50,16 @@ class _Apart(Compiler):  # type: ignore[misc] # Numba has no types
         return super().define_pipelines()
 
 
-apart: Callable[..., Any] = numba.njit(pipeline_class=_Apart, fastmath=_ARITHMETIC, **_INNER)
-"""As `helper`, for one that writes to several arrays at once, none of which overlaps any other: it is vectorized."""
+apart: Callable[..., Any] = numba.njit(pipeline_class=_Apart, fastmath=_ARITHMETIC, **_BARE)
+"""As `helper`, for one that writes to several arrays at once, none of which overlaps any other: it is vectorized.
+
+Like those of a free order, it counts no references to arrays, which takes longer than a short row: it makes none.
+"""
 
 inline: Callable[..., Any] = register_jitable(forceinline=True)
 """For a function that is part of whoever calls it: a loop around a call that is left is not vectorized."""
 
-free_order: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, **_INNER)
+free_order: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, forceinline=True, **_BARE)
 """The same for one in which sums may be taken in any order."""
 
 

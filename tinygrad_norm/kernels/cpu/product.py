@@ -85,7 +85,7 @@ def _multiply(
     a: Array, turned_a: bool, b: Array, turned_b: bool, rows: int, columns: int, add: bool, out: Array
 ) -> None:
     for unit in prange(_units(out, rows, columns)):
-        some_a, some_b, some = _unit_of(unit, a, turned_a, b, turned_b, rows, columns, out)
+        some_a, some_b, some = _unit_of(np.intp(unit), a, turned_a, b, turned_b, rows, columns, out)
         blas.multiply(some_a, turned_a, some_b, turned_b, add, some)
 
 
@@ -100,11 +100,12 @@ def _multiply_few(a: Array, b: Array, add: bool, out: Array) -> None:
 @Kernel
 def _multiply_in_parts(a: Array, turned_a: bool, b: Array, turned_b: bool, parts: Array) -> None:
     for unit in prange(parts.shape[0] * parts.shape[1]):
-        some_a, some_b, some = _part_of(unit, a, turned_a, b, turned_b, parts)
+        some_a, some_b, some = _part_of(np.intp(unit), a, turned_a, b, turned_b, parts)
         tile.multiply(some_a, turned_a, some_b, turned_b, False, some)
 
 
-# What a unit of work takes is told in functions of their own: they are compiled once for both forms of a kernel.
+# What a unit of work takes is told in functions of their own: they are compiled once for both forms of a kernel, if the
+# number of the unit is of one type; in the parallel form it has no sign.
 
 
 @helper

@@ -1,10 +1,11 @@
 """Normalization of rows, a matrix [K0 R0 K1, R1] in which R0 rows are reduced together, each to one number.
 
-Statistics are taken as in `columns.py`, and the passes over one group follow each other while it is in the cache.
-As the mean is float64, x - mean is (x - centre) + rest, where centre is the mean in the dtype of x.
+Statistics are taken as in `columns.py`; of one row, 512 numbers are added in the dtype of x, in many lanes. A unit of
+work takes a few groups at a time, whose numbers stay in the cache while one pass follows the other, and what is to be
+computed for each group once, with roots and quotients, is computed for all of them together.
 
-The sums of a gradient are taken as in `columns.py`: at most 64 terms (of one number: 512, in many lanes) in the dtype
-of x, and float64 adds them up.
+As the mean is float64, x̂ = (x - mean) / std is (x - centre) scale + rest, where centre is the mean in the dtype of x.
+The activation is two straight lines, as in `columns.py`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,18 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu.compiler import Kernel, free_order, helper
+from tinygrad_norm.kernels.cpu.columns import is_sound, move
+from tinygrad_norm.kernels.cpu.compiler import Kernel, apart, free_order, inline
 from tinygrad_norm.kernels.cpu.layout import Array
+
+_CENTRE, _SCALE, _REST, _THROUGH_MEAN, _THROUGH_VAR = range(5)
+"""The rows of what is computed for each group."""
+
+_GROUPS, _NUMBERS = 64, 4096
+"""The most groups that are taken at a time, and how many numbers they have at most, unless one has more."""
+
+_TERMS = 512
+"""The numbers of a row that are added up in the dtype of x."""
 
 
 @Kernel
@@ -36,27 +47,14 @@ def forward(
     y: Array,
 ) -> None:
     """Write y for x [K0 R0 K1, R1] and, unless they are given, mean and var [K0 K1]."""
-    cast = x.dtype.type
-    period, length = weight.shape
-    turns, count = mean.size // period, repeat * length
-    for unit in prange(blocks * period):
+    period = len(weight)
+    units, turns = blocks * period, len(mean) // period
+    sums, by_group = np.empty((units, 2, _GROUPS)), np.empty((units, 5, _GROUPS), x.dtype)
+    for unit in prange(units):
         block, p = unit // period, unit % period
-        for turn in range(turns * block // blocks, turns * (block + 1) // blocks):
-            k = turn * period + p
-            top = k // inner * inner * repeat + k % inner
-            if not given:
-                shift = np.float64(x[top, 0]) if centred else 0.0
-                first, second = _sums(x, top, inner, repeat, shift)
-                offset = first / count if centred else 0.0
-                mean[k] = shift + offset
-                var[k] = second / count - offset * offset
-            centre, scale = cast(mean[k]), cast(1 / np.sqrt(var[k] + eps))
-            rest = cast(centre - mean[k])
-            for r in range(top, top + repeat * inner, inner):
-                for i in range(length):
-                    z = ((x[r, i] - centre) + rest) * (weight[p, i] * scale) + bias[p, i]
-                    below = slope * z
-                    y[r, i] = z if z > 0 else low if below < low else below
+        groups = turns * block // blocks * period + p, turns * (block + 1) // blocks * period, period
+        statistics = mean, var, given, centred, sums[unit], by_group[unit]
+        _forward(x, weight[p], bias[p], statistics, groups, repeat, inner, eps, slope, low, y)
 
 
 @Kernel
@@ -79,80 +77,240 @@ def gradient(
     dbias: Array,
 ) -> None:
     """Write dx, and for each unit of work its part of dweight and dbias [blocks period, R1]."""
-    cast = x.dtype.type
     period, length = weight.shape
-    turns = mean.size // period
-    parts = np.zeros((2, blocks * period, length), x.dtype)
-    for unit in prange(blocks * period):
-        block, p, summed = unit // period, unit % period, 0
-        part_weight, part_bias = parts[0, unit], parts[1, unit]
-        dweight[unit] = 0
-        dbias[unit] = 0
-        for turn in range(turns * block // blocks, turns * (block + 1) // blocks):
-            k = turn * period + p
-            top = k // inner * inner * repeat + k % inner
-            rstd = 1 / np.sqrt(var[k] + eps)
-            centre, scale = cast(mean[k]), cast(rstd)
-            rest = cast(centre - mean[k])
+    units, turns = blocks * period, len(mean) // period
+    parts, by_group = np.zeros((units, 2, length), x.dtype), np.empty((units, 5, _GROUPS), x.dtype)
+    for unit in prange(units):
+        block, p = unit // period, unit % period
+        groups = turns * block // blocks * period + p, turns * (block + 1) // blocks * period, period
+        statistics, through = (mean, var, by_group[unit]), (by_mean, by_var)
+        sums = parts[unit, 0], parts[unit, 1], dweight[unit], dbias[unit]
+        _gradient(dy, x, weight[p], bias[p], statistics, through, groups, repeat, inner, eps, slope, dx, *sums)
+
+
+# What a unit of work does. Its groups are every step-th from the first to before the last one.
+
+
+@apart
+def _forward(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    statistics: Any,
+    groups: tuple[int, int, int],
+    repeat: int,
+    inner: int,
+    eps: float,
+    slope: Any,
+    low: Any,
+    y: Array,
+) -> None:
+    mean, var, given, centred, sums, by_group = statistics
+    first, last, step = groups
+    few = _few(repeat * len(weight)) * step
+    for start in range(first, last, few):
+        stop = min(start + few, last)
+        if not given:
+            _take_statistics(x, repeat, inner, start, stop, step, centred, sums, mean, var)
+        _coefficients(mean, var, start, stop, step, eps, by_group)
+        for j in range(_count(start, stop, step)):
+            top = _top(start + j * step, repeat, inner)
+            centre, scale, rest = by_group[_CENTRE, j], by_group[_SCALE, j], by_group[_REST, j]
             for r in range(top, top + repeat * inner, inner):
-                for i in range(length):
-                    normal = ((x[r, i] - centre) + rest) * scale
-                    z = ((x[r, i] - centre) + rest) * (weight[p, i] * scale) + bias[p, i]
-                    d = slope * dy[r, i] if z <= 0 else dy[r, i]
-                    dx[r, i] = d
-                    part_bias[i] += d
-                    part_weight[i] += d * normal
-                summed += 1
-                if summed % 64 == 0:
-                    _move(part_weight, dweight[unit])
-                    _move(part_bias, dbias[unit])
+                if slope == 1 and low == -np.inf:
+                    for i in range(len(weight)):
+                        y[r, i] = ((x[r, i] - centre) * scale + rest) * weight[i] + bias[i]
+                else:
+                    for i in range(len(weight)):
+                        z = ((x[r, i] - centre) * scale + rest) * weight[i] + bias[i]
+                        below = slope * z
+                        y[r, i] = z if z > 0 else low if below < low else below
+
+
+@apart
+def _gradient(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    bias: Array,
+    statistics: Any,
+    through: tuple[float, float],
+    groups: tuple[int, int, int],
+    repeat: int,
+    inner: int,
+    eps: float,
+    slope: Any,
+    dx: Array,
+    part_weight: Array,
+    part_bias: Array,
+    dweight: Array,
+    dbias: Array,
+) -> None:
+    mean, var, by_group = statistics
+    first, last, step = groups
+    few, added = _few(repeat * len(weight)) * step, 0
+    dweight[:] = 0
+    dbias[:] = 0
+    for start in range(first, last, few):
+        count = _count(start, min(start + few, last), step)
+        _coefficients(mean, var, start, min(start + few, last), step, eps, by_group)
+        for j in range(count):
+            top = _top(start + j * step, repeat, inner)
             sum_g = sum_gx = 0.0
             for r in range(top, top + repeat * inner, inner):
-                for start in range(0, length, 512):
-                    piece = slice(start, min(start + 512, length))
-                    g, gc = _weighted_sums(dx[r, piece], x[r, piece], weight[p, piece], centre, scale)
+                for i in range(0, len(weight), _TERMS):
+                    terms = np.uintp(i), np.uintp(min(i + _TERMS, len(weight)))
+                    if slope == 1:
+                        g, gx = _add_products(
+                            dy[r], x[r], weight, bias, by_group[:3, j], False, slope, terms, part_weight, part_bias
+                        )
+                    else:
+                        g, gx = _add_products(
+                            dy[r], x[r], weight, bias, by_group[:3, j], True, slope, terms, part_weight, part_bias
+                        )
                     sum_g += g
-                    sum_gx += gc + (centre - mean[k]) * rstd * g
-            through_mean, through_var = cast(by_mean * sum_g), cast(by_var * sum_gx)
+                    sum_gx += gx
+                added += 1
+                if added % 64 == 0:
+                    move(part_weight, dweight)
+                    move(part_bias, dbias)
+            by_group[_THROUGH_MEAN, j], by_group[_THROUGH_VAR, j] = through[0] * sum_g, through[1] * sum_gx
+        for j in range(count):
+            top = _top(start + j * step, repeat, inner)
             for r in range(top, top + repeat * inner, inner):
-                for i in range(length):
-                    through = through_mean + ((x[r, i] - centre) + rest) * scale * through_var
-                    if by_var == 0:  # x may be infinite, and 0 x is not 0 then
-                        through = cast(0)
-                    dx[r, i] = scale * (weight[p, i] * dx[r, i] - through)
-        _move(part_weight, dweight[unit])
-        _move(part_bias, dbias[unit])
+                if slope == 1:
+                    _differentiate(dy[r], x[r], weight, bias, by_group[:, j], False, slope, through[1] == 0, dx[r])
+                else:
+                    _differentiate(dy[r], x[r], weight, bias, by_group[:, j], True, slope, through[1] == 0, dx[r])
+    move(part_weight, dweight)
+    move(part_bias, dbias)
 
 
-@helper
-def _move(part: Array, total: Array) -> None:
-    """Add part to total, and start it anew."""
-    for i in range(len(part)):
-        total[i] += part[i]
-        part[i] = 0
+@inline
+def _few(numbers: int) -> int:
+    """How many groups of so many numbers are taken at a time."""
+    return min(_GROUPS, max(1, _NUMBERS // max(1, numbers)))
 
 
-# One number is summed in vector registers only where the order of summation is free, and nothing but these sums is.
+@inline
+def _count(start: int, stop: int, step: int) -> int:
+    return (stop - start + step - 1) // step
 
 
-@free_order
-def _sums(x: Array, top: int, step: int, rows: int, shift: float) -> tuple[float, float]:
+@inline
+def _top(k: int, repeat: int, inner: int) -> int:
+    """The first row of group k, of which each inner-th row is one, `repeat` times."""
+    return k if repeat == 1 else k + k // inner * inner * (repeat - 1)
+
+
+@inline
+def _take_statistics(
+    x: Array,
+    repeat: int,
+    inner: int,
+    start: int,
+    stop: int,
+    step: int,
+    centred: bool,
+    sums: Array,
+    mean: Array,
+    var: Array,
+) -> None:
+    """Write mean and var of some groups."""
+    count, numbers, zero = _count(start, stop, step), repeat * x.shape[1], x.dtype.type(0)
+    for j in range(count):
+        top = _top(start + j * step, repeat, inner)
+        sums[0, j], sums[1, j] = _sums(x, top, inner, repeat, x[top, 0] if centred else zero)
+    for j in range(count):
+        k = start + j * step
+        top = _top(k, repeat, inner)
+        shift = x[top, 0] if centred else zero
+        if not is_sound(sums[0, j], sums[1, j], centred, numbers):
+            sums[0, j], sums[1, j] = _sums(x, top, inner, repeat, np.float64(shift))
+        offset = sums[0, j] / numbers if centred else 0.0
+        mean[k] = shift + offset
+        var[k] = sums[1, j] / numbers - offset * offset
+
+
+@inline
+def _coefficients(mean: Array, var: Array, start: int, stop: int, step: int, eps: float, by_group: Array) -> None:
+    """Write what makes x̂ = (x - centre) scale + rest."""
+    cast = by_group.dtype.type
+    for j in range(_count(start, stop, step)):
+        k = start + j * step
+        rstd, centre = 1 / np.sqrt(var[k] + eps), cast(mean[k])
+        by_group[_CENTRE, j], by_group[_SCALE, j], by_group[_REST, j] = centre, rstd, (centre - mean[k]) * rstd
+
+
+@inline
+def _sums(x: Array, top: int, step: int, rows: int, shift: Any) -> tuple[float, float]:
     """Σ d and Σ d² over every step-th row from the top one on, where d = x - shift."""
     first = second = 0.0
     for r in range(top, top + rows * step, step):
-        for i in range(x.shape[1]):
-            d = np.float64(x[r, i]) - shift
+        for i in range(0, x.shape[1], _TERMS):
+            d, dd = _add_squares(x[r], shift, (np.uintp(i), np.uintp(min(i + _TERMS, x.shape[1]))))
             first += d
-            second += d * d
+            second += dd
+    return first, second
+
+
+@inline
+def _differentiate(
+    dy: Array, x: Array, weight: Array, bias: Array, own: Array, active: bool, slope: Any, given: bool, dx: Array
+) -> None:
+    """Write dx of a row, where `own` is what is computed for its group."""
+    centre, scale, rest, through_mean, through_var = (
+        own[_CENTRE],
+        own[_SCALE],
+        own[_REST],
+        own[_THROUGH_MEAN],
+        own[_THROUGH_VAR],
+    )
+    for i in range(len(x)):
+        normal = (x[i] - centre) * scale + rest
+        d = slope * dy[i] if active and normal * weight[i] + bias[i] <= 0 else dy[i]
+        through = through_mean + normal * through_var
+        if given:  # x may be infinite, and 0 x is not 0 then
+            through = x.dtype.type(0)
+        dx[i] = scale * (weight[i] * d - through)
+
+
+# One number is summed in vector registers only where the order of summation is free, and nothing but these sums is.
+# Their indices have no sign, or Numba would compare them with 0.
+
+
+@free_order
+def _add_squares(x: Array, shift: Any, terms: tuple[int, int]) -> tuple[Any, Any]:
+    """Σ d and Σ d² of these terms, where d = x - shift."""
+    first = second = shift - shift
+    for i in range(terms[0], terms[1]):
+        d = x[i] - shift
+        first += d
+        second += d * d
     return first, second
 
 
 @free_order
-def _weighted_sums(d: Array, x: Array, weight: Array, centre: Any, scale: Any) -> tuple[Any, Any]:
-    """Σ g and Σ g (x - centre) scale, where g = weight d."""
+def _add_products(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    bias: Array,
+    own: Array,
+    active: bool,
+    slope: Any,
+    terms: tuple[int, int],
+    part_weight: Array,
+    part_bias: Array,
+) -> tuple[Any, Any]:
+    """Add these terms' d x̂ and d to the parts of dweight and dbias; return Σ g and Σ g x̂, where g = weight d."""
+    centre, scale, rest = own[_CENTRE], own[_SCALE], own[_REST]
     first = second = x.dtype.type(0)
-    for i in range(len(x)):
-        g = weight[i] * d[i]
-        first += g
-        second += g * ((x[i] - centre) * scale)
+    for i in range(terms[0], terms[1]):
+        normal = (x[i] - centre) * scale + rest
+        d = slope * dy[i] if active and normal * weight[i] + bias[i] <= 0 else dy[i]
+        part_bias[i] += d
+        part_weight[i] += d * normal
+        first += weight[i] * d
+        second += weight[i] * d * normal
     return first, second
