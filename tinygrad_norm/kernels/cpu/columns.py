@@ -59,24 +59,12 @@ def _forward(
 ) -> None:
     sums, parts, by_column = _room(x, len(mean), 1)
     for group in prange(len(mean)):
-        _forward_unit(
-            np.intp(group),
-            x,
-            weight,
-            bias,
-            mean,
-            var,
-            given,
-            centred,
-            repeat,
-            eps,
-            slope,
-            low,
-            sums,
-            parts,
-            by_column,
-            y,
-        )
+        unit = np.intp(group)
+        if not given:
+            _take_first(unit, x, repeat, centred, by_column)
+            _sum_unit(unit, x, repeat, 1, centred, sums, parts, by_column)
+        _prepare(unit, weight, bias, mean, var, given, centred, repeat, 1, eps, sums, by_column)
+        _normalize_unit(unit, x, repeat, 1, slope, low, by_column, y)
 
 
 @Kernel
@@ -98,11 +86,12 @@ def _forward_in_blocks(
     units = len(mean) * blocks
     sums, parts, by_column = _room(x, len(mean), blocks)
     if not given:
-        _begin(x, repeat, centred, by_column)
+        for group in range(len(mean)):
+            _take_first(group, x, repeat, centred, by_column)
         for unit in prange(units):
             _sum_unit(np.intp(unit), x, repeat, blocks, centred, sums, parts, by_column)
     for group in range(len(mean)):
-        _know(group, weight, bias, mean, var, given, centred, repeat, blocks, eps, sums, by_column)
+        _prepare(group, weight, bias, mean, var, given, centred, repeat, blocks, eps, sums, by_column)
     for turn in prange(units):
         # what was read last may still be in the cache
         _normalize_unit(units - 1 - np.intp(turn), x, repeat, blocks, slope, low, by_column, y)
@@ -128,13 +117,11 @@ def _gradient(
 ) -> None:
     sums, parts, by_column = _room(x, len(mean), 1)
     for group in prange(len(mean)):
-        results = dweight[group], dbias[group]
-        _coefficients(weight, bias, np.intp(group), mean[group], var[group], eps, by_column[group])
-        _sum_products_unit(np.intp(group), dy, x, repeat, 1, slope, sums, parts, by_column)
-        _paths(
-            np.intp(group), weight, mean, var, by_mean, by_var, eps, sums[group : group + 1], by_column[group], results
-        )
-        _differentiate_unit(np.intp(group), dy, x, repeat, 1, slope, by_var, by_column, dx)
+        unit, own, results = np.intp(group), by_column[group], (dweight[group], dbias[group])
+        _coefficients(weight, bias, unit, mean[group], var[group], eps, own)
+        _sum_products_unit(unit, dy, x, repeat, 1, slope, sums, parts, by_column)
+        _paths(unit, weight, mean, var, by_mean, by_var, eps, sums[group : group + 1], own, results)
+        _differentiate_unit(unit, dy, x, repeat, 1, slope, by_var, by_column, dx)
 
 
 @Kernel
@@ -185,37 +172,10 @@ def _rows(unit: int, repeat: int, blocks: int) -> slice:
 
 
 @helper
-def _forward_unit(
-    group: int,
-    x: Array,
-    weight: Array,
-    bias: Array,
-    mean: Array,
-    var: Array,
-    given: bool,
-    centred: bool,
-    repeat: int,
-    eps: float,
-    slope: Any,
-    low: Any,
-    sums: Array,
-    parts: Array,
-    by_column: Array,
-    y: Array,
-) -> None:
-    if not given:
-        _begin(x[group * repeat : (group + 1) * repeat], repeat, centred, by_column[group : group + 1])
-        _sum_unit(group, x, repeat, 1, centred, sums, parts, by_column)
-    _know(group, weight, bias, mean, var, given, centred, repeat, 1, eps, sums, by_column)
-    _normalize_unit(group, x, repeat, 1, slope, low, by_column, y)
-
-
-@helper
-def _begin(x: Array, repeat: int, centred: bool, by_column: Array) -> None:
+def _take_first(group: int, x: Array, repeat: int, centred: bool, by_column: Array) -> None:
     """Write the first value of each column, or 0."""
-    for group in range(len(by_column)):
-        for k in range(x.shape[1]):
-            by_column[group, _FIRST, k] = x[group * repeat, k] if centred else x.dtype.type(0)
+    for k in range(x.shape[1]):
+        by_column[group, _FIRST, k] = x[group * repeat, k] if centred else x.dtype.type(0)
 
 
 @helper
@@ -235,7 +195,7 @@ def _sum_unit(
 
 
 @helper
-def _know(
+def _prepare(
     group: int,
     weight: Array,
     bias: Array,
@@ -349,74 +309,47 @@ def _sum_products(
     for top in range(0, len(x), 64):
         stop = min(top + 64, len(x))
         whole = stop - (stop - top) % 4
-        if slope is not None and slope == 1:
-            for r in range(top, whole, 4):
-                _add_products(dy, x, r, 4, by_column, False, slope, *part)
-        else:
-            for r in range(top, whole, 4):
-                _add_products(dy, x, r, 4, by_column, True, slope, *part)
+        for r in range(top, whole, 4):
+            _add_products(dy, x, r, 4, by_column, slope, *part)
         for r in range(whole, stop):
-            _add_products(dy, x, r, 1, by_column, True, slope, *part)
+            _add_products(dy, x, r, 1, by_column, slope, *part)
         move(part[0], sums[0])
         move(part[1], sums[1])
 
 
 @inline
 def _add_products(
-    dy: Array, x: Array, top: int, rows: int, by_column: Array, active: bool, slope: Any, first: Array, second: Array
+    dy: Array, x: Array, top: int, rows: int, by_column: Array, slope: Any, first: Array, second: Array
 ) -> None:
     centre, scale, shift, rstd = by_column[_CENTRE], by_column[_SCALE], by_column[_SHIFT], by_column[_RSTD]
     for k in range(x.shape[1]):
         sum_d, sum_dx = first[k], second[k]
         for r in range(rows):
-            c, d = x[top + r, k] - centre[k], dy[top + r, k]
-            if active:
-                d = _times_derivative(d, c * scale[k] + shift[k], slope)
+            c = x[top + r, k] - centre[k]
+            d = times_derivative(dy[top + r, k], c * scale[k] + shift[k], slope)
             sum_d += d
             sum_dx += d * (c * rstd[k])
         first[k] = sum_d
         second[k] = sum_dx
 
 
-# To apply no activation is a loop of its own, of half the instructions.
-
-
 @apart
 def _normalize(x: Array, by_column: Array, slope: Any, low: Any, y: Array) -> None:
-    if slope is not None and slope == 1 and low == -np.inf:
-        _normalize_rows(x, by_column, False, slope, low, y)
-    else:
-        _normalize_rows(x, by_column, True, slope, low, y)
-
-
-@inline
-def _normalize_rows(x: Array, by_column: Array, active: bool, slope: Any, low: Any, y: Array) -> None:
     centre, scale, shift = by_column[_CENTRE], by_column[_SCALE], by_column[_SHIFT]
     for r in range(len(x)):
         for k in range(x.shape[1]):
             z = (x[r, k] - centre[k]) * scale[k] + shift[k]
-            y[r, k] = _activate(z, slope, low) if active else z
+            y[r, k] = activated(z, slope, low)
 
 
 @apart
 def _differentiate(dy: Array, x: Array, by_column: Array, slope: Any, by_var: float, dx: Array) -> None:
-    if slope is not None and slope == 1:
-        _differentiate_rows(dy, x, by_column, False, slope, by_var, dx)
-    else:
-        _differentiate_rows(dy, x, by_column, True, slope, by_var, dx)
-
-
-@inline
-def _differentiate_rows(
-    dy: Array, x: Array, by_column: Array, active: bool, slope: Any, by_var: float, dx: Array
-) -> None:
     centre, scale, shift, rstd = by_column[_CENTRE], by_column[_SCALE], by_column[_SHIFT], by_column[_RSTD]
     through_mean, through_var = by_column[_THROUGH_MEAN], by_column[_THROUGH_VAR]
     for r in range(len(x)):
         for k in range(x.shape[1]):
-            c, d = x[r, k] - centre[k], dy[r, k]
-            if active:
-                d = _times_derivative(d, c * scale[k] + shift[k], slope)
+            c = x[r, k] - centre[k]
+            d = times_derivative(dy[r, k], c * scale[k] + shift[k], slope)
             through = through_mean[k] + c * rstd[k] * through_var[k]
             if by_var == 0:  # x may be infinite, and 0 x is not 0 then
                 through = x.dtype.type(0)
@@ -505,20 +438,23 @@ def _total(sums: Array) -> Array:
 
 
 @inline
-def _activate(z: Any, slope: Any, low: Any) -> Any:
+def activated(z: Any, slope: Any, low: Any) -> Any:
+    """The activation of z. Where there is none, a loop around this has a form of its own, with none of its work."""
     if slope is None:
         return z * _sigmoid(z)[0]
+    if slope == 1 and low == -np.inf:
+        return z
     below = slope * z
     return z if z > 0 else low if below < low else below
 
 
 @inline
-def _times_derivative(d: Any, z: Any, slope: Any) -> Any:
+def times_derivative(d: Any, z: Any, slope: Any) -> Any:
     """Times the derivative of the activation at z."""
     if slope is None:
         s, rest = _sigmoid(z)
         return d * (s + s * rest * z)
-    return slope * d if z <= 0 else d
+    return slope * d if slope != 1 and z <= 0 else d
 
 
 def _reinterpret(given: Any, returned: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu.columns import is_sound, move
+from tinygrad_norm.kernels.cpu.columns import activated, is_sound, move, times_derivative
 from tinygrad_norm.kernels.cpu.compiler import Kernel, apart, free_order, inline
 from tinygrad_norm.kernels.cpu.layout import Array
 
@@ -117,14 +117,9 @@ def _forward(
             top = _top(start + j * step, repeat, inner)
             centre, scale, rest = by_group[_CENTRE, j], by_group[_SCALE, j], by_group[_REST, j]
             for r in range(top, top + repeat * inner, inner):
-                if slope == 1 and low == -np.inf:
-                    for i in range(len(weight)):
-                        y[r, i] = ((x[r, i] - centre) * scale + rest) * weight[i] + bias[i]
-                else:
-                    for i in range(len(weight)):
-                        z = ((x[r, i] - centre) * scale + rest) * weight[i] + bias[i]
-                        below = slope * z
-                        y[r, i] = z if z > 0 else low if below < low else below
+                for i in range(len(weight)):
+                    z = ((x[r, i] - centre) * scale + rest) * weight[i] + bias[i]
+                    y[r, i] = activated(z, slope, low)
 
 
 @apart
@@ -160,14 +155,8 @@ def _gradient(
             for r in range(top, top + repeat * inner, inner):
                 for i in range(0, len(weight), _TERMS):
                     terms = np.uintp(i), np.uintp(min(i + _TERMS, len(weight)))
-                    if slope == 1:
-                        g, gx = _add_products(
-                            dy[r], x[r], weight, bias, by_group[:3, j], False, slope, terms, part_weight, part_bias
-                        )
-                    else:
-                        g, gx = _add_products(
-                            dy[r], x[r], weight, bias, by_group[:3, j], True, slope, terms, part_weight, part_bias
-                        )
+                    own = by_group[:3, j]
+                    g, gx = _add_products(dy[r], x[r], weight, bias, own, slope, terms, part_weight, part_bias)
                     sum_g += g
                     sum_gx += gx
                 added += 1
@@ -178,10 +167,7 @@ def _gradient(
         for j in range(count):
             top = _top(start + j * step, repeat, inner)
             for r in range(top, top + repeat * inner, inner):
-                if slope == 1:
-                    _differentiate(dy[r], x[r], weight, bias, by_group[:, j], False, slope, through[1] == 0, dx[r])
-                else:
-                    _differentiate(dy[r], x[r], weight, bias, by_group[:, j], True, slope, through[1] == 0, dx[r])
+                _differentiate(dy[r], x[r], weight, bias, by_group[:, j], slope, through[1] == 0, dx[r])
     move(part_weight, dweight)
     move(part_bias, dbias)
 
@@ -256,19 +242,14 @@ def _sums(x: Array, top: int, step: int, rows: int, shift: Any) -> tuple[float, 
 
 @inline
 def _differentiate(
-    dy: Array, x: Array, weight: Array, bias: Array, own: Array, active: bool, slope: Any, given: bool, dx: Array
+    dy: Array, x: Array, weight: Array, bias: Array, own: Array, slope: Any, given: bool, dx: Array
 ) -> None:
     """Write dx of a row, where `own` is what is computed for its group."""
-    centre, scale, rest, through_mean, through_var = (
-        own[_CENTRE],
-        own[_SCALE],
-        own[_REST],
-        own[_THROUGH_MEAN],
-        own[_THROUGH_VAR],
-    )
+    centre, scale, rest = own[_CENTRE], own[_SCALE], own[_REST]
+    through_mean, through_var = own[_THROUGH_MEAN], own[_THROUGH_VAR]
     for i in range(len(x)):
         normal = (x[i] - centre) * scale + rest
-        d = slope * dy[i] if active and normal * weight[i] + bias[i] <= 0 else dy[i]
+        d = times_derivative(dy[i], normal * weight[i] + bias[i], slope)
         through = through_mean + normal * through_var
         if given:  # x may be infinite, and 0 x is not 0 then
             through = x.dtype.type(0)
@@ -297,7 +278,6 @@ def _add_products(
     weight: Array,
     bias: Array,
     own: Array,
-    active: bool,
     slope: Any,
     terms: tuple[int, int],
     part_weight: Array,
@@ -308,7 +288,7 @@ def _add_products(
     first = second = x.dtype.type(0)
     for i in range(terms[0], terms[1]):
         normal = (x[i] - centre) * scale + rest
-        d = slope * dy[i] if active and normal * weight[i] + bias[i] <= 0 else dy[i]
+        d = times_derivative(dy[i], normal * weight[i] + bias[i], slope)
         part_bias[i] += d
         part_weight[i] += d * normal
         first += weight[i] * d
