@@ -182,20 +182,49 @@ VALUES = {
     "tiny": lambda n: 1e-22 * (n + 3),
     "large first value": lambda n: np.where(np.indices(n.shape).sum(axis=0) == 0, 1e6, n),
     "of different size": lambda n: n * np.logspace(-10, 10, n.shape[-1]),
+    "of two values": np.sign,
+    "drifting": lambda n: n + 1e6 * np.indices(n.shape)[0],
+    "begins 1.9 away": lambda n: begun_at(n, 1.9),
+    "begins 3 away": lambda n: begun_at(n, 3),
+    "begins 20 away": lambda n: begun_at(n, 20),
 }
-FORMS = {"columns": (0,), "rows": (1,), "channels": (0, 2), "blocks": (0, 1)}
+FORMS = {
+    "columns": ((500, 70, 3), (0,), (1, 70, 3)),
+    "columns in groups": ((3, 300, 5), (1,), (1, 1, 5)),
+    "rows": ((7, 500, 1), (1,), (1, 500, 1)),
+    "rows in groups": ((40, 3, 81), (0, 2), (1, 3, 81)),
+    "channels": ((500, 70, 3), (0, 2), (1, 70, 3)),
+    "blocks": ((500, 70, 3), (0, 1), (1, 70, 3)),
+}
+"""The shape of x, the axes that are reduced, and the shape of weight and bias."""
 
 
-@pytest.mark.parametrize("axes", FORMS.values(), ids=FORMS)
+def begun_at(n, away):
+    """The numbers, of which the first along the longest axis are so many deviations away from the others."""
+    return np.where(np.indices(n.shape)[np.argmax(n.shape)] < 8, away, n)
+
+
+@pytest.fixture(params=[False, True], ids=["small", "in blocks"])
+def _size(request, monkeypatch):
+    """With one unit of work for a group, and with many."""
+    layout.cache_clear()
+    if request.param:
+        monkeypatch.setattr(compiler, "LARGE", 1)
+    yield
+    layout.cache_clear()
+
+
+@pytest.mark.usefixtures("_size")
+@pytest.mark.parametrize(("shape", "axes", "affine"), FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 @pytest.mark.parametrize("dtype", sorted(TOLERANCE))
-def test_values_that_are_hard(values, axes, dtype, rng):
+def test_values_that_are_hard(values, shape, axes, affine, dtype, rng):
     """Against the definition in extended precision, to the last digits that the dtype has."""
-    x = values(rng.normal(size=(500, 70, 3) if axes != (1,) else (7, 500, 1))).astype(dtype)
+    x = values(rng.normal(size=shape)).astype(dtype)
     dy = rng.normal(size=x.shape).astype(dtype)
-    weight, bias = rng.normal(size=(2, 1, *x.shape[1:])).astype(dtype)
+    weight, bias = rng.normal(size=(2, *affine)).astype(dtype)
     exact = x.astype(np.longdouble)
-    eps = 1e-5
+    eps = 0.0
     mean = exact.mean(axis=axes, keepdims=True)
     var = ((exact - mean) ** 2).mean(axis=axes, keepdims=True)
     normal = (exact - mean) / np.sqrt(var + np.longdouble(eps))
@@ -210,22 +239,34 @@ def test_values_that_are_hard(values, axes, dtype, rng):
     np.testing.assert_allclose(found_var, var.astype(float), rtol=digits)
     np.testing.assert_allclose(y, normal * weight + bias, atol=digits * np.abs(normal).max())
     np.testing.assert_allclose(gradients[0], dx.astype(float), rtol=digits, atol=digits * float(np.abs(dx).max()))
-    expected = (dy * normal).sum(axis=0, keepdims=True).astype(float)
+    shared = tuple(i for i, n in enumerate(affine) if n == 1)
+    expected = (dy * normal).sum(axis=shared, keepdims=True).astype(float)
     np.testing.assert_allclose(gradients[1], expected, rtol=digits, atol=digits * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("axes", FORMS.values(), ids=FORMS)
+@pytest.mark.usefixtures("_size")
+@pytest.mark.parametrize(("shape", "axes", "affine"), FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("value", [0.1, 3e9, -1e30])
-def test_constant_groups_give_exactly_0(value, axes):
+def test_constant_groups_give_exactly_the_bias(value, shape, axes, affine, rng):
     """Source: https://github.com/pytorch/pytorch/issues/5410."""
-    x = np.full((50, 70, 3), value, np.float32)
-    y, mean, var = cpu.normalize(x, None, None, axes, 1e-5, None)
-    assert (y == 0).all()
+    x = np.full(shape, value, np.float32)
+    weight, bias = rng.normal(size=(2, *affine)).astype(np.float32)
+    y, mean, var = cpu.normalize(x, weight, bias, axes, 1e-5, None)
+    assert (y == bias).all()
     assert (mean == x[0, 0, 0]).all()
     assert (var == 0).all()
 
 
-@pytest.mark.parametrize("axes", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("values", [[0, 1e-25, -1e-25, 0], [1e-25, -1e-25] * 4])
+def test_differences_whose_squares_vanish_are_none_the_less_seen(values):
+    x = np.array([values], np.float32)
+    y, _, var = cpu.normalize(x, None, None, (1,), 0.0, None)
+    np.testing.assert_allclose(y, x / np.sqrt(np.mean(x.astype(float) ** 2)), rtol=1e-6)
+    np.testing.assert_allclose(var, np.mean(x.astype(float) ** 2), rtol=1e-6)
+    np.testing.assert_allclose(cpu.rms_normalize(x, None, (1,), 0.0, None)[0], y, rtol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 2), (0, 1)])
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("activation", [None, ("relu", 0.0), ("silu", 0.0)])
 def test_nan_and_infinity_are_kept(special, activation, axes, rng):

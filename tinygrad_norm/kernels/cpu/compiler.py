@@ -35,8 +35,8 @@ LARGE = 2**18
 _OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 _ARITHMETIC = {"contract", "arcp", "nsz"}
 
-_INNER = _OPTIONS | {"no_cpython_wrapper": True, "cache": False}
-_BARE = _INNER | {"_nrt": False}
+_INNER = _OPTIONS | {"no_cpython_wrapper": True, "cache": False, "_nrt": True}
+_BARE = _INNER | {"_nrt": False}  # not a public name of Numba's; where it is left out, the caller's choice counts
 
 helper: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, **_INNER)
 """Compiles a function that kernels call."""
@@ -53,7 +53,9 @@ class _Apart(Compiler):  # type: ignore[misc] # Numba has no types
 apart: Callable[..., Any] = numba.njit(pipeline_class=_Apart, fastmath=_ARITHMETIC, **_BARE)
 """As `helper`, for one that writes to several arrays at once, none of which overlaps any other: it is vectorized.
 
-Like those of a free order, it counts no references to arrays, which takes longer than a short row: it makes none.
+Arrays in a tuple are told apart as well; one that is given twice may only be read. Like a function of a free order, it
+counts no references to arrays, which takes longer than to add up a short row: it can neither make an array nor return
+one.
 """
 
 inline: Callable[..., Any] = register_jitable(forceinline=True)

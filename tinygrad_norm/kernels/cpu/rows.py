@@ -1,8 +1,9 @@
 """Normalization of rows, a matrix [K0 R0 K1, R1] in which R0 rows are reduced together, each to one number.
 
-Statistics are taken as in `columns.py`; of one row, 512 numbers are added in the dtype of x, in many lanes. A unit of
-work takes a few groups at a time, whose numbers stay in the cache while one pass follows the other, and what is to be
-computed for each group once, with roots and quotients, is computed for all of them together.
+Statistics are taken as in `columns.py`, with one x₀ for a group, from its first row; of one row, 512 numbers are added
+in the dtype of x, in many lanes. A unit of work takes a few groups at a time, whose numbers stay in the cache while one
+pass follows the other, and what is to be computed for each group once, with roots and quotients, is computed for all of
+them together.
 
 As the mean is float64, x̂ = (x - mean) / std is (x - centre) scale + rest, where centre is the mean in the dtype of x.
 The activation is two straight lines, as in `columns.py`.
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu.columns import activated, is_sound, move, times_derivative
+from tinygrad_norm.kernels.cpu.columns import BEGINNING, activated, is_sound, move, times_derivative
 from tinygrad_norm.kernels.cpu.compiler import Kernel, apart, free_order, inline
 from tinygrad_norm.kernels.cpu.layout import Array
 
@@ -26,7 +27,7 @@ _GROUPS, _NUMBERS = 64, 4096
 """The most groups that are taken at a time, and how many numbers they have at most, unless one has more."""
 
 _TERMS = 512
-"""The numbers of a row that are added up in the dtype of x."""
+"""The numbers of a row that are added up in the dtype of x: in lanes, so that each of their sums has a few dozen."""
 
 
 @Kernel
@@ -49,7 +50,8 @@ def forward(
     """Write y for x [K0 R0 K1, R1] and, unless they are given, mean and var [K0 K1]."""
     period = len(weight)
     units, turns = blocks * period, len(mean) // period
-    sums, by_group = np.empty((units, 2, _GROUPS)), np.empty((units, 5, _GROUPS), x.dtype)
+    few = min(_GROUPS, turns)
+    sums, by_group = np.empty((units, 2, few)), np.empty((units, 5, few), x.dtype)
     for unit in prange(units):
         block, p = unit // period, unit % period
         groups = turns * block // blocks * period + p, turns * (block + 1) // blocks * period, period
@@ -79,7 +81,7 @@ def gradient(
     """Write dx, and for each unit of work its part of dweight and dbias [blocks period, R1]."""
     period, length = weight.shape
     units, turns = blocks * period, len(mean) // period
-    parts, by_group = np.zeros((units, 2, length), x.dtype), np.empty((units, 5, _GROUPS), x.dtype)
+    parts, by_group = np.zeros((units, 2, length), x.dtype), np.empty((units, 5, min(_GROUPS, turns)), x.dtype)
     for unit in prange(units):
         block, p = unit // period, unit % period
         groups = turns * block // blocks * period + p, turns * (block + 1) // blocks * period, period
@@ -143,7 +145,8 @@ def _gradient(
 ) -> None:
     mean, var, by_group = statistics
     first, last, step = groups
-    few, added = _few(repeat * len(weight)) * step, 0
+    few = _few(repeat * len(weight)) * step
+    added = 0
     dweight[:] = 0
     dbias[:] = 0
     for start in range(first, last, few):
@@ -203,19 +206,28 @@ def _take_statistics(
     var: Array,
 ) -> None:
     """Write mean and var of some groups."""
-    count, numbers, zero = _count(start, stop, step), repeat * x.shape[1], x.dtype.type(0)
+    count, numbers = _count(start, stop, step), repeat * x.shape[1]
     for j in range(count):
         top = _top(start + j * step, repeat, inner)
-        sums[0, j], sums[1, j] = _sums(x, top, inner, repeat, x[top, 0] if centred else zero)
+        sums[0, j], sums[1, j] = _sums(x, top, inner, repeat, _first(x[top], centred))
     for j in range(count):
         k = start + j * step
         top = _top(k, repeat, inner)
-        shift = x[top, 0] if centred else zero
-        if not is_sound(sums[0, j], sums[1, j], centred, numbers):
-            sums[0, j], sums[1, j] = _sums(x, top, inner, repeat, np.float64(shift))
+        first = _first(x[top], centred)
+        if x.itemsize < 8 and not is_sound(sums[0, j], sums[1, j], centred, numbers):
+            sums[0, j], sums[1, j] = _sums(x, top, inner, repeat, np.float64(first))
         offset = sums[0, j] / numbers if centred else 0.0
-        mean[k] = shift + offset
+        mean[k] = first + offset
         var[k] = sums[1, j] / numbers - offset * offset
+
+
+@inline
+def _first(x: Array, centred: bool) -> Any:
+    """x₀, from the first row of a group, or 0."""
+    total, count = 0.0, min(BEGINNING, len(x))
+    for i in range(count):
+        total += x[i]
+    return x.dtype.type(total / count if centred else 0.0)
 
 
 @inline
@@ -262,8 +274,8 @@ def _differentiate(
 
 @free_order
 def _add_squares(x: Array, shift: Any, terms: tuple[int, int]) -> tuple[Any, Any]:
-    """Σ d and Σ d² of these terms, where d = x - shift."""
-    first = second = shift - shift
+    """Σ d and Σ d² of these terms, where d = x - shift, in the dtype of the shift."""
+    first = second = shift - shift  # 0 of that dtype; not of an infinite shift, from which every d is NaN
     for i in range(terms[0], terms[1]):
         d = x[i] - shift
         first += d
