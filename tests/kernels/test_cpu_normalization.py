@@ -204,22 +204,21 @@ def begun_at(n, away):
     return np.where(np.indices(n.shape)[np.argmax(n.shape)] < 8, away, n)
 
 
-@pytest.fixture(params=[False, True], ids=["small", "in blocks"])
-def _size(request, monkeypatch):
-    """With one unit of work for a group, and with many."""
+@pytest.fixture
+def _layouts():
+    """Layouts made anew, before and afterwards: how many blocks there are depends on what counts as large."""
     layout.cache_clear()
-    if request.param:
-        monkeypatch.setattr(compiler, "LARGE", 1)
     yield
     layout.cache_clear()
 
 
-@pytest.mark.usefixtures("_size")
+@pytest.mark.usefixtures("_layouts")
 @pytest.mark.parametrize(("shape", "axes", "affine"), FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
-@pytest.mark.parametrize("dtype", sorted(TOLERANCE))
-def test_values_that_are_hard(values, shape, axes, affine, dtype, rng):
-    """Against the definition in extended precision, to the last digits that the dtype has."""
+@pytest.mark.parametrize(("dtype", "large"), [("float32", compiler.LARGE), ("float32", 1), ("float64", compiler.LARGE)])
+def test_values_that_are_hard(values, shape, axes, affine, dtype, large, monkeypatch, rng):
+    """Against the definition in extended precision, to the last digits that the dtype has; in many blocks as well."""
+    monkeypatch.setattr(compiler, "LARGE", large)
     x = values(rng.normal(size=shape)).astype(dtype)
     dy = rng.normal(size=x.shape).astype(dtype)
     weight, bias = rng.normal(size=(2, *affine)).astype(dtype)
@@ -244,11 +243,13 @@ def test_values_that_are_hard(values, shape, axes, affine, dtype, rng):
     np.testing.assert_allclose(gradients[1], expected, rtol=digits, atol=digits * np.abs(expected).max())
 
 
-@pytest.mark.usefixtures("_size")
+@pytest.mark.usefixtures("_layouts")
+@pytest.mark.parametrize("large", [compiler.LARGE, 1])
 @pytest.mark.parametrize(("shape", "axes", "affine"), FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("value", [0.1, 3e9, -1e30])
-def test_constant_groups_give_exactly_the_bias(value, shape, axes, affine, rng):
+def test_constant_groups_give_exactly_the_bias(value, shape, axes, affine, large, monkeypatch, rng):
     """Source: https://github.com/pytorch/pytorch/issues/5410."""
+    monkeypatch.setattr(compiler, "LARGE", large)
     x = np.full(shape, value, np.float32)
     weight, bias = rng.normal(size=(2, *affine)).astype(np.float32)
     y, mean, var = cpu.normalize(x, weight, bias, axes, 1e-5, None)

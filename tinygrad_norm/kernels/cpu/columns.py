@@ -178,12 +178,12 @@ def _rows(unit: int, repeat: int, blocks: int) -> slice:
 @helper
 def _take_first(group: int, x: Array, repeat: int, centred: bool, by_column: Array) -> None:
     """Write x₀ of each column, or 0."""
-    count = min(BEGINNING, repeat)
+    total, count = np.zeros(x.shape[1]), min(BEGINNING, repeat)
+    for r in range(group * repeat, group * repeat + count):
+        for k in range(x.shape[1]):
+            total[k] += x[r, k]
     for k in range(x.shape[1]):
-        total = 0.0
-        for r in range(group * repeat, group * repeat + count):
-            total += x[r, k]
-        by_column[group, _FIRST, k] = total / count if centred else 0.0
+        by_column[group, _FIRST, k] = total[k] / count if centred else 0.0
 
 
 @helper
