@@ -216,7 +216,8 @@ def _tanh(z: float, _: float, real: Any) -> tuple[float, float]:
 
 
 @inline
-def _silu(z: float, _: float, real: Any) -> tuple[float, float]:
+def silu(z: float, _: float, real: Any) -> tuple[float, float]:
+    """z sigmoid(z), and its derivative; norms apply it in their own loops as well."""
     s, rest = _odds(z, real)
     return z * s, s * (real(1) + z * rest)
 
@@ -270,7 +271,7 @@ _FORMULAS = {
     "elu": _elu,
     "sigmoid": _sigmoid,
     "tanh": _tanh,
-    "silu": _silu,
+    "silu": silu,
     "erf": _erf,
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,

@@ -20,9 +20,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange, types
-from numba.extending import intrinsic
+from numba import prange
 
+from tinygrad_norm.kernels.cpu.activation import silu
 from tinygrad_norm.kernels.cpu.compiler import Kernel, apart, helper, inline
 from tinygrad_norm.kernels.cpu.layout import Array
 
@@ -452,7 +452,7 @@ def _total(sums: Array) -> Array:
 def activated(z: Any, slope: Any, low: Any) -> Any:
     """The activation of z. Where there is none, a loop around this has a form of its own, with none of its work."""
     if slope is None:
-        return z * _sigmoid(z)[0]
+        return silu(z, z, np.float32)[0]
     if slope == 1 and low == -np.inf:
         return z
     below = slope * z
@@ -463,39 +463,5 @@ def activated(z: Any, slope: Any, low: Any) -> Any:
 def times_derivative(d: Any, z: Any, slope: Any) -> Any:
     """Times the derivative of the activation at z."""
     if slope is None:
-        s, rest = _sigmoid(z)
-        return d * (s + s * rest * z)
+        return d * silu(z, z, np.float32)[1]
     return slope * d if slope != 1 and z <= 0 else d
-
-
-def _reinterpret(given: Any, returned: Any) -> Any:
-    """A function that reads the bits of one type as those of another."""
-
-    def code(context: Any, builder: Any, _: Any, values: Any) -> Any:
-        return builder.bitcast(values[0], context.get_value_type(returned))
-
-    return intrinsic(lambda _, value: (returned(given), code))
-
-
-_bits = _reinterpret(types.float32, types.int32)
-_from_bits = _reinterpret(types.int32, types.float32)
-
-_LOG2_E, _MAGIC = np.float32(1 / np.log(2)), np.float32(1.5 * 2**23)
-_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(np.log(2) - 0.693359375)
-_EXP = tuple(np.float32(1 / c) for c in (1, 1, 2, 6, 24, 120, 720, 5040))
-
-
-@inline
-def _sigmoid(z: Any) -> tuple[Any, Any]:
-    """1 / (1 + e⁻ᶻ), and what it lacks of 1, in float32: with x = -|z| = n ln 2 + r, eˣ = 2ⁿ eʳ. Below -87, eˣ is 0."""
-    x = -abs(z)
-    shifted = (np.float32(-87) if x < np.float32(-87) else x) * _LOG2_E + _MAGIC
-    n = shifted - _MAGIC  # an integer, in the lowest bits of `shifted`
-    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
-    series = _EXP[7]
-    for k in range(6, -1, -1):
-        series = series * r + _EXP[k]
-    e = np.float32(0) if x < np.float32(-87) else series * _from_bits((_bits(shifted) + np.int32(127)) << np.int32(23))
-    larger = np.float32(1) / (np.float32(1) + e)
-    smaller = e * larger
-    return (larger, smaller) if z >= 0 else (smaller, larger)
