@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange, types
 from numba.extending import intrinsic, overload
-from numpy.polynomial import chebyshev
+from numpy.polynomial import Chebyshev, Polynomial
 
-from tinygrad_norm.kernels.cpu.compiler import Kernel, inline
+from tinygrad_norm.kernels.cpu.compiler import Kernel, apart, inline
 from tinygrad_norm.kernels.cpu.elementwise import flat
 from tinygrad_norm.kernels.reference import Activation
 
@@ -36,12 +36,12 @@ class _Format(NamedTuple):
     ln2: tuple[float, float]
     """ln 2 in two parts, the first of which is exact when multiplied by n."""
     terms: int
-    """Of Taylor's series of (e^r - 1) / r, where |r| ≤ ln 2 / 2, and of artanh(t) / t, where t² < 0.03, at most."""
+    """Of (e^r - 1) / r as a polynomial, where |r| ≤ ln 2 / 2, and of Taylor's artanh(t) / t, where t² < 0.03."""
 
 
 _FORMATS = {
-    types.float32: _Format(np.float32, 24, 127, -87, (0.693145751953125, 1.428606765330187e-06), 7),
-    types.float64: _Format(np.float64, 53, 1023, -708, (0.6931471803691238, 1.9082149292705877e-10), 13),
+    types.float32: _Format(np.float32, 24, 127, -87, (0.693145751953125, 1.428606765330187e-06), 6),
+    types.float64: _Format(np.float64, 53, 1023, -708, (0.6931471803691238, 1.9082149292705877e-10), 12),
 }
 
 
@@ -53,6 +53,25 @@ def _by_format(choose: Callable[..., Any]) -> Callable[..., Any]:
 
     overload(called, jit_options={"forceinline": True}, strict=False)(choose)
     return called
+
+
+def _polynomial(function: Callable[[Any], Any], low: float, high: float, terms: int, real: Any) -> Callable[..., Any]:
+    """The polynomial of that many terms that meets `function` at Chebyshev's points between low and high.
+
+    Even powers and odd ones are added up side by side, for it is on the last sum that a processor waits.
+    """
+    found = Chebyshev.interpolate(function, terms - 1, (low, high)).convert(kind=Polynomial)
+    even, odd = (tuple(map(real, found.coef[first::2][::-1])) for first in (0, 1))
+
+    def evaluate(x: float) -> float:
+        square, a, b = x * x, even[0], odd[0]
+        for k in range(1, len(even)):
+            a = a * square + even[k]
+        for k in range(1, len(odd)):
+            b = b * square + odd[k]
+        return a + b * x
+
+    return inline(evaluate)
 
 
 @intrinsic
@@ -69,37 +88,58 @@ def _power_of_two(_: Any, shifted: Any) -> Any:
 
 
 @_by_format
-def _expm1_parts(x: Any) -> Any:
-    """2ⁿ and e^r - 1 for x ≤ 0. Below where 2ⁿ is a normal number, 0 and 0."""
-    real, digits, _, least, ln2, terms = _FORMATS[x]
-    lowest, high, low = map(real, (least, *ln2))
+def _exp_parts(x: Any) -> Any:
+    """2ⁿ and e^r - 1, where 2ⁿ is a normal number or infinite."""
+    real, digits, _, _, ln2, terms = _FORMATS[x]
+    high, low = map(real, ln2)
     log2_e, magic = real(1 / math.log(2)), real(1.5 * 2 ** (digits - 1))  # adding it rounds to an integer
-    zero, taylor = real(0), tuple(real(1 / math.factorial(k)) for k in range(terms, 0, -1))
+    series = _polynomial(lambda r: np.expm1(r) / r, -math.log(2) / 2, math.log(2) / 2, terms, real)
 
     def parts(x: float) -> tuple[float, float]:
-        shifted = (lowest if x < lowest else x) * log2_e + magic
+        shifted = x * log2_e + magic
         n = shifted - magic
         r = (x - n * high) - n * low
-        series = zero
-        for k in range(terms):
-            series = series * r + taylor[k]
-        return (zero, zero) if x < lowest else (_power_of_two(shifted), series * r)
+        return _power_of_two(shifted), series(r) * r
 
     return parts
 
 
-@inline
-def _exp(x: float) -> float:
-    """e^x for x ≤ 0."""
-    power, rest = _expm1_parts(x)
-    return power * rest + power
+@_by_format
+def _exp(x: Any) -> Any:
+    """e^x for x ≤ 0, and 0 where it is not a normal number."""
+    zero, lowest = _FORMATS[x].real(0), _FORMATS[x].real(_FORMATS[x].lowest)
+
+    def exp(x: float) -> float:
+        power, rest = _exp_parts(lowest if x < lowest else x)
+        return zero if x < lowest else power * rest + power
+
+    return exp
 
 
-@inline
-def _expm1(x: float, real: Any) -> float:
+@_by_format
+def _expm1(x: Any) -> Any:
     """e^x - 1 for x ≤ 0."""
-    power, rest = _expm1_parts(x)
-    return power * rest + (power - real(1))
+    one, lowest = _FORMATS[x].real(1), _FORMATS[x].real(_FORMATS[x].lowest)
+
+    def expm1(x: float) -> float:
+        power, rest = _exp_parts(lowest if x < lowest else x)
+        return power * rest + (power - one)
+
+    return expm1
+
+
+@_by_format
+def _one_plus_exp_minus(x: Any) -> Any:
+    """1 + e^-x, infinite from where 2ⁿ is."""
+    real, bias, lowest = _FORMATS[x].real, _FORMATS[x].bias, _FORMATS[x].lowest
+    one, least, most = real(1), real(-(bias + 1) * math.log(2)), real(-lowest)
+
+    def one_plus_exp_minus(x: float) -> float:
+        x = least if x < least else x
+        power, rest = _exp_parts(-(most if x > most else x))
+        return one + power * (one + rest)
+
+    return one_plus_exp_minus
 
 
 @_by_format
@@ -137,14 +177,11 @@ def _erfc_parts(x: Any) -> Any:
         return np.array([math.exp((2 / v - 2) ** 2) * math.erfc(2 / v - 2) / v for v in t])
 
     half, one, scale, shift = map(real, (0.5, 1, slope, 1 + slope * least))
-    series = tuple(map(real, chebyshev.cheb2poly(chebyshev.chebinterpolate(p, 10))[::-1]))
+    series = _polynomial(p, -1, 1, 11, real)
 
     def parts(x: float) -> tuple[float, float]:
         t, normal = one / (one + half * x), _exp(-x * x)
-        u, total = t * scale - shift, series[0]
-        for k in range(1, 11):
-            total = total * u + series[k]
-        return normal * (t * total), normal
+        return normal * (t * series(t * scale - shift)), normal
 
     return parts
 
@@ -190,7 +227,7 @@ def _leaky_relu(z: float, slope: float, real: Any) -> tuple[float, float]:
 @inline
 def _elu(z: float, alpha: float, real: Any) -> tuple[float, float]:
     low = real(0) if z > 0 else z
-    return z if z > 0 else alpha * _expm1(low, real), real(1) if z > 0 else alpha * _exp(low)
+    return z if z > 0 else alpha * _expm1(low), real(1) if z > 0 else alpha * _exp(low)
 
 
 @inline
@@ -205,12 +242,12 @@ def _odds(z: float, real: Any) -> tuple[float, float]:
 @inline
 def _sigmoid(z: float, _: float, real: Any) -> tuple[float, float]:
     s, rest = _odds(z, real)
-    return s, s * rest
+    return real(1) / _one_plus_exp_minus(z), s * rest
 
 
 @inline
 def _tanh(z: float, _: float, real: Any) -> tuple[float, float]:
-    m = _expm1(real(-2) * abs(z), real)
+    m = _expm1(real(-2) * abs(z))
     t, (s, rest) = m / (real(2) + m), _odds(real(2) * z, real)
     return t if z < 0 else -t, real(4) * s * rest
 
@@ -219,7 +256,7 @@ def _tanh(z: float, _: float, real: Any) -> tuple[float, float]:
 def silu(z: float, _: float, real: Any) -> tuple[float, float]:
     """z sigmoid(z), and its derivative; norms apply it in their own loops as well."""
     s, rest = _odds(z, real)
-    return z * s, s * (real(1) + z * rest)
+    return z / _one_plus_exp_minus(z), s * (real(1) + z * rest)
 
 
 @inline
@@ -317,12 +354,15 @@ def _gradient(name: str) -> Kernel:
 def _finish(name: str) -> Kernel:
     formula = _FORMULAS[name]
 
+    @apart
+    def finish_row(row: Array, bias: Array, parameter: float) -> None:
+        real = row.dtype.type
+        for c in range(len(bias)):
+            row[c] = formula(row[c] + bias[c], real(parameter), real)[0]
+
     def finish(y: Array, bias: Array, parameter: float) -> None:
-        real = y.dtype.type
         for pixel in prange(len(y)):
-            row = y[pixel]
-            for c in range(len(bias)):
-                row[c] = formula(row[c] + bias[c], real(parameter), real)[0]
+            finish_row(y[pixel], bias, parameter)
 
     return Kernel(finish)
 
