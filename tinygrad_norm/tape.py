@@ -13,7 +13,7 @@ import inspect
 import itertools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, Union
 
@@ -62,7 +62,6 @@ _state: ContextVar[State] = ContextVar("tinygrad_norm.tape", default=State())  #
 _scope: ContextVar[str] = ContextVar("tinygrad_norm.scope", default="")  # apart: it changes with every module
 _numbers = itertools.count()
 _FLOAT64 = np.dtype(np.float64)
-_UNCHANGED = nullcontext()
 _NOTHING: tuple[Any, ...] = ()
 _Tensor: type[Tensor]
 
@@ -131,9 +130,8 @@ class Op:
         for hook in state.hooks:
             hook.before_forward(self, inputs)
         try:
-            # NaN and infinity are values, as detect_anomaly() knows; not warnings. A walk says so for all its ops.
-            with _UNCHANGED if state.walking else np.errstate(all="ignore"):
-                result = self.forward(*arrays, **params)
+            # A walk is quiet as a whole.
+            result = self.forward(*arrays, **params) if state.walking else _quietly(self.forward, arrays, params)
         except ValueError as error:
             raise self._explained(error, arrays) from None
         array = result if type(result) is np.ndarray else np.asarray(result)
@@ -299,6 +297,12 @@ class _Alias(Op):
 
     def backward(self, grad: Tensor) -> Tensor:
         return grad
+
+
+@np.errstate(all="ignore")  # a decorator takes half the time of a with block
+def _quietly(forward: Callable[..., Any], arrays: list[Any], params: dict[str, Any]) -> Any:
+    """Run without warnings: NaN and infinity are values, as detect_anomaly() knows."""
+    return forward(*arrays, **params)
 
 
 def _edge(value: Any) -> Edge | None:
