@@ -16,8 +16,11 @@ from tinygrad_norm.kernels.cpu import compiler
 ACTIVATE = """
 import numpy as np
 from tinygrad_norm.kernels import cpu
-assert (cpu.activate(np.array([-1.0, 2.0]), ("relu", 0.0)) == [0, 2]).all()
-assert (cpu.activate(np.array([-1.0, 2.0]), ("leaky_relu", 0.5)) == [-0.5, 2]).all()
+z, relu = np.array([-1.0, 2.0]), ("relu", 0.0)
+assert (cpu.activate(z, relu) == [0, 2]).all()
+assert (cpu.activate(z, ("leaky_relu", 0.5)) == [-0.5, 2]).all()
+assert (cpu.activation_gradient(z, z, relu) == [0, 2]).all()
+assert (cpu.linear(z[None], np.eye(2), None, relu) == [0, 2]).all()
 """
 
 FORK = """

@@ -43,8 +43,9 @@ def check(a, b, out, add):
     dtype=st.sampled_from([np.float32, np.float64]),
     add=st.booleans(),
     threads=st.booleans(),
+    tiles=st.booleans(),
 )
-def test_drawn_products(shape, layouts, dtype, add, threads):
+def test_drawn_products(shape, layouts, dtype, add, threads, tiles):
     groups, rows, depth, columns = shape
     rng = np.random.default_rng(0)
     shapes = (groups, rows, depth), (groups, depth, columns), (groups, rows, columns)
@@ -53,6 +54,7 @@ def test_drawn_products(shape, layouts, dtype, add, threads):
         patch.setattr(product, "LARGE", 1 if threads else 2**62)
         patch.setattr(compiler, "LARGE", 1 if threads else 2**62)
         patch.setattr(product, "_PARTS", 3)
+        patch.setattr(product, "_SOME", 1 if tiles else 2**62)
         check(a, b, out, add)
 
 

@@ -16,7 +16,7 @@ from numba import prange, types
 from numba.extending import intrinsic, overload
 from numpy.polynomial import Chebyshev, Polynomial
 
-from tinygrad_norm.kernels.cpu.compiler import Kernel, apart, inline
+from tinygrad_norm.kernels.cpu.compiler import Kernel, inline
 from tinygrad_norm.kernels.cpu.elementwise import flat
 from tinygrad_norm.kernels.reference import Activation
 
@@ -354,15 +354,12 @@ def _gradient(name: str) -> Kernel:
 def _finish(name: str) -> Kernel:
     formula = _FORMULAS[name]
 
-    @apart
-    def finish_row(row: Array, bias: Array, parameter: float) -> None:
-        real = row.dtype.type
-        for c in range(len(bias)):
-            row[c] = formula(row[c] + bias[c], real(parameter), real)[0]
-
     def finish(y: Array, bias: Array, parameter: float) -> None:
+        real = y.dtype.type
         for pixel in prange(len(y)):
-            finish_row(y[pixel], bias, parameter)
+            row = y[pixel]
+            for c in range(len(bias)):
+                row[c] = formula(row[c] + bias[c], real(parameter), real)[0]
 
     return Kernel(finish)
 

@@ -30,6 +30,12 @@ FEW = 64
 _COLUMNS = 24
 """The columns that are a unit of work then."""
 
+_SHORT = 48
+"""The longest sums that BLAS takes longer to prepare than to add up, in a product of at least so much work."""
+
+_SOME = 2**14
+"""See there, in elements of another kernel."""
+
 
 def multiply(a: Array, b: Array, out: Array, add: bool = False) -> None:
     """Write a b to `out`, or add it there, for stacks of matrices of any layout."""
@@ -40,8 +46,10 @@ def multiply(a: Array, b: Array, out: Array, add: bool = False) -> None:
         _multiply_few(max(size, b.size), a, b, add, made)
     elif depth > _PARTS * max(rows, columns) and size >= LARGE:
         parts = np.empty((_PARTS, *out.shape), out.dtype)
-        _multiply_in_parts(size, a, turned_a, b, turned_b, parts)
+        _multiply_by_tiles(size, a, turned_a, b, turned_b, rows, columns, False, parts)
         np.add(parts.sum(axis=0), made if add else 0, out=made)
+    elif depth <= _SHORT and size >= _SOME:
+        _multiply_by_tiles(size, a, turned_a, b, turned_b, *_unit(rows, columns, size), add, made[np.newaxis])
     else:
         _multiply(size, a, turned_a, b, turned_b, *_unit(rows, columns, size), add, made)
     if made is not out:
@@ -98,10 +106,13 @@ def _multiply_few(a: Array, b: Array, add: bool, out: Array) -> None:
 
 
 @Kernel
-def _multiply_in_parts(a: Array, turned_a: bool, b: Array, turned_b: bool, parts: Array) -> None:
-    for unit in prange(parts.shape[0] * parts.shape[1]):
-        some_a, some_b, some = _part_of(np.intp(unit), a, turned_a, b, turned_b, parts)
-        tile.multiply(some_a, turned_a, some_b, turned_b, False, some)
+def _multiply_by_tiles(
+    a: Array, turned_a: bool, b: Array, turned_b: bool, rows: int, columns: int, add: bool, parts: Array
+) -> None:
+    """Write to parts, [P, G, M, N], or add there, the product of each of P parts of the terms."""
+    for unit in prange(len(parts) * _units(parts[0], rows, columns)):
+        some_a, some_b, some = _part_of(np.intp(unit), a, turned_a, b, turned_b, rows, columns, parts)
+        tile.multiply(some_a, turned_a, some_b, turned_b, add, some)
 
 
 # What a unit of work takes is told in functions of their own: they are compiled once for both forms of a kernel, if the
@@ -125,13 +136,16 @@ def _unit_of(
 
 
 @helper
-def _part_of(unit: int, a: Array, turned_a: bool, b: Array, turned_b: bool, parts: Array) -> tuple[Array, Array, Array]:
-    """The terms of the sum that are a unit of work, and where their sum goes."""
-    count, groups = parts.shape[:2]
-    part, group, depth = unit // groups, unit % groups, a.shape[1] if turned_a else a.shape[2]
+def _part_of(
+    unit: int, a: Array, turned_a: bool, b: Array, turned_b: bool, rows: int, columns: int, parts: Array
+) -> tuple[Array, Array, Array]:
+    """The same of one part of the terms."""
+    count, apiece = len(parts), _units(parts[0], rows, columns)
+    part, depth = unit // apiece, a.shape[1] if turned_a else a.shape[2]
     first, last = depth * part // count, depth * (part + 1) // count
-    some_a = _rows(a, group, not turned_a, first, last - first)
-    return some_a, _rows(b, group, turned_b, first, last - first), parts[part, group]
+    some_a, some_b, some = _unit_of(unit % apiece, a, turned_a, b, turned_b, rows, columns, parts[part])
+    some_a = some_a[first:last, :] if turned_a else some_a[:, first:last]
+    return some_a, some_b[:, first:last] if turned_b else some_b[first:last, :], some
 
 
 @helper
