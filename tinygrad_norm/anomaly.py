@@ -17,7 +17,8 @@ from tinygrad_norm.tape import Hook, Op, hooks, walk
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-_PACKAGE = str(Path(__file__).parent) + os.sep
+_BETWEEN = tuple(str(Path(file).parent) + os.sep for file in (__file__, np.__file__))
+"""Where the lines are that run an op, and are not the user's."""
 
 
 class AnomalyError(FloatingPointError):
@@ -77,5 +78,5 @@ def _has_nan(value: Any) -> bool:
 
 def _callers() -> str:
     """The lines of the user's program, innermost last, that led here."""
-    frames = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(_PACKAGE)]
+    frames = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(_BETWEEN)]
     return "\nIt was created here:\n" + "".join(traceback.format_list(frames[-4:])).rstrip()

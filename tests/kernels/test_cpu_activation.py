@@ -48,11 +48,27 @@ def test_nan_and_infinity_are_kept(activation, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_named_functions(dtype):
-    z = np.linspace(-8, 8, 101, dtype=dtype)
+    z = np.linspace(-8, 8, 20_001, dtype=dtype)
     for function in ("sigmoid", "softplus", "erf"):
         expected = getattr(reference, function)(z.astype(np.float64))
-        np.testing.assert_allclose(getattr(cpu, function)(z), expected, rtol=2e-7 if dtype == np.float32 else 2e-14)
+        np.testing.assert_allclose(getattr(cpu, function)(z), expected, rtol=3e-7 if dtype == np.float32 else 2e-14)
     np.testing.assert_allclose(cpu.erf(z.astype(float)), [math.erf(v) for v in z], rtol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["sigmoid", "silu"])
+def test_tails_are_exact_as_far_as_their_exponential_is_a_finite_number(name, dtype):
+    end = 88 if dtype == np.float32 else 709
+    z = -np.linspace(1, end, 20_001, dtype=dtype)
+    expected = reference.activate(z.astype(np.float64), (name, 0.0))
+    np.testing.assert_allclose(cpu.activate(z, (name, 0.0)), expected, rtol=8 * np.finfo(dtype).eps, atol=0)
+    assert not cpu.activate(np.array([-end - 2, -1e30], dtype), (name, 0.0)).any()
+
+
+def test_next_to_0_an_exponential_is_exact():
+    z = np.array([1e-20, -1e-20, 1e-30])
+    np.testing.assert_array_equal(cpu.activate(z, ("tanh", 0.0)), z)
+    np.testing.assert_array_equal(cpu.activate(z, ("elu", 1.0)), z)
 
 
 LAYOUTS = {

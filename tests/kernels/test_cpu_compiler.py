@@ -17,6 +17,7 @@ ACTIVATE = """
 import numpy as np
 from tinygrad_norm.kernels import cpu
 z, relu = np.array([-1.0, 2.0]), ("relu", 0.0)
+assert cpu.activate(z, ("silu", 0.0)).sum() > 0
 assert (cpu.activate(z, relu) == [0, 2]).all()
 assert (cpu.activate(z, ("leaky_relu", 0.5)) == [-0.5, 2]).all()
 assert (cpu.activation_gradient(z, z, relu) == [0, 2]).all()

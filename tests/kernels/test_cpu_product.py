@@ -54,7 +54,7 @@ def test_drawn_products(shape, layouts, dtype, add, threads, tiles):
         patch.setattr(product, "LARGE", 1 if threads else 2**62)
         patch.setattr(compiler, "LARGE", 1 if threads else 2**62)
         patch.setattr(product, "_PARTS", 3)
-        patch.setattr(product, "_SOME", 1 if tiles else 2**62)
+        patch.setattr(product, "_SHORT_WORK", 1 if tiles else 2**62)
         check(a, b, out, add)
 
 
@@ -80,10 +80,25 @@ def test_few_rows_meet_the_rows_of_the_other_matrix(shape, dtype, threads, add, 
     check(a, b.transpose(0, 2, 1), rng.normal(size=(2, rows, columns)).astype(dtype), add)
 
 
+@pytest.mark.parametrize("layout", ["rows", "columns"])
+@pytest.mark.parametrize("depth", [1, product._SHORT, product._SHORT + 1])
+def test_short_sums_are_multiplied_by_tiles_if_there_are_many(depth, layout, rng, monkeypatch):
+    few, many = 65, -(-product._SHORT_WORK * product._WORK // (40 * depth))
+    for rows, spared in (
+        (few, "_multiply_by_tiles"),
+        (many, "_multiply" if depth <= product._SHORT else "_multiply_by_tiles"),
+    ):
+        a, b = rng.normal(size=(1, rows, depth)), laid_out(rng.normal(size=(1, depth, 40)), layout)
+        with monkeypatch.context() as patch:
+            patch.setattr(product, spared, None)
+            check(a, b, np.empty((1, rows, 40)), False)
+
+
+@pytest.mark.parametrize("depth", [30, 60])  # by tiles and by BLAS
 @pytest.mark.parametrize("sides", [(1200, 20), (20, 1200)])
-def test_a_long_side_is_cut_in_parts(sides, rng, monkeypatch):
+def test_a_long_side_is_cut_in_parts(sides, depth, rng, monkeypatch):
     monkeypatch.setattr(product, "LARGE", 1)
-    (rows, columns), depth = sides, 30
+    rows, columns = sides
     check(rng.normal(size=(1, rows, depth)), rng.normal(size=(1, depth, columns)), np.empty((1, rows, columns)), False)
 
 
@@ -93,9 +108,10 @@ def test_rows_that_are_one_row_of_memory(rng):
 
 
 @pytest.mark.parametrize("turned", [False, True])  # row by row
-@pytest.mark.parametrize("depth", [8, 900])  # by BLAS and by tiles
-def test_what_is_not_finite_stays_in_its_row(depth, turned, rng, monkeypatch):
+@pytest.mark.parametrize(("depth", "short"), [(8, 2**62), (8, 1), (900, 1)])  # by BLAS, and by tiles twice
+def test_what_is_not_finite_stays_in_its_row(depth, short, turned, rng, monkeypatch):
     monkeypatch.setattr(product, "LARGE", 1)
+    monkeypatch.setattr(product, "_SHORT_WORK", short)
     a, b, out = rng.normal(size=(1, 9, depth)), rng.normal(size=(1, depth, 20)), np.empty((1, 9, 20))
     b = laid_out(b, "columns") if turned else b
     a[0, 4, 2], a[0, 6, 3] = np.nan, np.inf
@@ -106,9 +122,10 @@ def test_what_is_not_finite_stays_in_its_row(depth, turned, rng, monkeypatch):
 
 
 @pytest.mark.parametrize("layout", ["rows", "columns"])
-def test_products_are_the_same_whatever_the_number_of_threads(layout, rng, monkeypatch):
-    a, b = rng.normal(size=(1, 64, 3000)), laid_out(rng.normal(size=(1, 3000, 200)), layout)
-    one, other = np.empty((2, 1, 64, 200))
+@pytest.mark.parametrize(("rows", "depth"), [(64, 3000), (3000, 30)])
+def test_products_are_the_same_whatever_the_number_of_threads(rows, depth, layout, rng, monkeypatch):
+    a, b = rng.normal(size=(1, rows, depth)), laid_out(rng.normal(size=(1, depth, 200)), layout)
+    one, other = np.empty((2, 1, rows, 200))
     product.multiply(a, b, one)
     monkeypatch.setattr(compiler, "LARGE", 2**62)
     product.multiply(a, b, other)

@@ -348,13 +348,13 @@ def test_dot_on_the_path_does_it_too(monkeypatch, tmp_path):
 
 def test_a_graph_of_many_ops_is_refused_as_a_picture_and_written_as_text(tmp_path):
     y = x = Tensor([1.0, 2.0], requires_grad=True)
-    for _ in range(100_000):
+    for _ in range(20_000):
         y = y * x
     drawing = y.graph()
-    with pytest.raises(ValueError, match=rf"100,002 items are too many for a picture, which holds {MOST:,}; .*depth=1"):
+    with pytest.raises(ValueError, match=rf"20,002 items are too many for a picture, which holds {MOST:,}; .*depth=1"):
         drawing.save(tmp_path / "g.png")
     assert not os.listdir(tmp_path)
-    assert drawing.save(tmp_path / "g.dot").read_text().count(" -> ") == 200_000
+    assert drawing.save(tmp_path / "g.dot").read_text().count(" -> ") == 40_000
 
 
 def test_the_totals_of_many_ops_take_no_layout(monkeypatch):

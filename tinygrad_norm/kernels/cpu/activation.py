@@ -35,13 +35,15 @@ class _Format(NamedTuple):
     """The least x with a normal 2ⁿ."""
     ln2: tuple[float, float]
     """ln 2 in two parts, the first of which is exact when multiplied by n."""
-    terms: int
-    """Of (e^r - 1) / r as a polynomial, where |r| ≤ ln 2 / 2, and of Taylor's artanh(t) / t, where t² < 0.03."""
+    exp_terms: int
+    """Of (e^r - 1 - r) / r² as a polynomial, where |r| ≤ ln 2 / 2."""
+    log_terms: int
+    """Of Taylor's series of artanh(t) / t, where t² < 0.03."""
 
 
 _FORMATS = {
-    types.float32: _Format(np.float32, 24, 127, -87, (0.693145751953125, 1.428606765330187e-06), 6),
-    types.float64: _Format(np.float64, 53, 1023, -708, (0.6931471803691238, 1.9082149292705877e-10), 12),
+    types.float32: _Format(np.float32, 24, 127, -87, (0.693145751953125, 1.428606765330187e-06), 5, 5),
+    types.float64: _Format(np.float64, 53, 1023, -708, (0.6931471803691238, 1.9082149292705877e-10), 11, 11),
 }
 
 
@@ -56,9 +58,9 @@ def _by_format(choose: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _polynomial(function: Callable[[Any], Any], low: float, high: float, terms: int, real: Any) -> Callable[..., Any]:
-    """The polynomial of that many terms that meets `function` at Chebyshev's points between low and high.
+    """The polynomial of that many terms that interpolates `function` at Chebyshev's nodes between low and high.
 
-    Even powers and odd ones are added up side by side, for it is on the last sum that a processor waits.
+    Horner's scheme twice, in x², for the even powers and the odd ones: half as many operations wait for each other.
     """
     found = Chebyshev.interpolate(function, terms - 1, (low, high)).convert(kind=Polynomial)
     even, odd = (tuple(map(real, found.coef[first::2][::-1])) for first in (0, 1))
@@ -90,16 +92,20 @@ def _power_of_two(_: Any, shifted: Any) -> Any:
 @_by_format
 def _exp_parts(x: Any) -> Any:
     """2ⁿ and e^r - 1, where 2ⁿ is a normal number or infinite."""
-    real, digits, _, _, ln2, terms = _FORMATS[x]
+    real, digits, ln2 = _FORMATS[x].real, _FORMATS[x].digits, _FORMATS[x].ln2
     high, low = map(real, ln2)
     log2_e, magic = real(1 / math.log(2)), real(1.5 * 2 ** (digits - 1))  # adding it rounds to an integer
-    series = _polynomial(lambda r: np.expm1(r) / r, -math.log(2) / 2, math.log(2) / 2, terms, real)
+
+    def taylor(r: Any) -> Any:
+        return sum(r**k / math.factorial(k + 2) for k in range(20))
+
+    quotient = _polynomial(taylor, -math.log(2) / 2, math.log(2) / 2, _FORMATS[x].exp_terms, real)
 
     def parts(x: float) -> tuple[float, float]:
         shifted = x * log2_e + magic
         n = shifted - magic
         r = (x - n * high) - n * low
-        return _power_of_two(shifted), series(r) * r
+        return _power_of_two(shifted), r + r * r * quotient(r)
 
     return parts
 
@@ -130,9 +136,9 @@ def _expm1(x: Any) -> Any:
 
 @_by_format
 def _one_plus_exp_minus(x: Any) -> Any:
-    """1 + e^-x, infinite from where 2ⁿ is."""
+    """1 + e^-x: 1 where e^-x is not a normal number, and infinite where 2ⁿ is."""
     real, bias, lowest = _FORMATS[x].real, _FORMATS[x].bias, _FORMATS[x].lowest
-    one, least, most = real(1), real(-(bias + 1) * math.log(2)), real(-lowest)
+    one, least, most = real(1), real(-(bias + 1) * math.log(2)), real(-lowest)  # in these, 2ⁿ is infinite, or least
 
     def one_plus_exp_minus(x: float) -> float:
         x = least if x < least else x
@@ -145,7 +151,7 @@ def _one_plus_exp_minus(x: Any) -> Any:
 @_by_format
 def _log1p(x: Any) -> Any:
     """log(1 + x) = 2 artanh(x / (2 + x)) for 0 ≤ x ≤ 1, from √2 on as log 2 + log(1 + (x - 1) / 2)."""
-    real, terms = _FORMATS[x].real, _FORMATS[x].terms - 2
+    real, terms = _FORMATS[x].real, _FORMATS[x].log_terms
     zero, half, one, two, border, log2 = map(real, (0, 0.5, 1, 2, math.sqrt(2) - 1, math.log(2)))
     taylor = tuple(real(1 / (2 * k + 1)) for k in range(terms - 1, -1, -1))
 
@@ -205,7 +211,8 @@ def _erf_series(x: Any) -> Any:
     return series
 
 
-# Value and derivative at z, as in the reference. A kernel uses one of the two, and the compiler drops the other.
+# Value and derivative at z, as in the reference. A kernel uses one of the two, and the compiler drops the other; so a
+# value has the shortest way, one quotient, where a derivative asks for sigmoid(z) and sigmoid(-z).
 # `real` makes numbers of the dtype of z: Numba would take those of Python as float64, and compute in that.
 
 
@@ -278,8 +285,10 @@ def _gelu(z: float, _: float, real: Any) -> tuple[float, float]:
 def _gelu_tanh(z: float, _: float, real: Any) -> tuple[float, float]:
     near = real(25) if z > 25 else real(-25) if z < -25 else z  # beyond, tanh is 1, and z³ may be infinite
     square, c = near * near, real(math.sqrt(8 / math.pi))
-    s, rest = _odds(c * near * (real(1) + real(0.044715) * square), real)  # (1 + tanh u) / 2 = sigmoid(2u)
-    return z * s, s + z * (s * rest) * (c * (real(1) + real(3 * 0.044715) * square))
+    doubled = c * near * (real(1) + real(0.044715) * square)  # (1 + tanh u) / 2 = sigmoid(2u)
+    s, rest = _odds(doubled, real)
+    slope = s + z * (s * rest) * (c * (real(1) + real(3 * 0.044715) * square))
+    return z / _one_plus_exp_minus(doubled), slope
 
 
 @inline
@@ -291,7 +300,7 @@ def _hardswish(z: float, _: float, real: Any) -> tuple[float, float]:
 
 @inline
 def _softplus(z: float, _: float, real: Any) -> tuple[float, float]:
-    return (z if z > 0 else real(0)) + _log1p(_exp(-abs(z))), _odds(z, real)[0]
+    return (z if z > 0 else real(0)) + _log1p(_exp(-abs(z))), real(1) / _one_plus_exp_minus(z)
 
 
 @inline

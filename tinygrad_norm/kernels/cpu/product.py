@@ -1,5 +1,6 @@
 """Products of stacks of matrices, [G, M, K] times [G, K, N], and sums of rows: each thread takes a part of its own.
 
+BLAS multiplies a part; or tiles do, where sums are short or by far the longest side; or row by row, where rows are few.
 NumPy's BLAS has threads of its own, which spin for a while after a product and slow down the kernels that follow.
 """
 
@@ -31,10 +32,10 @@ _COLUMNS = 24
 """The columns that are a unit of work then."""
 
 _SHORT = 48
-"""The longest sums that BLAS takes longer to prepare than to add up, in a product of at least so much work."""
+"""The terms of the longest sums that BLAS takes longer to prepare than to add up: tiles do."""
 
-_SOME = 2**14
-"""See there, in elements of another kernel."""
+_SHORT_WORK = 2**14
+"""The least work, in elements of another kernel, for which they do; the tiles have to be compiled."""
 
 
 def multiply(a: Array, b: Array, out: Array, add: bool = False) -> None:
@@ -48,7 +49,7 @@ def multiply(a: Array, b: Array, out: Array, add: bool = False) -> None:
         parts = np.empty((_PARTS, *out.shape), out.dtype)
         _multiply_by_tiles(size, a, turned_a, b, turned_b, rows, columns, False, parts)
         np.add(parts.sum(axis=0), made if add else 0, out=made)
-    elif depth <= _SHORT and size >= _SOME:
+    elif depth <= _SHORT and size >= _SHORT_WORK:
         _multiply_by_tiles(size, a, turned_a, b, turned_b, *_unit(rows, columns, size), add, made[np.newaxis])
     else:
         _multiply(size, a, turned_a, b, turned_b, *_unit(rows, columns, size), add, made)
