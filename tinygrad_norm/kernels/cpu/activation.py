@@ -111,27 +111,29 @@ def _exp_parts(x: Any) -> Any:
 
 
 @_by_format
-def _exp(x: Any) -> Any:
-    """e^x for x ≤ 0, and 0 where it is not a normal number."""
+def _low_exp_parts(x: Any) -> Any:
+    """The same for x ≤ 0, with 0 where 2ⁿ is not a normal number."""
     zero, lowest = _FORMATS[x].real(0), _FORMATS[x].real(_FORMATS[x].lowest)
 
-    def exp(x: float) -> float:
+    def parts(x: float) -> tuple[float, float]:
         power, rest = _exp_parts(lowest if x < lowest else x)
-        return zero if x < lowest else power * rest + power
+        return zero if x < lowest else power, rest
 
-    return exp
+    return parts
 
 
-@_by_format
-def _expm1(x: Any) -> Any:
+@inline
+def _exp(x: float) -> float:
+    """e^x for x ≤ 0."""
+    power, rest = _low_exp_parts(x)
+    return power * rest + power
+
+
+@inline
+def _expm1(x: float, real: Any) -> float:
     """e^x - 1 for x ≤ 0."""
-    one, lowest = _FORMATS[x].real(1), _FORMATS[x].real(_FORMATS[x].lowest)
-
-    def expm1(x: float) -> float:
-        power, rest = _exp_parts(lowest if x < lowest else x)
-        return power * rest + (power - one)
-
-    return expm1
+    power, rest = _low_exp_parts(x)
+    return power * rest + (power - real(1))
 
 
 @_by_format
@@ -234,7 +236,7 @@ def _leaky_relu(z: float, slope: float, real: Any) -> tuple[float, float]:
 @inline
 def _elu(z: float, alpha: float, real: Any) -> tuple[float, float]:
     low = real(0) if z > 0 else z
-    return z if z > 0 else alpha * _expm1(low), real(1) if z > 0 else alpha * _exp(low)
+    return z if z > 0 else alpha * _expm1(low, real), real(1) if z > 0 else alpha * _exp(low)
 
 
 @inline
@@ -254,7 +256,7 @@ def _sigmoid(z: float, _: float, real: Any) -> tuple[float, float]:
 
 @inline
 def _tanh(z: float, _: float, real: Any) -> tuple[float, float]:
-    m = _expm1(real(-2) * abs(z))
+    m = _expm1(real(-2) * abs(z), real)
     t, (s, rest) = m / (real(2) + m), _odds(real(2) * z, real)
     return t if z < 0 else -t, real(4) * s * rest
 

@@ -1,6 +1,6 @@
 """Products of stacks of matrices, [G, M, K] times [G, K, N], and sums of rows: each thread takes a part of its own.
 
-BLAS multiplies a part; or tiles do, where sums are short or by far the longest side; or row by row, where rows are few.
+A part is multiplied by BLAS; by tiles, where sums are short or very long; or row by row, where rows are few.
 NumPy's BLAS has threads of its own, which spin for a while after a product and slow down the kernels that follow.
 """
 
