@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.forks import free_when_forking
+
 _generator = np.random.Generator(np.random.PCG64())
+free_when_forking(_generator.bit_generator.lock)
 
 
 def generator() -> np.random.Generator:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_norm.kernels.cpu import compiler, product
+from tinygrad_norm.kernels.cpu.threads import _scipy_pools
 
 LENGTHS = st.integers(0, 40) | st.sampled_from([96, 255, 257, 600])
 
@@ -134,7 +135,7 @@ def test_products_are_the_same_whatever_the_number_of_threads(rows, depth, layou
 
 def test_blas_has_its_threads_again_after_products_of_several_threads(rng):
     def number():
-        return [get() for get, _ in compiler._scipy_pools()]
+        return [get() for get, _ in _scipy_pools()]
 
     before = number()
     a, b = rng.normal(size=(1, 300, 300)), rng.normal(size=(1, 300, 300))

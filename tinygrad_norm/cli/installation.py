@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from tinygrad_norm import kernels
 from tinygrad_norm.training.safetensors import read_safetensors
 
-PACKAGES = ("numpy", "numba", "scipy", "threadpoolctl", "graphviz", "pygraphviz", "matplotlib", "tensorboardX")
+PACKAGES = ("numpy", "numba", "scipy", "tbb", "threadpoolctl", "graphviz", "pygraphviz", "matplotlib", "tensorboardX")
 
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
@@ -27,10 +29,7 @@ def show_info() -> None:
     print(f"tinygrad-norm {_version('tinygrad-norm')}, Python {platform.python_version()}, {platform.platform()}")
     for package in PACKAGES:
         print(f"{package:14}{_version(package)}")
-    fast = _version("numba") != "not installed" and os.environ.get("TINYGRAD_NORM_KERNELS") != "reference"
-    print(
-        f"kernels       {'Numba, compiled on first use' if fast else 'plain NumPy (pip install tinygrad-norm[fast])'}"
-    )
+    print(f"kernels       {_kernels()}")
     print(f"processors    {os.cpu_count()}")
     if _version("threadpoolctl") != "not installed":
         from threadpoolctl import threadpool_info
@@ -47,6 +46,17 @@ def show_file(path: str) -> None:
     for name, array in arrays.items():
         print(f"{name:{width}}  {array.dtype!s:8} {array.shape}")
     print(f"{len(arrays)} arrays, {sum(array.nbytes for array in arrays.values()):,} bytes")
+
+
+def _kernels() -> str:
+    """Which kernels are in use, and what shares out their work or why there is no better."""
+    if lacking := kernels.missing():
+        return f"plain NumPy, for want of {', '.join(lacking)} (pip install 'tinygrad-norm[fast]')"
+    if os.environ.get("TINYGRAD_NORM_KERNELS") == "reference":
+        return "plain NumPy, as TINYGRAD_NORM_KERNELS says"
+    layers = {"tbb": "TBB", "omp": "OpenMP", "workqueue": "Numba's workqueue"}
+    threads = import_module("tinygrad_norm.kernels.cpu.threads")
+    return f"Numba, compiled on first use; {layers[threads.layer()]} shares their work among the threads"
 
 
 def _version(package: str) -> str:

@@ -12,12 +12,21 @@ import numpy as np
 from tinygrad_norm.kernels import reference
 
 _FAST_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+_NEEDED = ("numba", "scipy", "threadpoolctl")
+
+
+def missing() -> list[str]:
+    """What the fast kernels need and is not installed. A folder of that name, which Python would import, is not it."""
+    specs = {name: find_spec(name) for name in _NEEDED}
+    return [name for name, spec in specs.items() if spec is None or spec.origin is None]
+
+
 _cpu: ModuleType | None = None
-_use_cpu = find_spec("numba") is not None and os.environ.get("TINYGRAD_NORM_KERNELS") != "reference"
+_use_cpu = os.environ.get("TINYGRAD_NORM_KERNELS") != "reference" and not missing()
 
 
 def of(array: Any) -> ModuleType:
-    """The kernels for `array`: Numba's for NumPy's floats where Numba is installed, else the reference.
+    """The kernels for `array`: Numba's for NumPy's floats where the `fast` extra is installed, else the reference.
 
     The environment variable TINYGRAD_NORM_KERNELS=reference keeps to the reference.
     """
@@ -30,13 +39,13 @@ def use(name: str) -> None:
     """Use the kernels `name` from now on: "cpu" or "reference".
 
     Raises:
-        ValueError: there are no such kernels, or "cpu" without Numba.
+        ValueError: there are no such kernels, or "cpu" without what it needs.
     """
     global _use_cpu
     if name not in ("cpu", "reference"):
         raise ValueError(f"kernels: {name!r} is not known; 'cpu' and 'reference' are")
-    if name == "cpu" and find_spec("numba") is None:
-        raise ValueError("kernels: 'cpu' needs Numba; install it with: pip install 'tinygrad-norm[fast]'")
+    if name == "cpu" and (lacking := missing()):
+        raise ValueError(f"kernels: 'cpu' needs {', '.join(lacking)}; pip install 'tinygrad-norm[fast]' brings it")
     _use_cpu = name == "cpu"
 
 

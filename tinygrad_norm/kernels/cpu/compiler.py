@@ -1,21 +1,11 @@
-"""How kernels are compiled: from one source, for one thread and for all of them, each when it is first used.
-
-Numba keeps what it compiled. It would compile anew when the file of a kernel has changed; here, when any file of the
-kernels has, for they call each other.
-"""
+"""How kernels are compiled: from one source, for one thread and for all of them, each when it is first used."""
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
-import sys
+import signal
 import threading
 from collections.abc import Callable
-from functools import cache
-from importlib import import_module
-from itertools import product
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -24,18 +14,18 @@ import numpy as np
 from numba.core import event
 from numba.core.compiler import Compiler
 from numba.extending import register_jitable
-from threadpoolctl import ThreadpoolController
 
-from tinygrad_norm.kernels.cpu import memory
+from tinygrad_norm.kernels.cpu import memory, threads
+from tinygrad_norm.kernels.cpu.cache import cache_of, say_once
 
 LARGE = 2**18
 """The number of elements from which all threads share the work."""
 
 # NaN and infinity keep their meaning, and x / 0 is infinity, as in NumPy.
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+_OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 _ARITHMETIC = {"contract", "arcp", "nsz"}
 
-_INNER = _OPTIONS | {"no_cpython_wrapper": True, "cache": False, "_nrt": True}
+_INNER = _OPTIONS | {"no_cpython_wrapper": True, "_nrt": True}
 _BARE = _INNER | {"_nrt": False}  # not a public name of Numba's; where it is left out, the caller's choice counts
 
 helper: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, **_INNER)
@@ -64,44 +54,12 @@ inline: Callable[..., Any] = register_jitable(forceinline=True)
 free_order: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, forceinline=True, **_BARE)
 """The same for one in which sums may be taken in any order."""
 
-
-def _let_threads_sleep() -> None:
-    """Have OpenMP's threads sleep soon after a kernel: by default they spin, and keep NumPy's BLAS from the cores.
-
-    GNU's spin for about 1 ms, which bridges what Python does between two kernels: to wake one takes 0.1 ms.
-    """
-    policy = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "100000"}
-    if not policy.keys().isdisjoint(os.environ):
-        return
-    os.environ.update(policy)  # read once, when the library is loaded
-    try:
-        import_module("numba.np.ufunc.omppool")
-    except ImportError:
-        pass  # Numba has another threading layer here
-    finally:
-        for name in policy:
-            del os.environ[name]
-
-
-_let_threads_sleep()
 memory.keep()
-
-# One kernel at a time has all threads: one of Numba's threading layers cannot be entered twice, and none has to be.
-# GNU's OpenMP does not survive a fork, so a forked process keeps to one thread.
-_team = threading.Lock()
-if sys.platform != "win32":
-    os.register_at_fork(after_in_child=lambda: _team.acquire(blocking=False))
-
-
-@cache
-def _version() -> tuple[Any, ...]:
-    """Of all the kernels' files."""
-    return tuple((path.name, path.stat().st_mtime_ns) for path in sorted(Path(__file__).parent.glob("*.py")))
 
 
 def _compiled(source: FunctionType, **options: Any) -> Any:
     dispatcher = numba.njit(source, fastmath=_ARITHMETIC, **_OPTIONS, **options)
-    dispatcher._cache._cache_file._source_stamp = _version()  # Numba has no public name for it
+    dispatcher._cache = cache_of(source)
     return dispatcher
 
 
@@ -116,12 +74,12 @@ class Kernel:
 
     def __call__(self, size: int, *arguments: Any) -> Any:
         """Run with all threads where the work is large and they are free, else with one."""
-        if size < LARGE or not _team.acquire(blocking=False):
+        if size < LARGE or not threads.team.acquire(blocking=False):
             return self.serial(*arguments)
         try:
             return self.parallel(*arguments)
         finally:
-            _team.release()
+            threads.team.release()
 
 
 class ProductKernel(Kernel):
@@ -129,55 +87,8 @@ class ProductKernel(Kernel):
 
     def __call__(self, size: int, *arguments: Any) -> Any:
         """Run as any kernel."""
-        with _single_threaded_blas:
+        with threads.single_threaded_blas:
             return super().__call__(size, *arguments)
-
-
-class _SingleThreadedBlas:
-    """While somebody is in here, SciPy's BLAS uses one thread, and afterwards as many as before."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before: list[int] = []
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._before = [get() for get, _ in _scipy_pools()]
-                for _, set_to in _scipy_pools():
-                    set_to(1)
-            self._inside += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                for (_, set_to), before in zip(_scipy_pools(), self._before, strict=True):
-                    set_to(before)
-
-
-_single_threaded_blas = _SingleThreadedBlas()
-
-
-@cache
-def _scipy_pools() -> list[tuple[Callable[[], int], Callable[[int], object]]]:
-    """What gets and what sets the number of threads of SciPy's BLAS."""
-    import_module("scipy.linalg.cython_blas")
-    pools = [pool for pool in ThreadpoolController().lib_controllers if pool.user_api == "blas"]
-    scipy = [pool for pool in pools if "scipy" in pool.filepath] or pools  # or the one that it shares with NumPy
-    return [_openblas(pool.filepath) or (pool.get_num_threads, pool.set_num_threads) for pool in scipy]
-
-
-def _openblas(path: str) -> tuple[Callable[[], int], Callable[[int], object]] | None:
-    """The same two of OpenBLAS itself, which take a microsecond: threadpoolctl looks for them at each call."""
-    library = ctypes.CDLL(path)
-    for prefix, suffix in product(("", "scipy_"), ("", "_", "64_", "_64")):
-        names = [f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set")]
-        if all(hasattr(library, name) for name in names):
-            get, set_to = (getattr(library, name) for name in names)
-            return get, set_to
-    return None
 
 
 _kept = threading.local()
@@ -193,18 +104,52 @@ def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarr
     return memory[:size].view(dtype).reshape(shape)
 
 
-class _Announcement(event.Listener):  # type: ignore[misc] # Numba has no types
-    """Says once, on stderr, why the first use of a kernel takes a while: Numba's cache does not have it."""
+class _Compilation(event.Listener):  # type: ignore[misc] # Numba has no types
+    """Says once, on stderr, why the first use of a kernel takes a while, and keeps Ctrl-C until it is compiled.
 
-    said = False
+    While Numba compiles, Python runs in callbacks of C code, from which an exception does not come out: a
+    KeyboardInterrupt there would be lost. A second Ctrl-C does not wait.
+    """
+
+    def __init__(self) -> None:
+        self._handler: Any = None
+        self._depth = 0  # a kernel's helpers are compiled within its own compilation
+        self._pressed = False
 
     def on_start(self, event: Any) -> None:
-        if not self.said and event.data["dispatcher"].__module__.startswith(__package__):
-            self.said = True
-            print("tinygrad_norm: compiling kernels, which later runs find in the cache", file=sys.stderr, flush=True)
+        if not _is_ours(event):
+            return
+        say_once("compiling kernels, which takes a while the first time")
+        if not _in_main_thread():
+            return
+        self._depth += 1
+        if self._depth == 1 and callable(signal.getsignal(signal.SIGINT)):
+            self._handler = signal.signal(signal.SIGINT, self._keep)
 
     def on_end(self, event: Any) -> None:
-        """Say nothing more."""
+        if not (_is_ours(event) and _in_main_thread()):
+            return
+        self._depth -= 1
+        if self._depth == 0 and self._handler:
+            handler, self._handler = self._handler, None
+            signal.signal(signal.SIGINT, handler)
+            if self._pressed:
+                self._pressed = False
+                handler(signal.SIGINT, None)
+
+    def _keep(self, number: int, frame: Any) -> None:
+        if self._pressed:
+            self._handler(number, frame)
+        self._pressed = True
 
 
-event.register("numba:compile", _Announcement())
+def _is_ours(event: Any) -> bool:
+    return (event.data["dispatcher"].__module__ or "").startswith(__package__)  # None of a function made from text
+
+
+def _in_main_thread() -> bool:
+    """Whether this is the thread that handles signals."""
+    return threading.current_thread() is threading.main_thread()
+
+
+event.register("numba:compile", _Compilation())
