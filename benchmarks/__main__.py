@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import kernels, machine, memory, models, scaling
+from benchmarks import disturbed, kernels, machine, memory, models, scaling
 from benchmarks.nets import NETS
 from benchmarks.options import Options
 from benchmarks.report import Report
@@ -22,6 +22,8 @@ PARTS: dict[str, Callable[[Report, Options], None]] = {
     "training": models.training,
     "inference": models.inference,
     "memory": memory.run,
+    "busy": disturbed.busy,
+    "processes": disturbed.processes,
     "convolutions": kernels.convolutions,
     "norms": kernels.norms,
     "others": kernels.others,
@@ -31,6 +33,7 @@ PARTS: dict[str, Callable[[Report, Options], None]] = {
 }
 GROUPS = {
     "models": ["training", "inference", "memory"],
+    "disturbed": ["busy", "processes"],
     "kernels": ["convolutions", "norms", "others"],
     "scaling": ["growth", "threads", "first-step"],
 }

@@ -20,6 +20,8 @@ def describe() -> str:
     import scipy.linalg  # noqa: F401 # brings a BLAS of its own
     from threadpoolctl import threadpool_info
 
+    from tinygrad_norm.kernels.cpu import threads
+
     versions = [f"{title} {found}" for title, package in PACKAGES.items() if (found := _version(package))]
     pools = [
         f"BLAS: {pool['internal_api']} {pool['version']}, {pool.get('architecture', '?')} core, "
@@ -28,7 +30,10 @@ def describe() -> str:
         if pool["user_api"] == "blas"
     ]
     return "\n".join(
-        [f"- {processor()}, {os.cpu_count()} threads", f"- Python {platform.python_version()}, {', '.join(versions)}"]
+        [
+            f"- {processor()}, {os.cpu_count()} threads; {threads.layer()} has those of the kernels",
+            f"- Python {platform.python_version()}, {', '.join(versions)}",
+        ]
         + [f"- {pool}" for pool in pools]
     )
 

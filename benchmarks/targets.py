@@ -33,6 +33,12 @@ NORM = 0.5
 """Each norm, with and without activation: forward and backward in training, forward in inference."""
 SMALL_OP = 1.0
 """One recorded elementwise op on 64 numbers, forward and backward."""
+BUSY = 0.6
+"""A training step while another process keeps one of two cores busy."""
+SLOWED = 2.2
+"""The same over one on a quiet machine, if that takes more than 5 ms."""
+SLOWED_SHORT = 1.5
+"""The same of a shorter step."""
 TWO_THREADS = 1.7
 """Times as fast as one, at least."""
 GROWTH = 1.1
