@@ -35,3 +35,38 @@ def test_the_bias_gradient_loses_no_digits_over_many_rows():
     (dbias,) = cpu.linear_gradient(dy, dy, np.ones((1, 1), np.float32), None, None, (False, False, True))[2]
     assert dbias.dtype == np.float32
     assert dbias == np.float32(np.float64(np.float32(0.1)) * 100_000)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((70, 65), (65, 67)),
+        ((3, 5, 70, 65), (65, 67)),
+        ((70, 65), (3, 65, 67)),
+        ((3, 1, 70, 65), (5, 65, 67)),
+        ((2, 700, 300), (300, 1)),
+        ((1, 700), (700, 500)),
+        ((4, 3), (3, 2)),
+        ((0, 3), (3, 2)),
+    ],
+)
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_matmul(shapes, transposed, dtype, rng):
+    x, y = (rng.normal(size=shape).astype(dtype) for shape in shapes)
+    if transposed:
+        x, y = (np.ascontiguousarray(z.mT).mT for z in (x, y))
+    found, expected = (module.matmul(x, y) for module in (cpu, reference))
+    assert found.dtype == dtype
+    np.testing.assert_allclose(
+        found, expected, rtol=1e-6 if dtype == np.float32 else 1e-14, atol=shapes[0][-1] * np.finfo(dtype).eps
+    )
+
+
+def test_large_products_do_not_wait_for_the_threads_of_numpy(rng, monkeypatch):
+    taken = []
+    monkeypatch.setitem(cpu.matmul.__globals__, "multiply", lambda a, b, out: taken.append((a.shape, b.shape)))
+    cpu.matmul(rng.normal(size=(64, 64)), rng.normal(size=(64, 64)))
+    assert not taken
+    cpu.matmul(rng.normal(size=(2, 65, 64)), rng.normal(size=(64, 64)))
+    assert taken == [((1, 130, 64), (1, 64, 64))]

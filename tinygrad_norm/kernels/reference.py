@@ -334,6 +334,11 @@ def _sum_like(x: Array, like: Array | None) -> Array | None:
 # The linear layer
 
 
+def matmul(x: Array, y: Array) -> Array:
+    """The product of the last two axes, broadcast over those before."""
+    return x @ y
+
+
 def linear(x: Array, weight: Array, bias: Array | None, activation: Activation) -> Array:
     """x weightᵀ + bias, activated."""
     y = x @ weight.T

@@ -3,7 +3,7 @@
 from tinygrad_norm.kernels.cpu.activation import activate, activation_gradient, erf, sigmoid, softplus
 from tinygrad_norm.kernels.cpu.convolution import conv2d, conv2d_gradient
 from tinygrad_norm.kernels.cpu.elementwise import add, add_relu, multiply, relu, relu_gradient, scale_gradient
-from tinygrad_norm.kernels.cpu.linear import linear, linear_gradient
+from tinygrad_norm.kernels.cpu.linear import linear, linear_gradient, matmul
 from tinygrad_norm.kernels.cpu.loss import cross_entropy, cross_entropy_gradient
 from tinygrad_norm.kernels.cpu.normalization import (
     normalize,
@@ -37,6 +37,7 @@ __all__ = [
     "erf",
     "linear",
     "linear_gradient",
+    "matmul",
     "max_pool2d",
     "max_pool2d_gradient",
     "mean_of_pixels",
