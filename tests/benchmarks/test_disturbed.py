@@ -10,21 +10,23 @@ from functools import partial
 from benchmarks import disturbed
 from benchmarks.options import Options
 from benchmarks.report import Report
+from benchmarks.timing import Timing
 
 
-def sleeper(seconds):
-    return partial(time.sleep, seconds)
+def nap():
+    return partial(time.sleep, 1e-4)
 
 
 def test_each_contender_has_several_processes():
-    found = disturbed.in_processes({"a": partial(sleeper, 1e-4)}, 2, 0.0, Options([]))
+    found = disturbed.in_processes({"a": nap}, 2, 0.0, Options([]))
     assert [len(timing.rounds) for timing in found["a"]] == [3, 3]
 
 
 def test_another_process_runs_only_inside():
     with disturbed.another_process():
         (process,) = multiprocessing.active_children()
-        before, _ = cpu_seconds(process.pid), time.sleep(0.2)
+        before = cpu_seconds(process.pid)
+        time.sleep(0.2)
         assert cpu_seconds(process.pid) > before
     assert not multiprocessing.active_children()
 
@@ -56,4 +58,4 @@ def test_ours_is_compared_with_the_best_form_and_with_a_quiet_machine(monkeypatc
 
 def timed(makers, count, seconds, options):
     times = {name: make() if callable(make) else make for name, make in makers.items()}
-    return {name: [disturbed.Timing((1e3 * time,))] * count for name, time in times.items()}
+    return {name: [Timing((1e3 * time,))] * count for name, time in times.items()}

@@ -25,9 +25,7 @@ def test_in_turn_and_at_once_they_compute_what_they_compute_alone(rng):
     differing = []
 
     def work(function, expected):
-        for _ in range(20):
-            if not np.array_equal(function(x), expected):
-                differing.append(function.__name__)
+        differing.extend(function.__name__ for _ in range(20) if not np.array_equal(function(x), expected))
 
     threads = [threading.Thread(target=work, args=pair) for pair in ((product, ours), (torchs, theirs))]
     for thread in threads:
