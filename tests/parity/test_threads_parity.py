@@ -22,7 +22,7 @@ def test_in_turn_and_at_once_they_compute_what_they_compute_alone(rng):
     x = rng.normal(size=(600, 600)).astype(np.float32)
     ours, theirs = product(x), torchs(x)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
-    differing = []
+    differing: list[str] = []
 
     def work(function, expected):
         differing.extend(function.__name__ for _ in range(20) if not np.array_equal(function(x), expected))

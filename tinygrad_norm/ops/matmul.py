@@ -10,6 +10,7 @@ from tinygrad_norm import kernels
 from tinygrad_norm.kernels.reference import Activation
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import Kind, check_dtypes, kind_of, kind_or_none, remembered
+from tinygrad_norm.ops.contraction import contract
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import reshape
 from tinygrad_norm.tape import Array, FusedOp, Op
@@ -37,7 +38,7 @@ class Einsum(Op):
 
     def forward(self, *operands: Array, inputs: tuple[str, ...], output: str) -> Any:
         self.save(*operands)
-        return np.einsum(f"{','.join(inputs)}->{output}", *operands, optimize=len(operands) > 1)
+        return contract(inputs, output, operands)
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         return tuple([self._for_operand(i, grad) if need else None for i, need in enumerate(self.needs)])
