@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tinygrad_norm import Tensor, nn
 from tinygrad_norm.data import ArrayDataset, DataLoader
-from tinygrad_norm.nn.recalibration import recalibrate
+from tinygrad_norm.nn.recalibration import Images, Population, recalibrate
 from tinygrad_norm.tape import Hook, hooks
 
 
@@ -132,6 +132,33 @@ def test_frozen_untracked_and_unused_layers_are_left_alone(rng):
             "used.running_var",
             "used.num_batches_tracked",
         }
+
+
+def test_a_layer_frozen_by_its_own_eval_is_left_alone(rng):
+    batches = [rng.normal(size=(9, 4)), rng.normal(size=(9, 4))]
+    for one_pass in (False, True):
+        model = deep()
+        model[4].eval()
+        before = state(model)
+        recalibrate(model, batches, one_pass)
+        moved = {key.rpartition(".")[0] for key, value in state(model).items() if value != before[key]}
+        assert moved == {"1", "5"}
+        recalibrate(model.eval(), batches, one_pass)  # in inference as a whole: none is meant
+        assert state(model)["4.0.num_batches_tracked"] == 2
+
+
+def test_an_empty_batch_counts_nothing(rng):
+    x = rng.normal(size=(9, 3))
+    for layer, more in ((nn.BatchNorm1D(3), ()), (nn.InstanceNorm1D(3, track_running_stats=True), (5,))):
+        for batches in ([(0, 3), (9, 3)], [(9, 3), (0, 3)]):
+            kind = Images if more else Population
+            population = kind(layer, "norm")
+            for shape in batches:
+                population.add(np.resize(x, (*shape, *more)))
+            whole = kind(layer, "norm")
+            whole.add(np.resize(x, (9, 3, *more)))
+            np.testing.assert_array_equal(population.mean, whole.mean)
+            np.testing.assert_array_equal(population.variance(), whole.variance())
 
 
 def test_modes_and_switches_are_as_before(rng):
