@@ -81,6 +81,6 @@ def test_modes_come_back():
 
 def test_a_part_that_there_is_not_cannot_be_frozen():
     model = a_model()
-    with pytest.raises(AttributeError, match="Sequential has no module '7'"):
+    with pytest.raises(ValueError, match="a part that is to stay in inference is not in the model: '7'"):
         freeze(model, ["2", "7"])
     assert training(model) == ALL

@@ -244,7 +244,7 @@ def test_a_state_of_version_0_1_goes_on():
     run = Run()
     run.fit(1)
     state = run.trainer.state_dict()
-    del state["lr"], state["frozen"], state["totals"]["has_accuracy"]
+    del state["lr"], state["frozen"]
     run.trainer.load_state_dict(state)
     run.fit(2)
     assert run.state() == whole.state()

@@ -6,7 +6,7 @@ parts are in inference says nothing of any: it was left so after it was used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -40,9 +40,10 @@ def freeze(model: Module, paths: Iterable[str]) -> None:
     """Put the parts at these paths in inference, each for itself: not what is inside.
 
     Raises:
-        AttributeError: there is no such part.
+        ValueError: there is no such part; nothing has changed then.
     """
-    for part in [model.get_submodule(path) for path in paths]:
+    parts = dict(model.named_modules(remove_duplicate=False))
+    for part in [_find(parts, path) for path in paths]:
         part.training = False
 
 
@@ -61,6 +62,12 @@ def in_training(model: Module, frozen: Iterable[str] = ()) -> Iterator[None]:
         model.train()
         freeze(model, frozen)
         yield
+
+
+def _find(parts: Mapping[str, Module], path: str) -> Module:
+    if path not in parts:
+        raise ValueError(f"a part that is to stay in inference is not in the model: {path!r}")
+    return parts[path]
 
 
 @contextmanager

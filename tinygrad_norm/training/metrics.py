@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +25,8 @@ class Totals:
 
     loss: float = 0.0
     examples: float = 0.0  # each with its weight in the loss
-    correct: int = 0
+    correct: float = 0  # NaN as soon as it cannot be said
     labels: int = 0
-    has_accuracy: bool = True
 
     def add(self, loss: float, weight: float, right: Agreement) -> None:
         """Add a batch: its mean loss, what `weight_of` says of it, and what `agreement` says.
@@ -35,11 +35,9 @@ class Totals:
         """
         self.loss += loss * weight
         self.examples += weight
-        if right is None:
-            self.has_accuracy = False
-        else:
-            self.correct += right[0]
-            self.labels += right[1]
+        correct, labels = (math.nan, 0) if right is None else right
+        self.correct += correct
+        self.labels += labels
 
     def means(self) -> dict[str, float]:
         """Return the mean "loss", and the "accuracy", 0 to 1, if there is one.
@@ -50,7 +48,7 @@ class Totals:
         if not self.examples:
             raise ValueError("there is no mean loss: every target is ignored by the loss, or has weight 0 in it")
         means = {"loss": self.loss / self.examples}
-        if self.has_accuracy and self.labels:
+        if self.labels and not math.isnan(self.correct):
             means["accuracy"] = self.correct / self.labels
         return means
 

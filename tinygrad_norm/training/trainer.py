@@ -209,11 +209,11 @@ class Trainer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
+        state = {"lr": self._current_lr(), "frozen": [], **state}  # version 0.1 has neither
+        freeze(self.model, state["frozen"])
         self.epoch, self.batch, self._batches_done = state["epoch"], state["batch"], state["batches_done"]
         self._totals = Totals(**state["totals"])
-        self.lr = state.get("lr", self._current_lr())  # files of version 0.1 have neither
-        self.frozen = list(state.get("frozen", ()))
-        freeze(self.model, self.frozen)
+        self.lr, self.frozen = state["lr"], list(state["frozen"])
         self.history = History(state["history"])
         for name, callback in self._named_callbacks():
             if name in state["callbacks"]:
