@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.nn.modes import frozen_paths, in_inference
+from tinygrad_norm.nn.modes import in_inference
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import InstanceNorm, RunningNorm
 from tinygrad_norm.tape import Array, no_grad
@@ -23,9 +23,9 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
     order they are called, so that each sees what the recalibrated ones before it make of the data. The result does not
     depend on how the data is cut into batches. It takes one pass over the loader for each layer.
 
-    Layers that are frozen, by their switch or by an `eval()` of their own while others train, that keep no running
-    statistics or are not called are left alone. Modes, switches and the loader's position are afterwards as before;
-    after an error, so are the statistics. `num_batches_tracked` becomes the number of batches.
+    Layers that are frozen (by the switch; an `eval()` of their own does not keep them), keep no running statistics or
+    are not called are left alone. Modes, switches and the loader's position are afterwards as before; after an error,
+    so are the statistics. `num_batches_tracked` becomes the number of batches.
 
     Args:
         model: is called with each batch.
@@ -40,8 +40,7 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
     Source: Chan, Golub and LeVeque 1983, for merging the statistics of batches by their counts.
     """
     layers = {module: path for path, module in model.named_modules() if isinstance(module, RunningNorm)}
-    frozen = {*frozen_paths(model), *(path for layer, path in layers.items() if layer.frozen)}
-    pending = {layer: path for layer, path in layers.items() if layer.running_mean is not None and path not in frozen}
+    pending = {layer: path for layer, path in layers.items() if layer.running_mean is not None and not layer.frozen}
     with ExitStack() as modes, ExitStack() as statistics:
         modes.enter_context(no_grad())
         modes.enter_context(in_inference(model))

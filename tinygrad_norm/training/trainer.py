@@ -37,9 +37,10 @@ Schedule = LRScheduler | ReduceLROnPlateau
 class Trainer:
     """Trains a model on batches of (inputs, targets), and measures it.
 
-    A part of the model that is in inference while others train, as after `model.norm.eval()`, is frozen: it stays so
-    through every `fit`, and through a resume. A model that is in inference as a whole was left so after it was used:
-    `fit` calls its `train()`, and what was frozen in the fits before stays so.
+    A part of the model that is in inference while others train, as after `model.norm.eval()`, stays so through every
+    `fit`, and through a resume; its parameters learn all the same. A model that is in inference as a whole was left so
+    after it was used: `fit` calls its `train()`, but for what stayed in inference in the fits before. A loaded model in
+    inference that gets a new head has one part that trains: call `model.train()` first, or all else stays in inference.
 
     Means over batches are those over all that counts, however it is cut into batches. A loss of `nn` knows what counts
     (`total_weight`: ignored targets do not, a class weighs what its weight says), and so does an op of `ops`, given
