@@ -21,12 +21,19 @@ LOSSES = [2.3, 2.0, 1.0, 0.5]
 
 def errors(module):
     settings = {**vars(module.QUICK), "seeds": [0, 1]}
-    cases = itertools.product(module.VARIANTS, settings["batch_sizes"], (0, 1))
+    cases = itertools.product(module.VARIANTS, settings["batch_sizes"], (0, 1), ("epochs", "steps"))
     return {
         "settings": settings,
         "rows": [
-            {"variant": variant, "batch_size": size, "seed": seed, "test_error": 0.1 + seed / 10 + len(variant) / 100}
-            for variant, size, seed in cases
+            {
+                "variant": variant,
+                "batch_size": size,
+                "seed": seed,
+                "equal": equal,
+                "steps": 10,
+                "test_error": (0.1 + seed / 10 + len(variant) / 100) * (2 if equal == "steps" else 1),
+            }
+            for variant, size, seed, equal in cases
         ],
     }
 
@@ -100,8 +107,8 @@ def statistics():
         ),
         (steps_to_loss, runs_of_mlp(), 2, {"relu: steps, each seed a point", "without batch norm", "30×"}),
         (running_stats, statistics(), 6, {"momentum None", "whole data (left)", "first norm", "last norm"}),
-        (swap_norm, errors(swap_norm), 1, {"batch size", "test error", *swap_norm.VARIANTS}),
-        (small_batches, errors(small_batches), 1, {"32", "2", *small_batches.VARIANTS}),
+        (swap_norm, errors(swap_norm), 2, {"batch size", "test error", *swap_norm.VARIANTS}),
+        (small_batches, errors(small_batches), 2, {"32", "2", *small_batches.VARIANTS}),
         (one_pass_variance, variances(), 2, {"100 % wrong", *one_pass_variance.METHODS.values()}),
     ],
     ids=lambda value: getattr(value, "__name__", "").rpartition(".")[2] or None,
@@ -122,3 +129,11 @@ def test_pictures(module, result, panels, words):
         assert box.x0 >= 0, text.get_text()
         assert box.x1 <= width, text.get_text()
         assert box.y1 <= height, text.get_text()
+
+
+@pytest.mark.parametrize("module", [swap_norm, small_batches])
+def test_errors_at_equal_steps_are_drawn_on_one_scale_with_those_at_equal_epochs(module):
+    at_epochs, at_steps = module.draw(errors(module)).axes
+    assert at_epochs.get_ylim() == at_steps.get_ylim()
+    assert at_steps.get_ylim()[0] == 0
+    assert at_steps.get_ylim()[1] >= at_steps.dataLim.y1 > at_epochs.dataLim.y1

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tinygrad_norm import nn, optim
+from tinygrad_norm import Tensor, nn, optim
 from tinygrad_norm.data import ArrayDataset, DataLoader
 from tinygrad_norm.experiments import runs
 
@@ -31,7 +31,33 @@ def test_a_run_counts_its_steps_over_epochs_and_learns(dataset):
     assert run.diverged is None
     assert run.losses[-1] < 0.5 * run.losses[0]
     assert runs.evaluate(model, dataset)["accuracy"] > 0.9
-    assert not model.training
+    assert model.training  # as before
+
+
+def test_parts_in_inference_stay_so(dataset):
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1D(8), nn.BatchNorm1D(8), nn.Linear(8, 3))
+    model[1].eval()
+    runs.train(model, optim.SGD(model.parameters(), lr=0.1), DataLoader(dataset, 8), 4)
+    runs.evaluate(model, dataset)
+    assert (model[1].num_batches_tracked.item(), model[2].num_batches_tracked.item()) == (0, 4)
+    assert [layer.training for layer in model] == [True, False, True, True]
+
+
+def test_outputs_of_nan_are_wrong(dataset):
+    class Spoilt(nn.Module):
+        def forward(self, x):
+            scores = np.eye(3)[np.arange(len(x)) % 3]
+            scores[x.numpy()[:, 0] == dataset.inputs[20, 0]] = np.nan
+            return Tensor(scores)
+
+    assert runs.evaluate(Spoilt(), dataset, batch_size=12)["accuracy"] == 0.5  # the second batch has one
+
+
+def test_something_can_be_done_after_some_steps(dataset):
+    seen = []
+    _, run = trained(dataset, 0.1, at={7: lambda: seen.append("seven"), 40: lambda: seen.append("forty")})
+    assert seen == ["seven"]
+    assert len(run.losses) == 30
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_as_a_result(dataset):

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from tinygrad_norm import nn
 from tinygrad_norm.experiments import small_batches as experiment
+from tinygrad_norm.experiments.batch_sizes import train_each
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.runs import pick
 
@@ -18,9 +20,21 @@ def result():
 
 
 def test_every_norm_at_every_batch_size(result):
-    assert len(result["rows"]) == 5 * 2 * 2
+    assert len(result["rows"]) == 5 * 2 * 2 * 2
     for variant in experiment.VARIANTS:
-        assert [row["batch_size"] for row in pick(result["rows"], variant=variant)] == [8, 8, 2, 2]
+        for equal, steps in (("epochs", [3, 3, 12, 12]), ("steps", [3, 3, 3, 3])):
+            rows = pick(result["rows"], variant=variant, equal=equal)
+            assert [row["batch_size"] for row in rows] == [8, 8, 2, 2]
+            assert [row["steps"] for row in rows] == steps
+
+
+def test_measuring_changes_nothing(result):
+    """Batch norm's statistics after all epochs do not know of the recalibration on the way."""
+    by_steps, by_epochs = experiment.tell(result).tables
+    assert by_steps.rows != by_epochs.rows
+    nets = {"batch norm": partial(experiment._create, SMALL, experiment.NORMS["batch norm"])}
+    plain = train_each(SMALL, nets, Progress(show=False))
+    assert plain == pick(result["rows"], variant="batch norm")
 
 
 def test_recalibration_measures_the_same_net_with_other_statistics(result):

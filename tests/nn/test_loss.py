@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn, ops
+from tinygrad_norm.nn.loss import LOSS_OF, as_loss
 
 WEIGHT = np.array([0.5, 2.0, 1.0, 3.0])
 
@@ -74,6 +77,43 @@ def test_binary_cross_entropy_with_both_weights(rng):
     assert nn.BCEWithLogitsLoss(weight, pos_weight=positive)(x, target).item() == pytest.approx(each.mean())
     found = nn.BCEWithLogitsLoss(weight, "none", positive)(x, target)
     np.testing.assert_allclose(found.numpy(), each, rtol=1e-9)
+
+
+@pytest.mark.parametrize("positions", [(), (2, 3)])
+@pytest.mark.parametrize(
+    ("build", "target"),
+    [
+        (nn.CrossEntropyLoss, "labels"),
+        (partial(nn.CrossEntropyLoss, WEIGHT, ignore_index=3, label_smoothing=0.2), "labels"),
+        (partial(nn.CrossEntropyLoss, WEIGHT, label_smoothing=0.2), "chances"),
+        (nn.NLLLoss, "labels"),
+        (partial(nn.NLLLoss, WEIGHT, ignore_index=1), "labels"),
+        (nn.MSELoss, "numbers"),
+        (nn.L1Loss, "numbers"),
+        (nn.HuberLoss, "numbers"),
+        (partial(nn.BCEWithLogitsLoss, pos_weight=[3.0]), "chances"),
+    ],
+)
+def test_the_total_weight_is_what_the_mean_divides_the_sum_by(build, target, positions, rng):
+    x = log_softmax(rng.normal(size=(6, 4, *positions)))
+    targets = {
+        "labels": rng.integers(0, 4, (6, *positions)),
+        "chances": rng.dirichlet(np.ones(4), size=(6, *positions)),
+        "numbers": rng.normal(size=x.shape),
+    }
+    given = np.moveaxis(targets[target], -1, 1) if target == "chances" else targets[target]
+    mean, total = build()(x, given).item(), build(reduction="sum")(x, given).item()
+    assert mean * build().total_weight(given) == pytest.approx(total, rel=1e-12)
+    assert build().total_weight(Tensor(given)) == build().total_weight(given)
+
+
+def test_an_op_is_the_loss_of_that_name():
+    loss = as_loss(partial(ops.cross_entropy, ignore_index=3, reduction="sum"))
+    assert repr(loss) == "CrossEntropyLoss(ignore_index=3, reduction='sum', label_smoothing=0.0)"
+    for op, kind in LOSS_OF.items():
+        assert type(as_loss(op)) is kind
+    for other in (len, nn.MSELoss(), partial(ops.mse_loss, 1.0), partial(len), lambda x: x):
+        assert as_loss(other) is other
 
 
 def test_weights_are_buffers_that_follow_the_module():

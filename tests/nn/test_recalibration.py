@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tinygrad_norm import Tensor, nn
 from tinygrad_norm.data import ArrayDataset, DataLoader
-from tinygrad_norm.nn.recalibration import recalibrate
+from tinygrad_norm.nn.recalibration import Images, Population, recalibrate
 from tinygrad_norm.tape import Hook, hooks
 
 
@@ -132,6 +132,27 @@ def test_frozen_untracked_and_unused_layers_are_left_alone(rng):
             "used.running_var",
             "used.num_batches_tracked",
         }
+
+
+def test_modes_say_nothing_of_what_is_recalibrated(rng):
+    model = deep()
+    model[4].eval()
+    recalibrate(model, [rng.normal(size=(9, 4))])
+    assert [layer.num_batches_tracked.item() for layer in (model[1], model[4][0], model[5])] == [1, 1, 1]
+
+
+def test_an_empty_batch_counts_nothing(rng):
+    x = rng.normal(size=(9, 3))
+    for layer, more in ((nn.BatchNorm1D(3), ()), (nn.InstanceNorm1D(3, track_running_stats=True), (5,))):
+        for batches in ([(0, 3), (9, 3)], [(9, 3), (0, 3)]):
+            kind = Images if more else Population
+            population = kind(layer, "norm")
+            for shape in batches:
+                population.add(np.resize(x, (*shape, *more)))
+            whole = kind(layer, "norm")
+            whole.add(np.resize(x, (9, 3, *more)))
+            np.testing.assert_array_equal(population.mean, whole.mean)
+            np.testing.assert_array_equal(population.variance(), whole.variance())
 
 
 def test_modes_and_switches_are_as_before(rng):

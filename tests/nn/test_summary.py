@@ -44,6 +44,28 @@ def test_the_table():
     )
 
 
+def test_modes_that_are_not_those_around_are_told():
+    net = nn.Sequential(nn.Sequential(nn.BatchNorm1D(3), nn.Dropout()), nn.BatchNorm1D(3), nn.BatchNorm1D(3))
+    net[0].eval()
+    net[0][1].train()
+    net[2].eval()
+    net[2].frozen = net[0][0].frozen = True
+    types = [line[9:45].rstrip() for line in net.summary((2, 3)).splitlines()[2:8]]
+    assert [kind.partition("  ")[0] for kind in types] == [
+        "Sequential",
+        "Sequential (eval)",
+        "BatchNorm1D (frozen)",
+        "Dropout (training)",
+        "BatchNorm1D",
+        "BatchNorm1D (eval, frozen)",
+    ]
+    net.train().eval()
+    types = [line.split()[1:3] for line in net.summary().splitlines()[2:6]]
+    assert types[0] == ["Sequential", "(eval)"]
+    assert types[1][0] == "Sequential"
+    assert types[3] == ["Dropout", "-"]
+
+
 def test_without_input_the_shapes_are_left_out():
     assert "0        Flatten     -                      0" in model().summary()
 

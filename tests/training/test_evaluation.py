@@ -20,6 +20,24 @@ def test_loss_accuracy_and_confusion_by_hand():
     assert evaluate(nn.Identity(), ArrayDataset(LOGITS, LABELS, ("a", "b", "c"))).class_names == ("a", "b", "c")
 
 
+def test_ignored_labels_count_nowhere():
+    labels = np.array([0, 1, -100, 2, -100])
+    found = evaluate(nn.Identity(), ArrayDataset(LOGITS, labels), batch_size=2)
+    assert found.accuracy == 1.0
+    assert found.loss == pytest.approx(-np.log([0.7, 0.8, 0.4]).mean())
+    assert found.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    with pytest.raises(ValueError, match="there is no mean, as every target is ignore_index"):
+        evaluate(nn.Identity(), ArrayDataset(LOGITS, np.full(5, -100)))
+
+
+def test_nan_is_no_prediction():
+    logits = LOGITS.copy()
+    logits[[1, 3], 2] = np.nan
+    with pytest.raises(FloatingPointError, match="evaluate: the model gives NaN for 2 of 5 examples"):
+        evaluate(nn.Identity(), ArrayDataset(logits, LABELS), batch_size=2)
+    assert evaluate(nn.Identity(), ArrayDataset(logits, np.array([0, -100, 1, -100, 0]))).accuracy == 1 / 3
+
+
 def test_a_model_with_other_classes_is_refused():
     for dataset in (ArrayDataset(LOGITS, LABELS + 1), ArrayDataset(LOGITS, LABELS, ("a", "b", "c", "d"))):
         with pytest.raises(ValueError, match="the model tells 3 classes apart, the data set has 4"):

@@ -157,6 +157,25 @@ def test_frozen_layers_and_those_without_running_statistics_have_no_gap(x):
     assert untracked.output_gap == 0
 
 
+def test_a_layer_frozen_by_its_own_eval_is_looked_at_in_inference_both_times(x):
+    model = net()
+    model[1].eval()
+    first, second = examine(model, [x], 0.1).layers
+    assert (first.frozen, first.by_batch, first.gap, first.useless_biases) == (True, False, 0, [])
+    assert (second.frozen, second.by_batch, second.useless_biases) == (False, True, ["4.bias"])
+    assert not model[1].training
+    assert [layer.frozen for layer in examine(model.eval(), [x], 0.1).layers] == [False, False]
+
+
+def test_an_empty_batch_counts_nothing(x):
+    model = net()
+    alone, among = examine(model, [x], 0.1), examine(model, [x[:0], x, x[:0]], 0.1)
+    assert (among.batches, among.examples, among.output_gap) == (1, 50, alone.output_gap)
+    assert among.layers[0].fewest == 50
+    with pytest.raises(ValueError, match="the loader gave no batch"):
+        examine(model, [x[:0]], 0.1)
+
+
 def test_a_layer_that_is_never_called_has_no_figures(x):
     model = net()
     model.add_module("7", None)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,9 @@ class Terminal(io.StringIO):
 
 
 def a_trainer(**changes: Any) -> Any:
-    return SimpleNamespace(**{"epoch": 2, "batch": 0, "epochs": 10, "loader": [None] * 4, "stopped": None} | changes)
+    return SimpleNamespace(
+        **{"epoch": 2, "batch": 0, "epochs": 10, "loader": [None] * 4, "stopped": None, "frozen": []} | changes
+    )
 
 
 def test_one_line_an_epoch_off_a_terminal():
@@ -44,6 +47,37 @@ def test_one_line_an_epoch_off_a_terminal():
 
 def test_what_was_not_measured_is_left_out():
     assert describe({"epoch": 1, "lr": 0.1, "train_loss": 2.0}, 1) == "epoch 1/1  loss 2.0000  lr 0.1"
+
+
+def test_an_accuracy_of_the_validation_alone_is_shown():
+    record = {"epoch": 1, "lr": 0.1, "train_loss": 2.0, "val_loss": 1.0, "val_accuracy": 0.5}
+    assert describe(record, 1) == "epoch 1/1  loss 2.0000 (val 1.0000)  accuracy (val 50.00%)  lr 0.1"
+
+
+@pytest.mark.parametrize(
+    ("frozen", "words"),
+    [
+        (["1.0", "3", "3.0", "3.0.1", "3.1"], "1.0, 3"),
+        (["", "0"], "(model)"),
+        (list("abcdefg"), "a, b, c, d, e and 2 more"),
+    ],
+)
+def test_parts_that_stay_in_inference_are_told(frozen, words):
+    stream = io.StringIO()
+    progress(stream).on_train_begin(a_trainer(frozen=frozen))
+    assert stream.getvalue() == f"in eval, and left so: {words}\n"
+
+
+def test_a_batch_in_which_nothing_counts_leaves_the_bars_loss():
+    stream = Terminal()
+    shown = ProgressBar(stream)
+    shown.on_epoch_begin(a_trainer())
+    shown._bar.mininterval = 0
+    shown.on_batch_end(a_trainer(batch=1), 0.25)
+    shown.on_batch_end(a_trainer(batch=2), math.nan)
+    last = stream.getvalue().rpartition("\r")[2]
+    assert "2/4" in last
+    assert "loss 0.2500" in last
 
 
 def test_a_bar_on_a_terminal_begins_at_the_resumed_batch_and_makes_way_for_the_line(monkeypatch):

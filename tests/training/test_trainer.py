@@ -236,6 +236,20 @@ def test_any_iterable_of_batches_goes_on_where_it_was(tmp_path):
     assert resumed.state() == expected
 
 
+def test_a_state_of_version_0_1_goes_on():
+    random.manual_seed(5)
+    whole = Run()
+    whole.fit(2)
+    random.manual_seed(5)
+    run = Run()
+    run.fit(1)
+    state = run.trainer.state_dict()
+    del state["lr"], state["frozen"]
+    run.trainer.load_state_dict(state)
+    run.fit(2)
+    assert run.state() == whole.state()
+
+
 def test_a_second_fit_goes_on_to_a_higher_goal():
     random.manual_seed(5)
     whole = Run()
@@ -415,6 +429,35 @@ def test_schedules_are_stepped_as_they_say():
     assert run.trainer.schedule.last_epoch == 5 * EPOCHS
 
 
+def test_the_rate_of_an_epoch_is_that_of_its_last_step(capsys):
+    class Rates(Callback):
+        def on_batch_end(self, trainer, loss):
+            used.append(rates[-1])
+            rates.append(trainer.optimizer.param_groups[0]["lr"])
+
+    used: list[float] = []
+    run = Run(callbacks=[Rates()], progress=True)
+    run.trainer.schedule = optim.CosineAnnealingLR(run.optimizer, 5 * EPOCHS, per_batch=True)
+    rates = [run.optimizer.param_groups[0]["lr"]]
+    history = run.fit()
+    assert history.column("lr") == used[4::5]
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith(f"  lr {used[-1]:.3g}")
+    assert used[-1] > 1e-4 > rates[-1]  # which was never trained with
+
+
+def test_the_advice_names_the_rate_that_was_trained_with():
+    class Spoils(Callback):
+        def on_batch_end(self, trainer, loss):
+            trainer.model.get_submodule("4").weight.data[0, 0] = np.inf
+
+    run = Run(callbacks=[Spoils()], schedule="by batch")
+    with pytest.raises(FloatingPointError, match=r"try lr below 0\.0") as caught:
+        run.trainer.fit([next(iter(run.loader))], 1)
+    assert f"try lr below {0.1 / 25:g}," in str(caught.value)
+    assert run.optimizer.param_groups[0]["lr"] > 0.1 / 25
+
+
 @pytest.mark.parametrize(("mode", "column"), [("min", "val_loss"), ("max", "val_accuracy")])
 def test_a_plateau_is_watched_for_in_the_validation(mode, column):
     run = Run()
@@ -444,10 +487,12 @@ def test_clip_norm_bounds_the_step():
     assert sizes[1] == pytest.approx(0.01, rel=1e-3)
 
 
-def test_training_learns():
+@pytest.mark.parametrize("seed", range(5))
+def test_training_learns(seed):
+    random.manual_seed(seed)
     history = Run().fit(15)
     assert all(later["epoch"] == earlier["epoch"] + 1 for earlier, later in pairwise(history))
-    assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
+    assert history[-1]["train_loss"] < 0.95  # a guess among three costs 1.1; of 150 seeds, the worst ends at 0.84
 
 
 def test_progress_and_log_are_written_where_asked(tmp_path, capsys):

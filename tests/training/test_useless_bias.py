@@ -89,6 +89,13 @@ def test_a_bias_that_is_of_use(layers, shape):
     assert found(*layers, shape=shape) == []
 
 
+def test_a_bias_before_a_norm_in_inference_is_of_use(rng):
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1D(6), nn.Linear(6, 5), nn.BatchNorm1D(5))
+    x = Tensor(rng.normal(size=(8, 4)).astype(np.float32))
+    assert useless_biases(model, x, frozen=["1"]) == [("3", "2.bias")]
+    assert all(module.training for module in model.modules())
+
+
 class Skipping(nn.Module):
     """What the first layer makes goes to a norm, and around it as well."""
 

@@ -1,24 +1,30 @@
-"""Nets trained at several batch sizes for equally many epochs: what `swap-norm` and `small-batches` share."""
+"""Nets at several batch sizes, compared at equal epochs and at equal steps: for `swap-norm` and `small-batches`."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm import data, nn, optim, random
 from tinygrad_norm.experiments.drawing import COLOURS, dress, legend, panels
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Table
-from tinygrad_norm.experiments.runs import Run, evaluate, pick, short, standard_digits, train
+from tinygrad_norm.experiments.runs import evaluate, pick, short, standard_digits, train
 from tinygrad_norm.experiments.spread import Spread, compare, percent, which_is_lower
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Rows = list[dict[str, Any]]
 
 REFERENCE_BATCH = 32
 """The batch size at which the learning rate is `lr`; it grows in proportion, as in Goyal et al. 2017."""
+
+EQUAL = "epochs", "steps"
+"""What nets at different batch sizes have had as much of when they are compared."""
 
 
 @dataclass(frozen=True)
@@ -37,85 +43,143 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Trained:
-    """A net after its last epoch, with the data to measure it on."""
+    """A net at one of the two moments at which nets are compared, with the data to measure it on.
+
+    Args:
+        equal: what it has had as much of as the nets at other batch sizes: "epochs" or "steps".
+        steps: how many that are, unless it diverged before.
+    """
 
     variant: str
     batch_size: int
     seed: int
+    equal: str
+    steps: int
     model: nn.Module
-    run: Run
     train: data.ArrayDataset
     test: data.ArrayDataset
 
-    def row(self, variant: str | None = None) -> dict[str, Any]:
+    def row(self) -> dict[str, Any]:
         """What is kept of it: the error on the test images."""
         return {
-            "variant": variant or self.variant,
+            "variant": self.variant,
             "batch_size": self.batch_size,
             "seed": self.seed,
-            "diverged": self.run.diverged,
+            "equal": self.equal,
+            "steps": self.steps,
             "test_error": short(1 - evaluate(self.model, self.test)["accuracy"]),
         }
 
 
-def train_each(sweep: Sweep, variants: Mapping[str, Callable[[], nn.Module]], progress: Progress) -> Iterator[Trained]:
-    """Train each variant at each batch size with each seed, one after the other."""
+def train_each(
+    sweep: Sweep,
+    variants: Mapping[str, Callable[[], nn.Module]],
+    progress: Progress,
+    measure: Callable[[Trained], Rows] = lambda trained: [trained.row()],
+) -> Rows:
+    """Train each variant at each batch size with each seed, one after the other.
+
+    Each is measured twice: after all epochs, and after as many steps as the largest batch takes in them.
+
+    Args:
+        measure: the rows of a net, which goes on training: it must leave the net as it is.
+
+    Returns:
+        The rows, each with "diverged", the step until then at which the loss was no longer finite, or None.
+    """
     train_set, test_set = standard_digits(sweep.image_size, sweep.images)
+    steps = {size: sweep.epochs * (len(train_set) // size) for size in sweep.batch_sizes}
     cases = list(itertools.product(sweep.batch_sizes, variants, sweep.seeds))
     progress.expect(len(cases))
-    for batch_size, variant, seed in cases:
-        loader = data.DataLoader(train_set, batch_size, shuffle=True, drop_last=True, seed=seed)
-        steps = sweep.epochs * len(loader)
-        with progress.run(f"{variant}, batch {batch_size}, seed {seed}", steps) as tick:
+    rows = []
+    for size, variant, seed in cases:
+        with progress.run(f"{variant}, batch {size}, seed {seed}", steps[size]) as tick:
             random.manual_seed(seed)
-            model = variants[variant]()
-            optimizer = optim.SGD(model.parameters(), lr=sweep.lr * batch_size / REFERENCE_BATCH, momentum=0.9)
-            found = train(model, optimizer, loader, steps, tick)
-        yield Trained(variant, batch_size, seed, model, found, train_set, test_set)
+            net = Trained(variant, size, seed, "epochs", steps[size], variants[variant](), train_set, test_set)
+            rows += _train(net, min(steps.values()), sweep.lr * size / REFERENCE_BATCH, tick, measure)
+    return rows
 
 
-def error_of(result: Result, variant: str, batch_size: int) -> Spread:
-    """The test error of one variant at one batch size, over the seeds."""
-    return Spread.of(row["test_error"] for row in pick(result["rows"], variant=variant, batch_size=batch_size))
+def _train(
+    net: Trained, fewest_steps: int, lr: float, tick: Callable[[], object], measure: Callable[[Trained], Rows]
+) -> Rows:
+    """The rows of one net at both moments; one that diverges before a moment is measured as it is then."""
+    optimizer = optim.SGD(net.model.parameters(), lr=lr, momentum=0.9)
+    loader = data.DataLoader(net.train, net.batch_size, shuffle=True, drop_last=True, seed=net.seed)
+    early: Rows = []
+
+    def look() -> None:
+        early.extend(measure(replace(net, equal="steps", steps=fewest_steps)))
+
+    diverged = train(net.model, optimizer, loader, net.steps, tick, at={fewest_steps: look}).diverged
+    if not early:
+        look()
+    rows = [*measure(net), *early]
+    return [{**row, "diverged": diverged if diverged and diverged <= row["steps"] else None} for row in rows]
+
+
+def error_of(result: Result, variant: str, batch_size: int, equal: str) -> Spread:
+    """The test error of one variant at one batch size, over the seeds, at equal "epochs" or "steps"."""
+    rows = pick(result["rows"], variant=variant, batch_size=batch_size, equal=equal)
+    return Spread.of(row["test_error"] for row in rows)
+
+
+def steps_of(result: Result, batch_size: int, equal: str) -> int:
+    """How many steps a net at one batch size takes, at equal "epochs" or "steps"."""
+    steps: int = pick(result["rows"], batch_size=batch_size, equal=equal)[0]["steps"]
+    return steps
 
 
 def compare_with(result: Result, reference: str, others: Sequence[str]) -> list[str]:
-    """Each of the others beside the reference: where it is better, where worse, and where no difference is seen."""
+    """Each of the others beside the reference, at the same batch size: where it is better, worse, or no different."""
     sentences = []
     for other in others:
         orders = {
-            size: which_is_lower(error_of(result, other, size), error_of(result, reference, size))
+            size: which_is_lower(error_of(result, other, size, "epochs"), error_of(result, reference, size, "epochs"))
             for size in result["settings"]["batch_sizes"]
         }
         verdicts = {"better": -1, "worse": 1, "no difference seen": 0}
         found = {word: [str(size) for size in orders if orders[size] == order] for word, order in verdicts.items()}
         said = [f"{word} at batch {', '.join(sizes)}" for word, sizes in found.items() if sizes]
-        sentences.append(f"{other} beside {reference}: {'; '.join(said)}.")
+        sentences.append(f"After all epochs, {other} beside {reference}: {'; '.join(said)}.")
     return sentences
 
 
 def compare_sizes(result: Result, variants: Sequence[str]) -> list[str]:
-    """Each variant at the smallest batch size beside itself at the largest."""
+    """Each variant at the smallest batch size beside itself at the largest, at equal epochs and at equal steps.
+
+    Each sentence says which, for a net gets better by more steps, whatever its batches.
+    """
     small, large = min(result["settings"]["batch_sizes"]), max(result["settings"]["batch_sizes"])
+    many, few = (steps_of(result, size, "epochs") for size in (small, large))
+    budgets = {"epochs": f"equal epochs ({many:,} steps against {few:,})", "steps": f"equal steps ({few:,} each)"}
     return [
         compare(
-            f"{variant} at batch {small}",
-            error_of(result, variant, small),
+            f"At {budget}, {variant} at batch {small}",
+            error_of(result, variant, small, equal),
             f"at batch {large}",
-            error_of(result, variant, large),
+            error_of(result, variant, large, equal),
             percent,
             words=("better", "worse"),
         )
         + "."
+        for equal, budget in budgets.items()
         for variant in variants
     ]
 
 
-def error_table(result: Result, variants: Sequence[str]) -> Table:
-    """Test errors: a row for each variant, a column for each batch size."""
+def error_tables(result: Result, variants: Sequence[str]) -> list[Table]:
+    """Test errors at equal epochs and at equal steps: a row for each variant, a column for each batch size."""
     sizes = result["settings"]["batch_sizes"]
-    rows = [[variant, *(error_of(result, variant, size).words(percent) for size in sizes)] for variant in variants]
-    return Table("Test error", ["batch size", *map(str, sizes)], rows)
+    tables = []
+    for equal in EQUAL:
+        steps = ["steps", *(f"{steps_of(result, size, equal):,}" for size in sizes)]
+        rows = [
+            [variant, *(error_of(result, variant, size, equal).words(percent) for size in sizes)]
+            for variant in variants
+        ]
+        tables.append(Table(f"Test error at equal {equal}", ["batch size", *map(str, sizes)], [steps, *rows]))
+    return tables
 
 
 def how_it_was_done(result: Result) -> str:
@@ -125,19 +189,30 @@ def how_it_was_done(result: Result) -> str:
         f"{settings['model']} at {settings['width']:g} of its width, {settings['epochs']} epochs of digits at "
         f"{settings['image_size']}×{settings['image_size']} pixels, by SGD with momentum 0.9; the learning rate is "
         f"{settings['lr']:g} at a batch of {REFERENCE_BATCH}, and in proportion at others, so that small batches take "
-        "more and smaller steps. The test error is measured once, after the last epoch; 90 % would be a guess."
+        "more and smaller steps. The test error is measured after the last epoch (equal epochs), and in the same run "
+        f"after as many steps as batches of {max(settings['batch_sizes'])} take in all epochs (equal steps), by when "
+        "small batches have seen fewer images; 90 % would be a guess, and outputs of NaN count as wrong."
     )
 
 
 def draw_errors(result: Result, variants: Sequence[str], title: str, styles: Mapping[str, str]) -> Figure:
     """Test error over the batch size, a line for each variant, with the range over the seeds."""
+    figure, [row] = panels(1, 2, title, width=5.6, sharey=True)
+    figure.set_figheight(4.2)
+    for axes, equal in zip(row, EQUAL, strict=True):
+        _draw_errors(axes, result, variants, equal, styles)
+    row[0].set_ylim(bottom=0)  # of both, once all is drawn
+    row[1].set_ylabel("")
+    legend(row[0])
+    return figure
+
+
+def _draw_errors(axes: Axes, result: Result, variants: Sequence[str], equal: str, styles: Mapping[str, str]) -> None:
     from matplotlib.ticker import PercentFormatter
 
     sizes = result["settings"]["batch_sizes"]
-    figure, [[axes]] = panels(1, 1, title, width=7.0)
-    figure.set_figheight(4.2)
     for number, (colour, variant) in enumerate(zip(itertools.cycle(COLOURS), variants)):
-        spreads = [error_of(result, variant, size) for size in sizes]
+        spreads = [error_of(result, variant, size, equal) for size in sizes]
         beside = 1 + 0.03 * (number - (len(variants) - 1) / 2)  # so that no bar hides another
         arms = [[spread.mean - spread.low for spread in spreads], [spread.high - spread.mean for spread in spreads]]
         style: dict[str, Any] = {
@@ -152,8 +227,5 @@ def draw_errors(result: Result, variants: Sequence[str], title: str, styles: Map
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.set_xticks([], minor=True)
-    axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    dress(axes, "mean over the seeds, lowest and highest", "batch size", "test error")
-    legend(axes)
-    return figure
+    dress(axes, f"at equal {equal}: mean over the seeds, lowest and highest", "batch size", "test error")

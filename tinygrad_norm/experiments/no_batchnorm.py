@@ -121,7 +121,7 @@ def tell(result: Result) -> Story:
         f"of {settings['batch_size']} digits. Its weights are drawn as He et al. (2015) do for ReLU nets, which Ioffe "
         "and Szegedy (2015) did not have; the images are standardized. A run has diverged when its loss is NaN or "
         "infinite, and is at chance when it ends with a loss above 0.9 ln 10; losses are means of the last "
-        f"{settings['window']} batches."
+        f"{settings['window']} batches. Outputs of NaN count as wrong."
     )
     return Story([*summary, f"{said}."], [Table("By learning rate", header, lines)], how)
 

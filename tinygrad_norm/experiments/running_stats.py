@@ -17,6 +17,7 @@ from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
 from tinygrad_norm.experiments.runs import pick, short, standard_digits, take_steps, without_dropout
 from tinygrad_norm.experiments.spread import Spread, compare, percent
+from tinygrad_norm.nn.modes import frozen_paths, in_inference, in_training
 from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.nn.recalibration import put
 from tinygrad_norm.tape import Array, no_grad
@@ -114,10 +115,10 @@ def _layers(model: nn.Module, dataset: data.ArrayDataset) -> list[dict[str, Any]
         x = np.asarray(args[0].raw, np.float64)
         seen[layer] = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3), ddof=1)
 
-    with _norms_held(model) as norms, ExitStack() as hooks:
+    with _norms_held(model) as norms, in_training(model, frozen_paths(model)), ExitStack() as hooks:
         for layer in norms.values():
             hooks.enter_context(layer.register_forward_pre_hook(look))
-        model.train()(Tensor(dataset.inputs))
+        model(Tensor(dataset.inputs))
     return [{"layer": path, **_distance(layer, *seen[layer])} for path, layer in norms.items()]
 
 
@@ -146,9 +147,8 @@ def _distance(layer: RunningNorm, mean: Array, var: Array) -> dict[str, Any]:
 def _gap(model: nn.Module, test: data.ArrayDataset, settings: Settings) -> dict[str, float]:
     """How far the outputs of the two modes are apart, relative to their own spread; and the loss in each mode."""
     outputs = {}
-    with _norms_held(model):
-        for mode in (True, False):
-            model.train(mode)
+    for mode, modes in ((True, in_training(model, frozen_paths(model))), (False, in_inference(model))):
+        with _norms_held(model), modes:
             batches = data.DataLoader(test, settings.batch_size, drop_last=True)
             outputs[mode] = np.concatenate([model(Tensor(inputs)).raw for inputs, _ in batches])
     targets = test.targets[: len(outputs[True])]

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from tinygrad_norm import nn, ops
 from tinygrad_norm.data import ArrayDataset, DataLoader, digits
+from tinygrad_norm.nn.modes import start_training
 from tinygrad_norm.optim import Optimizer
-from tinygrad_norm.tape import Array, no_grad
+from tinygrad_norm.tape import Array
 from tinygrad_norm.tensor import Tensor
-from tinygrad_norm.training.metrics import Totals
+from tinygrad_norm.training.evaluation import inference
+from tinygrad_norm.training.metrics import Totals, agreement
 
 
 @dataclass
@@ -35,8 +38,12 @@ def train(
     steps: int,
     tick: Callable[[], object] = lambda: None,
     enough: Callable[[Run], bool] = lambda run: False,
+    at: Mapping[int, Callable[[], object]] = MappingProxyType({}),
 ) -> Run:
-    """Train by cross-entropy for `steps` steps, or until the loss is not finite or what there is is `enough`."""
+    """Train by cross-entropy for `steps` steps, or until the loss is not finite or what there is is `enough`.
+
+    What `at` holds under a number of steps is called after so many.
+    """
     run = Run()
     for number, (loss, accuracy) in enumerate(islice(take_steps(model, optimizer, loader), steps), 1):
         tick()
@@ -45,20 +52,26 @@ def train(
             break
         run.losses.append(short(loss))
         run.accuracies.append(short(accuracy))
+        if number in at:
+            at[number]()
         if enough(run):
             break
     return run
 
 
 def take_steps(model: nn.Module, optimizer: Optimizer, loader: DataLoader) -> Iterator[tuple[float, float]]:
-    """Train for as long as somebody asks, epoch after epoch; yield each step's loss and accuracy, before the step."""
+    """Train for as long as somebody asks, epoch after epoch; yield each step's loss and accuracy, before the step.
+
+    Parts that are in inference while others train stay so.
+    """
+    frozen: list[str] = []
     while True:
         for inputs, targets in loader:
+            frozen = start_training(model, frozen)
             yield _step(model, optimizer, inputs, targets)
 
 
 def _step(model: nn.Module, optimizer: Optimizer, inputs: Array, targets: Array) -> tuple[float, float]:
-    model.train()
     with np.errstate(all="ignore"):  # a run may diverge
         optimizer.zero_grad()
         output = model(Tensor(inputs))
@@ -66,17 +79,18 @@ def _step(model: nn.Module, optimizer: Optimizer, inputs: Array, targets: Array)
         if math.isfinite(loss.item()):
             loss.backward()
             optimizer.step()
-    return loss.item(), float((output.raw.argmax(axis=1) == targets).mean())
+    right = agreement(ops.cross_entropy, output, targets)
+    return loss.item(), right[0] / right[1] if right else math.nan
 
 
 def evaluate(model: nn.Module, dataset: ArrayDataset, batch_size: int = 256) -> dict[str, float]:
-    """The mean "loss" and the "accuracy" in inference mode."""
-    model.eval()
+    """The mean "loss" and the "accuracy" in inference mode; a batch of which any output is NaN counts as wrong."""
     totals = Totals()
-    with no_grad(), np.errstate(all="ignore"):
+    with inference(model), np.errstate(all="ignore"):
         for inputs, targets in DataLoader(dataset, batch_size):
             output = model(Tensor(inputs))
-            totals.add(ops.cross_entropy(output, targets).item(), output.raw, targets)
+            right = agreement(ops.cross_entropy, output, targets) or (0, len(targets))
+            totals.add(ops.cross_entropy(output, targets).item(), len(targets), right)
     return totals.means()
 
 

@@ -12,7 +12,7 @@ from tinygrad_norm.experiments.batch_sizes import (
     compare_sizes,
     compare_with,
     draw_errors,
-    error_table,
+    error_tables,
     how_it_was_done,
     train_each,
 )
@@ -52,7 +52,7 @@ def run(settings: Settings, progress: Progress) -> Result:
         ONE_BLOCK: lambda: _swapped(settings),
         EVERYWHERE: lambda: _create(settings, "layer"),
     }
-    return {"settings": asdict(settings), "rows": [trained.row() for trained in train_each(settings, nets, progress)]}
+    return {"settings": asdict(settings), "rows": train_each(settings, nets, progress)}
 
 
 def _create(settings: Settings, norm: str) -> nn.Module:
@@ -74,7 +74,7 @@ def tell(result: Result) -> Story:
         f"{how_it_was_done(result)} The one block is {result['settings']['block']}. Layer norm is that of images, over "
         "the channels at each pixel: it does not see the batch, and is the same in training and inference."
     )
-    return Story(summary, [error_table(result, VARIANTS)], how)
+    return Story(summary, error_tables(result, VARIANTS), how)
 
 
 def draw(result: Result) -> Figure:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from types import FunctionType
 from typing import Any, Literal
+
+import numpy as np
 
 from tinygrad_norm import ops
 from tinygrad_norm.nn.op_module import OpModule
@@ -20,8 +25,34 @@ class Loss(OpModule):
             raise ValueError(f"{type(self).__name__}: reduction should be 'mean', 'sum' or 'none', got {reduction!r}")
         super().__init__(**arguments)
 
+    def total_weight(self, target: Any) -> float:
+        """Return what the mean over these targets divides by: the sum of the weights of all that counts.
 
-class CrossEntropyLoss(Loss, op=ops.cross_entropy):
+        The mean over several batches is the mean of theirs, each times its total weight. Here every element of the
+        target counts 1.
+        """
+        return float(np.size(_raw(target)))
+
+
+class ClassLoss(Loss):
+    """A loss of class numbers, which has a weight for each class and a class number that does not count."""
+
+    def total_weight(self, target: Any) -> float:
+        """Return what the mean over these targets divides by: the sum of the weights of the classes that count.
+
+        Class probabilities (N, C, ...) are not weighted: each of the N, ... counts 1.
+        """
+        labels = _raw(target)
+        if labels.dtype.kind == "f":
+            return labels.size / labels.shape[1] if labels.ndim > 1 and labels.size else 1.0
+        counted = labels[labels != self.ignore_index]
+        if self.weight is None:
+            return float(counted.size)
+        # What is no class is left to the call, which refuses it in words.
+        return float(self.weight.raw.take(counted, mode="clip").sum(dtype=np.float64))
+
+
+class CrossEntropyLoss(ClassLoss, op=ops.cross_entropy):
     """Cross-entropy of logits (N, C, ...) with class numbers (N, ...) or class probabilities (N, C, ...).
 
     Args:
@@ -42,7 +73,7 @@ class CrossEntropyLoss(Loss, op=ops.cross_entropy):
         )
 
 
-class NLLLoss(Loss, op=ops.nll_loss):
+class NLLLoss(ClassLoss, op=ops.nll_loss):
     """Negative log-likelihood of log-probabilities (N, C, ...) at class numbers (N, ...).
 
     Args:
@@ -87,5 +118,27 @@ class BCEWithLogitsLoss(Loss, op=ops.binary_cross_entropy_with_logits):
         super().__init__(weight=_buffer(weight), reduction=reduction, pos_weight=_buffer(pos_weight))
 
 
+LOSS_OF: dict[Callable[..., Tensor], type[Loss]] = {
+    loss._op: loss for loss in (CrossEntropyLoss, NLLLoss, MSELoss, L1Loss, HuberLoss, BCEWithLogitsLoss)
+}
+"""The op of each loss, and the loss."""
+
+
+def as_loss(function: Any) -> Any:
+    """Return the Loss that is the same as an op of `ops`, or as a `functools.partial` of one with arguments by name.
+
+    Any other function, and a Loss, is returned as it is.
+    """
+    op, arguments = function, {}
+    if isinstance(function, partial) and not function.args:
+        op, arguments = function.func, function.keywords
+    kind = LOSS_OF.get(op) if isinstance(op, FunctionType) else None  # what is no function need not be hashable
+    return function if kind is None else kind(**arguments)
+
+
 def _buffer(weight: Any) -> Tensor | None:
     return None if weight is None else Tensor(weight)
+
+
+def _raw(target: Any) -> Any:
+    return np.asarray(getattr(target, "raw", target))

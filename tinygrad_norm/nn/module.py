@@ -313,7 +313,10 @@ class Module:
     # Changing all at once
 
     def train(self, mode: bool = True) -> Self:
-        """Switch this module and all inside it to training, or with False to inference; return this module."""
+        """Switch this module and all inside it to training, or with False to inference; return this module.
+
+        A `training.Trainer` leaves parts in inference that were put there for themselves, while others train.
+        """
         if not isinstance(mode, bool):
             raise TypeError(f"train: mode should be True or False, got {mode!r}")
         stack: list[Module] = [self]
@@ -416,6 +419,9 @@ class Module:
 
     def summary(self, *inputs: Any) -> str:
         """Return a table of the modules: path, type, output shape, parameters; below it the totals.
+
+        After the type stands in brackets where a module is in another mode than the one around it ("eval" for a part
+        that stays in inference through training), and "frozen" where a norm's switch of that name is set.
 
         Args:
             inputs: what to call the model with, arrays or shapes (tuples, tried with zeros); without any, the

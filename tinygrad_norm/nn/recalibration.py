@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.nn.modes import in_inference
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import InstanceNorm, RunningNorm
 from tinygrad_norm.tape import Array, no_grad
@@ -22,9 +23,9 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
     order they are called, so that each sees what the recalibrated ones before it make of the data. The result does not
     depend on how the data is cut into batches. It takes one pass over the loader for each layer.
 
-    Layers that are frozen, keep no running statistics or are not called are left alone. Modes, switches and the
-    loader's position are afterwards as before; after an error, so are the statistics. `num_batches_tracked` becomes the
-    number of batches.
+    Layers that are frozen (by the switch; an `eval()` of their own does not keep them), keep no running statistics or
+    are not called are left alone. Modes, switches and the loader's position are afterwards as before; after an error,
+    so are the statistics. `num_batches_tracked` becomes the number of batches.
 
     Args:
         model: is called with each batch.
@@ -42,8 +43,7 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
     pending = {layer: path for layer, path in layers.items() if layer.running_mean is not None and not layer.frozen}
     with ExitStack() as modes, ExitStack() as statistics:
         modes.enter_context(no_grad())
-        for module in model.modules():
-            put(modes, module, "training", False)
+        modes.enter_context(in_inference(model))
         for layer in layers:
             put(modes, layer, "update_running_statistics", False)
             if one_pass and layer in pending:
@@ -116,6 +116,8 @@ class Population:
         """Merge in a batch (N, C, ...)."""
         values = np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
         new = values.shape[1]
+        if not new:
+            return
         step = values.mean(axis=1) - self.mean
         between = step**2 * (self.count * new / (self.count + new))
         self.squares = self.squares + values.var(axis=1) * new + between
@@ -139,6 +141,8 @@ class Images(Population):
     def add(self, x: Array) -> None:
         """Merge in a batch (N, C, ...), or one image (C, ...)."""
         images = x if x.ndim == self.rank else x[None]
+        if not len(images):
+            return
         images = images.reshape(*images.shape[:2], -1)
         self.check(images.shape[2])
         self.count += len(images)

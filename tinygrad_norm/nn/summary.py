@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_norm.nn.modes import in_inference
 from tinygrad_norm.tape import no_grad
 from tinygrad_norm.tensor import Tensor
 
@@ -19,12 +20,13 @@ def summary(model: Module, *inputs: Any) -> str:
     """Return the table that `Module.summary` describes."""
     shapes = output_shapes(model, inputs) if inputs else {}
     counted: set[int] = set()
+    modes = {path: module.training for path, module in model.named_modules(remove_duplicate=False)}
     rows = [("Module", "Type", "Output shape", "Parameters")]
     for path, module in model.named_modules():
         own = [parameter for parameter in module.parameters(recurse=False) if id(parameter) not in counted]
         counted.update(map(id, own))
-        row = path or "(model)", type(module).__name__, shapes.get(module, "-"), f"{_count(own):,}"
-        rows.append(row)
+        kind = f"{type(module).__name__}{_mode(module, modes[path.rpartition('.')[0]] if path else True)}"
+        rows.append((path or "(model)", kind, shapes.get(module, "-"), f"{_count(own):,}"))
     parameters, buffers = list(model.parameters()), list(model.buffers())
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     return "\n".join(
@@ -45,16 +47,22 @@ def output_shapes(model: Module, inputs: Sequence[Any]) -> dict[Module, str]:
 
     with ExitStack() as stack:
         stack.enter_context(no_grad())
+        stack.enter_context(in_inference(model))
         for buffer in model.buffers():
             stack.callback(setattr, buffer, "raw", buffer.raw)
         for module in model.modules():
-            stack.callback(setattr, module, "training", module.training)
-            module.training = False
             stack.enter_context(module.register_forward_hook(record))
         parameters: Iterable[Parameter] = model.parameters()
         dtype = next((parameter.dtype for parameter in parameters), np.dtype(np.float32))
         model(*(_example(given, dtype) for given in inputs))
     return shapes
+
+
+def _mode(module: Module, outside: bool) -> str:
+    """What is said of a module's mode: where it is not that of the module around it, and that a norm is frozen."""
+    words = ["training" if module.training else "eval"] if module.training != outside else []
+    words += ["frozen"] if getattr(module, "frozen", False) is True else []
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _example(given: Any, dtype: np.dtype[Any]) -> Any:

@@ -106,7 +106,9 @@ def _drift(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
     if severity == "warning" and np.mean(~(far < limits.serious * limits.drift)) >= limits.share:
         severity = "illness"
     if layer.frozen:
-        advice = "Thaw it (frozen = False) and call nn.recalibrate(model, loader), unless it is to keep other data's."
+        advice = (
+            "Thaw it (frozen = False, train()) and call nn.recalibrate(model, loader), or let it keep other data's."
+        )
     elif not layer.batches_tracked:
         advice = "Train the model, or call nn.recalibrate(model, loader): they have never moved."
     else:

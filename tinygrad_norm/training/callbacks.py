@@ -28,7 +28,7 @@ class Callback:
         """Before the first batch of an epoch, or the first after a resume inside it."""
 
     def on_batch_end(self, trainer: Trainer, loss: float) -> None:
-        """After the optimizer's step, with the mean loss of the batch."""
+        """After the optimizer's step, with the mean loss of the batch; NaN where nothing counted, and no step was."""
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
         """After validation, with what the epoch measured; it is already the last record of `trainer.history`."""

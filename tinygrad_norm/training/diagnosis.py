@@ -71,7 +71,7 @@ def diagnose(
 
     The model, its gradients, the random state and the loader's position are afterwards as before. Each batch is run
     twice, with the norms as in inference and as in training, and all else as in inference; the first once more, as in
-    training, for its tape.
+    training, for its tape. Norms that are in inference while other parts train are in inference both times.
 
     Args:
         model: is called with each batch.

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinygrad_norm import ops
 from tinygrad_norm.data import ArrayDataset, DataLoader
-from tinygrad_norm.nn import Module
+from tinygrad_norm.nn import CrossEntropyLoss, Module
+from tinygrad_norm.nn.modes import in_inference
 from tinygrad_norm.tape import no_grad
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.confusion import Matrix, confusion_matrix
+from tinygrad_norm.training.metrics import agreement
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,18 +37,28 @@ class Evaluation:
 def evaluate(model: Module, dataset: ArrayDataset, batch_size: int = 128) -> Evaluation:
     """Measure a classifier in inference mode; the model is left as it was.
 
+    Targets of -100, cross-entropy's `ignore_index`, do not count.
+
     Raises:
-        ValueError: the data set is empty, or has other classes than the model.
+        ValueError: the data set is empty, or has other classes than the model; every target is ignored.
+        FloatingPointError: the model gives NaN, which predicts no class.
     """
     with inference(model):
         logits = np.concatenate([model(Tensor(images)).numpy() for images, _ in DataLoader(dataset, batch_size)])
     classes, named = logits.shape[1], len(dataset.class_names)
     if dataset.num_classes > classes or (named and named != classes):
         raise ValueError(f"the model tells {classes} classes apart, the data set has {dataset.num_classes}")
-    confusion = confusion_matrix(logits.argmax(axis=1), dataset.targets, classes)
+    criterion = CrossEntropyLoss()
+    counted = dataset.targets != criterion.ignore_index
+    confusion = confusion_matrix(logits[counted].argmax(axis=1), dataset.targets[counted], classes)
+    loss = float(criterion(Tensor(logits), dataset.targets).item())
+    right = agreement(criterion, Tensor(logits), dataset.targets)
+    if right is None:
+        count = np.count_nonzero(np.isnan(logits[counted]).any(axis=1))
+        raise FloatingPointError(f"evaluate: the model gives NaN for {count} of {len(dataset)} examples")
     return Evaluation(
-        accuracy=float(np.trace(confusion) / len(dataset)),
-        loss=float(ops.cross_entropy(logits, dataset.targets).item()),
+        accuracy=right[0] / right[1],
+        loss=loss,
         confusion=confusion,
         class_names=dataset.class_names or tuple(map(str, range(classes))),
     )
@@ -56,11 +67,5 @@ def evaluate(model: Module, dataset: ArrayDataset, batch_size: int = 128) -> Eva
 @contextmanager
 def inference(model: Module) -> Iterator[None]:
     """Inference mode without a tape, and afterwards each module in the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with in_inference(model), no_grad():
+        yield

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import random
+from tinygrad_norm.nn.modes import frozen_paths, in_inference
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import InstanceNorm, Normalization, RunningNorm
 from tinygrad_norm.nn.recalibration import Images, Population, from_the_start, put
@@ -35,7 +36,7 @@ class LayerFigures:
     eps: float
     centred: bool  # whether the mean is subtracted
     by_batch: bool = False  # whether the statistics of the batch normalize in training
-    frozen: bool = False
+    frozen: bool = False  # by its switch, or by an `eval()` of its own while others train
     batches_tracked: int | None = None
     calls: int = 0
     values: int = 0  # per unit, in the largest batch
@@ -66,8 +67,8 @@ class Examination:
 def examine(model: Module, loader: Iterable[Any], vanishing: float) -> Examination:
     """Call the model with each batch twice, its norms once as in inference and once as in training; count and compare.
 
-    All else is as in inference both times, so that only the norms differ. Afterwards the model, the random state and
-    the loader's position are as before.
+    All else is as in inference both times, so that only the norms differ; a norm that is in inference while other parts
+    train is so both times. Afterwards the model, the random state and the loader's position are as before.
 
     Args:
         model: is called with each batch.
@@ -79,18 +80,21 @@ def examine(model: Module, loader: Iterable[Any], vanishing: float) -> Examinati
         ValueError: the model has no norm layer, or the loader no batch.
     """
     _check(model, loader)
-    exams = [_Exam(layer, path, vanishing) for path, layer in norms(model)]
+    frozen = frozen_paths(model)
+    exams = [_Exam(layer, path, vanishing, path in frozen) for path, layer in norms(model)]
     predictions, batches, examples, biases = _Predictions(), 0, 0, None
     with _left_as_it_was(model), no_grad():
         for batch in from_the_start(loader):
             inputs = Tensor(batch[0] if isinstance(batch, tuple | list) else batch)
+            if not inputs.size:
+                continue
             inference = _output(model, inputs)
             with ExitStack() as training:
                 for exam in exams:
                     exam.attend(training)
                 predictions.add(_output(model, inputs), inference)
             if biases is None and not any(exam.spared for exam in exams):
-                biases = useless_biases(model, inputs)
+                biases = useless_biases(model, inputs, frozen)
             batches, examples = batches + 1, examples + len(inputs.raw)
     if not batches:
         raise ValueError("diagnose: the loader gave no batch; a generator that was used up gives none, a list would")
@@ -123,8 +127,8 @@ def _left_as_it_was(model: Module) -> ExitStack:
     """The model as in inference, its norms not to move; afterwards modes, buffers and random state are as before."""
     stack = ExitStack()
     stack.callback(random.load_state_dict, random.state_dict())
+    stack.enter_context(in_inference(model))
     for module in model.modules():
-        put(stack, module, "training", False)
         if isinstance(module, RunningNorm):
             put(stack, module, "update_running_statistics", False)
     for buffer in model.buffers():
@@ -180,25 +184,26 @@ class _Predictions:
 class _Exam:
     """The figures of one layer, call by call."""
 
-    def __init__(self, layer: Normalization, path: str, vanishing: float) -> None:
+    def __init__(self, layer: Normalization, path: str, vanishing: float, stays_in_inference: bool) -> None:
         unit = next(name for kind, name in UNITS.items() if isinstance(layer, kind))
         eps = layer.eps
         if eps is None:  # RMSNorm's, where none was given: that of its dtype
             eps = np.finfo(np.float32 if layer.weight is None else layer.weight.dtype).eps
         self.figures = LayerFigures(path, type(layer).__name__, unit, float(eps), not isinstance(layer, UNCENTRED))
         self.layer: Any = layer
+        self.stays_in_inference = stays_in_inference
         self.small = vanishing * float(eps)
         self.spared = False  # in this batch
         self.gap = _Gap()
         self.population: Population | None = None
         if isinstance(layer, RunningNorm):
             self.population = (Images if isinstance(layer, InstanceNorm) else Population)(layer, path)
-            self.figures.frozen = layer.frozen
+            self.figures.frozen = layer.frozen or stays_in_inference
 
     def attend(self, stack: ExitStack) -> None:
-        """Put the layer in training and look at its calls, until the stack is left."""
+        """Put the layer in training, unless it is frozen, and look at its calls, until the stack is left."""
         self.spared = False
-        put(stack, self.layer, "training", True)
+        put(stack, self.layer, "training", not self.stays_in_inference)
         if isinstance(self.layer, RunningNorm):
             self.figures.by_batch = self.layer.uses_batch_statistics()
         stack.enter_context(self.layer.register_forward_pre_hook(self.before))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 Record = dict[str, float]
-"""One epoch: "epoch", "lr", "train_loss" and, where measured, "train_accuracy", "val_loss" and "val_accuracy"."""
+"""One epoch: "epoch", "lr" of its last step, "train_loss" and, where measured, "train_accuracy", "val_loss" and
+"val_accuracy"."""
 
 
 class History(list[Record]):
@@ -19,8 +22,17 @@ class History(list[Record]):
 
 
 def measured(record: Record, name: str) -> float:
-    """The quantity `name` of one epoch; a ValueError lists what there is."""
-    if name not in record:
-        hint = "; give fit a validation loader" if name.startswith("val_") else ""
-        raise ValueError(f"epoch {record['epoch']} measured no {name!r}, only {', '.join(record)}{hint}")
-    return record[name]
+    """The quantity `name` of one epoch; a ValueError lists what there is, and says why this may be missing.
+
+    Where the loss is NaN, so is an accuracy that is missing: outputs of NaN predict nothing.
+    """
+    if name in record:
+        return record[name]
+    split, _, quantity = name.rpartition("_")
+    loss = record.get(f"{split}_loss")
+    if quantity == "accuracy" and loss is not None and math.isnan(loss):
+        return math.nan
+    hint = "; give fit a validation loader" if split == "val" and loss is None else ""
+    if quantity == "accuracy" and loss is not None:
+        hint = "; there is an accuracy of class numbers, and of targets 0 and 1 under nn.BCEWithLogitsLoss"
+    raise ValueError(f"epoch {record['epoch']} measured no {name!r}, only {', '.join(record)}{hint}")

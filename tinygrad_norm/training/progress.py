@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sized
@@ -21,11 +22,22 @@ def progress(stream: TextIO | None = None) -> Callback:
     return ProgressBar(stream) if can_redraw else ProgressLines(stream)
 
 
+SPLITS = "train", "val"
+
+
 class ProgressLines(Callback):
     """One line an epoch: fit for files, pipes and CI."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Say which parts of the model stay in inference, so that nobody is surprised."""
+        frozen = trainer.frozen
+        outermost = [path or "(model)" for path in frozen if not path or path.rpartition(".")[0] not in frozen]
+        if outermost:
+            listed = ", ".join(outermost[:5]) + (f" and {len(outermost) - 5} more" if len(outermost) > 5 else "")
+            print(f"in eval, and left so: {listed}", file=self.stream, flush=True)
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
         """Write what the epoch measured."""
@@ -60,7 +72,8 @@ class ProgressBar(ProgressLines):
 
     def on_batch_end(self, trainer: Trainer, loss: float) -> None:
         """Move on by one batch."""
-        self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+        if math.isfinite(loss):  # something counted
+            self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         self._bar.update()
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
@@ -83,7 +96,7 @@ def describe(record: Record, epochs: int) -> str:
     """One epoch in one line of plain text."""
     parts = [f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}"]
     for metric, form in (("loss", ".4f"), ("accuracy", ".2%")):
-        if f"train_{metric}" in record:
-            validated = f" (val {record[f'val_{metric}']:{form}})" if f"val_{metric}" in record else ""
-            parts.append(f"{metric} {record[f'train_{metric}']:{form}}{validated}")
+        train, val = (f"{record[name]:{form}}" if (name := f"{split}_{metric}") in record else "" for split in SPLITS)
+        if train or val:
+            parts.append(" ".join(filter(None, [metric, train, val and f"(val {val})"])))
     return "  ".join([*parts, f"lr {record['lr']:.3g}"])

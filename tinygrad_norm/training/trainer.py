@@ -16,6 +16,7 @@ import numpy as np
 from tinygrad_norm.data import DataLoader
 from tinygrad_norm.data.checks import whole_number
 from tinygrad_norm.nn import Module
+from tinygrad_norm.nn.modes import freeze, frozen_paths, start_training
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
@@ -23,7 +24,7 @@ from tinygrad_norm.training.checkpoint import Stateful, load_parts, save_parts
 from tinygrad_norm.training.evaluation import inference
 from tinygrad_norm.training.history import History, Record, measured
 from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted
-from tinygrad_norm.training.metrics import Totals
+from tinygrad_norm.training.metrics import Totals, agreement, mean_of, weight_of
 from tinygrad_norm.training.progress import progress as progress_for
 from tinygrad_norm.training.words import counted
 
@@ -36,10 +37,23 @@ Schedule = LRScheduler | ReduceLROnPlateau
 class Trainer:
     """Trains a model on batches of (inputs, targets), and measures it.
 
+    A part of the model that is in inference while others train, as after `model.norm.eval()`, stays so through every
+    `fit`, and through a resume; its parameters learn all the same. A model that is in inference as a whole was left so
+    after it was used: `fit` calls its `train()`, but for what stayed in inference in the fits before. A loaded model in
+    inference that gets a new head has one part that trains: call `model.train()` first, or all else stays in inference.
+
+    Means over batches are those over all that counts, however it is cut into batches. A loss of `nn` knows what counts
+    (`total_weight`: ignored targets do not, a class weighs what its weight says), and so does an op of `ops`, given
+    as it is or in a `functools.partial` with arguments by name. For any other function, each example counts 1. A batch
+    in which nothing counts enters no mean, and is passed over in training: only a schedule by batches goes on.
+
+    There is an accuracy where it can be said which outputs are right; `training.metrics.agreement` tells where.
+
     Args:
         model: called with a Tensor of inputs.
         optimizer: of the model's parameters.
-        loss: called with the model's output and the array of targets; gives the mean over the batch.
+        loss: called with the model's output and the array of targets; gives the mean over the batch. It may have a
+            method `total_weight(targets)`: what that mean divides by.
         schedule: stepped after each batch or epoch, as its `per_batch` says; one that watches for a plateau gets the
             validation loss (accuracy where it waits for a maximum), or the training loss where nothing is validated.
         callbacks: called in this order, before the log, the progress and the checkpoint asked for here.
@@ -93,6 +107,8 @@ class Trainer:
         self.loader: Loader = ()
         self.validation: Loader | None = None
         self.stopped: str | None = None  # why a callback ended the fit at hand
+        self.frozen: list[str] = []  # the paths of the parts that stay in inference
+        self.lr = self._current_lr()  # that of the last step
         self._totals = Totals()
         self._batches_done = False  # the epoch at hand wants only its validation
         self._interrupt = HeldInterrupt()
@@ -114,7 +130,8 @@ class Trainer:
         Raises:
             FloatingPointError: a loss is NaN or infinite, or the weights are after an epoch.
             TrainingInterrupted: Ctrl-C, a KeyboardInterrupt.
-            ValueError: a loader gives no batches, or an empty one; a callback waits for a validation that there is not.
+            ValueError: a loader gives no batches, an empty one, or none in which anything counts; a callback or a
+                schedule waits for what is not measured.
         """
         self.epochs, self.stopped = whole_number("epochs", epochs, 1), None
         self.loader, self.validation = train_loader, validation
@@ -123,6 +140,8 @@ class Trainer:
                 stack.callback(callback.close)
             self._interrupt = stack.enter_context(HeldInterrupt())
             try:
+                if self.epoch < epochs:
+                    self._start_training()
                 self._tell("on_train_begin")
                 while self.epoch < epochs and not self.stopped:
                     self._run_epoch()
@@ -136,21 +155,23 @@ class Trainer:
         return self.history
 
     def evaluate(self, loader: Loader) -> dict[str, float]:
-        """Measure the model in inference mode: mean "loss", and "accuracy" where targets are integers.
+        """Measure the model in inference mode: the mean "loss", and the "accuracy" where there is one.
 
         The model's modes, and the position of a loader that has one, are afterwards what they were.
 
         Raises:
-            ValueError: the loader gives no batches, or an empty one.
+            ValueError: the loader gives no batches, an empty one, or none in which anything counts.
         """
-        totals = Totals()
+        totals, batches = Totals(), 0
         with inference(self.model), _kept_position(loader):
             for batch in loader:
                 inputs, targets = _checked_batch(batch)
-                output = self.model(Tensor(inputs))
-                totals.add(_one_number(self.loss(output, targets)), output.raw, targets)
+                output, weight = self.model(Tensor(inputs)), weight_of(self.loss, targets)
+                value = _one_number(self.loss(output, targets)) if weight else 0.0
+                self._add_to(totals, value, weight, output, targets)
+                batches += 1
                 self._check_interrupt()
-        if not totals.examples:
+        if not batches:
             raise ValueError("evaluate: the loader gave no batches")
         return totals.means()
 
@@ -179,6 +200,8 @@ class Trainer:
             "batch": self.batch,
             "batches_done": self._batches_done,
             "totals": asdict(self._totals),
+            "lr": self.lr,
+            "frozen": frozen_paths(self.model, self.frozen),
             "history": [dict(record) for record in self.history],
             "callbacks": {
                 name: state for name, callback in self._named_callbacks() if (state := callback.state_dict())
@@ -187,8 +210,11 @@ class Trainer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
+        state = {"lr": self._current_lr(), "frozen": [], **state}  # version 0.1 has neither
+        freeze(self.model, state["frozen"])
         self.epoch, self.batch, self._batches_done = state["epoch"], state["batch"], state["batches_done"]
         self._totals = Totals(**state["totals"])
+        self.lr, self.frozen = state["lr"], list(state["frozen"])
         self.history = History(state["history"])
         for name, callback in self._named_callbacks():
             if name in state["callbacks"]:
@@ -198,7 +224,7 @@ class Trainer:
         if not self._batches_done:
             self._tell("on_epoch_begin")
             self._run_batches()
-        record: Record = {"epoch": self.epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]}
+        record: Record = {"epoch": self.epoch + 1, "lr": self.lr}
         record |= {f"train_{name}": value for name, value in self._totals.means().items()}
         if self.validation is not None:
             record |= {f"val_{name}": value for name, value in self.evaluate(self.validation).items()}
@@ -209,7 +235,7 @@ class Trainer:
         self._check_interrupt()
 
     def _run_batches(self) -> None:
-        self.model.train()
+        self._start_training()
         for batch in self._remaining_batches():
             loss = self._train_batch(*_checked_batch(batch))
             if isinstance(self.schedule, LRScheduler) and self.schedule.per_batch:
@@ -228,7 +254,15 @@ class Trainer:
             _rewind(self.loader)
         return iter(self.loader) if _has_state(self.loader) else islice(self.loader, self.batch, None)
 
+    def _start_training(self) -> None:
+        """Before each epoch too: a callback may have frozen parts, or left the model in inference."""
+        self.frozen = start_training(self.model, self.frozen)
+
     def _train_batch(self, inputs: Any, targets: Any) -> float:
+        """Take a step, and return the mean loss before it; where nothing counts, take none, and return NaN."""
+        if not (weight := weight_of(self.loss, targets)):
+            return math.nan
+        self.lr = self._current_lr()
         self.optimizer.zero_grad()
         output = self.model(Tensor(inputs))
         loss = self.loss(output, targets)
@@ -240,8 +274,16 @@ class Trainer:
         if self.clip_norm is not None:
             clip_grad_norm(self.model.parameters(), self.clip_norm)
         self.optimizer.step()
-        self._totals.add(value, output.raw, targets)
-        return value
+        return self._add_to(self._totals, value, weight, output, targets)
+
+    def _add_to(self, totals: Totals, value: float, weight: float, output: Any, targets: Any) -> float:
+        mean = mean_of(self.loss, value, weight)
+        totals.add(mean, weight, agreement(self.loss, output, targets))
+        return mean
+
+    def _current_lr(self) -> float:
+        lr: float = self.optimizer.param_groups[0]["lr"]
+        return lr
 
     def _check_weights(self) -> None:
         """The last step of an epoch can spoil the weights too, and no checkpoint should get to see that."""
@@ -250,8 +292,9 @@ class Trainer:
                 raise FloatingPointError(f"epoch {self.epoch + 1}: {name} is no longer finite; {self._advice()}")
 
     def _advice(self) -> str:
-        lr = self.optimizer.param_groups[0]["lr"]
-        return f"try lr below {lr:g}, or clip_norm=1; `with detect_anomaly():` names the op that made the first NaN"
+        return (
+            f"try lr below {self.lr:g}, or clip_norm=1; `with detect_anomaly():` names the op that made the first NaN"
+        )
 
     def _step_schedule(self, record: Record) -> None:
         if isinstance(self.schedule, ReduceLROnPlateau):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.nn.modes import in_training
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import Normalization, RunningNorm
 from tinygrad_norm.nn.recalibration import put
@@ -22,17 +23,16 @@ from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.norm_units import UNCENTRED, norms, rows
 
 
-def useless_biases(model: Module, inputs: Tensor) -> list[tuple[str, str]]:
+def useless_biases(model: Module, inputs: Tensor, frozen: Iterable[str] = ()) -> list[tuple[str, str]]:
     """Return (path of a norm, path of a parameter) for each bias that norms take out again, told by the tape's edges.
 
     The output of the op that adds such a bias goes, perhaps pooled or reshaped, to a norm and nowhere else, and the
-    bias adds the same number to all values that share a mean there. It takes one call in training; modes are
-    afterwards as before.
+    bias adds the same number to all values that share a mean there. It takes one call in training, but for the parts
+    at the paths in `frozen`; modes are afterwards as before.
     """
     edges, layers = _Edges(), norms(model)
     with ExitStack() as stack:
-        for module in model.modules():
-            put(stack, module, "training", True)
+        stack.enter_context(in_training(model, frozen))
         for _, layer in layers:
             if isinstance(layer, RunningNorm):
                 put(stack, layer, "update_running_statistics", False)
