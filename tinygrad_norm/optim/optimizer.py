@@ -47,6 +47,7 @@ class Optimizer(ABC):
         self.buffers = buffers
         self.param_groups: list[Group] = []
         self.state: dict[Tensor, State] = {}
+        self.first_lrs: dict[int, float] = {}  # by group: what schedules wrote as they were made, before any step
         self._checked: dict[int, list[Any]] = {}
         for group in _as_groups(params):
             self.add_param_group(group)
