@@ -211,7 +211,7 @@ def test_the_loader_keeps_its_position_and_is_read_from_the_start(rng):
     model = nn.Sequential(nn.BatchNorm1D(4), nn.BatchNorm1D(4))
     order = [batch.tolist() for batch, _ in DataLoader(loader.dataset, batch_size=3, shuffle=True)]
     met = []
-    for batch, _ in loader:
+    for batch, _ in loader.resume():
         met.append(batch.tolist())
         recalibrate(model, loader)
     assert met == order

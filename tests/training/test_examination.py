@@ -183,7 +183,7 @@ def test_all_is_afterwards_as_before(x):
     model[1].eval()
     model[5].update_running_statistics = True
     loader = DataLoader((x, np.arange(50)), 7, shuffle=True)
-    next(iter(loader))
+    next(loader.resume())
 
     def state():
         return (
@@ -214,7 +214,7 @@ def test_a_backward_that_waits_is_not_disturbed(x):
 
 def test_a_prefetching_loader_keeps_its_position(x):
     loader = Prefetch(DataLoader((x, np.arange(50)), 20))
-    next(iter(loader))
+    next(loader.resume())
     assert examine(net(), loader, 0.1).examples == 50
     assert (loader.epoch, loader.batch) == (0, 1)
 

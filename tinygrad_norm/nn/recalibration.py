@@ -95,11 +95,8 @@ def _look(
 
 
 def from_the_start(loader: Any) -> Iterable[Any]:
-    """The loader, or, if it has a position, a copy of it at the start of the epoch."""
-    if hasattr(loader, "batch"):
-        loader = copy.copy(loader)
-        loader.batch = 0
-    return loader  # type: ignore[no-any-return]
+    """The loader, or, if it has a position, a copy of it, so that its position stays and each pass is the same."""
+    return copy.copy(loader) if hasattr(loader, "batch") else loader  # type: ignore[no-any-return]
 
 
 class Population:
