@@ -236,6 +236,16 @@ class BatchNorm1D(BatchNorm):
 
     layouts = ("NC", "NCL")
 
+    @property
+    def ranks(self) -> frozenset[int]:
+        """How many axes its inputs had so far: 2, 3, both or, before the first call, none."""
+        return frozenset(vars(self).get("_ranks", ()))
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Normalize as every batch norm does, and note the rank."""
+        vars(self).setdefault("_ranks", set()).add(len(x.shape))
+        return super().normalize(x)
+
 
 class BatchNorm2D(BatchNorm):
     """`BatchNorm` of (N, C, H, W)."""

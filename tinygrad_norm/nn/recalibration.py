@@ -96,7 +96,7 @@ def _look(
 
 def from_the_start(loader: Any) -> Iterable[Any]:
     """The loader, or, if it has a position, a copy of it, so that its position stays and each pass is the same."""
-    return copy.copy(loader) if hasattr(loader, "batch") else loader  # type: ignore[no-any-return]
+    return copy.copy(loader) if hasattr(loader, "batch") else loader
 
 
 class Population:
