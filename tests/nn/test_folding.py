@@ -221,6 +221,13 @@ def test_training_is_refused(rng):
     assert types(fold_batch_norm(model)[1]) == ["FoldedLinear", "Identity"]
 
 
+def test_infinite_statistics_are_refused(rng):
+    model = stirred(nn.Sequential(nn.Conv2D(3, 4, 1), nn.BatchNorm2D(4)), rng)
+    model[1].running_var.data[2] = np.inf
+    with pytest.raises(ValueError, match="BatchNorm2D in 1: running_var is infinite in 1 of 4 channels"):
+        fold_batch_norm(model)
+
+
 def test_a_norm_without_running_statistics_is_refused_and_nothing_changes(rng):
     untracked = nn.BatchNorm1D(4, track_running_stats=False)
     model = stirred(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1D(4), nn.Linear(4, 4), untracked), rng)

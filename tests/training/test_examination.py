@@ -204,6 +204,14 @@ def test_all_is_afterwards_as_before(x):
     assert state() == before
 
 
+def test_infinite_statistics_are_examined_and_an_error_again_afterwards(x):
+    model = net()
+    model[1].running_var.data[0] = np.inf
+    assert examine(model, [x], 0.1).layers[0].broken == 1
+    with pytest.raises(ValueError, match="running_var is infinite in 1 of"):
+        model.eval()(Tensor(x))
+
+
 def test_a_backward_that_waits_is_not_disturbed(x):
     model = net()
     loss = model(Tensor(x)).square().sum()

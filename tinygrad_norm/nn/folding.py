@@ -176,6 +176,7 @@ def _check_constant(path: str, norm: BatchNorm) -> None:
         raise ValueError(f"fold_batch_norm: {path} keeps no running statistics, so it is not the same for every batch")
     if norm.uses_batch_statistics() or norm.updates_running_statistics():
         raise ValueError(f"fold_batch_norm: {path} is in training; folding is for inference, call model.eval() first")
+    norm.check_statistics(path)
 
 
 def _folded(layer: Any, norm: BatchNorm) -> Module:

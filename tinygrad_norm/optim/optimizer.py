@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from tinygrad_norm.nn.spelling import refuse_unknown, refuse_unknown_keywords
+from tinygrad_norm.nn.state import beyond
 from tinygrad_norm.optim.options import check_option
 from tinygrad_norm.tensor import Tensor
 
@@ -127,6 +128,8 @@ class Optimizer(ABC):
         if array.shape != like.shape:
             raise ValueError(f"{name} has shape {array.shape}, but its parameter now has shape {like.shape}")
         if array.dtype != like.dtype:  # the model was converted since
+            if lost := beyond(array, like.dtype):
+                raise ValueError(f"{name} of a parameter of shape {like.shape} {lost}")
             array = state[name] = array.astype(like.dtype)
         return array
 
@@ -213,6 +216,8 @@ class Optimizer(ABC):
                 elif (array := np.asarray(value)).shape != parameter.shape or array.dtype.kind != "f":
                     given = f"{array.dtype} of shape {array.shape}"
                     yield f"{name!r} of {place} is {given}, not floating point of shape {parameter.shape}"
+                elif lost := beyond(array, parameter.dtype):
+                    yield f"{name!r} of {place} {lost}"
 
     def _numbered_groups(self) -> list[Group]:
         """The groups, with each parameter's number in the place of the parameter."""
