@@ -29,6 +29,15 @@ def test_images_of_bytes_are_scaled_and_get_a_channel_axis(tmp_path, split):
     assert dataset.num_classes == 2
 
 
+def test_images_beyond_the_dtype_are_refused(tmp_path):
+    images = np.ones((2, 5))
+    images[1, 3] = -1e300
+    write_arrays(tmp_path, images, labels)
+    with pytest.raises(ValueError, match=r"train_images\.npy: float64\(2, 5\) holds -1e\+300, which is beyond float32"):
+        from_arrays(tmp_path)
+    np.testing.assert_array_equal(from_arrays(tmp_path, dtype="float64").inputs, images, strict=True)
+
+
 @pytest.mark.parametrize("shape", [(2, 5), (2, 3, 4, 4)])
 @pytest.mark.parametrize("stored", ["<f8", ">f4", "<f2"])
 def test_floating_point_images_are_taken_as_they_are(tmp_path, shape, stored):

@@ -24,6 +24,10 @@ def epoch_of(loader: DataLoader) -> list[list[int]]:
     return [targets.tolist() for _, targets in loader]
 
 
+def rest_of(loader: DataLoader) -> list[list[int]]:
+    return [targets.tolist() for _, targets in loader.resume()]
+
+
 def order_of(loader: DataLoader) -> list[int]:
     return list(itertools.chain.from_iterable(epoch_of(loader)))
 
@@ -179,14 +183,14 @@ def test_a_mix_changes_both_arrays_after_the_transform():
 
 
 def test_a_mix_draws_for_each_epoch_and_batch_and_again_when_resumed():
-    def drawn(loader: DataLoader) -> list[float]:
-        return [float(targets[1, 0]) for _, targets in loader]
+    def drawn(batches: Any) -> list[float]:
+        return [float(targets[1, 0]) for _, targets in batches]
 
     loader = DataLoader(ArrayDataset(np.ones(6), np.ones(6, np.int64)), batch_size=2, mix=halves)
     first, second = drawn(loader), drawn(loader)
     assert len({*first, *second}) == 6
     loader.epoch, loader.batch = 0, 1
-    assert drawn(loader) == first[1:]
+    assert drawn(loader.resume()) == first[1:]
 
 
 @pytest.mark.parametrize(
@@ -232,7 +236,7 @@ def test_from_every_position_a_resumed_loader_goes_on_as_if_uninterrupted(shuffl
         batches = []
         while loader.epoch < epochs:
             epoch = loader.epoch
-            batches += [(epoch, inputs.tobytes(), targets.tobytes()) for inputs, targets in loader]
+            batches += [(epoch, inputs.tobytes(), targets.tobytes()) for inputs, targets in loader.resume()]
         return batches
 
     uninterrupted = run(build(), 3)
@@ -241,7 +245,7 @@ def test_from_every_position_a_resumed_loader_goes_on_as_if_uninterrupted(shuffl
     states, saving = [], build()
     for _ in range(3):
         states.append(saving.state_dict())
-        states.extend(saving.state_dict() for _ in saving)
+        states.extend(saving.state_dict() for _ in saving.resume())
     for state in states:
         resumed = build()
         resumed.load_state_dict(json.loads(json.dumps(state)))
@@ -253,7 +257,7 @@ def test_from_every_position_a_resumed_loader_goes_on_as_if_uninterrupted(shuffl
 
 def test_a_state_is_the_position_and_what_it_depends_on():
     loader = DataLoader(numbers(10), 4, shuffle=True, drop_last=True, seed=9)
-    next(iter(loader))
+    next(loader.resume())
     assert loader.state_dict() == {
         "epoch": 0,
         "batch": 1,
@@ -265,49 +269,99 @@ def test_a_state_is_the_position_and_what_it_depends_on():
     }
 
 
-def test_iter_resumes_after_a_break_and_then_starts_the_next_epoch():
+def test_resume_goes_on_after_a_break_and_then_starts_the_next_epoch():
     loader = DataLoader(numbers(6), batch_size=2)
-    for _, targets in loader:
+    for _, targets in loader.resume():
         assert targets.tolist() == [0, 1]
         break
     assert (loader.epoch, loader.batch) == (0, 1)
-    assert epoch_of(loader) == [[2, 3], [4, 5]]
+    assert rest_of(loader) == [[2, 3], [4, 5]]
     assert (loader.epoch, loader.batch) == (1, 0)
-    assert epoch_of(loader) == [[0, 1], [2, 3], [4, 5]]
+    assert rest_of(loader) == [[0, 1], [2, 3], [4, 5]]
     assert (loader.epoch, loader.batch) == (2, 0)
 
 
 def test_a_state_saved_in_the_last_batch_resumes_with_an_empty_rest():
     loader = DataLoader(numbers(4), batch_size=2)
-    for _ in loader:
+    for _ in loader.resume():
         state = loader.state_dict()
     resumed = DataLoader(numbers(4), batch_size=2)
     resumed.load_state_dict(state)
     assert (resumed.epoch, resumed.batch) == (0, 2)
-    assert epoch_of(resumed) == []
+    assert rest_of(resumed) == []
     assert (resumed.epoch, resumed.batch) == (1, 0)
-    assert epoch_of(resumed) == [[0, 1], [2, 3]]
+    assert rest_of(resumed) == [[0, 1], [2, 3]]
 
 
-def test_an_epoch_can_be_started_anew():
-    loader = DataLoader(numbers(9), batch_size=2, shuffle=True)
-    batches = iter(loader)
-    first = next(batches)[1].tolist()
-    next(batches)
-    loader.batch = 0
-    assert epoch_of(loader)[0] == first
+# Iterators of their own
 
 
-def test_iterators_share_the_position_and_none_runs_into_the_next_epoch():
+def test_a_look_at_a_batch_takes_nothing_from_the_loop_after_it():
     loader = DataLoader(numbers(6), batch_size=2)
-    one, other = iter(loader), iter(loader)
-    assert next(one)[1].tolist() == [0, 1]
-    assert next(other)[1].tolist() == [2, 3]
-    assert next(one)[1].tolist() == [4, 5]
-    assert list(one) == []
     next(iter(loader))
-    assert list(other) == []
-    assert (loader.epoch, loader.batch) == (1, 1)
+    assert (loader.epoch, loader.batch) == (0, 0)
+    assert epoch_of(loader) == [[0, 1], [2, 3], [4, 5]]
+    for _ in loader:
+        break
+    assert len(list(loader)) == 3
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_loop_inside_a_loop_runs_whole_each_time(shuffle):
+    loader = DataLoader(numbers(6), batch_size=2, shuffle=shuffle, transform=jitter)
+    inner = [[order_of(loader) for _ in loader] for _ in loader]
+    assert [len(orders) for orders in inner] == [3, 3, 3]
+    assert all(sorted(order) == list(range(6)) for orders in inner for order in orders)
+
+
+def test_iterators_side_by_side_have_orders_of_their_own():
+    fresh = DataLoader(numbers(9), batch_size=2, shuffle=True)
+    expected = [epoch_of(fresh) for _ in range(3)]
+    assert expected[0] != expected[1] != expected[2]
+    loader = DataLoader(numbers(9), batch_size=2, shuffle=True)
+    pairs = [(a.tolist(), b.tolist()) for (_, a), (_, b) in zip(loader, loader, strict=True)]
+    assert pairs == list(zip(*expected[:2], strict=True))
+    assert loader.epoch == 2
+    assert epoch_of(loader) == expected[2]
+
+
+def test_an_epoch_that_was_read_to_its_end_is_counted():
+    loader = DataLoader(numbers(5), batch_size=2, shuffle=True)
+    one, two = iter(loader), iter(loader)
+    list(two)
+    assert (loader.epoch, loader.batch) == (2, 0)
+    list(one)
+    assert loader.state_dict()["epoch"] == 2
+    again = DataLoader(numbers(5), batch_size=2, shuffle=True)
+    again.load_state_dict(loader.state_dict())
+    assert epoch_of(again) == epoch_of(loader)
+
+
+def test_a_position_inside_an_epoch_is_moved_by_nobody_else():
+    plain, loader = (DataLoader(numbers(9), batch_size=2, shuffle=True, transform=jitter) for _ in range(2))
+    expected = [inputs.tobytes() for _ in range(2) for inputs, _ in plain.resume()]
+    found = []
+    for _ in range(2):
+        for number, (inputs, _) in enumerate(loader.resume(), 1):
+            found.append(inputs.tobytes())
+            before = loader.state_dict()
+            assert before["batch"] == number
+            next(iter(loader))
+            assert len(list(loader)) == 5
+            assert loader.state_dict() == before
+    assert found == expected
+
+
+def test_setting_the_epoch_chooses_the_order_of_the_next_iterator():
+    loader = DataLoader(numbers(9), batch_size=2, shuffle=True)
+    first = epoch_of(loader)
+    next(iter(loader))
+    loader.epoch = 0
+    assert epoch_of(loader) == first
+    loader.load_state_dict(DataLoader(numbers(9), batch_size=2, shuffle=True).state_dict())
+    assert epoch_of(loader) == first
+    with pytest.raises(ValueError, match="epoch must be at least 0, got -1"):
+        loader.epoch = -1
 
 
 def change(**entries: object) -> dict[str, object]:
@@ -333,7 +387,7 @@ def change(**entries: object) -> dict[str, object]:
 )
 def test_a_state_that_does_not_fit_changes_nothing(state, error, message):
     loader = DataLoader(numbers(10), batch_size=4)
-    next(iter(loader))
+    next(loader.resume())
     with pytest.raises(error, match=message):
         loader.load_state_dict(state)
     assert (loader.epoch, loader.batch) == (0, 1)

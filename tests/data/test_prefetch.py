@@ -38,7 +38,7 @@ def run(loader: DataLoader, epochs: int) -> list[tuple[int, bytes, bytes]]:
     batches = []
     while loader.epoch < epochs:
         epoch = loader.epoch
-        batches += [(epoch, inputs.tobytes(), targets.tobytes()) for inputs, targets in loader]
+        batches += [(epoch, inputs.tobytes(), targets.tobytes()) for inputs, targets in loader.resume()]
     return batches
 
 
@@ -61,7 +61,7 @@ def test_it_gives_what_the_loader_gives_bit_for_bit(depth, options):
 
 def test_it_takes_over_settings_and_position():
     loader = build(drop_last=True)
-    next(iter(loader))
+    next(loader.resume())
     prefetch = Prefetch(loader)
     assert prefetch.state_dict() == loader.state_dict()
     assert len(prefetch) == len(loader) == 3
@@ -74,7 +74,7 @@ def test_a_state_counts_what_was_handed_out_and_fits_both(depth):
     states, saving = [], Prefetch(build(), depth)
     for _ in range(2):
         states.append(saving.state_dict())
-        for _ in saving:
+        for _ in saving.resume():
             time.sleep(0.002)  # the thread runs ahead meanwhile
             states.append(saving.state_dict())
     assert [(state["epoch"], state["batch"]) for state in states] == [(e, b) for e in range(2) for b in range(5)]
@@ -84,30 +84,23 @@ def test_a_state_counts_what_was_handed_out_and_fits_both(depth):
             assert run(resumed, 2) == uninterrupted[state["epoch"] * 4 + state["batch"] :]
 
 
-def test_iter_resumes_after_a_break_and_can_be_rewound():
+def test_resume_goes_on_after_a_break_and_iter_begins_an_epoch():
     loader = Prefetch(DataLoader(numbers(6), 2))
-    for _, targets in loader:
+    for _, targets in loader.resume():
         assert targets.tolist() == [0, 1]
         break
     assert (loader.epoch, loader.batch) == (0, 1)
-    assert [targets.tolist() for _, targets in loader] == [[2, 3], [4, 5]]
-    assert (loader.epoch, loader.batch) == (1, 0)
-    next(iter(loader))
-    loader.batch = 0
     assert [targets.tolist() for _, targets in loader] == [[0, 1], [2, 3], [4, 5]]
+    assert [targets.tolist() for _, targets in loader.resume()] == [[2, 3], [4, 5]]
+    assert (loader.epoch, loader.batch) == (1, 0)
 
 
-def test_a_position_that_is_moved_meanwhile_is_followed():
-    loader = Prefetch(DataLoader(numbers(8), 2))
-    one, other = iter(loader), iter(loader)
-    assert next(one)[1].tolist() == [0, 1]
-    assert next(other)[1].tolist() == [2, 3]
-    assert next(one)[1].tolist() == [4, 5]
-    loader.batch = 0
-    assert next(one)[1].tolist() == [0, 1]
-    loader.epoch = 1
-    assert list(one) == list(other) == []
-    assert (loader.epoch, loader.batch) == (1, 1)
+def test_iterators_side_by_side_and_inside_each_other_run_whole():
+    plain, loader = build(), Prefetch(build())
+    expected = [[targets.tobytes() for _, targets in plain] for _ in range(2)]
+    pairs = [(a.tobytes(), b.tobytes()) for (_, a), (_, b) in zip(loader, loader, strict=True)]
+    assert pairs == list(zip(*expected, strict=True))
+    assert [len(list(loader)) for _ in loader] == [4, 4, 4, 4]
 
 
 def test_a_trainer_trains_and_resumes_with_it_as_without(tmp_path):
@@ -215,7 +208,7 @@ def test_an_error_is_raised_in_its_place_with_its_traceback(error):
     loader = Prefetch(DataLoader(numbers(10), 2, transform=fail_at(5, error)), depth=3)
     seen: list[list[int]] = []
     with pytest.raises(type(error)) as raised:
-        seen.extend(targets.tolist() for _, targets in loader)
+        seen.extend(targets.tolist() for _, targets in loader.resume())
     assert seen == [[0, 1], [2, 3]]
     assert (loader.epoch, loader.batch) == (0, 2)
     assert raised.value is error
@@ -232,9 +225,9 @@ def test_after_an_error_the_batch_is_tried_again():
 
     loader = Prefetch(DataLoader(numbers(6), 2, transform=transform))
     with pytest.raises(OSError, match="the disk was away"):
-        list(loader)
+        list(loader.resume())
     assert loader.batch == 1
-    assert [targets.tolist() for _, targets in loader] == [[2, 3], [4, 5]]
+    assert [targets.tolist() for _, targets in loader.resume()] == [[2, 3], [4, 5]]
 
 
 @pytest.mark.parametrize(

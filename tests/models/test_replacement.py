@@ -167,6 +167,16 @@ def test_norms_that_are_not_of_channels_are_refused_before_any_change():
         assert isinstance(model[0], nn.BatchNorm2D)
 
 
+def test_a_norm_that_was_given_sequences_is_refused():
+    """A layer norm in its place would normalize the last axis, which may be as long."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1D(3))
+    norm = model[1]
+    model(np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32))
+    with pytest.raises(ValueError, match=r"replace_norm: 1 is BatchNorm1D\(.*, which was given \(N, C, L\)"):
+        replace_norm(model, "", "layer")
+    assert model[1] is norm
+
+
 def test_a_function_that_fails_half_way_changes_nothing(resnet):
     before = norms(resnet)
 

@@ -24,6 +24,12 @@ def types(model):
     return [type(layer).__name__ for layer in model]
 
 
+def folded_after(x, model):
+    """Folded once it has seen what it is for."""
+    model(x)
+    return fold_batch_norm(model)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-12)])
 @pytest.mark.parametrize("options", [{}, {"affine": False}, {"bias": False}, {"eps": 0.5}, {"fused": False}])
 @pytest.mark.parametrize("bias", [True, False])
@@ -37,9 +43,9 @@ def test_the_output_is_the_same(options, bias, dtype, tolerance, rng):
     )
     stirred(model.astype(dtype), rng)
     x = rng.normal(size=(9, 5)).astype(dtype)
-    folded = fold_batch_norm(model)
+    folded = folded_after(x, model)
     y, expected = folded(x), model(x).numpy()
-    assert types(folded) == ["Linear", "Identity", "ReLU", "Linear", "Identity"]
+    assert types(folded) == ["FoldedLinear", "Identity", "ReLU", "FoldedLinear", "Identity"]
     assert y.dtype == dtype
     np.testing.assert_allclose(y.numpy(), expected, rtol=0, atol=tolerance * np.abs(expected).max())
     assert {parameter.dtype for parameter in folded.parameters()} == {np.dtype(dtype)}
@@ -71,8 +77,8 @@ def test_a_depthwise_convolution_is_folded_with_its_channels_last(rng):
 def test_a_linear_takes_over_the_activation(activation, rng):
     model = stirred(nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1D(7, activation=activation)).astype("float64"), rng)
     x = rng.normal(size=(9, 5))
-    folded = fold_batch_norm(model)
-    assert types(folded) == ["Linear", "Identity"]
+    folded = folded_after(x, model)
+    assert types(folded) == ["FoldedLinear", "Identity"]
     assert (folded[0].activation, model[0].activation) == (activation, None)
     assert not folded[1].training
     np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
@@ -102,8 +108,8 @@ def test_a_module_says_what_follows_what(rng):
         def forward(self, x):
             return self.other(self.fc(self.loose(self.norm(self.conv(x))).mean((2, 3))))
 
-    model = stirred(Net().astype("float64"), rng)
-    folded, x = fold_batch_norm(model), rng.normal(size=(2, 3, 4, 5))
+    model, x = stirred(Net().astype("float64"), rng), rng.normal(size=(2, 3, 4, 5))
+    folded = folded_after(x, model)
     assert [type(layer).__name__ for layer in (folded.norm, folded.loose, folded.other)] == [
         "Identity",
         "BatchNorm2D",
@@ -135,13 +141,13 @@ def test_every_activation_that_a_norm_can_fuse_has_its_module():
 def test_the_model_itself_stays_as_it_is_unless_in_place(rng):
     model = stirred(nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1D(7)), rng)
     before, layers = {key: array.tolist() for key, array in model.state_dict().items()}, list(model)
-    folded = fold_batch_norm(model)
+    folded = folded_after(np.ones((2, 5), np.float32), model)
     assert list(model) == layers
     assert {key: array.tolist() for key, array in model.state_dict().items()} == before
     assert not any(np.shares_memory(mine.raw, its.raw) for mine in folded.parameters() for its in model.parameters())
     expected = folded(np.ones((2, 5), np.float32)).numpy()
     assert fold_batch_norm(model, in_place=True) is model
-    assert types(model) == ["Linear", "Identity"]
+    assert types(model) == ["FoldedLinear", "Identity"]
     np.testing.assert_array_equal(model(np.ones((2, 5), np.float32)).numpy(), expected)
 
 
@@ -158,9 +164,10 @@ def test_pairs_are_found_at_any_depth(rng):
             return self.blocks[1](self.blocks[0](x))
 
     model = stirred(Net().astype("float64"), rng)
-    folded, x = fold_batch_norm(model), rng.normal(size=(5, 4))
+    x = rng.normal(size=(5, 4))
+    folded = folded_after(x, model)
     assert not any(isinstance(module, nn.BatchNorm1D) for module in folded.modules())
-    assert types(folded.blocks[0]) == ["Linear", "Identity"]
+    assert types(folded.blocks[0]) == ["FoldedLinear", "Identity"]
     assert list(folded.state_dict())[:2] == ["blocks.0.fc.weight", "blocks.0.fc.bias"]
     np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
 
@@ -181,7 +188,7 @@ def test_what_is_no_pair_stays(rng):
         nn.LayerNorm(4),
     )
     stirred(model, rng)
-    assert types(fold_batch_norm(model)) == types(model)
+    assert types(folded_after(np.ones((2, 4), np.float32), model)) == types(model)
     # A linear layer of the last axis, before a norm of the axis in the middle
     rows = stirred(nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1D(3)), rng)
     x = rng.normal(size=(2, 3, 4)).astype(np.float32)
@@ -191,13 +198,15 @@ def test_what_is_no_pair_stays(rng):
 def test_shared_layers_are_folded_where_they_are_followed_by_a_norm(rng):
     fc, norm, other = nn.Linear(4, 4), nn.BatchNorm1D(4), nn.BatchNorm1D(4)
     model = stirred(nn.Sequential(fc, norm, fc, other, fc, nn.Tanh(), norm).astype("float64"), rng)
-    folded, x = fold_batch_norm(model), rng.normal(size=(5, 4))
-    assert types(folded) == ["Linear", "Identity", "Linear", "Identity", "Linear", "Tanh", "BatchNorm1D"]
+    x = rng.normal(size=(5, 4))
+    folded = folded_after(x, model)
+    assert types(folded) == ["FoldedLinear", "Identity"] * 2 + ["Linear", "Tanh", "BatchNorm1D"]
     np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
 
 
 def test_training_is_refused(rng):
     model = nn.Sequential(nn.Linear(4, 4), nn.Sequential({"fc": nn.Linear(4, 4), "norm": nn.BatchNorm1D(4)}))
+    model(np.ones((2, 4), np.float32))
     for in_place in (False, True):
         with pytest.raises(ValueError, match=r"1\.norm is in training.*call model\.eval\(\) first"):
             fold_batch_norm(model, in_place)
@@ -209,12 +218,20 @@ def test_training_is_refused(rng):
         setattr(model[1].norm, switch, None)
     model.train()
     model[1].norm.frozen = True
-    assert types(fold_batch_norm(model)[1]) == ["Linear", "Identity"]
+    assert types(fold_batch_norm(model)[1]) == ["FoldedLinear", "Identity"]
+
+
+def test_infinite_statistics_are_refused(rng):
+    model = stirred(nn.Sequential(nn.Conv2D(3, 4, 1), nn.BatchNorm2D(4)), rng)
+    model[1].running_var.data[2] = np.inf
+    with pytest.raises(ValueError, match="BatchNorm2D in 1: running_var is infinite in 1 of 4 channels"):
+        fold_batch_norm(model)
 
 
 def test_a_norm_without_running_statistics_is_refused_and_nothing_changes(rng):
     untracked = nn.BatchNorm1D(4, track_running_stats=False)
     model = stirred(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1D(4), nn.Linear(4, 4), untracked), rng)
+    model(np.ones((2, 4), np.float32))
     before, layers = model[0].weight.raw.tolist(), list(model)
     with pytest.raises(ValueError, match="fold_batch_norm: 3 keeps no running statistics"):
         fold_batch_norm(model, in_place=True)
@@ -222,11 +239,121 @@ def test_a_norm_without_running_statistics_is_refused_and_nothing_changes(rng):
     assert model[0].weight.raw.tolist() == before
 
 
+def test_a_linear_whose_features_are_not_the_norms_channels_stays(rng):
+    model = stirred(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1D(3)).astype("float64"), rng)
+    x = rng.normal(size=(2, 3, 4))
+    for _ in range(2):  # before it was called, and once it has seen such an input
+        folded = fold_batch_norm(model)
+        assert types(folded) == ["Linear", "BatchNorm1D"]
+        np.testing.assert_array_equal(folded(x).numpy(), model(x).numpy())
+    model(x[0])  # of rows too
+    assert types(fold_batch_norm(model)) == ["Linear", "BatchNorm1D"]
+
+
+def test_what_was_folded_for_rows_takes_nothing_else(rng):
+    model = stirred(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1D(3), nn.ReLU()), rng)
+    folded = fold_activations(folded_after(np.ones((2, 4), np.float32), model))
+    assert types(folded) == ["FoldedLinear", "Identity", "Identity"]
+    with pytest.raises(ValueError, match=r"FoldedLinear: .* shape \(N, 4\), .* was folded, got \(2, 3, 4\)"):
+        folded(np.ones((2, 3, 4), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("before", "rows"),
+    [
+        ([nn.Flatten()], True),
+        ([nn.Flatten(), nn.Linear(12, 12), nn.ReLU(), nn.Dropout(), nn.LayerNorm(12), nn.Identity()], True),
+        ([nn.Flatten(2)], False),
+        ([nn.Flatten(0)], False),
+        ([nn.Flatten(1, 2)], False),
+        ([nn.Flatten(), nn.Sequential()], False),
+        ([nn.Identity()], False),
+    ],
+)
+def test_after_a_flatten_there_are_rows(before, rows, rng):
+    model = stirred(nn.Sequential(*before, nn.Linear(12, 5), nn.BatchNorm1D(5)), rng)
+    assert types(fold_batch_norm(model))[-2:] == (["FoldedLinear", "Identity"] if rows else ["Linear", "BatchNorm1D"])
+
+
+def test_a_hook_may_make_other_rows(rng):
+    model = stirred(nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.BatchNorm1D(5)), rng)
+    model[0].register_forward_hook(lambda _module, _args, output: output.reshape(1, 5, 4))
+    x = rng.normal(size=(5, 2, 2)).astype(np.float32)
+    np.testing.assert_array_equal(fold_batch_norm(model)(x).numpy(), model(x).numpy())
+
+
+@pytest.mark.parametrize(
+    ("layer", "norm", "shape"),
+    [
+        (nn.Linear(4, 3), nn.BatchNorm2D(3), (2, 3, 5, 4)),
+        (nn.Linear(4, 3), nn.BatchNorm3D(3), (2, 3, 5, 2, 4)),
+        (nn.Conv2D(4, 3, 1), nn.BatchNorm1D(3), (4, 3, 5)),
+    ],
+)
+def test_a_norm_of_other_axes_stays(layer, norm, shape, rng):
+    model, x = stirred(nn.Sequential(layer, norm).astype("float64"), rng), rng.normal(size=shape)
+    folded = folded_after(x, model)
+    assert types(folded) == types(model)
+    np.testing.assert_array_equal(folded(x).numpy(), model(x).numpy())
+
+
+def test_a_norm_that_computes_something_else_stays(rng):
+    class Doubled(nn.BatchNorm1D):
+        def forward(self, x):
+            return super().forward(x) * 2
+
+    class Shifted(nn.BatchNorm2D):
+        def normalize(self, x):
+            return super().normalize(x) + 1
+
+    for layer, norm, shape in ((nn.Linear(4, 3), Doubled(3), (5, 4)), (nn.Conv2D(4, 3, 1), Shifted(3), (2, 4, 3, 3))):
+        model, x = stirred(nn.Sequential(layer, norm).astype("float64"), rng), rng.normal(size=shape)
+        folded = folded_after(x, model)
+        assert types(folded) == types(model)
+        np.testing.assert_array_equal(folded(x).numpy(), model(x).numpy())
+
+
+def test_what_follows_what_is_not_inherited_by_another_forward(rng):
+    class Block(nn.Module):
+        followed_by = (("conv", "norm"),)
+
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2D(3, 3, 1), nn.BatchNorm2D(3)
+
+        def forward(self, x):
+            return self.norm(self.conv(x))
+
+    class Named(Block):
+        pass
+
+    class Residual(Block):
+        def forward(self, x):
+            return self.norm(x + self.conv(x))
+
+    x = rng.normal(size=(2, 3, 4, 5))
+    for kind, left in ((Block, "Identity"), (Named, "Identity"), (Residual, "BatchNorm2D")):
+        model = stirred(kind().astype("float64"), rng)
+        folded = fold_batch_norm(model)
+        assert type(folded.norm).__name__ == left
+        np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
+
+
+def test_a_layer_that_takes_over_an_activation_keeps_its_buffers():
+    class Counting(nn.Linear):
+        def __init__(self):
+            super().__init__(4, 4)
+            self.register_buffer("count", Tensor(3))
+
+    model = nn.Sequential(Counting(), nn.ReLU())
+    assert list(fold_activations(model).state_dict()) == list(model.state_dict())
+
+
 def test_the_folded_layers_can_be_differentiated(rng):
     model = stirred(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1D(3, activation="tanh")).astype("float64"), rng)
     dy, found = rng.normal(size=(5, 3)), []
     x = rng.normal(size=(5, 4))
-    for net in (model, fold_batch_norm(model)):
+    for net in (model, folded_after(x, model)):
         given = Tensor(x, requires_grad=True)
         net(given).backward(dy)
         found.append(given.grad.numpy())
@@ -309,8 +436,8 @@ def hooked(layer):
 @pytest.mark.parametrize("between", [Twice, lambda: hooked(nn.Identity())])
 @pytest.mark.parametrize("last", [nn.BatchNorm1D(4), nn.Tanh()])
 def test_an_identity_that_is_none_stands_between(between, last, rng):
-    model = stirred(nn.Sequential(nn.Linear(4, 4), between(), last).astype("float64"), rng)
-    folded, x = fold_activations(fold_batch_norm(model)), rng.normal(size=(5, 4))
+    model, x = stirred(nn.Sequential(nn.Linear(4, 4), between(), last).astype("float64"), rng), rng.normal(size=(5, 4))
+    folded = fold_activations(folded_after(x, model))
     assert types(folded) == types(model)
     np.testing.assert_array_equal(folded(x).numpy(), model(x).numpy())
 
@@ -318,9 +445,9 @@ def test_an_identity_that_is_none_stands_between(between, last, rng):
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("last", [nn.BatchNorm1D, lambda _: nn.Tanh()])
 def test_modules_with_hooks_stay(last, which, rng):
-    model = stirred(nn.Sequential(nn.Linear(4, 4), last(4)).astype("float64"), rng)
+    model, x = stirred(nn.Sequential(nn.Linear(4, 4), last(4)).astype("float64"), rng), rng.normal(size=(5, 4))
     hooked(model[which])
-    folded, x = fold_activations(fold_batch_norm(model)), rng.normal(size=(5, 4))
+    folded = fold_activations(folded_after(x, model))
     assert types(folded) == types(model)
     np.testing.assert_array_equal(folded(x).numpy(), model(x).numpy())
 
@@ -337,7 +464,8 @@ def test_modules_with_a_forward_of_their_own_stay(rng):
     for last in (nn.BatchNorm1D(4), nn.Tanh()):
         for model in (nn.Sequential(Double(4, 4), last), Backwards(nn.Linear(4, 4), last)):
             stirred(model.astype("float64"), rng)
-            folded, x = fold_activations(fold_batch_norm(model)), rng.normal(size=(5, 4))
+            x = rng.normal(size=(5, 4))
+            folded = fold_activations(folded_after(x, model))
             assert types(folded) == types(model)
             np.testing.assert_array_equal(folded(x).numpy(), model(x).numpy())
 

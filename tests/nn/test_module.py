@@ -501,3 +501,17 @@ def test_an_unknown_keyword_is_answered_with_the_one_that_was_meant():
     layer: Any = nn.Linear
     with pytest.raises(TypeError, match=r"Linear has no option 'bais' .*; did you mean bias\?"):
         layer(3, 2, bais=False)
+
+
+def test_values_beyond_the_dtype_are_not_converted():
+    model = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1D(1)).astype("float64")
+    for spoil, part in (
+        (lambda: model[0].weight.data.fill(-1e39), r"0\.weight holds -1e\+39"),
+        (lambda: model[1].running_var.data.fill(1e39), r"1\.running_var holds 1e\+39"),
+        (lambda: setattr(model[0].bias, "grad", Tensor(np.array([2e39]))), r"the gradient of 0\.bias holds 2e\+39"),
+    ):
+        model.load_state_dict({name: np.ones_like(array) for name, array in model.state_dict().items()})
+        spoil()
+        with pytest.raises(ValueError, match=rf"astype: {part}, which is beyond float32"):
+            model.astype("float32")
+        assert {tensor.dtype for tensor in model.parameters()} == {np.dtype("float64")}

@@ -414,3 +414,30 @@ def test_statistics_are_no_parameters(layer):
 def test_a_wrong_spelling_is_answered_with_the_right_one():
     with pytest.raises(AttributeError, match=re.escape("BatchNorm2D")):
         nn.BatchNorm2d(3)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("make", [nn.BatchNorm1D, lambda c: nn.InstanceNorm1D(c, track_running_stats=True)])
+@pytest.mark.parametrize(("name", "value"), [("running_var", np.inf), ("running_mean", -np.inf)])
+def test_infinite_running_statistics_are_an_error_that_names_the_layer(make, name, value):
+    model = nn.Sequential({"fc": nn.Identity(), "norm": make(3)})
+    x = np.random.default_rng(0).normal(size=(4, 3, 5)).astype(np.float32)
+    getattr(model.norm, name).data[1] = value
+    model(x)  # training goes by the batch
+    model.eval()
+    with pytest.raises(
+        ValueError, match=rf"{type(model.norm).__name__} in norm: {name} is infinite in 1 of 3 channels"
+    ):
+        model(x)
+    model.norm.training = model.norm.frozen = True
+    with pytest.raises(ValueError, match=rf"in norm: {name} is infinite in 1 of 3 channels, .* too large for float32"):
+        model(x)
+    getattr(model.norm, name).data[1] = np.nan  # which is seen in the output
+    assert np.isnan(model(x).numpy()[:, 1]).all()
+
+
+def test_a_running_variance_that_overflows_is_noticed_at_the_next_inference():
+    layer, x = nn.BatchNorm1D(2), np.zeros((4, 2), np.float32)
+    x[:, 1] = [3e20, -3e20, 3e20, -3e20]
+    layer(x)
+    with pytest.raises(ValueError, match="BatchNorm1D: running_var is infinite in 1 of 2 channels"):
+        layer.eval()(x)

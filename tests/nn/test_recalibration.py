@@ -226,13 +226,27 @@ def test_one_value_per_channel_is_an_error_that_names_the_layer(layer, shape):
     assert state(model) == before
 
 
+def test_infinite_statistics_are_taken_anew_or_refused(rng):
+    model = nn.Sequential({"first": nn.BatchNorm1D(2), "second": nn.BatchNorm1D(2)})
+    for layer in model:
+        layer.running_var.data[0] = np.inf
+    x = rng.normal(size=(9, 2)).astype(np.float32)
+    recalibrate(model, [x])
+    assert_statistics(model[0], x.mean(axis=0), x.var(axis=0, ddof=1), 1e-6)
+    model.eval()(x)
+    before = state(model)
+    with pytest.raises(ValueError, match="BatchNorm1D in first: running_var is infinite in 2 of 2 channels"):
+        recalibrate(model, [x * 1e20])
+    assert state(model) == before
+
+
 def test_the_loader_keeps_its_position_and_is_read_from_the_start(rng):
     x = rng.normal(size=(10, 4)).astype(np.float32)
     loader = DataLoader(ArrayDataset(x, np.arange(10)), batch_size=3, shuffle=True)
     model = nn.Sequential(nn.BatchNorm1D(4), nn.BatchNorm1D(4))
     order = [batch.tolist() for batch, _ in DataLoader(loader.dataset, batch_size=3, shuffle=True)]
     met = []
-    for batch, _ in loader:
+    for batch, _ in loader.resume():
         met.append(batch.tolist())
         recalibrate(model, loader)
     assert met == order

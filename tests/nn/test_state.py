@@ -120,6 +120,80 @@ def test_keys_of_another_type_and_what_is_no_mapping():
         nn.Identity().load_state_dict(listed)
 
 
+def test_values_beyond_the_dtype_are_refused():
+    model = Counter()
+    model.small = nn.Parameter(np.ones(2), dtype="float64")
+    model.register_buffer("narrow", Tensor(np.zeros(1, np.int32)))
+    before = model.state_dict()
+    given = {**before, "layer.bias": np.array([1e300, -np.inf]), "narrow": np.array([2**31])}
+    with pytest.raises(ValueError, match="nothing was loaded") as error:
+        model.load_state_dict(given)
+    assert str(error.value).splitlines()[1:] == [
+        "  narrow holds 2147483648, which is beyond int32",
+        "  layer.bias holds 1e+300, which is beyond float32",
+    ]
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+    fitting = {"layer.bias": np.array([np.inf, 1e-300]), "small": np.array([1e300, np.nan]), "narrow": np.array([7])}
+    model.load_state_dict({**before, **fitting})
+    for name, array in fitting.items():
+        np.testing.assert_array_equal(model.state_dict()[name], array.astype(before[name].dtype))
+
+
+class Tied(nn.Module):
+    """An embedding and a head that are one matrix."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+        self.head.weight = self.embed.weight
+
+
+def test_different_arrays_for_one_tensor_are_refused():
+    model, ones = Tied(), np.ones((3, 3))
+    before = model.state_dict()
+    with pytest.raises(
+        ValueError, match=r"embed\.weight and head\.weight are one tensor here, but the arrays .* differ"
+    ):
+        model.load_state_dict({"embed.weight": ones, "head.weight": 2 * ones})
+    np.testing.assert_array_equal(model.embed.weight.numpy(), before["embed.weight"])
+    ones[0] = np.nan
+    model.load_state_dict({"embed.weight": ones, "head.weight": ones.astype(np.float32)})
+    np.testing.assert_array_equal(model.head.weight.numpy(), ones)
+
+
+@pytest.mark.parametrize("name", ["embed.weight", "head.weight"])
+def test_one_array_for_a_tensor_of_two_names_is_enough(name):
+    model, ones = Tied(), np.ones((3, 3))
+    assert model.load_state_dict({name: ones}) == ([], [])
+    assert model.head.weight is model.embed.weight
+    np.testing.assert_array_equal(model.embed.weight.numpy(), ones)
+    with pytest.raises(ValueError, match=r"missing key embed\.weight, shape \(3, 3\)\n  missing key head\.weight"):
+        model.load_state_dict({})
+
+
+def test_a_count_of_batches_that_an_older_file_lacks_is_0():
+    model = nn.Sequential({"norm": nn.BatchNorm1D(2), "twice": nn.Sequential(nn.InstanceNorm1D(2))})
+    model.norm.num_batches_tracked = Tensor(5)
+    state = model.state_dict()
+    older = {name: array + 1 for name, array in state.items() if not name.endswith("tracked")}
+    assert model.load_state_dict(older) == ([], [])
+    assert model.norm.num_batches_tracked.item() == 0
+    np.testing.assert_array_equal(model.norm.running_mean.numpy(), [1, 1])
+    assert "norm.num_batches_tracked" not in older
+
+    model.norm.num_batches_tracked = Tensor(5)
+    part = {"norm.weight": np.ones(2)}
+    assert "norm.num_batches_tracked" in model.load_state_dict(part, strict=False).missing_keys
+    assert model.norm.num_batches_tracked.item() == 5
+    alone, none = nn.BatchNorm1D(2), nn.BatchNorm1D(2, track_running_stats=False)
+    alone.load_state_dict({name.removeprefix("norm."): array for name, array in older.items()})
+    with pytest.raises(
+        ValueError, match=r"nothing was loaded:\n  unexpected key running_mean\n  unexpected key running_var$"
+    ):
+        none.load_state_dict({name.removeprefix("norm."): array for name, array in older.items()})
+
+
 def test_shared_modules_stand_under_each_path_and_come_back_shared():
     layer = nn.Linear(2, 2)
     model = nn.Sequential(layer, nn.ReLU(), layer)

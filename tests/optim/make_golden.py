@@ -62,12 +62,18 @@ OPTIMIZERS = {
 }
 
 
+def composed(*schedules: Any, steps: int = 30, **more: Any) -> Any:
+    found = {"optimizer": "SGD", "options": {}, "lrs": [0.1, 0.7], "schedules": list(schedules), "steps": steps}
+    return {**found, **more}
+
+
 def schedule(name: str, steps: int = 30, momentum: float = 0.0, metrics: Any = None, **arguments: Any) -> Any:
     found = {"optimizer": "SGD", "options": {"momentum": momentum}, "lrs": [0.1, 0.7], "schedule": [name, arguments]}
     return {**found, "steps": steps} if metrics is None else {**found, "metrics": metrics}
 
 
 WARM, FALL = ["LinearWarmup", {"total_iters": 6, "start_factor": 0.1}], ["CosineAnnealingLR", {"T_max": 20}]
+STEP, PLATEAU = ["StepLR", {"step_size": 5, "gamma": 0.5}], ["ReduceLROnPlateau", {"patience": 1, "factor": 0.5}]
 BUMPY = [5, 4, 4.1, 3.9999, 4, 4.2, 3, 3, 3, 3.0001, 2.9, 2.95, 2.9, 2.8999, 3, 3, 3, 3, 3, 3, 1, 1, 1, 1, 1, 1]
 
 SCHEDULES = {
@@ -107,6 +113,19 @@ SCHEDULES = {
     "plateau_max_absolute": schedule(
         "ReduceLROnPlateau", metrics=[9 - m for m in BUMPY], mode="max", patience=2, threshold_mode="abs", threshold=0.2
     ),
+    "composed_step_and_cosine": composed(STEP, ["CosineAnnealingLR", {"T_max": 30, "eta_min": 0.01}]),
+    "composed_step_and_waves": composed(STEP, ["CosineAnnealingLR", {"T_max": 7}]),
+    "composed_warmup_and_step": composed(WARM, STEP),
+    "composed_cosine_and_warmup": composed(FALL, WARM),
+    "composed_of_three": composed(WARM, STEP, FALL),
+    "composed_step_and_plateau": composed(STEP, PLATEAU, metrics=BUMPY),
+    "composed_plateau_and_cosine": composed(PLATEAU, FALL, metrics=BUMPY),
+    "composed_by_hand": composed(STEP, events=[[3, "scale", 0.3], [7, "scale", 4.0], [15, "scale", 0.5]]),
+    "composed_warmup_by_hand": composed(WARM, events=[[2, "scale", 0.3]]),
+    "composed_cosine_by_hand": composed(FALL, events=[[3, "scale", 0.3], [24, "scale", 0.5]]),
+    "composed_second_made_later": composed(STEP, events=[[12, "schedule", FALL], [14, "schedule", WARM]]),
+    "composed_group_added": composed(STEP, events=[[7, "group", 0.4]]),
+    "composed_groups_added": composed(WARM, FALL, steps=20, events=[[2, "group", 0.4], [11, "group", 0.2]]),
 }
 
 

@@ -391,6 +391,31 @@ def test_a_state_for_something_else_is_refused_whole(weight, bias, spoil, messag
     assert (optimizer.state[weight]["exp_avg"] != 77).all()
 
 
+def test_a_state_beyond_the_parameters_dtype_is_refused():
+    def adam(dtype):
+        parameter = Tensor(np.ones(2, dtype), requires_grad=True)
+        parameter.grad = Tensor(np.array([1.0, 2.0], dtype))
+        optimizer = optim.Adam([parameter])
+        optimizer.step()
+        return optimizer, parameter
+
+    (large, _), (optimizer, parameter) = adam(np.float64), adam(np.float32)
+    state = large.state_dict()
+    state["state"][0]["exp_avg_sq"][1] = 1e60
+    with pytest.raises(
+        ValueError, match=r"'exp_avg_sq' of parameter 0 of group 0 holds 1e\+60, which is beyond float32"
+    ):
+        optimizer.load_state_dict(state)
+    assert optimizer.state[parameter]["exp_avg_sq"][1] < 1
+    large.load_state_dict(state)
+    (converted,) = large.param_groups[0]["params"]
+    converted.raw = converted.raw.astype(np.float32)
+    with pytest.raises(
+        ValueError, match=r"exp_avg_sq of a parameter of shape \(2,\) holds 1e\+60, which is beyond float32"
+    ):
+        large.step()
+
+
 def test_every_mismatch_is_named(weight, bias):
     optimizer = optim.Adam([weight, bias])
     run(optimizer, draw(optimizer, 1))

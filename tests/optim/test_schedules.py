@@ -74,12 +74,248 @@ def test_learning_rates_can_be_asked_for_ahead(name):
         schedule.step()
 
 
-def test_a_second_schedule_begins_from_the_learning_rate_before_the_first():
+# Several on one optimizer: beside them, cases "composed_..." of the golden trajectories
+
+
+def lr_of(optimizer):
+    return optimizer.param_groups[0]["lr"]
+
+
+def step_all(schedules, steps):
+    for _ in range(steps):
+        for schedule in schedules:
+            schedule.step()
+
+
+def test_two_schedules_multiply():
+    optimizer = sgd(1.0)
+    step_all([optim.StepLR(optimizer, 2), optim.CosineAnnealingLR(optimizer, 10)], 4)
+    assert lr_of(optimizer) == pytest.approx(0.006545084971874737, rel=1e-12)  # PyTorch's
+
+
+def test_a_plateau_and_another_multiply():
+    optimizer = sgd(1.0)
+    plateau, step = optim.ReduceLROnPlateau(optimizer, patience=0), optim.StepLR(optimizer, 3)
+    for metric in (1.0, 2.0, 3.0):
+        plateau.step(metric)
+        step.step()
+    assert lr_of(optimizer) == pytest.approx(0.001, rel=1e-12)
+
+
+def test_a_rate_set_by_hand_between_steps_stays_and_is_scaled():
+    optimizer = sgd(1.0)
+    schedule = optim.StepLR(optimizer, 3)
+    schedule.step()
+    optimizer.param_groups[0]["lr"] = 0.3
+    schedule.step()
+    assert lr_of(optimizer) == 0.3
+    schedule.step()
+    assert lr_of(optimizer) == pytest.approx(0.03, rel=1e-12)
+
+
+def test_a_second_schedule_begins_from_the_learning_rate_there_is():
     optimizer = sgd(0.8)
     optim.LinearWarmup(optimizer, start_factor=0.5)
-    assert optimizer.param_groups[0]["lr"] == 0.4
+    assert lr_of(optimizer) == 0.4
     optim.CosineAnnealingLR(optimizer, T_max=4)
-    assert optimizer.param_groups[0]["lr"] == 0.8
+    assert lr_of(optimizer) == 0.4
+    optim.LinearWarmup(optimizer, start_factor=0.25)
+    assert lr_of(optimizer) == 0.1
+    assert optimizer.param_groups[0]["initial_lr"] == 0.8
+
+
+class Own(optim.LRScheduler):
+    """A schedule of one's own: the learning rate falls like the root of the steps."""
+
+    def lr_at(self, step, initial_lr):
+        return initial_lr / (step + 1) ** 0.5
+
+
+def test_a_schedule_of_ones_own_steps_by_the_epoch_and_composes():
+    optimizer = sgd(1.0)
+    own = Own(optimizer)
+    assert own.per_batch is False
+    step_all([own, optim.StepLR(optimizer, 2)], 3)
+    assert lr_of(optimizer) == pytest.approx(0.05, rel=1e-12)
+
+
+def test_a_group_that_begins_with_nothing_is_scaled_once_it_has_a_rate():
+    optimizer = sgd(0.8, 0.0)
+    schedule = optim.StepLR(optimizer, 2, 0.5)
+    schedule.step()
+    optimizer.param_groups[1]["lr"] = 0.6
+    schedule.step()
+    assert schedule.get_last_lr() == [0.4, 0.3]
+
+
+def test_from_zero_there_is_nothing_to_scale_by():
+    optimizer = sgd(0.8)
+    schedule = optim.LinearWarmup(optimizer, 4, start_factor=0.0)
+    optimizer.param_groups[0]["lr"] = 0.3
+    with pytest.raises(
+        ValueError, match=r"LinearWarmup: the learning rate after 0 steps is 0, but was changed to 0\.3"
+    ):
+        schedule.step()
+    assert (lr_of(optimizer), schedule.last_epoch) == (0.3, 0)
+
+
+def some(optimizer):
+    return [
+        optim.LinearWarmup(optimizer, 3, start_factor=0.5),
+        optim.StepLR(optimizer, 2, gamma=0.3),
+        optim.CosineAnnealingLR(optimizer, 11, eta_min=0.001),
+    ]
+
+
+def test_composed_schedules_go_on_where_they_were_bit_for_bit():
+    def run(optimizer, schedules, steps):
+        rows = []
+        for _ in range(steps):
+            step_all(schedules, 1)
+            if schedules[0].last_epoch == 4:
+                optimizer.param_groups[0]["lr"] *= 0.7
+            rows.append([group["lr"] for group in optimizer.param_groups])
+        return rows
+
+    whole, before, after = sgd(0.8, 0.2), sgd(0.8, 0.2), sgd(0.8, 0.2)
+    expected = run(whole, some(whole), 10)
+    schedules, again = some(before), some(after)
+    run(before, schedules, 5)
+    after.load_state_dict(before.state_dict())
+    for old, new in zip(schedules, again, strict=True):
+        new.load_state_dict(old.state_dict())
+    assert run(after, again, 5) == expected[5:]
+
+
+def test_a_state_holds_the_learning_rate_where_it_is_not_the_schedules_own():
+    optimizer, other = sgd(0.8), sgd(0.8)
+    schedule = optim.StepLR(optimizer, 2)
+    schedule.step()
+    assert schedule.state_dict() == {"last_epoch": 1}
+    optimizer.param_groups[0]["lr"] = 0.3
+    assert schedule.state_dict() == {"last_epoch": 1, "lr": [0.3]}
+    again = optim.StepLR(other, 2)
+    again.load_state_dict(schedule.state_dict())
+    assert (again.last_epoch, again.get_last_lr()) == (1, [0.3])
+    with pytest.raises(ValueError, match="lr has 2 values for an optimizer of 1 groups"):
+        again.load_state_dict({"last_epoch": 1, "lr": [0.3, 0.3]})
+    with pytest.raises(ValueError, match="lr must be a finite number of at least 0, got -1"):
+        again.load_state_dict({"last_epoch": 1, "lr": [-1.0]})
+    assert (again.last_epoch, again.get_last_lr()) == (1, [0.3])
+
+
+# Those that compose with nobody
+
+SOLE = {name: EVERY[name] for name in ("OneCycleLR", "SequentialLR")}
+OTHERS = {
+    "StepLR": lambda optimizer: optim.StepLR(optimizer, 3),
+    "CosineAnnealingLR": lambda optimizer: optim.CosineAnnealingLR(optimizer, 9),
+    "LinearWarmup": optim.LinearWarmup,
+    "Own": Own,
+    "SequentialLR": EVERY["SequentialLR"],
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("name", SOLE)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_sole_schedule_refuses_another_beside_it(name, other, first):
+    optimizer = sgd(0.8)
+    made = [SOLE[name](optimizer), OTHERS[other](optimizer)] if first else []
+    made = made or [OTHERS[other](optimizer), SOLE[name](optimizer)]
+    with pytest.raises(
+        ValueError, match=r"LR goes on from a learning rate of .*, but finds .*, set by hand or by another"
+    ):
+        step_all(made, 5)
+
+
+def by_hand(optimizer):
+    optimizer.param_groups[1]["lr"] *= 1.001
+
+
+def on_a_plateau(optimizer):
+    plateau = optim.ReduceLROnPlateau(optimizer, patience=0)
+    for _ in range(2):
+        plateau.step(1.0)
+
+
+@pytest.mark.parametrize("change", [by_hand, on_a_plateau])
+@pytest.mark.parametrize("name", SOLE)
+def test_a_sole_schedule_refuses_a_rate_that_others_changed(name, change):
+    optimizer = sgd(0.8, 0.2)
+    schedule = SOLE[name](optimizer)
+    schedule.step()
+    change(optimizer)
+    before = [dict(group) for group in optimizer.param_groups]
+    with pytest.raises(
+        ValueError, match=rf"{name} goes on from a learning rate of .*, but finds .*by hand or by another"
+    ):
+        schedule.step()
+    assert schedule.last_epoch == 1
+    assert optimizer.param_groups == before
+
+
+@pytest.mark.parametrize("name", SOLE)
+def test_a_sole_schedule_takes_another_rounding_for_its_own(name):
+    optimizer = sgd(0.8, 0.2)
+    schedule = SOLE[name](optimizer)
+    optimizer.param_groups[0]["lr"] = math.nextafter(optimizer.param_groups[0]["lr"], 1.0)
+    schedule.step()
+    assert schedule.get_last_lr() == [schedule.lr_at(1, group["initial_lr"]) for group in optimizer.param_groups]
+
+
+@pytest.mark.parametrize("name", SOLE)
+def test_a_sole_schedule_refuses_a_group_added_later(name):
+    optimizer = sgd(0.8)
+    schedule = SOLE[name](optimizer)
+    schedule.step()
+    optimizer.add_param_group({"params": [Tensor([1.0], requires_grad=True)], "lr": 0.5})
+    with pytest.raises(ValueError, match=rf"{name} was made for 1 parameter groups, but the optimizer has 2 now"):
+        schedule.step()
+    assert [group["lr"] for group in optimizer.param_groups][1] == 0.5
+
+
+@pytest.mark.parametrize("make", [optim.SGD, optim.Adam])
+def test_one_cycle_refuses_a_momentum_set_by_hand(make):
+    optimizer = make([Tensor([1.0], requires_grad=True)])
+    schedule = optim.OneCycleLR(optimizer, 1.0, 10)
+    option = {"momentum": 0.5} if make is optim.SGD else {"betas": (0.5, 0.999)}
+    optimizer.param_groups[0].update(option)
+    with pytest.raises(ValueError, match=r"OneCycleLR goes on from a momentum of 0\.95, but finds 0\.5"):
+        schedule.step()
+    free = make([Tensor([1.0], requires_grad=True)])
+    schedule = optim.OneCycleLR(free, 1.0, 10, cycle_momentum=False)
+    free.param_groups[0].update(option)
+    schedule.step()
+    assert free.param_groups[0].items() >= option.items()
+
+
+def test_a_sequence_begins_from_the_initial_rates_or_refuses():
+    def phases(optimizer):
+        rise, fall = optim.LinearWarmup(optimizer, 2), optim.CosineAnnealingLR(optimizer, 4)
+        again = optim.SequentialLR(optimizer, [fall, optim.LinearWarmup(optimizer, 2, start_factor=0.1)], [3])
+        return optim.SequentialLR(optimizer, [rise, again], [2])
+
+    optimizer = sgd(0.9)
+    phases(optimizer)
+    assert lr_of(optimizer) == 0.9 / 3
+    phases(optimizer)  # nobody has stepped yet
+    assert lr_of(optimizer) == 0.9 / 3
+    schedule = optim.StepLR(optimizer, 1, 0.5)
+    schedule.step()
+    with pytest.raises(ValueError, match=r"SequentialLR goes on from a learning rate of 0\.9, but finds 0\.005"):
+        phases(optimizer)
+    optimizer.param_groups[0]["lr"] = 0.9
+    phases(optimizer)
+    assert lr_of(optimizer) == 0.9 / 3
+
+
+def test_one_cycle_begins_from_its_own_rates_whatever_there_are():
+    optimizer = sgd(0.9)
+    other = optim.LinearWarmup(optimizer, 2)
+    other.step()
+    optim.OneCycleLR(optimizer, 1.0, 10).step()
+    assert lr_of(optimizer) == optim.OneCycleLR(sgd(), 1.0, 10).lr_at(1, 0.04)
 
 
 def test_a_group_added_later_follows_from_its_own_learning_rate():
@@ -89,6 +325,11 @@ def test_a_group_added_later_follows_from_its_own_learning_rate():
     optimizer.add_param_group({"params": [Tensor([1.0], requires_grad=True)], "lr": 0.1})
     schedule.step()
     assert schedule.get_last_lr() == [0.4, 0.05]
+    optimizer.add_param_group({"params": [Tensor([1.0], requires_grad=True)], "lr": 0.3})
+    schedule.step()
+    assert schedule.get_last_lr() == [0.4, 0.05, 0.3]
+    schedule.step()
+    assert schedule.get_last_lr() == [0.2, 0.025, 0.15]
 
 
 def test_says_what_a_step_is_meant_to_be():
@@ -161,6 +402,25 @@ def test_nan_is_no_improvement():
     assert schedule.best == 0.5
 
 
+def test_first_metrics_that_are_nan_count_as_bad_epochs():
+    """As in PyTorch: the first number after them is the best there was, in either mode."""
+    for mode, sign in (("min", 1.0), ("max", -1.0)):
+        optimizer = sgd(0.8)
+        schedule = optim.ReduceLROnPlateau(optimizer, mode, factor=0.5, patience=1)
+        found = []
+        for metric in (math.nan, math.nan, math.nan, 3.0, math.nan, 2.0):
+            schedule.step(sign * metric)
+            found.append((optimizer.param_groups[0]["lr"], sign * schedule.best, schedule.num_bad_epochs))
+        assert found == [
+            (0.8, math.inf, 1),
+            (0.4, math.inf, 0),
+            (0.4, math.inf, 1),
+            (0.4, 3, 0),
+            (0.4, 3, 1),
+            (0.4, 2, 0),
+        ]
+
+
 def test_a_spoilt_state_is_refused_whole():
     schedule = optim.ReduceLROnPlateau(sgd())
     schedule.step(1.0)
@@ -191,6 +451,9 @@ def test_a_spoilt_state_is_refused_whole():
         (lambda o: optim.LinearWarmup(o, 0), ValueError, "total_iters must be"),
         (lambda o: optim.LinearWarmup(o, 5, 1.5), ValueError, "start_factor must be a number from 0 to 1, got 1.5"),
         (lambda o: optim.OneCycleLR(o, 1.0), ValueError, "needs total_steps, or both epochs and steps_per_epoch"),
+        (lambda o: optim.OneCycleLR(o, 1.0), ValueError, "epochs and steps_per_epoch was not given"),
+        (lambda o: optim.OneCycleLR(o, 1.0, epochs=3), ValueError, "both epochs and .*; steps_per_epoch was not given"),
+        (lambda o: optim.OneCycleLR(o, 1.0, steps_per_epoch=3), ValueError, "total_steps, or .*; epochs was not given"),
         (lambda o: optim.OneCycleLR(o, 1.0, 0), ValueError, "total_steps must be"),
         (lambda o: optim.OneCycleLR(o, 1.0, epochs=0, steps_per_epoch=4), ValueError, "epochs must be"),
         (lambda o: optim.OneCycleLR(o, 0, 5), ValueError, "max_lr must be a finite number above 0, got 0"),

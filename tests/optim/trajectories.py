@@ -41,22 +41,43 @@ def schedule_trajectory(library: Any, case: dict[str, Any]) -> list[list[float]]
 
     Args:
         library: as above.
-        case: "optimizer", "options", "lrs" of the groups, "schedule", and "steps" or the "metrics" to step with.
+        case: "optimizer", "options", "lrs" of the groups, one "schedule" or several "schedules", "steps" or the
+            "metrics" to step with, and perhaps "events", each a step after which something happens: the rates are
+            multiplied ("scale"), a group is added with a rate ("group"), or another schedule is made ("schedule").
     """
-    groups = [{"params": [library.tensor(np.zeros(1), requires_grad=True)], "lr": lr} for lr in case["lrs"]]
+    groups = [a_group(library, lr) for lr in case["lrs"]]
     optimizer = getattr(library.optim, case["optimizer"])(groups, **case["options"])
-    schedule = make_schedule(library, optimizer, case["schedule"])
-    rows = [written(optimizer)]
-    for arguments in [[metric] for metric in case["metrics"]] if "metrics" in case else [[]] * case["steps"]:
+    schedules = [make_schedule(library, optimizer, item) for item in case.get("schedules") or [case["schedule"]]]
+    events = case.get("events", [])
+    most = len(groups) + sum(kind == "group" for _, kind, _ in events)
+    rows = [written(optimizer, most)]
+    metrics = case.get("metrics") or [None] * case["steps"]
+    for number, metric in enumerate(metrics, 1):
         optimizer.step()
-        schedule.step(*arguments)
-        rows.append(written(optimizer))
+        for schedule in schedules:
+            schedule.step(*([metric] if type(schedule).__name__ == "ReduceLROnPlateau" else []))
+        for _, kind, value in (event for event in events if event[0] == number):
+            if kind == "scale":
+                for group in optimizer.param_groups:
+                    group["lr"] *= value
+            elif kind == "group":
+                optimizer.add_param_group(a_group(library, value))
+            else:
+                schedules.append(make_schedule(library, optimizer, value))
+        rows.append(written(optimizer, most))
     return rows
 
 
-def written(optimizer: Any) -> list[float]:
-    momenta = [group["betas"][0] if "betas" in group else group["momentum"] for group in optimizer.param_groups]
-    return [*(float(group["lr"]) for group in optimizer.param_groups), *map(float, momenta)]
+def a_group(library: Any, lr: float) -> dict[str, Any]:
+    return {"params": [library.tensor(np.zeros(1), requires_grad=True)], "lr": lr}
+
+
+def written(optimizer: Any, most: int) -> list[float]:
+    """The rates and the momenta of up to `most` groups; NaN where there are fewer yet."""
+    groups = optimizer.param_groups
+    momenta = [group["betas"][0] if "betas" in group else group["momentum"] for group in groups]
+    missing = [np.nan] * (most - len(groups))
+    return [*(float(group["lr"]) for group in groups), *missing, *map(float, momenta), *missing]
 
 
 def make_schedule(library: Any, optimizer: Any, schedule: list[Any]) -> Any:

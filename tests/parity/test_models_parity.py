@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from tinygrad_norm import Tensor
+from tinygrad_norm import Tensor, nn
 from tinygrad_norm.models import create_model
 from tinygrad_norm.nn import init
 from tinygrad_norm.tape import no_grad
@@ -57,3 +57,19 @@ def test_its_weights_load_strictly_from_a_safetensors_file(tmp_path):
     with torch.no_grad(), no_grad():
         expected, found = theirs(images).numpy(), model(Tensor(images.numpy())).numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_tied_model_that_save_model_wrote_is_read(tmp_path):
+    theirs = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 3))
+    theirs[2].weight = theirs[0].weight
+    safetensors.torch.save_model(theirs, str(tmp_path / "tied.safetensors"))
+    arrays = load_safetensors(tmp_path / "tied.safetensors")
+    assert ("0.weight" in arrays) + ("2.weight" in arrays) == 1
+    mine = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1D(3), nn.Linear(3, 3))
+    mine[2].weight = mine[0].weight
+    del arrays["1.num_batches_tracked"]
+    older = {name: torch.tensor(array) for name, array in arrays.items()} | {"2.weight": theirs[0].weight}
+    older |= {"0.weight": theirs[0].weight}
+    assert theirs.load_state_dict(older) == mine.load_state_dict(arrays) == ([], [])
+    for name, array in mine.state_dict().items():
+        np.testing.assert_array_equal(array, theirs.state_dict()[name].numpy())

@@ -107,6 +107,45 @@ def test_writes_the_learning_rates_that_pytorch_writes(schedule):
     np.testing.assert_allclose(run_schedule(OURS, case), run_schedule(PYTORCH, case), rtol=1e-6, atol=1e-9)
 
 
+# A wave above an `eta_min` of 0 that others scale falls below it, in PyTorch down to negative rates.
+chained = single_schedules.filter(lambda schedule: not schedule[1].get("eta_min")) | st.one_of(
+    st.tuples(
+        st.just("CosineAnnealingLR"),
+        st.fixed_dictionaries({"T_max": st.integers(26, 40), "eta_min": st.floats(0, 0.01)}),
+    ),
+    st.tuples(
+        st.just("ReduceLROnPlateau"),
+        st.fixed_dictionaries({"patience": st.integers(0, 3), "factor": st.floats(0.2, 0.9), "cooldown": st.just(2)}),
+    ),
+)
+events = st.tuples(st.integers(1, 24), st.just("scale"), st.floats(0.2, 3)) | st.tuples(
+    st.integers(1, 24), st.just("schedule"), chained
+)
+
+
+@given(
+    st.lists(chained, min_size=1, max_size=3),
+    st.lists(events, max_size=3),
+    st.lists(st.floats(0, 3), min_size=25, max_size=25),
+)
+def test_several_schedules_and_rates_set_by_hand_compose_as_in_pytorch(schedules, happening, metrics):
+    case: dict[str, Any] = {"optimizer": "SGD", "options": {}, "lrs": [0.1, 0.02], "schedules": schedules}
+    case |= {"events": happening, "metrics": metrics}
+    np.testing.assert_allclose(run_schedule(OURS, case), run_schedule(PYTORCH, case), rtol=1e-6, atol=1e-9)
+
+
+@given(
+    st.sampled_from(["StepLR", "LinearWarmup", "CosineAnnealingLR", "ReduceLROnPlateau"]),
+    st.lists(st.tuples(st.integers(1, 24), st.just("group"), st.floats(0.01, 0.5)), min_size=1, max_size=3),
+    st.lists(st.floats(0, 3), min_size=25, max_size=25),
+)
+def test_groups_added_later_go_where_they_go_in_pytorch(name, happening, metrics):
+    arguments = {"StepLR": {"step_size": 4}, "CosineAnnealingLR": {"T_max": 30}, "ReduceLROnPlateau": {"patience": 1}}
+    case: dict[str, Any] = {"optimizer": "SGD", "options": {}, "lrs": [0.1, 0.02], "events": happening}
+    case |= {"schedules": [(name, arguments.get(name, {})), ("StepLR", {"step_size": 7})], "metrics": metrics}
+    np.testing.assert_allclose(run_schedule(OURS, case), run_schedule(PYTORCH, case), rtol=1e-6, atol=1e-9)
+
+
 @given(
     st.fixed_dictionaries(
         {

@@ -29,7 +29,7 @@ def a_run(hidden=5, batch_size=4, lr=0.1):
 def take_steps(run, count=2):
     model, optimizer, schedule, loader = run
     for _ in range(count):
-        inputs, targets = next(iter(loader))
+        inputs, targets = next(loader.resume())
         optimizer.zero_grad()
         nn.CrossEntropyLoss()(model(inputs), targets).backward()
         optimizer.step()

@@ -202,7 +202,7 @@ def test_all_is_afterwards_as_before(x):
     model[1].eval()
     model[5].update_running_statistics = True
     loader = DataLoader((x, np.arange(50)), 7, shuffle=True)
-    next(iter(loader))
+    next(loader.resume())
 
     def state():
         return (
@@ -223,6 +223,14 @@ def test_all_is_afterwards_as_before(x):
     assert state() == before
 
 
+def test_infinite_statistics_are_examined_and_an_error_again_afterwards(x):
+    model = net()
+    model[1].running_var.data[0] = np.inf
+    assert examine(model, [x], 0.1).layers[0].broken == 1
+    with pytest.raises(ValueError, match="running_var is infinite in 1 of"):
+        model.eval()(Tensor(x))
+
+
 def test_a_backward_that_waits_is_not_disturbed(x):
     model = net()
     loss = model(Tensor(x)).square().sum()
@@ -233,7 +241,7 @@ def test_a_backward_that_waits_is_not_disturbed(x):
 
 def test_a_prefetching_loader_keeps_its_position(x):
     loader = Prefetch(DataLoader((x, np.arange(50)), 20))
-    next(iter(loader))
+    next(loader.resume())
     assert examine(net(), loader, 0.1).examples == 50
     assert (loader.epoch, loader.batch) == (0, 1)
 

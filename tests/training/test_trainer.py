@@ -281,9 +281,44 @@ def test_a_looked_at_loader_begins_its_epoch_anew():
     random.manual_seed(5)
     run = Run()
     next(iter(run.loader))
+    next(run.loader.resume())  # and another loop was left in the middle
     next(iter(run.validation))
     run.fit(1)
     assert run.trainer.history == whole.trainer.history
+
+
+class Curious(Callback):
+    """Reads the training loader between the batches: one batch, and all."""
+
+    def on_batch_end(self, trainer, loss):
+        next(iter(trainer.loader))
+        assert len(list(trainer.loader)) == 5
+        trainer.evaluate(trainer.validation)
+
+
+def test_what_a_callback_reads_of_the_loaders_changes_nothing(tmp_path):
+    random.manual_seed(5)
+    whole = Run()
+    whole.fit()
+    expected = whole.state()
+    random.manual_seed(5)
+    run = Run(callbacks=[Curious(), CtrlC(2, 3)], checkpoint=tmp_path / "run")
+    with pytest.raises(TrainingInterrupted):
+        run.fit()
+    resumed = Run(callbacks=[Curious()]).resume(tmp_path / "run")
+    assert len(list(resumed.loader)) == 5
+    resumed.fit()
+    assert resumed.state() == expected
+
+
+def test_a_loader_with_a_state_and_no_resume_is_refused_in_the_middle_of_an_epoch(tmp_path):
+    ctrl_c = CtrlC(2, 3)
+    run = Run(callbacks=[ctrl_c], checkpoint=tmp_path / "run")
+    run.loader = PressingLoader(run.loader, ctrl_c, run.trainer)
+    with pytest.raises(TrainingInterrupted):
+        run.fit()
+    with pytest.raises(TypeError, match=r"fit: PressingLoader has a state, but no resume\(\) that goes on from it"):
+        run.fit()
 
 
 # Ctrl-C

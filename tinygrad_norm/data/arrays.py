@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from tinygrad_norm.data.checks import check_choice, check_labels, describe
 from tinygrad_norm.data.datasets import ArrayDataset
 from tinygrad_norm.data.images import scale
+from tinygrad_norm.nn.state import beyond
 
 CHANNELS = (1, 3, 4)
 """How many an image has: grey, or red, green and blue, perhaps with how opaque it is."""
@@ -32,8 +33,8 @@ def from_arrays(
 
     Raises:
         FileNotFoundError: a file is missing; says what to put where.
-        ValueError: a file is malformed (nothing is unpickled), the two do not fit together, images are not finite or
-            have their channels last, or there are more classes than training images.
+        ValueError: a file is malformed (nothing is unpickled), the two do not fit together, images are not finite,
+            hold values beyond the dtype or have their channels last, or there are more classes than training images.
     """
     check_choice("split", split, ("train", "test"))
     images_path, labels_path = Path(folder) / f"{split}_images.npy", Path(folder) / f"{split}_labels.npy"
@@ -54,6 +55,8 @@ def from_arrays(
         )
     if not (finite := np.isfinite(images)).all():
         raise ValueError(f"{images_path}: images must be finite, found {images[~finite][0]} in some")
+    if lost := beyond(images, dtype):
+        raise ValueError(f"{images_path}: {describe(images)} {lost}")
     if split == "train":
         _check_classes(labels_path, labels)
     return ArrayDataset(scale(images, 255 if images.dtype == np.uint8 else 1, dtype), labels.astype(np.int64))

@@ -18,14 +18,15 @@ Mix = Callable[[NDArray[Any], NDArray[Any], np.random.Generator], tuple[NDArray[
 class DataLoader:
     """Batches of a data set, epoch by epoch, as tuples of fresh C-contiguous arrays.
 
-    The loader has one position, `epoch` and `batch`: the batch that comes next. It moves on when a batch is handed out,
-    so a state saved inside the loop's body counts the body's own batch as done.
+    Each `iter(loader)` begins an epoch of its own at its first batch, whatever other iterators have read: a look at one
+    batch takes nothing from the loop after it, and loops may stand inside each other. Epochs are numbered, and each
+    iterator takes the next number, so that each has an order of its own.
 
-    `iter(loader)` goes on from the position: it starts the current epoch if none of its batches was handed out, and
-    resumes it otherwise, be it after a `break` or after `load_state_dict`. When it finds the epoch exhausted, it moves
-    on to the start of the next and ends; so one `for` loop is one epoch, or what was left of it. A state saved after
-    the last batch but inside the loop resumes with an empty rest of that epoch. To start an epoch anew, set
-    `loader.batch = 0`. Iterators of one loader share its position.
+    Besides, the loader has one position, `epoch` and `batch`: the batch that comes next. `resume()` goes on from it, to
+    the end of that epoch, and moves it as batches are handed out, so a state saved inside the loop's body counts the
+    body's own batch as done. An iterator that came to its end moves it too, to the epoch after its own, unless the
+    position is inside an epoch: there it stays until `resume()` goes on, or it is set. A state saved after the last
+    batch but inside the loop resumes with an empty rest of that epoch.
 
     The order of an epoch depends on (seed, epoch) alone, and the random numbers of a transform and a mix on
     (seed, epoch, batch), so a resumed run sees what an uninterrupted one would have seen.
@@ -74,15 +75,40 @@ class DataLoader:
         full, rest = divmod(len(self.dataset), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch that the position is in, from 0; what is set is the next iterator's."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, number: int) -> None:
+        self._epoch = self._next = whole_number("epoch", number, 0)
+
     def __iter__(self) -> Iterator[tuple[NDArray[Any], ...]]:
-        epoch = self.epoch
-        order = self._order(epoch)
-        while self.epoch == epoch and self.batch < len(self):
-            arrays = self._load(order, epoch, self.batch)
-            self.batch += 1
+        self._next += 1
+        return self._whole(self._next - 1)
+
+    def resume(self) -> Iterator[tuple[NDArray[Any], ...]]:
+        """Yield the batches from the position to the end of its epoch, and move it along.
+
+        Each call is one epoch, or the rest of one, be it after a `break` or after `load_state_dict`.
+        """
+        epoch, first = self._epoch, self.batch
+        self._next = max(self._next, epoch + 1)
+        for number, arrays in enumerate(self._batches(epoch, first), first + 1):
+            self._epoch, self.batch = epoch, number
             yield arrays
-        if self.epoch == epoch:  # another iterator may have been here first
-            self.epoch, self.batch = epoch + 1, 0
+        self._epoch, self.batch = epoch + 1, 0
+
+    def _whole(self, epoch: int) -> Iterator[tuple[NDArray[Any], ...]]:
+        yield from self._batches(epoch, 0)
+        if not self.batch:
+            self._epoch = max(self._epoch, epoch + 1)
+
+    def _batches(self, epoch: int, first: int) -> Iterator[tuple[NDArray[Any], ...]]:
+        """Yield the batches of an epoch from a number on."""
+        order = self._order(epoch)
+        return (self._load(order, epoch, number) for number in range(first, len(self)))
 
     def state_dict(self) -> dict[str, int | bool]:
         """Return the position and all that it depends on, ready for JSON."""

@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -42,19 +41,9 @@ class Prefetch(DataLoader):
         vars(self).update(vars(loader))
         self.depth = whole_number("depth", depth, 1)
 
-    def __iter__(self) -> Iterator[tuple[NDArray[Any], ...]]:
-        epoch = self.epoch
+    def _batches(self, epoch: int, first: int) -> Iterator[tuple[NDArray[Any], ...]]:
         order = self._order(epoch)
-        while self.epoch == epoch and self.batch < len(self):
-            numbers = range(self.batch, len(self))
-            with closing(ahead(lambda number: self._load(order, epoch, number), numbers, self.depth)) as prepared:
-                for number, arrays in zip(numbers, prepared, strict=True):
-                    if (self.epoch, self.batch) != (epoch, number):
-                        break  # somebody moved the position: prepare from there
-                    self.batch += 1
-                    yield arrays
-        if self.epoch == epoch:
-            self.epoch, self.batch = epoch + 1, 0
+        return ahead(lambda number: self._load(order, epoch, number), range(first, len(self)), self.depth)
 
 
 def ahead(load: Callable[[int], T], numbers: Iterable[int], depth: int) -> Generator[T, None, None]:

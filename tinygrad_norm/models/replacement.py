@@ -65,6 +65,10 @@ def _is_of_rows(name: str, modules: Mapping[str, nn.Module]) -> bool:
     norm, siblings = modules[name], list(modules[name.rpartition(".")[0]].children())
     if not isinstance(norm, ROWS + IMAGES) or len(norm._shape) != 1:
         raise ValueError(f"replace_norm: {name} is {norm}, which is neither of images (N, C, H, W) nor of rows (N, C)")
+    if isinstance(norm, nn.BatchNorm1D) and 3 in norm.ranks:
+        raise ValueError(
+            f"replace_norm: {name} is {norm}, which was given (N, C, L), and neither images nor rows (N, C)"
+        )
     after_linear = isinstance(siblings[siblings.index(norm) - 1], nn.Linear) and siblings[0] is not norm
     return isinstance(norm, ROWS) or (isinstance(norm, nn.GroupNorm) and after_linear)
 

@@ -2,7 +2,8 @@
 
 Modules follow each other in a `Sequential`, where an Identity between them does not count. Any other module can say
 which of its own do, by their names: `followed_by = (("conv1", "bn1"),)` in its class means that bn1 alone is given what
-conv1 returns, and nothing else. Modules that have hooks stay, so that these see what they saw.
+conv1 returns, and nothing else; a class derived from it that has a forward of its own has to say so again. Modules that
+have hooks stay, so that these see what they saw.
 """
 
 from __future__ import annotations
@@ -15,23 +16,47 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm.nn.activation import as_fusible
+from tinygrad_norm.nn.checks import shape_of
 from tinygrad_norm.nn.containers import Sequential
 from tinygrad_norm.nn.convolution import Conv2D
-from tinygrad_norm.nn.linear import Identity, Linear
+from tinygrad_norm.nn.dropout import Dropout
+from tinygrad_norm.nn.linear import Flatten, Identity, Linear
 from tinygrad_norm.nn.module import Module, Parameter
-from tinygrad_norm.nn.normalization import BatchNorm
+from tinygrad_norm.nn.normalization import BatchNorm, BatchNorm1D, BatchNorm2D, GroupNorm, LayerNorm, RMSNorm
+from tinygrad_norm.tensor import Tensor
 
-_LINEAR = Linear.forward, Conv2D.forward
+
+class FoldedLinear(Linear):
+    """A Linear that has taken over a batch norm, for rows (N, in_features) alone.
+
+    Of (N, C, in_features) the norm would have normalized the axis in the middle.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(shape := shape_of(self, x)) != 2:
+            raise ValueError(
+                f"FoldedLinear: the input should have shape (N, {self.in_features}), for which the batch norm was "
+                f"folded, got {shape}"
+            )
+        return super().forward(x)
+
+
+_LINEAR = Linear.forward, FoldedLinear.forward, Conv2D.forward
 """What layers compute whose output is linear in a weight (out, ...) and a bias (out,)."""
+
+_OF_ROWS = (Identity, Dropout, Linear, FoldedLinear, BatchNorm1D, GroupNorm, LayerNorm, RMSNorm)
+"""What, beside activations, makes rows of rows."""
 
 
 def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
     """Return a copy of the model, for inference, in which batch norms are folded into the layers before them.
 
-    Wherever a Linear or a Conv2D without activation is directly followed by a batch norm of as many channels, the layer
-    is replaced by one with weight · γ/√(var + eps) and bias (bias - mean) · γ/√(var + eps) + β, which takes over the
-    norm's activation, and the norm by an Identity. Everything else stays as it is. A Linear is taken to be given rows
-    (N, in_features), whose last axis is the one that the batch norm takes for its channels.
+    Wherever a Conv2D without activation is directly followed by a BatchNorm2D of as many channels, or a Linear by a
+    BatchNorm1D, the layer is replaced by one with weight · γ/√(var + eps) and bias (bias - mean) · γ/√(var + eps) + β,
+    which takes over the norm's activation, and the norm by an Identity. Everything else stays as it is.
+
+    A Linear is folded only for rows (N, in_features): where the norm has seen rows and nothing else, or where they come
+    from a Flatten before it in the Sequential. Call the model once, if it was not called since it was made.
 
     Args:
         model: as after `eval()`.
@@ -43,7 +68,7 @@ def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
 
     Source: Jacob et al. 2018, section 3.2.
     """
-    pairs = _pairs(model, _is_before_norm)
+    pairs = [pair for pair in _pairs(model, _is_before_norm) if _channels_are_last(model, *pair)]
     for path, _, (name, norm) in pairs:
         _check_constant(f"{path}.{name}" if path else name, norm)
     if not in_place:
@@ -68,7 +93,7 @@ def fold_activations(model: Module, in_place: bool = False) -> Module:
         return fold_activations(copy.deepcopy(model), in_place=True)
     for path, (name, layer), second in _pairs(model, _is_before_activation):
         taking = copy.copy(layer)  # the layer may stand elsewhere too
-        vars(taking).update(_persistent={}, _forward_pre_hooks={}, _forward_hooks={})  # of its own
+        vars(taking).update(_persistent={**layer._persistent}, _forward_pre_hooks={}, _forward_hooks={})
         taking.activation = as_fusible(second[1])
         _replace(model.get_submodule(path), name, taking, *second)
     return model
@@ -90,12 +115,19 @@ def _pairs(model: Module, belong: Callable[[Any, Any], bool]) -> list[tuple[str,
         own = module._own_modules()  # shared ones each time they come
         apparent = [name for name, inside in own.items() if type(inside) is not Identity or _has_hooks(inside)]
         in_order = type(module).forward is Sequential.forward
-        neighbours = pairwise(apparent) if in_order else getattr(module, "followed_by", ())
+        neighbours = pairwise(apparent) if in_order else _followed_by(module)
         for first, second in neighbours:
             layer, follower = own.get(first), own.get(second)
             if belong(layer, follower) and not (_has_hooks(layer) or _has_hooks(follower)):
                 found.append((path, (first, layer), (second, follower)))
     return found
+
+
+def _followed_by(module: Module) -> tuple[tuple[str, str], ...]:
+    """What its class says, unless the forward that it speaks of was replaced by a derived class."""
+    said = next(vars(kind) for kind in type(module).__mro__ if {"followed_by", "forward"} & vars(kind).keys())
+    pairs: tuple[tuple[str, str], ...] = said.get("followed_by", ())
+    return pairs
 
 
 def _has_hooks(module: Any) -> bool:
@@ -107,7 +139,32 @@ def _is_linear(layer: Any) -> bool:
 
 
 def _is_before_norm(layer: Any, norm: Any) -> bool:
-    return _is_linear(layer) and isinstance(norm, BatchNorm) and layer.weight.shape[0] == norm.num_features
+    plain: Any = BatchNorm2D if isinstance(layer, Conv2D) else BatchNorm1D
+    if not _is_linear(layer) or not isinstance(norm, plain):
+        return False
+    kind = type(norm)  # which may compute something else
+    same = kind.forward is plain.forward and kind.normalize is plain.normalize and kind.op is plain.op
+    return same and layer.weight.shape[0] == norm.num_features
+
+
+def _channels_are_last(model: Module, path: str, first: Named, second: Named) -> bool:
+    """Whether the channels of a Linear are those of the norm after it; a convolution's always are."""
+    (name, layer), (_, norm) = first, second
+    return isinstance(layer, Conv2D) or norm.ranks == {2} or _is_of_rows(model.get_submodule(path), name)
+
+
+def _is_of_rows(holder: Module, name: str) -> bool:
+    """Whether a module of a Sequential is given rows, which a Flatten before it made."""
+    rows = False
+    for before, module in holder._own_modules().items() if type(holder).forward is Sequential.forward else ():
+        if before == name:
+            break
+        if type(module) is Flatten:
+            rows = (module.start_dim, module.end_dim) == (1, -1)
+        elif type(module) not in _OF_ROWS and as_fusible(module) is None:
+            rows = False
+        rows = rows and not _has_hooks(module)
+    return rows
 
 
 def _is_before_activation(layer: Any, activation: Any) -> bool:
@@ -119,6 +176,7 @@ def _check_constant(path: str, norm: BatchNorm) -> None:
         raise ValueError(f"fold_batch_norm: {path} keeps no running statistics, so it is not the same for every batch")
     if norm.uses_batch_statistics() or norm.updates_running_statistics():
         raise ValueError(f"fold_batch_norm: {path} is in training; folding is for inference, call model.eval() first")
+    norm.check_statistics(path)
 
 
 def _folded(layer: Any, norm: BatchNorm) -> Module:
@@ -134,6 +192,9 @@ def _folded(layer: Any, norm: BatchNorm) -> Module:
         order = (2, 3, 0, 1) if weight.shape[1] == 1 else (0, 2, 3, 1)
         weight = np.ascontiguousarray(weight.transpose(order)).transpose(np.argsort(order))
     folded: Any = copy.deepcopy(layer)
+    if isinstance(layer, Linear):
+        state, folded = vars(folded), FoldedLinear.__new__(FoldedLinear)
+        vars(folded).update(state)
     folded.activation = norm.activation
     folded.weight = Parameter(weight, dtype=layer.weight.dtype)
     folded.bias = Parameter((bias - mean) * scale + beta, dtype=layer.weight.dtype)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tinygrad_norm import tape
 from tinygrad_norm.nn.spelling import did_you_mean, refuse_unknown_keywords
-from tinygrad_norm.nn.state import IncompatibleKeys, load_into
+from tinygrad_norm.nn.state import IncompatibleKeys, beyond, load_into
 from tinygrad_norm.nn.summary import summary
 from tinygrad_norm.tensor import Tensor
 
@@ -361,11 +361,17 @@ class Module:
 
         Raises:
             TypeError: the dtype is neither float32 nor float64.
+            ValueError: a value is beyond the dtype; nothing has changed.
         """
         if dtype is None:
             raise TypeError("astype: dtype should be float32 or float64, got None")
         wanted = float_dtype(dtype)
-        for tensor in (*self.parameters(), *self.buffers()):
+        tensors = dict((*self.named_parameters(), *self.named_buffers()))
+        for name, tensor in tensors.items():
+            for part, array in ((name, tensor), (f"the gradient of {name}", tensor.grad)):
+                if array is not None and array.dtype.kind == "f" and (lost := beyond(array.raw, wanted)):
+                    raise ValueError(f"astype: {part} {lost}")
+        for tensor in tensors.values():
             if tensor.dtype.kind == "f":
                 tensor.raw = tensor.raw.astype(wanted)
             if tensor.grad is not None:
@@ -389,9 +395,18 @@ class Module:
             strict: refuse missing and unexpected keys; otherwise they are only returned.
 
         Raises:
-            ValueError: names every missing key, unexpected key, wrong shape and wrong kind of dtype.
+            ValueError: names every missing key, unexpected key, wrong shape, wrong kind of dtype, value beyond the
+                dtype, and shared tensor for which different arrays are given.
         """
-        return load_into(self._state(), state_dict, strict, owner=type(self).__name__)
+        given = state_dict
+        if isinstance(state_dict, Mapping):
+            given = dict(state_dict)
+            for path, module in self.named_modules(remove_duplicate=False):
+                module._fill_in(given, f"{path}." if path else "")
+        return load_into(self._state(), given, strict, owner=type(self).__name__)
+
+    def _fill_in(self, state: dict[str, Any], prefix: str) -> None:
+        """Add what files of older versions lack of this module's own state; most modules need nothing."""
 
     # Reading
 

@@ -132,6 +132,8 @@ class RunningNorm(Normalization):
     """
 
     op: ClassVar[Callable[..., Tensor]]
+    refuses_infinity = True
+    """Whether running statistics that are infinite are an error in inference."""
 
     def __init__(
         self,
@@ -186,6 +188,8 @@ class RunningNorm(Normalization):
     def normalize(self, x: Tensor) -> Tensor:
         """Normalize with the statistics that the switches choose; then the running ones move, if they are to."""
         use, update = self.uses_batch_statistics(), self.updates_running_statistics()
+        if not use and self.refuses_infinity:
+            self.check_statistics()
         y = self._call(x, use, update)
         if update and not use:  # this batch did not normalize itself: it is looked at all the same
             with no_grad():
@@ -193,6 +197,27 @@ class RunningNorm(Normalization):
         if update:
             self.num_batches_tracked.raw = np.asarray(self.num_batches_tracked.raw + 1)
         return y
+
+    def check_statistics(self, path: str | None = None) -> None:
+        """Raise a ValueError if running statistics are infinite: no output would depend on the input.
+
+        Args:
+            path: of the layer, for the error; None: that of the call.
+        """
+        for name, running in (("running_mean", self.running_mean), ("running_var", self.running_var)):
+            infinite = np.isinf(running.raw)
+            if infinite.any():
+                path = tape.current_scope() if path is None else path
+                raise ValueError(
+                    f"{type(self).__name__}{f' in {path}' if path else ''}: {name} is infinite in {infinite.sum()} of "
+                    f"{infinite.size} channels, where no output would depend on the input; the layer was given values "
+                    f"too large for {running.dtype}: scale them, then nn.recalibrate(model, loader)"
+                )
+
+    def _fill_in(self, state: dict[str, Any], prefix: str) -> None:
+        """A count of 0 for running statistics that were saved without one, by PyTorch before 0.4.1 for one."""
+        if self.running_mean is not None and f"{prefix}running_mean" in state:
+            state.setdefault(f"{prefix}num_batches_tracked", 0)
 
     def _call(self, x: Tensor, use_batch: bool, update: bool) -> Tensor:
         running = (self.running_mean, self.running_var) if update or not use_batch else (None, None)
@@ -235,6 +260,16 @@ class BatchNorm1D(BatchNorm):
     """`BatchNorm` of (N, C) or (N, C, L)."""
 
     layouts = ("NC", "NCL")
+
+    @property
+    def ranks(self) -> frozenset[int]:
+        """How many axes its inputs had so far: 2, 3, both or, before the first call, none."""
+        return frozenset(vars(self).get("_ranks", ()))
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Normalize as every batch norm does, and note the rank."""
+        vars(self).setdefault("_ranks", set()).add(len(x.shape))
+        return super().normalize(x)
 
 
 class BatchNorm2D(BatchNorm):

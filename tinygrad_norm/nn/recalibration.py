@@ -35,7 +35,7 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
 
     Raises:
         ValueError: the loader gives no batch, or none to a second pass, as a generator does; or a layer is given one
-            value per channel.
+            value per channel, or values whose mean or variance is beyond its dtype.
 
     Source: Chan, Golub and LeVeque 1983, for merging the statistics of batches by their counts.
     """
@@ -46,6 +46,7 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
         modes.enter_context(in_inference(model))
         for layer in layers:
             put(modes, layer, "update_running_statistics", False)
+            put(modes, layer, "refuses_infinity", layer not in pending)
             if one_pass and layer in pending:
                 put(modes, layer, "use_batch_statistics", True)
             for buffer in layer.buffers(recurse=False):
@@ -53,9 +54,11 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
         while pending:
             found, batches = _look(model, loader, pending, one_pass)
             for layer, population in found.items():
-                layer.running_mean.raw = population.mean.astype(layer.running_mean.dtype)
-                layer.running_var.raw = population.variance().astype(layer.running_var.dtype)
+                with np.errstate(over="ignore"):  # what is too large is noticed below
+                    layer.running_mean.raw = population.mean.astype(layer.running_mean.dtype)
+                    layer.running_var.raw = population.variance().astype(layer.running_var.dtype)
                 layer.num_batches_tracked.raw = np.array(batches)
+                layer.check_statistics(pending[layer])
             pending = {layer: path for layer, path in pending.items() if found and layer not in found}
         statistics.pop_all()  # all went well, so they stay
 
@@ -95,11 +98,8 @@ def _look(
 
 
 def from_the_start(loader: Any) -> Iterable[Any]:
-    """The loader, or, if it has a position, a copy of it at the start of the epoch."""
-    if hasattr(loader, "batch"):
-        loader = copy.copy(loader)
-        loader.batch = 0
-    return loader  # type: ignore[no-any-return]
+    """The loader, or, if it has a position, a copy of it, so that its position stays and each pass is the same."""
+    return copy.copy(loader) if hasattr(loader, "batch") else loader
 
 
 class Population:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from tinygrad_norm.nn.spelling import did_you_mean
 
@@ -20,8 +21,26 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
+def beyond(array: np.ndarray[Any, Any], dtype: npt.DTypeLike) -> str | None:
+    """What to say of an array some value of which a cast would make infinite, or wrap; None if there is none.
+
+    Args:
+        array: floating-point numbers or integers.
+        dtype: what it is to be cast to, of the same kind.
+    """
+    wanted = np.dtype(dtype)
+    if np.can_cast(array.dtype, wanted):
+        return None
+    with np.errstate(over="ignore"):
+        cast = array.astype(wanted)
+    lost = np.isinf(cast) & ~np.isinf(array) if wanted.kind == "f" else cast != array
+    return f"holds {array[lost].flat[0]}, which is beyond {wanted}" if lost.any() else None
+
+
 def load_into(tensors: Mapping[str, Tensor], given: Mapping[str, Any], strict: bool, owner: str) -> IncompatibleKeys:
     """Fill each tensor with a copy of the array given under its key.
+
+    A tensor of several keys needs one of them; where more are given, their arrays have to be equal.
 
     Raises:
         TypeError: what is given is not a mapping.
@@ -31,13 +50,14 @@ def load_into(tensors: Mapping[str, Tensor], given: Mapping[str, Any], strict: b
         raise TypeError(
             f"{owner}.load_state_dict: should be given a mapping of names to arrays, got {type(given).__name__}"
         )
-    missing = [key for key in tensors if key not in given]
+    found = {id(tensors[key]) for key in given if key in tensors}
+    missing = [key for key, tensor in tensors.items() if id(tensor) not in found]
     unexpected = [key for key in given if key not in tensors]
     problems: list[str] = []
     if strict:
         problems += [f"missing key {key}, shape {tensors[key].shape}" for key in missing]
         problems += [f"unexpected key {key}{did_you_mean(str(key), missing or tensors)}" for key in unexpected]
-    loaded: list[tuple[Tensor, np.ndarray[Any, Any]]] = []
+    loaded: dict[int, tuple[str, Tensor, np.ndarray[Any, Any]]] = {}
     for key, tensor in tensors.items():
         if key in given:
             array = np.asarray(given[key])
@@ -45,10 +65,15 @@ def load_into(tensors: Mapping[str, Tensor], given: Mapping[str, Any], strict: b
                 problems.append(f"{key} has shape {tensor.shape}, got {array.shape}")
             elif array.dtype.kind != tensor.dtype.kind:
                 problems.append(f"{key} has dtype {tensor.dtype}, got {array.dtype}")
+            elif lost := beyond(array, tensor.dtype):
+                problems.append(f"{key} {lost}")
             else:
-                loaded.append((tensor, np.array(array, dtype=tensor.dtype, order="C")))
+                fresh = np.array(array, dtype=tensor.dtype, order="C")
+                other, _, before = loaded.setdefault(id(tensor), (key, tensor, fresh))
+                if not np.array_equal(before, fresh, equal_nan=True):
+                    problems.append(f"{other} and {key} are one tensor here, but the arrays given for them differ")
     if problems:
         raise ValueError(f"{owner}.load_state_dict: nothing was loaded:" + "".join(f"\n  {line}" for line in problems))
-    for tensor, array in loaded:
+    for _, tensor, array in loaded.values():
         tensor.raw = array
     return IncompatibleKeys(missing, unexpected)

@@ -26,7 +26,7 @@ class Lookahead(Optimizer):
         self.alpha = check_number("alpha", alpha, ("a number above 0 and up to 1", lambda value: 0 < value <= 1))
         self.optimizer = optimizer
         self.defaults, self.param_groups, self.state = optimizer.defaults, optimizer.param_groups, optimizer.state
-        self.buffers = {**optimizer.buffers, "slow": None}
+        self.first_lrs, self.buffers = optimizer.first_lrs, {**optimizer.buffers, "slow": None}
         self._checked = {}
 
     def check(self, group: Group) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from tinygrad_norm.nn.spelling import refuse_unknown, refuse_unknown_keywords
+from tinygrad_norm.nn.state import beyond
 from tinygrad_norm.optim.options import check_option
 from tinygrad_norm.tensor import Tensor
 
@@ -47,6 +48,7 @@ class Optimizer(ABC):
         self.buffers = buffers
         self.param_groups: list[Group] = []
         self.state: dict[Tensor, State] = {}
+        self.first_lrs: dict[int, float] = {}  # by group: what schedules wrote as they were made, before any step
         self._checked: dict[int, list[Any]] = {}
         for group in _as_groups(params):
             self.add_param_group(group)
@@ -126,6 +128,8 @@ class Optimizer(ABC):
         if array.shape != like.shape:
             raise ValueError(f"{name} has shape {array.shape}, but its parameter now has shape {like.shape}")
         if array.dtype != like.dtype:  # the model was converted since
+            if lost := beyond(array, like.dtype):
+                raise ValueError(f"{name} of a parameter of shape {like.shape} {lost}")
             array = state[name] = array.astype(like.dtype)
         return array
 
@@ -212,6 +216,8 @@ class Optimizer(ABC):
                 elif (array := np.asarray(value)).shape != parameter.shape or array.dtype.kind != "f":
                     given = f"{array.dtype} of shape {array.shape}"
                     yield f"{name!r} of {place} is {given}, not floating point of shape {parameter.shape}"
+                elif lost := beyond(array, parameter.dtype):
+                    yield f"{name!r} of {place} {lost}"
 
     def _numbered_groups(self) -> list[Group]:
         """The groups, with each parameter's number in the place of the parameter."""

@@ -1,6 +1,9 @@
 """Learning-rate schedules: each learning rate is a function of the number of steps, so a resumed run repeats none.
 
-A schedule reads a group's "initial_lr" (its "lr" when the first schedule was made) and writes its "lr".
+A schedule reads a group's "initial_lr" (its "lr" when the first schedule was made) and writes its "lr". Several on one
+optimizer compose as PyTorch's chainable ones do: a schedule that finds another rate than its own, because another
+schedule or somebody by hand wrote it, scales that one. OneCycleLR and SequentialLR refuse it instead. Of a rate of 0
+nothing is left to scale: what others did to it before is lost there.
 """
 
 from __future__ import annotations
@@ -31,35 +34,76 @@ class LRScheduler(ABC):
         self.optimizer = _checked(optimizer, self)
         self.per_batch = per_batch
         self.last_epoch = 0
-        self.apply(0)
+        rates, first = self._rates(0), optimizer.first_lrs
+        for number, (group, rate) in enumerate(zip(optimizer.param_groups, rates, strict=True)):
+            if group["lr"] in (group["initial_lr"], first.get(number)):  # nobody has stepped or set a rate yet
+                first[number] = rate
+        self.write(0, rates)
 
     @abstractmethod
     def lr_at(self, step: int, initial_lr: float) -> float:
         """The learning rate after `step` steps of a group that began with `initial_lr`."""
 
-    def apply(self, step: int) -> None:
-        """Write the learning rates of this step into the optimizer's groups."""
-        for group in self.optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
-            group["lr"] = self.lr_at(step, group["initial_lr"])
+    def next_lr(self, step: int, lr: float, initial_lr: float) -> float:
+        """The learning rate after `step` steps of a group that somebody else left at `lr`: scaled as its own would be.
+
+        Raises:
+            ValueError: its own was 0 before, and `lr` is not.
+        """
+        scale = initial_lr or 1.0
+        before = self.lr_at(step - 1, scale) if step else scale
+        if not before:
+            raise ValueError(
+                f"{type(self).__name__}: the learning rate after {step - 1} steps is 0, but was changed to {lr:g}, and "
+                "there is no factor from 0 to the next; change it after another step"
+            )
+        return lr * (self.lr_at(step, scale) / before)
 
     def step(self) -> None:
         """Go on to the next learning rate; call it after the optimizer's step."""
-        self.apply(self.last_epoch + 1)
-        self.last_epoch += 1
+        step = self.last_epoch + 1
+        self.write(step, self._rates(step))
+        self.last_epoch = step
+
+    def write(self, step: int, rates: Sequence[float]) -> None:
+        """Write the learning rate of each group, and whatever else changes with the step."""
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    def _rates(self, step: int) -> list[float]:
+        """The learning rate of each group after `step` steps, going on from those after one step less."""
+        rates = []
+        for group in self.optimizer.param_groups:
+            lr: float = group["lr"]
+            initial: float = group.setdefault("initial_lr", lr)
+            alone = lr == (self.lr_at(step - 1, initial) if step else initial)
+            rates.append(self.lr_at(step, initial) if alone else self.next_lr(step, lr, initial))
+        return rates
+
+    def _own_rates(self, step: int) -> list[float]:
+        """The learning rate of each group after `step` steps of this schedule alone."""
+        groups = self.optimizer.param_groups
+        return [self.lr_at(step, group["initial_lr" if "initial_lr" in group else "lr"]) for group in groups]
 
     def get_last_lr(self) -> list[float]:
         """The learning rate of each group now."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of steps; all else is an argument, or saved with the optimizer."""
-        return {"last_epoch": self.last_epoch}
+        """The number of steps, and the learning rates if somebody else changed them; all else is an argument.
+
+        The initial learning rates are saved with the optimizer.
+        """
+        rates = self.get_last_lr()
+        own = rates == self._own_rates(self.last_epoch)
+        return {"last_epoch": self.last_epoch} if own else {"last_epoch": self.last_epoch, "lr": rates}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned; load the optimizer before, which holds the initial learning rates."""
         step = check_whole("last_epoch", state_dict.get("last_epoch"), 0)
-        self.apply(step)
+        groups = len(self.optimizer.param_groups)
+        changed = state_dict.get("lr")
+        self.write(step, self._own_rates(step) if changed is None else _per_group("lr", changed, groups, _NOT_NEGATIVE))
         self.last_epoch = step
 
 
@@ -91,6 +135,18 @@ class CosineAnnealingLR(LRScheduler):
         """`eta_min + (initial_lr - eta_min) * (1 + cos(pi * step / T_max)) / 2`."""
         return _cosine(initial_lr, self.eta_min, step / self.T_max)
 
+    def next_lr(self, step: int, lr: float, initial_lr: float) -> float:
+        """The learning rate after `step` steps of a group that somebody else left at `lr`.
+
+        Its distance from `eta_min` is scaled; from the end of a half wave it rises by what the schedule's own would.
+        """
+        if not step:
+            return lr
+        before, after = [1 + math.cos(math.pi * number / self.T_max) for number in (step - 1, step)]
+        if (step - 1) % (2 * self.T_max) == self.T_max:
+            return lr + (initial_lr - self.eta_min) * after / 2
+        return self.eta_min + (lr - self.eta_min) * (after / before)
+
 
 class LinearWarmup(LRScheduler):
     """Rise from `start_factor` of the learning rate to all of it on a line of `total_iters` steps, and stay there.
@@ -112,13 +168,51 @@ class LinearWarmup(LRScheduler):
         return initial_lr * _linear(self.start_factor, 1.0, min(step / self.total_iters, 1.0))
 
 
-class SequentialLR(LRScheduler):
+class _Sole(LRScheduler):
+    """A schedule whose learning rates do not depend on those there are, so that it composes with nobody else's."""
+
+    def __init__(self, optimizer: Optimizer, *, per_batch: bool) -> None:
+        super().__init__(optimizer, per_batch=per_batch)
+        self.groups = len(optimizer.param_groups)
+
+    def next_lr(self, step: int, lr: float, initial_lr: float) -> float:
+        """Refuse a learning rate that is not this schedule's own, but for rounding."""
+        own = self.lr_at(step - 1, initial_lr) if step else initial_lr
+        if not math.isclose(lr, own, rel_tol=1e-9, abs_tol=1e-12 * initial_lr):
+            raise ValueError(
+                f"{type(self).__name__} goes on from a learning rate of {own:g}, but finds {lr:g}, set by hand or by "
+                'another schedule; it composes with neither: write group["lr"] back, or chain other schedules'
+            )
+        return self.lr_at(step, initial_lr)
+
+    def step(self) -> None:
+        """Go on to the next learning rate; call it after the optimizer's step."""
+        self.check()
+        super().step()
+
+    def check(self) -> None:
+        """Raise a ValueError if the optimizer got another group since the schedule was made."""
+        if (groups := len(self.optimizer.param_groups)) != self.groups:
+            raise ValueError(
+                f"{type(self).__name__} was made for {self.groups} parameter groups, but the optimizer has {groups} "
+                "now; make it after the last group"
+            )
+
+
+class SequentialLR(_Sole):
     """One schedule after another, each counting from its own beginning: warm-up and then cosine, for one.
+
+    It begins from the initial learning rates, and composes with no other schedule.
 
     Args:
         optimizer: whose learning rates to write.
         schedulers: schedules of this optimizer.
         milestones: the step at which each schedule but the first begins, rising.
+
+    Raises:
+        TypeError: one of them does not depend on the step alone.
+        ValueError: milestones or schedules do not fit, or a learning rate is another than when the first schedule was
+            made; in `step`, a learning rate was changed since, or a group added.
     """
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]) -> None:
@@ -136,6 +230,11 @@ class SequentialLR(LRScheduler):
         self.milestones = [check_whole("milestones", milestone, 1) for milestone in milestones]
         if self.milestones != sorted(set(self.milestones)):
             raise ValueError(f"milestones must rise, got {self.milestones}")
+        for number, group in enumerate(optimizer.param_groups):
+            if group["lr"] == optimizer.first_lrs.get(
+                number
+            ):  # nobody changed it but these schedules as they were made
+                group["lr"] = group["initial_lr"]
         super().__init__(optimizer, per_batch=schedulers[0].per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
@@ -143,18 +242,20 @@ class SequentialLR(LRScheduler):
         scheduler, step = self._active(step)
         return scheduler.lr_at(step, initial_lr)
 
-    def apply(self, step: int) -> None:
+    def write(self, step: int, rates: Sequence[float]) -> None:
         """Let the schedule that this step is in write."""
         scheduler, step = self._active(step)
-        scheduler.apply(step)
+        scheduler.write(step, rates)
 
     def _active(self, step: int) -> tuple[LRScheduler, int]:
         index = bisect_right(self.milestones, step)
         return self.schedulers[index], step - (self.milestones[index - 1] if index else 0)
 
 
-class OneCycleLR(LRScheduler):
+class OneCycleLR(_Sole):
     """Up to `max_lr` and down to almost nothing, once; momentum goes the other way. One step is one batch.
+
+    It begins from `max_lr` alone, whatever the learning rates are, and composes with no other schedule.
 
     Args:
         optimizer: whose learning rates to write.
@@ -172,7 +273,8 @@ class OneCycleLR(LRScheduler):
         three_phase: go down as long as up, and spend the rest of the cycle on the last decay.
 
     Raises:
-        ValueError: an argument out of range, or a step beyond the end of the cycle.
+        ValueError: an argument out of range; in `step`, the end of the cycle is passed, a learning rate or momentum
+            was changed since the last step, or a group added.
 
     Source: Smith and Topin 2018, Super-convergence: Very fast training of neural networks using large learning rates.
     """
@@ -196,8 +298,12 @@ class OneCycleLR(LRScheduler):
         per_batch: bool = True,
     ) -> None:
         if total_steps is None:
-            if epochs is None or steps_per_epoch is None:
-                raise ValueError("OneCycleLR needs total_steps, or both epochs and steps_per_epoch")
+            lengths = {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
+            if missing := [name for name, length in lengths.items() if length is None]:
+                raise ValueError(
+                    "OneCycleLR needs total_steps, or both epochs and steps_per_epoch; "
+                    f"{' and '.join(missing)} was not given"
+                )
             total_steps = check_whole("epochs", epochs, 1) * check_whole("steps_per_epoch", steps_per_epoch, 1)
         self.total_steps = check_whole("total_steps", total_steps, 1)
         if anneal_strategy not in ("cos", "linear"):
@@ -220,7 +326,7 @@ class OneCycleLR(LRScheduler):
         if cycle_momentum and not any(name in optimizer.defaults for name in ("momentum", "betas")):
             raise ValueError("cycle_momentum=True needs an optimizer with momentum or betas")
         for group, highest in zip(groups, _per_group("max_lr", max_lr, len(groups), _POSITIVE), strict=True):
-            group["initial_lr"] = highest / div
+            group["lr"] = group["initial_lr"] = highest / div
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
@@ -228,17 +334,33 @@ class OneCycleLR(LRScheduler):
         part, (_, start, end, _, _) = self._phase(step)
         return initial_lr * self.anneal(start, end, part)
 
-    def apply(self, step: int) -> None:
-        """Write the learning rates and the momenta of this step."""
-        super().apply(step)
+    def check(self) -> None:
+        """Raise a ValueError if the optimizer got another group, or a momentum was changed."""
+        super().check()
         if self.cycle_momentum:
-            part, (_, _, _, start, end) = self._phase(step)
-            momentum = self.anneal(start, end, part)
+            own = self._momentum(self.last_epoch)
+            for group in self.optimizer.param_groups:
+                found = group["betas"][0] if "betas" in group else group["momentum"]
+                if not math.isclose(found, own, rel_tol=1e-9):
+                    raise ValueError(
+                        f"OneCycleLR goes on from a momentum of {own:g}, but finds {found:g}; cycle_momentum=False "
+                        "leaves it to others"
+                    )
+
+    def write(self, step: int, rates: Sequence[float]) -> None:
+        """Write the learning rates and the momenta of this step."""
+        super().write(step, rates)
+        if self.cycle_momentum:
+            momentum = self._momentum(step)
             for group in self.optimizer.param_groups:
                 if "betas" in group:
                     group["betas"] = (momentum, group["betas"][1])
                 else:
                     group["momentum"] = momentum
+
+    def _momentum(self, step: int) -> float:
+        part, (_, _, _, start, end) = self._phase(step)
+        return self.anneal(start, end, part)
 
     def _phase(self, step: int) -> tuple[float, tuple[float, float, float, float, float]]:
         """The phase that a step is in, and how far into it, from 0 to 1."""

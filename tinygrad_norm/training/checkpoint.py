@@ -98,10 +98,9 @@ def load_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], *, e
         raise ValueError(f"{os.fspath(path)} holds no state of {', '.join(missing)}, only of {', '.join(states)}")
     if every and (unasked := [name for name in states if name not in parts]):
         raise ValueError(f"{os.fspath(path)} holds the state of {', '.join(unasked)}, which this run lacks")
-    before: dict[str, Any] = {}
+    before = {name: part.state_dict() for name, part in parts.items()}  # a schedule's depends on the optimizer
     try:
         for name, part in parts.items():
-            before[name] = part.state_dict()
             part.load_state_dict(states[name])
             if name == "model":
                 _check_dtypes(states[name], before[name])

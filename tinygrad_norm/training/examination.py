@@ -131,6 +131,7 @@ def _left_as_it_was(model: Module) -> ExitStack:
     for module in model.modules():
         if isinstance(module, RunningNorm):
             put(stack, module, "update_running_statistics", False)
+            put(stack, module, "refuses_infinity", False)
     for buffer in model.buffers():
         put(stack, buffer, "raw", buffer.raw.copy())
     return stack

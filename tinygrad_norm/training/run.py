@@ -236,7 +236,7 @@ def rehearse(model: Module, loader: DataLoader) -> None:
     generator = random.state_dict()
     try:
         with no_grad():
-            images, _ = next(iter(copy.copy(loader)))
+            images, _ = next(iter(loader))
             copy.deepcopy(model).train()(Tensor(images))
     finally:
         random.load_state_dict(generator)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.data import DataLoader
 from tinygrad_norm.data.checks import whole_number
 from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.modes import freeze, frozen_paths, start_training
@@ -120,7 +119,8 @@ class Trainer:
         goes on from there as if nothing had happened. A second Ctrl-C stops at once.
 
         Args:
-            train_loader: yields (inputs, targets), one epoch each time it is iterated.
+            train_loader: yields (inputs, targets), one epoch each time it is iterated; what has a state needs a
+                `resume()` too, as DataLoader has, to go on inside an epoch.
             epochs: the goal.
             validation: yields (inputs, targets) to measure after each epoch; it is left at the position it had.
 
@@ -249,10 +249,16 @@ class Trainer:
         self._batches_done = True
 
     def _remaining_batches(self) -> Iterator[tuple[Any, ...]]:
-        """A loader with a position goes on from it; of any other iterable, the batches already done are passed over."""
-        if not self.batch:
-            _rewind(self.loader)
-        return iter(self.loader) if _has_state(self.loader) else islice(self.loader, self.batch, None)
+        """A loader goes on from its position; of any other iterable, the batches already done are passed over."""
+        loader: Any = self.loader
+        if hasattr(loader, "resume"):
+            if not self.batch:
+                loader.batch = 0  # somebody may have left it in the middle of an epoch
+            batches: Iterator[tuple[Any, ...]] = loader.resume()
+            return batches
+        if self.batch and _has_state(loader):
+            raise TypeError(f"fit: {type(loader).__name__} has a state, but no resume() that goes on from it")
+        return islice(loader, self.batch, None)
 
     def _start_training(self) -> None:
         """Before each epoch too: a callback may have frozen parts, or left the model in inference."""
@@ -333,18 +339,13 @@ class Trainer:
 def _kept_position(loader: Any) -> Iterator[None]:
     """So that an evaluation, cut short or not, changes nothing for the next: its order, its random transforms."""
     state = loader.state_dict() if _has_state(loader) else None
-    _rewind(loader)
+    if state is not None:
+        loader.load_state_dict(state)  # its position says which order is next, whoever looked at a batch
     try:
         yield
     finally:
         if state is not None:
             loader.load_state_dict(state)
-
-
-def _rewind(loader: Any) -> None:
-    """Somebody may have looked at a batch and left the loader in the middle of an epoch."""
-    if isinstance(loader, DataLoader):
-        loader.batch = 0
 
 
 def _has_state(loader: Any) -> bool:
