@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -112,7 +114,12 @@ def run_profile(args: argparse.Namespace) -> None:
 
 def run_certify(args: argparse.Namespace) -> None:
     """Print a certificate; leave with status 1 if something is wrong."""
-    certificate = certify(args.what, *args.shape, seed=whole_number("--seed", args.seed, 0))
+    before = list(sys.path)
+    sys.path.append(os.getcwd())  # where package.module:Name is looked for last
+    try:
+        certificate = certify(args.what, *args.shape, seed=whole_number("--seed", args.seed, 0))
+    finally:
+        sys.path[:] = before
     print(json.dumps(certificate.to_json(), indent=2) if args.json else certificate)
     if not certificate:
         raise SystemExit(1)
