@@ -23,6 +23,15 @@ def test_inspect_lists_the_arrays_of_a_file(capsys, tmp_path):
     assert out.endswith("2 arrays, 32 bytes\n")
 
 
+def test_inspect_shows_names_that_a_terminal_would_obey(capsys, tmp_path):
+    arrays = {"\x1b[2Jclear": np.zeros(1), "two\nlines": np.zeros(2), "n" * 20_000: np.zeros(3)}
+    save_safetensors(tmp_path / "file", arrays)
+    assert main(["inspect", str(tmp_path / "file")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(line.split()[0] for line in lines[:3]) == ["\\x1b[2Jclear", "n" * 20_000, "two\\nlines"]
+    assert min(map(len, lines[:3])) < 100
+
+
 def test_inspect_refuses_another_file(capsys, tmp_path):
     (tmp_path / "file").write_bytes(b"no arrays")
     assert main(["inspect", str(tmp_path / "file")]) == 2

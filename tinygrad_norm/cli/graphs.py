@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_norm.models import create_model, list_models
+from tinygrad_norm.output import printable
 from tinygrad_norm.training.recipe import NORMS
 from tinygrad_norm.viz import draw_graph
 from tinygrad_norm.viz.drawing import SUFFIXES, check_output
@@ -71,6 +72,6 @@ def run_graph(args: argparse.Namespace) -> None:
         show=show,
     )
     drawing.save(path)
-    print(f"{drawing.summary()}\nthe drawing: {path}")
+    print(f"{drawing.summary()}\nthe drawing: {printable(path)}")
     if args.open and not webbrowser.open(path.resolve().as_uri()):
         print("no browser could be started", file=sys.stderr)

@@ -22,6 +22,7 @@ from tinygrad_norm.data.checks import whole_number
 from tinygrad_norm.files import check_writable
 from tinygrad_norm.models import list_models
 from tinygrad_norm.nn import CrossEntropyLoss
+from tinygrad_norm.output import printable
 from tinygrad_norm.tape import composed
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.curves import new_figure
@@ -109,7 +110,7 @@ def run_profile(args: argparse.Namespace) -> None:
     print(f"{_totals(middle, seconds)}\n\n{middle.describe_peak()}, parameters and their gradients not counted")
     print(f"\n{middle.tables(top, sum(map(statistics.median, seconds.values())))}")
     if args.output is not None:
-        print(f"\nwritten: {args.output}")
+        print(f"\nwritten: {printable(args.output)}")
 
 
 def run_certify(args: argparse.Namespace) -> None:

@@ -8,8 +8,11 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from tinygrad_norm.output import printable
 from tinygrad_norm.training.safetensors import read_safetensors
 
+WIDEST = 60
+"""Letters of a column of names; longer ones stand out of it."""
 PACKAGES = ("numpy", "numba", "scipy", "threadpoolctl", "graphviz", "pygraphviz", "matplotlib", "tensorboardX")
 
 
@@ -43,8 +46,9 @@ def show_info() -> None:
 def show_file(path: str) -> None:
     """Print the name, dtype and shape of each array of a safetensors file, and the total."""
     arrays, _ = read_safetensors(path)
-    width = max([len(name) for name in arrays], default=0)
-    for name, array in arrays.items():
+    names = [printable(name) for name in arrays]
+    width = min(max(map(len, names), default=0), WIDEST)
+    for name, array in zip(names, arrays.values(), strict=True):
         print(f"{name:{width}}  {array.dtype!s:8} {array.shape}")
     print(f"{len(arrays)} arrays, {sum(array.nbytes for array in arrays.values()):,} bytes")
 
