@@ -87,8 +87,13 @@ def test_a_file_that_cannot_be_written_is_refused_before_any_work(tmp_path, monk
 
 def test_the_default_is_a_picture_here_and_opens_on_demand(tmp_path, monkeypatch, capsys):
     opened: list[str] = []
+
+    def show(uri):
+        opened.append(uri)
+        return len(opened) < 2
+
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(webbrowser, "open", lambda uri: opened.append(uri) or len(opened) < 2)
+    monkeypatch.setattr(webbrowser, "open", show)
     for said in ("", "no browser could be started\n"):
         assert main(["graph", "mlp", "--open"]) == 0
         assert capsys.readouterr().err == said
