@@ -33,6 +33,7 @@ def shell(line, folder, **environment):
     [
         (ValueError("no such norm"), 2, "name: no such norm\n"),
         (FileNotFoundError("no such file"), 2, "name: no such file\n"),
+        (FileNotFoundError(2, "No such file", "no\x1bfile"), 2, "name: no\\x1bfile: No such file\n"),
         (ImportError("no matplotlib"), 2, "name: no matplotlib\n"),
         (FloatingPointError("the loss is nan"), 1, "name: the loss is nan\n"),
         (MemoryError(), 1, "name: out of memory: try a smaller --batch-size\n"),

@@ -56,7 +56,9 @@ def _complain(name: str, error: object, status: int) -> int:
 
 
 def _lines(text: object) -> str:
-    """Text with its line ends, and all else that a terminal would obey escaped."""
+    """Text with its line ends, and all else that a terminal would obey escaped; of a system's error, file and cause."""
+    if isinstance(text, OSError) and text.filename is not None and text.strerror:
+        return f"{printable(text.filename)}: {text.strerror}"
     return "\n".join(map(printable, str(text).split("\n")))
 
 

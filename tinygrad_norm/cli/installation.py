@@ -30,10 +30,7 @@ def show_info() -> None:
     print(f"tinygrad-norm {_version('tinygrad-norm')}, Python {platform.python_version()}, {platform.platform()}")
     for package in PACKAGES:
         print(f"{package:14}{_version(package)}")
-    fast = _version("numba") != "not installed" and os.environ.get("TINYGRAD_NORM_KERNELS") != "reference"
-    print(
-        f"kernels       {'Numba, compiled on first use' if fast else 'plain NumPy (pip install tinygrad-norm[fast])'}"
-    )
+    print(f"kernels       {_kernels()}")
     print(f"processors    {os.cpu_count()}")
     if _version("threadpoolctl") != "not installed":
         from threadpoolctl import threadpool_info
@@ -41,6 +38,15 @@ def show_info() -> None:
         for pool in threadpool_info():
             core = f", {pool['architecture']} kernels" if "architecture" in pool else ""
             print(f"{pool['user_api']:14}{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads{core}")
+
+
+def _kernels() -> str:
+    """The kernels in use, and why they are not the fast ones where they are not."""
+    if _version("numba") == "not installed":
+        return "plain NumPy (pip install tinygrad-norm[fast])"
+    if os.environ.get("TINYGRAD_NORM_KERNELS") == "reference":
+        return "plain NumPy (TINYGRAD_NORM_KERNELS=reference)"
+    return "Numba, compiled on first use"
 
 
 def show_file(path: str) -> None:
