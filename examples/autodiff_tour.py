@@ -7,13 +7,13 @@ The function is a linear layer, batch norm and a squared error, small enough tha
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
 import numpy as np
 
 from tinygrad_norm import FusedOp, Hook, Op, Tensor, composed, grad, hooks, ops
+from tinygrad_norm.cli.ending import run_command
 
 
 class There(Hook):
@@ -105,8 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(run_command(main))

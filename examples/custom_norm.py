@@ -8,7 +8,6 @@ axis. (Hoffer et al. 2018 study such L1 norms.)
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_norm import FusedOp, Tensor, nn, ops, optim
+from tinygrad_norm.cli.ending import run_command
 from tinygrad_norm.data import DataLoader, digits
 from tinygrad_norm.testing import GradientError, compare_with_composition, gradcheck
 from tinygrad_norm.training import Trainer
@@ -114,8 +114,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(run_command(main))

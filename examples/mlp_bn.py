@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_norm import Tensor, manual_seed, nn, ops, optim
+from tinygrad_norm.cli.ending import run_command
 from tinygrad_norm.data import ArrayDataset, DataLoader, digits, mnist
 from tinygrad_norm.files import write_atomically
 from tinygrad_norm.training import History, Trainer, plot_curves
@@ -244,14 +245,4 @@ def sizes(text: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except MemoryError as error:
-        sys.exit(f"out of memory: {error or 'try smaller --hidden-sizes'}")
-    except (OSError, ValueError, ImportError, FloatingPointError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    sys.exit(run_command(main))

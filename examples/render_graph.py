@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from tinygrad_norm import Tensor, nn, ops
+from tinygrad_norm.cli.ending import run_command
 from tinygrad_norm.models import create_model
 from tinygrad_norm.viz import compare_graphs, draw_graph
 
@@ -40,9 +41,4 @@ def main(folder: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=Path, default=Path("runs/graphs"), metavar="FOLDER")
-    try:
-        main(parser.parse_args().output)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (OSError, ValueError, ImportError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    sys.exit(run_command(lambda: main(parser.parse_args().output)))

@@ -15,9 +15,24 @@ def test_a_net_as_a_text(tmp_path, capsys):
     path = tmp_path / "net.dot"
     assert main(["graph", "mlp", "-o", str(path)]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("mlp, 1 × 3 × 32 × 32: ")
+    assert out.startswith("mlp, 2 × 3 × 32 × 32, training: 6 ops (3 Linear, 2 BatchNorm, 1 Reshape)")
     assert out.endswith(f"the drawing: {path}\n")
     assert "<B>layers.1: Linear</B>" in path.read_text()
+
+
+def test_a_graph_is_that_of_training_unless_inference_is_asked_for(tmp_path, capsys):
+    for options, mode, norm in (([], "training", "BatchNorm"), (["--eval"], "inference", "InferenceNorm")):
+        path = tmp_path / "net.dot"
+        assert main(["graph", "resnet18", "-o", str(path), "--all", "--image-size", "16", *options]) == 0
+        assert f"<B>resnet18, 2 × 3 × 16 × 16, {mode}</B>" in path.read_text(encoding="utf-8")
+        assert re.search(rf"\(20 \w+, 20 {norm}|\(20 {norm}, 20 ", capsys.readouterr().out)
+
+
+def test_one_image_alone_is_for_inference(tmp_path, capsys):
+    path = tmp_path / "net.dot"
+    assert main(["graph", "mlp", "-o", str(path), "--batch-size", "1"]) == 2
+    assert "one value per channel has no variance" in capsys.readouterr().err
+    assert main(["graph", "mlp", "-o", str(path), "--batch-size", "1", "--eval"]) == 0
 
 
 def test_the_way_back_down_to_each_op(tmp_path):
@@ -70,12 +85,19 @@ def test_a_file_that_cannot_be_written_is_refused_before_any_work(tmp_path, monk
         assert message in capsys.readouterr().err
 
 
-def test_the_default_is_a_picture_here_and_opens_on_demand(tmp_path, monkeypatch):
+def test_the_default_is_a_picture_here_and_opens_on_demand(tmp_path, monkeypatch, capsys):
     opened: list[str] = []
+
+    def show(uri):
+        opened.append(uri)
+        return len(opened) < 2
+
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(webbrowser, "open", opened.append)
-    assert main(["graph", "mlp", "--open"]) == 0
-    assert opened == [(tmp_path / "mlp.svg").as_uri()]
+    monkeypatch.setattr(webbrowser, "open", show)
+    for said in ("", "no browser could be started\n"):
+        assert main(["graph", "mlp", "--open"]) == 0
+        assert capsys.readouterr().err == said
+    assert opened == [(tmp_path / "mlp.svg").as_uri()] * 2
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import __version__
-from tinygrad_norm.cli import main
+from tinygrad_norm.cli import installation, main
 from tinygrad_norm.training import save_safetensors
 
 
@@ -16,6 +16,20 @@ def test_info_names_versions_and_processors(capsys):
     assert "processors" in out
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("reference", "plain NumPy (TINYGRAD_NORM_KERNELS=reference)"), ("", "Numba, compiled on first")],
+)
+def test_info_says_why_kernels_are_not_the_fast_ones(capsys, monkeypatch, given, said):
+    monkeypatch.setenv("TINYGRAD_NORM_KERNELS", given)
+    monkeypatch.setattr(installation, "_version", lambda package: "1.0" if package == "numba" else "not installed")
+    assert main(["info"]) == 0
+    assert f"kernels       {said}" in capsys.readouterr().out
+    monkeypatch.setattr(installation, "_version", lambda package: "not installed")
+    assert main(["info"]) == 0
+    assert "kernels       plain NumPy (pip install tinygrad-norm[fast])" in capsys.readouterr().out
+
+
 def test_inspect_lists_the_arrays_of_a_file(capsys, tmp_path):
     save_safetensors(tmp_path / "file", {"weight": np.zeros((2, 3), np.float32), "step": np.array(5)})
     assert main(["inspect", str(tmp_path / "file")]) == 0
@@ -23,10 +37,28 @@ def test_inspect_lists_the_arrays_of_a_file(capsys, tmp_path):
     assert out.endswith("2 arrays, 32 bytes\n")
 
 
+def test_inspect_shows_names_that_a_terminal_would_obey(capsys, tmp_path):
+    arrays = {"\x1b[2Jclear": np.zeros(1), "two\nlines": np.zeros(2), "n" * 20_000: np.zeros(3)}
+    save_safetensors(tmp_path / "file", arrays)
+    assert main(["inspect", str(tmp_path / "file")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(line.split()[0] for line in lines[:3]) == ["\\x1b[2Jclear", "n" * 20_000, "two\\nlines"]
+    assert min(map(len, lines[:3])) < 100
+
+
 def test_inspect_refuses_another_file(capsys, tmp_path):
     (tmp_path / "file").write_bytes(b"no arrays")
     assert main(["inspect", str(tmp_path / "file")]) == 2
     assert "file is cut short, or not a safetensors file" in capsys.readouterr().err
+
+
+def test_a_command_that_there_is_not_is_answered_with_the_one_that_was_meant(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["trian"])
+    assert capsys.readouterr().err == (
+        "tinygrad-norm: argument COMMAND: there is no 'trian', only train, evaluate, diagnose, models, experiment, "
+        "graph, profile, certify, info, inspect; did you mean train?; try tinygrad-norm --help\n"
+    )
 
 
 def test_version(capsys):

@@ -15,6 +15,9 @@ import pytest
 
 from tinygrad_norm.cli import zoo
 from tinygrad_norm.models.registry import MODELS
+from tinygrad_norm.training import recipe_for
+from tinygrad_norm.training import run as training_run
+from tinygrad_norm.training.evaluation import Evaluation
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -65,6 +68,24 @@ def test_pictures_are_drawn_or_refused_before_training(run, small, tmp_path):
         assert "predicted" in out
         for name in ("curves.png", "confusion.png"):
             assert (tmp_path / "run" / name).read_bytes().startswith(PNG)
+
+
+def test_results_are_told_even_if_a_picture_fails(run, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(training_run, "new_figure", lambda *_: None)
+    monkeypatch.setattr(training_run, "plot_curves", lambda *_: 1 / 0)
+    with pytest.warns(RuntimeWarning, match=r"curves\.png could not be drawn: division by zero"):
+        status, out, _ = run("train", "lenet5", *small, "--plot", "-o", "run", "--quiet")
+    assert status == 1
+    assert "test accuracy" in out
+
+
+def test_names_of_data_and_classes_do_not_reach_the_terminal_as_they_are():
+    names = ("\x1b[31mred", "two\nlines")
+    recipe = recipe_for("lenet5", data="data \x1b[2J\n")
+    said = zoo.describe_evaluation(recipe, Evaluation(0.5, 1.0, np.ones((2, 2), np.int64), names), confusion=True)
+    assert said.startswith("lenet5 on data \\x1b[2J\\n: test accuracy 50.00%")
+    assert "\x1b" not in said
+    assert len(said.splitlines()) == 5
 
 
 def test_evaluate_says_what_training_said(run, checkpoint, few_digits):

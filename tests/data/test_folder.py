@@ -108,6 +108,16 @@ def test_a_class_that_training_lacks_is_refused(folder):
         image_folder(folder, "test")
 
 
+def test_names_in_errors_do_not_reach_the_terminal_as_they_are(folder):
+    save(folder / "train" / "\x1b[31m" / "1.png", plain(0))
+    save(folder / "test" / "two\nlines" / "1.png", plain(0))
+    with pytest.raises(ValueError, match=r"test.two\\nlines: no class of .*train, which has \\x1b\[31m, cat, dog"):
+        image_folder(folder, "test")
+    (folder / "train" / "\x1b[31m" / "\x1b[2J.gif").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"train.\\x1b\[31m.\\x1b\[2J.gif: not an image"):
+        image_folder(folder)
+
+
 def test_an_empty_class_is_refused(folder):
     (folder / "train" / "bird").mkdir()
     with pytest.raises(ValueError, match=r"train.bird: a class without images"):

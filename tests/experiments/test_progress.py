@@ -46,6 +46,23 @@ def test_nothing_where_nothing_is_wanted():
     assert stream.getvalue() == ""
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_stream_that_nobody_reads_any_more_stops_nothing(terminal, monkeypatch):
+    class Gone(io.StringIO):
+        def isatty(self):
+            return terminal
+
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setenv("TERM", "xterm")
+    progress = Progress(stream=Gone())
+    progress.expect(1)
+    with progress.run("seed 0", steps=1) as tick:
+        tick()
+    assert progress.done == 1
+
+
 def test_a_run_that_fails_gets_no_line():
     stream = io.StringIO()
     progress = Progress(stream=stream)

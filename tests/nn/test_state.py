@@ -114,6 +114,8 @@ def test_not_strict_still_refuses_a_wrong_shape():
 def test_keys_of_another_type_and_what_is_no_mapping():
     numbered: Any = {3: np.ones(1)}
     listed: Any = [3]
+    with pytest.raises(ValueError, match=r"unexpected key \\x1b\[2J\\n$"):
+        nn.Identity().load_state_dict({"\x1b[2J\n": np.zeros(1)})
     with pytest.raises(ValueError, match="unexpected key 3"):
         nn.Identity().load_state_dict(numbered)
     with pytest.raises(TypeError, match="should be given a mapping of names to arrays, got list"):

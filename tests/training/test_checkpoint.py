@@ -12,7 +12,7 @@ import pytest
 
 from tinygrad_norm import nn, optim, random
 from tinygrad_norm.data import ArrayDataset, DataLoader
-from tinygrad_norm.training.checkpoint import FIELD, load_checkpoint, save_checkpoint
+from tinygrad_norm.training.checkpoint import FIELD, load_checkpoint, load_parts, save_checkpoint, save_parts
 from tinygrad_norm.training.safetensors import DIGEST, load_safetensors, save_safetensors
 from tinygrad_norm.training.state import split_state
 
@@ -142,6 +142,15 @@ def test_a_part_that_was_not_saved_is_named(tmp_path):
     with pytest.raises(ValueError, match="holds no state of optimizer, schedule, only of model"):
         load_checkpoint(tmp_path / "model", model, optimizer, schedule=schedule)
     assert snapshot(model, optimizer) == before
+
+
+def test_names_in_a_file_do_not_reach_the_terminal_as_they_are(tmp_path):
+    model, optimizer, _, _ = a_run()
+    save_parts(tmp_path / "run", {"\x1b[2J": model})
+    with pytest.raises(ValueError, match=r"no state of optimizer, only of \\x1b\[2J"):
+        load_parts(tmp_path / "run", {"optimizer": optimizer})
+    with pytest.raises(ValueError, match=r"holds the state of \\x1b\[2J, which this run lacks"):
+        load_parts(tmp_path / "run", {}, every=True)
 
 
 def test_any_altered_or_missing_byte_is_noticed(saved):

@@ -51,6 +51,16 @@ def test_heads_are_as_long_as_it_takes_to_tell_them_apart():
     assert " long-nam      oak " in confusion_table(np.eye(2, dtype=int), ("long-named", "oak")).splitlines()[0]
 
 
+def test_names_out_of_files_do_not_reach_the_terminal_as_they_are():
+    names = ("\x1b[31mred", "two\nlines", "n" * 20_000)
+    few, many = confusion_table(np.ones((3, 3), int), names), confusion_table(np.ones((30, 30), int), names * 10)
+    for table in (few, many):
+        assert all(line.isprintable() and len(line) < 120 for line in table.splitlines())
+        assert "\\x1b[31mred" in table
+    assert len(few.splitlines()) == 4
+    assert len(many.splitlines()) == 11
+
+
 def test_of_many_classes_only_the_commonest_confusions_are_told():
     matrix = np.diag(np.full(30, 50))
     for number in range(12):

@@ -49,6 +49,19 @@ def test_svg_has_labelled_axes_and_legend(tmp_path):
     assert any(re.fullmatch(r"\d+%", word) for word in words)
 
 
+def test_titles_and_names_are_drawn_letter_by_letter(tmp_path):
+    names = ("$x^2$", "_hidden", "<b>", "\x1b[31m", "n" * 20_000)
+    title = f"resnet18 on $\\frac{{1$ {'long ' * 9}\nsecond line {'x' * 20_000}"
+    plot_curves(dict.fromkeys(names, a_history()), tmp_path / "curves.svg", title)
+    words = texts((tmp_path / "curves.svg").read_text())
+    for shown in ("$x^2$, training", " _hidden, training", "&lt;b&gt;, training", "\\x1b[31m, validation"):
+        assert words.count(shown) == 2  # panels
+    drawn = [word for word in words if word not in names]
+    assert any(word.startswith("resnet18 on $\\frac{1$ long") for word in drawn)
+    assert any(word.startswith("second line xxx") for word in drawn)
+    assert max(map(len, words)) < 100
+
+
 def test_what_was_not_measured_is_not_drawn(tmp_path):
     history = [{key: value for key, value in record.items() if "accuracy" not in key} for record in a_history(1, False)]
     plot_curves(history, tmp_path / "curves.svg")

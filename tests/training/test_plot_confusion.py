@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import re
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 
+from tinygrad_norm.output import printable
 from tinygrad_norm.training.confusion import plot_confusion
+from tinygrad_norm.training.curves import as_text
 
 
 def test_what_was_found_is_blue_and_what_was_not_orange(tmp_path):
@@ -24,6 +28,20 @@ def test_svg_names_classes_and_counts(tmp_path):
     words = re.findall(r"<!-- (.*?) -->", (tmp_path / "confusion.svg").read_text())
     assert {"left", "right", "41", "2", "37", "title here", "predicted", "true"} <= set(words)
     assert "0" not in words
+
+
+@pytest.mark.parametrize(
+    "name", ["$\\frac{1$ and $", "<b>x</b> --> &", "ends in \\", "\x1b[31m\n\ud800", "n" * 20_000], ids=str.split
+)
+def test_names_are_drawn_letter_by_letter(name, tmp_path):
+    plot_confusion([[41, 2], [0, 37]], tmp_path / "confusion.svg", (name, "_plain"), f"on {printable(name)}")
+    root = ET.parse(tmp_path / "confusion.svg", ET.XMLParser(target=ET.TreeBuilder(insert_comments=True))).getroot()
+    words = [html.unescape(element.text).strip() for element in root.iter(ET.Comment)]
+    shown = as_text(name).replace("\\$", "$").replace("--", "- -")
+    assert words.count(shown) == 2
+    assert any(word.startswith(f"on {shown[:10]}") for word in words)
+    assert float(root.attrib["width"].removesuffix("pt")) < 720
+    plot_confusion([[41, 2], [0, 37]], tmp_path / "confusion.png", (name, "_plain"), f"on {name}")
 
 
 def test_many_classes_are_drawn_without_counts(tmp_path):

@@ -109,6 +109,30 @@ def test_the_bar_is_cleared_when_training_breaks_off(end):
     assert shown._bar is None
 
 
+@pytest.mark.parametrize("kind", [ProgressLines, ProgressBar])
+def test_a_stream_that_nobody_reads_any_more_stops_nothing(kind):
+    class Gone(Terminal):
+        def write(self, text):
+            raise BrokenPipeError
+
+    shown = kind(Gone())
+    trainer = a_trainer(stopped="early")
+    shown.on_epoch_begin(trainer)
+    shown.on_batch_end(trainer, 0.5)
+    shown.on_epoch_end(trainer, RECORD)
+    shown.on_interrupt(trainer)
+    shown.on_train_end(trainer)
+    shown.close()
+    assert shown.stream.failed
+
+
+def test_without_a_stream_there_is_nothing_to_see(monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)  # as in a program without a console
+    shown = progress()
+    shown.on_epoch_end(a_trainer(), RECORD)
+    assert type(shown) is ProgressLines
+
+
 def test_a_dumb_terminal_gets_lines(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     assert type(progress(Terminal())) is ProgressLines

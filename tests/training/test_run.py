@@ -15,11 +15,12 @@ from tinygrad_norm.training import (
     load_safetensors,
     load_trained,
     recipe_for,
+    run,
     save_checkpoint,
     train,
 )
 from tinygrad_norm.training.evaluation import evaluate
-from tinygrad_norm.training.images import load_data
+from tinygrad_norm.training.images import check_classes, load_data
 from tinygrad_norm.training.run import Stopwatch, check_data, make_model, make_schedule, prepare, rehearse
 
 
@@ -65,6 +66,22 @@ def test_a_run_is_written_down_and_comes_back_from_its_checkpoint(tmp_path, reci
     np.testing.assert_array_equal(again.confusion, result.test.confusion)
     assert again.confusion.sum() == 40
     assert json.loads(json.dumps(result.to_dict()))["parameters"] == sum(p.size for p in model.parameters())
+
+
+def test_a_picture_that_fails_is_a_warning_and_leaves_the_results(tmp_path, recipe, monkeypatch):
+    def fail(*_):
+        log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+        assert json.loads(log[-1])["event"] == "test"  # what was learned is written before
+        raise ValueError("no picture of this")
+
+    monkeypatch.setattr(run, "new_figure", lambda *_: None)
+    monkeypatch.setattr(run, "plot_curves", fail)
+    monkeypatch.setattr(run, "plot_confusion", fail)
+    with pytest.warns(RuntimeWarning, match=r"(curves|confusion)\.png could not be drawn: no picture of this") as seen:
+        result = train(recipe, tmp_path / "run", progress=False, plot=True, confusion=True)
+    assert result.undrawn == (tmp_path / "run" / "curves.png", tmp_path / "run" / "confusion.png")
+    assert len(seen) == 2
+    assert 0 <= result.test.accuracy <= 1
 
 
 def test_the_same_recipe_gives_the_same_net_and_another_seed_another(tmp_path, recipe):
@@ -182,6 +199,14 @@ def test_only_the_classes_that_a_net_learned_can_be_put_to_it(tmp_path, recipe):
     ):
         with pytest.raises(ValueError, match=message):
             check_data(checkpoint, other)
+
+
+def test_class_names_in_errors_do_not_reach_the_terminal_as_they_are():
+    dataset = ArrayDataset(np.zeros((2, 1)), np.array([0, 1]), ("\x1b[31m", "n" * 20_000))
+    with pytest.raises(
+        ValueError, match=r"knows 1 class \(two\\nlines\), these images 2 classes \(\\x1b\[31m, n+…n+\)$"
+    ):
+        check_classes("it knows", 1, ("two\nlines",), dataset)
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, recipe):

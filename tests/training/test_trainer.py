@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -342,6 +343,16 @@ def test_ctrl_c_without_a_checkpoint_says_so(capsys):
     with pytest.raises(TrainingInterrupted):
         Run(callbacks=[CtrlC(1, 2)]).fit()
     assert capsys.readouterr().err == "interrupted after 0 epochs and 2 batches; no checkpoint was asked for\n"
+
+
+def test_ctrl_c_is_an_interruption_even_if_nobody_reads_what_it_says(monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with pytest.raises(TrainingInterrupted):
+        Run(callbacks=[CtrlC(1, 2)]).fit()
 
 
 def test_measuring_is_possible_after_an_interruption():

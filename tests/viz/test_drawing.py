@@ -12,14 +12,16 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn, no_grad, ops
 from tinygrad_norm.models import create_model, list_models
+from tinygrad_norm.output import printable
 from tinygrad_norm.viz import compare_graphs, draw_graph, render
 from tinygrad_norm.viz import drawing as drawing_module
 from tinygrad_norm.viz.drawing import MOST, Drawing
-from tinygrad_norm.viz.style import width
+from tinygrad_norm.viz.style import LONGEST, width
 
 GOLDEN = Path(__file__).with_name("golden")
 HOSTILE = """<script>alert(1)</script> "it's" & \\n \\ </TABLE>> {a|b} \x07 --> ]]>"""
@@ -194,11 +196,67 @@ def test_labels_are_text_whatever_they_hold(tmp_path):
     net = nn.Sequential(nn.Linear(2, 2))
     drawing = draw_graph(net, (3, 2), title=HOSTILE)
     svg = svg_of(drawing, tmp_path)
-    shown = HOSTILE.replace("\x07", "�")
+    shown = HOSTILE.replace("\x07", "\\x07")
     assert any(shown in text.replace("\xa0", " ") for text in texts(svg))
     assert not list(svg.iter("{http://www.w3.org/2000/svg}script"))
     assert "<script" not in drawing.mermaid
     assert '"it' not in drawing.mermaid
+
+
+NAMES = {
+    "markup": "<b>x</b>",
+    "backslash": "ends in \\",
+    "escapes": "\\N\\G\\E",
+    "terminal": "\x1b[31m\x9b\ud800",
+    "lines": "a\nb",
+    "space": " ",
+    "record": "{a|b} %%{init}%% $x$",
+    "long": "n" * 20_000,
+}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_names_of_modules_inputs_and_outputs_are_text_too(name, tmp_path):
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            setattr(self, name, nn.Parameter(np.ones(2, np.float32)))
+
+        def forward(self, x):
+            return {name: x[name] * getattr(self, name)}
+
+    if "\ud800" not in name:  # which no class may have in its name
+        Heads.__name__ = name
+    drawing, outside = (
+        draw_graph(nn.Sequential(Heads()), {name: Tensor([[1.0, 2.0]])}, depth=depth) for depth in (None, 1)
+    )
+    found = [text.replace("\xa0", " ") for text in texts(svg_of(drawing, tmp_path))]
+    shown = printable(name, LONGEST - len("output "))
+    for kind in ("input", "output"):
+        assert any(text.startswith(f"{kind} {shown[:50]}".rstrip()) for text in found)
+    assert outside.save(tmp_path / "g.png").stat().st_size < 500_000
+    assert max(map(len, drawing.mermaid.splitlines())) < 10 * LONGEST
+    assert all(line.isprintable() for line in drawing.summary().splitlines())
+    drawing.html.encode()
+
+
+@pytest.mark.parametrize(
+    ("modes", "words"),
+    [
+        ((True, True), "training"),
+        ((False, False), "inference"),
+        ((True, False), "training, 1 of 3 modules in inference"),
+    ],
+)
+def test_the_title_says_in_which_mode_a_model_is_drawn(modes, words, net):
+    net.train(modes[0])
+    net[1].train(modes[1])
+    drawing = draw_graph(net, (5, 6), title="net")
+    assert drawing.graph.title == f"net, {words}"
+    assert any(node.name == "InferenceNorm" for node in drawing.graph.ops) == (not modes[1])
+    assert compare_graphs(net[1], (5, 4)).graph.title.startswith(
+        f"BatchNorm1D, {'training' if modes[1] else 'inference'}\n"
+    )
 
 
 class Page(HTMLParser):

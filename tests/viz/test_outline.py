@@ -41,13 +41,13 @@ def test_all_levels(net):
     for name in "123":
         inner = [(t[0].format(name), t[1]) if isinstance(t, tuple) else t for t in block]
         expected.append((f"{name}: Block", inner))
-    assert parts(found.root) == ("Sequential", [*expected, ("4: Linear", ["Linear"]), "output"])
+    assert parts(found.root) == ("Sequential, training", [*expected, ("4: Linear", ["Linear"]), "output"])
 
 
 @pytest.mark.parametrize(
     ("depth", "expected"),
     [
-        (0, ["input", "Sequential", "output"]),
+        (0, ["input", "Sequential, training", "output"]),
         (1, ["input", "0: Linear", "1: Block", "2: Block", "3: Block", "4: Linear", "output"]),
     ],
 )

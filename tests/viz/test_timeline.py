@@ -322,6 +322,19 @@ def test_the_text_names_the_ops_their_share_and_the_peak(timeline):
     assert str(Timeline()) == "no op ran"
 
 
+def test_names_of_modules_are_shown_and_not_obeyed(tmp_path):
+    inner = {"\x1b[31m": nn.Linear(3, 3), "$\\frac{1$ $": nn.Linear(3, 3), "n" * 20_000: nn.Linear(3, 3)}
+    model = nn.Sequential()
+    for name, module in inner.items():
+        setattr(model, name, module)
+    timeline = step(model, Tensor(np.ones((2, 3), np.float32)))
+    assert len(timeline.events) >= 6
+    assert all(line.isprintable() and len(line) < 200 for line in str(timeline).splitlines())
+    if find_spec("matplotlib"):
+        timeline.save(tmp_path / "time.svg")
+        assert {r"\x1b[31m", r"$\frac{1$ $"} <= set(words(tmp_path / "time.svg"))
+
+
 def test_json_holds_all(timeline, tmp_path):
     timeline.save(tmp_path / "time.json")
     found = json.loads((tmp_path / "time.json").read_text())

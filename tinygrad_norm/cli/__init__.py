@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tinygrad_norm import __version__
 from tinygrad_norm.cli import graphs, inspection, installation, lab, zoo
 from tinygrad_norm.cli.ending import run_command
+from tinygrad_norm.nn.spelling import did_you_mean
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +37,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 class Parser(argparse.ArgumentParser):
-    """One that says what is wrong in one line."""
+    """One that says what is wrong in one line, and what was probably meant."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = tuple(map(str, action.choices))
+            hint = did_you_mean(str(value), known)
+            raise argparse.ArgumentError(action, f"there is no {value!r}, only {', '.join(known)}{hint}")
 
     def error(self, message: str) -> NoReturn:
         """Leave with status 2."""

@@ -1,38 +1,121 @@
-"""How a command ends: its exit status, and one line for what went wrong."""
+"""The door of each command: the streams it writes to, its exit status, and one line for what went wrong."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, TextIO, cast
+
+from tinygrad_norm.output import ESCAPING, UnfailingStream, printable
+from tinygrad_norm.viz.render import search_path
+
+BROKEN_PIPE = 141
+"""What a shell says of a program that SIGPIPE ended: 128 + 13."""
+
+
+class UnwrittenError(OSError):
+    """Standard output took no more: its disk is full, perhaps."""
 
 
 def run_command(command: Callable[[], None], name: str = "") -> int:
     """Call a command and return its exit status; what went wrong is one line on standard error.
 
+    Standard error never fails: a command whose progress nobody reads works on to its end.
+
     Returns:
-        0, 1 where training failed or memory ran out, 2 for bad input, 130 for Ctrl-C.
+        0, 1 where training failed, memory ran out or standard output took no more, 2 for bad input, 130 for Ctrl-C, 141
+        where nobody reads standard output.
     """
-    try:
+    with _surroundings(name):
         try:
-            command()
-        finally:  # --help leaves by SystemExit
-            sys.stdout.flush()
-    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(nowhere, stream.fileno())
-    except (OSError, ValueError, ImportError) as error:
-        return _complain(name, error, 2)
-    except FloatingPointError as error:
-        return _complain(name, error, 1)
-    except MemoryError as error:
-        return _complain(name, f"out of memory: {str(error) or 'try a smaller --batch-size'}", 1)
-    except KeyboardInterrupt:
-        return 130
-    return 0
+            try:
+                command()
+            finally:  # --help leaves by SystemExit
+                _flush_output()
+        except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
+            _lead_nowhere(sys.stdout)
+            return BROKEN_PIPE
+        except (UnwrittenError, FloatingPointError) as error:
+            return _complain(name, error, 1)
+        except (OSError, ValueError, ImportError) as error:
+            return _complain(name, error, 2)
+        except MemoryError as error:
+            return _complain(name, f"out of memory: {str(error) or 'try a smaller --batch-size'}", 1)
+        except KeyboardInterrupt:
+            return 130
+        return 0
 
 
 def _complain(name: str, error: object, status: int) -> int:
-    print(f"{name}: {error}" if name else error, file=sys.stderr)
+    print(f"{name}: {_lines(error)}" if name else _lines(error), file=sys.stderr)
     return status
+
+
+def _lines(text: object) -> str:
+    """Text with its line ends, and all else that a terminal would obey escaped; of a system's error, file and cause."""
+    if isinstance(text, OSError) and text.filename is not None and text.strerror:
+        return f"{printable(text.filename)}: {text.strerror}"
+    return "\n".join(map(printable, str(text).split("\n")))
+
+
+@contextmanager
+def _surroundings(name: str) -> Iterator[None]:
+    """Streams that are there and can write every letter, warnings of one line, and a PATH of absolute folders.
+
+    All is as before afterwards, for programs call `main` too.
+    """
+    start = f"{name}: " if name else ""
+    with ExitStack() as stack:
+        _fill_closed()
+        if sys.stdout is None:
+            _set(stack, sys, "stdout", stack.enter_context(open(os.devnull, "w", encoding="utf-8")))
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stack.callback(stream.reconfigure, errors=stream.errors)
+                stream.reconfigure(errors=ESCAPING)
+        given, safe = sys.stderr, UnfailingStream(sys.stderr)
+        stack.callback(lambda: _lead_nowhere(given) if safe.failed else None)
+        _set(stack, sys, "stderr", cast(TextIO, safe))
+        _set(stack, warnings, "formatwarning", lambda text, *_, **__: f"{start}warning: {_lines(text)}\n")
+        if "PATH" in os.environ:
+            stack.callback(os.environ.__setitem__, "PATH", os.environ["PATH"])
+            os.environ["PATH"] = search_path()
+        yield
+
+
+def _set(stack: ExitStack, owner: Any, name: str, value: object) -> None:
+    """Set an attribute until the stack is left."""
+    stack.callback(setattr, owner, name, getattr(owner, name))
+    setattr(owner, name, value)
+
+
+def _fill_closed() -> None:
+    """Open nothing under the numbers of standard streams that are closed (`>&-`), or the next file would get them."""
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(number)
+
+
+def _flush_output() -> None:
+    """Write what standard output still holds; what cannot be written is given up."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _lead_nowhere(sys.stdout)
+        raise UnwrittenError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def _lead_nowhere(stream: TextIO | None) -> None:
+    """Have a stream that failed end in nothing, or Python's own flush at its exit would fail too, with status 120."""
+    if stream is None:
+        return
+    with suppress(OSError, ValueError):  # one that is no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import webbrowser
 from pathlib import Path
 from typing import Any
 
 from tinygrad_norm.models import create_model, list_models
+from tinygrad_norm.output import printable
 from tinygrad_norm.training.recipe import NORMS
 from tinygrad_norm.viz import draw_graph
 from tinygrad_norm.viz.drawing import SUFFIXES, check_output
@@ -37,7 +39,8 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     command.add_argument(
         "--norm", metavar="NAME", help=f"{', '.join(NORMS)}; not instance for mlp (default: the model's own)"
     )
-    command.add_argument("--batch-size", type=int, default=1, metavar="N", help="images (default: 1)")
+    command.add_argument("--eval", action="store_true", help="in inference (default: in training, as it is trained)")
+    command.add_argument("--batch-size", type=int, default=2, metavar="N", help="images (default: 2)")
     command.add_argument("--image-size", type=int, default=32, metavar="N", help="height and width (default: 32)")
     command.add_argument("--open", action="store_true", help="show it in the browser")
     command.set_defaults(run=run_graph)
@@ -59,7 +62,7 @@ def run_graph(args: argparse.Namespace) -> None:
     model = create_model(args.model, 10, image_size=args.image_size, **options)
     shape = args.batch_size, 3, args.image_size, args.image_size
     drawing = draw_graph(
-        model.eval() if args.batch_size == 1 else model,  # a batch of one may have no variance
+        model.train(not args.eval),
         shape,
         depth=None if args.all else 2 if args.depth is None else args.depth,
         fold=not args.no_fold,
@@ -69,6 +72,6 @@ def run_graph(args: argparse.Namespace) -> None:
         show=show,
     )
     drawing.save(path)
-    print(f"{drawing.summary()}\nthe drawing: {path}")
-    if args.open:
-        webbrowser.open(path.resolve().as_uri())
+    print(f"{drawing.summary()}\nthe drawing: {printable(path)}")
+    if args.open and not webbrowser.open(path.resolve().as_uri()):
+        print("no browser could be started", file=sys.stderr)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,6 +22,7 @@ from tinygrad_norm.data.checks import whole_number
 from tinygrad_norm.files import check_writable
 from tinygrad_norm.models import list_models
 from tinygrad_norm.nn import CrossEntropyLoss
+from tinygrad_norm.output import printable
 from tinygrad_norm.tape import composed
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.curves import new_figure
@@ -107,12 +110,17 @@ def run_profile(args: argparse.Namespace) -> None:
     print(f"{_totals(middle, seconds)}\n\n{middle.describe_peak()}, parameters and their gradients not counted")
     print(f"\n{middle.tables(top, sum(map(statistics.median, seconds.values())))}")
     if args.output is not None:
-        print(f"\nwritten: {args.output}")
+        print(f"\nwritten: {printable(args.output)}")
 
 
 def run_certify(args: argparse.Namespace) -> None:
     """Print a certificate; leave with status 1 if something is wrong."""
-    certificate = certify(args.what, *args.shape, seed=whole_number("--seed", args.seed, 0))
+    before = list(sys.path)
+    sys.path.append(os.getcwd())  # where package.module:Name is looked for last
+    try:
+        certificate = certify(args.what, *args.shape, seed=whole_number("--seed", args.seed, 0))
+    finally:
+        sys.path[:] = before
     print(json.dumps(certificate.to_json(), indent=2) if args.json else certificate)
     if not certificate:
         raise SystemExit(1)

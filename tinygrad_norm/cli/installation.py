@@ -10,8 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tinygrad_norm import kernels
+from tinygrad_norm.output import printable
 from tinygrad_norm.training.safetensors import read_safetensors
 
+WIDEST = 60
+"""Letters of a column of names; longer ones stand out of it."""
 PACKAGES = ("numpy", "numba", "scipy", "tbb", "threadpoolctl", "graphviz", "pygraphviz", "matplotlib", "tensorboardX")
 
 
@@ -39,11 +42,21 @@ def show_info() -> None:
             print(f"{pool['user_api']:14}{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads{core}")
 
 
+def _kernels() -> str:
+    """The kernels in use, and why they are not the fast ones where they are not."""
+    if _version("numba") == "not installed":
+        return "plain NumPy (pip install tinygrad-norm[fast])"
+    if os.environ.get("TINYGRAD_NORM_KERNELS") == "reference":
+        return "plain NumPy (TINYGRAD_NORM_KERNELS=reference)"
+    return "Numba, compiled on first use"
+
+
 def show_file(path: str) -> None:
     """Print the name, dtype and shape of each array of a safetensors file, and the total."""
     arrays, _ = read_safetensors(path)
-    width = max([len(name) for name in arrays], default=0)
-    for name, array in arrays.items():
+    names = [printable(name) for name in arrays]
+    width = min(max(map(len, names), default=0), WIDEST)
+    for name, array in zip(names, arrays.values(), strict=True):
         print(f"{name:{width}}  {array.dtype!s:8} {array.shape}")
     print(f"{len(arrays)} arrays, {sum(array.nbytes for array in arrays.values()):,} bytes")
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tinygrad_norm.output import printable
+
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Add `experiment`."""
@@ -36,4 +38,4 @@ def run_experiment(args: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         print(f"interrupted: nothing is kept of {args.name}, whose files are written at its end", file=sys.stderr)
         raise
-    print("\n".join([*report.summary, f"the report: {report.path}"]))
+    print("\n".join([*report.summary, f"the report: {printable(report.path)}"]))

@@ -21,6 +21,7 @@ from tinygrad_norm.cli.arguments import (
 from tinygrad_norm.models import create_model, list_models
 from tinygrad_norm.models.registry import MODELS
 from tinygrad_norm.nn.flops import count_flops
+from tinygrad_norm.output import printable
 from tinygrad_norm.training.callbacks import Callback
 from tinygrad_norm.training.confusion import confusion_table
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
@@ -76,8 +77,9 @@ class Announcement(Callback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         recipe, done = self.recipe, f" ({trainer.epoch} done)" if trainer.epoch else ""
-        net = f"{recipe.model} ({count_parameters(trainer.model):,} parameters) on {recipe.data}"
-        print(f"{net}: {counted(recipe.epochs, 'epoch')}{done}, into {self.folder}", file=sys.stderr)
+        net = f"{recipe.model} ({count_parameters(trainer.model):,} parameters) on {printable(recipe.data)}"
+        epochs = f"{counted(recipe.epochs, 'epoch')}{done}"
+        print(f"{net}: {epochs}, into {printable(self.folder)}", file=sys.stderr)
 
 
 def run_train(args: argparse.Namespace) -> None:
@@ -100,6 +102,8 @@ def run_train(args: argparse.Namespace) -> None:
             print(f"go on with: tinygrad-norm train {recipe.model} --resume {checkpoint}", file=sys.stderr)
         raise
     print(json.dumps(result.to_dict(), indent=2) if args.json else describe(result, args.confusion))
+    if result.undrawn:  # and warned of
+        raise SystemExit(1)
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
@@ -168,16 +172,15 @@ def describe(result: Result, confusion: bool = False) -> str:
     epochs = f"{counted(len(result.history), 'epoch')} in {result.seconds:.1f} s"
     return (
         f"{describe_evaluation(result.recipe, result.test, confusion)}\n"
-        f"{epochs}, {result.parameters:,} parameters: {result.checkpoint}"
+        f"{epochs}, {result.parameters:,} parameters: {printable(result.checkpoint)}"
     )
 
 
 def describe_evaluation(recipe: Recipe, found: Evaluation, confusion: bool = False) -> str:
     """An evaluation in a line, and the confusion matrix if it is wanted."""
     images = found.confusion.sum()
-    line = (
-        f"{recipe.model} on {recipe.data}: test accuracy {found.accuracy:.2%}, loss {found.loss:.4f}, {images} images"
-    )
+    figures = f"test accuracy {found.accuracy:.2%}, loss {found.loss:.4f}, {images} images"
+    line = f"{recipe.model} on {printable(recipe.data)}: {figures}"
     return f"{line}\n\n{confusion_table(found.confusion, found.class_names)}\n" if confusion else line
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -12,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tinygrad_norm.output import UnfailingStream
 
 CHUNK_SIZE = 1 << 16
 # What a network does; a full disk is none of it. ConnectionError, TimeoutError and TLS errors come as they are once the
@@ -124,6 +127,7 @@ def _transfer(url: str, part: Path, file: RemoteFile, progress: bool, timeout: f
                 initial=have,
                 unit="B",
                 unit_scale=True,
+                file=UnfailingStream(sys.stderr),
                 disable=None if progress else True,
             ) as bar,
         ):

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from tinygrad_norm.data.checks import check_choice, whole_number
 from tinygrad_norm.data.datasets import ArrayDataset
 from tinygrad_norm.data.images import scale
+from tinygrad_norm.output import printable
 
 # Pillow reads many more, some through other programs; these are what data sets consist of.
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP", ".ppm": "PPM", ".pgm": "PPM"}
@@ -55,7 +56,8 @@ def image_folder(
     if split == "test":
         classes = _class_folders(Path(folder) / "test")
         if unknown := [path for path in classes if path.name not in names]:
-            raise ValueError(f"{unknown[0]}: no class of {Path(folder) / 'train'}, which has {', '.join(names)}")
+            known = ", ".join(printable(name, 40) for name in names)
+            raise ValueError(f"{printable(unknown[0])}: no class of {Path(folder) / 'train'}, which has {known}")
     files = [(file, names.index(path.name)) for path in classes for file in _image_files(path)]
     images = _stack([file for file, _ in files], image_size, grey)
     labels = np.array([label for _, label in files], np.int64)
@@ -85,9 +87,11 @@ def _image_files(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in LITTER)
     for path in files:
         if path.suffix.lower() not in FORMATS or not path.is_file():
-            raise ValueError(f"{path}: not an image of a kind that is read: {', '.join(FORMATS)}; move it elsewhere")
+            raise ValueError(
+                f"{printable(path)}: not an image of a kind that is read: {', '.join(FORMATS)}; move it elsewhere"
+            )
     if not files:
-        raise ValueError(f"{folder}: a class without images; put some there, or delete the folder")
+        raise ValueError(f"{printable(folder)}: a class without images; put some there, or delete the folder")
     return files
 
 
@@ -98,8 +102,8 @@ def _stack(paths: list[Path], image_size: int | None, grey: bool) -> NDArray[np.
     for place, path in zip(images, paths, strict=True):
         image = _read_image(path, image_size, grey)
         if image.shape != place.shape:
-            sizes = f"{_size(image)} pixels, but {paths[0]} has {_size(first)}"
-            raise ValueError(f"{path}: {sizes}; give image_size to bring them to one size")
+            sizes = f"{_size(image)} pixels, but {printable(paths[0])} has {_size(first)}"
+            raise ValueError(f"{printable(path)}: {sizes}; give image_size to bring them to one size")
         place[:] = image
     return images
 
@@ -113,7 +117,7 @@ def _read_image(path: Path, image_size: int | None, grey: bool) -> NDArray[np.ui
             with image_module.open(path, formats=list(FORMATS.values())) as image:
                 pixels = np.asarray(_prepare(image, image_size, grey))
     except Exception as error:
-        raise ValueError(f"{path}: not a readable image: {error}") from error
+        raise ValueError(f"{printable(path)}: not a readable image: {printable(error)}") from error
     return pixels.reshape(*pixels.shape[:2], 1 if grey else 3)
 
 

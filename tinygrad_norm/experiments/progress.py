@@ -1,4 +1,7 @@
-"""Shows how an experiment goes: a bar for each run on a terminal, one plain line for each anywhere else."""
+"""Shows how an experiment goes: a bar for each run on a terminal, one plain line for each anywhere else.
+
+A stream that can no longer be written to does not stop it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
+
+from tinygrad_norm.output import UnfailingStream
 
 
 class Progress:
@@ -20,7 +25,7 @@ class Progress:
 
     def __init__(self, show: bool = True, stream: TextIO | None = None) -> None:
         self.show = show
-        self.stream = stream or sys.stderr
+        self.stream = UnfailingStream(sys.stderr if stream is None else stream)
         self.total = 0
         self.done = 0
 

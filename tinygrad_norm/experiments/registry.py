@@ -26,6 +26,7 @@ from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Report, Result, Story, as_json, write_report
 from tinygrad_norm.files import write_atomically
 from tinygrad_norm.nn.spelling import did_you_mean
+from tinygrad_norm.output import UnfailingStream
 from tinygrad_norm.training.curves import new_figure
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _run(name: str, experiment: Experiment, settings: Any, folder: Path, progres
     except Exception:  # the runs took long, and what they found is worth more than its picture
         kept = folder / f"{name}.runs.json"
         write_atomically(kept, as_json(result).encode())
-        print(f"{name}: no report could be made; what was measured is in {kept}", file=sys.stderr)
+        print(f"{name}: no report could be made; what was measured is in {kept}", file=UnfailingStream(sys.stderr))
         raise
     seconds = time.perf_counter() - started
     return write_report(folder, name, experiment.QUESTION, result, story, figure, command, seconds)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_norm.nn.spelling import did_you_mean
+from tinygrad_norm.output import printable
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -56,7 +57,9 @@ def load_into(tensors: Mapping[str, Tensor], given: Mapping[str, Any], strict: b
     problems: list[str] = []
     if strict:
         problems += [f"missing key {key}, shape {tensors[key].shape}" for key in missing]
-        problems += [f"unexpected key {key}{did_you_mean(str(key), missing or tensors)}" for key in unexpected]
+        problems += [
+            f"unexpected key {printable(key)}{did_you_mean(str(key), missing or tensors)}" for key in unexpected
+        ]
     loaded: dict[int, tuple[str, Tensor, np.ndarray[Any, Any]]] = {}
     for key, tensor in tensors.items():
         if key in given:

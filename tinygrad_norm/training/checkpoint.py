@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from tinygrad_norm import random
+from tinygrad_norm.output import printable
 from tinygrad_norm.training.safetensors import DIGEST, read_safetensors, save_safetensors
 from tinygrad_norm.training.state import join_state, split_state
 
@@ -95,9 +96,9 @@ def load_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], *, e
     states, generator = _read(path)
     extra = states.pop("extra")
     if missing := [name for name in parts if name not in states]:
-        raise ValueError(f"{os.fspath(path)} holds no state of {', '.join(missing)}, only of {', '.join(states)}")
+        raise ValueError(f"{os.fspath(path)} holds no state of {', '.join(missing)}, only of {_listed(states)}")
     if every and (unasked := [name for name in states if name not in parts]):
-        raise ValueError(f"{os.fspath(path)} holds the state of {', '.join(unasked)}, which this run lacks")
+        raise ValueError(f"{os.fspath(path)} holds the state of {_listed(unasked)}, which this run lacks")
     before = {name: part.state_dict() for name, part in parts.items()}  # a schedule's depends on the optimizer
     try:
         for name, part in parts.items():
@@ -112,6 +113,10 @@ def load_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], *, e
         error.add_note(f"{os.fspath(path)} was not loaded, and nothing was changed")
         raise
     return {"version": VERSION, "parts": list(states), "extra": extra}
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(printable, names))
 
 
 def _check_dtypes(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:

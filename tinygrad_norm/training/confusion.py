@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_norm.data.checks import whole_number
-from tinygrad_norm.training.curves import COLOURS, INK, check_format, new_figure, save_figure
+from tinygrad_norm.output import printable
+from tinygrad_norm.training.curves import COLOURS, INK, add_title, as_text, check_format, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,11 +81,11 @@ def plot_confusion(
     """
     check_format("plot_confusion", path)
     counts, names = _checked(matrix, class_names)
-    size = min(2.2 + 0.42 * len(counts), 10.0)
+    names = [as_text(name) for name in names]
+    size = min(2.0 + 0.42 * len(counts) + 0.06 * max(map(len, names)), 10.0)
     figure = new_figure(size, size)
     _draw(figure.subplots(), counts, names)
-    if title:
-        figure.suptitle(title, color=INK, fontsize=12, fontweight="bold")
+    add_title(figure, title)
     save_figure(figure, path, dpi)
 
 
@@ -133,7 +134,7 @@ def _checked(matrix: ArrayLike, class_names: Sequence[str]) -> tuple[Matrix, lis
     counts: NDArray[Any] = np.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
         raise ValueError(f"a confusion matrix is a square, got shape {counts.shape}")
-    names = list(class_names) or [str(number) for number in range(len(counts))]
+    names = [printable(name, 40) for name in class_names] or [str(number) for number in range(len(counts))]
     if len(names) != len(counts):
         raise ValueError(f"a confusion matrix of {len(counts)} classes got {len(names)} class names")
     return counts, names

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygrad_norm.files import write_atomically
+from tinygrad_norm.output import printable
 from tinygrad_norm.training.history import Record
 
 if TYPE_CHECKING:
@@ -73,6 +75,23 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: float = 150) 
     write_atomically(path, picture.getvalue())
 
 
+def as_text(text: str, longest: int = 24) -> str:
+    """A name as matplotlib shall draw it: short, and letter by letter.
+
+    Its dollars begin no formula, and its underscore does not keep it out of a legend.
+    """
+    shown = printable(text, longest).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
+
+
+def add_title(figure: Figure, title: str) -> None:
+    """Write a title above all panels, each of its lines in as many as it takes, but of three lines' length at most."""
+    if title:
+        width = int(8 * figure.get_figwidth())  # letters
+        lines = [textwrap.fill(printable(line, 3 * width), width) for line in title.split("\n")]
+        figure.suptitle("\n".join(lines).replace("$", r"\$"), color=INK, fontsize=12, fontweight="bold")
+
+
 def _draw(runs: Runs, title: str) -> Figure:
     records = [record for run in runs.values() for record in run]
     names = {name for record in records for name in record}
@@ -80,8 +99,7 @@ def _draw(runs: Runs, title: str) -> Figure:
     figure = new_figure(4.6 * len(metrics), 3.6)
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         _draw_panel(axes, runs, metric)
-    if title:
-        figure.suptitle(title, color=INK, fontsize=12, fontweight="bold")
+    add_title(figure, title)
     return figure
 
 
@@ -94,7 +112,7 @@ def _draw_panel(axes: Axes, runs: Runs, metric: str) -> None:
                 continue
             epochs, values = zip(*points, strict=True)
             marker = "o" if len(points) < 16 else ""
-            label = f"{name}, {word}" if name else word
+            label = f"{as_text(name)}, {word}" if name else word
             axes.plot(epochs, values, color=colour, linestyle=style, marker=marker, markersize=3.5, label=label)
             drawn += values
     _dress(axes, metric, drawn)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tinygrad_norm.data import ArrayDataset, load
+from tinygrad_norm.output import printable
 from tinygrad_norm.training.recipe import Recipe
 from tinygrad_norm.training.words import counted
 
@@ -22,7 +23,9 @@ def load_data(recipe: Recipe, download: bool = False) -> tuple[ArrayDataset, Arr
     if not len(test) or test.inputs.shape[1:] != training.inputs.shape[1:]:
         shapes = f"test images have shape {test.inputs.shape}, the training images {training.inputs.shape}"
         raise ValueError(f"{recipe.data}: the {shapes}; there must be some, of the same channels and size")
-    check_classes(f"{recipe.data}: the training images have", training.num_classes, training.class_names, test)
+    check_classes(
+        f"{printable(recipe.data)}: the training images have", training.num_classes, training.class_names, test
+    )
     return training, validation, test
 
 
@@ -52,4 +55,4 @@ def check_classes(owner: str, classes: int, names: tuple[str, ...], dataset: Arr
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (" and so on" if len(names) > 10 else "")
+    return ", ".join(printable(name, 40) for name in names[:10]) + (" and so on" if len(names) > 10 else "")

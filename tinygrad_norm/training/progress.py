@@ -1,4 +1,7 @@
-"""Shows how training goes: a bar on a terminal, one plain line an epoch anywhere else."""
+"""Shows how training goes: a bar on a terminal, one plain line an epoch anywhere else.
+
+A stream that can no longer be written to, such as a pipe that nobody reads, does not stop training.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import sys
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any, TextIO
 
+from tinygrad_norm.output import UnfailingStream
 from tinygrad_norm.training.callbacks import Callback
 from tinygrad_norm.training.history import Record
 
@@ -17,9 +21,9 @@ if TYPE_CHECKING:
 
 def progress(stream: TextIO | None = None) -> Callback:
     """What suits `stream` (standard error unless said): a ProgressBar on a terminal, else ProgressLines."""
-    stream = stream or sys.stderr
-    can_redraw = stream.isatty() and os.environ.get("TERM") != "dumb"
-    return ProgressBar(stream) if can_redraw else ProgressLines(stream)
+    shown = UnfailingStream(sys.stderr if stream is None else stream)
+    can_redraw = shown.isatty() and os.environ.get("TERM") != "dumb"
+    return ProgressBar(shown) if can_redraw else ProgressLines(shown)
 
 
 SPLITS = "train", "val"
@@ -28,8 +32,8 @@ SPLITS = "train", "val"
 class ProgressLines(Callback):
     """One line an epoch: fit for files, pipes and CI."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
+    def __init__(self, stream: TextIO | UnfailingStream) -> None:
+        self.stream = stream if isinstance(stream, UnfailingStream) else UnfailingStream(stream)
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Say which parts of the model stay in inference, so that nobody is surprised."""
@@ -52,7 +56,7 @@ class ProgressLines(Callback):
 class ProgressBar(ProgressLines):
     """A bar over the batches of the epoch, with their loss; it makes way for the epoch's line."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | UnfailingStream) -> None:
         super().__init__(stream)
         self._bar: Any = None
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from tinygrad_norm import optim, random
 from tinygrad_norm.data import ArrayDataset, DataLoader, Prefetch, augmentation
 from tinygrad_norm.models import create_model
 from tinygrad_norm.nn import CrossEntropyLoss, Module
+from tinygrad_norm.output import printable
 from tinygrad_norm.tape import no_grad
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
@@ -42,6 +45,7 @@ class Result:
         parameters: how many numbers were learned.
         seconds: that training took, of a resumed run in all.
         checkpoint: the file with the net, for `load_trained`.
+        undrawn: the pictures that were asked for and could not be drawn.
     """
 
     recipe: Recipe
@@ -50,6 +54,7 @@ class Result:
     parameters: int
     seconds: float
     checkpoint: Path
+    undrawn: tuple[Path, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """All figures in values that JSON knows."""
@@ -105,7 +110,8 @@ def train(
     """Train a net as the recipe says, and measure it on the test images.
 
     The folder gets `log.jsonl`, `checkpoint.safetensors` after each epoch and on Ctrl-C, and beside it
-    `checkpoint.best.safetensors` of the epoch with the lowest validation loss.
+    `checkpoint.best.safetensors` of the epoch with the lowest validation loss. Pictures are drawn when all of that is
+    written; one that fails is a RuntimeWarning.
 
     Args:
         recipe: from `recipe_for`.
@@ -162,12 +168,7 @@ def train(
         trainer.save_checkpoint(folder / CHECKPOINT)
     result = Result(recipe, history, evaluate(model, test), count_parameters(model), seconds, folder / CHECKPOINT)
     append_jsonl(folder / LOG, {"event": "test", "accuracy": result.test.accuracy, "loss": result.test.loss})
-    title = f"{recipe.model} on {recipe.data}"
-    if plot:
-        plot_curves(history, folder / "curves.png", title)
-    if confusion:
-        plot_confusion(result.test.confusion, folder / "confusion.png", result.test.class_names, title)
-    return result
+    return dataclasses.replace(result, undrawn=tuple(_draw(result, folder, plot, confusion)))
 
 
 def check_folder(folder: Path, resume: str | os.PathLike[str] | None = None) -> None:
@@ -300,6 +301,22 @@ def make_schedule(recipe: Recipe, optimizer: optim.Optimizer, steps_per_epoch: i
 def count_parameters(model: Module) -> int:
     """How many numbers a net learns."""
     return sum(parameter.size for parameter in model.parameters())
+
+
+def _draw(result: Result, folder: Path, plot: bool, confusion: bool) -> Iterator[Path]:
+    """Draw what is asked for, and give the pictures that failed: what was learned is worth more than they are."""
+    title, test = f"{result.recipe.model} on {printable(result.recipe.data)}", result.test
+    drawings: dict[str, Callable[[Path], None]] = {}
+    if plot:
+        drawings["curves.png"] = lambda path: plot_curves(result.history, path, title)
+    if confusion:
+        drawings["confusion.png"] = lambda path: plot_confusion(test.confusion, path, test.class_names, title)
+    for name, draw in drawings.items():
+        try:
+            draw(folder / name)
+        except Exception as error:
+            warnings.warn(f"{folder / name} could not be drawn: {error}", RuntimeWarning, stacklevel=3)
+            yield folder / name
 
 
 def _records(folder: Path, progress: bool) -> list[Callback]:

@@ -17,6 +17,7 @@ from tinygrad_norm.data.checks import whole_number
 from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.modes import freeze, frozen_paths, start_training
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm
+from tinygrad_norm.output import UnfailingStream
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
 from tinygrad_norm.training.checkpoint import Stateful, load_parts, save_parts
@@ -148,7 +149,7 @@ class Trainer:
                 self._tell("on_train_end")
             except TrainingInterrupted as interruption:
                 self._tell("on_interrupt")
-                print(interruption, file=sys.stderr)
+                print(interruption, file=UnfailingStream(sys.stderr))
                 raise
             finally:
                 self._interrupt = HeldInterrupt()

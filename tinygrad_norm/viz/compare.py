@@ -15,8 +15,8 @@ from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.words import counted
 from tinygrad_norm.viz.drawing import Drawing, check_how
-from tinygrad_norm.viz.graph import Edge, Graph, as_input, from_call, tensors_in, total_flops, unchanged
-from tinygrad_norm.viz.style import scaled, seconds, size
+from tinygrad_norm.viz.graph import Edge, Graph, as_input, from_call, mode_of, tensors_in, total_flops, unchanged
+from tinygrad_norm.viz.style import line, scaled, seconds, size
 
 ROUNDS = 9
 """Of which the median time counts."""
@@ -46,8 +46,10 @@ class Comparison(Drawing):
     def summary(self) -> str:
         """Figures of each side, and how far apart the results are."""
         width = max(map(len, SIDES))
-        lines = [*self.graph.title.split("\n"), *(f"{name:{width}}  {side}" for name, side in self.sides.items())]
-        return "\n".join([*lines, *(f"{name} differ by {value:.2g}" for name, value in self.differences.items())])
+        lines = map(line, self.graph.title.split("\n"))
+        sides = (f"{name:{width}}  {side}" for name, side in self.sides.items())
+        apart = (f"{line(name)} differ by {value:.2g}" for name, value in self.differences.items())
+        return "\n".join([*lines, *sides, *apart])
 
 
 def compare_graphs(
@@ -59,6 +61,7 @@ def compare_graphs(
 ) -> Comparison:
     """Draw one layer both ways in one picture: by its fused ops, and by the primitives that define them.
 
+    It is drawn in the mode in which it is, training or inference, and the title says which.
     FLOPs are those of the definition: an addition, a product or another function of a number is one, and a sum of N
     numbers N; that of a convolution adds partial sums to 0, so it has more than the convolution. Times are medians,
     forward and backward. A gradient is that of random cotangents. Random numbers, as of dropout, are the same on both
@@ -84,7 +87,7 @@ def compare_graphs(
     sides = {name: _side(graph, times[name]) for name, graph in graphs.items()}
     apart = max(differences.values())
     shape = " × ".join(map(str, x.shape))
-    title = f"{type(layer).__name__}\n{layer!r}\ninput {shape}; the two differ by {apart:.1g} at most"
+    title = f"{type(layer).__name__}, {mode_of(layer)}\n{layer!r}\ninput {shape}; the two differ by {apart:.1g} at most"
     graph = beside(title, {f"{name}: {sides[name]}": graphs[name] for name in SIDES})
     return Comparison(graph, sides, differences, direction=direction, show=facts)
 

@@ -21,6 +21,7 @@ from tinygrad_norm.viz.style import (
     kept,
     kind_of,
     kinds,
+    line,
     size,
     width,
 )
@@ -77,7 +78,7 @@ def _add_item(picture: Any, item: Item, lines: list[str]) -> None:
         color=look.line,
         fillcolor=look.fill,
         peripheries="2" if kind == "fused" else "1",
-        tooltip=_plain(item.title),
+        tooltip=graphviz.escape(line(item.title)),
         margin="0" if look.shape == "parallelogram" else None,  # its slanted sides leave room by themselves
         **{"class": kind},
     )
@@ -138,11 +139,8 @@ def _times(part: Box | Item) -> str:
 def _heading(title: str) -> str:
     """That of a box: its name, and under it what it is; in a corner, for arrows come in the middle and on the left."""
     name, _, rest = title.partition(": ")
-    lines = [
-        f"<B>{_escaped(name) or ' '}</B>",
-        *(f'<FONT POINT-SIZE="9">{_escaped(line)}</FONT>' for line in _cut(rest)),
-    ]
-    return "<" + "".join(line + '<BR ALIGN="RIGHT"/>' for line in lines) + ">"
+    lines = [f"<B>{_escaped(name)}</B>", *(f'<FONT POINT-SIZE="9">{_escaped(part)}</FONT>' for part in _cut(rest))]
+    return "<" + "".join(part + '<BR ALIGN="RIGHT"/>' for part in lines) + ">"
 
 
 def _cut(text: str) -> list[str]:
@@ -151,14 +149,10 @@ def _cut(text: str) -> list[str]:
 
 def _label(title: str, lines: list[str]) -> str:
     """A title and lines under it, as Graphviz's HTML."""
-    rest = "".join(f'<BR/><FONT POINT-SIZE="9">{_escaped(line)}</FONT>' for line in lines)
-    return f"<<B>{_escaped(title) or ' '}</B>{rest}>"
+    rest = "".join(f'<BR/><FONT POINT-SIZE="9">{_escaped(part)}</FONT>' for part in lines)
+    return f"<<B>{_escaped(title)}</B>{rest}>"
 
 
 def _escaped(text: str) -> str:
-    return escape(_plain(text))
-
-
-def _plain(text: str) -> str:
-    """Without characters that XML refuses."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
+    r"""Text in Graphviz's HTML, in which \N is the name of the node, and no element may be empty."""
+    return escape(line(text)).replace("\\", "\\\\") or " "

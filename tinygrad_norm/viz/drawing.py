@@ -21,7 +21,7 @@ from tinygrad_norm.viz.graph import Graph, from_call, from_tensor, total_flops
 from tinygrad_norm.viz.html import page
 from tinygrad_norm.viz.mermaid import mermaid
 from tinygrad_norm.viz.outline import Outline, outline
-from tinygrad_norm.viz.style import DARK, SHOWN, scaled, seconds, size
+from tinygrad_norm.viz.style import DARK, SHOWN, line, scaled, seconds, size
 
 SUFFIXES = (*(f".{kind}" for kind in render.FORMATS), ".dot", ".mmd", ".html")
 FAILURES = (render.NoRendererError, OSError)
@@ -89,8 +89,9 @@ class Drawing:
         for node in ops:
             kinds[node.name] = kinds.get(node.name, 0) + 1
         ranked = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+        title = "\n".join(map(line, (graph.title or "graph").split("\n")))
         lines = [
-            f"{graph.title or 'graph'}: {len(ops)} ops ({', '.join(f'{count} {name}' for name, count in ranked)})",
+            f"{title}: {len(ops)} ops ({', '.join(f'{count} {line(name)}' for name, count in ranked)})",
             f"parameters {sum(node.parameters for node in ops):,}",
             f"FLOPs {'unknown' if flops is None else scaled(flops).strip()}",
             f"kept for backward {size(sum(node.saved_bytes for node in ops))}",
@@ -142,6 +143,8 @@ def draw_graph(
 ) -> Drawing:
     """Draw the computation of a model for an input, or that which made a tensor.
 
+    A model is drawn in the mode in which it is, training or inference, and the title says which: their norms differ.
+
     Args:
         what: a model, or a tensor that ops made.
         x: the model's input, its shape (random numbers are taken then), or a list of several.
@@ -152,7 +155,7 @@ def draw_graph(
             shape and parameters, and with the way back saved and gradient. The last one, and both other directions,
             make a model go back from random cotangents; no `.grad` is touched.
         composed: whether fused ops are drawn as their definitions, in primitives.
-        title: a heading, in place of the model's class.
+        title: a heading, in place of the model's class; a model's mode follows it.
 
     Raises:
         ValueError: a tensor without a tape or with what is for a model, an unknown direction or fact, a model without

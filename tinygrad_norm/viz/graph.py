@@ -160,7 +160,7 @@ def from_call(model: Module, *inputs: Any, title: str = "", gradients: bool = Fa
     Args:
         model: called in its present mode, training or inference.
         inputs: its arguments: tensors, arrays, or the tuple of a shape, which stands for random numbers.
-        title: a heading; the model's class, unless given.
+        title: a heading; the model's class, unless given. Its mode follows.
         gradients: whether to go back as well, from random cotangents, for the norm of each gradient and the time.
         composed: whether fused ops run as their definitions.
 
@@ -169,11 +169,19 @@ def from_call(model: Module, *inputs: Any, title: str = "", gradients: bool = Fa
     """
     arguments = [as_input(given, model) for given in inputs]
     for _ in range(2):
-        tracer = _Tracer(_Builder(title or type(model).__name__, model))
+        tracer = _Tracer(_Builder(f"{title or type(model).__name__}, {mode_of(model)}", model))
         with unchanged(model), tape.composed() if composed else nullcontext():
             tracer.trace(model, arguments, gradients)
     tracer.count_flops()
     return tracer.graph
+
+
+def mode_of(model: Module) -> str:
+    """The mode of a model in words: "training", "inference", or how many of its modules are in inference."""
+    modes = [module.training for module in model.modules()]
+    if all(modes) or not any(modes):
+        return "training" if all(modes) else "inference"
+    return f"training, {modes.count(False)} of {len(modes)} modules in inference"
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinygrad_norm.viz.outline import Box, Item, Outline
-from tinygrad_norm.viz.style import LOOKS, facts, keeps, kept, kind_of, kinds
+from tinygrad_norm.viz.style import LOOKS, facts, keeps, kept, kind_of, kinds, line
 
 SHAPES = {
     "op": '("{}")',
@@ -54,4 +54,4 @@ def _node(name: str, kind: str, lines: list[str]) -> str:
 
 def _escaped(text: str) -> str:
     """Text that Mermaid takes for text: all but letters, digits and what surely means nothing to it by number."""
-    return "".join(letter if letter.isalnum() or letter in " ._,:-/×" else f"#{ord(letter)};" for letter in text)
+    return "".join(letter if letter.isalnum() or letter in " ._,:-/×" else f"#{ord(letter)};" for letter in line(text))

@@ -1,10 +1,12 @@
 """DOT as a picture: by the Graphviz libraries that pygraphviz carries, or else by the program `dot`.
 
-They run in a process of their own, which can be ended when it takes too long.
+They run in a process of their own, which can be ended when it takes too long. Nothing in the working folder is run or
+imported: it may be somebody else's.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -65,7 +67,14 @@ def _commands(kind: str) -> list[list[str]]:
     """The ways there are, the first to be taken."""
     commands = []
     if find_spec("pygraphviz") is not None:
-        commands.append([sys.executable, "-c", PYGRAPHVIZ, kind])
-    if (program := shutil.which("dot")) is not None:
+        commands.append([sys.executable, "-P", "-c", PYGRAPHVIZ, kind])  # -P: without the working folder on its path
+    program = shutil.which("dot", path=search_path())
+    if program is not None and os.path.isabs(program):  # Windows looks in the working folder first
         commands.append([program, f"-T{kind}"])
     return commands
+
+
+def search_path() -> str:
+    """PATH without relative folders, as "." is, for programs are not to come from the working folder."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(filter(os.path.isabs, folders)) or os.devnull  # an empty PATH means the working folder

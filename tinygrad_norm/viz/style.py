@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
+from tinygrad_norm.output import printable
 from tinygrad_norm.viz.graph import total_flops
 from tinygrad_norm.viz.outline import Item, Outline
 
@@ -45,6 +46,15 @@ for _look in LOOKS.values():
 
 SHOWN = ("shape", "dtype", "settings", "parameters", "flops", "saved", "time", "gradient")
 """What can be written on a node."""
+
+
+LONGEST = 120
+"""Letters of a line in a drawing; nobody could read more, and Graphviz draws no picture as wide as some names."""
+
+
+def line(text: str) -> str:
+    """A name or a fact as one line of a drawing."""
+    return printable(text, LONGEST)
 
 
 def kind_of(item: Item) -> str:
@@ -90,7 +100,7 @@ def facts(item: Item, show: Collection[str], direction: str) -> list[str]:
     untold = {"op": ("parameters",), "output": SHOWN[2:]}.get(item.kind, ())  # it stands beside it
     if keeps(item, direction):
         untold += ("saved",)
-    return [line for what, line in told.items() if line and what in show and what not in untold]
+    return [fact for what, fact in told.items() if fact and what in show and what not in untold]
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from tinygrad_norm import tape
 from tinygrad_norm.files import write_atomically
 from tinygrad_norm.viz.ledger import Ledger
-from tinygrad_norm.viz.style import size
+from tinygrad_norm.viz.style import line, size
 from tinygrad_norm.viz.timeline_picture import draw
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Event:
     """What the tape keeps in all, after it."""
 
     def __str__(self) -> str:
-        return f"{self.op} in {self.module}" if self.module else self.op
+        return line(f"{self.op} in {self.module}" if self.module else self.op)
 
 
 class Peak(NamedTuple):

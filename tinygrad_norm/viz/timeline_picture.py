@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_norm.training.curves import COLOURS, INK, PALE, new_figure, save_figure
+from tinygrad_norm.training.curves import COLOURS, INK, PALE, as_text, new_figure, save_figure
 from tinygrad_norm.viz.style import size
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _draw_memory(axes: Axes, timeline: Timeline) -> None:
     left = place > len(timeline.events) / 2
     axes.plot([place], [most / unit], marker="v", color=INK, markersize=7, clip_on=False)
     axes.annotate(
-        f"peak {size(most)} after {event}",
+        f"peak {size(most)} after {as_text(str(event), 60)}",
         (place, most / unit),
         xytext=(-8 if left else 8, 6),
         textcoords="offset points",
@@ -103,7 +103,9 @@ def _words(colour: str) -> dict[str, Any]:
 def _name_modules(axes: Axes, events: list[Event]) -> None:
     """The modules below the axis: upright where one of them is too narrow for its name."""
     inch = (WIDTH - 1) / len(events)  # of one op
-    stretches = [(name, begin, end) for name, begin, end in _modules(events) if (end - begin) * inch > 0.12 and name]
+    stretches = [
+        (as_text(name), begin, end) for name, begin, end in _modules(events) if (end - begin) * inch > 0.12 and name
+    ]
     upright = any(len(name) * LETTER > (end - begin) * inch for name, begin, end in stretches)
     below = axes.get_xaxis_transform()
     for name, begin, end in stretches:
