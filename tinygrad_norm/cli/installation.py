@@ -42,15 +42,6 @@ def show_info() -> None:
             print(f"{pool['user_api']:14}{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads{core}")
 
 
-def _kernels() -> str:
-    """The kernels in use, and why they are not the fast ones where they are not."""
-    if _version("numba") == "not installed":
-        return "plain NumPy (pip install tinygrad-norm[fast])"
-    if os.environ.get("TINYGRAD_NORM_KERNELS") == "reference":
-        return "plain NumPy (TINYGRAD_NORM_KERNELS=reference)"
-    return "Numba, compiled on first use"
-
-
 def show_file(path: str) -> None:
     """Print the name, dtype and shape of each array of a safetensors file, and the total."""
     arrays, _ = read_safetensors(path)
