@@ -134,8 +134,8 @@ def _changed(node: Any, **fields: Any) -> str:
     return f"({ast.unparse(new)})"
 
 
-OBVIOUS = ("isinstance", "getattr", "hasattr", "setattr", "cast")
-"""Calls that fail at once, or for type checkers alone, where an argument is missing or in another's place."""
+OBVIOUS = ("isinstance", "getattr", "hasattr", "setattr", "cast", "min", "max")
+"""Calls that fail at once, or mean the same, or speak to type checkers alone, whatever is done to their arguments."""
 COMPARISONS = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,

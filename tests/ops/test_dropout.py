@@ -151,3 +151,17 @@ def test_refuses_other_shapes_and_modes():
         ops.stochastic_depth(1.0, 0.5)
     with pytest.raises(ValueError, match="mode should be 'row' or 'batch', got 'rows'"):
         ops.stochastic_depth(np.ones(3), 0.5, "rows")
+
+
+@pytest.mark.parametrize("op", [ops.dropout, ops.dropout2d])
+def test_half_is_dropped_in_training_if_nothing_is_said(op):
+    x = np.ones((300, 20, 1, 1))
+    np.testing.assert_array_equal(seeded(op)(x).numpy(), seeded(op, p=0.5, training=True)(x).numpy())
+    assert set(np.unique(op(x).numpy())) == {0, 2}
+
+
+def test_rows_are_dropped_in_training_if_nothing_is_said():
+    x = np.ones((300, 4))
+    told = seeded(ops.stochastic_depth, 0.5, mode="row", training=True)(x).numpy()
+    np.testing.assert_array_equal(seeded(ops.stochastic_depth, 0.5)(x).numpy(), told)
+    assert set(np.unique(told)) == {0, 2}
