@@ -104,8 +104,9 @@ def _is_declaration(node: ast.AST) -> bool:
 
 
 def _name(node: Any) -> str:
-    """The name of the function that `node` calls, if it is a call of a plain name."""
-    return getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+    """The last name of the function that `node` calls, if it is a call."""
+    function = getattr(node, "func", None)
+    return getattr(function, "id", getattr(function, "attr", ""))
 
 
 def _can_be_dropped(node: ast.stmt, path: list[ast.AST]) -> bool:
@@ -136,6 +137,7 @@ def _changed(node: Any, **fields: Any) -> str:
 
 OBVIOUS = ("isinstance", "getattr", "hasattr", "setattr", "cast", "min", "max")
 """Calls that fail at once, or mean the same, or speak to type checkers alone, whatever is done to their arguments."""
+COMMUTATIVE = ("add", "multiply", "maximum", "minimum", "logical_and", "logical_or", "equal")
 COMPARISONS = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -203,7 +205,7 @@ def _arguments(node: ast.Call) -> Replacements:
     given = node.args
     if len(given) > 1 and not any(isinstance(one, ast.Starred) for one in given) and _name(node) not in OBVIOUS:
         yield node, _changed(node, args=given[:-1])
-        for i, (one, other) in enumerate(pairwise(given)):
+        for i, (one, other) in enumerate(pairwise(given[: 0 if _name(node) in COMMUTATIVE else None])):
             yield node, _changed(node, args=[*given[:i], other, one, *given[i + 2 :]])
     for i, keyword in enumerate(node.keywords):
         if keyword.arg not in (None, "strict"):

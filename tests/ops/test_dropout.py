@@ -165,3 +165,19 @@ def test_rows_are_dropped_in_training_if_nothing_is_said():
     told = seeded(ops.stochastic_depth, 0.5, mode="row", training=True)(x).numpy()
     np.testing.assert_array_equal(seeded(ops.stochastic_depth, 0.5)(x).numpy(), told)
     assert set(np.unique(told)) == {0, 2}
+
+
+def test_what_is_kept_are_the_draws_in_float32_that_are_not_below_p():
+    random.manual_seed(11)
+    kept = ops.dropout(np.ones(1000), p=0.3).numpy() != 0
+    np.testing.assert_array_equal(kept, np.random.default_rng(11).random(1000, dtype=np.float32) >= 0.3)
+
+
+def test_a_draw_below_p_is_as_likely_as_p(monkeypatch):
+    class Quarters:
+        def random(self, shape, dtype):
+            return np.linspace(0, 0.75, 4, dtype=dtype)
+
+    monkeypatch.setattr(random, "generator", Quarters)
+    assert ops.dropout(np.ones(4), p=0.5).tolist() == [0, 0, 2, 2]
+    assert ops.dropout(np.ones(4), p=0.25).tolist() == pytest.approx([0, 4 / 3, 4 / 3, 4 / 3])
