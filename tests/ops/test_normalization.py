@@ -575,7 +575,7 @@ ALL = {**NORMS, "rms_2d": rms_2d}
 def test_weight_and_bias_are_of_the_dtype_and_the_shape_of_the_input(name, which):
     x = np.ones(SHAPES.get(name, (2, 4, 3)))
     shape = affine_shape(name, x.shape)
-    with pytest.raises(TypeError, match="one floating dtype is needed throughout, .* input float64.* float32"):
+    with pytest.raises(TypeError, match=r"one floating dtype is needed throughout, .* input float64.* float32"):
         ALL[name](x, **{which: np.ones(shape, np.float32)})
     with pytest.raises(ValueError, match=f"{which} needs shape"):
         ALL[name](x, **{which: np.ones((*shape[:-1], shape[-1] + 1))})
