@@ -413,5 +413,5 @@ def test_take_along_axis_refuses_indices_that_do_not_broadcast(picked, axis):
 def test_one_pair_of_widths_is_for_all_axes(rng, width):
     x = rng.normal(size=(2, 3))
     np.testing.assert_array_equal(ops.pad(x, width).numpy(), np.pad(x, width))
-    with pytest.raises(ValueError, match="pad: pad_width .* is no number, pair, or pair for each of 2 axes"):
+    with pytest.raises(ValueError, match=r"pad: pad_width .* is no number, pair, or pair for each of 2 axes"):
         ops.pad(x, [[1]])
