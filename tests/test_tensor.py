@@ -495,3 +495,60 @@ def test_retain_grad_of_a_leaf_changes_nothing():
     x = leaf(3.0).retain_grad()
     (x * x).backward()
     assert x.grad.tolist() == [6]
+
+
+# Methods are ops
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        *((name, {}) for name in ("exp", "log", "sqrt", "rsqrt", "square", "abs", "sign", "sin", "cos", "tanh")),
+        *((name, {}) for name in ("sigmoid", "relu", "flatten", "squeeze", "sum", "mean", "argmax")),
+        ("astype", {"dtype": "float32"}),
+        ("clip", {"min": 0.3, "max": 0.6}),
+        *((name, {"axis": 1, "keepdims": True}) for name in ("sum", "mean", "max", "min", "prod", "argmax")),
+        *((name, {"axis": (0, 2)}) for name in ("sum", "mean", "max", "min", "prod")),
+        *((name, {"axis": 2, "correction": 1.0, "keepdims": True}) for name in ("var", "std")),
+        *((name, {"axis": 2}) for name in ("var", "std")),
+        ("squeeze", {"axis": 1}),
+        ("expand_dims", {"axis": 2}),
+        ("flatten", {"start_axis": 1}),
+        ("flatten", {"start_axis": 0, "end_axis": 1}),
+    ],
+)
+def test_a_method_gives_what_its_op_gives(name, arguments, rng):
+    x = Tensor(rng.uniform(0.1, 0.9, (4, 1, 3)))
+    found, expected = getattr(x, name)(**arguments), getattr(ops, name)(x, **arguments)
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
+def test_methods_that_ask_for_truth_take_an_axis():
+    x = Tensor([[True, False], [True, True]])
+    assert (x.any().item(), x.all().item()) == (True, False)
+    assert x.all(axis=1, keepdims=True).tolist() == [[False], [True]]
+    assert (~x).any(axis=0, keepdims=True).tolist() == [[False, True]]
+
+
+def test_methods_of_shape_take_numbers_or_one_sequence():
+    x = Tensor(np.arange(6.0).reshape(1, 2, 3))
+    for shape in ((3, 2), (6,), (2, -1)):
+        assert x.reshape(*shape).tolist() == x.reshape(list(shape)).tolist() == x.raw.reshape(shape).tolist()
+    assert x.permute_dims(2, 0, 1).tolist() == x.permute_dims((2, 0, 1)).tolist() == x.raw.transpose(2, 0, 1).tolist()
+    assert x.broadcast_to(4, 2, 3).shape == x.broadcast_to([4, 2, 3]).shape == (4, 2, 3)
+    assert (x.T.tolist(), x.mT.tolist()) == (x.raw.T.tolist(), x.raw.mT.tolist())
+
+
+def test_leaves_that_get_one_gradient_hold_it_in_memory_of_their_own():
+    x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    (x + y).backward(np.ones(2))
+    assert x.grad.tolist() == y.grad.tolist() == [1, 1]
+    assert not np.shares_memory(x.grad.raw, y.grad.raw)
+    given = Tensor(np.ones(2))
+    z = leaf(0.0, 0.0)
+    (z + 0.0).backward(given)
+    given.data[:] = 7
+    assert z.grad.tolist() == [1, 1]
+    (leaf(5.0, 6.0) * 1.0 + z.reshape(2)).sum().backward()
+    assert z.grad.tolist() == [2, 2]

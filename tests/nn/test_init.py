@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -177,3 +178,48 @@ def test_gains():
     assert init.calculate_gain("relu", 0.2) == math.sqrt(2)
     with pytest.raises(ValueError, match=r"got 'leakyrelu'; did you mean leaky_relu\?"):
         init.calculate_gain("leakyrelu")
+
+
+@pytest.mark.parametrize(
+    ("fill", "defaults"),
+    [
+        (init.uniform_, {"a": 0, "b": 1}),
+        (init.normal_, {"mean": 0, "std": 1}),
+        (init.trunc_normal_, {"mean": 0, "std": 1, "a": -2, "b": 2}),
+        (init.xavier_uniform_, {"gain": 1}),
+        (init.xavier_normal_, {"gain": 1}),
+        (init.kaiming_uniform_, {"a": 0, "mode": "fan_in", "nonlinearity": "leaky_relu"}),
+        (init.kaiming_normal_, {"a": 0, "mode": "fan_in", "nonlinearity": "leaky_relu"}),
+        (init.orthogonal_, {"gain": 1}),
+    ],
+)
+def test_what_is_not_said_is_as_in_pytorch(fill, defaults):
+    silent = fill(empty(5, 3), generator=np.random.default_rng(1)).numpy()
+    np.testing.assert_array_equal(silent, fill(empty(5, 3), **defaults, generator=np.random.default_rng(1)).numpy())
+
+
+def test_a_spread_of_nothing_is_one_value():
+    assert init.uniform_(empty(2), 3, 3).numpy().tolist() == [3, 3]
+    assert init.normal_(empty(2), 3, 0).numpy().tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("fill", [init.xavier_uniform_, init.xavier_normal_, init.orthogonal_])
+def test_the_gain_is_a_factor(fill):
+    one, three = (fill(empty(6, 4), gain=gain, generator=np.random.default_rng(1)).numpy() for gain in (1, 3))
+    np.testing.assert_allclose(three, 3 * one, rtol=1e-12)
+
+
+def test_truncated_normal_draws_the_line_at_a_hundredth():
+    distribution = NormalDist(0.7, 2.5)
+    for start in (0.05, 0.4, 0.93):
+        a, enough, less = (distribution.inv_cdf(start + mass) for mass in (0, 0.0101, 0.0099))
+        values = init.trunc_normal_(empty(3), 0.7, 2.5, a, enough).numpy()
+        assert ((a <= values) & (values <= enough)).all()
+        with pytest.raises(ValueError, match="at least 1 %"):
+            init.trunc_normal_(empty(3), 0.7, 2.5, a, less)
+
+
+def test_gains_of_every_layer_and_of_selu():
+    layers = [f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)]
+    assert [init.calculate_gain(layer) for layer in layers] == [1] * 6
+    assert init.calculate_gain("selu") == 0.75

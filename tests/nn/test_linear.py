@@ -121,3 +121,10 @@ def test_flatten_refuses_axes_that_are_not_there():
 def test_identity_returns_the_very_input():
     x = Tensor([1.0])
     assert nn.Identity()(x) is x
+
+
+@pytest.mark.parametrize("features", [(100, 400), (7, 9000)])
+def test_weights_and_bias_fill_the_whole_range_at_the_start(features):
+    layer, bound = nn.Linear(*features), 1 / np.sqrt(features[0])
+    for parameter in layer.parameters():
+        assert 0.98 * bound < np.abs(parameter.numpy()).max() <= np.float32(bound)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn, ops
-from tinygrad_norm.ops.arguments import kind_of, kind_or_none, remembered
+from tinygrad_norm.ops.arguments import check_dtypes, check_flag, kind_of, kind_or_none, pair, remembered
 
 
 @pytest.mark.parametrize(
@@ -113,3 +113,43 @@ def test_a_momentum_that_changes_takes_no_room():
     ops.batch_norm(x, *running, training=True, momentum=0.5)
     with pytest.raises(ValueError, match="momentum is the weight of the new value"):
         ops.batch_norm(x, *running, training=True, momentum=1.5)
+
+
+def test_a_pair_is_one_number_for_both_or_two_of_them():
+    assert pair("op", "stride", 3, 1) == (3, 3)
+    assert pair("op", "stride", (1, 4), 1) == pair("op", "stride", [np.int64(1), 4], 1) == (1, 4)
+    assert {type(n) for n in pair("op", "stride", (np.int32(1), 4), 1)} == {int}
+
+
+@pytest.mark.parametrize("value", [0, (2, 0), (0, 2), -1])
+def test_a_pair_of_too_little_is_refused(value):
+    with pytest.raises(ValueError, match="op: stride should be 1 or more, got "):
+        pair("op", "stride", value, 1)
+    if min(np.atleast_1d(value)) == 0:
+        assert pair("op", "padding", value, 0) == tuple(np.broadcast_to(value, 2))
+
+
+@pytest.mark.parametrize("value", [1.0, True, (1,), (1, 2, 3), (1, 2.0), (False, 1), "12", None])
+def test_what_is_no_pair_is_refused(value):
+    with pytest.raises(TypeError, match="op: stride should be an integer, or one for height and one for width, got "):
+        pair("op", "stride", value, 0)
+
+
+def test_a_flag_is_true_or_false():
+    for flag in (True, False, np.True_, np.False_):
+        check_flag("op", "keepdims", flag)
+    for other in (1, 0, "no", None):
+        with pytest.raises(TypeError, match="op: keepdims should be True or False, got "):
+            check_flag("op", "keepdims", other)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_one_floating_dtype_is_needed_throughout(kind):
+    x, other = ((2,), np.dtype(kind)), ((2,), np.dtype("float32" if kind == "float64" else "float64"))
+    check_dtypes("op", input=x, weight=x, bias=None, scale=((), None))
+    check_dtypes("op", input=((), None))
+    for wrong in ({"weight": other}, {"weight": x, "bias": other}, {"weight": ((2,), np.dtype("int64"))}):
+        with pytest.raises(TypeError, match=f"op: one floating dtype is needed throughout, but given are input {kind}"):
+            check_dtypes("op", input=x, **wrong)
+    with pytest.raises(TypeError, match="given are input int64"):
+        check_dtypes("op", input=((2,), np.dtype("int64")))

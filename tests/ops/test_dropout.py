@@ -151,3 +151,33 @@ def test_refuses_other_shapes_and_modes():
         ops.stochastic_depth(1.0, 0.5)
     with pytest.raises(ValueError, match="mode should be 'row' or 'batch', got 'rows'"):
         ops.stochastic_depth(np.ones(3), 0.5, "rows")
+
+
+@pytest.mark.parametrize("op", [ops.dropout, ops.dropout2d])
+def test_half_is_dropped_in_training_if_nothing_is_said(op):
+    x = np.ones((300, 20, 1, 1))
+    np.testing.assert_array_equal(seeded(op)(x).numpy(), seeded(op, p=0.5, training=True)(x).numpy())
+    assert set(np.unique(op(x).numpy())) == {0, 2}
+
+
+def test_rows_are_dropped_in_training_if_nothing_is_said():
+    x = np.ones((300, 4))
+    told = seeded(ops.stochastic_depth, 0.5, mode="row", training=True)(x).numpy()
+    np.testing.assert_array_equal(seeded(ops.stochastic_depth, 0.5)(x).numpy(), told)
+    assert set(np.unique(told)) == {0, 2}
+
+
+def test_what_is_kept_are_the_draws_in_float32_that_are_not_below_p():
+    random.manual_seed(11)
+    kept = ops.dropout(np.ones(1000), p=0.3).numpy() != 0
+    np.testing.assert_array_equal(kept, np.random.default_rng(11).random(1000, dtype=np.float32) >= 0.3)
+
+
+def test_a_draw_below_p_is_as_likely_as_p(monkeypatch):
+    class Quarters:
+        def random(self, shape, dtype):
+            return np.linspace(0, 0.75, 4, dtype=dtype)
+
+    monkeypatch.setattr(random, "generator", Quarters)
+    assert ops.dropout(np.ones(4), p=0.5).tolist() == [0, 0, 2, 2]
+    assert ops.dropout(np.ones(4), p=0.25).tolist() == pytest.approx([0, 4 / 3, 4 / 3, 4 / 3])

@@ -532,3 +532,86 @@ def test_running_statistics_move_both_or_not_at_all(rng):
     with pytest.raises(ValueError, match="cannot be written"):
         ops.batch_norm(rng.standard_normal((5, 3)), mean, var, training=True)
     assert mean.tolist() == [0, 0, 0]
+
+
+# The RMS norm of images, and what all norms have in common
+
+
+def rms_2d(x, weight=None, **options):
+    return ops.rms_norm_2d(x, weight, **options)
+
+
+def test_rms_norm_2d_shares_the_mean_square_among_the_channels_of_a_pixel(rng):
+    x, weight = rng.normal(size=(2, 3, 4, 5)) + 1, rng.normal(size=3)
+    root = np.sqrt((x.astype(np.longdouble) ** 2).mean(axis=1, keepdims=True) + 0.01)
+    expected = x / root * weight[:, None, None]
+    np.testing.assert_allclose(rms_2d(x, weight, eps=0.01).raw, expected.astype(float), rtol=1e-12)
+    activated = np.maximum(expected, 0).astype(float)
+    np.testing.assert_allclose(rms_2d(x, weight, eps=0.01, activation="relu").raw, activated, rtol=1e-12)
+    small = 1e-3 * x
+    np.testing.assert_array_equal(rms_2d(small).raw, rms_2d(small, eps=1e-6).raw)
+    inputs = [leaf(x[:1, :, :2, :2].copy()), leaf(weight)]
+    gradcheck(rms_2d, inputs)
+    compare_with_composition(rms_2d, inputs, order=2)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 3, 4, 5, 6)])
+def test_norms_of_images_take_images(shape):
+    for norm in (ops.rms_norm_2d, ops.layer_norm_2d):
+        with pytest.raises(ValueError, match=rf"{norm.__name__}: the input needs 4 axes"):
+            norm(np.ones(shape))
+    with pytest.raises(ValueError, match=r"rms_norm_2d: .* weight needs shape \(3,\), not \(4,\)"):
+        ops.rms_norm_2d(np.ones((2, 3, 4, 5)), np.ones(4))
+
+
+SHAPES = {"rms_2d": (2, 4, 3, 2), "layer_2d": (2, 4, 3, 2)}
+ALL = {**NORMS, "rms_2d": rms_2d}
+
+
+@pytest.mark.parametrize(
+    ("name", "which"),
+    [(name, which) for name in ALL for which in ("weight", "bias") if which == "weight" or not name.startswith("rms")],
+)
+def test_weight_and_bias_are_of_the_dtype_and_the_shape_of_the_input(name, which):
+    x = np.ones(SHAPES.get(name, (2, 4, 3)))
+    shape = affine_shape(name, x.shape)
+    with pytest.raises(TypeError, match=r"one floating dtype is needed throughout, .* input float64.* float32"):
+        ALL[name](x, **{which: np.ones(shape, np.float32)})
+    with pytest.raises(ValueError, match=f"{which} needs shape"):
+        ALL[name](x, **{which: np.ones((*shape[:-1], shape[-1] + 1))})
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_eps_is_a_number_of_at_least_0(name, rng):
+    x = rng.normal(size=SHAPES.get(name, (3, 4, 3)))
+    assert np.isfinite(ALL[name](x, eps=0).raw).all()
+    for wrong in (-1e-3, np.nan, np.inf):
+        with pytest.raises(ValueError, match="eps is added to the variance and must be 0 or a positive number"):
+            ALL[name](x, eps=wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "eps"),
+    [("batch", 1e-5), ("inference", 1e-5), ("layer", 1e-5), ("layer_2d", 1e-6), ("group", 1e-5), ("instance", 1e-5)],
+)
+def test_eps_is_pytorchs_if_nothing_is_said(name, eps, rng):
+    x = 1e-3 * rng.normal(size=SHAPES.get(name, (3, 4, 3)))
+    np.testing.assert_array_equal(ALL[name](x).raw, ALL[name](x, eps=eps).raw)
+    assert (ALL[name](x).raw != ALL[name](x, eps=2 * eps).raw).any()
+
+
+@pytest.mark.parametrize("norm", [ops.batch_norm, ops.instance_norm])
+def test_a_tenth_of_the_new_value_counts_if_nothing_is_said(norm, rng):
+    x = rng.normal(size=(3, 4, 5))
+    silent, told = ([np.zeros(4), np.ones(4)] for _ in range(2))
+    own = {"training": True} if norm is ops.batch_norm else {}
+    norm(x, *silent, **own)
+    norm(x, *told, **own, momentum=0.1)
+    np.testing.assert_array_equal(silent, told)
+    assert (silent[0] != 0).all()
+
+
+def test_norms_take_as_many_axes_as_arrays_have():
+    x = np.arange(4.0).reshape((1,) * 62 + (2, 2))
+    np.testing.assert_allclose(ops.layer_norm(x, 2, eps=0.0).raw.ravel(), [-1, 1, -1, 1])
+    assert ops.rms_norm(x, (2, 2)).shape == x.shape

@@ -379,3 +379,39 @@ def test_errors_name_the_op_and_the_shapes(call, message):
 def test_fractions_are_no_lengths_and_no_indices(call):
     with pytest.raises(TypeError, match="integer"):
         call(Tensor(np.ones((2, 3))))
+
+
+@pytest.mark.parametrize(
+    ("shape", "picked", "axis"),
+    [
+        ((3, 4, 5), (3, 4, 2), None),
+        ((3, 4, 5), (3, 7, 5), -2),
+        ((3, 4, 5), (1, 7, 5), 1),
+        ((3, 4, 5), (2, 1, 1), 0),
+        ((1, 4, 5), (3, 2, 5), 1),
+        ((3, 4), (3, 0), -1),
+    ],
+)
+def test_take_along_axis_broadcasts_on_the_other_axes(rng, shape, picked, axis):
+    axes = {} if axis is None else {"axis": axis}
+    indices = rng.integers(0, shape[-1 if axis is None else axis], size=picked)
+    check_moves(
+        lambda x: ops.take_along_axis(x, indices, **axes),
+        lambda x: np.take_along_axis(x, indices, -1 if axis is None else axis),
+        shape,
+        rng,
+    )
+
+
+@pytest.mark.parametrize(("picked", "axis"), [((2, 4, 5), 1), ((2, 4, 5), -1), ((3, 3, 5), 0), ((3, 0, 5), 2)])
+def test_take_along_axis_refuses_indices_that_do_not_broadcast(picked, axis):
+    with pytest.raises(ValueError, match=rf"do not broadcast with an input of shape .* other than {axis % 3}$"):
+        ops.take_along_axis(np.ones((3, 4, 5)), np.zeros(picked, int), axis)
+
+
+@pytest.mark.parametrize("width", [[[1, 2]], ((3, 0),), np.array([1, 2])])
+def test_one_pair_of_widths_is_for_all_axes(rng, width):
+    x = rng.normal(size=(2, 3))
+    np.testing.assert_array_equal(ops.pad(x, width).numpy(), np.pad(x, width))
+    with pytest.raises(ValueError, match=r"pad: pad_width .* is no number, pair, or pair for each of 2 axes"):
+        ops.pad(x, [[1]])
