@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,16 @@ def test_inspect_lists_the_arrays_of_a_file(capsys, tmp_path):
     assert main(["inspect", str(tmp_path / "file")]) == 0
     assert "weight  float32  (2, 3)" in (out := capsys.readouterr().out)
     assert out.endswith("2 arrays, 32 bytes\n")
+
+
+def test_inspect_reads_no_array(capsys, tmp_path):
+    save_safetensors(tmp_path / "file", {"large": np.zeros((1000, 1000))})
+    tracemalloc.start()
+    assert main(["inspect", str(tmp_path / "file")]) == 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+    assert "1 arrays, 8,000,000 bytes" in capsys.readouterr().out
 
 
 def test_inspect_refuses_another_file(capsys, tmp_path):

@@ -8,7 +8,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from tinygrad_norm.training.safetensors import read_safetensors
+from tinygrad_norm.training.header import read_header
 
 PACKAGES = ("numpy", "numba", "scipy", "threadpoolctl", "graphviz", "pygraphviz", "matplotlib", "tensorboardX")
 
@@ -41,12 +41,12 @@ def show_info() -> None:
 
 
 def show_file(path: str) -> None:
-    """Print the name, dtype and shape of each array of a safetensors file, and the total."""
-    arrays, _ = read_safetensors(path)
-    width = max([len(name) for name in arrays], default=0)
-    for name, array in arrays.items():
-        print(f"{name:{width}}  {array.dtype!s:8} {array.shape}")
-    print(f"{len(arrays)} arrays, {sum(array.nbytes for array in arrays.values()):,} bytes")
+    """Print the name, dtype and shape of each array of a safetensors file, and the total, from its header alone."""
+    entries = read_header(path).entries
+    width = max([len(entry.name) for entry in entries], default=0)
+    for entry in entries:
+        print(f"{entry.name:{width}}  {entry.dtype!s:8} {entry.shape}")
+    print(f"{len(entries)} arrays, {sum(entry.end - entry.begin for entry in entries):,} bytes")
 
 
 def _version(package: str) -> str:
