@@ -5,6 +5,7 @@ import pytest
 
 from tinygrad_norm.schema import (
     ANYTHING,
+    ARRAY,
     COUNT,
     FLAG,
     MAPPING,
@@ -62,6 +63,7 @@ def test_what_has_not_is_refused_by_its_path(value, message):
 
 def test_rules_say_what_they_want():
     for rule, good, bad, words in (
+        (ARRAY, np.zeros(2), [0, 0], "an array"),
         (FLAG, True, 1, "True or False, got 1"),
         (MAPPING, {1: 2}, [], "a dict"),
         (TEXT, "", b"", "text"),

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
+import numpy as np
+
 
 class Rule(NamedTuple):
     """What is allowed, in words and as a test."""
@@ -33,6 +35,7 @@ POSITIVE = Rule("a whole number of at least 1", lambda value: _is_whole(value, 1
 NUMBER = Rule("a number", lambda value: _is_number(value, Real))
 FLAG = Rule("True or False", lambda value: isinstance(value, bool))
 TEXT = Rule("text", lambda value: isinstance(value, str))
+ARRAY = Rule("an array", lambda value: isinstance(value, np.ndarray))
 
 _PLAIN = re.compile(r"[\w.-]{1,80}", re.ASCII)
 _short = reprlib.Repr()

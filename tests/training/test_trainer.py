@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tinygrad_norm import is_recording, nn, ops, optim, random
 from tinygrad_norm.data import ArrayDataset, DataLoader
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training import BestWeights, Callback, EarlyStopping, Trainer, TrainingInterrupted
+from tinygrad_norm.training.checkpoint import save_parts
 from tinygrad_norm.training.state import split_state
 from tinygrad_norm.training.words import counted
 
@@ -258,6 +260,35 @@ def test_a_resume_that_does_not_fit_changes_nothing(tmp_path):
         with pytest.raises(ValueError, match=message):
             other.resume(tmp_path / "run")
         assert other.state() == before
+
+
+@pytest.mark.parametrize(
+    ("entry", "foreign", "message"),
+    [
+        ("epoch", -1, "the trainer's state.epoch should be a whole number of at least 0, got -1"),
+        ("batch", 2.0, "the trainer's state.batch should be a whole number"),
+        ("batches_done", 0, "the trainer's state.batches_done should be True or False, got 0"),
+        ("totals", {}, "the trainer's state.totals lacks 'loss'"),
+        ("history", [{"lr": 0.1}], "the trainer's state.history.0 lacks 'epoch'"),
+        ("history", [{"epoch": 1, "lr": "high"}], "the trainer's state.history.0.lr should be a number, got 'high'"),
+        ("callbacks", {"EarlyStopping1": 3}, "the trainer's state.callbacks.EarlyStopping1 should be a dict, got 3"),
+        ("callbacks", {"EarlyStopping1": {"best": 1.0}}, "the state of EarlyStopping lacks 'waited'"),
+        ("more", 1, "the trainer's state has 'more', which is not known"),
+    ],
+)
+def test_a_foreign_state_is_refused_and_changes_nothing(tmp_path, entry, foreign, message):
+    run = Run(callbacks=[EarlyStopping()], checkpoint=tmp_path / "run")
+    run.fit(1)
+    parts = run.trainer._parts(run.loader)
+    state = run.trainer.state_dict() | {entry: foreign}
+    parts["trainer"] = SimpleNamespace(state_dict=lambda: state)
+    save_parts(tmp_path / "run", parts)
+    other = Run(callbacks=[EarlyStopping()])
+    before = other.state()
+    with pytest.raises(ValueError, match=message) as caught:
+        other.resume(tmp_path / "run")
+    assert str(caught.value).startswith(f"{tmp_path / 'run'} was not loaded, and nothing was changed")
+    assert other.state() == before
 
 
 def test_a_looked_at_loader_begins_its_epoch_anew():
