@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_norm.files import check_writable, locked, open_regular, put_in_place, write_atomically
+from tinygrad_norm.files import check_writable, locked, locked_folder, open_regular, put_in_place, write_atomically
 
 
 def spy(function, calls):
@@ -375,6 +375,22 @@ with locked(Path(sys.argv[1]), "in use"):
         except BlockingIOError:
             print("still held")
 """
+
+
+def test_a_folder_is_held_and_goes_again_if_nothing_was_put_there(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    with locked_folder(folder, "a.lock", "in use"):
+        assert os.listdir(folder) == ["a.lock"]
+        with locked_folder(folder, "b.lock", "in use"):
+            pass
+        with pytest.raises(BlockingIOError, match="in use by process"), locked_folder(folder, "a.lock", "in use"):
+            pytest.fail("it was held twice")
+    assert os.listdir(tmp_path) == []
+    with locked_folder(folder, "a.lock", "in use"):
+        (folder / "file").touch()
+    assert os.listdir(folder) == ["file"]
+    with pytest.raises(OSError, match="file"), locked_folder(folder / "file" / "below", "a.lock", "in use"):
+        pytest.fail("there is no such folder")
 
 
 def test_where_nothing_can_be_locked_a_warning_says_so(tmp_path, monkeypatch):

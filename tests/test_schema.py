@@ -13,6 +13,7 @@ from tinygrad_norm.schema import (
     POSITIVE,
     TEXT,
     check_form,
+    cut_lines,
     optional,
     shorten,
 )
@@ -81,3 +82,7 @@ def test_a_long_value_is_shown_in_part():
     with pytest.raises(ValueError, match="it has '") as caught:
         check_form({"a": 1, "x" * 10**6: 1}, {"a": ANYTHING}, "it")
     assert len(str(caught.value)) < 300
+
+
+def test_a_message_keeps_its_lines_and_none_is_long():
+    assert cut_lines("first\n" + "x" * 600 + "\nlast") == "first\n" + "x" * 500 + " ...\nlast"

@@ -139,6 +139,29 @@ def locked(path: Path, in_use: str) -> Iterator[None]:
                 path.unlink(missing_ok=True)
 
 
+@contextmanager
+def locked_folder(folder: Path, lock: str, in_use: str) -> Iterator[None]:
+    """Hold a lock file in a folder, which is made where it is missing; made in vain, it goes again.
+
+    Args:
+        folder: to write into.
+        lock: the name of the lock file.
+        in_use: as in `locked`.
+
+    Raises:
+        OSError: somebody holds the lock, or the folder cannot be made or written to.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder / lock, in_use):
+            yield
+    finally:
+        with suppress(OSError):  # of the first that is not empty
+            for path in made:
+                path.rmdir()
+
+
 def _open_lock(path: Path, in_use: str) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

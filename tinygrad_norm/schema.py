@@ -68,6 +68,12 @@ def shorten(value: Any) -> str:
     return _short.repr(value)
 
 
+def cut_lines(text: str, length: int = 500) -> str:
+    """A message in which no line is longer than this, whatever it quotes of a file."""
+    lines = text.split("\n")
+    return "\n".join(line if len(line) <= length else f"{line[:length]} ..." for line in lines)
+
+
 def _check_entries(value: Mapping[Any, Any], form: Mapping[Any, Any], name: str) -> None:
     if missing := [key for key in form if key is not ... and key not in value]:
         raise ValueError(f"{name} lacks {', '.join(map(repr, missing))}; it has {shorten(list(value))}")

@@ -29,6 +29,7 @@ def test_what_is_allowed_comes_back_as_pythons_own(name, value, found):
     [
         ("lr", float("nan"), "lr must be a finite number of at least 0, got nan"),
         ("lr", float("inf"), "lr must be a finite number of at least 0, got inf"),
+        ("lr", 10**400, "lr must be a finite number of at least 0, got inf"),
         ("initial_lr", -1, "initial_lr must be"),
         ("weight_decay", -0.1, "weight_decay must be a finite number of at least 0, got -0.1"),
         ("momentum", 1.01, "momentum must be a number from 0 to 1, got 1.01"),

@@ -205,7 +205,10 @@ def test_a_description_that_is_not_understood(tmp_path, text, message):
     assert str(caught.value).startswith(f"{tmp_path / 'file'} is ")
 
 
-FOREIGN = (None, True, -1, 2.5, 10**30, "text", [], [1], {}, {"a": 1}, {1: 2}, (), np.zeros(2), np.float32(2))
+FOREIGN: tuple[Any, ...] = (
+    *(None, True, -1, 2.5, float("nan"), 10**30, 10**400, "text", "t" * 10**5),
+    *([], [1], {}, {"a": 1}, {1: 2}, (), np.zeros(2), np.float32(2)),
+)
 
 
 @pytest.mark.parametrize("part", ["model", "optimizer", "schedule", "loader"])

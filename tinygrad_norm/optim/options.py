@@ -53,9 +53,13 @@ def check_number(name: str, value: Any, rule: Rule) -> float:
     allowed, test = rule
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be {allowed}, got {value!r} ({type(value).__name__})")
-    if not test(float(value)):
-        raise ValueError(f"{name} must be {allowed}, got {value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # of an integer
+        number = math.inf
+    if not test(number):
+        raise ValueError(f"{name} must be {allowed}, got {number:g}")
+    return number
 
 
 def check_whole(name: str, value: Any, minimum: int) -> int:

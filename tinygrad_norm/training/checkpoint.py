@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from tinygrad_norm import random
-from tinygrad_norm.schema import ANYTHING, COUNT, MAPPING, check_form
+from tinygrad_norm.schema import ANYTHING, COUNT, MAPPING, check_form, cut_lines
 from tinygrad_norm.training.header import check_json
 from tinygrad_norm.training.safetensors import DIGEST, read_safetensors, save_safetensors
 from tinygrad_norm.training.state import join_state, split_state
@@ -94,12 +94,15 @@ def save_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], extr
     save_safetensors(path, arrays, {FIELD: text})
 
 
-def load_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], *, every: bool = False) -> dict[str, Any]:
+def load_parts(
+    path: str | os.PathLike[str], parts: Mapping[str, Stateful], *, every: bool = False, saved: Saved | None = None
+) -> dict[str, Any]:
     """Give each of the named parts its state back, or change nothing; returns what `load_checkpoint` does.
 
-    With `every`, a part in the file that is not asked for is an error too.
+    With `every`, a part in the file that is not asked for is an error too. What the file holds is read, unless it was
+    already and is given as `saved`.
     """
-    saved = read_checkpoint(path)
+    saved = saved or read_checkpoint(path)
     if missing := [name for name in parts if name not in saved.states]:
         raise ValueError(f"{os.fspath(path)} holds no state of {', '.join(missing)}, only of {', '.join(saved.states)}")
     if every and (unasked := [name for name in saved.states if name not in parts]):
@@ -118,7 +121,8 @@ def load_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], *, e
         for name, state in before.items():
             parts[name].load_state_dict(state)
         if isinstance(error, (TypeError, ValueError)):  # what a part says of a state that does not fit
-            raise ValueError(f"{os.fspath(path)} was not loaded, and nothing was changed: {error}") from error
+            reason = cut_lines(str(error))
+            raise ValueError(f"{os.fspath(path)} was not loaded, and nothing was changed: {reason}") from error
         raise
     return {"version": VERSION, "parts": list(saved.states), "extra": saved.extra}
 
