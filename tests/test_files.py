@@ -287,10 +287,13 @@ def holder(path):
     """Another process that holds a lock."""
     command = [sys.executable, "-c", HOLDS, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        timer = threading.Timer(60, process.kill)
+        timer.start()
         try:
             assert process.stdout.readline() == "held\n"
             yield process
         finally:
+            timer.cancel()
             process.kill()
 
 

@@ -192,13 +192,11 @@ def test_models_lists_the_zoo(run, monkeypatch):
     assert out.splitlines()[1].split() == ["resnet18", "11,689,512", "3,628.1"]
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(small, tmp_path):
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(small, tmp_path, wait_for_line):
     command = [sys.executable, "-m", "tinygrad_norm", "train", "lenet5", *small, "--epochs", "100000", "-o", "my run"]
     environment = os.environ | {"TINYGRAD_NORM_KERNELS": "reference", "OPENBLAS_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, encoding="utf-8") as process:
-        for line in process.stderr:
-            if line.startswith("epoch"):
-                break
+        wait_for_line(process, "epoch")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
