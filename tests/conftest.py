@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import threading
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,6 +44,25 @@ def _seed():
     from tinygrad_norm import random
 
     random.manual_seed(0)
+
+
+@pytest.fixture
+def wait_for_line() -> Callable[..., str]:
+    """Waits for a line on a program's standard error, and not for ever."""
+
+    def wait(process: subprocess.Popen[str], beginning: str, seconds: float = 60) -> str:
+        others, timer = [], threading.Timer(seconds, process.kill)
+        timer.start()
+        try:
+            for line in process.stderr:
+                if line.startswith(beginning):
+                    return line
+                others.append(line)
+        finally:
+            timer.cancel()
+        return pytest.fail(f"no line began with {beginning!r} in {seconds:g} s, only: {''.join(others)}")
+
+    return wait
 
 
 @pytest.fixture

@@ -105,11 +105,9 @@ def test_mlp_resumes_bit_for_bit_and_trains_without_matplotlib(tmp_path, quick):
     assert after["train_loss"] == whole["train_loss"]
 
 
-def test_mlp_ctrl_c_leaves_a_checkpoint(tmp_path, quick):
+def test_mlp_ctrl_c_leaves_a_checkpoint(tmp_path, quick, wait_for_line):
     process = start(tmp_path, "mlp_bn", *SMALL, "--epochs", "100000", **quick)
-    for line in process.stderr:
-        if line.startswith("epoch "):
-            break
+    wait_for_line(process, "epoch ")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -161,13 +159,11 @@ def test_zoo_trains_each_net_and_ends_in_a_table(tmp_path, few_digits):
         assert picture.read_bytes().startswith(b"\x89PNG") if pictures else not picture.exists()
 
 
-def test_zoo_goes_on_after_ctrl_c(tmp_path, few_digits, quick):
+def test_zoo_goes_on_after_ctrl_c(tmp_path, few_digits, quick, wait_for_line):
     arguments = (*ZOO, "--data", str(few_digits))
     run(tmp_path, "cnn_zoo", *arguments, "-o", "whole", **quick)
     process = start(tmp_path, "cnn_zoo", *arguments, "-o", "part", **quick)
-    for line in process.stderr:
-        if line.startswith("epoch 1/2"):
-            break
+    wait_for_line(process, "epoch 1/2")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130

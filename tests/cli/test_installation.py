@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,16 @@ def test_inspect_shows_names_that_a_terminal_would_obey(capsys, tmp_path):
     lines = capsys.readouterr().out.splitlines()
     assert sorted(line.split()[0] for line in lines[:3]) == ["\\x1b[2Jclear", "n" * 20_000, "two\\nlines"]
     assert min(map(len, lines[:3])) < 100
+
+
+def test_inspect_reads_no_array(capsys, tmp_path):
+    save_safetensors(tmp_path / "file", {"large": np.zeros((1000, 1000))})
+    tracemalloc.start()
+    assert main(["inspect", str(tmp_path / "file")]) == 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+    assert "1 arrays, 8,000,000 bytes" in capsys.readouterr().out
 
 
 def test_inspect_refuses_another_file(capsys, tmp_path):

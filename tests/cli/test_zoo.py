@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tinygrad_norm.cli import zoo
+from tinygrad_norm.cli import make_parser, zoo
 from tinygrad_norm.models.registry import MODELS
 from tinygrad_norm.training import recipe_for
 from tinygrad_norm.training import run as training_run
@@ -118,7 +119,8 @@ def test_resume_goes_on_or_says_why_not(run, small, checkpoint, tmp_path):
     assert "2 epochs in " in out
     for arguments, message in (
         (("lenet5", *small, "-o", "run"), "run holds another run"),
-        (("lenet5", "-o", "run", "--resume", "--epochs", "5"), "epochs=2 (here 5)"),
+        (("lenet5", "-o", "run", "--resume", "--epochs", "1"), "has begun 2 epochs; epochs=1 is fewer"),
+        (("lenet5", "-o", "run", "--resume", "--lr", "0.5"), "lr=0.004 (here 0.5); only epochs and data_folder may"),
         (("mlp", "--resume", checkpoint), "is a checkpoint of lenet5, not of mlp"),
         (("lenet5", "--resume"), "runs/lenet5 holds no checkpoint to go on from"),
         (("mlp", "-o", "fresh", "--resume"), "fresh holds no checkpoint to go on from"),
@@ -128,6 +130,33 @@ def test_resume_goes_on_or_says_why_not(run, small, checkpoint, tmp_path):
         assert (status, out) == (2, ""), err
         assert message in err
         assert err.count("\n") == 1
+
+
+def test_a_finished_run_is_trained_longer(run, checkpoint):
+    status, out, err = run("train", "lenet5", "-o", "run", "--resume", "--epochs", "3")
+    assert status == 0
+    assert "3 epochs in " in out
+    assert ": 3 epochs (2 done), into run\n" in err
+    assert "and was to take 2: the learning rate goes on as in 3 (schedule: onecycle)\n" in err
+    assert [line.split()[1] for line in err.splitlines() if line.startswith("epoch")] == ["3/3"]
+    status, _, err = run("train", "lenet5", "-o", "run", "--resume")
+    assert status == 0
+    assert "was to take" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ("", ""),
+        ("--plot --confusion --quiet", " --plot --confusion --quiet"),
+        ("--epochs 9 --json", " --json"),
+        ("--resume old --epochs 9 --plot --data-folder=there", " --epochs=9 --data-folder=there --plot"),
+    ],
+)
+def test_the_command_that_goes_on_keeps_what_was_asked_for(arguments, command):
+    args = make_parser().parse_args(["train", "lenet5", *arguments.split()])
+    expected = f"tinygrad-norm train lenet5 --resume run/checkpoint.safetensors{command}"
+    assert zoo.resume_command(args, Path("run/checkpoint.safetensors")) == expected.split()
 
 
 @pytest.mark.parametrize(
@@ -184,13 +213,11 @@ def test_models_lists_the_zoo(run, monkeypatch):
     assert out.splitlines()[1].split() == ["resnet18", "11,689,512", "3,628.1"]
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(small, tmp_path):
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(small, tmp_path, wait_for_line):
     command = [sys.executable, "-m", "tinygrad_norm", "train", "lenet5", *small, "--epochs", "100000", "-o", "my run"]
     environment = os.environ | {"TINYGRAD_NORM_KERNELS": "reference", "OPENBLAS_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, encoding="utf-8") as process:
-        for line in process.stderr:
-            if line.startswith("epoch"):
-                break
+        wait_for_line(process, "epoch")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130

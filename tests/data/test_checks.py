@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,9 @@ def test_anything_else_is_a_type_error(value):
 def test_too_small_a_value_names_the_bound():
     with pytest.raises(ValueError, match="count must be at least 3, got 2"):
         whole_number("count", 2, 3)
+    assert whole_number("count", sys.maxsize, 0) == sys.maxsize
+    with pytest.raises(ValueError, match=r"count must be at most \d+, got a number of 401 digits"):
+        whole_number("count", 10**400, 0)
 
 
 @pytest.mark.parametrize("value", [1, 0.5, np.float32(0.5), np.int64(1)])

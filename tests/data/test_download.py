@@ -3,17 +3,20 @@ from __future__ import annotations
 import hashlib
 import http.server
 import io
+import os
 import socket
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tinygrad_norm.data import DownloadError
+from tinygrad_norm.data import DownloadError, download
 from tinygrad_norm.data.download import RemoteFile, check_md5, fetch, what_to_put
+from tinygrad_norm.files import locked
 
 content = np.random.default_rng(0).integers(256, size=200_000, dtype=np.uint8).tobytes()
 md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
@@ -108,6 +111,28 @@ def test_another_file_of_that_name_is_left_alone(tmp_path, server, found, messag
     ):
         fetch(remote(server, "ranges"), tmp_path)
     assert (tmp_path / "data.bin").read_bytes() == found
+    assert server.ranges == []
+
+
+def test_a_file_is_fetched_by_one_process_at_a_time(tmp_path, server):
+    """Two that append to one part would spoil it for each other."""
+    with (
+        locked(tmp_path / "data.bin.lock", "held"),
+        pytest.raises(BlockingIOError, match=rf"data\.bin is being fetched by process {os.getpid()} on"),
+    ):
+        fetch(remote(server, "ranges"), tmp_path)
+    assert server.ranges == []
+    assert fetch(remote(server, "ranges"), tmp_path).read_bytes() == content
+
+
+def test_what_another_process_has_just_brought_is_taken(tmp_path, server, monkeypatch):
+    @contextmanager
+    def wait(path, in_use):
+        (tmp_path / "data.bin").write_bytes(content)
+        yield
+
+    monkeypatch.setattr(download, "locked", wait)
+    assert fetch(remote(server, "ranges"), tmp_path).read_bytes() == content
     assert server.ranges == []
 
 

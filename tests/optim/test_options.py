@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
-from tinygrad_norm.optim.options import check_number, check_option
+from tinygrad_norm.optim.options import check_number, check_option, check_whole
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,7 @@ def test_what_is_allowed_comes_back_as_pythons_own(name, value, found):
     [
         ("lr", float("nan"), "lr must be a finite number of at least 0, got nan"),
         ("lr", float("inf"), "lr must be a finite number of at least 0, got inf"),
+        ("lr", 10**400, "lr must be a finite number of at least 0, got inf"),
         ("initial_lr", -1, "initial_lr must be"),
         ("weight_decay", -0.1, "weight_decay must be a finite number of at least 0, got -0.1"),
         ("momentum", 1.01, "momentum must be a number from 0 to 1, got 1.01"),
@@ -62,3 +65,9 @@ def test_a_number_of_ones_own():
     assert check_number("k", 4, ("even", lambda value: value % 2 == 0)) == 4.0
     with pytest.raises(ValueError, match="k must be even, got 3"):
         check_number("k", 3, ("even", lambda value: value % 2 == 0))
+
+
+def test_a_whole_number_is_one_that_an_index_can_be():
+    assert check_whole("steps", sys.maxsize, 0) == sys.maxsize
+    with pytest.raises(ValueError, match=r"steps must be a whole number of at most \d+, got one of 401 digits"):
+        check_whole("steps", 10**400, 0)

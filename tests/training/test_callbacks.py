@@ -193,3 +193,25 @@ def test_the_training_loss_needs_no_validation():
         trainer.validation = None
         callback.on_train_begin(trainer)
         assert trainer.stopped is None
+
+
+@pytest.mark.parametrize(
+    ("callback", "state", "message"),
+    [
+        (EarlyStopping(), {"best": None, "waited": -1}, "EarlyStopping.waited should be a whole number of at least 0"),
+        (EarlyStopping(), {"best": "low", "waited": 1}, "EarlyStopping.best should be a number, or None, got 'low'"),
+        (BestWeights(), {"best": 1.0, "epoch": 1}, "BestWeights lacks 'weights'"),
+        (BestWeights(), {"best": 1.0, "epoch": 1, "weights": {"a": 1}}, "BestWeights.weights.a should be an array"),
+        (Checkpoint("file", monitor="val_loss"), {"best": []}, "Checkpoint.best should be a number, or None"),
+    ],
+)
+def test_a_foreign_state_is_refused(callback, state, message):
+    with pytest.raises(ValueError, match=f"the state of {message}"):
+        callback.load_state_dict(state)
+
+
+def test_the_best_weights_of_another_model_are_refused_before_training():
+    callback = BestWeights()
+    callback.load_state_dict({"best": 1.0, "epoch": 1, "weights": {"weight": np.zeros(3)}})
+    with pytest.raises(ValueError, match="the weights that a checkpoint kept are of another model"):
+        callback.on_train_begin(FakeTrainer(callback))

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from tinygrad_norm.training import (
     save_checkpoint,
     train,
 )
+from tinygrad_norm.training.checkpoint import save_parts
 from tinygrad_norm.training.evaluation import evaluate
 from tinygrad_norm.training.images import check_classes, load_data
 from tinygrad_norm.training.run import Stopwatch, check_data, make_model, make_schedule, prepare, rehearse
@@ -214,7 +218,10 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, recipe):
     checkpoint = train(recipe, tmp_path / "run", progress=False).checkpoint
     for changes, message in (
         ({"model": "mlp"}, "is a checkpoint of lenet5, not of mlp"),
-        ({"epochs": 2, "lr": 0.1}, r"trained with epochs=1 \(here 2\), lr=0.01 \(here 0.1\)"),
+        (
+            {"epochs": 2, "lr": 0.1, "seed": 3},
+            r"trained with lr=0.01 \(here 0.1\), seed=0 \(here 3\); only epochs and data_folder may change when a run",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             train(dataclasses.replace(recipe, **changes), tmp_path / "new", resume=checkpoint, progress=False)
@@ -224,21 +231,149 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, recipe):
 
 
 def test_a_file_that_is_no_run_is_refused(tmp_path, recipe):
-    model = nn.Linear(3, 2)
+    model = nn.Sequential(*(nn.Linear(600, 100) for _ in range(9)))
     save_checkpoint(tmp_path / "foreign", model, SGD(model.parameters(), lr=0.1))
     save_checkpoint(tmp_path / "later", model, extra={"recipe": {"model": "gpt"}, "channels": 1, "classes": 10})
     save_checkpoint(tmp_path / "swapped", model, extra={"recipe": recipe.to_dict(), "channels": 1, "classes": 10})
     save_checkpoint(tmp_path / "odd", model, extra={"recipe": recipe.to_dict(), "channels": "1", "classes": 10})
+    extra = {"recipe": recipe.to_dict(), "channels": 1, "classes": 10}
+    save_checkpoint(tmp_path / "more", model, extra=extra | {"more": 1})
+    save_checkpoint(tmp_path / "huge", model, extra=extra | {"classes": 10**7})
+    save_checkpoint(tmp_path / "small", model, extra=extra | {"recipe": recipe.to_dict() | {"image_size": 8}})
+    save_parts(tmp_path / "list", {"model": SimpleNamespace(state_dict=lambda: {"weight": [1]})}, extra)
+    past = SimpleNamespace(state_dict=lambda: {"epoch": -3, "batch": 0})
+    save_parts(tmp_path / "past", {"model": model, "trainer": past}, extra)
     (tmp_path / "cut").write_bytes((tmp_path / "swapped").read_bytes()[:-10])
     for name, message in (
         ("foreign", "foreign holds no recipe"),
         ("later", "its recipe is not one of this version: model must be one of"),
         ("swapped", "features.0.weight"),
-        ("odd", "in_channels should be an integer"),
+        (
+            "odd",
+            "odd was not written by `tinygrad-norm train`: .*channels should be a whole number of at least 1, got '1'",
+        ),
+        ("more", "which is not known"),
+        ("huge", r"the net that it describes is larger than its 18 arrays of 540,900 elements \(\d+ arrays"),
+        ("list", r"model.weight should be an array, got \[1\]"),
+        ("past", "the state of trainer.epoch should be a whole number of at least 0, got -3"),
+        ("small", "small: the net that it describes cannot be made: .*image_size should be 16 or more"),
         ("cut", "cut short"),
     ):
         with pytest.raises(ValueError, match=message):
             load_trained(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"classes": 10**7},
+        {"channels": 10**8},
+        {"recipe": {"image_size": 10**5}},
+        {"recipe": {"model": "mlp", "options": {"hidden": [1] * 50_000}}},
+        {"recipe": {"model": "baseline_cnn", "options": {"width": 1000.0}}},
+    ],
+)
+def test_a_net_is_not_built_larger_than_the_file(tmp_path, recipe, claims):
+    """A small file must not be able to take gigabytes, however large a net it claims to hold."""
+    extra = {"channels": 1, "classes": 10} | claims | {"recipe": recipe.to_dict() | claims.get("recipe", {})}
+    save_checkpoint(tmp_path / "claims", make_model(recipe, 1, 10), extra=extra)
+    size = (tmp_path / "claims").stat().st_size
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="claims was altered: the net that it describes is larger than"):
+            load_trained(tmp_path / "claims")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000 + 4 * size
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_resumed_run_builds_no_larger_net_than_the_file(tmp_path, recipe):
+    recipe = dataclasses.replace(recipe, model="baseline_cnn", options={"width": 50.0}, image_size=32)
+    extra = {"recipe": recipe.to_dict(), "channels": 1, "classes": 10}
+    save_checkpoint(tmp_path / "claims", nn.Linear(3, 2), extra=extra)
+    with pytest.raises(
+        ValueError, match="claims was altered: the net that it describes is larger than its 2 arrays of 8"
+    ):
+        train(recipe, tmp_path / "run", resume=tmp_path / "claims", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+class TrainAgain(Callback):
+    """Trains into a folder while another run is at work there."""
+
+    def __init__(self, recipe, folder, resume=None):
+        self.recipe, self.folder, self.resume, self.errors = recipe, folder, resume, []
+
+    def on_epoch_end(self, trainer, record):
+        try:
+            train(self.recipe, self.folder, resume=self.resume, progress=False)
+        except OSError as error:
+            self.errors.append(error)
+
+
+def test_a_folder_is_trained_into_by_one_run_at_a_time(tmp_path, recipe):
+    folder = tmp_path / "run"
+    whole = train(recipe, tmp_path / "whole", progress=False)
+    again = [TrainAgain(recipe, folder), TrainAgain(recipe, folder, folder / "checkpoint.safetensors")]
+    result = train(recipe, folder, progress=False, callbacks=again)
+    for callback in again:
+        assert {type(error) for error in callback.errors} == {BlockingIOError}
+        assert len(callback.errors) == 3
+        words = f"{folder} is in use: it is trained into by process {os.getpid()} on "
+        assert str(callback.errors[0]).startswith(words)
+    assert result.history == whole.history
+    events = [json.loads(line)["event"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert events == ["recipe", "start", "epoch", "epoch", "epoch", "end", "test"]
+    assert not (folder / "run.lock").exists()
+
+
+def test_the_lock_of_a_killed_run_is_no_obstacle(tmp_path, recipe):
+    recipe = dataclasses.replace(recipe, epochs=1)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.lock").write_text("12345 elsewhere\n")
+    train(recipe, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "run.lock").exists()
+
+
+def test_a_finished_run_is_trained_longer_bit_for_bit(tmp_path, recipe):
+    """With a constant learning rate, two epochs and then two more are four at once."""
+    recipe = dataclasses.replace(recipe, schedule="constant", warmup=0.0, augment=("noise",))
+    short, long = (dataclasses.replace(recipe, epochs=epochs) for epochs in (2, 4))
+    whole = train(long, tmp_path / "whole", progress=False)
+    checkpoint = train(short, tmp_path / "run", progress=False).checkpoint
+    result = train(long, tmp_path / "run", resume=checkpoint, progress=False)
+    assert result.history == whole.history
+    for name, value in load_safetensors(whole.checkpoint).items():
+        np.testing.assert_array_equal(load_safetensors(checkpoint)[name], value, err_msg=name)
+    assert load_trained(checkpoint)[1] == long
+
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    recipes = [line for line in lines if line["event"] == "recipe"]
+    assert [(line["epochs"], line.get("changed")) for line in recipes] == [(2, None), (4, {"epochs": [2, 4]})]
+    assert [line["epoch"] for line in lines if line["event"] == "epoch"] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", "cosine"])
+def test_a_run_trained_longer_follows_the_longer_schedule(tmp_path, recipe, schedule):
+    short, long = (dataclasses.replace(recipe, schedule=schedule, epochs=epochs) for epochs in (2, 5))
+    whole = train(long, tmp_path / "whole", progress=False)
+    checkpoint = train(short, tmp_path / "run", progress=False).checkpoint
+    result = train(long, tmp_path / "run", resume=checkpoint, progress=False)
+    assert result.history.column("lr")[2:] == whole.history.column("lr")[2:]
+
+
+def test_a_run_can_be_ended_earlier_but_not_before_where_it_is(tmp_path, recipe):
+    with pytest.raises(TrainingInterrupted):
+        train(recipe, tmp_path / "run", progress=False, callbacks=[StopAfter(4)])  # in the second of three epochs
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors has begun 2 epochs; epochs=1 is fewer"):
+        train(dataclasses.replace(recipe, epochs=1), tmp_path / "run", resume=checkpoint, progress=False)
+    fewer = dataclasses.replace(recipe, epochs=2)
+    assert len(train(fewer, tmp_path / "run", resume=checkpoint, progress=False).history) == 2
+    train(recipe, tmp_path / "other", resume=checkpoint, progress=False)
+    last = dataclasses.replace(recipe, data_folder="elsewhere")
+    train(last, tmp_path / "other", resume=tmp_path / "other" / "checkpoint.safetensors", progress=False)
+    assert load_trained(tmp_path / "other" / "checkpoint.safetensors")[1] == last  # though no epoch was left to train
 
 
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(tmp_path, recipe):

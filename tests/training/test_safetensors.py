@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -11,17 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tinygrad_norm.training.safetensors import DIGEST, DTYPES, load_safetensors, read_safetensors, save_safetensors
-
-
-def write_file(path, header, data=b""):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
-    return path
-
-
-def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
-    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+from tinygrad_norm.training import header
+from tinygrad_norm.training import safetensors as safetensors_file
+from tinygrad_norm.training.header import DTYPES
+from tinygrad_norm.training.safetensors import DIGEST, load_safetensors, read_safetensors, save_safetensors
 
 
 @pytest.fixture
@@ -106,68 +98,11 @@ def test_any_length_but_the_full_one_is_refused(tmp_path, arrays):
     good = path.read_bytes()
     for length in range(len(good)):
         path.write_bytes(good[:length])
-        with pytest.raises(ValueError, match=r"file\.safetensors is (cut short|not a safetensors file)"):
+        with pytest.raises(ValueError, match=r"file\.safetensors is cut short"):
             load_safetensors(path)
     path.write_bytes(good + b"\0")
     with pytest.raises(ValueError, match="1 bytes follow the last array"):
         load_safetensors(path)
-
-
-@pytest.mark.parametrize(
-    ("header", "message"),
-    [
-        (
-            {"x": entry(shape=(1 << 60,))},
-            r"claims F32 of shape \(\d+,\), 4611686018427387904 bytes, and has 8",
-        ),
-        (
-            {"x": entry(shape=(1 << 60,), offsets=(0, 1 << 62))},
-            "is cut short: its arrays take 46116860184273",
-        ),
-        ({"x": entry(shape=(1 << 62, 1 << 62, 0), offsets=(0, 0))}, "larger than an array can be"),
-        ({"x": entry(shape=(1,) * 65, offsets=(0, 4))}, "larger than an array can be"),
-        ({"x": entry(shape=(-2,))}, r"shape \[-2\]"),
-        ({"x": entry(shape=(True, 2))}, r"shape \[True, 2\]"),
-        ({"x": entry(shape=(2.0,))}, r"shape \[2.0\]"),
-        ({"x": entry(offsets=(8, 0))}, "claims F32"),
-        ({"x": entry(offsets=(0, 8, 8))}, "data_offsets"),
-        ({"x": entry(), "y": entry(offsets=(4, 12))}, "'y' overlaps the array before it"),
-        ({"x": entry(), "y": entry()}, "'y' overlaps the array before it"),
-        ({"x": entry(offsets=(4, 12))}, "'x' leaves a gap before it"),
-        ({"x": entry(dtype="BF16", offsets=(0, 4))}, "dtype 'BF16', which NumPy lacks"),
-        ({"x": entry(dtype=["F32"])}, "dtype"),
-        ({"x": [1, 2]}, "'x' is not described by dtype, shape and data_offsets"),
-        ({"x": {**entry(), "more": 1}}, "'x' is not described by"),
-        ({"__metadata__": {"a": 1}}, "metadata does not map names to text"),
-        ({"__metadata__": []}, "metadata does not map names to text"),
-        ([1, 2], "header is no JSON object"),
-        (b'{"x": 1, "x": 2}', "a name stands in it twice"),
-        (b"{", "header cannot be read"),
-        (b"\xff\xfe", "header cannot be read"),
-        (b"[" * 100_000, "header cannot be read"),
-    ],
-)
-def test_a_false_header_is_refused(tmp_path, header, message):
-    path = write_file(tmp_path / "false.safetensors", header, bytes(12))
-    with pytest.raises(ValueError, match=message) as caught:
-        load_safetensors(path)
-    assert str(path) in str(caught.value)
-
-
-def test_a_huge_claim_is_refused_before_memory_is_taken(tmp_path, monkeypatch):
-    path = write_file(tmp_path / "file", {"x": entry(shape=(1 << 40,), offsets=(0, 1 << 42))}, bytes(8))
-    monkeypatch.setattr(np, "fromfile", lambda *arguments: pytest.fail("memory was taken"))
-    with pytest.raises(ValueError, match="cut short"):
-        load_safetensors(path)
-
-
-def test_other_files_are_refused(tmp_path):
-    path = tmp_path / "notes.txt"
-    path.write_text("These are notes, and no arrays.")
-    with pytest.raises(ValueError, match="cut short, or not a safetensors file"):
-        load_safetensors(path)
-    with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
-        load_safetensors(tmp_path / "missing.safetensors")
 
 
 def test_what_cannot_be_stored_leaves_the_old_file(tmp_path, arrays):
@@ -187,3 +122,34 @@ def test_what_cannot_be_stored_leaves_the_old_file(tmp_path, arrays):
             save_safetensors(path, mapping, metadata)
     assert_equal(load_safetensors(path), arrays)
     assert os.listdir(tmp_path) == ["file.safetensors"]
+
+
+def test_a_header_that_could_not_be_read_again_is_not_written(tmp_path, arrays, monkeypatch):
+    path = tmp_path / "file.safetensors"
+    save_safetensors(path, arrays)
+    monkeypatch.setattr(safetensors_file, "MAX_BYTES", 1000)
+    monkeypatch.setattr(header, "MAX_TOKENS", 50)
+    with pytest.raises(ValueError, match=r"names and metadata take [\d,]+ bytes, and at most 1,000 may"):
+        save_safetensors(path, {}, {"long": "x" * 1000})
+    with pytest.raises(
+        ValueError, match="names and metadata are too many, put numbers into arrays: it has more than 50"
+    ):
+        save_safetensors(path, {str(number): np.zeros(0) for number in range(7)})
+    with pytest.raises(ValueError, match=r"save_safetensors: .*(header too large|at most 1,000 may)"):
+        save_safetensors(path, {}, {"long": "x" * 100_000_000})
+    monkeypatch.undo()
+    assert_equal(load_safetensors(path), arrays)
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read_is_refused(tmp_path, arrays, monkeypatch):
+    path = tmp_path / "file.safetensors"
+    save_safetensors(path, arrays)
+    read = np.fromfile
+
+    def cut(file, dtype, count):
+        os.truncate(path, path.stat().st_size - 1)
+        return read(file, dtype, count)
+
+    monkeypatch.setattr(np, "fromfile", cut)
+    with pytest.raises(ValueError, match=r"file\.safetensors became shorter while it was read"):
+        load_safetensors(path)

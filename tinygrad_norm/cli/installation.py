@@ -11,7 +11,7 @@ from typing import Any
 
 from tinygrad_norm import kernels
 from tinygrad_norm.output import printable
-from tinygrad_norm.training.safetensors import read_safetensors
+from tinygrad_norm.training.header import read_header
 
 WIDEST = 60
 """Letters of a column of names; longer ones stand out of it."""
@@ -43,13 +43,13 @@ def show_info() -> None:
 
 
 def show_file(path: str) -> None:
-    """Print the name, dtype and shape of each array of a safetensors file, and the total."""
-    arrays, _ = read_safetensors(path)
-    names = [printable(name) for name in arrays]
+    """Print the name, dtype and shape of each array of a safetensors file, and the total, from its header alone."""
+    entries = read_header(path).entries
+    names = [printable(entry.name) for entry in entries]
     width = min(max(map(len, names), default=0), WIDEST)
-    for name, array in zip(names, arrays.values(), strict=True):
-        print(f"{name:{width}}  {array.dtype!s:8} {array.shape}")
-    print(f"{len(arrays)} arrays, {sum(array.nbytes for array in arrays.values()):,} bytes")
+    for name, entry in zip(names, entries, strict=True):
+        print(f"{name:{width}}  {entry.dtype!s:8} {entry.shape}")
+    print(f"{len(entries)} arrays, {sum(entry.end - entry.begin for entry in entries):,} bytes")
 
 
 def _kernels() -> str:

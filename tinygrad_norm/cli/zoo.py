@@ -28,17 +28,16 @@ from tinygrad_norm.training.evaluation import Evaluation, evaluate
 from tinygrad_norm.training.images import load_split, load_training
 from tinygrad_norm.training.recipe import Recipe, recipe_for
 from tinygrad_norm.training.run import (
-    CHECKPOINT,
     Result,
     check_data,
     count_parameters,
-    find_checkpoint,
     load_recipe,
     load_trained,
     make_loader,
     make_optimizer,
     train,
 )
+from tinygrad_norm.training.saved_run import CHANGEABLE, CHECKPOINT, find_checkpoint
 from tinygrad_norm.training.trainer import Trainer
 from tinygrad_norm.training.words import counted
 
@@ -72,19 +71,23 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
 class Announcement(Callback):
     """Says what is trained, once it is certain that it can be."""
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
-        self.recipe, self.folder = recipe, folder
+    def __init__(self, recipe: Recipe, folder: Path, epochs_before: int) -> None:
+        self.recipe, self.folder, self.epochs_before = recipe, folder, epochs_before
 
     def on_train_begin(self, trainer: Trainer) -> None:
         recipe, done = self.recipe, f" ({trainer.epoch} done)" if trainer.epoch else ""
         net = f"{recipe.model} ({count_parameters(trainer.model):,} parameters) on {printable(recipe.data)}"
         epochs = f"{counted(recipe.epochs, 'epoch')}{done}"
         print(f"{net}: {epochs}, into {printable(self.folder)}", file=sys.stderr)
+        if recipe.epochs != self.epochs_before:
+            words = f"and was to take {self.epochs_before}: the learning rate goes on as in {recipe.epochs}"
+            print(f"{words} (schedule: {recipe.schedule})", file=sys.stderr)
 
 
 def run_train(args: argparse.Namespace) -> None:
     """Train, print what came of it, and after Ctrl-C how to go on."""
     recipe, folder, resume = _plan(args)
+    epochs_before = recipe.epochs if resume is None else load_recipe(resume).epochs
     try:
         result = train(
             recipe,
@@ -94,16 +97,24 @@ def run_train(args: argparse.Namespace) -> None:
             plot=args.plot,
             confusion=args.confusion,
             progress=not args.quiet,
-            callbacks=() if args.quiet else [Announcement(recipe, folder)],
+            callbacks=() if args.quiet else [Announcement(recipe, folder, epochs_before)],
         )
     except KeyboardInterrupt:
         if (folder / CHECKPOINT).exists():
-            checkpoint = shlex.quote(str(folder / CHECKPOINT))
-            print(f"go on with: tinygrad-norm train {recipe.model} --resume {checkpoint}", file=sys.stderr)
+            print(f"go on with: {shlex.join(resume_command(args, folder / CHECKPOINT))}", file=sys.stderr)
         raise
     print(json.dumps(result.to_dict(), indent=2) if args.json else describe(result, args.confusion))
     if result.undrawn:  # and warned of
         raise SystemExit(1)
+
+
+def resume_command(args: argparse.Namespace, checkpoint: Path) -> list[str]:
+    """The command that goes on with an interrupted run, and shows and draws what this one was asked for."""
+    command = ["tinygrad-norm", "train", args.model, "--resume", str(checkpoint)]
+    if args.resume is not None:  # a second Ctrl-C leaves a checkpoint that knows nothing of what was changed
+        changed = {name: getattr(args, name) for name in CHANGEABLE}
+        command += [f"--{name.replace('_', '-')}={value}" for name, value in changed.items() if value is not None]
+    return command + [f"--{name}" for name in ("plot", "confusion", "quiet", "json") if getattr(args, name)]
 
 
 def run_evaluate(args: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ def whole_number(name: str, value: object, minimum: int) -> int:
 
     Raises:
         TypeError: it is not an integer (a bool is none).
-        ValueError: it is below `minimum`.
+        ValueError: it is below `minimum`, or above what an index can be.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an integer of at least {minimum}, got {value!r} ({type(value).__name__})")
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    if value > sys.maxsize:
+        raise ValueError(f"{name} must be at most {sys.maxsize}, got a number of {len(str(value))} digits")
     return int(value)
 
 

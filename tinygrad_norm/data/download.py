@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinygrad_norm.files import locked, put_in_place
 from tinygrad_norm.output import UnfailingStream
 
 CHUNK_SIZE = 1 << 16
@@ -46,23 +47,31 @@ def fetch(file: RemoteFile, folder: str | os.PathLike[str], progress: bool = Tru
     """Bring a file into a folder, unless it is there already, and return its path.
 
     What arrives is kept as `NAME.part`, from which a later call or the next address goes on, and gets its name only
-    when its size and MD5 are right.
+    when its size and MD5 are right. Meanwhile `NAME.lock` keeps other processes from writing there too.
 
     Args:
         progress: show a bar on standard error, where that is a terminal.
         timeout: the longest silence of a server, in seconds.
 
     Raises:
+        BlockingIOError: somebody is fetching it at this moment.
         DownloadError: no address gave the file.
         ValueError: another file is there under that name, or an address is not https.
     """
     target = Path(folder) / file.name
-    if target.exists():
-        check_md5(target, file)
-        return target
-    for url in file.urls:
-        _check_address(url)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        for url in file.urls:
+            _check_address(url)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(target.with_name(f"{file.name}.lock"), f"{target} is being fetched"):
+            if not target.exists():  # whoever held the lock may have brought it
+                return _fetch(file, target, progress, timeout)
+    check_md5(target, file)
+    return target
+
+
+def _fetch(file: RemoteFile, target: Path, progress: bool, timeout: float) -> Path:
+    """Try one address after the other; raises what `fetch` does."""
     part = target.with_name(f"{file.name}.part")
     failures = []
     for url in file.urls:
@@ -77,7 +86,7 @@ def fetch(file: RemoteFile, folder: str | os.PathLike[str], progress: bool = Tru
             part.unlink()
             failures.append(f"{url}: what it gave is damaged, its size or MD5 is wrong")
             continue
-        os.replace(part, target)
+        put_in_place(part, target)
         return target
     raise DownloadError(
         f"{file.name} could not be fetched ({'; '.join(failures)}); try again, which goes on from what has arrived, "

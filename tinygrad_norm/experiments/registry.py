@@ -6,10 +6,8 @@ import dataclasses
 import json
 import os
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,7 +22,7 @@ from tinygrad_norm.experiments import (
 )
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Report, Result, Story, as_json, write_report
-from tinygrad_norm.files import write_atomically
+from tinygrad_norm.files import locked_folder, write_atomically
 from tinygrad_norm.nn.spelling import did_you_mean
 from tinygrad_norm.output import UnfailingStream
 from tinygrad_norm.training.curves import new_figure
@@ -97,7 +95,7 @@ def run(
         ValueError: there is no such experiment, or the seeds are none, negative or given twice.
         TypeError: a seed is not an integer.
         ImportError: matplotlib is not installed.
-        OSError: the folder cannot be written to.
+        OSError: the folder cannot be written to, or the same experiment is being run into it.
     """
     experiment, target = _find(name), Path(folder)
     settings = experiment.QUICK if quick else experiment.FULL
@@ -106,7 +104,7 @@ def run(
         command += "" if isinstance(seeds, Sequence) else f" --seeds {seeds}"
         settings = dataclasses.replace(settings, seeds=_checked_seeds(seeds))
     new_figure(1, 1)  # whether matplotlib is there should be known before the work
-    with _writable(target):
+    with locked_folder(target, f"{name}.lock", f"{target / name}.md is being made"):
         return _run(name, experiment, settings, target, Progress(progress), command)
 
 
@@ -140,18 +138,3 @@ def _checked_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if not checked or len(set(checked)) < len(checked):
         raise ValueError(f"seeds should be one or more different numbers, got {list(seeds)}")
     return checked
-
-
-@contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    """A folder that can be written to, or the OSError now rather than after the work; what stays empty goes again."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        yield
-    finally:
-        with suppress(OSError):  # of the first that is not empty
-            for path in made:
-                path.rmdir()

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tinygrad_norm import ops
 from tinygrad_norm.nn import init
+from tinygrad_norm.nn.budget import blank
 from tinygrad_norm.nn.checks import shape_of
 from tinygrad_norm.nn.module import Module, Parameter, float_dtype
 from tinygrad_norm.nn.spelling import did_you_mean
@@ -84,8 +85,8 @@ class Conv2D(Module):
         fusible(activation)  # refuses an unknown one here rather than at the first call
         self.activation = activation
         shape = (out_channels, in_channels // groups, *self.kernel_size)
-        self.weight = Parameter(np.empty(shape, float_dtype(dtype)))
-        self.bias = Parameter(np.empty(out_channels, float_dtype(dtype))) if bias else None
+        self.weight = Parameter(blank(shape, float_dtype(dtype)))
+        self.bias = Parameter(blank((out_channels,), float_dtype(dtype))) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

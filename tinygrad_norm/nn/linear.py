@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tinygrad_norm import ops
 from tinygrad_norm.nn import init
+from tinygrad_norm.nn.budget import blank
 from tinygrad_norm.nn.checks import shape_of
 from tinygrad_norm.nn.module import Module, Parameter, float_dtype
 from tinygrad_norm.ops.activation import fusible
@@ -49,8 +50,8 @@ class Linear(Module):
         self.activation = activation
         self.in_features = _size("in_features", in_features)
         self.out_features = _size("out_features", out_features)
-        self.weight = Parameter(np.empty((out_features, in_features), float_dtype(dtype)))
-        self.bias = Parameter(np.empty(out_features, float_dtype(dtype))) if bias else None
+        self.weight = Parameter(blank((out_features, in_features), float_dtype(dtype)))
+        self.bias = Parameter(blank((out_features,), float_dtype(dtype))) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

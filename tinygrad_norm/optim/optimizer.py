@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_norm.nn.spelling import refuse_unknown, refuse_unknown_keywords
 from tinygrad_norm.nn.state import beyond
 from tinygrad_norm.optim.options import check_option
+from tinygrad_norm.schema import MAPPING, check_form
 from tinygrad_norm.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -176,6 +177,13 @@ class Optimizer(ABC):
     def _group_problems(self, state_dict: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
             yield "it needs the entries 'state' and 'param_groups'"
+            return
+        try:
+            check_form(state_dict["param_groups"], [MAPPING], "'param_groups'")
+            check_form(state_dict["state"], MAPPING, "'state'")
+            check_form([*state_dict["state"].values()], [MAPPING], "'state'")
+        except ValueError as error:
+            yield str(error)
             return
         groups, saved_groups = self._numbered_groups(), state_dict["param_groups"]
         if len(saved_groups) != len(self.param_groups):

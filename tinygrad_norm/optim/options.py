@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
@@ -53,9 +54,13 @@ def check_number(name: str, value: Any, rule: Rule) -> float:
     allowed, test = rule
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be {allowed}, got {value!r} ({type(value).__name__})")
-    if not test(float(value)):
-        raise ValueError(f"{name} must be {allowed}, got {value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # of an integer
+        number = math.inf
+    if not test(number):
+        raise ValueError(f"{name} must be {allowed}, got {number:g}")
+    return number
 
 
 def check_whole(name: str, value: Any, minimum: int) -> int:
@@ -64,4 +69,6 @@ def check_whole(name: str, value: Any, minimum: int) -> int:
         raise TypeError(f"{name} must be a whole number of at least {minimum}, got {value!r} ({type(value).__name__})")
     if value < minimum:
         raise ValueError(f"{name} must be a whole number of at least {minimum}, got {value}")
+    if value > sys.maxsize:
+        raise ValueError(f"{name} must be a whole number of at most {sys.maxsize}, got one of {len(str(value))} digits")
     return int(value)

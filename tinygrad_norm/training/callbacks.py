@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_norm.schema import ARRAY, COUNT, NUMBER, check_form, optional
 from tinygrad_norm.training.history import Record, measured
 from tinygrad_norm.training.logs import append_jsonl
 
@@ -123,6 +124,7 @@ class EarlyStopping(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on counting."""
+        check_form(state, {"best": optional(NUMBER), "waited": COUNT}, "the state of EarlyStopping")
         self.best.value, self.waited = state["best"], state["waited"]
 
     def _judge(self, trainer: Trainer) -> None:
@@ -142,8 +144,11 @@ class BestWeights(Callback):
         self.weights: dict[str, Any] = {}
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        """Refuse to wait for a validation that there is not."""
+        """Refuse to wait for a validation that there is not, and weights of another model."""
         self.best.check(trainer)
+        own, kept = ({name: a.shape for name, a in w.items()} for w in (trainer.model.state_dict(), self.weights))
+        if kept and kept != own:
+            raise ValueError("BestWeights: the weights that a checkpoint kept are of another model")
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
         """Keep a copy of the weights if they are the best so far."""
@@ -161,6 +166,8 @@ class BestWeights(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up the best of a saved run."""
+        form = {"best": optional(NUMBER), "epoch": COUNT, "weights": {...: ARRAY}}
+        check_form(state, form, "the state of BestWeights")
         self.best.value, self.epoch, self.weights = state["best"], state["epoch"], dict(state["weights"])
 
 
@@ -203,6 +210,7 @@ class Checkpoint(Callback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on comparing with the best value."""
         if self.best:
+            check_form(state, {"best": optional(NUMBER)}, "the state of Checkpoint")
             self.best.value = state["best"]
 
 

@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from tinygrad_norm import random
 from tinygrad_norm.output import printable
+from tinygrad_norm.schema import ANYTHING, COUNT, MAPPING, check_form, cut_lines
+from tinygrad_norm.training.header import check_json
 from tinygrad_norm.training.safetensors import DIGEST, read_safetensors, save_safetensors
 from tinygrad_norm.training.state import join_state, split_state
 
 VERSION = 1
 FIELD = "tinygrad_norm.checkpoint"
+FORM = {"version": COUNT, "random": MAPPING, "parts": {"extra": ANYTHING, ...: ANYTHING}}
 
 
 class Stateful(Protocol):
@@ -85,34 +88,81 @@ def save_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], extr
         trees[name], found = split_state(state, name)
         arrays.update(found)
     text = json.dumps({"version": VERSION, "random": random.state_dict(), "parts": trees}, allow_nan=False)
+    try:
+        check_json(text)
+    except ValueError as error:
+        raise ValueError(f"save_checkpoint: {error}") from None  # it could not be read again
     save_safetensors(path, arrays, {FIELD: text})
 
 
-def load_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], *, every: bool = False) -> dict[str, Any]:
+def load_parts(
+    path: str | os.PathLike[str], parts: Mapping[str, Stateful], *, every: bool = False, saved: Saved | None = None
+) -> dict[str, Any]:
     """Give each of the named parts its state back, or change nothing; returns what `load_checkpoint` does.
 
-    With `every`, a part in the file that is not asked for is an error too.
+    With `every`, a part in the file that is not asked for is an error too. What the file holds is read, unless it was
+    already and is given as `saved`.
     """
-    states, generator = _read(path)
-    extra = states.pop("extra")
-    if missing := [name for name in parts if name not in states]:
-        raise ValueError(f"{os.fspath(path)} holds no state of {', '.join(missing)}, only of {_listed(states)}")
-    if every and (unasked := [name for name in states if name not in parts]):
+    saved = saved or read_checkpoint(path)
+    if missing := [name for name in parts if name not in saved.states]:
+        raise ValueError(f"{os.fspath(path)} holds no state of {', '.join(missing)}, only of {_listed(saved.states)}")
+    if every and (unasked := [name for name in saved.states if name not in parts]):
         raise ValueError(f"{os.fspath(path)} holds the state of {_listed(unasked)}, which this run lacks")
     before = {name: part.state_dict() for name, part in parts.items()}  # a schedule's depends on the optimizer
     try:
         for name, part in parts.items():
-            part.load_state_dict(states[name])
+            check_form(saved.states[name], MAPPING, f"the state of {name}")
+            part.load_state_dict(saved.states[name])
             if name == "model":
-                _check_dtypes(states[name], before[name])
+                _check_dtypes(saved.states[name], before[name])
         if "optimizer" in parts:
-            random.load_state_dict(generator)
+            random.load_state_dict(saved.generator)
     except BaseException as error:
         for name, state in before.items():
             parts[name].load_state_dict(state)
-        error.add_note(f"{os.fspath(path)} was not loaded, and nothing was changed")
+        if isinstance(error, (TypeError, ValueError)):  # what a part says of a state that does not fit
+            reason = cut_lines(str(error))
+            raise ValueError(f"{os.fspath(path)} was not loaded, and nothing was changed: {reason}") from error
         raise
-    return {"version": VERSION, "parts": list(states), "extra": extra}
+    return {"version": VERSION, "parts": list(saved.states), "extra": saved.extra}
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds: the states by part, that of the random generator, and what was saved as "extra"."""
+
+    states: dict[str, Any]
+    generator: Any
+    extra: Any
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Saved:
+    """Read what a checkpoint holds, and give it to nobody.
+
+    Raises:
+        ValueError: the file is no checkpoint, is cut short or was altered.
+    """
+    arrays, metadata = read_safetensors(path)
+    if FIELD not in metadata:
+        raise ValueError(
+            f"{os.fspath(path)} is no checkpoint, but arrays alone; read it with load_safetensors, "
+            "and give a model its own with load_state_dict"
+        )
+    if DIGEST not in metadata:
+        raise ValueError(f"{os.fspath(path)} was altered: the checksum of the checkpoint is missing")
+    try:
+        check_json(metadata[FIELD])
+        content = json.loads(metadata[FIELD])
+        check_form(content, {"version": COUNT, ...: ANYTHING}, "it")
+        if (version := content["version"]) == VERSION:
+            check_form(content, FORM, "it")
+            states = {name: join_state(tree, arrays) for name, tree in content["parts"].items()}
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)} is no checkpoint: its description is malformed ({error})") from error
+    if version != VERSION:
+        raise ValueError(
+            f"{os.fspath(path)} is a checkpoint of version {version}; this package reads version {VERSION}"
+        )
+    return Saved(states, content["random"], states.pop("extra"))
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -138,23 +188,3 @@ def _given(
     # The order of loading: a schedule goes by what the optimizer has loaded.
     parts = {"model": model, "loader": loader, "optimizer": optimizer, "schedule": schedule}
     return {name: part for name, part in parts.items() if part is not None}
-
-
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
-    """The states by part ("extra" among them), and the state of the random generator."""
-    arrays, metadata = read_safetensors(path)
-    if FIELD not in metadata:
-        raise ValueError(
-            f"{os.fspath(path)} is no checkpoint, but arrays alone; read it with load_safetensors, "
-            "and give a model its own with load_state_dict"
-        )
-    if DIGEST not in metadata:
-        raise ValueError(f"{os.fspath(path)} was altered: the checksum of the checkpoint is missing")
-    try:
-        content = json.loads(metadata[FIELD])
-        version = content["version"]
-        if version == VERSION:
-            return {name: join_state(tree, arrays) for name, tree in content["parts"].items()}, content["random"]
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)} is no checkpoint: its description is malformed ({error!r})") from error
-    raise ValueError(f"{os.fspath(path)} is a checkpoint of version {version}; this package reads version {VERSION}")

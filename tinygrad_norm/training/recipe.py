@@ -21,6 +21,7 @@ from tinygrad_norm.models.norms import OF_IMAGES
 from tinygrad_norm.models.registry import MODELS
 from tinygrad_norm.nn.spelling import did_you_mean, refuse_unknown
 from tinygrad_norm.optim.options import Rule, check_number
+from tinygrad_norm.schema import shorten
 
 OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], float]] = {  # and the learning rate unless one is given
     "adam": (optim.Adam, 1e-3),
@@ -215,9 +216,10 @@ def recipe_for(model: str, **changes: Any) -> Recipe:
 
 def _check_name(what: str, name: Any, known: Collection[str]) -> None:
     if not isinstance(name, str):
-        raise TypeError(f"{what} must be a name, one of {', '.join(known)}, got {name!r} ({type(name).__name__})")
+        given = f"{shorten(name)} ({type(name).__name__})"
+        raise TypeError(f"{what} must be a name, one of {', '.join(known)}, got {given}")
     if name not in known:
-        raise ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}{did_you_mean(name, known)}")
+        raise ValueError(f"{what} must be one of {', '.join(known)}, got {shorten(name)}{did_you_mean(name, known)}")
 
 
 def _plain(options: Any) -> dict[str, Any]:

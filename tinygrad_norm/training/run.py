@@ -8,19 +8,22 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tinygrad_norm import optim, random
 from tinygrad_norm.data import ArrayDataset, DataLoader, Prefetch, augmentation
+from tinygrad_norm.files import locked_folder
 from tinygrad_norm.models import create_model
 from tinygrad_norm.nn import CrossEntropyLoss, Module
 from tinygrad_norm.output import printable
+from tinygrad_norm.schema import NUMBER, check_form
 from tinygrad_norm.tape import no_grad
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
-from tinygrad_norm.training.checkpoint import load_checkpoint
+from tinygrad_norm.training.checkpoint import load_parts
 from tinygrad_norm.training.confusion import plot_confusion
 from tinygrad_norm.training.curves import new_figure, plot_curves
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
@@ -29,9 +32,10 @@ from tinygrad_norm.training.images import check_classes, load_data
 from tinygrad_norm.training.logs import append_jsonl, strict_json
 from tinygrad_norm.training.progress import progress as progress_for
 from tinygrad_norm.training.recipe import AUGMENTATIONS, OPTIMIZERS, Recipe
+from tinygrad_norm.training.saved_run import CHECKPOINT, Changes, changes, read_run
 from tinygrad_norm.training.trainer import Trainer
 
-CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
+LOG, LOCK = "log.jsonl", "run.lock"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,7 @@ class Stopwatch(Callback):
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        check_form(state, {"seconds": NUMBER}, "the state of Stopwatch")
         self.before = state["seconds"]
 
 
@@ -111,12 +116,14 @@ def train(
 
     The folder gets `log.jsonl`, `checkpoint.safetensors` after each epoch and on Ctrl-C, and beside it
     `checkpoint.best.safetensors` of the epoch with the lowest validation loss. Pictures are drawn when all of that is
-    written; one that fails is a RuntimeWarning.
+    written; one that fails is a RuntimeWarning. Until the end, `run.lock` keeps other runs out of the folder.
 
     Args:
         recipe: from `recipe_for`.
         folder: of this run alone; it is made.
-        resume: a checkpoint of the same recipe, to go on from as if nothing had happened.
+        resume: a checkpoint of the same recipe, to go on from as if nothing had happened. The recipe may have other
+            `epochs`, even of a finished run: the learning rate then goes on as in the schedule of so many. And
+            `data_folder` may be another.
         download: fetch the data if they are not there.
         plot: draw `curves.png`.
         confusion: draw `confusion.png`.
@@ -124,6 +131,7 @@ def train(
         callbacks: called before those that this adds.
 
     Raises:
+        BlockingIOError: the folder is being trained into.
         FileExistsError: the folder holds another run, or other than the last checkpoint of this one is given.
         ValueError: the data or the net refuse what the recipe says, or `resume` is of another recipe.
         ImportError: a picture is wanted, and matplotlib is not installed.
@@ -133,11 +141,26 @@ def train(
     if plot or confusion:
         new_figure(1, 1)  # refuses now rather than after training
     folder = Path(folder)
-    check_folder(folder, resume)
-    if resume is not None:
-        _check_same(recipe, load_recipe(resume), resume)
+    with locked_folder(folder, LOCK, f"{printable(folder)} is in use: it is trained into"):
+        check_folder(folder, resume)
+        result = _train(recipe, folder, resume, download, progress, callbacks)
+        return dataclasses.replace(result, undrawn=tuple(_draw(result, folder, plot, confusion)))
+
+
+def _train(
+    recipe: Recipe,
+    folder: Path,
+    resume: str | os.PathLike[str] | None,
+    download: bool,
+    progress: bool,
+    callbacks: Sequence[Callback],
+) -> Result:
+    """Train and measure in a folder that is held."""
+    saved = None if resume is None else read_run(resume)
+    changed = {} if saved is None else changes(recipe, saved)
     training, validation, test = load_data(recipe, download)
-    model, optimizer, loader = prepare(recipe, training)
+    with nullcontext() if saved is None else saved.at_most_its_parameters():
+        model, optimizer, loader = prepare(recipe, training)
     rehearse(model, loader)
     stopwatch = Stopwatch()
     trainer = Trainer(
@@ -157,18 +180,14 @@ def train(
     )
     if resume is not None:
         trainer.resume(resume, loader)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / CHECKPOINT).exists():
-        (folder / LOG).unlink(missing_ok=True)  # of a run that failed before its first checkpoint
-    if not (folder / LOG).exists():
-        append_jsonl(folder / LOG, {"event": "recipe", **recipe.to_dict()})
+    _begin_log(folder, recipe, changed)
     history = trainer.fit(loader, recipe.epochs, DataLoader(validation, recipe.batch_size))
     seconds = stopwatch.seconds
-    if not (folder / CHECKPOINT).exists():  # a finished run that was resumed into another folder
+    if changed or not (folder / CHECKPOINT).exists():  # there may have been no epoch to train
         trainer.save_checkpoint(folder / CHECKPOINT)
     result = Result(recipe, history, evaluate(model, test), count_parameters(model), seconds, folder / CHECKPOINT)
     append_jsonl(folder / LOG, {"event": "test", "accuracy": result.test.accuracy, "loss": result.test.loss})
-    return dataclasses.replace(result, undrawn=tuple(_draw(result, folder, plot, confusion)))
+    return result
 
 
 def check_folder(folder: Path, resume: str | os.PathLike[str] | None = None) -> None:
@@ -183,18 +202,6 @@ def check_folder(folder: Path, resume: str | os.PathLike[str] | None = None) -> 
     )
 
 
-def find_checkpoint(path: str | os.PathLike[str], purpose: str) -> Path:
-    """The checkpoint that is meant by a file, or by the folder of a run.
-
-    Raises:
-        FileNotFoundError: there is none "to go on from", or what else the purpose is.
-    """
-    found = Path(path, CHECKPOINT) if Path(path).is_dir() else Path(path)
-    if not found.is_file():
-        raise FileNotFoundError(f"{os.fspath(path)} holds no checkpoint to {purpose}")
-    return found
-
-
 def load_trained(path: str | os.PathLike[str]) -> tuple[Module, Recipe]:
     """Rebuild the net that `train` saved, in inference mode, and return it with its recipe. Nothing is unpickled.
 
@@ -202,15 +209,16 @@ def load_trained(path: str | os.PathLike[str]) -> tuple[Module, Recipe]:
         ValueError: the file is no checkpoint, was not written by `train`, is cut short or altered, or its weights are
             of another net than its recipe's.
     """
-    recipe, extra = _read_recipe(path)
-    model = make_model(recipe, extra["channels"], extra["classes"])
-    load_checkpoint(path, model)
-    return model.eval(), recipe
+    saved = read_run(path)
+    with saved.at_most_its_parameters():
+        model = make_model(saved.recipe, saved.channels, saved.classes)
+    load_parts(path, {"model": model}, saved=saved.content)
+    return model.eval(), saved.recipe
 
 
 def load_recipe(path: str | os.PathLike[str]) -> Recipe:
     """The recipe in a checkpoint; raises what `load_trained` does."""
-    return _read_recipe(path)[0]
+    return read_run(path).recipe
 
 
 def check_data(path: str | os.PathLike[str], dataset: ArrayDataset) -> None:
@@ -218,11 +226,10 @@ def check_data(path: str | os.PathLike[str], dataset: ArrayDataset) -> None:
 
     Labels without names are taken to be the same classes if they are not too many.
     """
-    _, extra = _read_recipe(path)
-    found = dataset.inputs.shape[1]
-    if found != extra["channels"]:
-        raise ValueError(f"{os.fspath(path)} is for images of {extra['channels']} channels, these have {found}")
-    check_classes(f"{os.fspath(path)} knows", extra["classes"], tuple(extra.get("class_names", ())), dataset)
+    saved, found = read_run(path), dataset.inputs.shape[1]
+    if found != saved.channels:
+        raise ValueError(f"{os.fspath(path)} is for images of {saved.channels} channels, these have {found}")
+    check_classes(f"{os.fspath(path)} knows", saved.classes, saved.class_names, dataset)
 
 
 def prepare(recipe: Recipe, training: ArrayDataset) -> tuple[Module, optim.Optimizer, DataLoader]:
@@ -325,21 +332,10 @@ def _records(folder: Path, progress: bool) -> list[Callback]:
     return [JSONLLog(folder / LOG), *shown, Checkpoint(folder / CHECKPOINT, monitor="val_loss")]
 
 
-def _read_recipe(path: str | os.PathLike[str]) -> tuple[Recipe, dict[str, Any]]:
-    extra = load_checkpoint(path)["extra"]
-    if not isinstance(extra, dict) or not {"recipe", "channels", "classes"} <= extra.keys():
-        raise ValueError(f"{os.fspath(path)} holds no recipe: it was not written by `tinygrad-norm train`")
-    try:
-        return Recipe.from_dict(extra["recipe"]), extra
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)}: its recipe is not one of this version: {error}") from error
-
-
-def _check_same(recipe: Recipe, saved: Recipe, path: str | os.PathLike[str]) -> None:
-    """Only a run that goes on as it began ends as it would have ended."""
-    wanted, found = recipe.to_dict(), saved.to_dict()
-    if saved.model != recipe.model:
-        raise ValueError(f"{os.fspath(path)} is a checkpoint of {saved.model}, not of {recipe.model}")
-    if differing := [name for name in wanted if name != "data_folder" and wanted[name] != found[name]]:
-        listed = ", ".join(f"{name}={found[name]!r} (here {wanted[name]!r})" for name in differing)
-        raise ValueError(f"{os.fspath(path)} was trained with {listed}; a run goes on as it began, or starts anew")
+def _begin_log(folder: Path, recipe: Recipe, changed: Changes) -> None:
+    """Write the recipe down where the log does not have it yet, and what changed in it."""
+    if not (folder / CHECKPOINT).exists():
+        (folder / LOG).unlink(missing_ok=True)  # of a run that failed before its first checkpoint
+    if changed or not (folder / LOG).exists():
+        told = {"changed": changed} if changed else {}
+        append_jsonl(folder / LOG, {"event": "recipe", **recipe.to_dict(), **told})

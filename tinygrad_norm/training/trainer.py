@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import islice
 from typing import Any
 
@@ -18,6 +18,7 @@ from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.modes import freeze, frozen_paths, start_training
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm
 from tinygrad_norm.output import UnfailingStream
+from tinygrad_norm.schema import COUNT, FLAG, MAPPING, NUMBER, TEXT, check_form
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
 from tinygrad_norm.training.checkpoint import Stateful, load_parts, save_parts
@@ -32,6 +33,19 @@ Path = str | os.PathLike[str]
 Loader = Iterable[tuple[Any, ...]]
 Loss = Callable[[Tensor, Any], Tensor]
 Schedule = LRScheduler | ReduceLROnPlateau
+
+
+STATE = {
+    "epoch": COUNT,
+    "batch": COUNT,
+    "batches_done": FLAG,
+    "totals": {entry.name: NUMBER for entry in fields(Totals)},
+    "lr": NUMBER,
+    "frozen": [TEXT],
+    "history": [{"epoch": COUNT, ...: NUMBER}],
+    "callbacks": {...: MAPPING},
+}
+"""The form of a trainer's state."""
 
 
 class Trainer:
@@ -210,8 +224,13 @@ class Trainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Go on from what `state_dict` returned.
+
+        Raises:
+            ValueError: it is something else; nothing has changed then, unless a callback refuses its own state.
+        """
         state = {"lr": self._current_lr(), "frozen": [], **state}  # version 0.1 has neither
+        check_form(state, STATE, "the trainer's state")
         freeze(self.model, state["frozen"])
         self.epoch, self.batch, self._batches_done = state["epoch"], state["batch"], state["batches_done"]
         self._totals = Totals(**state["totals"])

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_norm.schema import (
+    ANYTHING,
+    ARRAY,
+    COUNT,
+    FLAG,
+    MAPPING,
+    NUMBER,
+    POSITIVE,
+    TEXT,
+    check_form,
+    cut_lines,
+    optional,
+    shorten,
+)
+
+FORM = {"count": COUNT, "history": [{"epoch": POSITIVE, ...: NUMBER}], "best": optional(NUMBER), "names": {...: TEXT}}
+GOOD = {"count": 0, "history": [{"epoch": 1, "loss": 0.5}, {"epoch": 2}], "best": None, "names": {"a": "b"}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"count": np.int64(5), "best": np.float32(2)},
+        {"best": float("nan"), "history": ()},
+        {"names": {}, "history": [{"epoch": 1, "accuracy": 1}]},
+    ],
+)
+def test_what_has_the_form_passes(changes):
+    check_form(GOOD | changes, FORM, "it")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "it should be a dict, got None"),
+        ([("count", 1)], r"it should be a dict, got \[\('count', 1\)\]"),
+        ({"count": 0}, r"it lacks 'history', 'best', 'names'; it has \['count'\]"),
+        (GOOD | {"more": 1}, "it has 'more', which is not known; known are 'count', 'history', 'best', 'names'"),
+        (GOOD | {"count": -1}, "it.count should be a whole number of at least 0, got -1"),
+        (GOOD | {"count": True}, "it.count should be a whole number of at least 0, got True"),
+        (GOOD | {"count": 1.0}, "it.count should be a whole number of at least 0, got 1.0"),
+        (GOOD | {"count": np.zeros(2)}, r"it.count should be a whole number of at least 0, got array"),
+        (GOOD | {"count": 2**63}, "it.count should be a whole number of at least 0, got 9223372036854775808"),
+        (GOOD | {"history": {}}, "it.history should be a list, got {}"),
+        (GOOD | {"history": "text"}, "it.history should be a list, got 'text'"),
+        (GOOD | {"history": [{"epoch": 1}, {"loss": 1}]}, r"it.history.1 lacks 'epoch'; it has \['loss'\]"),
+        (GOOD | {"history": [{"epoch": 0}]}, "it.history.0.epoch should be a whole number of at least 1, got 0"),
+        (GOOD | {"history": [{"epoch": 1, "loss": "x"}]}, "it.history.0.loss should be a number, got 'x'"),
+        (GOOD | {"best": False}, "it.best should be a number, or None, got False"),
+        (GOOD | {"names": {1: "a"}}, "a key of it.names should be text, got 1"),
+        (GOOD | {"names": {"a\x1b[2J": 1}}, r"it.names.'a\\x1b\[2J' should be text, got 1"),
+    ],
+)
+def test_what_has_not_is_refused_by_its_path(value, message):
+    with pytest.raises(ValueError, match=message):
+        check_form(value, FORM, "it")
+
+
+def test_rules_say_what_they_want():
+    for rule, good, bad, words in (
+        (ARRAY, np.zeros(2), [0, 0], "an array"),
+        (FLAG, True, 1, "True or False, got 1"),
+        (MAPPING, {1: 2}, [], "a dict"),
+        (TEXT, "", b"", "text"),
+        (POSITIVE, 1, 0, "at least 1"),
+    ):
+        check_form(good, rule, "it")
+        with pytest.raises(ValueError, match=f"it should be .*{words}"):
+            check_form(bad, rule, "it")
+    check_form(object(), ANYTHING, "it")
+
+
+def test_a_long_value_is_shown_in_part():
+    for value in ("x" * 10**6, list(range(10**6)), 10**4000, {str(n): n for n in range(1000)}, np.zeros(10**6)):
+        assert len(shorten(value)) < 200
+    with pytest.raises(ValueError, match="it has '") as caught:
+        check_form({"a": 1, "x" * 10**6: 1}, {"a": ANYTHING}, "it")
+    assert len(str(caught.value)) < 300
+
+
+def test_a_message_keeps_its_lines_and_none_is_long():
+    assert cut_lines("first\n" + "x" * 600 + "\nlast") == "first\n" + "x" * 500 + " ...\nlast"

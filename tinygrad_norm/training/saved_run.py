@@ -1,0 +1,131 @@
+"""What a checkpoint says of the run that wrote it, believed as far as it fits what the file holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinygrad_norm.nn.budget import TooManyParametersError, at_most
+from tinygrad_norm.schema import ANYTHING, ARRAY, COUNT, MAPPING, POSITIVE, TEXT, check_form, cut_lines
+from tinygrad_norm.training.checkpoint import Saved, read_checkpoint
+from tinygrad_norm.training.recipe import Recipe
+from tinygrad_norm.training.words import counted
+
+CHECKPOINT = "checkpoint.safetensors"
+CHANGEABLE = ("epochs", "data_folder")
+"""What of its recipe may be another when a run goes on: nothing that was done would have been done otherwise."""
+
+Changes = dict[str, list[Any]]
+"""What a run was begun with and goes on with, by the name in the recipe."""
+
+EXTRA = {"recipe": MAPPING, "channels": POSITIVE, "classes": POSITIVE, "class_names": [TEXT]}
+POSITION = {"epoch": COUNT, "batch": COUNT, ...: ANYTHING}
+
+
+@dataclass(frozen=True, eq=False)
+class SavedRun:
+    """A run as its checkpoint tells of it.
+
+    Args:
+        path: the checkpoint.
+        recipe: what was to be done.
+        channels, classes, class_names: of the images that were learned from.
+        epoch, batch: whole epochs done, and batches of the next.
+        content: all that the checkpoint holds.
+    """
+
+    path: Path
+    recipe: Recipe
+    channels: int
+    classes: int
+    class_names: tuple[str, ...]
+    epoch: int
+    batch: int
+    content: Saved
+
+    @contextmanager
+    def at_most_its_parameters(self) -> Iterator[None]:
+        """Within it, the net is made, and refused as soon as it would be larger than what the file holds.
+
+        Raises:
+            ValueError: it would be, or the recipe is of no net that can be made.
+        """
+        sizes = [array.size for array in self.content.states["model"].values()]
+        try:
+            with at_most(len(sizes), sum(sizes)):
+                yield
+        except TooManyParametersError as error:
+            holds = f"the net that it describes is larger than its {len(sizes)} arrays of {sum(sizes):,} elements"
+            raise ValueError(f"{self.path} was altered: {holds} ({error})") from error
+        except ValueError as error:
+            reason = cut_lines(str(error))
+            raise ValueError(f"{self.path}: the net that it describes cannot be made: {reason}") from error
+
+
+def find_checkpoint(path: str | os.PathLike[str], purpose: str) -> Path:
+    """The checkpoint that is meant by a file, or by the folder of a run.
+
+    Raises:
+        FileNotFoundError: there is none "to go on from", or what else the purpose is.
+    """
+    found = Path(path, CHECKPOINT) if Path(path).is_dir() else Path(path)
+    if not found.is_file():
+        raise FileNotFoundError(f"{os.fspath(path)} holds no checkpoint to {purpose}")
+    return found
+
+
+def read_run(path: str | os.PathLike[str]) -> SavedRun:
+    """Read what a checkpoint says of its run.
+
+    Raises:
+        ValueError: the file is no checkpoint, was not written by `train`, or is cut short or altered.
+    """
+    saved = read_checkpoint(path)
+    if not isinstance(saved.extra, dict) or "recipe" not in saved.extra:
+        raise ValueError(f"{os.fspath(path)} holds no recipe: it was not written by `tinygrad-norm train`")
+    extra, position = {"class_names": (), **saved.extra}, saved.states.get("trainer", {"epoch": 0, "batch": 0})
+    try:
+        check_form(extra, EXTRA, "what `train` saved")
+        check_form(saved.states.get("model"), {...: ARRAY}, "the state of model")
+        check_form(position, POSITION, "the state of trainer")
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)} was not written by `tinygrad-norm train`: {error}") from error
+    try:
+        recipe = Recipe.from_dict(extra["recipe"])
+    except (TypeError, ValueError) as error:
+        reason = cut_lines(str(error))
+        raise ValueError(f"{os.fspath(path)}: its recipe is not one of this version: {reason}") from error
+    return SavedRun(
+        path=Path(path),
+        recipe=recipe,
+        channels=extra["channels"],
+        classes=extra["classes"],
+        class_names=tuple(extra["class_names"]),
+        epoch=position["epoch"],
+        batch=position["batch"],
+        content=saved,
+    )
+
+
+def changes(recipe: Recipe, saved: SavedRun) -> Changes:
+    """What a recipe changes of a saved run that is to go on.
+
+    Raises:
+        ValueError: something else than `CHANGEABLE`, since only a run that goes on as it began ends as it would have
+            ended; or fewer epochs than were begun.
+    """
+    wanted, found = recipe.to_dict(), saved.recipe.to_dict()
+    if saved.recipe.model != recipe.model:
+        raise ValueError(f"{saved.path} is a checkpoint of {saved.recipe.model}, not of {recipe.model}")
+    changed = {name: [found[name], wanted[name]] for name in wanted if wanted[name] != found[name]}
+    if fixed := [name for name in changed if name not in CHANGEABLE]:
+        listed = ", ".join(f"{name}={found[name]!r} (here {wanted[name]!r})" for name in fixed)
+        allowed = f"only {' and '.join(CHANGEABLE)} may change"
+        raise ValueError(f"{saved.path} was trained with {listed}; {allowed} when a run goes on, or it starts anew")
+    if recipe.epochs < (begun := saved.epoch + (saved.batch > 0)):
+        raise ValueError(f"{saved.path} has begun {counted(begun, 'epoch')}; epochs={recipe.epochs} is fewer")
+    return changed
