@@ -8,7 +8,7 @@ import pytest
 from tinygrad_norm import kernels
 from tinygrad_norm.ops.contraction import contract
 
-EQUATIONS = {
+EQUATIONS: dict[str, list[tuple[int, ...]]] = {
     "ij,jk->ik": [(70, 65), (65, 67)],
     "ji,kj->ki": [(65, 70), (67, 65)],
     "bij,bjk->kib": [(3, 50, 40), (3, 40, 60)],
@@ -45,10 +45,15 @@ def test_an_axis_of_length_1_is_stretched(rng):
 
 
 def test_what_is_summed_with_rows_or_columns_is_a_product_of_matrices(rng, monkeypatch):
-    taken = []
+    taken: list[tuple[tuple[int, ...], ...]] = []
     module = kernels.of(np.zeros(1))
     multiply = module.matmul
-    monkeypatch.setattr(module, "matmul", lambda a, b: taken.append((a.shape, b.shape)) or multiply(a, b))
+
+    def watched(a, b):
+        taken.append((a.shape, b.shape))
+        return multiply(a, b)
+
+    monkeypatch.setattr(module, "matmul", watched)
     contract(["bij", "kjb"], "ikb", [rng.normal(size=(3, 4, 5)), rng.normal(size=(6, 5, 3))])
     assert taken == [((3, 4, 5), (3, 5, 6))]
     contract(["ij", "ij"], "i", [rng.normal(size=(4, 5))] * 2)  # rows of two matrices: nothing to multiply
