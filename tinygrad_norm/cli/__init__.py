@@ -16,7 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit status: 0, 1 where training failed, 2 for bad input, 130 for Ctrl-C.
+        The exit status, as `run_command` says. A certificate that fails, and a picture that cannot be drawn after
+        training, leave with status 1.
     """
 
     def command() -> None:

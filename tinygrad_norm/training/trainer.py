@@ -17,7 +17,7 @@ from tinygrad_norm.data.checks import whole_number
 from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.modes import freeze, frozen_paths, start_training
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm
-from tinygrad_norm.output import UnfailingStream
+from tinygrad_norm.output import UnfailingStream, printable
 from tinygrad_norm.schema import COUNT, FLAG, MAPPING, NUMBER, TEXT, check_form
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
@@ -331,7 +331,7 @@ class Trainer:
 
     def _check_interrupt(self) -> None:
         if self._interrupt.requested:
-            files = [str(callback.path) for callback in self.callbacks if isinstance(callback, Checkpoint)]
+            files = [printable(callback.path) for callback in self.callbacks if isinstance(callback, Checkpoint)]
             saved = f"resume from {' or '.join(files)}" if files else "no checkpoint was asked for"
             done = f"{counted(self.epoch, 'epoch')} and {counted(self.batch, 'batch', 'batches')}"
             raise TrainingInterrupted(f"interrupted after {done}; {saved}")

@@ -17,6 +17,8 @@ import llvmlite
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 
+from tinygrad_norm.output import UnfailingStream
+
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -35,7 +37,7 @@ def cache_of(function: Any) -> Any:
 @cache
 def say_once(sentence: str) -> None:
     """Print `sentence` on stderr, the first time."""
-    print(f"tinygrad_norm: {sentence}", file=sys.stderr, flush=True)
+    print(f"tinygrad_norm: {sentence}", file=UnfailingStream(sys.stderr), flush=True)
 
 
 class _KernelCache(FunctionCache):  # type: ignore[misc] # Numba has no types
