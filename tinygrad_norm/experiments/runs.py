@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 
 from tinygrad_norm import nn, ops
 from tinygrad_norm.data import ArrayDataset, DataLoader, digits
+from tinygrad_norm.nn.normalization import RunningNorm
+from tinygrad_norm.nn.recalibration import put
 from tinygrad_norm.optim import Optimizer
 from tinygrad_norm.tape import Array, no_grad
 from tinygrad_norm.tensor import Tensor
@@ -73,7 +76,10 @@ def evaluate(model: nn.Module, dataset: ArrayDataset, batch_size: int = 256) -> 
     """The mean "loss" and the "accuracy" in inference mode."""
     model.eval()
     totals = Totals()
-    with no_grad(), np.errstate(all="ignore"):
+    with no_grad(), np.errstate(all="ignore"), ExitStack() as switches:  # a run may have diverged
+        for norm in model.modules():
+            if isinstance(norm, RunningNorm):
+                put(switches, norm, "refuses_infinity", False)
         for inputs, targets in DataLoader(dataset, batch_size):
             output = model(Tensor(inputs))
             totals.add(ops.cross_entropy(output, targets).item(), output.raw, targets)
