@@ -129,6 +129,7 @@ def _norms_held(model: nn.Module) -> Iterator[dict[str, RunningNorm]]:
     with no_grad(), ExitStack() as switches:
         for layer in norms.values():
             put(switches, layer, "update_running_statistics", False)
+            put(switches, layer, "refuses_infinity", False)  # a run may diverge
         yield norms
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from types import MappingProxyType
@@ -14,6 +15,8 @@ import numpy as np
 from tinygrad_norm import nn, ops
 from tinygrad_norm.data import ArrayDataset, DataLoader, digits
 from tinygrad_norm.nn.modes import start_training
+from tinygrad_norm.nn.normalization import RunningNorm
+from tinygrad_norm.nn.recalibration import put
 from tinygrad_norm.optim import Optimizer
 from tinygrad_norm.tape import Array
 from tinygrad_norm.tensor import Tensor
@@ -86,7 +89,10 @@ def _step(model: nn.Module, optimizer: Optimizer, inputs: Array, targets: Array)
 def evaluate(model: nn.Module, dataset: ArrayDataset, batch_size: int = 256) -> dict[str, float]:
     """The mean "loss" and the "accuracy" in inference mode; a batch of which any output is NaN counts as wrong."""
     totals = Totals()
-    with inference(model), np.errstate(all="ignore"):
+    with inference(model), np.errstate(all="ignore"), ExitStack() as switches:  # a run may have diverged
+        for norm in model.modules():
+            if isinstance(norm, RunningNorm):
+                put(switches, norm, "refuses_infinity", False)
         for inputs, targets in DataLoader(dataset, batch_size):
             output = model(Tensor(inputs))
             right = agreement(ops.cross_entropy, output, targets) or (0, len(targets))

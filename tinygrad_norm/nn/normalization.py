@@ -132,8 +132,7 @@ class RunningNorm(Normalization):
     """
 
     op: ClassVar[Callable[..., Tensor]]
-    refuses_infinity = True
-    """Whether running statistics that are infinite are an error in inference."""
+    refuses_infinity = True  # in the running statistics, in inference
 
     def __init__(
         self,
@@ -199,14 +198,9 @@ class RunningNorm(Normalization):
         return y
 
     def check_statistics(self, path: str | None = None) -> None:
-        """Raise a ValueError if running statistics are infinite: no output would depend on the input.
-
-        Args:
-            path: of the layer, for the error; None: that of the call.
-        """
+        """Raise a ValueError that names the path given, or else the call's, if running statistics are infinite."""
         for name, running in (("running_mean", self.running_mean), ("running_var", self.running_var)):
-            infinite = np.isinf(running.raw)
-            if infinite.any():
+            if (infinite := np.isinf(running.raw)).any():
                 path = tape.current_scope() if path is None else path
                 raise ValueError(
                     f"{type(self).__name__}{f' in {path}' if path else ''}: {name} is infinite in {infinite.sum()} of "
@@ -215,7 +209,7 @@ class RunningNorm(Normalization):
                 )
 
     def _fill_in(self, state: dict[str, Any], prefix: str) -> None:
-        """A count of 0 for running statistics that were saved without one, by PyTorch before 0.4.1 for one."""
+        """A count of 0 for running statistics that were saved without one, as by PyTorch before 0.4.1."""
         if self.running_mean is not None and f"{prefix}running_mean" in state:
             state.setdefault(f"{prefix}num_batches_tracked", 0)
 
