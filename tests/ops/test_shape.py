@@ -415,3 +415,22 @@ def test_one_pair_of_widths_is_for_all_axes(rng, width):
     np.testing.assert_array_equal(ops.pad(x, width).numpy(), np.pad(x, width))
     with pytest.raises(ValueError, match=r"pad: pad_width .* is no number, pair, or pair for each of 2 axes"):
         ops.pad(x, [[1]])
+
+
+def test_nothing_is_reshaped_to_nothing():
+    x = Tensor(np.ones((0, 3)))
+    for shape in ((0,), (3, 0), (2, 0, 5), (-1, 3)):
+        assert x.reshape(shape).shape == np.ones((0, 3)).reshape(shape).shape
+    for shape in ((0, -1), (), (1,)):
+        with pytest.raises(ValueError, match=r"reshape: \(0, 3\) has 0 elements, which do not fit"):
+            ops.reshape(x, shape)
+
+
+@pytest.mark.parametrize("shape", [(-2, -2), (-4, -1), (-1, -4, -1), (-2, 2, -1)])
+def test_only_one_length_is_found_out_and_it_is_written_as_minus_1(shape):
+    with pytest.raises(ValueError, match=r"reshape: .* do not fit"):
+        ops.reshape(np.ones(4), shape)
+
+
+def test_one_matrix_is_transposed_as_many_are(rng):
+    check_moves(ops.matrix_transpose, lambda x: np.swapaxes(x, -1, -2), (3, 2), rng)
