@@ -396,6 +396,12 @@ def test_a_folder_is_held_and_goes_again_if_nothing_was_put_there(tmp_path):
         pytest.fail("there is no such folder")
 
 
+def test_a_folder_that_is_held_loses_what_killed_writers_left(tmp_path):
+    (tmp_path / ".tinygrad-norm-0123abcd.tmp").touch()
+    with locked_folder(tmp_path, "a.lock", "in use"):
+        assert os.listdir(tmp_path) == ["a.lock"]
+
+
 def test_where_nothing_can_be_locked_a_warning_says_so(tmp_path, monkeypatch):
     import fcntl
 

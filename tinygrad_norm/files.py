@@ -143,6 +143,8 @@ def locked(path: Path, in_use: str) -> Iterator[None]:
 def locked_folder(folder: Path, lock: str, in_use: str) -> Iterator[None]:
     """Hold a lock file in a folder, which is made where it is missing; made in vain, it goes again.
 
+    Temporary files that killed processes left there are removed.
+
     Args:
         folder: to write into.
         lock: the name of the lock file.
@@ -155,6 +157,7 @@ def locked_folder(folder: Path, lock: str, in_use: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder / lock, in_use):
+            _remove_stale(folder)
             yield
     finally:
         with suppress(OSError):  # of the first that is not empty

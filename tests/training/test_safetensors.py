@@ -115,6 +115,8 @@ def test_what_cannot_be_stored_leaves_the_old_file(tmp_path, arrays):
         ({3: np.zeros(2)}, None, TypeError),
         ({"__metadata__": np.zeros(2)}, None, ValueError),
         ({}, {"a": 1}, TypeError),
+        ({"\ud800": np.zeros(2)}, None, ValueError),
+        ({}, {"a": "\udfff"}, ValueError),
         ({}, {"tinygrad_norm.sha256": "0"}, ValueError),
     ]
     for mapping, metadata, error in cases:

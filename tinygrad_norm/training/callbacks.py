@@ -193,11 +193,10 @@ class Checkpoint(Callback):
             self.best.check(trainer)
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
-        """Write the latest state, and the best where this is it."""
-        is_best = self.best is not None and self.best.update(record)
-        trainer.save_checkpoint(self.path)
-        if is_best:
+        """Write the latest state, and before it the best where this is it: what is cut off in between is done again."""
+        if self.best is not None and self.best.update(record):
             trainer.save_checkpoint(self.best_path)
+        trainer.save_checkpoint(self.path)
 
     def on_interrupt(self, trainer: Trainer) -> None:
         """Write the state after the last whole batch."""

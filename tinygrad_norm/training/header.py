@@ -38,7 +38,7 @@ DTYPES = {
 }
 # A text, though it may lack its end, or a mark outside of texts. What is matched is not looked at twice.
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Entry(NamedTuple):
@@ -124,7 +124,7 @@ def _parse(path: Any, header: bytes) -> tuple[list[Entry], dict[str, str]]:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         refuse(path, "was altered: its metadata does not map names to text")
     for value in (*fields, *metadata, *metadata.values()):
-        if _SURROGATE.search(value):
+        if SURROGATE.search(value):
             refuse(path, f"was altered: {shorten(value)} is no Unicode text")
     entries = [_parse_entry(path, name, field) for name, field in fields.items()]
     return sorted(entries, key=lambda entry: (entry.begin, entry.end)), metadata
