@@ -69,6 +69,6 @@ def check_whole(name: str, value: Any, minimum: int) -> int:
         raise TypeError(f"{name} must be a whole number of at least {minimum}, got {value!r} ({type(value).__name__})")
     if value < minimum:
         raise ValueError(f"{name} must be a whole number of at least {minimum}, got {value}")
-    if value > sys.maxsize:
+    if int(value) > sys.maxsize:
         raise ValueError(f"{name} must be a whole number of at most {sys.maxsize}, got one of {len(str(value))} digits")
     return int(value)
