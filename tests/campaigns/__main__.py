@@ -4,7 +4,7 @@ python -m tests.campaigns [FAMILY ...] [--seed N] [--scale X]      takes minutes
 python -m tests.campaigns files --kind headers --case 17           one case again
 
 The exit status is 1 if any case failed. Each depends on the seed, its kind and its number alone, as far as it is not
-about moments in time.
+about moments in time. It is for Linux, which tells how much memory a process has, and has every signal.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a fork takes no threads along
-os.environ.setdefault("TINYGRAD_NORM_KERNELS", "reference")  # and compiled kernels have some
+if __name__ == "__main__":
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a fork takes no threads along
+    os.environ.setdefault("TINYGRAD_NORM_KERNELS", "reference")  # and compiled kernels have some
 
 from tests.campaigns import damaged_files, forks, full_disks, kills, signals
 from tests.campaigns.campaign import Kind, Outcome, run_kind, table

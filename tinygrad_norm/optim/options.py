@@ -67,11 +67,8 @@ def check_whole(name: str, value: Any, minimum: int) -> int:
     """Return a whole number of at least `minimum` as an int."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a whole number of at least {minimum}, got {value!r} ({type(value).__name__})")
-    number = int(value)
-    if number < minimum:
-        raise ValueError(f"{name} must be a whole number of at least {minimum}, got {number}")
-    if number > sys.maxsize:
-        raise ValueError(
-            f"{name} must be a whole number of at most {sys.maxsize}, got one of {len(str(number))} digits"
-        )
-    return number
+    if value < minimum:
+        raise ValueError(f"{name} must be a whole number of at least {minimum}, got {value}")
+    if int(value) > sys.maxsize:
+        raise ValueError(f"{name} must be a whole number of at most {sys.maxsize}, got one of {len(str(value))} digits")
+    return int(value)
