@@ -63,6 +63,7 @@ _NO_OPTIONS = {  # of create_model, for a recipe says them elsewhere
     "in_channels": _FROM_DATA,
     "num_classes": _FROM_DATA,
 }
+_LARGEST = 1e15  # of a number among the options: no net takes one that large, and arithmetic with it would overflow
 _LOWEST = {"image_size": 1, "validation_every": 2, "epochs": 1, "batch_size": 1, "seed": 0}
 
 
@@ -229,5 +230,8 @@ def _plain(options: Any) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"options must hold what JSON can say, got {dict(options)!r} ({error})") from error
+        raise ValueError(f"options must hold what JSON can say, got {shorten(dict(options))} ({error})") from error
+    for name, value in plain.items():
+        if isinstance(value, (int, float)) and not -_LARGEST <= value <= _LARGEST:
+            raise ValueError(f"options: {name} must be a number of at most {_LARGEST:g}, got {shorten(value)}")
     return plain
