@@ -36,12 +36,14 @@ UNTOUCHED = Seal(0, 0, None)
 class _Watch:
     """What is known of one block of memory that can have changed."""
 
-    __slots__ = ("before", "found", "handed", "owner", "version")
+    __slots__ = ("before", "found", "handed", "owner", "saved", "version")
 
     def __init__(self, owner: weakref.ref[Array]) -> None:
         self.owner = owner
         self.version = 0
         """Another number after each change that this package told of."""
+        self.saved = True
+        """Whether the tape may have saved it since."""
         self.found = 0
         """Another number after each change that was found when the arrays handed out were gone."""
         self.handed: dict[int, weakref.ref[Array] | None] = {}
@@ -79,8 +81,8 @@ _lock = reentrant_lock()
 def mark_changed(array: Array) -> None:
     """Say that `array` was just written in place by code of this package."""
     watch = _watch(owner_of(array))
+    watch.before, watch.saved = None, False  # what was saved before is refused, whatever else happens
     watch.version = next(_changes)
-    watch.before = None  # whatever was saved before is refused anyway
 
 
 def hand_out(array: Array) -> Array:
@@ -92,7 +94,7 @@ def hand_out(array: Array) -> Array:
             handed = None if known is None else known()
             if handed is not None and lent_by(handed) is array:
                 return handed
-        if watch.before is None and not watch.handed:
+        if watch.saved and watch.before is None and not watch.handed:
             watch.before = _checksum(owner)
         handed = np.asarray(_Lent(array))
         alive = watch.handed
@@ -116,20 +118,22 @@ def seal(array: Array) -> Seal:
     """What `intact` will compare `array` with."""
     owner = array if array.base is None else owner_of(array)
     watch = _watched.get(id(owner))
-    if watch is None or watch.owner() is not owner:
+    if watch is None:
         return UNTOUCHED
+    version = watch.version
+    watch.saved = True  # after the version is read: of a change in between, this seal knows nothing
     if watch.before is None and not watch.handed:
-        return Seal(watch.version, watch.found, None)
+        return Seal(version, watch.found, None)
     with _lock:
         watch.settle(owner)
-        return Seal(watch.version, watch.found, _checksum(array) if watch.handed else None)
+        return Seal(version, watch.found, _checksum(array) if watch.handed else None)
 
 
 def intact(array: Array, seal: Seal) -> bool:
     """Whether `array` holds what it held when `seal` was made."""
     owner = array if array.base is None else owner_of(array)
     watch = _watched.get(id(owner))
-    if watch is None or watch.owner() is not owner:
+    if watch is None:
         return True
     if watch.version != seal.version:
         return False
@@ -158,24 +162,10 @@ def owner_of(array: Array) -> Array:
 def _watch(owner: Array) -> _Watch:
     key = id(owner)
     watch = _watched.get(key)
-    if watch is None or watch.owner() is not owner:
-        with _lock:
-            watch = _watched.get(key)
-            if watch is None or watch.owner() is not owner:
-                watch = _watched[key] = _Watch(weakref.ref(owner, _forgetting(key)))
+    if watch is None:  # the callback runs before another array can have the address
+        new = _Watch(weakref.ref(owner, lambda _: _watched.pop(key, None)))
+        watch = _watched.setdefault(key, new)  # in one step, as another thread may do the same
     return watch
-
-
-def _forgetting(key: int) -> Any:
-    """What takes the watch of an array out of the registry when the array is gone."""
-
-    def forget(owner: weakref.ref[Array]) -> None:
-        with _lock:  # another array may already stand at its address, and be watched
-            watch = _watched.get(key)
-            if watch is not None and watch.owner is owner:
-                del _watched[key]
-
-    return forget
 
 
 def _checksum(array: Array) -> int:

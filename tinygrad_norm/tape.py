@@ -259,7 +259,7 @@ def _sealed(given: Any, array: Any, edge: Edge | None) -> Any:
     """An input as it is saved, given its array and where its gradient goes."""
     if not isinstance(array, np.ndarray):
         return array
-    if isinstance(given, np.ndarray):  # straight from the caller, who may change it and tell nobody
+    if edge is None and isinstance(given, np.ndarray):  # straight from the caller, who may change it and tell nobody
         return _Saved(array.copy("K"), None, integrity.UNTOUCHED)  # in the order of memory that kernels like
     return _Saved(array, edge, integrity.seal(array))
 

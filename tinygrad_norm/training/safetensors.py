@@ -103,7 +103,7 @@ def _storable(name: str, value: Any) -> Array:
         raise TypeError(f"save_safetensors: names are strings, not {name!r}")
     if name == "__metadata__":
         raise ValueError("save_safetensors: the format keeps the name '__metadata__' for itself; use another")
-    array = np.asarray(value)
+    array = np.asarray(getattr(value, "raw", value))
     little = array.dtype.newbyteorder("<")
     if little not in DTYPES.values():
         allowed = ", ".join(dtype.name for dtype in DTYPES.values())
