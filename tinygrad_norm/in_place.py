@@ -13,7 +13,6 @@ A change is told to `integrity`, so that a backward through the old values is re
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,7 +95,7 @@ def _elements(value: Any, dtype: np.dtype[Any]) -> Array:
         raise ValueError(f"in place: {error}") from None
 
 
-def _write(target: Array, key: Any | EllipsisType, array: Array) -> None:
+def _write(target: Array, key: Any, array: Array) -> None:
     """Write `array`, or raise and change nothing."""
     first, end = byte_bounds(target)
     if not target.flags.writeable or end - first < target.nbytes:

@@ -76,7 +76,8 @@ def register_tensor(cls: type[Tensor]) -> None:
 class Op:
     """One operation, and, once called, its entry on the tape.
 
-    A subclass states `forward` on arrays and `backward` on tensors. What backward needs, forward hands to `save`.
+    A subclass states `forward` on arrays and `backward` on tensors. What backward needs, forward hands to `save`. It
+    may write `grad *= x`, which makes a new tensor there: a gradient may be that of other tensors as well.
     Parameters that are no tensors are keyword-only parameters of `forward`, and stand in `params` afterwards.
     """
 

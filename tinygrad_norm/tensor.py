@@ -25,7 +25,8 @@ class Tensor:
 
     Args:
         array: NumPy array, tensor, number or nested list; it is copied, so that the tape's arrays are its own. Python
-            floats become float32; a NumPy array keeps its dtype.
+            floats become float32; a NumPy array keeps its dtype. Of a tensor that wants a gradient the values are
+            taken, with a warning unless the new one is to be a leaf that wants one too.
         requires_grad: whether `backward()` is to leave a gradient in `.grad`. Floating point only.
         dtype: float32, float64, an integer type or bool.
 
@@ -165,12 +166,12 @@ class Tensor:
         taken = {id(gradient.raw)} if isinstance(gradient, Tensor) else set()
         for leaf, new in found.items():
             if isinstance(leaf, Tensor):
-                leaf._add_gradient(tape.unshared(new, taken, "C"), create_graph)
+                leaf._add_gradient(new, taken, create_graph)
 
-    def _add_gradient(self, new: Tensor, create_graph: bool) -> None:
+    def _add_gradient(self, new: Tensor, taken: set[int], create_graph: bool) -> None:
         with _shared_leaves:
             if self.grad is None:
-                self.grad = new
+                self.grad = tape.unshared(new, taken, "C")
             elif create_graph:
                 self.grad = self.grad + new
             else:
@@ -186,8 +187,14 @@ class Tensor:
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
         """Call `hook` with this tensor's gradient during backward; what it returns, unless None, replaces it.
 
+        The gradient is a copy, which the hook may also change in place.
+
         Returns:
             A function that removes the hook.
+
+        Raises:
+            ValueError: the tensor wants no gradient.
+            TypeError: the hook cannot be called.
         """
         holder: Any = self if self.creator is None else self.creator
         if holder is self and not self.requires_grad:
