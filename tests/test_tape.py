@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_norm import FusedOp, Hook, Op, Tensor, grad, hooks, no_grad, ops
+from tinygrad_norm import FusedOp, Hook, Op, Tensor, composed, grad, hooks, no_grad, ops
 
 
 class Product(FusedOp):
@@ -50,7 +50,7 @@ def leaf(array: Any) -> Tensor:
 
 
 def assert_equal(found: Any, expected: Any) -> None:
-    np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(getattr(found, "raw", found), expected, rtol=1e-12, atol=1e-14)
 
 
 # First order
@@ -193,6 +193,113 @@ def test_a_gradient_that_does_not_fit_is_refused_by_name(stretched, given, retur
     assert x.grad is None
 
 
+def test_a_gradient_is_summed_for_an_op_that_broadcasts_and_for_no_other():
+    class Stretching(Op):
+        broadcasts = True
+
+        def forward(self, x: Any) -> Any:
+            return x.sum()
+
+        def backward(self, grad: Tensor) -> Tensor:
+            return grad.broadcast_to(4, 3, 2)
+
+    class Plain(Stretching):
+        broadcasts = False
+
+    x = leaf(np.ones((3, 2)))
+    with pytest.raises(RuntimeError, match=r"^Plain: .*shape \(4, 3, 2\) for an input of shape \(3, 2\)"):
+        Plain()(x).backward()
+    assert x.grad is None
+    Stretching()(x).backward()
+    assert_equal(x.grad, np.full((3, 2), 4.0))
+
+
+class Whole(Op):
+    """x, twice."""
+
+    def forward(self, x: Any) -> Any:
+        return x * 2
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return grad * 2.0
+
+
+def test_an_op_without_a_part_is_refused_by_name():
+    class NoForward(Op):
+        def backward(self, grad: Tensor) -> Tensor:
+            return grad
+
+    class NoBackward(Op):
+        def forward(self, x: Any) -> Any:
+            return x * 2
+
+    class NoComposition(FusedOp):
+        def forward(self, x: Any) -> Any:
+            return x * 2
+
+        def gradient(self, grad: Any, x: Any) -> Any:
+            return (grad * 2,)
+
+    class NoGradient(FusedOp):
+        def composed(self, x: Tensor) -> Tensor:
+            return x * 2.0
+
+        def forward(self, x: Any) -> Any:
+            return x * 2
+
+    x = leaf([1.0])
+    for given in (x, x.detach()):
+        with pytest.raises(TypeError, match=r"^NoForward defines no forward\(self, \*arrays, \*\*params\)"):
+            NoForward()(given)
+    assert NoBackward()(x.detach()).tolist() == [2.0]
+    with pytest.raises(TypeError, match=r"^NoBackward defines no backward\(self, grad\)"):
+        NoBackward()(x).backward()
+    with composed(), pytest.raises(TypeError, match=r"^NoComposition defines no composed\(self, \*tensors"):
+        NoComposition()(x)
+    with pytest.raises(TypeError, match=r"^NoComposition defines no composed"):
+        grad(NoComposition()(x), x, create_graph=True)
+    assert_equal(grad(NoComposition()(x), x)[0], [2.0])
+    with pytest.raises(TypeError, match=r"^NoGradient defines no gradient\(self, grad, \*inputs_and_saved\)"):
+        NoGradient()(x).backward()
+    assert x.grad is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda x: None, "returned None"),
+        (lambda x: np.array([None]), "returned elements of object"),
+        (lambda x: x.astype(np.float16), "returned elements of float16"),
+        (lambda x: x + 1j, "returned elements of complex"),
+        (lambda x: "text", "returned elements of <U4"),
+    ],
+)
+def test_a_forward_that_returns_no_such_array_is_refused_by_name(answer, words):
+    class Odd(Whole):
+        def forward(self, x: Any) -> Any:
+            return answer(x)
+
+    for given in (leaf([1.0]), Tensor([1.0])):
+        with pytest.raises(TypeError, match=f"^Odd: forward should return an array of float32, .*{words}"):
+            Odd()(given)
+
+
+def test_a_backward_that_returns_nothing_is_refused_by_name():
+    class Silent(Whole):
+        def backward(self, grad: Tensor) -> Any:
+            _ = grad * 2.0  # and the return is forgotten
+
+    class Constant(Whole):
+        def backward(self, grad: Tensor) -> Any:
+            return (None,)
+
+    x = leaf([1.0])
+    with pytest.raises(RuntimeError, match=r"^Silent: backward returned None; .*differentiable = False"):
+        Silent()(x).backward()
+    with pytest.raises(ValueError, match="do not depend on input 0"):
+        grad(Constant()(x), x)
+
+
 def test_a_wrong_number_of_gradients_is_refused_by_name():
     class Short(Op):
         def forward(self, x: Any, y: Any) -> Any:
@@ -263,6 +370,38 @@ def test_grad_refuses_an_input_without_gradient_and_a_wrong_number_of_gradients(
         grad(x * 2.0, Tensor([1.0]))
     with pytest.raises(ValueError, match="2 outputs need as many grad_outputs, 1 were given"):
         grad([x * 2.0, x * 3.0], x, [1.0])
+
+
+def test_grad_of_an_intermediate_leaves_what_is_before_it():
+    x = leaf([0.5, 2.0])
+    h = (x * x).exp()
+    y = (h * h).sum()
+    assert_equal(grad(y, h)[0], 2 * h.numpy())
+    assert_equal(grad(h.sum(), x)[0], 2 * x.numpy() * h.numpy())
+    with pytest.raises(RuntimeError, match=r"^Exp: an earlier backward"):
+        grad(h.sum(), x)
+
+
+def test_grad_of_an_intermediate_leaves_what_is_beside_it():
+    x, z = leaf([0.5, 2.0]), leaf([3.0, 4.0])
+    h, beside = x.exp(), z.exp()
+    assert_equal(grad((h + beside).sum(), h)[0], [1.0, 1.0])
+    assert_equal(grad(beside.sum(), z)[0], np.exp(z.numpy()))
+
+
+def test_a_value_that_was_doubled_sixty_times_goes_back_at_once():
+    """There are 2**60 ways through the graph, and 60 entries."""
+    x, walked = leaf([1.0]), Walked()
+    z = x
+    for _ in range(60):
+        z = z + z
+    with hooks(walked):
+        assert_equal(grad(z, x, retain_graph=True)[0], [2.0**60])
+        (dz,) = grad(z, x, create_graph=True)
+        z.backward()
+    assert walked.names == ["Add"] * 180
+    assert_equal(x.grad, [2.0**60])
+    assert not dz.requires_grad
 
 
 def test_grad_computes_nothing_for_other_inputs():

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_norm.settings import Block
 from tinygrad_norm.tape import Hook, Op, hooks, walk
 
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ class AnomalyError(FloatingPointError):
     """An op made NaN out of numbers."""
 
 
-@contextmanager
-def detect_anomaly() -> Iterator[None]:
+def detect_anomaly() -> Block:
     """Raise at the first op whose output or gradient holds NaN although nothing it was given did.
 
     The error names the op, the path of its module, and the lines of the program that created it. Slow: every array is
@@ -35,8 +33,7 @@ def detect_anomaly() -> Iterator[None]:
     Raises:
         AnomalyError: from the forward call or from backward, wherever the first NaN appears.
     """
-    with hooks(_AnomalyHook()):
-        yield
+    return hooks(_AnomalyHook())
 
 
 class _AnomalyHook(Hook):

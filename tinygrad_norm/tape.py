@@ -7,30 +7,31 @@ tensor. The walk visits entries from the highest number down, in a loop, never b
 
 from __future__ import annotations
 
-import functools
 import heapq
-import inspect
 import itertools
+import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
-from tinygrad_norm import integrity
+from tinygrad_norm import dtypes, integrity
+from tinygrad_norm.forks import free_when_forking
+from tinygrad_norm.settings import Block, Setting
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-P = ParamSpec("P")
-R = TypeVar("R")
 Array = NDArray[Any]
+Order = Literal["K", "C"]
 Edge = Union["Op", "Tensor"]
 """Where a gradient goes: the entry that made an input, or a leaf tensor that wants a gradient."""
+GradHooks = dict[object, Callable[["Tensor"], "Tensor | None"]]
+"""Hooks on one tensor, each under a key of its own; a dict that is not changed, but replaced."""
 
 
 class State(NamedTuple):
@@ -40,6 +41,8 @@ class State(NamedTuple):
     composed: bool = False
     hooks: tuple[Hook, ...] = ()
     walking: bool = False
+    shared: bool = False
+    """Whether it is an op's backward that runs: gradients and what was saved may be somebody else's as well."""
 
 
 class Hook:
@@ -58,10 +61,10 @@ class Hook:
         """After it, with a gradient (or None) for each input."""
 
 
-_state: ContextVar[State] = ContextVar("tinygrad_norm.tape", default=State())  # noqa: B039 - a State is immutable
+_state = Setting("tinygrad_norm.tape", State())
 _scope: ContextVar[str] = ContextVar("tinygrad_norm.scope", default="")  # apart: it changes with every module
 _numbers = itertools.count()
-_FLOAT64 = np.dtype(np.float64)
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _NOTHING: tuple[Any, ...] = ()
 _Tensor: type[Tensor]
 
@@ -75,7 +78,8 @@ def register_tensor(cls: type[Tensor]) -> None:
 class Op:
     """One operation, and, once called, its entry on the tape.
 
-    A subclass states `forward` on arrays and `backward` on tensors. What backward needs, forward hands to `save`.
+    A subclass states `forward` on arrays and `backward` on tensors. What backward needs, forward hands to `save`. It
+    may write `grad *= x`, which makes a new tensor there: a gradient may be that of other tensors as well.
     Parameters that are no tensors are keyword-only parameters of `forward`, and stand in `params` afterwards.
     """
 
@@ -108,7 +112,7 @@ class Op:
         """Compute the output from arrays. Python scalars come as they are, so that they do not widen a dtype."""
         raise TypeError(f"{type(self).__name__} defines no forward(self, *arrays, **params)")
 
-    def backward(self, grad: Tensor) -> Tensor | tuple[Tensor | None, ...] | None:
+    def backward(self, grad: Tensor) -> Tensor | tuple[Tensor | None, ...]:
         """Take the gradient of the output to one gradient (or None) for each input."""
         raise TypeError(f"{type(self).__name__} defines no backward(self, grad)")
 
@@ -122,10 +126,13 @@ class Op:
         state = _state.get()
         if state.composed and isinstance(self, FusedOp):
             return self.composed(*map(_as_tensor, inputs), **params)
-        arrays, edges, borrowed = _unwrap(inputs, state.recording and self.differentiable)
+        self.scope = _scope.get()
+        try:
+            arrays, edges, borrowed = _unwrap(inputs, state.recording and self.differentiable)
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}") from None
         self.needs = tuple([edge is not None for edge in edges]) if edges else (False,) * len(inputs)
         self.params = params
-        self.scope = _scope.get()
         self._saved = _NOTHING
         for hook in state.hooks:
             hook.before_forward(self, inputs)
@@ -137,16 +144,15 @@ class Op:
         array = result if type(result) is np.ndarray else np.asarray(result)
         if borrowed and any(integrity.owner_of(array) is integrity.owner_of(given) for given in borrowed):
             array = array.copy()  # a view of the caller's array, who may write to it and tell nobody
-        if array.dtype == _FLOAT64 and not self.sets_dtype and not any(_is_float64(value) for value in arrays):
-            # NumPy widens int64 with float32, and int64 / 2; here float64 is to be asked for.
-            array = array.astype(np.float32)
+        if array.dtype is not _FLOAT32:
+            array = self._in_own_dtype(array, arrays)
         self.shape = array.shape
         self.dtype = array.dtype
         if edges:
             self.number = next(_numbers)
             self.edges = edges
             self.freed = False
-            self.grad_hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+            self.grad_hooks: GradHooks | None = None
             given: Iterable[Any] = map(_sealed, inputs, arrays, edges) if self.saves_inputs else ()
             self._saved = (*given, *[self._seal(value, inputs, arrays, result, array) for value in self._saved])
             output = _Tensor.wrap(array, creator=self)
@@ -202,6 +208,17 @@ class Op:
             f"{self.name}: shapes {shapes} do not broadcast; each axis must be equal, or 1 in one of them"
         )
 
+    def _in_own_dtype(self, array: Array, arrays: list[Any]) -> Array:
+        """The output; as float32 where NumPy widened int64 with float32, or int64 / 2: float64 is to be asked for."""
+        if array.dtype not in dtypes.SUPPORTED:
+            raise TypeError(
+                f"{self.name}: forward should return an array of float32, float64, integers or bool, and returned "
+                + ("None" if array.dtype == object and array[()] is None else f"elements of {array.dtype}")
+            )
+        if array.dtype == _FLOAT64 and not self.sets_dtype and not any(_is_float64(value) for value in arrays):
+            return array.astype(np.float32)
+        return array
+
     def _seal(self, value: Any, inputs: Any, arrays: list[Any], result: Any, output: Array) -> Any:
         """Note where a saved value came from and what it holds now."""
         if value is result:
@@ -230,6 +247,7 @@ class Op:
         return _Tensor.wrap(array, creator=self if value.edge is _OWN_OUTPUT else value.edge)
 
 
+_needs_changed = free_when_forking(threading.RLock())
 _OWN_OUTPUT: Any = object()
 """In place of the entry itself, which would be a reference cycle."""
 
@@ -244,7 +262,7 @@ def _sealed(given: Any, array: Any, edge: Edge | None) -> Any:
     """An input as it is saved, given its array and where its gradient goes."""
     if not isinstance(array, np.ndarray):
         return array
-    if given is array:  # straight from the caller, who may change it and tell nobody
+    if edge is None and isinstance(given, np.ndarray):  # straight from the caller, who may change it and tell nobody
         return _Saved(array.copy("K"), None, integrity.UNTOUCHED)  # in the order of memory that kernels like
     return _Saved(array, edge, integrity.seal(array))
 
@@ -282,9 +300,9 @@ class FusedOp(Op):
             _Alias()(value) if need else value for value, need in zip(self.saved, self.needs, strict=False)
         ]  # what forward saved beyond the inputs comes last, and is left out
         output = type(self)().composed(*inputs, **self.params)
-        wanted = [value for value, need in zip(inputs, self.needs, strict=True) if need]
-        found = iter(grad(output, wanted, cotangent, create_graph=True, allow_unused=True))
-        return tuple([next(found) if need else None for need in self.needs])
+        targets = [value.creator if need else None for value, need in zip(inputs, self.needs, strict=True)]
+        found = walk([output], [cotangent], [target for target in targets if target is not None], create_graph=True)
+        return tuple([None if target is None else found.get(target) for target in targets])
 
 
 class _Alias(Op):
@@ -326,7 +344,7 @@ def _unwrap(inputs: tuple[Any, ...], recording: bool) -> tuple[list[Any], tuple[
         elif value is None:
             array = None
         else:
-            array = _constant(value)
+            array = constant(value)
             if isinstance(array, np.ndarray):
                 only_scalars = False
                 borrowed.append(array)
@@ -341,11 +359,14 @@ def _unwrap(inputs: tuple[Any, ...], recording: bool) -> tuple[list[Any], tuple[
     return arrays, edges, borrowed
 
 
-def _constant(value: Any) -> Any:
+def constant(value: Any) -> Any:
     """An input that is no tensor: an array, None, or a Python scalar, which takes the dtype of what it meets."""
-    if value is None or type(value) in (int, float, bool) or isinstance(value, np.ndarray):
+    if value is None or type(value) in (int, float, bool):
         return value
+    if isinstance(value, np.ndarray):
+        return dtypes.plain(value)
     if isinstance(value, np.generic):
+        dtypes.supported(value.dtype)
         return value.item()
     return _Tensor(value).raw
 
@@ -382,74 +403,33 @@ def is_walking() -> bool:
     return _state.get().walking
 
 
-class _In:
-    """A `with` block in which ops run as another state says."""
-
-    __slots__ = ("_state", "_token")
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-
-    def __enter__(self) -> None:
-        self._token = _state.set(self._state)
-
-    def __exit__(self, *exception: object) -> None:
-        _state.reset(self._token)
+def is_shared() -> bool:
+    """Whether an op's backward runs, which writes nothing in place: its tensors may be somebody else's as well."""
+    return _state.get().shared
 
 
-_RUN_LATER = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+def _set(**fields: Any) -> Block:
+    return Block(_state, lambda state: state._replace(**fields))
 
 
-class _Recording:
-    """Switches recording on or off: as a `with` block, or as a decorator."""
-
-    def __init__(self, recording: bool) -> None:
-        self._recording = recording
-        self._tokens: list[Token[State]] = []
-
-    def __enter__(self) -> None:
-        self._tokens.append(_state.set(_state.get()._replace(recording=self._recording)))
-
-    def __exit__(self, *exception: object) -> None:
-        _state.reset(self._tokens.pop())
-
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        if any(kind(function) for kind in _RUN_LATER):
-            raise TypeError(
-                f"{function.__name__} is a generator or coroutine, which runs after the call; use a with block in it"
-            )
-
-        @functools.wraps(function)
-        def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            with _Recording(self._recording):
-                return function(*args, **kwargs)
-
-        return run
-
-
-def no_grad() -> _Recording:
+def no_grad() -> Block:
     """Record nothing: for inference. Also a decorator: `@no_grad()`."""
-    return _Recording(False)
+    return _set(recording=False)
 
 
-def enable_grad() -> _Recording:
+def enable_grad() -> Block:
     """Record again, inside `no_grad`. Also a decorator: `@enable_grad()`."""
-    return _Recording(True)
+    return _set(recording=True)
 
 
-@contextmanager
-def composed(enabled: bool = True) -> Iterator[None]:
+def composed(enabled: bool = True) -> Block:
     """Run every fused op as its composed definition, in primitives."""
-    with _In(_state.get()._replace(composed=enabled)):
-        yield
+    return _set(composed=enabled)
 
 
-@contextmanager
-def hooks(*more: Hook) -> Iterator[None]:
+def hooks(*more: Hook) -> Block:
     """Let `more` see every op that runs, forward and backward."""
-    state = _state.get()
-    with _In(state._replace(hooks=(*state.hooks, *more))):
-        yield
+    return Block(_state, lambda state: state._replace(hooks=(*state.hooks, *more)))
 
 
 def current_scope() -> str:
@@ -502,6 +482,7 @@ def grad(
         if target is None:
             raise ValueError(f"grad: input {index} (shape {inputs[index].shape}) does not require a gradient")
     found = walk(outputs, grad_outputs, targets, retain_graph, create_graph)
+    taken = {id(given.raw) for given in grad_outputs if isinstance(given, _Tensor)}
     if not allow_unused:
         for index, target in enumerate(targets):
             if target not in found:
@@ -509,7 +490,7 @@ def grad(
                     f"grad: the outputs do not depend on input {index} (shape {inputs[index].shape}); "
                     "pass allow_unused=True to get None for it"
                 )
-    return tuple([None if target is None else found.get(target) for target in targets])
+    return tuple([unshared(found[target], taken) if target in found else None for target in targets])
 
 
 def walk(
@@ -542,7 +523,8 @@ def walk(
     active = state.hooks
     # What an entry computes on the way back is its own affair, unless it goes on the tape as well.
     seen = active if create_graph else ()
-    with _In(State(create_graph, state.composed, seen, walking=True)), np.errstate(all="ignore"):
+    under_way = State(create_graph, state.composed, seen, walking=True, shared=True)
+    with Block(_state, lambda _: under_way), np.errstate(all="ignore"):
         for output, given in zip(outputs, grads, strict=True):
             hand_to(_root(output), _seed(output, given))
         path = None if wanted is None else _leading_to(wanted, pending)
@@ -558,7 +540,7 @@ def walk(
                 edges = [edge if edge in path else None for edge in edges]
                 if all(edge is None for edge in edges):
                     continue
-            for edge, back in zip(edges, _backward(entry, grad, edges, active), strict=True):
+            for edge, back in zip(edges, _backward(entry, grad, edges, active, retain), strict=True):
                 if edge is not None and back is not None:
                     hand_to(edge, _fit(entry, back, edge))
             if not retain:
@@ -614,7 +596,7 @@ def _leading_to(targets: set[Edge | None], roots: dict[Edge, Tensor]) -> set[Edg
 
 
 def _backward(
-    entry: Op, grad: Tensor, edges: Sequence[Edge | None], active: tuple[Hook, ...]
+    entry: Op, grad: Tensor, edges: Sequence[Edge | None], active: tuple[Hook, ...], retain: bool
 ) -> tuple[Tensor | None, ...]:
     """What one entry hands back, one gradient for each edge; those not wanted need not be computed."""
     if entry.freed:
@@ -624,19 +606,29 @@ def _backward(
         )
     for hook in active:
         hook.before_backward(entry, grad)
-    before = entry.needs
-    if edges is not entry.edges:
-        entry.needs = tuple([edge is not None for edge in edges])
-    try:
-        result = entry.backward(grad)
-    finally:
-        entry.needs = before
+    result = _backward_to(entry, grad, edges) if retain or edges is not entry.edges else entry.backward(grad)
+    if result is None:
+        raise RuntimeError(
+            f"{entry.name}: backward returned None; it should return a gradient for each input, or, if there is none "
+            "to go back, the op should say differentiable = False"
+        )
     grads = result if isinstance(result, tuple) else (result,)
     if len(grads) != len(edges):
         raise RuntimeError(f"{entry.name}: backward returned {len(grads)} gradients for {len(edges)} inputs")
     for hook in active:
         hook.after_backward(entry, grad, grads)
     return grads
+
+
+def _backward_to(entry: Op, grad: Tensor, edges: Sequence[Edge | None]) -> Any:
+    """The gradients for `edges`, of an entry that another thread may take back at the same time, for other edges."""
+    with _needs_changed:
+        before = entry.needs
+        entry.needs = tuple([edge is not None for edge in edges])
+        try:
+            return entry.backward(grad)
+        finally:
+            entry.needs = before
 
 
 def _fit(entry: Op, grad: Tensor, edge: Edge) -> Tensor:
@@ -662,17 +654,44 @@ def _sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _hooked(edge: Edge, grad: Tensor) -> Tensor:
-    """`grad` as the hooks registered on this very tensor leave it."""
-    for hook in edge.grad_hooks or ():
-        changed = hook(grad)
-        if changed is None:
-            continue
-        if not isinstance(changed, _Tensor):
-            raise TypeError(f"a hook on a tensor returned a {type(changed).__name__}; it may return a tensor, or None")
-        if (changed.shape, changed.dtype) != (grad.shape, grad.dtype):
-            raise ValueError(
-                f"a hook on a tensor returned shape {changed.shape} of {changed.dtype} for a gradient of shape "
-                f"{grad.shape} of {grad.dtype}"
-            )
-        grad = changed
+    """`grad` as the hooks registered on this very tensor leave it. They are given a copy, which they may write to."""
+    if not edge.grad_hooks:
+        return grad
+    grad = on_own_memory(grad)
+    with _set(shared=False):
+        for hook in edge.grad_hooks.values():
+            changed = hook(grad)
+            grad = grad if changed is None else on_own_memory(_checked(changed, grad))
     return grad
+
+
+def _checked(changed: Any, grad: Tensor) -> Tensor:
+    """What a hook returned in place of `grad`."""
+    if not isinstance(changed, _Tensor):
+        raise TypeError(f"a hook on a tensor returned a {type(changed).__name__}; it may return a tensor, or None")
+    if (changed.shape, changed.dtype) != (grad.shape, grad.dtype):
+        raise ValueError(
+            f"a hook on a tensor returned shape {changed.shape} of {changed.dtype} for a gradient of shape "
+            f"{grad.shape} of {grad.dtype}"
+        )
+    return changed
+
+
+def unshared(gradient: Tensor, taken: set[int], order: Order = "K") -> Tensor:
+    """`gradient`, or a copy: an op may hand one array to several inputs, or a stretched view.
+
+    Args:
+        gradient: of a leaf or a target.
+        taken: the ids of the arrays that are somebody's; that of what is returned is added.
+        order: in memory, of a copy.
+    """
+    if gradient.raw.base is not None or id(gradient.raw) in taken:
+        return on_own_memory(gradient, order)
+    taken.add(id(gradient.raw))
+    return gradient
+
+
+def on_own_memory(gradient: Tensor, order: Order = "K") -> Tensor:
+    """A copy at the same place on the tape."""
+    edge = gradient if gradient.requires_grad and gradient.creator is None else gradient.creator
+    return _Tensor.wrap(np.array(gradient.raw, order=order), edge)

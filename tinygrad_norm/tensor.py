@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -11,15 +13,12 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_norm import integrity, ops, tape
+from tinygrad_norm import dtypes, in_place, integrity, ops, tape
+from tinygrad_norm.forks import free_when_forking
+from tinygrad_norm.ops.shape import plain_key
 
 Array = NDArray[Any]
 Axis = int | Sequence[int] | None
-
-_DTYPES = frozenset(
-    np.dtype(name)
-    for name in ("float32", "float64", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
-)
 
 
 class Tensor:
@@ -27,7 +26,8 @@ class Tensor:
 
     Args:
         array: NumPy array, tensor, number or nested list; it is copied, so that the tape's arrays are its own. Python
-            floats become float32; a NumPy array keeps its dtype.
+            floats become float32; a NumPy array keeps its dtype. Of a tensor that wants a gradient the values are
+            taken, with a warning unless the new one is to be a leaf that wants one too.
         requires_grad: whether `backward()` is to leave a gradient in `.grad`. Floating point only.
         dtype: float32, float64, an integer type or bool.
 
@@ -38,10 +38,16 @@ class Tensor:
     __slots__ = ("__weakref__", "creator", "grad", "grad_hooks", "raw", "requires_grad")
 
     def __init__(self, array: Any, requires_grad: bool = False, dtype: Any = None) -> None:
+        if not requires_grad and tape.is_recording() and _wants_gradient(array):
+            warnings.warn(
+                "Tensor: the values of a tensor that wants a gradient are copied off the tape; say so with "
+                "tensor.detach(), or join several with ops.stack",
+                stacklevel=2,
+            )
         self.raw = _to_array(array, dtype)
         self.grad: Tensor | None = None
         self.creator: tape.Edge | None = None
-        self.grad_hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+        self.grad_hooks: tape.GradHooks | None = None
         self.requires_grad = False
         if requires_grad:
             self.requires_grad_()
@@ -61,14 +67,13 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The array itself: what is written into it changes the tensor."""
-        integrity.expose(self.raw)
-        return self.raw
+        """The tensor's memory as an array: what is written into it changes the tensor."""
+        return integrity.hand_out(self.raw)
 
     @data.setter
     def data(self, array: Any) -> None:
-        if array is self.raw:  # tensor.data += ... has written already
-            return
+        if isinstance(array, np.ndarray) and integrity.lent_by(array) is self.raw:
+            return  # tensor.data += ... has written already
         fresh = _to_array(array, None)
         if fresh.shape != self.shape or fresh.dtype.kind != self.dtype.kind:
             raise ValueError(
@@ -107,7 +112,7 @@ class Tensor:
         return self.raw.nbytes
 
     def numpy(self) -> Array:
-        """The array itself, not a copy, as `data`."""
+        """The tensor's memory as an array, not a copy, as `data`."""
         return self.data
 
     def item(self) -> Any:
@@ -161,14 +166,17 @@ class Tensor:
         found = tape.walk([self], [gradient], None, retain_graph or create_graph, create_graph)
         taken = {id(gradient.raw)} if isinstance(gradient, Tensor) else set()
         for leaf, new in found.items():
-            if not isinstance(leaf, Tensor):
-                continue
-            if leaf.grad is None:
-                leaf.grad = _own(new, taken)
+            if isinstance(leaf, Tensor):
+                leaf._add_gradient(new, taken, create_graph)
+
+    def _add_gradient(self, new: Tensor, taken: set[int], create_graph: bool) -> None:
+        with _shared_leaves:
+            if self.grad is None:
+                self.grad = tape.unshared(new, taken, "C")
             elif create_graph:
-                leaf.grad = leaf.grad + new
+                self.grad = self.grad + new
             else:
-                leaf.grad = Tensor.wrap(leaf.grad.raw + new.raw)
+                self.grad = Tensor.wrap(self.grad.raw + new.raw)
 
     def graph(self, **how: Any) -> Any:
         """Draw what made this tensor: `tinygrad_norm.viz.draw_graph`, which is loaded when it is first asked for.
@@ -180,14 +188,29 @@ class Tensor:
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
         """Call `hook` with this tensor's gradient during backward; what it returns, unless None, replaces it.
 
+        The gradient is a copy, which the hook may also change in place.
+
         Returns:
             A function that removes the hook.
+
+        Raises:
+            ValueError: the tensor wants no gradient.
+            TypeError: the hook cannot be called.
         """
         holder: Any = self if self.creator is None else self.creator
         if holder is self and not self.requires_grad:
             raise ValueError("register_hook: this tensor does not require a gradient")
-        holder.grad_hooks = [*(holder.grad_hooks or ()), hook]
-        return lambda: holder.grad_hooks.remove(hook) if hook in holder.grad_hooks else None
+        if not callable(hook):
+            raise TypeError(f"register_hook: a hook should be callable, got {type(hook).__name__}")
+        key = object()
+        with _shared_leaves:
+            holder.grad_hooks = {**(holder.grad_hooks or {}), key: hook}
+
+        def remove() -> None:
+            with _shared_leaves:
+                holder.grad_hooks = {other: kept for other, kept in holder.grad_hooks.items() if other is not key}
+
+        return remove
 
     def retain_grad(self) -> Tensor:
         """Keep the gradient of this tensor in `.grad` although it is no leaf. Returns the tensor."""
@@ -196,7 +219,7 @@ class Tensor:
 
             def keep(gradient: Tensor) -> None:
                 if (tensor := me()) is not None:
-                    tensor.grad = _on_own_memory(gradient)
+                    tensor.grad = tape.on_own_memory(gradient, "C")
 
             self.register_hook(keep)
         return self
@@ -228,7 +251,14 @@ class Tensor:
         return bool(self.raw)
 
     def __float__(self) -> float:
-        return float(self.item())
+        number = float(self.item())
+        if self.requires_grad and tape.is_recording():
+            warnings.warn(
+                "float: a number made of a tensor that wants a gradient takes none with it; say so with "
+                "tensor.item() or tensor.detach(), or use a function of ops",
+                stacklevel=2,
+            )
+        return number
 
     def __int__(self) -> int:
         return int(self.item())
@@ -263,6 +293,11 @@ class Tensor:
         raise TypeError("tensors are not pickled: a pickle runs code when it is read; see save_safetensors")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if self.requires_grad and tape.is_recording():
+            raise RuntimeError(
+                "NumPy: an array made of a tensor that wants a gradient takes none with it; say so with "
+                "tensor.detach() or tensor.numpy(), or join several tensors with ops.stack"
+            )
         return np.array(self.raw if copy else self.data, dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -287,11 +322,17 @@ class Tensor:
     def __radd__(self, other: Any) -> Tensor:
         return ops.add(other, self)
 
+    def __iadd__(self, other: Any) -> Tensor:
+        return in_place.update(self, ops.add, other)
+
     def __sub__(self, other: Any) -> Tensor:
         return ops.subtract(self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
         return ops.subtract(other, self)
+
+    def __isub__(self, other: Any) -> Tensor:
+        return in_place.update(self, ops.subtract, other)
 
     def __mul__(self, other: Any) -> Tensor:
         return ops.multiply(self, other)
@@ -299,11 +340,17 @@ class Tensor:
     def __rmul__(self, other: Any) -> Tensor:
         return ops.multiply(other, self)
 
+    def __imul__(self, other: Any) -> Tensor:
+        return in_place.update(self, ops.multiply, other)
+
     def __truediv__(self, other: Any) -> Tensor:
         return ops.divide(self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
         return ops.divide(other, self)
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return in_place.update(self, ops.divide, other)
 
     def __pow__(self, other: Any) -> Tensor:
         return ops.pow(self, other)
@@ -311,11 +358,17 @@ class Tensor:
     def __rpow__(self, other: Any) -> Tensor:
         return ops.pow(other, self)
 
+    def __ipow__(self, other: Any) -> Tensor:
+        return in_place.update(self, ops.pow, other)
+
     def __matmul__(self, other: Any) -> Tensor:
         return ops.matmul(self, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return ops.matmul(other, self)
+
+    def __imatmul__(self, other: Any) -> Tensor:
+        return in_place.update(self, ops.matmul, other)
 
     def __neg__(self) -> Tensor:
         return ops.negative(self)
@@ -334,10 +387,16 @@ class Tensor:
 
     __rand__ = __and__
 
+    def __iand__(self, other: Any) -> Tensor:
+        return in_place.update(self, operator.and_, other)
+
     def __or__(self, other: Any) -> Tensor:
         return ops.logical_or(_truths(self), _truths(other))
 
     __ror__ = __or__
+
+    def __ior__(self, other: Any) -> Tensor:
+        return in_place.update(self, operator.or_, other)
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
         return ops.equal(self, other)
@@ -361,10 +420,7 @@ class Tensor:
         return ops.getitem(self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        raise TypeError(
-            "a tensor's elements are not assigned: the tape could not go back through it; "
-            "use ops.where(condition, new, old), or write into tensor.data outside of what is differentiated"
-        )
+        in_place.assign(self, plain_key(key), value)
 
     # Elementwise
 
@@ -504,13 +560,15 @@ class Tensor:
 
 
 _new = object.__new__
+_shared_leaves = free_when_forking(threading.RLock())
+"""Held while a gradient or a hook is added to a tensor, which several threads may do."""
 tape.register_tensor(Tensor)
 
 
 def from_dlpack(source: Any) -> Tensor:
     """A tensor on the memory of `source` (any object with `__dlpack__`, as PyTorch's and JAX's), without a copy."""
     array = np.from_dlpack(source)
-    _checked_dtype(array.dtype)
+    dtypes.supported(array.dtype)
     integrity.expose(array)
     return Tensor.wrap(array)
 
@@ -529,22 +587,32 @@ def _flat(numbers: tuple[Any, ...]) -> tuple[SupportsIndex, ...]:
 
 def _to_array(value: Any, dtype: Any) -> Array:
     """A copy of `value` as an array that a tensor can hold."""
-    wanted = None if dtype is None else _checked_dtype(dtype)
+    wanted = None if dtype is None else dtypes.supported(dtype)
     value = _unwrapped(value)
     try:
+        if wanted is not None and (given := np.asanyarray(value).dtype).kind not in "biuf":
+            raise TypeError(f"{given} is no number, and becomes no {wanted}")
         array = np.array(value, wanted)
     except (ValueError, TypeError, OverflowError) as error:
         raise type(error)(f"Tensor: {type(value).__name__} cannot become an array: {error}") from None
     if wanted is None and array.dtype == np.float64 and not _holds_float64(value):
         array = array.astype(np.float32)
-    _checked_dtype(array.dtype)
+    dtypes.supported(array.dtype)
     return array
 
 
 def _unwrapped(values: Any) -> Any:
     if isinstance(values, (list, tuple)):
         return [_unwrapped(value) for value in values]
+    if isinstance(values, np.ma.MaskedArray):
+        return dtypes.plain(values)
     return values.raw if isinstance(values, Tensor) else values
+
+
+def _wants_gradient(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_wants_gradient, value))
+    return isinstance(value, Tensor) and value.requires_grad
 
 
 def _holds_float64(value: Any) -> bool:
@@ -552,30 +620,3 @@ def _holds_float64(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return any(map(_holds_float64, value))
     return type(value) not in (int, float, bool) and np.asarray(value).dtype == np.float64
-
-
-def _checked_dtype(dtype: Any) -> np.dtype[Any]:
-    try:
-        wanted: np.dtype[Any] = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype: {dtype!r} is no dtype; float32, float64, integers and bool are supported") from None
-    if wanted not in _DTYPES:
-        raise TypeError(
-            f"dtype: {wanted} is not supported; float32, float64, integers and bool are. Convert the array first"
-        )
-    return wanted
-
-
-def _on_own_memory(gradient: Tensor) -> Tensor:
-    """A copy at the same place on the tape."""
-    edge = gradient if gradient.requires_grad and gradient.creator is None else gradient.creator
-    return Tensor.wrap(np.array(gradient.raw, order="C"), edge)
-
-
-def _own(gradient: Tensor, taken: set[int]) -> Tensor:
-    """`gradient` on memory of its own: an op may hand one array to several inputs, or a stretched view."""
-    array = gradient.raw
-    if array.base is not None or id(array) in taken:
-        return _on_own_memory(gradient)
-    taken.add(id(array))
-    return gradient

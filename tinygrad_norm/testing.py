@@ -214,7 +214,7 @@ def _gradients(output: Tensor, wanted: list[Tensor], cotangent: Any, create_grap
 
 
 def _copies(given: list[Any]) -> dict[int, Array]:
-    return {i: np.array(x) for i, x in enumerate(given) if isinstance(x, Tensor | np.ndarray)}
+    return {i: np.array(getattr(x, "raw", x)) for i, x in enumerate(given) if isinstance(x, Tensor | np.ndarray)}
 
 
 def _refuse_changes(given: list[Any], before: dict[int, Array]) -> None:

@@ -44,7 +44,8 @@ def stirred(layer, rng):
 
 
 def close(found, expected, rtol=1e-12):
-    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=rtol, atol=rtol)
+    found, expected = (getattr(given, "raw", given) for given in (found, expected))
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol)
 
 
 # Beside PyTorch

@@ -42,7 +42,7 @@ def seen(model, x):
     found = []
 
     def note(layer, args):
-        found.append((layer, np.asarray(args[0])))
+        found.append((layer, args[0].numpy()))
 
     handles = [layer.register_forward_pre_hook(note) for layer in model.modules() if isinstance(layer, nn.BatchNorm1D)]
     model.eval()(Tensor(x))

@@ -47,11 +47,13 @@ def test_loading_gives_each_tensor_an_array_of_its_own():
 def test_loading_casts_within_a_kind_and_takes_tensors_and_any_memory_layout():
     model = Counter()
     weight = np.arange(6.0).reshape(3, 2).T
-    model.load_state_dict({"count": np.int32(5), "layer.weight": Tensor(weight), "layer.bias": [0.5, 0.25]})
+    for tensor in (Tensor(weight), nn.Parameter(weight)):  # of which the second wants a gradient
+        model.layer.weight.data[:] = 0
+        model.load_state_dict({"count": np.int32(5), "layer.weight": tensor, "layer.bias": [0.5, 0.25]})
+        np.testing.assert_array_equal(model.layer.weight.data, weight)
     assert model.count.dtype == np.int64
     assert model.layer.weight.dtype == np.float32
     assert model.layer.weight.data.flags.c_contiguous
-    np.testing.assert_array_equal(model.layer.weight.data, weight)
     assert model.state_dict()["layer.bias"].tolist() == [0.5, 0.25]
 
 

@@ -349,6 +349,14 @@ def test_maximum_and_minimum_hide_no_nan(op):
         assert gradient.tolist() == [3, 4]
 
 
+@pytest.mark.parametrize("exponent", [-1, Tensor([-1]), np.array([2, -3]), Tensor([[-1], [1]])])
+def test_negative_powers_of_integers_are_refused_without_a_word_on_shapes(exponent):
+    with pytest.raises(ValueError, match="Integers to negative integer powers are not allowed") as refused:
+        ops.pow(Tensor([2, 3]), exponent)
+    assert "shape" not in str(refused.value)
+    np.testing.assert_allclose(ops.pow(Tensor([2, 4]), -1.0).numpy(), [0.5, 0.25])
+
+
 def test_powers_at_zero():
     x = leaf([0.0, 0.0, 0.0, -2.0])
     y = leaf([0.0, 1.0, 2.0, 3.0])

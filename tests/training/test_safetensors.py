@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tinygrad_norm import Tensor
 from tinygrad_norm.training import header
 from tinygrad_norm.training import safetensors as safetensors_file
 from tinygrad_norm.training.header import DTYPES
@@ -54,6 +55,12 @@ def test_every_dtype_and_shape_survives(tmp_path_factory, array):
     save_safetensors(path, {"x": array})
     assert load_safetensors(path)["x"].tobytes() == array.tobytes()
     assert load_safetensors(path)["x"].shape == array.shape
+
+
+def test_tensors_are_written_as_arrays_are(tmp_path):
+    weight = Tensor([[1.5, 2.0]], requires_grad=True)
+    save_safetensors(tmp_path / "x", {"weight": weight, "mean": weight.detach()})
+    assert_equal(load_safetensors(tmp_path / "x"), {"weight": weight.numpy(), "mean": weight.numpy()})
 
 
 def test_memory_order_and_byte_order_do_not_matter(tmp_path):

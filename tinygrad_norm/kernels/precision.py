@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from tinygrad_norm.settings import Block, Setting
 
-_fast: ContextVar[bool] = ContextVar("tinygrad_norm.fast_math", default=True)
+_fast = Setting("tinygrad_norm.fast_math", True)
 
 
-@contextmanager
-def fast_math(enabled: bool = True) -> Iterator[None]:
+def fast_math(enabled: bool = True) -> Block:
     """Allow algorithms of fewer operations and larger rounding errors (the default), or with False none of them.
 
     It concerns float32 convolutions with kernels of 3×3 and a stride of 1 (Winograd's algorithm): their error is within
     2e-5 of the largest output, where the direct one's is within 3e-6.
     """
-    token = _fast.set(enabled)
-    try:
-        yield
-    finally:
-        _fast.reset(token)
+    return Block(_fast, lambda _: enabled)
 
 
 def is_fast() -> bool:

@@ -63,7 +63,7 @@ def load_into(tensors: Mapping[str, Tensor], given: Mapping[str, Any], strict: b
     loaded: dict[int, tuple[str, Tensor, np.ndarray[Any, Any]]] = {}
     for key, tensor in tensors.items():
         if key in given:
-            array = np.asarray(given[key])
+            array = np.asarray(getattr(given[key], "raw", given[key]))
             if array.shape != tensor.shape:
                 problems.append(f"{key} has shape {tensor.shape}, got {array.shape}")
             elif array.dtype.kind != tensor.dtype.kind:

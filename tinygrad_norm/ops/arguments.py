@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from tinygrad_norm import tape
+from tinygrad_norm import dtypes, tape
 
 Pair = tuple[int, int]
 Kind = tuple[tuple[int, ...], Any]
@@ -21,7 +21,11 @@ Check = TypeVar("Check", bound=Callable[..., Any])
 
 
 def kind_of(x: Any) -> Kind:
-    """The kind of a tensor, an array, a number or nested lists."""
+    """The kind of a tensor, an array, a number or nested lists.
+
+    Raises:
+        TypeError: it is an array of a dtype that no tensor has, or masked.
+    """
     array = getattr(x, "raw", x)
     if not isinstance(array, np.ndarray):
         if isinstance(array, int | float | np.generic):
@@ -29,6 +33,8 @@ def kind_of(x: Any) -> Kind:
         array = np.asarray(array)
         if array.dtype == np.float64:
             return array.shape, np.dtype(np.float32)  # which a tensor makes of a list
+    if array is x:  # which no tensor has checked
+        dtypes.plain(array)
     return array.shape, array.dtype
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_norm import kernels
+from tinygrad_norm import dtypes, kernels
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
 from tinygrad_norm.ops.arguments import check_dtypes, kind_of
@@ -252,7 +252,7 @@ def _class_weights(name: str, weight: Any, rows: Tensor) -> Array | None:
 
 
 def _constant(value: Any) -> Array:
-    return np.asarray(getattr(value, "raw", value))
+    return dtypes.plain(np.asanyarray(getattr(value, "raw", value)))
 
 
 def _check_reduction(name: str, reduction: str) -> None:

@@ -73,7 +73,10 @@ def from_numpy_function(function: Any, args: Any, kwargs: dict[str, Any]) -> Any
 
 def _call(name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     if kwargs.pop("out", None) is not None:
-        raise TypeError(f"np.{name}(out=...) with tensors: a tensor is not written in place; assign the result instead")
+        raise TypeError(
+            f"np.{name}(out=...) with tensors is not defined: assign the result, or write x += y for a tensor x, and "
+            "a += x.numpy() for an array a"
+        )
     if name not in _FUNCTIONS:
         raise TypeError(f"np.{name} is not defined for tensors; use tensor.numpy() for plain NumPy, without gradients")
     if name in _REDUCTIONS and len(args) > 2:  # what NumPy has in third place, ours have elsewhere or not at all

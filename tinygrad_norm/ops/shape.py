@@ -109,13 +109,13 @@ def _is_basic(key: Any) -> bool:
 
 def getitem(x: Any, key: Any) -> Tensor:
     """x[key], for every kind of key that NumPy knows: numbers, slices, None, Ellipsis, integer and boolean arrays."""
-    return GetItem()(x, key=_plain_key(key), shape=shape_of(x))
+    return GetItem()(x, key=plain_key(key), shape=shape_of(x))
 
 
-def _plain_key(key: Any) -> Any:
+def plain_key(key: Any) -> Any:
     """`key` without tensors, and with arrays of its own."""
     if isinstance(key, tuple):
-        return tuple([_plain_key(part) for part in key])
+        return tuple([plain_key(part) for part in key])
     if key is None or key is Ellipsis or isinstance(key, slice | int):
         return key
     array = np.array(getattr(key, "raw", key))

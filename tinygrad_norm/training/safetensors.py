@@ -106,7 +106,7 @@ def _storable(name: str, value: Any) -> Array:
     _check_unicode(name)
     if name == "__metadata__":
         raise ValueError("save_safetensors: the format keeps the name '__metadata__' for itself; use another")
-    array = np.asarray(value)
+    array = np.asarray(getattr(value, "raw", value))
     little = array.dtype.newbyteorder("<")
     if little not in DTYPES.values():
         allowed = ", ".join(dtype.name for dtype in DTYPES.values())

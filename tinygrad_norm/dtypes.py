@@ -1,0 +1,47 @@
+"""The elements that tensors may have, and the refusal of others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+SUPPORTED = frozenset(
+    np.dtype(name)
+    for name in ("float32", "float64", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+)
+"""In the byte order of this machine."""
+
+
+def supported(dtype: Any) -> np.dtype[Any]:
+    """`dtype` as NumPy's.
+
+    Raises:
+        TypeError: there is no such dtype, or tensors cannot have it.
+    """
+    try:
+        wanted: np.dtype[Any] = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype: {dtype!r} is no dtype; float32, float64, integers and bool are supported") from None
+    if wanted not in SUPPORTED:
+        raise TypeError(
+            f"dtype: {wanted} is not supported; float32, float64, integers and bool are. Convert the array first"
+        )
+    return wanted
+
+
+def plain(array: Array) -> Array:
+    """The elements of a NumPy array in NumPy's own class: a matrix, which multiplies in another way, becomes an array.
+
+    Raises:
+        TypeError: tensors cannot have its dtype, or it is masked.
+    """
+    supported(array.dtype)
+    if type(array) is np.ndarray:
+        return array
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError("masked array: its mask would be lost; say what stands there with array.filled(value)")
+    return array.view(np.ndarray)

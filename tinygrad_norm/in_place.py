@@ -1,0 +1,116 @@
+"""What `x += y`, its relatives and `x[i] = y` do to a tensor.
+
+The way back needs values as they were, so it depends on what x is:
+
+- a constant (no gradient is wanted) is changed in place, and all who share its memory see it;
+- a leaf that wants a gradient is changed in place under `no_grad()`; while ops are recorded that is an error;
+- a recorded result is not changed: `y += 1` makes a new tensor, and `y[i] = 1` is an error. So it is with a constant
+  that meets an operand which wants a gradient, and in the backward of an op, where tensors are shared.
+
+A change is told to `integrity`, so that a backward through the old values is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+from tinygrad_norm import integrity, tape
+
+if TYPE_CHECKING:
+    from tinygrad_norm.tensor import Tensor
+
+Array = tape.Array
+
+
+def update(tensor: Tensor, op: Callable[[Any, Any], Tensor], other: Any) -> Tensor:
+    """`tensor` after `tensor op= other`: itself, changed, or a new tensor.
+
+    Raises:
+        RuntimeError: it is a leaf that wants a gradient, and ops are recorded.
+        TypeError: the result has another kind of dtype.
+        ValueError: the result has another shape, or the tensor cannot be written.
+    """
+    _refuse_recorded_leaf(tensor)
+    result = op(tensor, other)
+    if tensor.creator is not None or result.requires_grad or (tape.is_shared() and not tensor.requires_grad):
+        return result
+    if result.shape != tensor.shape:
+        raise ValueError(
+            f"in place: a result of shape {result.shape} does not fit a tensor of shape {tensor.shape}; "
+            "give it a name of its own: z = x + y"
+        )
+    _write(tensor.raw, ..., result.raw)
+    return tensor
+
+
+def assign(tensor: Tensor, key: Any, value: Any) -> None:
+    """Do `tensor[key] = value`; the key is NumPy's, without tensors.
+
+    Raises:
+        RuntimeError: the tensor is a leaf that wants a gradient or the value wants one, and ops are recorded.
+        TypeError: the tensor is a recorded result, or the value has another kind of dtype.
+        ValueError: the value has another shape, or the tensor cannot be written.
+    """
+    if tensor.creator is not None:
+        raise TypeError(
+            "in place: elements of a recorded result are not assigned, as the tape could not go back through it; "
+            "use ops.where(condition, new, old), or assign to a copy off the tape: x.copy()"
+        )
+    _refuse_recorded_leaf(tensor)
+    if tape.is_recording() and getattr(value, "requires_grad", False):
+        raise RuntimeError(
+            "in place: what is assigned wants a gradient, which would be lost; use ops.where(condition, new, old), "
+            "or assign value.detach()"
+        )
+    if tape.is_shared() and not tensor.requires_grad:
+        raise TypeError(
+            "in place: elements are not assigned in the backward of an op, whose tensors are shared; "
+            "use ops.where(condition, new, old)"
+        )
+    _write(tensor.raw, key, _elements(value, tensor.dtype))
+
+
+def _refuse_recorded_leaf(tensor: Tensor) -> None:
+    if tensor.requires_grad and tensor.creator is None and tape.is_recording():
+        raise RuntimeError(
+            "in place: this tensor wants a gradient, and ops are recorded, which needs its values as they are; "
+            "change it under `with no_grad():`, or give the result a name of its own: z = x + y"
+        )
+
+
+def _elements(value: Any, dtype: np.dtype[Any]) -> Array:
+    """What is assigned, as an array; a number as one of `dtype`, if it is of that kind."""
+    given = value.raw if hasattr(value, "creator") else tape.constant(value)
+    if given is None:
+        raise TypeError("in place: None is no element; a number, an array or a tensor is")
+    if isinstance(given, np.ndarray) or np.result_type(dtype, given) != dtype:
+        return np.asarray(given)
+    try:
+        return np.asarray(given, dtype)
+    except OverflowError as error:
+        raise ValueError(f"in place: {error}") from None
+
+
+def _write(target: Array, key: Any, array: Array) -> None:
+    """Write `array`, or raise and change nothing."""
+    first, end = byte_bounds(target)
+    if not target.flags.writeable or end - first < target.nbytes:
+        raise ValueError(
+            "in place: elements of this tensor share one place in memory, or cannot be written, as after broadcast_to; "
+            "change a copy: x.copy()"
+        )
+    if not np.can_cast(array.dtype, target.dtype, "same_kind"):
+        raise TypeError(
+            f"in place: {array.dtype} does not fit a tensor of {target.dtype}; convert it with astype, "
+            "or give the result a name of its own: z = x + y"
+        )
+    fitting = array.astype(target.dtype, copy=np.may_share_memory(array, target))
+    try:
+        target[key] = fitting
+    except ValueError as error:
+        raise ValueError(f"in place: {error}") from None
+    integrity.mark_changed(target)

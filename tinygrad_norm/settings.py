@@ -1,0 +1,94 @@
+"""Settings that `with` blocks change, each thread for itself."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+
+T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_RUN_LATER = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+
+
+class _Open(NamedTuple):
+    """A block that has been entered and not left, and what it was entered in."""
+
+    block: Block
+    outside: Any
+    outer: _Open | None
+
+
+class Setting(Generic[T]):
+    """A value of each thread or task, which blocks change.
+
+    The token of a ContextVar has to come back in the context that gave it, last one first. But a block in a generator
+    may be left after one that was entered later, or in another thread, and several threads may enter one object. So
+    the open blocks are kept beside the value, and leaving one takes out that one, wherever it stands.
+    """
+
+    def __init__(self, name: str, default: T) -> None:
+        self._value: ContextVar[T] = ContextVar(name, default=default)
+        self._open: ContextVar[_Open | None] = ContextVar(f"{name}.open", default=None)
+        self.get = self._value.get
+
+    def enter(self, block: Block) -> None:
+        """Change the value as `block` says."""
+        self._open.set(_Open(block, self.get(), self._open.get()))
+        self._value.set(block.change(self.get()))
+
+    def leave(self, block: Block) -> None:
+        """Undo what `block` changed, and only that; in a context that never entered it, nothing."""
+        later: list[Block] = []
+        entry = self._open.get()
+        while entry is not None and entry.block is not block:
+            later.append(entry.block)
+            entry = entry.outer
+        if entry is not None:
+            self._open.set(entry.outer)
+            self._value.set(entry.outside)
+            for inner in reversed(later):
+                self.enter(inner)
+
+
+class Block:
+    """A `with` block in which a setting has another value; also a decorator, for what a function runs.
+
+    Args:
+        setting: what changes.
+        change: the new value, given the one outside.
+    """
+
+    __slots__ = ("change", "setting")
+
+    def __init__(self, setting: Setting[T], change: Callable[[T], T]) -> None:
+        self.setting: Setting[Any] = setting
+        self.change: Callable[[Any], Any] = change
+
+    def __enter__(self) -> None:
+        self.setting.enter(self)
+
+    def __exit__(self, *exception: object) -> None:
+        self.setting.leave(self)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Decorate `function`, which holds the block open while it runs.
+
+        Raises:
+            TypeError: it is a generator or coroutine, whose body runs after the call.
+        """
+        if any(kind(function) for kind in _RUN_LATER):
+            raise TypeError(
+                f"{function.__name__} is a generator or coroutine, which runs after the call; use a with block in it"
+            )
+
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            with Block(self.setting, self.change):
+                return function(*args, **kwargs)
+
+        return run
