@@ -42,6 +42,9 @@ CORE = (
     *("kernels/reference.py", "viz/graph.py"),
 )
 ALSO = {
+    "nn/activation.py": ["nn/test_checks.py", "nn/test_folding.py"],
+    "nn/dropout.py": ["nn/test_checks.py"],
+    "tensor.py": ["test_tape.py", "test_integrity.py", "ops/test_numpy_protocol.py"],
     # The reference is compared with itself in its own tests; what is right stands in those of the ops.
     "kernels/reference.py": [
         *(f"kernels/test_{name}.py" for name in ("convolution", "optimizer", "pooling")),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_norm.optim.options import check_number, check_option
+from tinygrad_norm.optim.options import check_number, check_option, check_whole
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,29 @@ def test_a_number_of_ones_own():
     assert check_number("k", 4, ("even", lambda value: value % 2 == 0)) == 4.0
     with pytest.raises(ValueError, match="k must be even, got 3"):
         check_number("k", 3, ("even", lambda value: value % 2 == 0))
+
+
+@pytest.mark.parametrize("betas", [(1.0, 0.5), (0.5, 1.0), (-0.1, 0.5), (0.5, float("nan"))])
+def test_betas_are_at_least_0_and_below_1(betas):
+    with pytest.raises(ValueError, match=r"betas\[[01]\] must be a number of at least 0 and below 1, got"):
+        check_option("betas", betas)
+    assert check_option("betas", (0, 0.0)) == (0.0, 0.0)
+
+
+def test_whole_numbers_come_back_as_pythons_own():
+    for given, found in ((3, 3), (1, 1), (np.int64(7), 7)):
+        checked = check_whole("k", given, 1)
+        assert (checked, type(checked)) == (found, int)
+    with pytest.raises(ValueError, match="k must be a whole number of at least 1, got 0"):
+        check_whole("k", 0, 1)
+    for wrong in (1.0, True, "3"):
+        with pytest.raises(TypeError, match="k must be a whole number of at least 1, got "):
+            check_whole("k", wrong, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [("lr", (0, 9)), ("eps", (0, 9)), ("weight_decay", (0, 9)), ("momentum", (0, 1)), ("alpha", (0, 1))],
+)
+def test_the_ends_of_a_range_belong_to_it(name, allowed):
+    assert [check_option(name, value) for value in allowed] == [float(value) for value in allowed]
