@@ -744,3 +744,37 @@ def test_leaves_that_get_one_gradient_hold_it_in_memory_of_their_own():
     assert z.grad.tolist() == [1, 1]
     (leaf(5.0, 6.0) * 1.0 + z.reshape(2)).sum().backward()
     assert z.grad.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("operate", "reflected"),
+    [
+        (lambda x, y: x < y, lambda x, y: y > x),
+        (lambda x, y: x <= y, lambda x, y: y >= x),
+        (lambda x, y: x == y, lambda x, y: y == x),
+        (lambda x, y: x != y, lambda x, y: y != x),
+        (lambda x, y: x > y, lambda x, y: y < x),
+        (lambda x, y: x >= y, lambda x, y: y <= x),
+    ],
+)
+def test_comparisons_are_numpys_with_tensors_arrays_and_numbers_on_either_side(operate, reflected):
+    values, others = np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])
+    expected = operate(values, others)
+    for other in (Tensor(others), others):
+        assert operate(Tensor(values), other).tolist() == reflected(Tensor(values), other).tolist() == expected.tolist()
+    assert operate(Tensor(values), 2).tolist() == reflected(Tensor(values), 2.0).tolist() == operate(values, 2).tolist()
+
+
+def test_a_product_of_matrices_is_numpys_on_either_side(rng):
+    a, b = rng.normal(size=(2, 3)), rng.normal(size=(3, 2))
+    for product in (Tensor(a) @ Tensor(b), Tensor(a) @ b, a @ Tensor(b), Tensor(b).__rmatmul__(a)):
+        np.testing.assert_allclose(product.numpy(), a @ b, rtol=1e-14)
+
+
+def test_repr_says_the_shape_of_more_than_200_elements():
+    assert "shape" not in repr(Tensor(np.arange(200)))
+    assert repr(Tensor(np.arange(201))).endswith(", shape=(201,))")
+
+
+def test_truth_over_an_axis_loses_the_axis():
+    assert Tensor([[True, False]]).any(axis=1).shape == Tensor([[True, False]]).all(axis=1).shape == (1,)

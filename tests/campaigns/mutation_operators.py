@@ -23,7 +23,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault: what stands in `function` at `line`, and what replaces the bytes from `begin` to `end`."""
+    """One fault: in `function` the lines `before` become the lines `after`, told without their breaks and indents."""
 
     line: int
     function: str
@@ -31,24 +31,31 @@ class Mutant:
     after: str
     begin: int
     end: int
+    text: str
 
     def apply(self, source: str) -> str:
-        """`source` with the fault in it."""
-        text = source.encode()
-        return (text[: self.begin] + self.after.encode() + text[self.end :]).decode()
+        """`source` with `text` in the place of its bytes from `begin` to `end`."""
+        found = source.encode()
+        return (found[: self.begin] + self.text.encode() + found[self.end :]).decode()
 
 
 def mutants(source: str) -> list[Mutant]:
     """Every mutant of a module's source."""
-    starts = [0]
-    for line in source.encode().splitlines(keepends=True):
+    found, starts = source.encode(), [0]
+    for line in found.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
 
     def mutant(node: Any, function: str, text: str) -> Mutant:
-        begin, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
-        return Mutant(node.lineno, function, ast.unparse(node), text, begin, end)
+        first, last = starts[node.lineno - 1], starts[node.end_lineno]
+        begin, end = first + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
+        before, after = found[first:last], found[first:begin] + text.encode() + found[end:last]
+        return Mutant(node.lineno, function, _joined(before), _joined(after), begin, end, text)
 
     return [mutant(*fault) for fault in _faults(ast.parse(source), [])]
+
+
+def _joined(lines: bytes) -> str:
+    return " ".join(lines.decode().split())
 
 
 def fingerprint(source: str) -> bytes:

@@ -140,3 +140,16 @@ def test_an_input_that_does_not_fit_is_refused():
 )
 def test_repr(layer, words):
     assert repr(layer()) == f"Conv2D({words})"
+
+
+@pytest.mark.parametrize(("channels", "kernel"), [((40, 300), (5, 2)), ((3, 900), 3)])
+def test_weights_and_bias_fill_the_whole_range_at_the_start(channels, kernel):
+    layer = nn.Conv2D(*channels, kernel)
+    bound = 1 / np.sqrt(np.prod(layer.weight.shape[1:]))
+    for parameter in layer.parameters():
+        assert 0.98 * bound < np.abs(parameter.numpy()).max() <= np.float32(bound)
+
+
+def test_one_image_with_its_channels_last_is_refused_with_a_hint():
+    with pytest.raises(ValueError, match=re.escape("got (5, 6, 3); channels come before height and width")):
+        nn.Conv2D(3, 4, 3)(np.ones((5, 6, 3), np.float32))

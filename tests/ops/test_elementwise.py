@@ -519,3 +519,10 @@ def test_comparisons_with_nan():
 def test_no_grad_records_nothing(rng):
     with no_grad():
         assert not ops.add(leaf(real(rng)), 1.0).requires_grad
+
+
+def test_the_gradient_of_a_power_of_0_is_0_and_can_be_differentiated():
+    x, weights = leaf([2.0, -3.0, 0.0]), leaf([1.0, 2.0, 3.0])
+    (dx,) = grad(x**0, x, weights, create_graph=True)
+    assert dx.tolist() == [0, 0, 0]
+    assert grad(dx.sum(), weights)[0].tolist() == [0, 0, 0]

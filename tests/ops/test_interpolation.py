@@ -148,3 +148,24 @@ def test_needs_images_of_floats():
         ops.interpolate(np.ones((1, 1, 0, 4)), 2)
     with pytest.raises(TypeError, match=r"interpolate: .*floating dtype"):
         ops.interpolate(np.ones((1, 1, 4, 4), int), 2)
+
+
+@pytest.mark.parametrize(("scale", "shown"), [(2.05, [i // 2 for i in range(20)]), (1.05, [*range(10)])])
+def test_the_nearest_is_at_an_even_step_where_the_size_is_kept_or_doubled(scale, shown):
+    """As PyTorch has it, although 1 / scale is a little less."""
+    y = ops.interpolate(np.arange(10.0).reshape(1, 1, 1, 10).repeat(10, axis=2), scale_factor=scale)
+    assert y.numpy()[0, 0, 0].tolist() == shown
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_align_corners_is_true_or_false(value):
+    with pytest.raises(TypeError, match="interpolate: align_corners should be True or False, got "):
+        ops.interpolate(np.ones((1, 1, 2, 2)), 2, mode="bilinear", align_corners=value)
+
+
+def test_the_nearest_pixel_is_shown_if_nothing_is_said(rng):
+    x = rng.normal(size=(1, 2, 3, 4))
+    np.testing.assert_array_equal(ops.interpolate(x, 7).numpy(), ops.interpolate(x, 7, mode="nearest").numpy())
+    plain, corners = (ops.interpolate(x, 7, mode="bilinear", align_corners=flag).numpy() for flag in (False, True))
+    np.testing.assert_array_equal(ops.interpolate(x, 7, mode="bilinear").numpy(), plain)
+    assert (plain != corners).any()

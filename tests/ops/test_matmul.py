@@ -305,3 +305,24 @@ def test_linear_of_mixed_dtypes(dtypes, message):
 
 def test_linear_of_lists():
     assert ops.linear([[1.0, 2.0]], [[3.0, 4.0]], [5.0]).tolist() == [[16]]
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("...i->i...", [(2, 3, 4, 5)]),
+        ("...,...", [(2, 3, 4, 2), (4, 2)]),
+        ("i...,...j->...ij", [(2, 3, 1, 2), (4, 3, 5, 2, 3)]),
+        ("abcdefghijklmnopqrstuvwx...,...", [(1,) * 24 + (2, 3, 2), (3, 2)]),
+        ("...,abcdefghijklmnopqrstuvwx...", [(3, 2), (1,) * 24 + (2, 3, 2)]),
+    ],
+)
+def test_an_ellipsis_stands_for_many_axes(rng, equation, shapes):
+    operands = draw(rng, *shapes)
+    check_multilinear(lambda *x: ops.einsum(equation, *x), lambda *x: np.einsum(equation, *x), operands, rng)
+
+
+def test_a_product_of_matrices_is_one_op(rng):
+    x, y = draw(rng, (3, 4), (4, 2))
+    product = ops.matmul(x, y).creator
+    assert (product.name, product.edges) == ("MatMul", (x, y))

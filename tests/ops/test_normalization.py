@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -566,6 +567,9 @@ def test_norms_of_images_take_images(shape):
 
 SHAPES = {"rms_2d": (2, 4, 3, 2), "layer_2d": (2, 4, 3, 2)}
 ALL = {**NORMS, "rms_2d": rms_2d}
+CALLED = {name: f"{name}_norm" for name in ("batch", "layer", "group", "instance", "rms")}
+CALLED |= {"inference": "batch_norm", "trailing": "layer_norm", "instance_inference": "instance_norm"}
+CALLED |= {"layer_2d": "layer_norm_2d", "rms_2d": "rms_norm_2d"}
 
 
 @pytest.mark.parametrize(
@@ -577,7 +581,9 @@ def test_weight_and_bias_are_of_the_dtype_and_the_shape_of_the_input(name, which
     shape = affine_shape(name, x.shape)
     with pytest.raises(TypeError, match=r"one floating dtype is needed throughout, .* input float64.* float32"):
         ALL[name](x, **{which: np.ones(shape, np.float32)})
-    with pytest.raises(ValueError, match=f"{which} needs shape"):
+    with pytest.raises(
+        ValueError, match=rf"^{CALLED[name]}: for an input of shape {re.escape(str(x.shape))}, {which} needs shape"
+    ):
         ALL[name](x, **{which: np.ones((*shape[:-1], shape[-1] + 1))})
 
 
@@ -615,3 +621,19 @@ def test_norms_take_as_many_axes_as_arrays_have():
     x = np.arange(4.0).reshape((1,) * 62 + (2, 2))
     np.testing.assert_allclose(ops.layer_norm(x, 2, eps=0.0).raw.ravel(), [-1, 1, -1, 1])
     assert ops.rms_norm(x, (2, 2)).shape == x.shape
+
+
+@pytest.mark.parametrize("norm", [ops.layer_norm, ops.rms_norm])
+@pytest.mark.parametrize("lengths", [4.0, (4.0,), "4", None])
+def test_normalized_shape_is_made_of_integers(norm, lengths):
+    with pytest.raises(TypeError, match=rf"{norm.__name__}: normalized_shape should be an integer or several, got "):
+        norm(np.ones((2, 4)), lengths)
+
+
+@pytest.mark.parametrize("norm", [ops.batch_norm, ops.instance_norm])
+def test_running_statistics_are_arrays_or_tensors(norm):
+    for running in ([1.0] * 4, 1.0):
+        with pytest.raises(
+            TypeError, match=f"{norm.__name__}: running statistics are arrays or tensors of floats, not"
+        ):
+            norm(np.ones((2, 4, 3)), running, np.ones(4))

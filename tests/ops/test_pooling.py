@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_norm import Tensor, composed, grad, kernels, nn, ops
+from tinygrad_norm.ops.pooling import check_window
 from tinygrad_norm.testing import compare_with_composition, gradcheck
 
 WINDOWS = {  # id: the input's shape and the window
@@ -327,3 +328,22 @@ def test_adaptive_averages_need_images():
         ops.adaptive_avg_pool2d(np.ones((4, 4)), 2)
     with pytest.raises(TypeError, match=r"adaptive_avg_pool2d: .*floating dtype"):
         ops.adaptive_avg_pool2d(np.ones((1, 1, 4, 4), int), 2)
+
+
+@pytest.mark.parametrize("size", [(1, 2), (2, 1), (3, 4), (2, 8), (6, 2), (6, 1)])
+def test_adaptive_averages_where_the_sizes_divide(rng, size):
+    x = rng.normal(size=(2, 3, 6, 8))
+    blocks = x.reshape(2, 3, size[0], 6 // size[0], size[1], 8 // size[1])
+    np.testing.assert_allclose(ops.adaptive_avg_pool2d(x, size).numpy(), blocks.mean(axis=(3, 5)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("option", ["count_include_pad", "ceil_mode"])
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_averages_take_true_and_false_for_flags(option, value):
+    with pytest.raises(TypeError, match=f"avg_pool2d: {option} should be True or False, got {value!r}"):
+        ops.avg_pool2d(np.ones((1, 1, 4, 4)), 2, **{option: value})
+
+
+def test_a_window_moves_by_its_own_size_and_touches_neighbours_if_nothing_is_said():
+    assert check_window("op", (2, 3), None, 1) == ((2, 3), (2, 3), (1, 1), (1, 1))
+    assert check_window("op", 3, 2, (0, 1), 4) == ((3, 3), (2, 2), (0, 1), (4, 4))

@@ -104,3 +104,26 @@ def test_a_gradient_that_is_an_array_is_refused(clip):
     with pytest.raises(TypeError, match="gradient of parameter 1 should be a Tensor, got ndarray"):
         clip(parameters, 1.0)
     assert parameters[0].grad.item() == 3.0
+
+
+def test_a_limit_of_0_takes_everything():
+    parameters = with_gradients([3.0, 4.0])
+    assert clip_grad_norm(parameters, 0.0) == 5.0
+    assert parameters[0].grad.tolist() == [0, 0]
+    parameters = with_gradients([3.0, -4.0])
+    clip_grad_value(parameters, 0.0)
+    assert parameters[0].grad.tolist() == [0, 0]
+
+
+def test_a_norm_at_the_limit_is_left_alone():
+    parameters = with_gradients([3.0, 4.0])
+    before = parameters[0].grad
+    clip_grad_norm(parameters, 5.0 + 1e-6)
+    assert parameters[0].grad is before
+
+
+@pytest.mark.parametrize("norm_type", [2.0, None])
+def test_the_euclidean_norm_is_meant_and_a_norm_that_is_not_finite_passes_if_nothing_is_said(norm_type):
+    parameters = with_gradients([3.0, 4.0])
+    assert clip_grad_norm(parameters, math.inf, *(() if norm_type is None else (norm_type,))) == 5.0
+    assert clip_grad_norm(with_gradients([math.inf]), 1.0) == math.inf

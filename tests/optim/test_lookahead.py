@@ -89,3 +89,22 @@ def test_arguments_out_of_range(options, error, message):
 def test_wraps_an_optimizer():
     with pytest.raises(TypeError, match=r"Lookahead wraps an optimizer, such as SGD\(...\), got list"):
         optim.Lookahead([Tensor([1.0], requires_grad=True)])  # type: ignore[arg-type]
+
+
+def test_the_fifth_step_goes_half_of_the_way_if_nothing_is_said():
+    weight = Tensor([0.0], requires_grad=True)
+    optimizer = optim.Lookahead(optim.SGD([weight], lr=1.0))
+    for expected in (-1, -2, -3, -4, -2.5, -3.5):
+        weight.grad = Tensor([1.0])
+        optimizer.step()
+        assert weight.item() == expected
+
+
+def test_options_that_are_changed_are_checked_as_by_what_it_wraps():
+    weight = Tensor([0.0], requires_grad=True)
+    inner = optim.SGD([weight], lr=1.0, momentum=0.5, nesterov=True)
+    optimizer = optim.Lookahead(inner)
+    weight.grad = Tensor([1.0])
+    inner.param_groups[0]["momentum"] = 0.0
+    with pytest.raises(ValueError, match="nesterov=True needs momentum above 0"):
+        optimizer.step()

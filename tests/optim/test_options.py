@@ -71,3 +71,29 @@ def test_a_whole_number_is_one_that_an_index_can_be():
     assert check_whole("steps", sys.maxsize, 0) == sys.maxsize
     with pytest.raises(ValueError, match=r"steps must be a whole number of at most \d+, got one of 401 digits"):
         check_whole("steps", 10**400, 0)
+
+
+@pytest.mark.parametrize("betas", [(1.0, 0.5), (0.5, 1.0), (-0.1, 0.5), (0.5, float("nan"))])
+def test_betas_are_at_least_0_and_below_1(betas):
+    with pytest.raises(ValueError, match=r"betas\[[01]\] must be a number of at least 0 and below 1, got"):
+        check_option("betas", betas)
+    assert check_option("betas", (0, 0.0)) == (0.0, 0.0)
+
+
+def test_whole_numbers_come_back_as_pythons_own():
+    for given, found in ((3, 3), (1, 1), (np.int64(7), 7)):
+        checked = check_whole("k", given, 1)
+        assert (checked, type(checked)) == (found, int)
+    with pytest.raises(ValueError, match="k must be a whole number of at least 1, got 0"):
+        check_whole("k", 0, 1)
+    for wrong in (1.0, True, "3"):
+        with pytest.raises(TypeError, match="k must be a whole number of at least 1, got "):
+            check_whole("k", wrong, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [("lr", (0, 9)), ("eps", (0, 9)), ("weight_decay", (0, 9)), ("momentum", (0, 1)), ("alpha", (0, 1))],
+)
+def test_the_ends_of_a_range_belong_to_it(name, allowed):
+    assert [check_option(name, value) for value in allowed] == [float(value) for value in allowed]
