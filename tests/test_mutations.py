@@ -82,7 +82,7 @@ SLIPS: dict[str, tuple[str, str, str, str]] = {
     "activation gradient at x̂": (
         "batch, silu",
         "normalize_gradient",
-        "_affine(x - mean, rstd, weight, bias)",
+        "_affine(normal, weight, bias)",
         "normal",
     ),
     "layer: no mean term": ("layer", "normalize_gradient", MEAN_TERM, ""),

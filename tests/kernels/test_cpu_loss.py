@@ -57,9 +57,14 @@ def test_differences_of_large_logits_keep_their_digits(kernels):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_logits_of_any_size(dtype):
     logits = np.array([[1e4, -1e4, 0], [3e30, 3e30, 0], [-1e30, -2e30, -3e30]], dtype)
-    losses, lse = cpu.cross_entropy(logits, np.array([1, 0, 0]), None, 0.0, IGNORE)
+    losses, (highest, rest) = cpu.cross_entropy(logits, np.array([1, 0, 0]), None, 0.0, IGNORE)
     np.testing.assert_allclose(losses, [2e4, np.log(2), 0], rtol=1e-6)
-    np.testing.assert_allclose(lse, logits.max(axis=1), rtol=1e-7)
+    np.testing.assert_array_equal(highest, logits.max(axis=1))
+    np.testing.assert_allclose(rest, [0, np.log(2), 0], rtol=1e-12)
+    gradient = cpu.cross_entropy_gradient(
+        losses, logits, np.array([1, 0, 0]), None, np.stack([highest, rest]), 0.0, IGNORE
+    )
+    np.testing.assert_allclose(gradient, losses[:, None] * [[1, -1, 0], [-0.5, 0.5, 0], [0, 0, 0]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("target", [0, 1])
@@ -79,6 +84,7 @@ def test_many_threads_compute_the_same(monkeypatch, rng):
     losses, lse = cpu.cross_entropy(logits, target, None, 0.1, IGNORE)
     gradient = cpu.cross_entropy_gradient(losses, logits, target, None, lse, 0.1, IGNORE)
     monkeypatch.setattr(compiler, "LARGE", 350)
-    np.testing.assert_allclose(cpu.cross_entropy(logits, target, None, 0.1, IGNORE), (losses, lse), rtol=1e-6)
+    for found, expected in zip(cpu.cross_entropy(logits, target, None, 0.1, IGNORE), (losses, lse), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
     again = cpu.cross_entropy_gradient(losses, logits, target, None, lse, 0.1, IGNORE)
     np.testing.assert_allclose(again, gradient, rtol=1e-6, atol=1e-7)

@@ -236,8 +236,7 @@ def test_errors_name_the_layer_by_its_path():
         (nn.GroupNorm(1, 3), (3,), r"\(N, C\) or \(N, C, L\)"),
         (nn.LayerNorm(3), (2, 4), "normalized_shape"),
         (nn.RMSNorm(3), (2, 4), "normalized_shape"),
-        (nn.BatchNorm2D(3), (0, 3, 2, 2), "empty"),
-        (nn.BatchNorm2D(3).eval(), (0, 3, 2, 2), "empty"),
+        (nn.BatchNorm2D(3), (0, 4, 2, 2), "C = 3"),
         (nn.BatchNorm2D(3), (1, 3, 1, 1), "one value per channel"),
         (nn.InstanceNorm1D(3), (2, 3, 1), "one value per channel of an image"),
         (nn.GroupNorm(3, 3), (2, 3), "one value per group"),
@@ -442,3 +441,40 @@ def test_a_running_variance_that_overflows_is_noticed_at_the_next_inference():
     layer(x)
     with pytest.raises(ValueError, match="BatchNorm1D: running_var is infinite in 1 of 2 channels"):
         layer.eval()(x)
+
+
+EMPTY = [
+    (nn.BatchNorm1D(4), (0, 4)),
+    (nn.BatchNorm1D(4, momentum=None), (2, 4, 0)),
+    (nn.BatchNorm2D(4, activation="relu"), (0, 4, 2, 3)),
+    (nn.BatchNorm3D(4, fused=False), (0, 4, 2, 3, 1)),
+    (nn.InstanceNorm1D(4, affine=True, track_running_stats=True), (0, 4, 3)),
+    (nn.InstanceNorm2D(4), (0, 4, 3, 2)),
+    (nn.LayerNorm(4), (0, 4)),
+    (nn.LayerNorm((4, 2)), (3, 0, 4, 2)),
+    (nn.LayerNorm2D(4), (0, 4, 3, 2)),
+    (nn.GroupNorm(2, 4), (0, 4)),
+    (nn.GroupNorm(2, 4, fused=False), (0, 4, 3, 2)),
+    (nn.RMSNorm(4), (0, 4)),
+    (nn.RMSNorm2D(4), (0, 4, 3, 2)),
+]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("norm", "shape"), EMPTY)
+def test_an_empty_batch_is_a_batch_that_counts_and_moves_nothing(norm, shape, training):
+    norm.train(training)
+    before = norm.state_dict()
+    x = Tensor(np.ones(shape, np.float32), requires_grad=True)
+    y = norm(x)
+    assert (y.shape, y.dtype) == (shape, np.float32)
+    y.sum().backward()
+    assert x.grad.shape == shape
+    for parameter in norm.parameters():
+        assert not parameter.grad.numpy().any()
+        assert parameter.grad.shape == parameter.shape
+    after = norm.state_dict()
+    if "num_batches_tracked" in before:
+        assert after.pop("num_batches_tracked") == before.pop("num_batches_tracked") + training
+    for key, array in before.items():
+        np.testing.assert_array_equal(after[key], array)

@@ -142,6 +142,23 @@ def test_far_out(name, dtype, definition):
     np.testing.assert_allclose(dx.numpy(), [left, left, 1, 1], rtol=1e-6, atol=1e-30)
 
 
+@pytest.mark.parametrize("definition", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("op", "values", "slopes"),
+    [
+        (ops.hardswish, [np.inf, -np.inf, 1e30], [1, 0, 1]),
+        (lambda x: ops.gelu(x, "tanh"), [np.inf, -np.inf, 1e30, -1e30], [1, 0, 1, 0]),
+        (lambda x: ops.leaky_relu(x, 0.1), [np.nan, np.inf, -np.inf], [0.1, 1, 0.1]),  # at NaN as PyTorch's
+    ],
+)
+def test_slopes_far_out_and_at_nan(op, values, slopes, dtype, definition):
+    x = Tensor(np.array(values, dtype), requires_grad=True)
+    with composed(definition):
+        (dx,) = grad(op(x), [x], np.ones(len(values)))
+    np.testing.assert_allclose(dx.numpy(), slopes, rtol=1e-6)
+
+
 @activations
 @pytest.mark.parametrize("definition", [False, True])
 def test_nan_and_infinity_are_not_hidden(name, definition):
@@ -274,12 +291,27 @@ def test_softmax_of_integers(op, dtype):
 
 
 @SOFT
-def test_softmax_needs_an_axis_with_elements(op):
-    with pytest.raises(ValueError, match="softmax: axis 2 is out of range for an input with 2 axes"):
+def test_softmax_needs_an_axis_that_is_there(op):
+    with pytest.raises(ValueError, match=f"{op.__name__}: axis 2 is out of range for an input with 2 axes"):
         op(np.ones((2, 3)), axis=2)
-    with pytest.raises(ValueError, match=r"an input of shape \(2, 0\) has no elements over axis 1"):
-        op(np.ones((2, 0)))
-    assert op(np.ones((0, 3))).shape == (0, 3)
+
+
+@SOFT
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0)])
+def test_softmax_of_nothing_is_nothing(op, shape, axis):
+    x = leaf(np.ones(shape))
+    y = op(x, axis=axis)
+    assert y.shape == grad(y.sum(), [x])[0].shape == shape
+
+
+@SOFT
+@pytest.mark.parametrize("row", [[np.inf, 1, 2], [np.inf, np.inf, 1], [np.nan, 1, 2], [-np.inf, -np.inf, -np.inf]])
+def test_softmax_of_what_has_no_differences_is_nan_throughout_as_in_pytorch(op, row):
+    x = leaf([row, [0, 0, 0]])
+    y = op(x)
+    assert np.isnan(y.numpy()).tolist() == [[True] * 3, [False] * 3]
+    assert np.isnan(grad(y, [x], np.ones((2, 3)))[0].numpy()).tolist() == [[True] * 3, [False] * 3]
 
 
 # What a norm can fuse

@@ -67,7 +67,7 @@ COMPARISONS = {
     "logical_xor": np.logical_xor,
 }
 TESTS_OF_ONE = {"logical_not": np.logical_not, "isnan": np.isnan, "isfinite": np.isfinite}
-OTHERS = {"where", "clip", "astype"}
+OTHERS = {"where", "clip", "astype", "logaddexp"}
 
 functions = pytest.mark.parametrize("name", FUNCTIONS)
 arithmetic = pytest.mark.parametrize("name", ARITHMETIC)
@@ -387,6 +387,21 @@ def test_powers_of_zero_with_a_number():
     assert grad(slope, [x])[0].item() == 2
 
 
+def test_gradient_of_a_fractional_power(rng):
+    x = leaf(rng.uniform(0.1, 5, size=20))
+    (dx,) = grad(x**0.3, [x], np.ones(20))
+    np.testing.assert_allclose(dx.numpy(), 0.3 * x.numpy().astype(np.longdouble) ** np.longdouble(0.3 - 1), rtol=1e-14)
+
+
+def test_the_gradient_of_a_quotient_takes_no_square_that_leaves_the_range():
+    x, y = (
+        Tensor(np.array(values, np.float32), requires_grad=True) for values in ([2e30, 2e-30, 0], [1e30, 1e-30, 1e-30])
+    )
+    dx, dy = grad(x / y, [x, y], np.ones(3))
+    np.testing.assert_allclose(dx.numpy(), [1e-30, 1e30, 1e30], rtol=1e-6)
+    np.testing.assert_allclose(dy.numpy(), [-2e-30, -2e30, 0], rtol=1e-6)
+
+
 def test_power_of_a_number_is_differentiated_in_float64():
     x = leaf([1.5])
     assert grad(ops.pow(3.0, x), [x])[0].item() == pytest.approx(3**1.5 * math.log(3), rel=1e-15)
@@ -403,6 +418,33 @@ def test_where_and_its_gradient(rng, shapes):
     gradcheck(lambda x, y: ops.square(ops.where(condition, x, y)), [x, y], order=2)
     gradcheck(lambda x: ops.where(condition, x, 0.5), [x])
     gradcheck(lambda y: ops.where(condition, 0.5, y), [y])
+
+
+@pytest.mark.parametrize("shapes", [((3, 5), (3, 5)), ((2, 3, 4), (3, 1)), ((), (2, 2))])
+def test_logaddexp_and_its_gradients(rng, shapes):
+    x, y = (leaf(rng.normal(0, 3, size=shape)) for shape in shapes)
+    np.testing.assert_allclose(ops.logaddexp(x, y).numpy(), np.logaddexp(x.numpy(), y.numpy()), rtol=1e-14)
+    gradcheck(lambda x, y: ops.square(ops.logaddexp(x, y)), [x, y], order=2)
+
+
+def test_logaddexp_of_what_has_no_difference_and_of_numbers_far_apart():
+    x, y = (
+        leaf([1, -np.inf, np.inf, 1e-9, -2.5, -1e300, np.inf, 7]),
+        leaf([-np.inf, -np.inf, np.inf, -1e8, -1e300, 3, 1, 7]),
+    )
+    z = ops.logaddexp(x, y)
+    np.testing.assert_allclose(z.numpy(), [1, -np.inf, np.inf, 1e-9, -2.5, 3, np.inf, 7 + math.log(2)], rtol=1e-15)
+    dx, dy = grad(z, [x, y], np.ones(8), create_graph=True)
+    assert dx.tolist() == [1, 0.5, 0.5, 1, 1, 0, 1, 0.5]
+    assert dy.tolist() == [0, 0.5, 0.5, 0, 0, 1, 0, 0.5]
+    assert grad(dx, [x], np.ones(8))[0].tolist()[-1] == 0.25  # equal numbers are no infinities
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64", "bool"])
+def test_logaddexp_of_integers_is_float32(dtype):
+    y = ops.logaddexp(np.array([0, 1], dtype), 1)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y.numpy(), [np.logaddexp(0, 1), np.logaddexp(1, 1)], rtol=1e-6)
 
 
 def test_where_takes_numbers_in_the_dtype_they_meet():

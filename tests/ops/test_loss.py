@@ -213,9 +213,9 @@ def test_nll_of_images(rng):
         ((2, 3), [0], {}, ValueError, r"the target has shape \(1,\), the input needs one of shape \(2,\)"),
         ((2, 3, 4), [0, 0], {}, ValueError, r"the target has shape \(2,\), the input needs one of shape \(2, 4\)"),
         ((2, 3), [True, False], {}, TypeError, "classes are integers, the target has dtype bool"),
-        ((0, 3), [], {}, ValueError, r"not empty, is needed; the input has shape \(0, 3\)"),
-        ((2, 0), [0, 0], {}, ValueError, r"not empty, is needed; the input has shape \(2, 0\)"),
-        ((), 0, {}, ValueError, r"not empty, is needed; the input has shape \(\)"),
+        ((0, 3), [], {}, ValueError, "no mean, as every target is"),
+        ((2, 0), [0, 0], {}, ValueError, r"with C > 0 is needed; the input has shape \(2, 0\)"),
+        ((), 0, {}, ValueError, r"with C > 0 is needed; the input has shape \(\)"),
         (
             (2, 3),
             [-100, -100],
@@ -236,6 +236,69 @@ def test_what_is_no_classification(loss, shape, target, options, error, message)
 def test_all_ignored_has_a_sum(logits):
     assert ops.cross_entropy(logits, np.full(6, -100), reduction="sum").item() == 0
     assert ops.nll_loss(logits, np.full(6, -100), reduction="none").tolist() == [0] * 6
+
+
+@pytest.mark.parametrize("loss", CLASSIFIERS)
+@pytest.mark.parametrize("definition", [False, True])
+@pytest.mark.parametrize("shape", [(0, 3), (2, 3, 0), (0, 3, 4)])
+def test_losses_of_nothing(loss, shape, definition):
+    x, labels = leaf(np.zeros(shape)), np.zeros((shape[0], *shape[2:]), int)
+    with composed(definition):
+        assert loss(x, labels, reduction="none").shape == labels.shape
+        total = loss(x, labels, reduction="sum")
+        assert total.item() == 0
+        assert grad(total, [x])[0].shape == shape
+    assert ops.cross_entropy(x, np.zeros(shape), reduction="sum").item() == 0
+
+
+@pytest.mark.parametrize("definition", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_class_that_nobody_expects_may_be_impossible(dtype, definition):
+    """Its logit is -inf and its weight 0; smoothing would expect it, but for that. By hand: p = 1/2 for both others."""
+    x = Tensor(np.array([[-np.inf, 0, 0], [0, 0, 0]], dtype), requires_grad=True)
+    how = {"weight": [0.0, 1.0, 2.0], "label_smoothing": 0.3, "reduction": "none"}
+    with composed(definition):
+        losses = ops.cross_entropy(x, [1, 0], **how)
+        (dx,) = grad(losses, [x], np.ones(2))
+    np.testing.assert_allclose(losses.numpy(), [(0.8 + 0.2) * math.log(2), (0.1 + 0.2) * math.log(3)], rtol=1e-6)
+    np.testing.assert_allclose(dx.numpy(), [[0, 0.5 - 0.8, 0.5 - 0.2], [0.1, 0.1 - 0.1, 0.1 - 0.2]], atol=1e-7)
+    shares = np.array([[0, 0.25, 0.75], [0, 0.5, 0.5]])
+    soft = ops.cross_entropy(x, shares, reduction="none")
+    np.testing.assert_allclose(soft.numpy(), [math.log(2), math.log(3)], rtol=1e-6)
+    np.testing.assert_allclose(grad(soft, [x], np.ones(2))[0].numpy()[0], [0, 0.25, -0.25], atol=1e-7)
+
+
+@pytest.mark.parametrize("definition", [False, True])
+@pytest.mark.parametrize("row", [[np.inf, 0, 1], [np.inf, np.inf, 1], [np.nan, 0, 1], [-np.inf] * 3])
+def test_logits_without_differences_give_nan_throughout_as_in_pytorch(row, definition):
+    x = leaf([row, [0, 0, 0]])
+    with composed(definition):
+        losses = ops.cross_entropy(x, [1, 1], reduction="none")
+        (dx,) = grad(losses, [x], np.ones(2))
+    assert np.isnan(losses.numpy()).tolist() == [True, False]
+    assert np.isnan(dx.numpy()).tolist() == [[True] * 3, [False] * 3]
+
+
+@pytest.mark.parametrize("definition", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_the_logits_of_an_ignored_target_do_not_matter(value, definition):
+    x = leaf([[value] * 3, [0, 0, 0]])
+    with composed(definition):
+        loss = ops.cross_entropy(x, [-100, 1], label_smoothing=0.1)
+        (dx,) = grad(loss, [x])
+    assert loss.item() == pytest.approx(math.log(3))
+    assert dx.numpy()[0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("definition", [False, True])
+def test_large_equal_logits_share_their_probability(definition):
+    """The sum of 1e30 and log 3 is 1e30."""
+    x = Tensor(np.full((1, 3), 1e30), requires_grad=True)
+    with composed(definition):
+        loss = ops.cross_entropy(x, [1])
+        (dx,) = grad(loss, [x])
+    assert loss.item() == pytest.approx(math.log(3))
+    np.testing.assert_allclose(dx.numpy(), [[1 / 3, -2 / 3, 1 / 3]])
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, math.nan])
@@ -335,6 +398,35 @@ def test_what_is_no_difference(loss):
 def test_huber_needs_a_positive_delta(delta):
     with pytest.raises(ValueError, match="huber_loss: delta must be positive, not"):
         ops.huber_loss([1.0], [1.0], delta=delta)
+
+
+def test_probabilities_may_be_rounded():
+    tenths = np.zeros((2, 10), np.float32)
+    tenths[0, 3] = sum([np.float32(0.1)] * 10)
+    tenths[1] = np.float32(0.1)
+    assert tenths[0, 3] > 1
+    x = np.random.default_rng(0).normal(size=(2, 10))
+    losses = ops.cross_entropy(x, tenths, reduction="none").numpy()
+    np.testing.assert_allclose(losses, -(tenths * log_softmax(x)).sum(axis=1), rtol=1e-12)
+    ops.binary_cross_entropy_with_logits(x.astype(np.float32), tenths)
+    ops.cross_entropy(np.zeros((1, 2)), np.array([[1 - 0.9 - 0.1, 1.0]]))  # -3e-17
+    for wrong in (1.001, 1 + 3e-6, -3e-6):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            ops.cross_entropy(np.zeros((1, 10)), np.full((1, 10), wrong))
+
+
+def test_ignore_index_is_refused_with_probabilities():
+    with pytest.raises(ValueError, match=r"ignore_index is for a target of classes, but ignore_index=2 was given with"):
+        ops.cross_entropy(np.zeros((1, 3)), np.full((1, 3), 1 / 3), ignore_index=2)
+    ops.cross_entropy(np.zeros((1, 3)), np.full((1, 3), 1 / 3), ignore_index=-100)
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.nan])
+def test_a_class_of_weight_0_does_not_count_towards_nll(value):
+    x = leaf([[value, -1.0], [-2.0, -3.0]])
+    loss = ops.nll_loss(x, [0, 1], [0.0, 2.0])
+    assert loss.item() == 3
+    assert grad(loss, [x])[0].tolist() == [[0, 0], [0, -1]]
 
 
 def test_probabilities_outside_0_to_1_are_refused():

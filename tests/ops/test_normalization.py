@@ -456,14 +456,12 @@ X, ONES = np.ones((2, 4)), np.ones(4)
             r"one value per channel .* \(1, 4\): use a larger batch",
         ),
         (ops.batch_norm, [np.ones((1, 4, 1, 1)), None, None, None, None, True], r"drop_last=True.*eval\(\)"),
-        (ops.batch_norm, [X[:0], None, None, None, None, True], r"shape \(0, 4\) is empty"),
         (ops.batch_norm, [X, ONES, ONES, None, None, False, 0.1, 1e-5, "selu"], "'selu' is not known"),
         (ops.layer_norm, [X, 3], r"shape \(2, 4\) does not end in normalized_shape \(3,\)"),
         (ops.layer_norm, [X, (1, 2, 4)], "does not end in"),
         (ops.layer_norm, [X, ()], "does not end in"),
         (ops.layer_norm, [X, 4, np.ones(2)], r"weight needs shape \(4,\), not \(2,\)"),
         (ops.layer_norm, [X, (2, 4), np.ones((2, 4)), ONES], r"bias needs shape \(2, 4\), not \(4,\)"),
-        (ops.layer_norm, [X[:0], 4], "empty"),
         (ops.layer_norm_2d, [X], "layer_norm_2d: the input needs 4 axes"),
         (ops.layer_norm_2d, [np.ones((1, 2, 3, 4)), np.ones(4)], r"weight needs shape \(2,\)"),
         (ops.group_norm, [X, 3], "4 channels cannot be cut into 3 equal groups"),
@@ -637,3 +635,113 @@ def test_running_statistics_are_arrays_or_tensors(norm):
             TypeError, match=f"{norm.__name__}: running statistics are arrays or tensors of floats, not"
         ):
             norm(np.ones((2, 4, 3)), running, np.ones(4))
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.5, np.nan])
+@pytest.mark.parametrize("norm", [ops.batch_norm, ops.instance_norm])
+def test_momentum_is_a_share(norm, momentum):
+    mean, var = np.zeros(4), np.ones(4)
+    with pytest.raises(ValueError, match=rf"{norm.__name__}: momentum is .* between 0 and 1, not {momentum}"):
+        norm(np.ones((2, 4, 3)), mean, var, momentum=momentum)
+
+
+def test_one_running_statistic_moves_without_the_other(rng):
+    x = rng.normal(3, 2, size=(6, 4))
+    mean, var = np.zeros(4), np.ones(4)
+    ops.batch_norm(x, mean, None, training=True, momentum=0.25)
+    np.testing.assert_allclose(mean, 0.25 * x.mean(axis=0), rtol=1e-12)
+    ops.batch_norm(x, None, var, training=True, momentum=0.25)
+    np.testing.assert_allclose(var, 0.75 + 0.25 * x.var(axis=0, ddof=1), rtol=1e-12)
+
+
+# What leaves the range: examples by hand; test_special_values.py has all others
+
+
+@pytest.fixture(params=["reference", "composed", *(["cpu"] if kernels._use_cpu else [])])
+def _way(request, monkeypatch):
+    """Each way in which a norm is computed."""
+    monkeypatch.setattr(kernels, "_use_cpu", request.param == "cpu")
+    with composed(request.param == "composed"):
+        yield
+
+
+@pytest.mark.usefixtures("_way")
+@pytest.mark.parametrize(
+    ("dtype", "size"), [(np.float32, 3e38), (np.float32, 1e-30), (np.float64, 1.7e308), (np.float64, 1e200)]
+)
+def test_what_has_no_square_in_the_range_is_normalized(dtype, size):
+    """Of 1, -1, 1, 1 the mean is 1/2 and the deviation √3/2."""
+    column = leaf((np.array([[1.0], [-1], [1], [1]]) * size).astype(dtype))
+    dy = np.array([[1.0], [0], [-2], [3]], dtype)
+    y = ops.batch_norm(column, None, None, training=True, eps=0.0)
+    np.testing.assert_allclose(y.raw[:, 0], np.array([1, -3, 1, 1]) / np.sqrt(3), rtol=1e-6)
+    (dx,) = grad(y, [column], dy)
+    normal = np.array([1, -3, 1, 1]) / np.sqrt(3)
+    expected = (dy[:, 0] - 0.5 - normal * (dy[:, 0] * normal).mean()) / (np.sqrt(3) / 2)
+    np.testing.assert_allclose(dx.raw[:, 0] * dtype(size), expected, rtol=1e-5, atol=1e-6)
+    rows = ops.layer_norm(column.raw.T, 4, eps=0.0)
+    np.testing.assert_allclose(rows.raw[0], y.raw[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(ops.rms_norm(column.raw.T, 4, eps=0.0).raw, [[1, -1, 1, 1]], rtol=1e-6)
+
+
+@pytest.mark.usefixtures("_way")
+@pytest.mark.parametrize("value", [3e38, 1e200, -1.7e308])
+def test_equal_values_of_any_size_give_the_bias(value):
+    dtype = np.float32 if value == 3e38 else np.float64
+    x = leaf(np.full((6, 2), value, dtype))
+    y = ops.batch_norm(x, None, None, np.full(2, 1e30, dtype), np.array([0.5, -2], dtype), training=True)
+    assert y.raw.tolist() == [[0.5, -2]] * 6
+    (dx,) = grad(y, [x], np.tile(np.array([[1], [-1]], dtype), (3, 2)))
+    np.testing.assert_allclose(dx.raw, np.tile([[1], [-1]], (3, 2)) * 1e30 / np.sqrt(1e-5), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("_way")
+def test_a_leaky_relu_after_a_norm_has_its_slope_at_nan_and_a_relu_1():
+    """As PyTorch's; the gradient of the bias is their sum."""
+    for activation, slope in ((("leaky_relu", 0.1), 0.1), ("relu", 1.0)):
+        bias = leaf(np.zeros(1))
+        x = np.array([[np.nan], [2.0]])
+        y = ops.batch_norm(x, np.zeros(1), np.ones(1), np.ones(1), bias, activation=activation)
+        assert grad(y, [bias], np.ones((2, 1)))[0].item() == pytest.approx(1 + slope)
+
+
+# Of nothing
+
+
+@pytest.mark.usefixtures("_way")
+@pytest.mark.parametrize("activation", [None, "silu"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", NORMS)
+def test_an_empty_batch_gives_an_empty_batch_and_gradients_of_0(name, dtype, activation):
+    shape = (0, 4, 2, 3)
+    affine = [leaf(np.ones(affine_shape(name, shape), dtype)) for _ in range(1 if name == "rms" else 2)]
+    running = {key: value.astype(dtype) for key, value in statistics(4).items()}
+    x = leaf(np.ones(shape, dtype))
+    named = dict(zip(("weight", "bias"), affine, strict=False))
+    norms = NORMS | {
+        "inference": lambda x, **more: ops.batch_norm(x, **running, **more),
+        "instance_inference": lambda x, **more: ops.instance_norm(x, **running, use_input_stats=False, **more),
+    }
+    y = norms[name](x, **named, activation=activation)
+    assert (y.shape, y.dtype) == (shape, dtype)
+    dx, *others = grad(y, [x, *affine], np.ones(shape, dtype))
+    assert dx.shape == shape
+    for parameter, found in zip(affine, others, strict=True):
+        assert (found.shape, found.dtype) == (parameter.shape, dtype)
+        assert not found.raw.any()
+
+
+@pytest.mark.usefixtures("_way")
+@pytest.mark.parametrize(("norm", "shape"), [(ops.batch_norm, (0, 3)), (ops.instance_norm, (0, 3, 4))])
+def test_an_empty_batch_moves_no_running_statistics(norm, shape):
+    mean, var = np.full(3, 2.0), np.full(3, 5.0)
+    norm(np.ones(shape), mean, var, **({"training": True} if norm is ops.batch_norm else {}))
+    assert mean.tolist() == [2] * 3
+    assert var.tolist() == [5] * 3
+
+
+def test_an_empty_batch_is_checked_as_any_other():
+    with pytest.raises(ValueError, match="weight needs shape"):
+        ops.layer_norm(np.ones((0, 4)), 4, np.ones(3))
+    with pytest.raises(TypeError, match="one floating dtype"):
+        ops.batch_norm(np.ones((0, 4), int), None, None, training=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, grad
+from tinygrad_norm.ops import numpy_protocol
 
 X = np.array([[0.5, -1.5, 2.0], [3.0, 0.25, -0.75]])
 Y = np.array([[1.0, 2.0, -1.0], [0.5, -2.0, 4.0]])
@@ -129,6 +130,88 @@ def test_a_function_without_gradient_gives_numpys_values_and_dtype(name):
     assert not y.requires_grad
     assert y.dtype == expected.dtype
     np.testing.assert_array_equal(y.numpy(), expected)
+
+
+INF, NAN = np.inf, np.nan
+SPECIAL = [0.0, -0.0, 1.0, -2.5, 1e-9, 1e30, -1e300, 5e-324, 2.3e-308, 1.7e308, -1.7e308, INF, -INF, NAN]
+PAIRS = np.array([(a, b) for a in SPECIAL for b in SPECIAL])
+# Every function of the table, of two columns of special values; sums are those of a pair.
+SPECIAL_CALLS: dict[str, Callable[[Any, Any], Any]] = {
+    name: getattr(np, name)
+    for name in (
+        *("add", "subtract", "multiply", "divide", "pow", "power", "maximum", "minimum", "logaddexp"),
+        *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
+        *("logical_and", "logical_or", "logical_xor"),
+    )
+}
+SPECIAL_CALLS |= {
+    name: lambda x, y, name=name: getattr(np, name)(x)
+    for name in (
+        *(
+            "negative",
+            "abs",
+            "absolute",
+            "exp",
+            "expm1",
+            "log",
+            "log1p",
+            "sqrt",
+            "square",
+            "sign",
+            "sin",
+            "cos",
+            "tanh",
+        ),
+        *("floor", "ceil", "round", "rint", "isnan", "isfinite", "logical_not", "copy", "zeros_like", "ones_like"),
+        *("ravel", "transpose", "squeeze", "flip", "shape", "ndim", "size"),
+    )
+}
+SPECIAL_CALLS |= {
+    name: lambda x, y, name=name: getattr(np, name)(np.stack([x, y], -1), axis=-1)
+    for name in (
+        *("sum", "mean", "var", "std", "max", "min", "amax", "amin", "prod", "argmax", "argmin", "all", "any"),
+        *("cumsum", "cumulative_sum"),
+    )
+}
+SPECIAL_CALLS |= {
+    "clip": lambda x, y: np.clip(x, -2.5, y),
+    "where": lambda x, y: np.where(PAIRS[:, 0] > 0, x, y),
+    "stack": lambda x, y: np.stack([x, y]),
+    "concatenate": lambda x, y: np.concatenate([x, y]),
+    "concat": lambda x, y: np.concat([y, x]),
+    "reshape": lambda x, y: np.reshape(x, (-1, 2)),
+    "expand_dims": lambda x, y: np.expand_dims(x, 0),
+    "broadcast_to": lambda x, y: np.broadcast_to(x, (2, len(PAIRS))),
+    "split": lambda x, y: np.split(x, 2)[1],
+    "roll": lambda x, y: np.roll(x, 3),
+    "moveaxis": lambda x, y: np.moveaxis(np.stack([x, y]), 0, 1),
+    "swapaxes": lambda x, y: np.swapaxes(np.stack([x, y]), 0, 1),
+    "permute_dims": lambda x, y: np.permute_dims(np.stack([x, y]), (1, 0)),
+    "take": lambda x, y: np.take(x, [0, 5, 5], axis=0),
+    "take_along_axis": lambda x, y: np.take_along_axis(x, np.array([4, 4]), axis=0),
+    "pad": lambda x, y: np.pad(x, 1, constant_values=INF),
+    "matmul": lambda x, y: np.matmul(np.reshape(x, (-1, 1)), np.reshape(y, (1, -1))),
+    "dot": lambda x, y: np.dot(np.reshape(x, (-1, 1)), np.reshape(y, (1, -1))),
+    "einsum": lambda x, y: np.einsum("i,i->i", x, y),
+    "bitwise_and": lambda x, y: np.bitwise_and(x > 0, y > 0),
+    "bitwise_or": lambda x, y: np.bitwise_or(x > 0, y > 0),
+}
+
+
+def test_every_function_of_the_table_is_called_with_special_values():
+    assert SPECIAL_CALLS.keys() == numpy_protocol._FUNCTIONS.keys()
+
+
+@pytest.mark.parametrize("name", SPECIAL_CALLS)
+def test_pairs_of_special_values(name):
+    """NumPy's own result, in extended precision: the mean of two large numbers is none in float64."""
+    x, y = PAIRS.T
+    with np.errstate(all="ignore"):
+        found = SPECIAL_CALLS[name](leaf(x), leaf(y))
+        expected = np.asarray(SPECIAL_CALLS[name](x.astype(np.longdouble), y.astype(np.longdouble)))
+        expected = expected.astype(np.float64) if expected.dtype == np.longdouble else expected
+    assert name in ("shape", "ndim", "size") or (type(found) is Tensor and found.dtype == expected.dtype)
+    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=np.finfo(np.float64).tiny)
 
 
 def test_numbers_about_a_tensor():

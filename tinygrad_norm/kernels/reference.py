@@ -119,9 +119,10 @@ def _gelu(z: Array, _: float) -> tuple[Array, Array]:
 
 
 def _gelu_tanh(z: Array, _: float) -> tuple[Array, Array]:
-    c = math.sqrt(2 / math.pi)
-    t = z.__array_namespace__().tanh(c * (z + 0.044715 * z * z * z))
-    return 0.5 * z * (1 + t), 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * c * (1 + 3 * 0.044715 * z * z)
+    xp, c = z.__array_namespace__(), math.sqrt(2 / math.pi)
+    near = xp.clip(z, -25, 25)  # beyond, tanh is 1 and its derivative 0, and z³ may be infinite
+    t = xp.tanh(c * (near + 0.044715 * near * near * near))
+    return 0.5 * z * (1 + t), 0.5 * (1 + t) + 0.5 * near * (1 - t * t) * c * (1 + 3 * 0.044715 * near * near)
 
 
 def _hardswish(z: Array, _: float) -> tuple[Array, Array]:
@@ -203,7 +204,8 @@ def scale_gradient(dy: Array, x: Array, factors: Array) -> tuple[Array, Array]:
 
 # Normalization. The axes share a mean and a variance; weight and bias have the rank of x, with length 1 where they are
 # shared. One derivation serves batch, layer, group and instance norm: they differ in the axes alone. All of it is done
-# in float64, as a square may be beyond float32 and long sums lose digits; what comes out is rounded once.
+# in float64, as a square may be beyond float32 and long sums lose digits; what comes out is rounded once. What is too
+# large, too small or too constant for float64 as well is measured in units of its own, a power of two for each group.
 
 
 def normalize(
@@ -216,9 +218,14 @@ def normalize(
     """
     xp = x.__array_namespace__()
     mean = xp.mean(xp.astype(x, xp.float64), axis=axes, keepdims=True)
-    centred = x - mean
+    centred, own = x - mean, 1.0
     var = xp.mean(centred * centred, axis=axes, keepdims=True)
-    return _like(x, activate(_affine(centred, 1 / xp.sqrt(var + eps), weight, bias), activation)), mean, var
+    if not _are_ordinary(x, mean, var, eps):
+        own = unit(x, axes, eps)
+        mean, var, eps = _moments(x, axes, own, eps)
+        centred = x / own - mean
+    y = activate(_affine(centred * (1 / xp.sqrt(var + eps)), weight, bias), activation)
+    return _like(x, y), mean * own, var * own * own
 
 
 def normalize_gradient(
@@ -238,13 +245,17 @@ def normalize_gradient(
     dx = r (g - mean(g) - x̂ mean(g x̂)); dweight = Σ dy x̂; dbias = Σ dy.
     Source: Ioffe and Szegedy 2015, section 3, with the three paths of x (itself, mean, variance) joined.
     """
-    xp = x.__array_namespace__()
+    xp, own, like = x.__array_namespace__(), 1.0, x
+    if not _are_ordinary(x, mean, var, eps):
+        own = unit(x, axes, eps)
+        mean, var, eps = _moments(x, axes, own, eps)
+        x = x / own
     dy, rstd = xp.astype(dy, xp.float64), 1 / xp.sqrt(var + eps)
     normal = (x - mean) * rstd
-    dy = activation_gradient(dy, _affine(x - mean, rstd, weight, bias), activation)
+    dy = activation_gradient(dy, _affine(normal, weight, bias), activation)
     g = dy if weight is None else dy * weight
     dx = rstd * (g - xp.mean(g, axis=axes, keepdims=True) - normal * xp.mean(g * normal, axis=axes, keepdims=True))
-    return _like(x, dx), _sum_like(dy * normal, weight), _sum_like(dy, bias)
+    return _like(like, dx / own), _sum_like(dy * normal, weight), _sum_like(dy, bias)
 
 
 def normalize_inference(
@@ -259,7 +270,8 @@ def normalize_inference(
     """`normalize` with a given mean and variance: constants, through which no gradient goes."""
     xp = x.__array_namespace__()
     mean, var = xp.astype(mean, xp.float64), xp.astype(var, xp.float64)
-    return _like(x, activate(_affine(x - mean, 1 / xp.sqrt(var + eps), weight, bias), activation))
+    normal = _difference(x, mean, 1 / xp.sqrt(var + eps))
+    return _like(x, activate(_affine(normal, weight, bias), activation))
 
 
 def normalize_inference_gradient(
@@ -276,9 +288,10 @@ def normalize_inference_gradient(
     xp = x.__array_namespace__()
     dy, mean, var = [xp.astype(array, xp.float64) for array in (dy, mean, var)]
     rstd = 1 / xp.sqrt(var + eps)
-    dy = activation_gradient(dy, _affine(x - mean, rstd, weight, bias), activation)
+    normal = _difference(x, mean, rstd)
+    dy = activation_gradient(dy, _affine(normal, weight, bias), activation)
     dx = dy * rstd if weight is None else dy * rstd * weight
-    return _like(x, dx), _sum_like(dy * (x - mean) * rstd, weight), _sum_like(dy, bias)
+    return _like(x, dx), _sum_like(dy * normal, weight), _sum_like(dy, bias)
 
 
 def rms_normalize(
@@ -289,9 +302,14 @@ def rms_normalize(
     Source: Zhang and Sennrich 2019.
     """
     xp = x.__array_namespace__()
-    wide = xp.astype(x, xp.float64)
+    wide, own = xp.astype(x, xp.float64), 1.0
     square = xp.mean(wide * wide, axis=axes, keepdims=True)
-    return _like(x, activate(_affine(wide, 1 / xp.sqrt(square + eps), weight, None), activation)), square
+    if not _are_ordinary(x, 0.0, square, eps):
+        own = unit(x, axes, eps, centred=False)
+        wide, eps = wide / own, eps / own / own
+        square = xp.mean(wide * wide, axis=axes, keepdims=True)
+    y = activate(_affine(wide * (1 / xp.sqrt(square + eps)), weight, None), activation)
+    return _like(x, y), square * own * own
 
 
 def rms_normalize_gradient(
@@ -304,17 +322,60 @@ def rms_normalize_gradient(
     activation: Activation,
 ) -> tuple[Array, Array | None]:
     """Gradients of `rms_normalize`: with x̂ = r x, dx = r (g - x̂ mean(g x̂)); dweight = Σ dy x̂."""
-    xp = x.__array_namespace__()
+    xp, own, like = x.__array_namespace__(), 1.0, x
+    if not _are_ordinary(x, 0.0, square, eps):
+        own = unit(x, axes, eps, centred=False)
+        x, eps = x / own, eps / own / own
+        square = xp.mean(x * x, axis=axes, keepdims=True)
     dy, rstd = xp.astype(dy, xp.float64), 1 / xp.sqrt(square + eps)
     normal = x * rstd
-    dy = activation_gradient(dy, _affine(x, rstd, weight, None), activation)
+    dy = activation_gradient(dy, _affine(normal, weight, None), activation)
     g = dy if weight is None else dy * weight
     dx = rstd * (g - normal * xp.mean(g * normal, axis=axes, keepdims=True))
-    return _like(x, dx), _sum_like(dy * normal, weight)
+    return _like(like, dx / own), _sum_like(dy * normal, weight)
 
 
-def _affine(centred: Array, rstd: Array, weight: Array | None, bias: Array | None) -> Array:
-    y = centred * (rstd if weight is None else weight * rstd)
+def unit(x: Array, axes: tuple[int, ...], eps: float, centred: bool = True) -> Array:
+    """For each group the power of two near √eps or, if that is more, its range (or its largest magnitude).
+
+    In this unit no number has a square, and no square a sum, beyond float64; and not all squares vanish.
+    """
+    xp = x.__array_namespace__()
+    low, high = [xp.astype(f(x, axis=axes, keepdims=True), xp.float64) for f in (xp.min, xp.max)]
+    largest = xp.maximum(xp.abs(low), xp.abs(high))
+    size = xp.maximum(high / 2 - low / 2 if centred else largest, largest * 2.0**-960)
+    size = xp.where(xp.isfinite(size), size, xp.ones_like(size))
+    size = xp.clip(size, max(math.sqrt(eps), 2.0**-1000), 2.0**1000)
+    return 2.0 ** xp.floor(xp.log2(size))
+
+
+def _moments(x: Array, axes: tuple[int, ...], unit: Array, eps: float) -> tuple[Array, Array, Array]:
+    """Mean, variance and eps in this unit. The mean of equal numbers is exactly that number."""
+    xp, x = x.__array_namespace__(), x / unit
+    first = x[tuple(slice(0, 1) if i in axes else slice(None) for i in range(x.ndim))]
+    shift = xp.mean(x - first, axis=axes, keepdims=True)
+    centred = x - first - shift
+    return first + shift, xp.mean(centred * centred, axis=axes, keepdims=True), eps / unit / unit
+
+
+def _are_ordinary(x: Array, mean: Any, var: Array, eps: float) -> Any:
+    """Whether these statistics are good: nothing left the range of float64, nor is rounding taken for a difference."""
+    xp, total = var.__array_namespace__(), var + eps
+    good = (total > 1e-290) & (total < 1e290)
+    return xp.all(good if x.dtype == xp.float32 else good & (var >= 1e-18 * mean * mean))
+
+
+def _difference(x: Array, mean: Array, rstd: Array) -> Array:
+    """(x - mean) rstd, by halves where the difference might leave the range of float64."""
+    xp = mean.__array_namespace__()
+    if xp.all(xp.abs(mean) < 1e290):
+        return (x - mean) * rstd
+    unit = xp.where(xp.abs(mean) < 1e290, xp.ones_like(mean), 2 * xp.ones_like(mean))
+    return (x / unit - mean / unit) * (unit * rstd)
+
+
+def _affine(normal: Array, weight: Array | None, bias: Array | None) -> Array:
+    y = normal if weight is None else normal * weight
     return y if bias is None else y + bias
 
 
@@ -355,9 +416,10 @@ def linear_gradient(
     xp = x.__array_namespace__()
     if activation is not None:
         dy = activation_gradient(dy, linear(x, weight, bias, None), activation)
-    rows = xp.reshape(dy, (-1, weight.shape[0]))
+    count = math.prod(dy.shape[:-1])
+    rows = xp.reshape(dy, (count, weight.shape[0]))
     dx = dy @ weight if needs[0] else None
-    dweight = rows.T @ xp.reshape(x, (-1, weight.shape[1])) if needs[1] else None
+    dweight = rows.T @ xp.reshape(x, (count, weight.shape[1])) if needs[1] else None
     return dx, dweight, xp.sum(rows, axis=0) if needs[2] else None
 
 
@@ -502,11 +564,18 @@ def mean_of_pixels(x: Array) -> Array:
 
 
 def avg_pool2d(x: Array, divisor: Array, window: Window) -> Array:
-    """The sum of each window, over its divisor [H', W']."""
-    y = x.__array_namespace__().zeros((*x.shape[:2], *window.size), dtype=x.dtype)
+    """The sum of each window, over its divisor [H', W']; a sum that is not finite is taken of shares instead."""
+    xp = x.__array_namespace__()
+    y = xp.zeros((*x.shape[:2], *window.size), dtype=x.dtype)
     for _, windows, pixels in _meetings(x.shape, window):
         y[windows] += x[pixels]
-    return y / divisor
+    y /= divisor
+    if xp.all(xp.isfinite(y)):
+        return y
+    shares = xp.zeros_like(y)
+    for _, windows, pixels in _meetings(x.shape, window):
+        shares[windows] += x[pixels] / divisor[windows[1:]]
+    return xp.where(xp.isfinite(y), y, shares)
 
 
 def avg_pool2d_gradient(dy: Array, divisor: Array, shape: tuple[int, ...], window: Window) -> Array:
@@ -542,30 +611,31 @@ def cross_entropy(
     Σ_k q_k (log Σ exp(logits) - logit_k), where q is the weighted and smoothed target; 0 where the class is `ignore`.
 
     Returns:
-        The losses [N], and log Σ exp(logits) [N] in float64.
+        The losses [N], and in float64 [2, N] the highest logits and log Σ exp(logits - highest): large logits would
+        take all digits of a sum of the two.
     """
     xp = logits.__array_namespace__()
     wide = xp.astype(logits, xp.float64)  # as for the norms: a difference of large logits keeps its digits
     highest = xp.max(wide, axis=1, keepdims=True)
-    highest = xp.where(xp.isfinite(highest), highest, xp.zeros_like(highest))
     rest = xp.log(xp.sum(xp.exp(wide - highest), axis=1, keepdims=True))
-    q = _soft_target(wide, target, weight, smoothing, ignore)
+    q = soft_target(wide, target, weight, smoothing, ignore)
     surprise = xp.where(q == 0, xp.zeros_like(wide), rest + (highest - wide))  # a class of logit -inf may have q = 0
-    return _like(logits, xp.sum(q * surprise, axis=1)), (highest + rest)[:, 0]
+    return _like(logits, xp.sum(q * surprise, axis=1)), xp.concat([highest.T, rest.T])
 
 
 def cross_entropy_gradient(
     dloss: Array, logits: Array, target: Array, weight: Array | None, lse: Array, smoothing: float, ignore: int
 ) -> Array:
-    """The gradient with respect to the logits: dloss (p Σ q - q), where p = softmax(logits)."""
+    """The gradient with respect to the logits: dloss (p Σ q - q), where p = softmax(logits); 0 where it is ignored."""
     xp = logits.__array_namespace__()
-    wide = xp.astype(logits, xp.float64)
-    q = _soft_target(wide, target, weight, smoothing, ignore)
-    p = xp.exp(wide - lse[:, None])
-    return _like(logits, dloss[:, None] * (p * xp.sum(q, axis=1, keepdims=True) - q))
+    wide, highest, rest = xp.astype(logits, xp.float64), lse[0, :][:, None], lse[1, :][:, None]
+    q = soft_target(wide, target, weight, smoothing, ignore)
+    p = xp.exp(wide - highest - rest)
+    found = dloss[:, None] * (p * xp.sum(q, axis=1, keepdims=True) - q)
+    return _like(logits, xp.where((target == ignore)[:, None], xp.zeros_like(found), found))
 
 
-def _soft_target(logits: Array, target: Array, weight: Array | None, smoothing: float, ignore: int) -> Array:
+def soft_target(logits: Array, target: Array, weight: Array | None, smoothing: float, ignore: int) -> Array:
     """q [N, C]: 1 - smoothing at the class, and smoothing / C everywhere, times the class weights; 0 if ignored.
 
     Source: Szegedy et al. 2016, section 7.

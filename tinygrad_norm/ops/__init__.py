@@ -36,6 +36,7 @@ from tinygrad_norm.ops.elementwise import (
     less_equal,
     log,
     log1p,
+    logaddexp,
     logical_and,
     logical_not,
     logical_or,

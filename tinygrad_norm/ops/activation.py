@@ -95,7 +95,8 @@ class GeluTanh(ActivationOp):
     kernel = "gelu_tanh"
 
     def composed(self, x: Tensor) -> Tensor:
-        return 0.5 * x * (1 + e.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+        near = e.clip(x, -25, 25)  # beyond, tanh is 1 and its derivative 0, and x³ may be infinite
+        return 0.5 * x * (1 + e.tanh(math.sqrt(2 / math.pi) * (near + 0.044715 * near * near * near)))
 
 
 class Silu(ActivationOp):
@@ -117,7 +118,8 @@ class Hardswish(ActivationOp):
     kernel = "hardswish"
 
     def composed(self, x: Tensor) -> Tensor:
-        return e.where(x <= -3, 0.0, e.where(x >= 3, x, x * (x + 3) / 6))
+        between = e.where(abs(x) >= 3, 0.0, x)  # or an infinite x would make of the gradient of 0 that it gets NaN
+        return e.where(x <= -3, 0.0, e.where(x >= 3, x, between * (between + 3) / 6))
 
 
 class Mish(ActivationOp):
@@ -179,16 +181,12 @@ def mish(x: Any) -> Tensor:
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
     """exp(x) over its sum along `axis`, without overflow."""
-    return e.exp(log_softmax(x, axis))
+    return reduction.Softmax()(x, axis=reduction.checked_axis("softmax", axis, len(reduction.shape_of(x))))
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """The logarithm of softmax(x) along `axis`, without overflow."""
-    axis = reduction.checked_axis("softmax", axis, len(reduction.shape_of(x)))
-    # Only differences count, and they are finest around 0. What is taken away is no function of x to the gradient.
-    highest = reduction.max(getattr(x, "raw", x), axis, keepdims=True)
-    centred = e.subtract(x, e.where(e.isfinite(highest), highest, 0.0))
-    return centred - reduction.logsumexp(centred, axis, keepdims=True)
+    return reduction.LogSoftmax()(x, axis=reduction.checked_axis("log_softmax", axis, len(reduction.shape_of(x))))
 
 
 _FUNCTIONS: dict[str, tuple[Callable[..., Tensor], float | None]] = {

@@ -60,8 +60,8 @@ class Divide(Op):
         return np.true_divide(x, y)
 
     def backward(self, grad: Tensor) -> Pair:
-        x, y = self.saved
-        return grad / y if self.needs[0] else None, -grad * x / (y * y) if self.needs[1] else None
+        x, y = self.saved  # not x / y², whose square may leave the range
+        return grad / y if self.needs[0] else None, -grad * (x / y / y) if self.needs[1] else None
 
 
 class Power(Op):
@@ -80,15 +80,15 @@ class Power(Op):
 def _by_base(grad: Tensor, x: Tensor, y: Any) -> Tensor:
     """y x^(y-1); where y is 0 it is 0, and not 0 times infinity."""
     if not hasattr(y, "shape"):
-        return grad * y * x ** (y - 1) if y != 0 else where(False, grad, 0.0)
+        return grad * (y * x ** (y - 1)) if y != 0 else where(False, grad, 0.0)
     zero = equal(y, 0)
-    return where(zero, 0.0, grad * y * pow(x, where(zero, 1.0, y - 1)))
+    return where(zero, 0.0, grad * (y * pow(x, where(zero, 1.0, y - 1))))
 
 
 def _by_exponent(grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """x^y log(x); where x is 0 it is 0, as 0^y is for every y around."""
     zero = logical_and(equal(x, 0), greater_equal(y, 0))
-    return grad * pow(x, y) * log(where(zero, 1.0, x))
+    return grad * (pow(x, y) * log(where(zero, 1.0, x)))
 
 
 class Maximum(Op):
@@ -119,6 +119,20 @@ def _to_the_larger(grad: Tensor, x: Any, y: Any) -> Pair:
     """The gradient where x > y, and where y > x; half of it where they are equal, all where one is NaN, to be seen."""
     shared = where(equal(x, y), 0.5 * grad, grad)
     return where(less(x, y), 0.0, shared), where(greater(x, y), 0.0, shared)
+
+
+class LogAddExp(Op):
+    broadcasts = True
+
+    def forward(self, x: Any, y: Any) -> Any:
+        self.save(x, y)
+        return np.logaddexp(*[real(value) if isinstance(value, np.ndarray) else value for value in (x, y)])
+
+    def backward(self, grad: Tensor) -> Pair:
+        x, y = self.saved
+        same = logical_and(equal(x, y), logical_not(isfinite(x)))  # infinities have no difference, and share
+        difference = where(same, 0.0, subtract(x, y))
+        return grad * sigmoid(difference), grad * sigmoid(-difference)
 
 
 class Where(Op):
@@ -243,7 +257,7 @@ class Square(Op):
 
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
-        return grad * (2 * x)
+        return 2 * grad * x
 
 
 class Abs(Op):
@@ -428,6 +442,11 @@ def maximum(x: Any, y: Any) -> Tensor:
 def minimum(x: Any, y: Any) -> Tensor:
     """The smaller of x and y; equal ones share the gradient."""
     return Minimum()(x, y)
+
+
+def logaddexp(x: Any, y: Any) -> Tensor:
+    """log(exp(x) + exp(y)), without overflow; the gradient is shared as by softmax, evenly by two equal infinities."""
+    return LogAddExp()(x, y)
 
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:

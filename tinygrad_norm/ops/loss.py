@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import dtypes, kernels
+from tinygrad_norm.kernels import reference
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
 from tinygrad_norm.ops.arguments import check_dtypes, kind_of
@@ -36,15 +37,11 @@ class CrossEntropy(FusedOp):
         ignore: int,
         total: float | None,
     ) -> Tensor:
-        counted = target != ignore
-        classes = np.where(counted, target, 0)[:, None]
-        surprise = -log_softmax(logits, axis=1)
-        if weight is not None:
-            surprise = surprise * weight
-        losses = (1 - smoothing) * take_along_axis(surprise, classes, axis=1).squeeze(1)
-        if smoothing:
-            losses = losses + smoothing * surprise.mean(axis=1)
-        losses = e.where(counted, losses, 0.0)
+        weights = None if weight is None else weight.raw
+        q = reference.soft_target(logits.raw, target, weights, smoothing, ignore)
+        counted = e.where((target != ignore)[:, None], logits, 0.0)
+        surprise = e.where(q == 0, 0.0, -log_softmax(counted, axis=1))  # infinite, perhaps, where q is 0
+        losses = (q * surprise).sum(axis=1)
         return losses if total is None else losses.sum() / total
 
     def forward(
@@ -88,8 +85,9 @@ def cross_entropy(
         ignore_index: a class that does not count.
 
     Raises:
-        ValueError: shapes do not fit, a class is out of range, smoothing is not within 0 to 1, or nothing counts
-            towards a mean.
+        ValueError: shapes do not fit, a class is out of range, a probability is none (but for the rounding of a sum of
+            float32 over all classes), smoothing is not within 0 to 1, nothing counts towards a mean, or ignore_index
+            is given with probabilities.
         TypeError: logits are no floats, or classes no integers.
     """
     _check_reduction("cross_entropy", reduction)
@@ -105,6 +103,11 @@ def cross_entropy(
                 f"cross_entropy: a floating-point target holds probabilities and needs the shape of the logits, "
                 f"{shape_of(logits)}, but has {labels.shape}; a target of classes holds integers"
             )
+        if ignore_index != -100:
+            raise ValueError(
+                f"cross_entropy: ignore_index is for a target of classes, but ignore_index={ignore_index} was given "
+                "with a target of probabilities; leave out the rows that are not to count"
+            )
         probabilities, _ = _rows("cross_entropy", target)
         return _reduced(_soft_cross_entropy(rows, probabilities, weight, label_smoothing).reshape(shape), reduction)
     labels = _classes("cross_entropy", labels, shape, rows.shape[1], ignore_index)
@@ -118,12 +121,13 @@ def cross_entropy(
 
 def _soft_cross_entropy(rows: Tensor, probabilities: Tensor, weight: Array | None, smoothing: float) -> Tensor:
     """The cross-entropy of each row with class probabilities."""
-    _check_probabilities("cross_entropy", probabilities)
+    _check_probabilities("cross_entropy", probabilities, rows.shape[1])
     q = probabilities.astype(rows.dtype)
     if smoothing:
         q = (1 - smoothing) * q + smoothing / rows.shape[1]
     surprise = -log_softmax(rows, axis=1)
-    return (q * surprise if weight is None else q * surprise * weight).sum(axis=1)
+    surprise = e.where(e.logical_and(e.equal(q, 0), e.equal(surprise, np.inf)), 0.0, surprise)  # nobody expected it
+    return (q * surprise if weight is None else q * weight * surprise).sum(axis=1)
 
 
 def nll_loss(input: Any, target: Any, weight: Any = None, reduction: str = "mean", ignore_index: int = -100) -> Tensor:
@@ -133,10 +137,10 @@ def nll_loss(input: Any, target: Any, weight: Any = None, reduction: str = "mean
     rows, shape = _rows("nll_loss", input)
     weight = _class_weights("nll_loss", weight, rows)
     labels = _classes("nll_loss", _constant(target), shape, rows.shape[1], ignore_index)
-    counted = labels != ignore_index
-    safe = np.where(counted, labels, 0)
+    safe = np.where(labels != ignore_index, labels, 0)
+    factor = (labels != ignore_index) * (rows.dtype.type(1) if weight is None else weight[safe])
     losses = -take_along_axis(rows, safe[:, None], axis=1).squeeze(1)
-    losses = e.where(counted, losses if weight is None else losses * weight[safe], 0.0)
+    losses = e.where(factor == 0, 0.0, losses * factor)  # infinite, perhaps, where it does not count
     return _reduce("nll_loss", losses, reduction, shape, labels, weight, ignore_index)
 
 
@@ -176,7 +180,7 @@ def binary_cross_entropy_with_logits(
     """
     _check_reduction("binary_cross_entropy_with_logits", reduction)
     _check_shapes("binary_cross_entropy_with_logits", input, target)
-    _check_probabilities("binary_cross_entropy_with_logits", target)
+    _check_probabilities("binary_cross_entropy_with_logits", target, 1)
     positive = e.multiply(target, softplus(e.negative(input)))
     negative = e.multiply(e.subtract(1.0, target), softplus(input))
     losses = negative + (positive if pos_weight is None else positive * pos_weight)
@@ -216,8 +220,8 @@ def _total(name: str, labels: Array, weight: Array | None, ignore_index: int) ->
 def _rows(name: str, logits: Any) -> tuple[Tensor, tuple[int, ...]]:
     """Logits as rows (N, C), and the shape of their losses."""
     given = shape_of(logits)
-    if not given or 0 in given:
-        raise ValueError(f"{name}: (N, C), (N, C, d1, ...) or (C,), not empty, is needed; the input has shape {given}")
+    if not given or given[:2][-1] == 0:
+        raise ValueError(f"{name}: (N, C), (N, C, d1, ...) or (C,) with C > 0 is needed; the input has shape {given}")
     if len(given) == 1:
         return reshape(logits, (1, *given)), ()
     if len(given) == 2:
@@ -260,9 +264,10 @@ def _check_reduction(name: str, reduction: str) -> None:
         raise ValueError(f"{name}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
 
 
-def _check_probabilities(name: str, target: Any) -> None:
-    values = _constant(target)
-    outside = values[(values < 0) | (values > 1)]
+def _check_probabilities(name: str, target: Any, terms: int) -> None:
+    """Refuse what is outside [0, 1] by more than the rounding of so many terms that were added up to 1 in float32."""
+    values, rounding = _constant(target), terms * float(np.finfo(np.float32).eps)
+    outside = values[(values < -rounding) | (values > 1 + rounding)]
     if outside.size:
         raise ValueError(f"{name}: a target of probabilities lies between 0 and 1, but one is {outside.flat[0]}")
 

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 
 from tinygrad_norm import kernels
+from tinygrad_norm.kernels import reference
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import Kind, check_dtypes, kind_of, kind_or_none, remembered, where
+from tinygrad_norm.ops.reduction import shape_of
+from tinygrad_norm.ops.shape import reshape
 from tinygrad_norm.tape import Array, FusedOp
 
 if TYPE_CHECKING:
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 Activation = str | tuple[str, float] | None
+
+
+_quiet = np.errstate(all="ignore")
+"""Statistics may be infinite or NaN, as numbers in any op."""
 
 
 class Choice(TypedDict):
@@ -43,15 +50,16 @@ class Normalization(FusedOp):
 
     statistics: tuple[Array, Array]
 
+    @_quiet
     def composed(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, **how: Unpack[Choice]) -> Tensor:
-        seen = x.reshape(how["view"])
+        seen, unit, eps = _measured(x, centred=True, **how)
         mean = seen.mean(how["axes"], keepdims=True)
         centred = seen - mean
         centred = centred - centred.mean(how["axes"], keepdims=True)  # 0, but for the rounding of a large mean
         var = centred.square().mean(how["axes"], keepdims=True)
-        self.statistics = mean.raw, var.raw
-        y = _affine(centred * (var + how["eps"]).rsqrt(), weight, bias, how["affine"])
-        return activate(y.reshape(x.shape), how["activation"])
+        self.statistics = mean.raw * unit, var.raw * unit * unit
+        y = _affine(centred * (var + eps).rsqrt(), weight, bias, how["affine"])
+        return _as(x.dtype, activate(y.reshape(x.shape), how["activation"]))
 
     def forward(self, x: Array, weight: Array | None, bias: Array | None, **how: Unpack[Choice]) -> Array:
         y, mean, var = kernels.of(x).normalize(*_seen(how, x, weight, bias), how["axes"], how["eps"], how["activation"])
@@ -87,12 +95,14 @@ class InstanceNorm(Normalization):
 class InferenceNorm(FusedOp):
     """Normalization with a given mean and variance: constants, through which no gradient goes."""
 
+    @_quiet
     def composed(
         self, x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, **how: Unpack[Choice]
     ) -> Tensor:
-        centred = x - mean.reshape(how["affine"])
-        rstd = (var + how["eps"]).rsqrt().reshape(how["affine"])
-        return activate(_affine(centred * rstd, weight, bias, how["affine"]), how["activation"])
+        wide, mean, var = _wide(x), _wide(mean).reshape(how["affine"]), _wide(var).reshape(how["affine"])
+        unit = np.where(np.isfinite(wide.raw - mean.raw), 1.0, 2.0)  # in which the difference is within the range
+        normal = (wide / unit - mean / unit) * ((var + how["eps"]).rsqrt() * unit)
+        return _as(x.dtype, activate(_affine(normal, weight, bias, how["affine"]), how["activation"]))
 
     def forward(self, x: Array, *given: Array | None, **how: Unpack[Choice]) -> Array:
         return kernels.of(x).normalize_inference(*_seen(how, x, *given), how["eps"], how["activation"])
@@ -107,9 +117,12 @@ class InferenceNorm(FusedOp):
 class RMSNorm(FusedOp):
     """x / √(mean(x²) + eps), times weight, activated. Source: Zhang and Sennrich 2019."""
 
+    @_quiet
     def composed(self, x: Tensor, weight: Tensor | None, **how: Unpack[Choice]) -> Tensor:
-        square = x.square().mean(how["axes"], keepdims=True)
-        return activate(_affine(x * (square + how["eps"]).rsqrt(), weight, None, how["affine"]), how["activation"])
+        seen, _, eps = _measured(x, centred=False, **how)
+        square = seen.square().mean(how["axes"], keepdims=True)
+        y = _affine(seen * (square + eps).rsqrt(), weight, None, how["affine"])
+        return _as(x.dtype, activate(y, how["activation"]))
 
     def forward(self, x: Array, weight: Array | None, **how: Unpack[Choice]) -> Array:
         y, square = kernels.of(x).rms_normalize(*_seen(how, x, weight), how["axes"], how["eps"], how["activation"])
@@ -124,9 +137,29 @@ class RMSNorm(FusedOp):
         return _like((x, weight), found)
 
 
-def _affine(normal: Tensor, weight: Tensor | None, bias: Tensor | None, shape: Shape) -> Tensor:
-    y = normal if weight is None else normal * weight.reshape(shape)
-    return y if bias is None else y + bias.reshape(shape)
+def _wide(x: Tensor) -> Tensor:
+    """x in float64, in which no square of a float32 leaves the range."""
+    return x if x.dtype.itemsize >= 8 else x.astype(np.float64)
+
+
+def _as(dtype: Any, x: Tensor) -> Tensor:
+    return x if x.dtype == dtype else x.astype(dtype)
+
+
+def _measured(x: Tensor, centred: bool, **how: Unpack[Choice]) -> tuple[Tensor, Array, Array]:
+    """x in the shape that it is seen in and in units that are constants (powers of two, so that they round nothing).
+
+    Returns:
+        x, the unit of each group, and eps in units of its square.
+    """
+    seen = _wide(x).reshape(how["view"])
+    unit = reference.unit(seen.raw, how["axes"], how["eps"], centred)
+    return seen / unit, unit, how["eps"] / unit / unit
+
+
+def _affine(normal: Tensor, weight: Any, bias: Any, shape: Shape) -> Tensor:
+    y = normal if weight is None else normal * reshape(weight, shape)
+    return y if bias is None else y + reshape(bias, shape)
 
 
 def _seen(how: Any, x: Array, *others: Array | None) -> tuple[Array | None, ...]:
@@ -166,7 +199,8 @@ def batch_norm(
         activation: the name of an activation to apply in the same kernel, or (name, parameter).
 
     Raises:
-        ValueError: shapes do not fit, a parameter is out of range, x is empty, or training sees one value per channel.
+        ValueError: shapes do not fit, a parameter is out of range, or training sees one value per channel. (Of no value
+            the output is empty, and running statistics stay.)
         TypeError: the dtypes differ, or are no floats.
 
     Source: Ioffe and Szegedy 2015.
@@ -177,8 +211,8 @@ def batch_norm(
     if not training:
         return _with_running(x, running_mean, running_var, weight, bias, how)
     op = BatchNorm()
-    y = op(x, weight, bias, **how)
-    if not (running_mean is running_var is None):
+    y = _normalized(op, x, how, weight, bias)
+    if y.size and not (running_mean is running_var is None):
         mean, var = op.statistics
         _move((running_mean, running_var), mean.reshape(-1), var.reshape(-1), y.size // mean.size, momentum)
     return y
@@ -207,7 +241,7 @@ def layer_norm(
     """
     lengths = _lengths("layer_norm", normalized_shape)
     how = _layer_norm(kind_of(x), lengths, kind_or_none(weight), kind_or_none(bias), eps, activation)
-    return LayerNorm()(x, weight, bias, **how)
+    return _normalized(LayerNorm(), x, how, weight, bias)
 
 
 @remembered
@@ -236,7 +270,7 @@ def layer_norm_2d(
     Source: Liu et al. 2022 (ConvNeXt).
     """
     how = _layer_norm_2d(kind_of(x), kind_or_none(weight), kind_or_none(bias), eps, activation)
-    return LayerNorm()(x, weight, bias, **how)
+    return _normalized(LayerNorm(), x, how, weight, bias)
 
 
 @remembered
@@ -264,7 +298,7 @@ def group_norm(
     Source: Wu and He 2018.
     """
     how = _group_norm(kind_of(x), num_groups, kind_or_none(weight), kind_or_none(bias), eps, activation)
-    return GroupNorm()(x, weight, bias, **how)
+    return _normalized(GroupNorm(), x, how, weight, bias)
 
 
 @remembered
@@ -312,8 +346,8 @@ def instance_norm(
     if not use_input_stats:
         return _with_running(x, running_mean, running_var, weight, bias, how)
     op = InstanceNorm()
-    y = op(x, weight, bias, **how)
-    if not (running_mean is running_var is None):
+    y = _normalized(op, x, how, weight, bias)
+    if y.size and not (running_mean is running_var is None):
         count = y.size // op.statistics[0].size
         mean, var = [array.reshape(y.shape[:2]).mean(axis=0) for array in op.statistics]
         _move((running_mean, running_var), mean, var, count, momentum)
@@ -343,7 +377,7 @@ def rms_norm(
     """
     lengths = _lengths("rms_norm", normalized_shape)
     how = _rms_norm(kind_of(x), lengths, kind_or_none(weight), eps, activation)
-    return RMSNorm()(x, weight, **how)
+    return _normalized(RMSNorm(), x, how, weight)
 
 
 @remembered
@@ -369,7 +403,7 @@ def rms_norm_2d(x: Any, weight: Any = None, eps: float = 1e-6, activation: Activ
     Source: Zhang and Sennrich 2019.
     """
     how = _rms_norm_2d(kind_of(x), kind_or_none(weight), eps, activation)
-    return RMSNorm()(x, weight, **how)
+    return _normalized(RMSNorm(), x, how, weight)
 
 
 @remembered
@@ -401,7 +435,19 @@ def _with_statistics(
     return _choice(shape, axes, _per_channel(shape), eps, activation)
 
 
+def _normalized(op: FusedOp, x: Any, how: Choice, *affine: Any) -> Tensor:
+    return _of_nothing(x, how, *affine) if 0 in how["view"] else op(x, *affine, **how)
+
+
+def _of_nothing(x: Any, how: Choice, weight: Any, bias: Any = None) -> Tensor:
+    """An empty input after weight and bias alone, which get gradients of 0: of no numbers there are no statistics."""
+    y = _affine(reshape(x, how["view"]), weight, bias, how["affine"])
+    return activate(reshape(y, shape_of(x)), how["activation"])
+
+
 def _with_running(x: Any, mean: Any, var: Any, weight: Any, bias: Any, how: Choice) -> Tensor:
+    if 0 in how["view"]:
+        return _of_nothing(x, how, weight, bias)
     # As arrays that are nobody's tensor the tape copies them, so they may move on before the way back.
     mean, var = [np.asarray(_array(running), kind_of(x)[1]) for running in (mean, var)]
     return InferenceNorm()(x, mean, var, weight, bias, **how)
@@ -465,8 +511,6 @@ def _checked(name: str, x: Kind, eps: float, at_least: int = 1, at_most: int = 6
     if not at_least <= len(shape) <= at_most:
         wanted = f"{at_least}" if at_least == at_most else f"{at_least} or more"
         raise ValueError(f"{where(name)}: the input needs {wanted} axes (N, C, ...), it has shape {shape}")
-    if 0 in shape:
-        raise ValueError(f"{where(name)}: the input of shape {shape} is empty, there is nothing to normalize")
     if not (eps >= 0 and math.isfinite(eps)):
         raise ValueError(f"{where(name)}: eps is added to the variance and must be 0 or a positive number, not {eps}")
     check_dtypes(where(name), input=x, **affine)
@@ -498,5 +542,5 @@ def _check_given(name: str, mean: Kind | None, var: Kind | None, needed: bool) -
 
 def _check_count(name: str, shape: Shape, axes: Shape, what: str, hint: str) -> None:
     """Refuse one value to share a mean and a variance."""
-    if math.prod([shape[axis] for axis in axes]) == 1:
+    if math.prod([shape[axis] for axis in axes]) == 1 and 0 not in shape:
         raise ValueError(f"{where(name)}: one value per {what} has no variance; the input has shape {shape}: {hint}")

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.ops import activation, elementwise, reduction, shape
+from tinygrad_norm.ops import elementwise, reduction, shape
 from tinygrad_norm.ops.matmul import einsum, matmul
 
 _SAME_NAME = (
-    (elementwise, "add subtract multiply divide negative abs pow maximum minimum clip where"),
+    (elementwise, "add subtract multiply divide negative abs pow maximum minimum logaddexp clip where"),
     (elementwise, "exp expm1 log log1p sqrt square sign sin cos tanh floor ceil isnan isfinite"),
     (elementwise, "equal not_equal less less_equal greater greater_equal"),
     (elementwise, "logical_not logical_and logical_or logical_xor"),
@@ -36,7 +36,6 @@ _FUNCTIONS |= {
     "amin": reduction.min,
     "cumsum": reduction.cumulative_sum,
     "cumulative_sum": reduction.cumulative_sum,
-    "logaddexp": lambda x, y: activation.softplus(elementwise.subtract(x, y)) + y,
     "copy": lambda x: elementwise.astype(x, x.dtype),
     "round": elementwise.round,
     "rint": elementwise.round,

@@ -69,8 +69,8 @@ class AvgPool2D(FusedOp):
     def composed(self, x: Tensor, *, divisor: Array, window: Window) -> Tensor:
         total: Any = 0.0
         for value in _places(x, 0.0, window):
-            total = total + value
-        return total / divisor
+            total = total + value / divisor  # the sum of all may leave the range where the average does not
+        return total
 
     def forward(self, x: Array, *, divisor: Array, window: Window) -> Array:
         return kernels.of(x).avg_pool2d(x, divisor, window)

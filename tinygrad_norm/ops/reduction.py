@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +31,8 @@ class Reduction(Op):
 
 
 class Sum(Reduction):
-    def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Any:
-        return x.sum(axis=axis, keepdims=keepdims, dtype=_accumulator(x, axis))
+    def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...], dtype: Any) -> Any:
+        return _within_range(np.sum, x, axis=axis, keepdims=keepdims, dtype=dtype or _accumulator(x, axis))
 
     def backward(self, grad: Tensor) -> Tensor:
         return self.spread(grad).broadcast_to(self.params["shape"])
@@ -41,8 +41,9 @@ class Sum(Reduction):
 class Mean(Reduction):
     def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Any:
         if len(shape) == 4 and axis == (2, 3) and x.dtype.kind == "f":
-            return kernels.of(x).mean_of_pixels(x).reshape(*shape[:2], *([1, 1] if keepdims else []))
-        return x.mean(axis=axis, keepdims=keepdims, dtype=_accumulator(x, axis))
+            y = _within_range(kernels.of(x).mean_of_pixels, x)
+            return y.reshape(*shape[:2], *([1, 1] if keepdims else []))
+        return _within_range(np.mean, x, axis=axis, keepdims=keepdims, dtype=_accumulator(x, axis))
 
     def backward(self, grad: Tensor) -> Tensor:
         shape = self.params["shape"]
@@ -53,7 +54,20 @@ class Mean(Reduction):
 def _accumulator(x: Array, axis: tuple[int, ...]) -> Any:
     """The dtype to sum in: float64 for what is so long that in float32 rounding adds up; None for the usual one."""
     long = x.dtype.kind == "f" and math.prod([x.shape[i] for i in axis]) > _LONG
-    return np.float64 if long else None
+    return np.result_type(x, np.float64) if long else None
+
+
+_SCALE = np.float64(2.0**-64)
+"""What numbers are multiplied by so that the sum of 2^64 of the largest is within the range of float64."""
+
+
+def _within_range(function: Callable[..., Any], x: Array, **how: Any) -> Any:
+    """A sum or mean of x; where its parts left the range of the dtype, it is taken of x scaled down, and scaled up."""
+    y = function(x, **how)
+    if x.dtype.kind != "f" or np.isfinite(y).all():
+        return y
+    wide = x * _SCALE
+    return np.where(np.isfinite(y), y, function(wide, **how | ({"dtype": wide.dtype} if how else {})) / _SCALE)
 
 
 class Extremum(Reduction):
@@ -81,10 +95,42 @@ class Min(Extremum):
     numpy_function = np.min
 
 
+class Std(Reduction):
+    def forward(
+        self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...], correction: float
+    ) -> Any:
+        wide = x.astype(np.result_type(x, np.float64), copy=False)
+        y = _deviation(wide, axis, correction)
+        lost = ~((y > 1e-150) & (y < np.inf))  # what has squares that are no normal numbers, or is constant, or NaN
+        if lost.any():
+            size = np.abs(wide).max(axis=axis, keepdims=True)
+            size = np.where((size > 0) & (size < np.inf), size, 1)
+            y = np.where(lost, size * _deviation(wide / size, axis, correction), y)
+        y = y.astype(elementwise.real(x).dtype)
+        y = y if keepdims else np.squeeze(y, axis)
+        self.save(x, y)
+        return y
+
+    def backward(self, grad: Tensor) -> Tensor:
+        x, y = self.saved
+        y, axis = self.spread(y), self.params["axis"]
+        constant = elementwise.equal(y, 0)
+        normal = (x - mean(x, axis, keepdims=True)) / elementwise.where(constant, 1.0, y)
+        count = math.prod([self.params["shape"][i] for i in axis])
+        return self.spread(grad) * elementwise.where(constant, 0.0, normal) / (count - self.params["correction"])
+
+
+def _deviation(x: Array, axis: tuple[int, ...], correction: float) -> Array:
+    """The square root of the variance, with the axes kept as length 1."""
+    centred = x - x.mean(axis=axis, keepdims=True)
+    squares = np.square(centred - centred.mean(axis=axis, keepdims=True))  # a large mean is rounded
+    return np.sqrt(squares.sum(axis=axis, keepdims=True) / (math.prod([x.shape[i] for i in axis]) - correction))
+
+
 class Prod(Reduction):
-    def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Any:
+    def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...], dtype: Any) -> Any:
         self.save(x)
-        return np.prod(x, axis=axis, keepdims=keepdims)
+        return np.prod(x, axis=axis, keepdims=keepdims, dtype=dtype)
 
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
@@ -121,7 +167,7 @@ def _product_before(rows: Tensor) -> Tensor:
 class LogSumExp(Reduction):
     def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Any:
         z = elementwise.real(x)
-        highest = np.max(z, axis=axis, keepdims=True)
+        highest = np.max(z, axis=axis, keepdims=True, initial=-np.inf)
         highest = np.where(np.isfinite(highest), highest, 0)
         with np.errstate(divide="ignore", over="ignore"):  # -inf throughout gives log(0), and inf a sum of inf
             total = np.exp(z - highest).sum(axis=axis, keepdims=True, dtype=_accumulator(z, axis))
@@ -132,13 +178,42 @@ class LogSumExp(Reduction):
 
     def backward(self, grad: Tensor) -> Tensor:
         x, y = self.saved
-        y = self.spread(y)
-        return self.spread(grad) * elementwise.exp(x - elementwise.where(elementwise.equal(y, -np.inf), 0.0, y))
+        weights = Softmax()(x, axis=self.params["axis"])  # exp(x - y) would lose what large values differ by
+        return self.spread(grad) * elementwise.where(elementwise.equal(self.spread(y), -np.inf), 0.0, weights)
+
+
+class Softmax(Op):
+    """exp(x) over its sum along an axis or several, with differences from the largest, so that nothing overflows."""
+
+    def forward(self, x: Array, *, axis: Any) -> Array:
+        z = elementwise.real(x)
+        y = np.exp(z - z.max(axis=axis, keepdims=True, initial=-np.inf))
+        y /= y.sum(axis=axis, keepdims=True, dtype=_accumulator(y, axis if isinstance(axis, tuple) else (axis,)))
+        self.save(y)
+        return y
+
+    def backward(self, grad: Tensor) -> Tensor:
+        (y,) = self.saved
+        return y * (grad - (grad * y).sum(axis=self.params["axis"], keepdims=True))
+
+
+class LogSoftmax(Op):
+    def forward(self, x: Array, *, axis: int) -> Array:
+        z = elementwise.real(x)
+        y = z - z.max(axis=axis, keepdims=True, initial=-np.inf)
+        y -= np.log(np.exp(y).sum(axis=axis, keepdims=True, dtype=_accumulator(y, (axis,))))
+        self.save(y)
+        return y
+
+    def backward(self, grad: Tensor) -> Tensor:
+        (y,) = self.saved
+        return grad - elementwise.exp(y) * grad.sum(axis=self.params["axis"], keepdims=True)
 
 
 class CumulativeSum(Op):
-    def forward(self, x: Array, *, axis: int) -> Array:
-        return np.cumsum(x, axis=axis, dtype=np.float64 if x.dtype.kind == "f" else None)
+    def forward(self, x: Array, *, axis: int, dtype: Any) -> Array:
+        wanted = np.result_type(x, np.float64) if x.dtype.kind == "f" else dtype
+        return _within_range(np.cumsum, x, axis=axis, dtype=wanted)
 
     def backward(self, grad: Tensor) -> Tensor:
         axis = self.params["axis"]
@@ -173,8 +248,8 @@ class AnyTrue(Finding):
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
-    """The sum over `axis`, of the elements as `dtype` if it is given."""
-    return _reduce("sum", Sum(), _cast(x, dtype), axis, keepdims)
+    """The sum over `axis`, of the elements as `dtype` if it is given: an integer one wraps around, as in NumPy."""
+    return _reduce("sum", Sum(), _cast(x, dtype), axis, keepdims, dtype=_integer(dtype))
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -188,19 +263,29 @@ def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = Fal
     Raises:
         ValueError: no more values than `correction`.
     """
-    shape, axes = _shape_and_axes("var", x, axis)
-    count = math.prod(shape[i] for i in axes)
-    if count <= correction:
-        raise ValueError(f"var: {count} values over axis {axis} of shape {shape}, and a correction of {correction}")
+    count, axes = _counted("var", x, axis, correction)
     centred = elementwise.subtract(x, mean(x, axes, keepdims=True))
+    centred = centred - mean(centred, axes, keepdims=True)  # 0, but for the rounding of a large mean
     return sum(centred * centred, axes, keepdims) / (count - correction)
 
 
 def std(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The square root of the variance over `axis`; where the variance is 0, so is the gradient."""
-    variance = var(x, axis, correction, keepdims)
-    constant = elementwise.equal(variance, 0)
-    return elementwise.where(constant, 0.0, elementwise.sqrt(elementwise.where(constant, 1.0, variance)))
+    """The square root of the variance over `axis`, finite where the variance is not; where it is 0, so is the gradient.
+
+    Raises:
+        ValueError: no more values than `correction`.
+    """
+    _, axes = _counted("std", x, axis, correction)
+    return Std()(x, axis=axes, keepdims=keepdims, shape=shape_of(x), correction=correction)
+
+
+def _counted(name: str, x: Any, axis: Axis, correction: float) -> tuple[int, tuple[int, ...]]:
+    """How many values share a variance, more than `correction`, and the axes."""
+    shape, axes = _shape_and_axes(name, x, axis)
+    count = math.prod(shape[i] for i in axes)
+    if count <= correction:
+        raise ValueError(f"{name}: {count} values over axis {axis} of shape {shape}, and a correction of {correction}")
+    return count, axes
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -215,12 +300,12 @@ def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
     """The product over `axis`, of the elements as `dtype` if it is given."""
-    return _reduce("prod", Prod(), _cast(x, dtype), axis, keepdims)
+    return _reduce("prod", Prod(), _cast(x, dtype), axis, keepdims, dtype=_integer(dtype))
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) over `axis`, without overflow."""
-    return _reduce("logsumexp", LogSumExp(), x, axis, keepdims, needs_elements=True)
+    """log(sum(exp(x))) over `axis`, without overflow; of nothing it is -inf."""
+    return _reduce("logsumexp", LogSumExp(), x, axis, keepdims)
 
 
 def cumulative_sum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
@@ -228,7 +313,8 @@ def cumulative_sum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor
     ndim = len(shape_of(x))
     if axis is None and ndim != 1:
         raise ValueError(f"cumulative_sum: axis must be given for an input with {ndim} axes")
-    return CumulativeSum()(_cast(x, dtype), axis=checked_axis("cumulative_sum", axis or 0, ndim))
+    place = checked_axis("cumulative_sum", axis or 0, ndim)
+    return CumulativeSum()(_cast(x, dtype), axis=place, dtype=_integer(dtype))
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -251,15 +337,20 @@ def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return _reduce("any", AnyTrue(), x, axis, keepdims)
 
 
-def _reduce(name: str, op: Op, x: Any, axis: Axis, keepdims: bool, needs_elements: bool = False) -> Tensor:
+def _reduce(name: str, op: Op, x: Any, axis: Axis, keepdims: bool, needs_elements: bool = False, **how: Any) -> Tensor:
     shape, axes = _shape_and_axes(name, x, axis)
     if needs_elements:
         _check_elements(name, shape, axes, axis)
-    return op(x, axis=axes, keepdims=keepdims, shape=shape)
+    return op(x, axis=axes, keepdims=keepdims, shape=shape, **how)
 
 
 def _cast(x: Any, dtype: Any) -> Any:
     return x if dtype is None else elementwise.astype(x, dtype)
+
+
+def _integer(dtype: Any) -> Any:
+    """A dtype that is to be summed in as it is: one of integers or bool. Floats are summed as finely as always."""
+    return None if dtype is None or np.dtype(dtype).kind == "f" else np.dtype(dtype)
 
 
 def _find(name: str, op: Op, x: Any, axis: int | None, keepdims: bool) -> Tensor:

@@ -289,7 +289,7 @@ def _gelu_tanh(z: float, _: float, real: Any) -> tuple[float, float]:
     square, c = near * near, real(math.sqrt(8 / math.pi))
     doubled = c * near * (real(1) + real(0.044715) * square)  # (1 + tanh u) / 2 = sigmoid(2u)
     s, rest = _odds(doubled, real)
-    slope = s + z * (s * rest) * (c * (real(1) + real(3 * 0.044715) * square))
+    slope = s + near * (s * rest) * (c * (real(1) + real(3 * 0.044715) * square))
     return z / _one_plus_exp_minus(doubled), slope
 
 
@@ -310,6 +310,33 @@ def _mish(z: float, _: float, real: Any) -> tuple[float, float]:
     value, derivative = _softplus(z, z, real)
     t, slope = _tanh(value, z, real)
     return z * t, t + z * slope * derivative
+
+
+@inline
+def activated(z: Any, slope: Any, low: Any) -> Any:
+    """The activation that a norm applies to z: two straight lines, or SiLU in float32.
+
+    Where there is none, a loop around this has a form of its own, with none of its work.
+    """
+    if slope is None:
+        return silu(z, z, np.float32)[0]
+    if slope == 1 and low == -np.inf:
+        return z
+    below = slope * z
+    return z if z > 0 else low if below < low else below
+
+
+@inline
+def times_derivative(d: Any, z: Any, slopes: Any) -> Any:
+    """Times the derivative of that activation at z, from its slopes below 0 and at NaN."""
+    if slopes is None:
+        return d * silu(z, z, np.float32)[1]
+    below, at_nan = slopes
+    if below == 1:
+        return d
+    if at_nan == 1:  # a loop around this has a form of its own for each
+        return below * d if z <= 0 else d
+    return d if z > 0 else below * d
 
 
 _FORMULAS = {
@@ -377,7 +404,7 @@ def _finish(name: str) -> Kernel:
 
 def finish(y: Array, bias: Array | None, activation: Activation) -> None:
     """Add a bias to the last axis of y, which has no gaps, and activate what comes out, in place."""
-    if bias is None and activation is None:
+    if y.size == 0 or (bias is None and activation is None):
         return
     name, parameter = activation or ("none", 0.0)
     shift = np.zeros(y.shape[-1], y.dtype) if bias is None else np.ascontiguousarray(bias)

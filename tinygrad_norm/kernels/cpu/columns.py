@@ -12,7 +12,8 @@ The output is (x - centre) scale + shift, with the mean in the dtype of x as cen
 Fused activations are two straight lines, z above 0 and max(slope z, low) below, or SiLU in float32: its slope is None.
 
 The sums of a gradient are taken in the same way; they need no more digits than their terms have. Where a group is one
-unit of work, all passes over it follow each other while it is in the cache.
+unit of work, all passes over it follow each other while it is in the cache. What leaves the range is done once more, as
+in `extremes.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu.activation import silu
+from tinygrad_norm.kernels.cpu import extremes
+from tinygrad_norm.kernels.cpu.activation import activated, times_derivative
 from tinygrad_norm.kernels.cpu.compiler import Kernel, apart, helper, inline
 from tinygrad_norm.kernels.cpu.layout import Array
 
@@ -35,13 +37,13 @@ BEGINNING = 8
 
 def forward(size: int, *arguments: Any) -> None:
     """Write y for x [K0 R0, K1 R1] and, unless they are given, mean and var [K0, K1]."""
-    blocks = arguments[8]
+    *_, blocks, _, _, _, _ = arguments
     (_forward if blocks == 1 else _forward_in_blocks)(size, *arguments)
 
 
 def gradient(size: int, *arguments: Any) -> None:
     """Write dx, and dweight and dbias [K0, K1 R1]. What goes through mean and var counts by_mean and by_var."""
-    blocks = arguments[9]
+    *_, blocks, _, _, _, _, _ = arguments
     (_gradient if blocks == 1 else _gradient_in_blocks)(size, *arguments)
 
 
@@ -53,6 +55,7 @@ def _forward(
     mean: Array,
     var: Array,
     given: bool,
+    own: bool,
     centred: bool,
     repeat: int,
     _: int,
@@ -67,8 +70,11 @@ def _forward(
         if not given:
             _take_first(unit, x, repeat, centred, by_column)
             _sum_unit(unit, x, repeat, 1, centred, sums, parts, by_column)
-        _prepare(unit, weight, bias, mean, var, given, centred, repeat, 1, eps, sums, by_column)
+        ordinary = _prepare(unit, weight, bias, mean, var, given, centred, repeat, 1, eps, sums, by_column)
         _normalize_unit(unit, x, repeat, 1, slope, low, by_column, y)
+        if not ordinary:
+            statistics, how = (mean[group], var[group], given, own), (centred, eps, slope, low)
+            extremes.normalize_columns(unit, x, weight, bias, statistics, repeat, how, y)
 
 
 @Kernel
@@ -79,6 +85,7 @@ def _forward_in_blocks(
     mean: Array,
     var: Array,
     given: bool,
+    own: bool,
     centred: bool,
     repeat: int,
     blocks: int,
@@ -87,7 +94,7 @@ def _forward_in_blocks(
     low: Any,
     y: Array,
 ) -> None:
-    units = len(mean) * blocks
+    units, ordinary = len(mean) * blocks, np.empty(len(mean), np.bool_)
     sums, parts, by_column = _room(x, len(mean), blocks)
     if not given:
         for group in range(len(mean)):
@@ -95,10 +102,15 @@ def _forward_in_blocks(
         for unit in prange(units):
             _sum_unit(np.intp(unit), x, repeat, blocks, centred, sums, parts, by_column)
     for group in range(len(mean)):
-        _prepare(group, weight, bias, mean, var, given, centred, repeat, blocks, eps, sums, by_column)
+        to_prepare = given, centred, repeat, blocks, eps, sums, by_column
+        ordinary[group] = _prepare(group, weight, bias, mean, var, *to_prepare)
     for turn in prange(units):
         # what was read last may still be in the cache
         _normalize_unit(units - 1 - np.intp(turn), x, repeat, blocks, slope, low, by_column, y)
+    for group in range(len(mean)):
+        if not ordinary[group]:
+            statistics, how = (mean[group], var[group], given, own), (centred, eps, slope, low)
+            extremes.normalize_columns(group, x, weight, bias, statistics, repeat, how, y)
 
 
 @Kernel
@@ -114,7 +126,7 @@ def _gradient(
     repeat: int,
     _: int,
     eps: float,
-    slope: Any,
+    slopes: Any,
     dx: Array,
     dweight: Array,
     dbias: Array,
@@ -122,10 +134,13 @@ def _gradient(
     sums, parts, by_column = _room(x, len(mean), 1)
     for group in prange(len(mean)):
         unit, own, results = np.intp(group), by_column[group], (dweight[group], dbias[group])
-        _coefficients(weight, bias, unit, mean[group], var[group], eps, own)
-        _sum_products_unit(unit, dy, x, repeat, 1, slope, sums, parts, by_column)
+        ordinary = _coefficients(weight, bias, unit, mean[group], var[group], eps, own)
+        _sum_products_unit(unit, dy, x, repeat, 1, slopes, sums, parts, by_column)
         _paths(unit, weight, mean, var, by_mean, by_var, eps, sums[group : group + 1], own, results)
-        _differentiate_unit(unit, dy, x, repeat, 1, slope, by_var, by_column, dx)
+        _differentiate_unit(unit, dy, x, repeat, 1, slopes, by_var, by_column, dx)
+        if not ordinary:
+            statistics, how = (mean[group], var[group]), (by_mean, by_var, eps, slopes)
+            extremes.differentiate_columns(unit, dy, x, weight, bias, statistics, repeat, how, dx, results)
 
 
 @Kernel
@@ -141,22 +156,27 @@ def _gradient_in_blocks(
     repeat: int,
     blocks: int,
     eps: float,
-    slope: Any,
+    slopes: Any,
     dx: Array,
     dweight: Array,
     dbias: Array,
 ) -> None:
-    units = len(mean) * blocks
+    units, ordinary = len(mean) * blocks, np.empty(len(mean), np.bool_)
     sums, parts, by_column = _room(x, len(mean), blocks)
     for group in range(len(mean)):
-        _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
+        ordinary[group] = _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
     for unit in prange(units):
-        _sum_products_unit(np.intp(unit), dy, x, repeat, blocks, slope, sums, parts, by_column)
+        _sum_products_unit(np.intp(unit), dy, x, repeat, blocks, slopes, sums, parts, by_column)
     for group in range(len(mean)):
         own, results = sums[group * blocks : (group + 1) * blocks], (dweight[group], dbias[group])
         _paths(group, weight, mean, var, by_mean, by_var, eps, own, by_column[group], results)
     for turn in prange(units):
-        _differentiate_unit(units - 1 - np.intp(turn), dy, x, repeat, blocks, slope, by_var, by_column, dx)
+        _differentiate_unit(units - 1 - np.intp(turn), dy, x, repeat, blocks, slopes, by_var, by_column, dx)
+    for group in range(len(mean)):
+        if not ordinary[group]:
+            statistics, results = (mean[group], var[group]), (dweight[group], dbias[group])
+            how = by_mean, by_var, eps, slopes
+            extremes.differentiate_columns(group, dy, x, weight, bias, statistics, repeat, how, dx, results)
 
 
 # What a unit of work does, in functions of their own: they are compiled once for both forms of a kernel, if the number
@@ -178,12 +198,12 @@ def _rows(unit: int, repeat: int, blocks: int) -> slice:
 @helper
 def _take_first(group: int, x: Array, repeat: int, centred: bool, by_column: Array) -> None:
     """Write x₀ of each column, or 0."""
-    total, count = np.zeros(x.shape[1]), min(BEGINNING, repeat)
-    for r in range(group * repeat, group * repeat + count):
+    total, count, top = np.zeros(x.shape[1]), min(BEGINNING, repeat), group * repeat
+    for r in range(top, top + count):
         for k in range(x.shape[1]):
-            total[k] += x[r, k]
+            total[k] += np.float64(x[r, k]) - x[top, k]  # of equal values exactly 0
     for k in range(x.shape[1]):
-        by_column[group, _FIRST, k] = total[k] / count if centred else 0.0
+        by_column[group, _FIRST, k] = x[top, k] + total[k] / count if centred else 0.0
 
 
 @helper
@@ -215,12 +235,12 @@ def _prepare(
     eps: float,
     sums: Array,
     by_column: Array,
-) -> None:
-    """Write mean and var of a group, unless they are given, and what follows from them."""
+) -> bool:
+    """Write mean and var of a group, unless they are given, and what follows from them; tell if all is ordinary."""
     if not given:
         own = sums[group * blocks : (group + 1) * blocks]
         _statistics(own, by_column[group, _FIRST], centred, repeat, mean[group], var[group])
-    _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
+    return _coefficients(weight, bias, group, mean[group], var[group], eps, by_column[group])
 
 
 @helper
@@ -233,19 +253,19 @@ def _normalize_unit(
 
 @helper
 def _sum_products_unit(
-    unit: int, dy: Array, x: Array, repeat: int, blocks: int, slope: Any, sums: Array, parts: Array, by_column: Array
+    unit: int, dy: Array, x: Array, repeat: int, blocks: int, slopes: Any, sums: Array, parts: Array, by_column: Array
 ) -> None:
     """Write Σ d and Σ d x̂ of each column, where d = dy times the derivative of the activation."""
     rows, own, part = _rows(unit, repeat, blocks), sums[unit], parts[unit]
-    _sum_products(dy[rows], x[rows], by_column[unit // blocks], slope, (part[0], part[1]), (own[0], own[1]))
+    _sum_products(dy[rows], x[rows], by_column[unit // blocks], slopes, (part[0], part[1]), (own[0], own[1]))
 
 
 @helper
 def _differentiate_unit(
-    unit: int, dy: Array, x: Array, repeat: int, blocks: int, slope: Any, by_var: float, by_column: Array, dx: Array
+    unit: int, dy: Array, x: Array, repeat: int, blocks: int, slopes: Any, by_var: float, by_column: Array, dx: Array
 ) -> None:
     rows = _rows(unit, repeat, blocks)
-    _differentiate(dy[rows], x[rows], by_column[unit // blocks], slope, by_var, dx[rows])
+    _differentiate(dy[rows], x[rows], by_column[unit // blocks], slopes, by_var, dx[rows])
 
 
 # Passes over the rows of a unit. Sums take four rows at a time, which saves their way through the registers, and get
@@ -312,7 +332,7 @@ def move(part: Array, total: Array) -> None:
 
 @apart
 def _sum_products(
-    dy: Array, x: Array, by_column: Array, slope: Any, part: tuple[Array, Array], sums: tuple[Array, Array]
+    dy: Array, x: Array, by_column: Array, slopes: Any, part: tuple[Array, Array], sums: tuple[Array, Array]
 ) -> None:
     for i in range(2):
         part[i][:] = 0
@@ -321,23 +341,23 @@ def _sum_products(
         stop = min(top + 64, len(x))
         whole = stop - (stop - top) % 4
         for r in range(top, whole, 4):
-            _add_products(dy, x, r, 4, by_column, slope, *part)
+            _add_products(dy, x, r, 4, by_column, slopes, *part)
         for r in range(whole, stop):
-            _add_products(dy, x, r, 1, by_column, slope, *part)
+            _add_products(dy, x, r, 1, by_column, slopes, *part)
         move(part[0], sums[0])
         move(part[1], sums[1])
 
 
 @inline
 def _add_products(
-    dy: Array, x: Array, top: int, rows: int, by_column: Array, slope: Any, first: Array, second: Array
+    dy: Array, x: Array, top: int, rows: int, by_column: Array, slopes: Any, first: Array, second: Array
 ) -> None:
     centre, scale, shift, rstd = by_column[_CENTRE], by_column[_SCALE], by_column[_SHIFT], by_column[_RSTD]
     for k in range(x.shape[1]):
         sum_d, sum_dx = first[k], second[k]
         for r in range(rows):
             c = x[top + r, k] - centre[k]
-            d = times_derivative(dy[top + r, k], c * scale[k] + shift[k], slope)
+            d = times_derivative(dy[top + r, k], c * scale[k] + shift[k], slopes)
             sum_d += d
             sum_dx += d * (c * rstd[k])
         first[k] = sum_d
@@ -354,13 +374,13 @@ def _normalize(x: Array, by_column: Array, slope: Any, low: Any, y: Array) -> No
 
 
 @apart
-def _differentiate(dy: Array, x: Array, by_column: Array, slope: Any, by_var: float, dx: Array) -> None:
+def _differentiate(dy: Array, x: Array, by_column: Array, slopes: Any, by_var: float, dx: Array) -> None:
     centre, scale, shift, rstd = by_column[_CENTRE], by_column[_SCALE], by_column[_SHIFT], by_column[_RSTD]
     through_mean, through_var = by_column[_THROUGH_MEAN], by_column[_THROUGH_VAR]
     for r in range(len(x)):
         for k in range(x.shape[1]):
             c = x[r, k] - centre[k]
-            d = times_derivative(dy[r, k], c * scale[k] + shift[k], slope)
+            d = times_derivative(dy[r, k], c * scale[k] + shift[k], slopes)
             through = through_mean[k] + c * rstd[k] * through_var[k]
             if by_var == 0:  # x may be infinite, and 0 x is not 0 then
                 through = x.dtype.type(0)
@@ -392,16 +412,19 @@ def _statistics(sums: Array, start: Array, centred: bool, repeat: int, mean: Arr
 @helper
 def _coefficients(
     weight: Array, bias: Array, group: int, mean: Array, var: Array, eps: float, by_column: Array
-) -> None:
-    """Write what makes z = (x - centre) scale + shift."""
-    row, share = group % len(weight), weight.shape[1] // len(mean)
+) -> bool:
+    """Write what makes z = (x - centre) scale + shift; tell if all of it is in the range of these loops."""
+    row, share, ordinary = group % len(weight), weight.shape[1] // len(mean), True
     for s in range(len(mean)):
+        own = slice(s * share, (s + 1) * share)
+        ordinary &= extremes.are_columns_ordinary(weight[row, own], bias[row, own], mean[s], var[s], eps)
         rstd, centre = 1 / np.sqrt(var[s] + eps), by_column.dtype.type(mean[s])
         for k in range(s * share, (s + 1) * share):
             by_column[_CENTRE, k] = centre
             by_column[_RSTD, k] = rstd
             by_column[_SCALE, k] = weight[row, k] * rstd
             by_column[_SHIFT, k] = bias[row, k] + (centre - mean[s]) * rstd * weight[row, k]
+    return ordinary
 
 
 @helper
@@ -443,25 +466,3 @@ def _total(sums: Array) -> Array:
             for k in range(sums.shape[2]):
                 total[i, k] += sums[unit, i, k]
     return total
-
-
-# The activation and its derivative
-
-
-@inline
-def activated(z: Any, slope: Any, low: Any) -> Any:
-    """The activation of z. Where there is none, a loop around this has a form of its own, with none of its work."""
-    if slope is None:
-        return silu(z, z, np.float32)[0]
-    if slope == 1 and low == -np.inf:
-        return z
-    below = slope * z
-    return z if z > 0 else low if below < low else below
-
-
-@inline
-def times_derivative(d: Any, z: Any, slope: Any) -> Any:
-    """Times the derivative of the activation at z."""
-    if slope is None:
-        return d * silu(z, z, np.float32)[1]
-    return slope * d if slope != 1 and z <= 0 else d

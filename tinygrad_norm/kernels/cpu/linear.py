@@ -57,7 +57,7 @@ def linear_gradient(
 
 
 def _rows(x: Array) -> Array:
-    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _product(a: Array, b: Array) -> Array:

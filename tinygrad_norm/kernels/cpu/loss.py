@@ -14,20 +14,25 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @Kernel
 def _losses(
-    logits: Array, target: Array, weight: Array, smoothing: float, ignore: int, losses: Array, lse: Array
+    logits: Array,
+    target: Array,
+    weight: Array,
+    smoothing: float,
+    ignore: int,
+    losses: Array,
+    largest: Array,
+    rests: Array,
 ) -> None:
     rows, classes = logits.shape
     for r in prange(rows):
         highest = -np.inf
         for k in range(classes):
             highest = max(highest, np.float64(logits[r, k]))
-        if not np.isfinite(highest):
-            highest = 0.0
         total = loss = 0.0
         for k in range(classes):
             total += np.exp(logits[r, k] - highest)
         rest = np.log(total)
-        lse[r] = highest + rest
+        largest[r], rests[r] = highest, rest
         for k in range(classes):
             q = weight[k] * (smoothing / classes + (1 - smoothing if k == target[r] else 0.0))
             if q != 0:  # the surprise of an impossible class may be infinite
@@ -41,7 +46,8 @@ def _losses_gradient(
     logits: Array,
     target: Array,
     weight: Array,
-    lse: Array,
+    largest: Array,
+    rests: Array,
     smoothing: float,
     ignore: int,
     dlogits: Array,
@@ -51,19 +57,21 @@ def _losses_gradient(
         total = 0.0
         for k in range(classes):
             total += weight[k] * (smoothing / classes + (1 - smoothing if k == target[r] else 0.0))
-        scale = 0.0 if target[r] == ignore else np.float64(dlosses[r])
-        for k in range(classes):
-            q = weight[k] * (smoothing / classes + (1 - smoothing if k == target[r] else 0.0))
-            p = np.exp(np.float64(logits[r, k]) - lse[r])
-            dlogits[r, k] = scale * (p * total - q)
+        if target[r] == ignore:
+            dlogits[r] = 0  # whatever the logits are
+        else:
+            for k in range(classes):
+                q = weight[k] * (smoothing / classes + (1 - smoothing if k == target[r] else 0.0))
+                p = np.exp(logits[r, k] - largest[r] - rests[r])
+                dlogits[r, k] = dlosses[r] * (p * total - q)
 
 
 def cross_entropy(
     logits: Array, target: Array, weight: Array | None, smoothing: float, ignore: int
 ) -> tuple[Array, Array]:
-    """The cross-entropy of each row of logits [N, C] with its class in target [N], and log Σ exp(logits)."""
-    losses, lse = np.empty(len(logits), logits.dtype), np.empty(len(logits))
-    _losses(logits.size, *_prepared(logits, target, weight), float(smoothing), int(ignore), losses, lse)
+    """The cross-entropy of each row of logits [N, C] with its class in target [N]; log Σ exp(logits) in two parts."""
+    losses, lse = np.empty(len(logits), logits.dtype), np.empty((2, len(logits)))
+    _losses(logits.size, *_prepared(logits, target, weight), float(smoothing), int(ignore), losses, *lse)
     return losses, lse
 
 
@@ -73,7 +81,7 @@ def cross_entropy_gradient(
     """The gradient of `cross_entropy` with respect to the logits."""
     logits, target, weight = _prepared(logits, target, weight)
     dlogits, dloss, lse = np.empty_like(logits), np.ascontiguousarray(dloss), np.ascontiguousarray(lse)
-    _losses_gradient(logits.size, dloss, logits, target, weight, lse, float(smoothing), int(ignore), dlogits)
+    _losses_gradient(logits.size, dloss, logits, target, weight, *lse, float(smoothing), int(ignore), dlogits)
     return dlogits
 
 

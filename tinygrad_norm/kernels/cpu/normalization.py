@@ -17,7 +17,7 @@ def normalize(
     x: Array, weight: Array | None, bias: Array | None, axes: Shape, eps: float, activation: Activation
 ) -> tuple[Array, Array, Array]:
     """Normalize over `axes`; also return mean and variance."""
-    return _forward(x, weight, bias, axes, None, True, eps, activation)
+    return _forward(x, weight, bias, axes, None, True, True, eps, activation)
 
 
 def normalize_gradient(
@@ -45,7 +45,7 @@ def normalize_inference(
     activation: Activation,
 ) -> Array:
     """Normalize with a given mean and variance."""
-    return _forward(x, weight, bias, _reduced(mean), (mean, var), True, eps, activation)[0]
+    return _forward(x, weight, bias, _reduced(mean), (mean, var), False, True, eps, activation)[0]
 
 
 def normalize_inference_gradient(
@@ -66,7 +66,7 @@ def rms_normalize(
     x: Array, weight: Array | None, axes: Shape, eps: float, activation: Activation
 ) -> tuple[Array, Array]:
     """Normalize by the root of the mean square over `axes`; also return the mean square."""
-    y, _, square = _forward(x, weight, None, axes, None, False, eps, activation)
+    y, _, square = _forward(x, weight, None, axes, None, True, False, eps, activation)
     return y, square
 
 
@@ -85,11 +85,15 @@ def _forward(
     bias: Array | None,
     axes: Shape,
     given: tuple[Array, Array] | None,
+    own: bool,
     centred: bool,
     eps: float,
     activation: Activation,
 ) -> tuple[Array, Array, Array]:
-    """Output, mean and variance; these two are taken of x, about 0 unless `centred`, where they are not given."""
+    """Output, mean and variance; these two are taken of x, about 0 unless `centred`, where they are not given.
+
+    Those that are given are constants, or x's `own`, and can be taken once more.
+    """
     form = _layout(x, axes, weight, bias)
     matrix, w, b = form.matrix(x), form.expand(weight, 1, x.dtype), form.expand(bias, 0, x.dtype)
     mean, var = map(form.flat, given) if given else np.empty((2, *form.groups))
@@ -97,7 +101,7 @@ def _forward(
     fused = activation if _fuses(activation, form, x.dtype) else None
     slope, low, _ = _lines(fused, x.dtype)
     kernel = columns.forward if form.columns else rows.forward
-    kernel(x.size, matrix, w, b, mean, var, given is not None, centred, *form.sizes, eps, slope, low, y)
+    kernel(x.size, matrix, w, b, mean, var, given is not None, own, centred, *form.sizes, eps, slope, low, y)
     y = form.restore(y)
     return y if fused is activation else activate(y, activation), form.unflat(mean), form.unflat(var)
 
@@ -117,15 +121,15 @@ def _backward(
     """Gradients with respect to x, weight and bias; `of_x` says whether the mean and the variance are those of x."""
     form = _layout(x, axes, weight, bias)
     if not _fuses(activation, form, x.dtype):
-        z = normalize_inference(x, mean, var, weight, bias, eps, None)
+        z = _forward(x, weight, bias, axes, (mean, var), of_x[1], of_x[0], eps, None)[0]
         dy, activation = activation_gradient(dy, z, activation), None
     matrix, w, b = form.matrix(x), form.expand(weight, 1, x.dtype), form.expand(bias, 0, x.dtype)
     by_mean, by_var = of_x[0] / form.count, of_x[1] / form.count
     dx, (dweight, dbias) = np.empty_like(matrix), np.empty((2, *form.sums))
-    slope, results = _lines(activation, x.dtype)[2], (dx, dweight, dbias)
+    slopes, results = _lines(activation, x.dtype)[2], (dx, dweight, dbias)
     statistics = form.flat(mean), form.flat(var), by_mean, by_var
     kernel = columns.gradient if form.columns else rows.gradient
-    kernel(x.size, form.matrix(dy), matrix, w, b, *statistics, *form.sizes, eps, slope, *results)
+    kernel(x.size, form.matrix(dy), matrix, w, b, *statistics, *form.sizes, eps, slopes, *results)
     return form.restore(dx), form.collect(dweight, weight), form.collect(dbias, bias)
 
 
@@ -138,14 +142,16 @@ def _fuses(activation: Activation, form: Layout, dtype: np.dtype[Any]) -> bool:
 
 @cache
 def _lines(activation: Activation, dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
-    """Slope and lower bound of an activation below 0, and its derivative there; None for SiLU."""
+    """Slope and lower bound of an activation below 0, and its derivatives there and at NaN; None for SiLU."""
+    one, infinity = dtype.type(1), dtype.type(np.inf)
     if activation is None:
-        return dtype.type(1), dtype.type(-np.inf), dtype.type(1)
+        return one, -infinity, (one, one)
     if activation[0] == "silu":
         return None, None, None
     if activation[0] == "relu":
-        return dtype.type(1), dtype.type(0), dtype.type(0)
-    return dtype.type(activation[1]), dtype.type(-np.inf), dtype.type(activation[1])
+        return one, dtype.type(0), (dtype.type(0), one)
+    slope = dtype.type(activation[1])
+    return slope, -infinity, (slope, slope)
 
 
 def _layout(x: Array, axes: Shape, weight: Array | None, bias: Array | None) -> Layout:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu.compiler import Kernel
+from tinygrad_norm.kernels.cpu.compiler import Kernel, helper
 from tinygrad_norm.kernels.reference import Window
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -89,8 +89,29 @@ def _average(x: Array, divisor: Array, window: Window, y: Array) -> None:
                 for w in range(max(column * right - left, 0), min(column * right - left + kernel_width, width)):
                     for c in range(channels):
                         y[image, row, column, c] += x[image, h, w, c]
+            finite = True
             for c in range(channels):
                 y[image, row, column, c] /= divisor[row, column]
+                finite &= abs(y[image, row, column, c]) < np.inf
+            if not finite:
+                first_row, first_column = max(row * down - top, 0), max(column * right - left, 0)
+                met = x[
+                    image,
+                    first_row : min(row * down - top + kernel_height, height),
+                    first_column : min(column * right - left + kernel_width, width),
+                ]
+                _add_shares(met, divisor[row, column], y[image, row, column])
+
+
+@helper
+def _add_shares(pixels: Array, divisor: float, y: Array) -> None:
+    """Write the averages that are not finite again, as sums of shares, which may be where the sum of all is not."""
+    for c in range(len(y)):
+        if not np.isfinite(y[c]):
+            y[c] = 0
+            for h in range(pixels.shape[0]):
+                for w in range(pixels.shape[1]):
+                    y[c] += pixels[h, w, c] / divisor
 
 
 @Kernel

@@ -6,7 +6,7 @@ pass follows the other, and what is to be computed for each group once, with roo
 them together.
 
 As the mean is float64, x̂ = (x - mean) / std is (x - centre) scale + rest, where centre is the mean in the dtype of x.
-The activation is two straight lines, as in `columns.py`.
+The activation is two straight lines, as in `columns.py`. A group that leaves the range is left to `extremes.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu.columns import BEGINNING, activated, is_sound, move, times_derivative
+from tinygrad_norm.kernels.cpu import extremes
+from tinygrad_norm.kernels.cpu.activation import activated, times_derivative
+from tinygrad_norm.kernels.cpu.columns import BEGINNING, is_sound, move
 from tinygrad_norm.kernels.cpu.compiler import Kernel, apart, free_order, inline
 from tinygrad_norm.kernels.cpu.layout import Array
 
@@ -38,6 +40,7 @@ def forward(
     mean: Array,
     var: Array,
     given: bool,
+    own: bool,
     centred: bool,
     repeat: int,
     inner: int,
@@ -55,7 +58,7 @@ def forward(
     for unit in prange(units):
         block, p = unit // period, unit % period
         groups = turns * block // blocks * period + p, turns * (block + 1) // blocks * period, period
-        statistics = mean, var, given, centred, sums[unit], by_group[unit]
+        statistics = mean, var, given, own, centred, sums[unit], by_group[unit]
         _forward(x, weight[p], bias[p], statistics, groups, repeat, inner, eps, slope, low, y)
 
 
@@ -73,7 +76,7 @@ def gradient(
     inner: int,
     blocks: int,
     eps: float,
-    slope: Any,
+    slopes: Any,
     dx: Array,
     dweight: Array,
     dbias: Array,
@@ -87,7 +90,7 @@ def gradient(
         groups = turns * block // blocks * period + p, turns * (block + 1) // blocks * period, period
         statistics, through = (mean, var, by_group[unit]), (by_mean, by_var)
         sums = parts[unit, 0], parts[unit, 1], dweight[unit], dbias[unit]
-        _gradient(dy, x, weight[p], bias[p], statistics, through, groups, repeat, inner, eps, slope, dx, *sums)
+        _gradient(dy, x, weight[p], bias[p], statistics, through, groups, repeat, inner, eps, slopes, dx, *sums)
 
 
 # What a unit of work does. Its groups are every step-th from the first to before the last one.
@@ -107,7 +110,7 @@ def _forward(
     low: Any,
     y: Array,
 ) -> None:
-    mean, var, given, centred, sums, by_group = statistics
+    mean, var, given, own, centred, sums, by_group = statistics
     first, last, step = groups
     few = _few(repeat * len(weight)) * step
     for start in range(first, last, few):
@@ -116,7 +119,15 @@ def _forward(
             _take_statistics(x, repeat, inner, start, stop, step, centred, sums, mean, var)
         _coefficients(mean, var, start, stop, step, eps, by_group)
         for j in range(_count(start, stop, step)):
-            top = _top(start + j * step, repeat, inner)
+            k = start + j * step
+            top = _top(k, repeat, inner)
+            if not extremes.are_ordinary(mean[k], var[k], eps, x.itemsize < 8):
+                rows = slice(top, top + repeat * inner, inner)
+                how = centred, eps, slope, low
+                found = extremes.normalize(x[rows], weight, bias, mean[k], var[k], own, how, y[rows])
+                if not given:
+                    mean[k], var[k] = found
+                continue
             centre, scale, rest = by_group[_CENTRE, j], by_group[_SCALE, j], by_group[_REST, j]
             for r in range(top, top + repeat * inner, inner):
                 for i in range(len(weight)):
@@ -136,7 +147,7 @@ def _gradient(
     repeat: int,
     inner: int,
     eps: float,
-    slope: Any,
+    slopes: Any,
     dx: Array,
     part_weight: Array,
     part_bias: Array,
@@ -153,13 +164,19 @@ def _gradient(
         count = _count(start, min(start + few, last), step)
         _coefficients(mean, var, start, min(start + few, last), step, eps, by_group)
         for j in range(count):
-            top = _top(start + j * step, repeat, inner)
+            k = start + j * step
+            top = _top(k, repeat, inner)
             sum_g = sum_gx = 0.0
+            if not extremes.are_ordinary(mean[k], var[k], eps, x.itemsize < 8):
+                rows = slice(top, top + repeat * inner, inner)
+                how, results = (through[0], through[1], eps, slopes), (dx[rows], dweight, dbias)
+                extremes.differentiate(dy[rows], x[rows], weight, bias, mean[k], var[k], how, *results)
+                continue
             for r in range(top, top + repeat * inner, inner):
                 for i in range(0, len(weight), _TERMS):
                     terms = np.uintp(i), np.uintp(min(i + _TERMS, len(weight)))
                     own = by_group[:3, j]
-                    g, gx = _add_products(dy[r], x[r], weight, bias, own, slope, terms, part_weight, part_bias)
+                    g, gx = _add_products(dy[r], x[r], weight, bias, own, slopes, terms, part_weight, part_bias)
                     sum_g += g
                     sum_gx += gx
                 added += 1
@@ -168,9 +185,11 @@ def _gradient(
                     move(part_bias, dbias)
             by_group[_THROUGH_MEAN, j], by_group[_THROUGH_VAR, j] = through[0] * sum_g, through[1] * sum_gx
         for j in range(count):
-            top = _top(start + j * step, repeat, inner)
-            for r in range(top, top + repeat * inner, inner):
-                _differentiate(dy[r], x[r], weight, bias, by_group[:, j], slope, through[1] == 0, dx[r])
+            k = start + j * step
+            top = _top(k, repeat, inner)
+            if extremes.are_ordinary(mean[k], var[k], eps, x.itemsize < 8):
+                for r in range(top, top + repeat * inner, inner):
+                    _differentiate(dy[r], x[r], weight, bias, by_group[:, j], slopes, through[1] == 0, dx[r])
     move(part_weight, dweight)
     move(part_bias, dbias)
 
@@ -226,8 +245,8 @@ def _first(x: Array, centred: bool) -> Any:
     """x₀, from the first row of a group, or 0."""
     total, count = 0.0, min(BEGINNING, len(x))
     for i in range(count):
-        total += x[i]
-    return x.dtype.type(total / count if centred else 0.0)
+        total += np.float64(x[i]) - x[0]  # of equal values exactly 0
+    return x.dtype.type(x[0] + total / count if centred else 0.0)
 
 
 @inline
@@ -254,14 +273,14 @@ def _sums(x: Array, top: int, step: int, rows: int, shift: Any) -> tuple[float, 
 
 @inline
 def _differentiate(
-    dy: Array, x: Array, weight: Array, bias: Array, own: Array, slope: Any, given: bool, dx: Array
+    dy: Array, x: Array, weight: Array, bias: Array, own: Array, slopes: Any, given: bool, dx: Array
 ) -> None:
     """Write dx of a row, where `own` is what is computed for its group."""
     centre, scale, rest = own[_CENTRE], own[_SCALE], own[_REST]
     through_mean, through_var = own[_THROUGH_MEAN], own[_THROUGH_VAR]
     for i in range(len(x)):
         normal = (x[i] - centre) * scale + rest
-        d = times_derivative(dy[i], normal * weight[i] + bias[i], slope)
+        d = times_derivative(dy[i], normal * weight[i] + bias[i], slopes)
         through = through_mean + normal * through_var
         if given:  # x may be infinite, and 0 x is not 0 then
             through = x.dtype.type(0)
@@ -290,7 +309,7 @@ def _add_products(
     weight: Array,
     bias: Array,
     own: Array,
-    slope: Any,
+    slopes: Any,
     terms: tuple[int, int],
     part_weight: Array,
     part_bias: Array,
@@ -300,7 +319,7 @@ def _add_products(
     first = second = x.dtype.type(0)
     for i in range(terms[0], terms[1]):
         normal = (x[i] - centre) * scale + rest
-        d = times_derivative(dy[i], normal * weight[i] + bias[i], slope)
+        d = times_derivative(dy[i], normal * weight[i] + bias[i], slopes)
         part_bias[i] += d
         part_weight[i] += d * normal
         first += weight[i] * d
