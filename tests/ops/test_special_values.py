@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, composed, grad, kernels, ops, random, tensor
-from tinygrad_norm.ops import elementwise
+from tinygrad_norm import Tensor, composed, dtypes, grad, kernels, ops, random
 
 CASES: dict[str, list[Any]] = {}
 for file in ("special_cases.py", "special_norms.py"):
@@ -45,9 +44,7 @@ def implementation(name, monkeypatch):
         if name in ("reference", "judge"):
             patch.setattr(kernels, "_use_cpu", False)
         if name == "judge":
-            known = elementwise._supported
-            patch.setattr(elementwise, "_supported", lambda d: np.dtype(d) if d == np.longdouble else known(d))
-            patch.setattr(tensor, "_DTYPES", tensor._DTYPES | {np.dtype(np.longdouble)})
+            patch.setattr(dtypes, "SUPPORTED", dtypes.SUPPORTED | {np.dtype(np.longdouble)})
         if name == "blocks":
             from tinygrad_norm.kernels.cpu import compiler
             from tinygrad_norm.kernels.cpu.layout import layout

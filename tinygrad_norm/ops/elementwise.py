@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_norm import kernels
+from tinygrad_norm import dtypes, kernels
 from tinygrad_norm.tape import Array, Op
 
 if TYPE_CHECKING:
@@ -464,15 +464,8 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
 
 def astype(x: Any, dtype: Any) -> Tensor:
     """x with elements of `dtype`; no gradient goes through integers and bool."""
-    wanted = _supported(dtype)
+    wanted = dtypes.supported(dtype)
     return (AsType if wanted.kind == "f" else AsInteger)()(x, dtype=wanted)
-
-
-def _supported(dtype: Any) -> np.dtype[Any]:
-    wanted = np.dtype(dtype)
-    if wanted.kind not in "biu" and wanted not in (np.float32, np.float64):
-        raise TypeError(f"astype: {wanted} is not supported; float32, float64, integers and bool are")
-    return wanted
 
 
 def negative(x: Any) -> Tensor:
