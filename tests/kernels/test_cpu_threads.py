@@ -12,6 +12,7 @@ import pytest
 from numba.core.compiler_lock import global_compiler_lock
 
 from tinygrad_norm import forks
+from tinygrad_norm.cli import main
 from tinygrad_norm.kernels.cpu import threads
 
 # A training step whose kernels have enough work for all threads: a product, a norm, a convolution.
@@ -44,6 +45,12 @@ def test_tbb_shares_out_the_work_where_it_is_installed():
         assert threads.layer() in ("omp", "workqueue")
     else:
         assert threads.layer() == "tbb"
+
+
+def test_info_names_the_layer(capsys):
+    assert main(["info"]) == 0
+    name = {"tbb": "TBB", "omp": "OpenMP", "workqueue": "Numba's workqueue"}[threads.layer()]
+    assert f"Numba, compiled on first use; {name} shares their work" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("asked", ["omp", "workqueue"])

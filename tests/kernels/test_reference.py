@@ -74,6 +74,18 @@ def test_norms(axes, affine, dtype, rng):
     agree(reference.rms_normalize_gradient, dy, x, weight, mean**2 + var, axes, 0.1, activation)
 
 
+@pytest.mark.parametrize("size", [1e200, 1e-200, 0.0])
+def test_norms_of_what_leaves_the_range(size, rng):
+    x, dy = rng.normal(size=(2, 4, 3)) * size, rng.normal(size=(4, 3))
+    with np.errstate(over="ignore"):
+        _, mean, var = reference.normalize(x, None, None, (0,), 1e-300, None)
+        agree(reference.normalize, x, None, None, (0,), 1e-300, None)
+        agree(reference.normalize_gradient, dy, x[0], None, None, mean[0], var[0], (0,), 1e-300, None)
+        agree(reference.normalize_inference, x, 1e300 + mean, var, None, None, 1e-5, None)
+        agree(reference.rms_normalize, x, None, (0,), 1e-300, None)
+        agree(reference.rms_normalize_gradient, dy, x[0], None, var[0], (0,), 1e-300, None)
+
+
 @pytest.mark.parametrize("activation", [None, ("silu", 0.0)])
 @pytest.mark.parametrize("bias", [False, True])
 def test_linear(bias, activation, rng):

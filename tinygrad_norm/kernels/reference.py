@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from tinygrad_norm.kernels.ranges import are_ordinary, moments, times_difference, unit
+
 Array = Any
 Activation = tuple[str, float] | None
 """An activation fused into a kernel: its name and its parameter (slope or scale; 0 where it has none)."""
@@ -220,9 +222,9 @@ def normalize(
     mean = xp.mean(xp.astype(x, xp.float64), axis=axes, keepdims=True)
     centred, own = x - mean, 1.0
     var = xp.mean(centred * centred, axis=axes, keepdims=True)
-    if not _are_ordinary(x, mean, var, eps):
+    if not are_ordinary(x, mean, var, eps):
         own = unit(x, axes, eps)
-        mean, var, eps = _moments(x, axes, own, eps)
+        mean, var, eps = moments(x, axes, own, eps)
         centred = x / own - mean
     y = activate(_affine(centred * (1 / xp.sqrt(var + eps)), weight, bias), activation)
     return _like(x, y), mean * own, var * own * own
@@ -246,9 +248,9 @@ def normalize_gradient(
     Source: Ioffe and Szegedy 2015, section 3, with the three paths of x (itself, mean, variance) joined.
     """
     xp, own, like = x.__array_namespace__(), 1.0, x
-    if not _are_ordinary(x, mean, var, eps):
+    if not are_ordinary(x, mean, var, eps):
         own = unit(x, axes, eps)
-        mean, var, eps = _moments(x, axes, own, eps)
+        mean, var, eps = moments(x, axes, own, eps)
         x = x / own
     dy, rstd = xp.astype(dy, xp.float64), 1 / xp.sqrt(var + eps)
     normal = (x - mean) * rstd
@@ -270,7 +272,7 @@ def normalize_inference(
     """`normalize` with a given mean and variance: constants, through which no gradient goes."""
     xp = x.__array_namespace__()
     mean, var = xp.astype(mean, xp.float64), xp.astype(var, xp.float64)
-    normal = _difference(x, mean, 1 / xp.sqrt(var + eps))
+    normal = times_difference(x, mean, 1 / xp.sqrt(var + eps))
     return _like(x, activate(_affine(normal, weight, bias), activation))
 
 
@@ -288,7 +290,7 @@ def normalize_inference_gradient(
     xp = x.__array_namespace__()
     dy, mean, var = [xp.astype(array, xp.float64) for array in (dy, mean, var)]
     rstd = 1 / xp.sqrt(var + eps)
-    normal = _difference(x, mean, rstd)
+    normal = times_difference(x, mean, rstd)
     dy = activation_gradient(dy, _affine(normal, weight, bias), activation)
     dx = dy * rstd if weight is None else dy * rstd * weight
     return _like(x, dx), _sum_like(dy * normal, weight), _sum_like(dy, bias)
@@ -304,7 +306,7 @@ def rms_normalize(
     xp = x.__array_namespace__()
     wide, own = xp.astype(x, xp.float64), 1.0
     square = xp.mean(wide * wide, axis=axes, keepdims=True)
-    if not _are_ordinary(x, 0.0, square, eps):
+    if not are_ordinary(x, 0.0, square, eps):
         own = unit(x, axes, eps, centred=False)
         wide, eps = wide / own, eps / own / own
         square = xp.mean(wide * wide, axis=axes, keepdims=True)
@@ -323,7 +325,7 @@ def rms_normalize_gradient(
 ) -> tuple[Array, Array | None]:
     """Gradients of `rms_normalize`: with x̂ = r x, dx = r (g - x̂ mean(g x̂)); dweight = Σ dy x̂."""
     xp, own, like = x.__array_namespace__(), 1.0, x
-    if not _are_ordinary(x, 0.0, square, eps):
+    if not are_ordinary(x, 0.0, square, eps):
         own = unit(x, axes, eps, centred=False)
         x, eps = x / own, eps / own / own
         square = xp.mean(x * x, axis=axes, keepdims=True)
@@ -333,45 +335,6 @@ def rms_normalize_gradient(
     g = dy if weight is None else dy * weight
     dx = rstd * (g - normal * xp.mean(g * normal, axis=axes, keepdims=True))
     return _like(like, dx / own), _sum_like(dy * normal, weight)
-
-
-def unit(x: Array, axes: tuple[int, ...], eps: float, centred: bool = True) -> Array:
-    """For each group the power of two near √eps or, if that is more, its range (or its largest magnitude).
-
-    In this unit no number has a square, and no square a sum, beyond float64; and not all squares vanish.
-    """
-    xp = x.__array_namespace__()
-    low, high = [xp.astype(f(x, axis=axes, keepdims=True), xp.float64) for f in (xp.min, xp.max)]
-    largest = xp.maximum(xp.abs(low), xp.abs(high))
-    size = xp.maximum(high / 2 - low / 2 if centred else largest, largest * 2.0**-960)
-    size = xp.where(xp.isfinite(size), size, xp.ones_like(size))
-    size = xp.clip(size, max(math.sqrt(eps), 2.0**-1000), 2.0**1000)
-    return 2.0 ** xp.floor(xp.log2(size))
-
-
-def _moments(x: Array, axes: tuple[int, ...], unit: Array, eps: float) -> tuple[Array, Array, Array]:
-    """Mean, variance and eps in this unit. The mean of equal numbers is exactly that number."""
-    xp, x = x.__array_namespace__(), x / unit
-    first = x[tuple(slice(0, 1) if i in axes else slice(None) for i in range(x.ndim))]
-    shift = xp.mean(x - first, axis=axes, keepdims=True)
-    centred = x - first - shift
-    return first + shift, xp.mean(centred * centred, axis=axes, keepdims=True), eps / unit / unit
-
-
-def _are_ordinary(x: Array, mean: Any, var: Array, eps: float) -> Any:
-    """Whether these statistics are good: nothing left the range of float64, nor is rounding taken for a difference."""
-    xp, total = var.__array_namespace__(), var + eps
-    good = (total > 1e-290) & (total < 1e290)
-    return xp.all(good if x.dtype == xp.float32 else good & (var >= 1e-18 * mean * mean))
-
-
-def _difference(x: Array, mean: Array, rstd: Array) -> Array:
-    """(x - mean) rstd, by halves where the difference might leave the range of float64."""
-    xp = mean.__array_namespace__()
-    if xp.all(xp.abs(mean) < 1e290):
-        return (x - mean) * rstd
-    unit = xp.where(xp.abs(mean) < 1e290, xp.ones_like(mean), 2 * xp.ones_like(mean))
-    return (x / unit - mean / unit) * (unit * rstd)
 
 
 def _affine(normal: Array, weight: Array | None, bias: Array | None) -> Array:
@@ -618,7 +581,7 @@ def cross_entropy(
     wide = xp.astype(logits, xp.float64)  # as for the norms: a difference of large logits keeps its digits
     highest = xp.max(wide, axis=1, keepdims=True)
     rest = xp.log(xp.sum(xp.exp(wide - highest), axis=1, keepdims=True))
-    q = soft_target(wide, target, weight, smoothing, ignore)
+    q = _soft_target(wide, target, weight, smoothing, ignore)
     surprise = xp.where(q == 0, xp.zeros_like(wide), rest + (highest - wide))  # a class of logit -inf may have q = 0
     return _like(logits, xp.sum(q * surprise, axis=1)), xp.concat([highest.T, rest.T])
 
@@ -629,13 +592,13 @@ def cross_entropy_gradient(
     """The gradient with respect to the logits: dloss (p Σ q - q), where p = softmax(logits); 0 where it is ignored."""
     xp = logits.__array_namespace__()
     wide, highest, rest = xp.astype(logits, xp.float64), lse[0, :][:, None], lse[1, :][:, None]
-    q = soft_target(wide, target, weight, smoothing, ignore)
+    q = _soft_target(wide, target, weight, smoothing, ignore)
     p = xp.exp(wide - highest - rest)
     found = dloss[:, None] * (p * xp.sum(q, axis=1, keepdims=True) - q)
     return _like(logits, xp.where((target == ignore)[:, None], xp.zeros_like(found), found))
 
 
-def soft_target(logits: Array, target: Array, weight: Array | None, smoothing: float, ignore: int) -> Array:
+def _soft_target(logits: Array, target: Array, weight: Array | None, smoothing: float, ignore: int) -> Array:
     """q [N, C]: 1 - smoothing at the class, and smoothing / C everywhere, times the class weights; 0 if ignored.
 
     Source: Szegedy et al. 2016, section 7.

@@ -57,7 +57,7 @@ class CrossEntropyLoss(ClassLoss, op=ops.cross_entropy):
 
     Args:
         weight: of each class, shape (C,); a buffer.
-        ignore_index: the class number that does not count.
+        ignore_index: the class number that does not count; not for probabilities.
         label_smoothing: the share, in [0, 1], of each target that is spread over all classes.
     """
 

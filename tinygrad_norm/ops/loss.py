@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import dtypes, kernels
-from tinygrad_norm.kernels import reference
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
 from tinygrad_norm.ops.arguments import check_dtypes, kind_of
@@ -37,11 +36,11 @@ class CrossEntropy(FusedOp):
         ignore: int,
         total: float | None,
     ) -> Tensor:
-        weights = None if weight is None else weight.raw
-        q = reference.soft_target(logits.raw, target, weights, smoothing, ignore)
-        counted = e.where((target != ignore)[:, None], logits, 0.0)
-        surprise = e.where(q == 0, 0.0, -log_softmax(counted, axis=1))  # infinite, perhaps, where q is 0
-        losses = (q * surprise).sum(axis=1)
+        classes, counted = logits.shape[1], (target != ignore)[:, None]
+        q = (1 - smoothing) * (np.arange(classes) == target[:, None]) + smoothing / classes
+        q = (q * counted * (1 if weight is None else weight.raw)).astype(logits.dtype)
+        surprise = -log_softmax(e.where(counted, logits, 0.0), axis=1)
+        losses = (q * e.where(q == 0, 0.0, surprise)).sum(axis=1)  # an impossible class may have q = 0
         return losses if total is None else losses.sum() / total
 
     def forward(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 
 from tinygrad_norm import kernels
-from tinygrad_norm.kernels import reference
+from tinygrad_norm.kernels import ranges
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import Kind, check_dtypes, kind_of, kind_or_none, remembered, where
 from tinygrad_norm.ops.reduction import shape_of
@@ -153,7 +153,7 @@ def _measured(x: Tensor, centred: bool, **how: Unpack[Choice]) -> tuple[Tensor, 
         x, the unit of each group, and eps in units of its square.
     """
     seen = _wide(x).reshape(how["view"])
-    unit = reference.unit(seen.raw, how["axes"], how["eps"], centred)
+    unit = ranges.unit(seen.raw, how["axes"], how["eps"], centred)
     return seen / unit, unit, how["eps"] / unit / unit
 
 
