@@ -515,3 +515,28 @@ def test_values_beyond_the_dtype_are_not_converted():
         with pytest.raises(ValueError, match=rf"astype: {part}, which is beyond float32"):
             model.astype("float32")
         assert {tensor.dtype for tensor in model.parameters()} == {np.dtype("float64")}
+
+
+def test_what_is_inside_can_be_left_out_for_buffers_as_for_parameters():
+    net = Net()
+    net.register_buffer("total", Tensor([1.0]))
+    assert [*net.buffers(recurse=False)] == [net.total]
+    assert [*net.parameters(recurse=False)] == [net.shift]
+    assert names(net.named_buffers("net", recurse=False)) == ["net.total"]
+    repeated = names(net.named_buffers(remove_duplicate=False))
+    assert repeated.count("first.calls") == repeated.count("again.calls") == 1
+    assert names(net.named_modules("net"))[:2] == ["net", "net.first"]
+    assert "again" not in names(net.named_modules())
+    assert "again" in names(net.named_modules(remove_duplicate=False))
+
+
+def test_a_state_is_loaded_as_a_whole_unless_told_otherwise():
+    net = Net()
+    part = {"shift": np.ones(3, np.float32), "other": np.zeros(1)}
+    with pytest.raises(ValueError, match=r"first\.weight"):
+        net.load_state_dict(part)
+    assert net.shift.tolist() == [0, 0, 0]
+    missing, unexpected = net.load_state_dict(part, strict=False)
+    assert "first.weight" in missing
+    assert unexpected == ["other"]
+    assert net.shift.tolist() == [1, 1, 1]

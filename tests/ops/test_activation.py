@@ -345,3 +345,14 @@ def test_activate_is_the_op_of_that_name(rng):
     np.testing.assert_array_equal(activate(x, fusible("gelu_tanh")).numpy(), ops.gelu(x, "tanh").numpy())
     np.testing.assert_array_equal(activate(x, ("leaky_relu", 0.4)).numpy(), ops.leaky_relu(x, 0.4).numpy())
     np.testing.assert_array_equal(activate(x, ("elu", 0.4)).numpy(), ops.elu(x, 0.4).numpy())
+
+
+def test_parameters_are_pytorchs_if_nothing_is_said(rng):
+    x = rng.normal(size=(2, 3, 4))
+    np.testing.assert_array_equal(ops.leaky_relu(x).numpy(), ops.leaky_relu(x, 0.01).numpy())
+    np.testing.assert_array_equal(ops.elu(x).numpy(), ops.elu(x, 1.0).numpy())
+    np.testing.assert_array_equal(ops.softplus(x).numpy(), ops.softplus(x, 1.0).numpy())
+    np.testing.assert_array_equal(ops.gelu(x).numpy(), ops.gelu(x, "none").numpy())
+    for op in (ops.softmax, ops.log_softmax):
+        np.testing.assert_array_equal(op(x).numpy(), op(x, 2).numpy())
+    assert [fusible(name)[1] for name in ("elu", "leaky_relu", "relu", "gelu")] == [1.0, 0.01, 0.0, 0.0]

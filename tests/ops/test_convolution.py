@@ -239,3 +239,36 @@ def test_an_error_names_the_layer(rng):
 
 def test_what_is_exported(exported):
     assert exported("convolution") == {"conv2d"}
+
+
+@pytest.mark.parametrize("which", ["x", "weight", "bias"])
+def test_one_dtype_is_needed_throughout(which):
+    given = {"x": np.ones((1, 2, 3, 3)), "weight": np.ones((4, 2, 1, 1)), "bias": np.ones(4)}
+    wrong = given | {which: given[which].astype(np.float32)}
+    with pytest.raises(TypeError, match="conv2d: one floating dtype is needed throughout"):
+        ops.conv2d(**wrong)
+    if which != "bias":
+        with pytest.raises(TypeError, match="conv2d: one floating dtype is needed throughout"):
+            ops.conv2d(wrong["x"], wrong["weight"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight"),
+    [
+        ((1, 0, 3, 3), (4, 0, 1, 1)),
+        ((1, 2, 0, 3), (4, 2, 1, 1)),
+        ((1, 2, 3, 0), (4, 2, 1, 1)),
+        ((1, 2, 3, 3), (0, 2, 1, 1)),
+        ((1, 2, 3, 3), (4, 2, 0, 1)),
+        ((1, 2, 3, 3), (4, 2, 1, 0)),
+    ],
+)
+def test_images_and_weights_are_not_empty(shape, weight):
+    with pytest.raises(ValueError, match="conv2d: images and weight should not be empty"):
+        ops.conv2d(np.ones(shape), np.ones(weight))
+
+
+def test_the_window_is_plain_if_nothing_is_said(rng):
+    x, weight = rng.normal(size=(1, 2, 5, 6)), rng.normal(size=(3, 2, 2, 3))
+    told = ops.conv2d(x, weight, stride=1, padding=0, dilation=1, groups=1)
+    np.testing.assert_array_equal(ops.conv2d(x, weight).numpy(), told.numpy())

@@ -296,3 +296,17 @@ def test_another_function_is_refused_by_name(call, name):
 def test_what_would_mean_something_else_is_refused(call, reason):
     with pytest.raises(TypeError, match=reason):
         call(leaf())
+
+
+@pytest.mark.parametrize("function", [np.bitwise_and, np.bitwise_or, np.logical_xor, np.not_equal])
+def test_truths_are_combined_with_either_operand_a_tensor(function):
+    truths, others = np.array([True, True, False, False]), np.array([True, False, True, False])
+    expected = function(truths, others).tolist()
+    for x, y in ((Tensor(truths), Tensor(others)), (Tensor(truths), others), (truths, Tensor(others))):
+        assert function(x, y).tolist() == expected
+
+
+def test_axes_are_swapped_wherever_they_are(rng):
+    x = rng.normal(size=(2, 3, 4))
+    for a, b in ((0, 2), (1, -1), (-3, 1), (1, 1)):
+        np.testing.assert_array_equal(np.swapaxes(Tensor(x), a, b).numpy(), np.swapaxes(x, a, b))

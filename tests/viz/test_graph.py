@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, composed, nn, no_grad, ops
+from tinygrad_norm import Tensor, composed, nn, no_grad, ops, random
 from tinygrad_norm.models import create_model
-from tinygrad_norm.viz.graph import Edge, from_call, from_tensor, total_flops
+from tinygrad_norm.viz.graph import Edge, _definition, _short, as_input, from_call, from_tensor, total_flops
 from tinygrad_norm.viz.timeline import Timeline
 
 
@@ -358,3 +358,53 @@ def test_running_statistics_go_by_their_names_in_inference():
     model = nn.Sequential(nn.Conv2D(3, 4, 3), nn.BatchNorm2D(4)).eval()
     names = {node.name for node in from_call(model, np.ones((2, 3, 4, 4), np.float32)).nodes.values()}
     assert {"1.running_mean", "1.running_var"} <= names
+
+
+def test_a_call_counts_the_second_time_and_leaves_the_random_generator_alone():
+    class Counting(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return ops.dropout(x, 0.5)
+
+    model, before = Counting(), random.state_dict()
+    from_call(model, (4, 3))
+    assert model.calls == 2
+    assert random.state_dict() == before
+
+
+def test_a_leaf_keeps_nothing_for_the_way_back_and_takes_no_time(net):
+    graph = from_call(net, (5, 6), gradients=True)
+    for node in graph.nodes.values():
+        if node.kind != "op":
+            assert (node.saved_bytes, node.saved, node.flops, node.seconds, node.backward_seconds) == (
+                0,
+                [],
+                0,
+                None,
+                None,
+            )
+            assert (node.code, node.source, node.family, node.fused, node.settings) == ("", "", "", False, {})
+            assert node.differentiable == (node.kind == "parameter")
+
+
+def test_a_shape_stands_for_the_same_random_numbers_in_the_dtype_of_the_parameters():
+    x = as_input((3, 4), nn.Linear(4, 2, dtype=np.float64))
+    np.testing.assert_array_equal(x.raw, np.random.default_rng(0).standard_normal((3, 4)))
+    assert as_input((3, 0), nn.Linear(4, 2)).dtype == as_input((), nn.ReLU()).dtype == np.float32
+    given = Tensor([1.0])
+    assert as_input(given, nn.ReLU()) is given
+    assert as_input(given.raw, nn.ReLU()).tolist() == [1]
+
+
+def test_settings_are_told_in_60_characters():
+    assert _short(np.ones((2, 3))) == "array(2, 3)"
+    assert _short("x" * 58) == repr("x" * 58)
+    assert _short("x" * 59) == "'" + "x" * 56 + "..."
+
+
+def test_the_code_of_a_function_typed_in_by_hand_is_unknown():
+    typed: dict[str, object] = {}
+    exec("def forward(self, x): return x", typed)
+    assert _definition(typed["forward"]) == ("", "")
