@@ -39,3 +39,14 @@ def test_every_public_name_exists_once():
     assert public
     assert len(public) == len(set(public))
     assert [name for name in public if not hasattr(tinygrad_norm, name)] == []
+
+
+def test_no_module_is_imported_as_late_as_by_the_first_tensor():
+    """Python holds a lock while it imports, and a fork by another thread meanwhile would leave it held in the child."""
+    code = (
+        "import sys, tinygrad_norm as t; before = set(sys.modules); t.Tensor([[1.0, 2.0]]) @ t.Tensor([[1.0], [2.0]]); "
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    environment = os.environ | {"TINYGRAD_NORM_KERNELS": "reference"}
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import weakref
 from typing import Any
 
@@ -584,3 +585,49 @@ def test_what_an_op_saved_is_freed_once_it_went_back():
     with hooks(Held()):
         y.backward(np.ones(5))
     assert counts == [20, *range(20, 1, -1)]  # tanh saves its output: the last is not in the list, the leaf stays
+
+
+def test_walks_for_other_inputs_of_one_op_do_not_wait_for_each_other_or_mix():
+    """One thread is inside the op, on the way back to `a` alone, as another goes back to both."""
+    inside, go = threading.Event(), threading.Event()
+
+    class Waiting(Op):
+        def forward(self, a, b):
+            self.save(a, b)
+            return a * b
+
+        def backward(self, grad):
+            a, b = self.saved
+            if self.needs == (True, False):
+                inside.set()
+                assert go.wait(10)
+            return grad * b if self.needs[0] else None, grad * a if self.needs[1] else None
+
+    a, b = (Tensor(np.full(3, value), requires_grad=True) for value in (2.0, 5.0))
+    y = Waiting()(a, b).sum()
+    found = []
+    thread = threading.Thread(target=lambda: found.append(grad(y, a, retain_graph=True)[0].tolist()))
+    thread.start()
+    assert inside.wait(10)
+    y.backward(retain_graph=True)
+    go.set()
+    thread.join()
+    assert found == [[5.0] * 3]
+    assert (a.grad.tolist(), b.grad.tolist()) == ([5.0] * 3, [2.0] * 3)
+
+
+def test_what_an_op_saved_of_its_output_is_differentiated_for_one_input_too(rng):
+    class Root(Op):
+        def forward(self, x, scale):
+            root = np.sqrt(x)
+            self.save(root, scale)
+            return root
+
+        def backward(self, grad):
+            root, _ = self.saved
+            return grad / (2 * root), None
+
+    x, unused = Tensor(np.array([4.0, 9.0]), requires_grad=True), Tensor(np.ones(2), requires_grad=True)
+    (first,) = grad(Root()(x, unused).sum(), x, create_graph=True)
+    (second,) = grad(first.sum(), x)
+    np.testing.assert_allclose(second.numpy(), -0.25 * x.raw**-1.5)

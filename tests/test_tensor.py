@@ -778,3 +778,37 @@ def test_repr_says_the_shape_of_more_than_200_elements():
 
 def test_truth_over_an_axis_loses_the_axis():
     assert Tensor([[True, False]]).any(axis=1).shape == Tensor([[True, False]]).all(axis=1).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [Tensor(np.ones((1, 3))), Tensor(np.ones((2, 2, 3))), Tensor(np.ones((2, 3), np.float32)), np.ones((2, 3)), 1.0],
+)
+def test_a_gradient_is_only_added_to_one_like_it(given):
+    x = Tensor(np.ones((2, 3)), requires_grad=True)
+    x.grad = given
+    with pytest.raises(ValueError, match=r"backward: \.grad was set to .* no gradient of shape \(2, 3\) and float64"):
+        (x * 2.0).sum().backward()
+    x.grad = Tensor(np.ones((2, 3)))
+    (x * 2.0).sum().backward()
+    assert x.grad.tolist() == [[3.0] * 3] * 2
+
+
+def test_values_beyond_the_dtype_are_refused_and_not_made_infinite():
+    for make in (
+        lambda: Tensor(np.array([1e300]), dtype="float32"),
+        lambda: Tensor([1e300]),
+        lambda: Tensor(1e300),
+        lambda: Tensor(np.array([300]), dtype="uint8"),
+    ):
+        with pytest.raises(ValueError, match="Tensor: the array holds .*, which is beyond "):
+            make()
+    x = Tensor(np.zeros(1, np.float32))
+    with pytest.raises(ValueError, match=r"data: the array holds 1e\+300, which is beyond float32"):
+        x.data = np.full(1, 1e300)
+    with pytest.raises(ValueError, match=r"in place: the result holds 1e\+300, which is beyond float32"):
+        x[0] = np.full(1, 1e300)[0:1]
+    with pytest.raises(ValueError, match=r"in place: the result holds 1e\+300, which is beyond float32"):
+        x += np.array([1e300])
+    assert x.tolist() == [0.0]
+    assert Tensor([np.inf, -np.inf]).tolist() == [np.inf, -np.inf]

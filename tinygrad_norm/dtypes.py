@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.ma import MaskedArray  # at first use NumPy would import it, and a fork meanwhile never end
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -42,6 +43,22 @@ def plain(array: Array) -> Array:
     supported(array.dtype)
     if type(array) is np.ndarray:
         return array
-    if isinstance(array, np.ma.MaskedArray):
+    if isinstance(array, MaskedArray):
         raise TypeError("masked array: its mask would be lost; say what stands there with array.filled(value)")
     return array.view(np.ndarray)
+
+
+def beyond(array: Array, dtype: Any) -> str | None:
+    """What to say of an array some value of which a cast would make infinite, or wrap; None if there is none.
+
+    Args:
+        array: floating-point numbers or integers.
+        dtype: what it is to be cast to, of the same kind.
+    """
+    wanted = np.dtype(dtype)
+    if np.can_cast(array.dtype, wanted):
+        return None
+    with np.errstate(over="ignore"):
+        cast = array.astype(wanted)
+    lost = np.isinf(cast) & ~np.isinf(array) if wanted.kind == "f" else cast != array
+    return f"holds {array[lost].flat[0]}, which is beyond {wanted}" if lost.any() else None

@@ -4,8 +4,10 @@ The way back needs values as they were, so it depends on what x is:
 
 - a constant (no gradient is wanted) is changed in place, and all who share its memory see it;
 - a leaf that wants a gradient is changed in place under `no_grad()`; while ops are recorded that is an error;
-- a recorded result is not changed: `y += 1` makes a new tensor, and `y[i] = 1` is an error. So it is with a constant
-  that meets an operand which wants a gradient, and in the backward of an op, where tensors are shared.
+- a constant that meets an operand which wants a gradient is an error too: in place the gradient would be lost, and a
+  new tensor would leave, say, a list of averages as it was;
+- a recorded result is not changed: `y += 1` makes a new tensor, and `y[i] = 1` is an error. So it is in the backward of
+  an op, where tensors are shared.
 
 A change is told to `integrity`, so that a backward through the old values is refused.
 """
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from tinygrad_norm import integrity, tape
+from tinygrad_norm import dtypes, integrity, tape
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -30,14 +32,22 @@ def update(tensor: Tensor, op: Callable[[Any, Any], Tensor], other: Any) -> Tens
     """`tensor` after `tensor op= other`: itself, changed, or a new tensor.
 
     Raises:
-        RuntimeError: it is a leaf that wants a gradient, and ops are recorded.
+        RuntimeError: it is a leaf that wants a gradient, or a constant and `other` wants one, and ops are recorded.
         TypeError: the result has another kind of dtype.
         ValueError: the result has another shape, or the tensor cannot be written.
     """
     _refuse_recorded_leaf(tensor)
-    result = op(tensor, other)
-    if tensor.creator is not None or result.requires_grad or (tape.is_shared() and not tensor.requires_grad):
+    try:
+        result = op(tensor, other)
+    except OverflowError as error:  # of a Python number
+        raise ValueError(f"in place: {error}") from None
+    if tensor.creator is not None or (tape.is_shared() and not tensor.requires_grad):
         return result
+    if result.requires_grad:
+        raise RuntimeError(
+            "in place: the other operand wants a gradient, which would be lost; change the tensor under "
+            "`with no_grad():`, add y.detach(), or give the result a name of its own: z = x + y"
+        )
     if result.shape != tensor.shape:
         raise ValueError(
             f"in place: a result of shape {result.shape} does not fit a tensor of shape {tensor.shape}; "
@@ -87,7 +97,7 @@ def _elements(value: Any, dtype: np.dtype[Any]) -> Array:
     given = value.raw if hasattr(value, "creator") else tape.constant(value)
     if given is None:
         raise TypeError("in place: None is no element; a number, an array or a tensor is")
-    if isinstance(given, np.ndarray) or np.result_type(dtype, given) != dtype:
+    if isinstance(given, np.ndarray | float) or np.result_type(dtype, given) != dtype:
         return np.asarray(given)
     try:
         return np.asarray(given, dtype)
@@ -108,9 +118,10 @@ def _write(target: Array, key: Any, array: Array) -> None:
             f"in place: {array.dtype} does not fit a tensor of {target.dtype}; convert it with astype, "
             "or give the result a name of its own: z = x + y"
         )
-    fitting = array.astype(target.dtype, copy=np.may_share_memory(array, target))
+    if lost := dtypes.beyond(array, target.dtype):
+        raise ValueError(f"in place: the result {lost}; convert it with astype")
     try:
-        target[key] = fitting
+        target[key] = array.astype(target.dtype, copy=False)
     except ValueError as error:
         raise ValueError(f"in place: {error}") from None
     integrity.mark_changed(target)

@@ -7,9 +7,9 @@ tensor. The walk visits entries from the highest number down, in a loop, never b
 
 from __future__ import annotations
 
+import copy
 import heapq
 import itertools
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar, Token
@@ -20,7 +20,6 @@ from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
 from tinygrad_norm import dtypes, integrity
-from tinygrad_norm.forks import free_when_forking
 from tinygrad_norm.settings import Block, Setting
 
 if TYPE_CHECKING:
@@ -247,7 +246,6 @@ class Op:
         return _Tensor.wrap(array, creator=self if value.edge is _OWN_OUTPUT else value.edge)
 
 
-_needs_changed = free_when_forking(threading.RLock())
 _OWN_OUTPUT: Any = object()
 """In place of the entry itself, which would be a reference cycle."""
 
@@ -540,7 +538,7 @@ def walk(
                 edges = [edge if edge in path else None for edge in edges]
                 if all(edge is None for edge in edges):
                     continue
-            for edge, back in zip(edges, _backward(entry, grad, edges, active, retain), strict=True):
+            for edge, back in zip(edges, _backward(entry, grad, edges, active), strict=True):
                 if edge is not None and back is not None:
                     hand_to(edge, _fit(entry, back, edge))
             if not retain:
@@ -596,7 +594,7 @@ def _leading_to(targets: set[Edge | None], roots: dict[Edge, Tensor]) -> set[Edg
 
 
 def _backward(
-    entry: Op, grad: Tensor, edges: Sequence[Edge | None], active: tuple[Hook, ...], retain: bool
+    entry: Op, grad: Tensor, edges: Sequence[Edge | None], active: tuple[Hook, ...]
 ) -> tuple[Tensor | None, ...]:
     """What one entry hands back, one gradient for each edge; those not wanted need not be computed."""
     if entry.freed:
@@ -606,7 +604,8 @@ def _backward(
         )
     for hook in active:
         hook.before_backward(entry, grad)
-    result = _backward_to(entry, grad, edges) if retain or edges is not entry.edges else entry.backward(grad)
+    needs = tuple([edge is not None for edge in edges])
+    result = (entry if needs == entry.needs else _twin(entry, needs)).backward(grad)
     if result is None:
         raise RuntimeError(
             f"{entry.name}: backward returned None; it should return a gradient for each input, or, if there is none "
@@ -620,15 +619,17 @@ def _backward(
     return grads
 
 
-def _backward_to(entry: Op, grad: Tensor, edges: Sequence[Edge | None]) -> Any:
-    """The gradients for `edges`, of an entry that another thread may take back at the same time, for other edges."""
-    with _needs_changed:
-        before = entry.needs
-        entry.needs = tuple([edge is not None for edge in edges])
-        try:
-            return entry.backward(grad)
-        finally:
-            entry.needs = before
+def _twin(entry: Op, needs: tuple[bool, ...]) -> Op:
+    """An op like `entry` that goes back to these inputs alone; another thread may want others at the same time."""
+    twin = copy.copy(entry)
+    twin.needs = needs
+    twin._saved = tuple([_saved_by(entry, value) for value in entry._saved])
+    return twin
+
+
+def _saved_by(entry: Op, value: Any) -> Any:
+    """What an op saved, for its twin: the output is still that of the entry on the tape."""
+    return value._replace(edge=entry) if type(value) is _Saved and value.edge is _OWN_OUTPUT else value
 
 
 def _fit(entry: Op, grad: Tensor, edge: Edge) -> Tensor:

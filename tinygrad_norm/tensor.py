@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, Self, SupportsIndex
 
 import numpy as np
+from numpy.ma import MaskedArray
 from numpy.typing import NDArray
 
 from tinygrad_norm import dtypes, in_place, integrity, ops, tape
@@ -80,6 +81,8 @@ class Tensor:
                 f"data: a tensor of shape {self.shape} and {self.dtype} takes an array like it, "
                 f"not shape {fresh.shape} and {fresh.dtype}"
             )
+        if lost := dtypes.beyond(fresh, self.dtype):
+            raise ValueError(f"data: the array {lost}")
         self.raw = fresh.astype(self.dtype, copy=False)
 
     def changed(self) -> None:
@@ -173,7 +176,9 @@ class Tensor:
         with _shared_leaves:
             if self.grad is None:
                 self.grad = tape.unshared(new, taken, "C")
-            elif create_graph:
+                return
+            _check_gradient(self.grad, new)
+            if create_graph:
                 self.grad = self.grad + new
             else:
                 self.grad = Tensor.wrap(self.grad.raw + new.raw)
@@ -565,6 +570,21 @@ _shared_leaves = free_when_forking(threading.RLock())
 tape.register_tensor(Tensor)
 
 
+def _check_gradient(set_to: Any, new: Tensor) -> None:
+    """Refuse to add a gradient to what somebody set `.grad` to, unless it is one like it."""
+    if isinstance(set_to, Tensor) and (set_to.shape, set_to.dtype) == (new.shape, new.dtype):
+        return
+    found = (
+        f"a tensor of shape {set_to.shape} and {set_to.dtype}"
+        if isinstance(set_to, Tensor)
+        else f"a {type(set_to).__name__}"
+    )
+    raise ValueError(
+        f"backward: .grad was set to {found}, to which no gradient of shape {new.shape} and {new.dtype} can be added; "
+        "set it to None, or to a tensor of that shape and dtype"
+    )
+
+
 def from_dlpack(source: Any) -> Tensor:
     """A tensor on the memory of `source` (any object with `__dlpack__`, as PyTorch's and JAX's), without a copy."""
     array = np.from_dlpack(source)
@@ -592,19 +612,24 @@ def _to_array(value: Any, dtype: Any) -> Array:
     try:
         if wanted is not None and (given := np.asanyarray(value).dtype).kind not in "biuf":
             raise TypeError(f"{given} is no number, and becomes no {wanted}")
-        array = np.array(value, wanted)
+        array = np.array(value)
     except (ValueError, TypeError, OverflowError) as error:
         raise type(error)(f"Tensor: {type(value).__name__} cannot become an array: {error}") from None
-    if wanted is None and array.dtype == np.float64 and not _holds_float64(value):
-        array = array.astype(np.float32)
-    dtypes.supported(array.dtype)
-    return array
+    if wanted is None:
+        single = array.dtype == np.float64 and not _holds_float64(value)
+        wanted = np.dtype(np.float32) if single else dtypes.supported(array.dtype)
+    if array.dtype == wanted:
+        return array
+    alike = array.dtype.kind + wanted.kind in ("ff", "ii", "uu", "iu", "ui")
+    if alike and (lost := dtypes.beyond(array, wanted)):
+        raise ValueError(f"Tensor: the array {lost}")
+    return array.astype(wanted)
 
 
 def _unwrapped(values: Any) -> Any:
     if isinstance(values, (list, tuple)):
         return [_unwrapped(value) for value in values]
-    if isinstance(values, np.ma.MaskedArray):
+    if isinstance(values, MaskedArray):
         return dtypes.plain(values)
     return values.raw if isinstance(values, Tensor) else values
 

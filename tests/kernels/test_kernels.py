@@ -55,3 +55,10 @@ def test_asking_for_the_fast_ones_without_numba_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(kernels, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'tinygrad-norm\[fast\]'"):
         kernels.use("cpu")
+
+
+def test_what_the_environment_asks_for_is_known_or_refused():
+    code = "import tinygrad_norm.kernels"
+    environment = {"TINYGRAD_NORM_KERNELS": "Reference"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert "TINYGRAD_NORM_KERNELS: 'Reference' is not known; 'cpu' and 'reference' are" in done.stderr

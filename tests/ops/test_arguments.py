@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, nn, ops
+from tinygrad_norm import Tensor, nn, no_grad, ops
 from tinygrad_norm.ops.arguments import check_dtypes, check_flag, kind_of, kind_or_none, pair, remembered
 
 
@@ -153,3 +153,22 @@ def test_one_floating_dtype_is_needed_throughout(kind):
             check_dtypes("op", input=x, **wrong)
     with pytest.raises(TypeError, match="given are input int64"):
         check_dtypes("op", input=((2,), np.dtype("int64")))
+
+
+@pytest.mark.parametrize("name", ["running_mean", "running_var"])
+@pytest.mark.parametrize("norm", [ops.batch_norm, ops.instance_norm])
+def test_running_statistics_that_want_a_gradient_are_refused_as_they_would_get_none(norm, name):
+    running = {"running_mean": np.zeros(3), "running_var": np.ones(3)}
+    running[name] = Tensor(running[name], requires_grad=True)
+    with pytest.raises(RuntimeError, match=f"{norm.__name__}: no gradient goes through {name}, .* give {name}.detach"):
+        norm(np.ones((4, 3, 2)), **running)
+    with no_grad():
+        norm(np.ones((4, 3, 2)), **running)
+
+
+@pytest.mark.parametrize("loss", [ops.cross_entropy, ops.nll_loss])
+def test_class_weights_that_want_a_gradient_are_refused_as_they_would_get_none(loss):
+    weight = Tensor(np.ones(3), requires_grad=True)
+    with pytest.raises(RuntimeError, match=f"{loss.__name__}: no gradient goes through weight"):
+        loss(np.zeros((4, 3)), np.zeros(4, int), weight)
+    assert loss(np.zeros((4, 3)), np.zeros(4, int), weight.detach()).shape == ()

@@ -351,7 +351,7 @@ def test_maximum_and_minimum_hide_no_nan(op):
 
 @pytest.mark.parametrize("exponent", [-1, Tensor([-1]), np.array([2, -3]), Tensor([[-1], [1]])])
 def test_negative_powers_of_integers_are_refused_without_a_word_on_shapes(exponent):
-    with pytest.raises(ValueError, match="Integers to negative integer powers are not allowed") as refused:
+    with pytest.raises(ValueError, match="pow: integers have no negative power that is an integer") as refused:
         ops.pow(Tensor([2, 3]), exponent)
     assert "shape" not in str(refused.value)
     np.testing.assert_allclose(ops.pow(Tensor([2, 4]), -1.0).numpy(), [0.5, 0.25])

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from tinygrad_norm.data.checks import check_choice, check_labels, describe
 from tinygrad_norm.data.datasets import ArrayDataset
 from tinygrad_norm.data.images import scale
-from tinygrad_norm.nn.state import beyond
+from tinygrad_norm.dtypes import beyond
 
 CHANNELS = (1, 3, 4)
 """How many an image has: grey, or red, green and blue, perhaps with how opaque it is."""

@@ -22,7 +22,10 @@ def missing() -> list[str]:
 
 
 _cpu: ModuleType | None = None
-_use_cpu = os.environ.get("TINYGRAD_NORM_KERNELS") != "reference" and not missing()
+_asked = os.environ.get("TINYGRAD_NORM_KERNELS", "")
+if _asked not in ("", "cpu", "reference"):
+    raise ValueError(f"TINYGRAD_NORM_KERNELS: {_asked!r} is not known; 'cpu' and 'reference' are")
+_use_cpu = _asked != "reference" and not missing()
 
 
 def of(array: Any) -> ModuleType:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from tinygrad_norm.dtypes import beyond
 from tinygrad_norm.nn.spelling import did_you_mean
 from tinygrad_norm.output import printable
 
@@ -20,22 +20,6 @@ class IncompatibleKeys(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
-
-
-def beyond(array: np.ndarray[Any, Any], dtype: npt.DTypeLike) -> str | None:
-    """What to say of an array some value of which a cast would make infinite, or wrap; None if there is none.
-
-    Args:
-        array: floating-point numbers or integers.
-        dtype: what it is to be cast to, of the same kind.
-    """
-    wanted = np.dtype(dtype)
-    if np.can_cast(array.dtype, wanted):
-        return None
-    with np.errstate(over="ignore"):
-        cast = array.astype(wanted)
-    lost = np.isinf(cast) & ~np.isinf(array) if wanted.kind == "f" else cast != array
-    return f"holds {array[lost].flat[0]}, which is beyond {wanted}" if lost.any() else None
 
 
 def load_into(tensors: Mapping[str, Tensor], given: Mapping[str, Any], strict: bool, owner: str) -> IncompatibleKeys:

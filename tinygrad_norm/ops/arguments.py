@@ -20,6 +20,17 @@ Kind = tuple[tuple[int, ...], Any]
 Check = TypeVar("Check", bound=Callable[..., Any])
 
 
+def constant(name: str, what: str, value: Any) -> Any:
+    """Return the array of an argument through which no gradient goes.
+
+    Raises:
+        RuntimeError: it wants a gradient, which it would not get, and ops are recorded.
+    """
+    if getattr(value, "requires_grad", False) and tape.is_recording():
+        raise RuntimeError(f"{where(name)}: no gradient goes through {what}, but it wants one; give {what}.detach()")
+    return getattr(value, "raw", value)
+
+
 def kind_of(x: Any) -> Kind:
     """The kind of a tensor, an array, a number or nested lists.
 

@@ -68,6 +68,10 @@ class Power(Op):
     broadcasts = True
 
     def forward(self, x: Any, y: Any) -> Any:
+        if _kind(x) in "iu" and _kind(y) in "iu" and np.any(np.less(y, 0)):
+            raise ValueError(
+                "pow: integers have no negative power that is an integer; give x as floating-point numbers"
+            )
         z = x**y
         self.save(x if isinstance(x, np.ndarray) else np.asarray(x, z.dtype), y)  # so that log(2.0) is as fine as z
         return z
@@ -75,6 +79,11 @@ class Power(Op):
     def backward(self, grad: Tensor) -> Pair:
         x, y = self.saved
         return _by_base(grad, x, y) if self.needs[0] else None, _by_exponent(grad, x, y) if self.needs[1] else None
+
+
+def _kind(x: Any) -> str:
+    """The kind of dtype of an array or a Python number."""
+    return x.dtype.kind if isinstance(x, np.ndarray) else np.min_scalar_type(x).kind
 
 
 def _by_base(grad: Tensor, x: Tensor, y: Any) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_norm import dtypes, kernels
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
-from tinygrad_norm.ops.arguments import check_dtypes, kind_of
+from tinygrad_norm.ops.arguments import check_dtypes, constant, kind_of
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import moveaxis, reshape, take_along_axis
 from tinygrad_norm.tape import Array, FusedOp
@@ -248,7 +248,7 @@ def _class_weights(name: str, weight: Any, rows: Tensor) -> Array | None:
     """The class weights as an array of the dtype of the rows."""
     if weight is None:
         return None
-    given = _constant(weight)
+    given = _constant(constant(name, "weight", weight))
     if given.shape != rows.shape[1:]:
         raise ValueError(f"{name}: weight needs shape {rows.shape[1:]}, one for each class, but has {given.shape}")
     return given.astype(rows.dtype)

@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_norm import kernels
 from tinygrad_norm.kernels import ranges
 from tinygrad_norm.ops.activation import activate, fusible
-from tinygrad_norm.ops.arguments import Kind, check_dtypes, kind_of, kind_or_none, remembered, where
+from tinygrad_norm.ops.arguments import Kind, check_dtypes, constant, kind_of, kind_or_none, remembered, where
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import reshape
 from tinygrad_norm.tape import Array, FusedOp
@@ -525,9 +525,10 @@ def _check_shapes(name: str, shape: Shape, wanted: Shape, **given: Kind | None) 
 
 def _check_running(name: str, mean: Any, var: Any, momentum: float) -> None:
     """What may change from call to call, and what a kind does not tell."""
-    for running in (mean, var):
+    for what, running in (("running_mean", mean), ("running_var", var)):
         if running is not None and not hasattr(running, "dtype"):
             raise TypeError(f"{where(name)}: running statistics are arrays or tensors of floats, not {running!r}")
+        constant(name, what, running)
     if not 0 <= momentum <= 1:
         raise ValueError(f"{where(name)}: momentum is the weight of the new value, between 0 and 1, not {momentum}")
 

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from tinygrad_norm.dtypes import beyond
 from tinygrad_norm.nn.spelling import refuse_unknown, refuse_unknown_keywords
-from tinygrad_norm.nn.state import beyond
 from tinygrad_norm.optim.options import check_option
 from tinygrad_norm.schema import MAPPING, check_form
 from tinygrad_norm.tensor import Tensor
