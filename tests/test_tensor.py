@@ -801,7 +801,7 @@ def test_values_beyond_the_dtype_are_refused_and_not_made_infinite():
         lambda: Tensor(1e300),
         lambda: Tensor(np.array([300]), dtype="uint8"),
     ):
-        with pytest.raises(ValueError, match="Tensor: the array holds .*, which is beyond "):
+        with pytest.raises(ValueError, match=r"Tensor: the array holds .*, which is beyond "):
             make()
     x = Tensor(np.zeros(1, np.float32))
     with pytest.raises(ValueError, match=r"data: the array holds 1e\+300, which is beyond float32"):

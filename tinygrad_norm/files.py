@@ -42,9 +42,9 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         OSError: it cannot be written; the message names `path`, not the temporary file.
     """
     target = Path(path).resolve()  # through a symbolic link, to the file it names
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(target.parent)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target.parent)
         old = target.stat() if target.exists() else None
         if old is not None and not stat.S_ISREG(old.st_mode):
             raise OSError(f"{path} cannot be written: it is {_kind(old.st_mode)}, not a file")

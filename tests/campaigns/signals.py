@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from tinygrad_norm.training.saved_run import CHECKPOINT
 def send(rng: np.random.Generator, folder: Path, *signals: signal.Signals) -> tuple[int, str]:
     """Train, send these signals at random moments, and return the status and what was printed."""
     run, output = folder / "run", folder / "output"
-    child = start(lambda: main(arguments(run)), output)
+    given = arguments(run)  # here, so that the child shares its data
+    child = start(lambda: main(given), output)
     for number in signals:
         time.sleep(rng.uniform(0, 1.2 * whole()[1] / len(signals)))
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
@@ -65,12 +67,14 @@ def broken_pipe(rng: np.random.Generator, folder: Path) -> None:
 def reader_leaves(rng: np.random.Generator, folder: Path) -> None:
     """Nobody reads the progress any more; a run that does not say so by its status has ended as it should."""
     run = folder / "run"
+    given = arguments(run)
     reading, writing = os.pipe()
 
     def work() -> int:
         os.close(reading)
         os.dup2(writing, 2)
-        return main([*arguments(run)])
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 # a pipe cannot be sought in, as the file could that it had been
+        return main(given)
 
     child = start(work, folder / "output")
     os.close(writing)

@@ -70,3 +70,5 @@ def test_large_products_do_not_wait_for_the_threads_of_numpy(rng, monkeypatch):
     assert not taken
     cpu.matmul(rng.normal(size=(2, 65, 64)), rng.normal(size=(64, 64)))
     assert taken == [((1, 130, 64), (1, 64, 64))]
+    cpu.matmul(rng.normal(size=(2, 1, 65, 64)), rng.normal(size=(3, 64, 64)))  # would have to be copied
+    assert len(taken) == 1

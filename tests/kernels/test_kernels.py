@@ -62,3 +62,16 @@ def test_what_the_environment_asks_for_is_known_or_refused():
     environment = {"TINYGRAD_NORM_KERNELS": "Reference"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert "TINYGRAD_NORM_KERNELS: 'Reference' is not known; 'cpu' and 'reference' are" in done.stderr
+
+
+@pytest.mark.parametrize("beside", ["numba.py", "numba/__init__.py", "numba/data.txt"])
+def test_a_folder_or_file_called_numba_beside_a_script_is_not_it(tmp_path, beside):
+    path = tmp_path / beside
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    (tmp_path / "script.py").write_text(
+        "import tinygrad_norm.kernels as k, numpy; print(k.of(numpy.zeros(3)).__name__)"
+    )
+    done = subprocess.run([sys.executable, "script.py"], check=True, capture_output=True, text=True, cwd=tmp_path)
+    shadowed = not HAS_NUMBA or beside != "numba/data.txt"  # a folder without __init__.py hides nothing
+    assert done.stdout.strip() == f"tinygrad_norm.kernels.{'reference' if shadowed else 'cpu'}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,9 +18,19 @@ _NEEDED = ("numba", "scipy", "threadpoolctl")
 
 
 def missing() -> list[str]:
-    """What the fast kernels need and is not installed. A folder of that name, which Python would import, is not it."""
-    specs = {name: find_spec(name) for name in _NEEDED}
-    return [name for name, spec in specs.items() if spec is None or spec.origin is None]
+    """What the fast kernels need and is not installed; a folder or a file of that name beside a script is not it."""
+    return [name for name in _NEEDED if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:  # a folder without __init__.py has no origin
+        return False
+    try:
+        packages = Path(str(distribution(name).locate_file("")))
+    except PackageNotFoundError:
+        return True  # put there without pip
+    return Path(spec.origin).resolve().is_relative_to(packages.resolve())
 
 
 _cpu: ModuleType | None = None

@@ -52,7 +52,7 @@ inline: Callable[..., Any] = register_jitable(forceinline=True)
 """For a function that is part of whoever calls it: a loop around a call that is left is not vectorized."""
 
 free_order: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, forceinline=True, **_BARE)
-"""The same for one in which sums may be taken in any order."""
+"""Compiles a function in which sums may be taken in any order, as a part of whoever calls it."""
 
 memory.keep()
 

@@ -108,7 +108,7 @@ single_threaded_blas = _SingleThreadedBlas()
 
 @cache
 def _scipy_pools() -> list[tuple[Callable[[], int], Callable[[int], object]]]:
-    """What gets and what sets the number of threads of SciPy's BLAS."""
+    """Two functions for each BLAS that SciPy calls: one gets its number of threads, one sets it."""
     import_module("scipy.linalg.cython_blas")
     pools = [pool for pool in ThreadpoolController().lib_controllers if pool.user_api == "blas"]
     scipy = [pool for pool in pools if "scipy" in pool.filepath] or pools  # or the one that it shares with NumPy
@@ -116,7 +116,7 @@ def _scipy_pools() -> list[tuple[Callable[[], int], Callable[[int], object]]]:
 
 
 def _openblas(path: str) -> tuple[Callable[[], int], Callable[[int], object]] | None:
-    """The same two of OpenBLAS itself, which take a microsecond: threadpoolctl looks for them at each call."""
+    """OpenBLAS has both as functions, which take a microsecond: threadpoolctl looks for them at each call."""
     library = ctypes.CDLL(path)
     for prefix, suffix in product(("", "scipy_"), ("", "_", "64_", "_64")):
         names = [f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set")]
