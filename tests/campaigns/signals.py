@@ -73,7 +73,7 @@ def reader_leaves(rng: np.random.Generator, folder: Path) -> None:
     def work() -> int:
         os.close(reading)
         os.dup2(writing, 2)
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 # a pipe cannot be sought in, as the file could that it had been
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 # the one there may want to seek, as in a file
         return main(given)
 
     child = start(work, folder / "output")
