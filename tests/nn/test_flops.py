@@ -5,7 +5,7 @@ import pytest
 
 from tinygrad_norm import Tensor, composed, nn, ops, random, tape
 from tinygrad_norm.models import create_model
-from tinygrad_norm.nn.flops import count_flops, flops_of
+from tinygrad_norm.nn.flops import count_flops, flops_of, work_of
 
 
 class Recorder(tape.Hook):
@@ -66,3 +66,46 @@ def test_the_model_is_left_as_it_was(rng):
     assert all(np.array_equal(array, state[key]) for key, array in model.state_dict().items())
     assert random.state_dict() == draws
     assert model(Tensor(rng.normal(size=(6, 3)).astype(np.float32))).requires_grad
+
+
+class Calls(tape.Hook):
+    """Writes down each op and what it was called with."""
+
+    def __init__(self):
+        self.found = []
+
+    def after_forward(self, op, inputs, output):
+        self.found.append((op, inputs))
+
+
+def work(function, *shapes):
+    """All the operations of each op of a call."""
+    calls = Calls()
+    with tape.no_grad(), tape.hooks(calls):
+        function(*[Tensor(np.ones(shape, np.float32)) for shape in shapes])
+    return [(type(op).__name__, work_of(op, inputs)) for op, inputs in calls.found]
+
+
+def test_all_work_of_a_layer_is_its_products_its_bias_and_its_activation():
+    products, rows = 2 * 3 * 5 * 7, 3 * 7
+    weight, bias = (7, 5), (7,)
+    assert work(lambda x, w: ops.linear(x, w), (3, 5), weight) == [("Linear", products)]
+    assert work(ops.linear, (3, 5), weight, bias) == [("Linear", products + rows)]
+    assert work(lambda *x: ops.linear(*x, "relu"), (3, 5), weight, bias) == [("Linear", products + 2 * rows)]
+    images = 2 * (2 * 4 * 3 * 3) * (3 * 4)
+    assert work(ops.conv2d, (2, 3, 4, 4), (4, 3, 2, 2)) == [("Conv2D", images)]
+    assert work(ops.conv2d, (2, 3, 4, 4), (4, 3, 2, 2), (4,)) == [("Conv2D", images + 72)]
+
+
+def test_all_work_of_a_fused_op_is_that_of_its_definition():
+    with composed():
+        assert work(ops.silu, (3, 5)) == [("Sigmoid", 15), ("Multiply", 15)]
+    assert work(ops.silu, (3, 5)) == [("Silu", 30)]
+
+
+def test_work_of_other_ops_is_the_numbers_they_take_or_make():
+    assert work(lambda x: x.sum(), (3, 5)) == [("Sum", 15)]
+    assert work(lambda x, y: x + y, (3, 1), (5,)) == [("Add", 15)]
+    assert work(lambda x: x * 2.0, (4,)) == [("Multiply", 4)]
+    assert work(lambda x: x.reshape(15).broadcast_to(2, 15), (3, 5)) == [("Reshape", 0), ("BroadcastTo", 0)]
+    assert work(ops.matmul, (3, 5), (5, 2)) == [("MatMul", 60)]

@@ -139,3 +139,17 @@ def test_the_gradient_of_cross_entropy_is_probability_minus_target(logits):
 def test_an_unknown_reduction_is_refused(loss):
     with pytest.raises(ValueError, match=f"{loss.__name__}: reduction should be 'mean', 'sum' or 'none', got 'avg'"):
         loss(reduction="avg")
+
+
+def test_a_class_of_minus_100_does_not_count_if_nothing_is_said(logits):
+    labels, few = LABELS.copy(), LABELS != 1
+    labels[~few] = -100
+    for loss, scores in ((nn.CrossEntropyLoss(), logits), (nn.NLLLoss(), log_softmax(logits))):
+        assert loss(scores, labels).item() == pytest.approx(loss(scores[few], LABELS[few]).item())
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss, nn.L1Loss, nn.HuberLoss])
+def test_the_mean_is_taken_if_nothing_is_said(loss, logits):
+    target = LABELS if loss in (nn.CrossEntropyLoss, nn.NLLLoss) else np.zeros_like(logits)
+    assert loss()(logits, target).item() == loss(reduction="mean")(logits, target).item()
+    assert repr(loss()) == repr(loss(reduction="mean"))

@@ -478,3 +478,22 @@ def test_an_empty_batch_is_a_batch_that_counts_and_moves_nothing(norm, shape, tr
         assert after.pop("num_batches_tracked") == before.pop("num_batches_tracked") + training
     for key, array in before.items():
         np.testing.assert_array_equal(after[key], array)
+
+
+def test_rms_norm_2d_divides_by_the_root_mean_square_of_a_pixel(rng):
+    layer = nn.RMSNorm2D(3, eps=0.1, activation="relu", dtype=np.float64)
+    layer.weight.data[:] = [0.5, -1.0, 2.0]
+    x = rng.normal(size=(2, 3, 4, 5))
+    normal = x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 0.1)
+    expected = np.maximum(normal * layer.weight.numpy()[:, None, None], 0)
+    np.testing.assert_allclose(layer(x).numpy(), expected, rtol=1e-12)
+    plain = nn.RMSNorm2D(3, affine=False)
+    assert (plain.weight, plain.bias, plain.affine, layer.affine, plain.num_channels) == (None, None, False, True, 3)
+    assert list(layer.state_dict()) == ["weight"]
+    assert repr(plain) == "RMSNorm2D(3, eps=1e-06, affine=False)"
+    assert repr(nn.RMSNorm2D(np.int64(2))) == "RMSNorm2D(2, eps=1e-06, affine=True)"
+    for wrong in (0, 2.0, True):
+        with pytest.raises((TypeError, ValueError), match="RMSNorm2D: num_channels should be"):
+            nn.RMSNorm2D(wrong)
+    with pytest.raises(ValueError, match=r"RMSNorm2D: the input should have shape \(N, C, H, W\) with C = 3"):
+        layer(np.ones((2, 4, 5, 5)))

@@ -73,3 +73,11 @@ def test_repr():
     assert repr(nn.GlobalAvgPool2D()) == "GlobalAvgPool2D()"
     assert repr(nn.GlobalAvgPool2D(keepdims=True)) == "GlobalAvgPool2D(keepdims=True)"
     assert repr(nn.Upsample(scale_factor=2)) == "Upsample(scale_factor=2, mode='nearest', align_corners=False)"
+
+
+def test_global_averages_of_no_images_and_of_one():
+    assert nn.GlobalAvgPool2D()(Tensor(np.ones((0, 3, 4, 5)))).shape == (0, 3)
+    assert nn.GlobalAvgPool2D(keepdims=True)(Tensor(np.ones((3, 4, 5)))).shape == (3, 1, 1)
+    for shape in ((2, 0, 4, 5), (2, 3, 0, 5), (3, 4, 0), (3, 4), (1, 2, 3, 4, 5)):
+        with pytest.raises(ValueError, match="GlobalAvgPool2D: the input should have shape"):
+            nn.GlobalAvgPool2D()(np.ones(shape))

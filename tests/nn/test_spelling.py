@@ -84,3 +84,9 @@ def test_keywords_are_those_of_init_and_any_where_it_takes_any():
     refuse_unknown_keywords(Every, ["wieght"])
     with pytest.raises(TypeError, match=r"Some has no option 'wieght' \(it has weight\); did you mean weight\?"):
         refuse_unknown_keywords(Some, ["wieght"])
+
+
+def test_the_nearest_of_several_names_is_meant():
+    assert closest("momentun", ["moment", "momentum", "monument"]) == "momentum"
+    assert closest("Dropout", ["dropout2d", "Dropout2D", "dropout"]) == "dropout"
+    assert closest("xyz", ["abc"]) is None

@@ -482,3 +482,16 @@ def test_zero_grad_can_leave_zeros(weight, bias):
     optimizer.zero_grad(set_to_none=False)
     np.testing.assert_array_equal(weight.grad.numpy(), np.zeros((3, 2)))
     assert bias.grad is None
+
+
+def test_a_wrong_option_is_noticed_at_any_later_step(weight, bias):
+    optimizer = optim.SGD([{"params": [weight]}, {"params": [bias]}], lr=0.1)
+    run(optimizer, draw(optimizer, 2))
+    before = values(optimizer)
+    optimizer.param_groups[1]["lr"] = -1.0
+    with pytest.raises(ValueError, match="lr must be a finite number of at least 0, got -1"):
+        run(optimizer, draw(optimizer, 1))
+    for old, new in zip(before, values(optimizer), strict=True):
+        np.testing.assert_array_equal(old, new)
+    optimizer.param_groups[1]["lr"] = 0.2
+    run(optimizer, draw(optimizer, 1))
