@@ -75,7 +75,7 @@ def run_graph(args: argparse.Namespace) -> None:
     except ValueError as error:
         if "has no variance" not in str(error):
             raise
-        raise ValueError(f"{error}; or draw it in inference (--eval)") from error
+        raise ValueError(f"{error}; --eval draws it in inference") from error
     drawing.save(path)
     print(f"{drawing.summary()}\nthe drawing: {printable(path)}")
     if args.open and not webbrowser.open(path.resolve().as_uri()):
