@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import socket
 import stat
@@ -394,6 +395,19 @@ def test_a_folder_is_held_and_goes_again_if_nothing_was_put_there(tmp_path):
     assert os.listdir(folder) == ["file"]
     with pytest.raises(OSError, match="file"), locked_folder(folder / "file" / "below", "a.lock", "in use"):
         pytest.fail("there is no such folder")
+
+
+def test_a_folder_that_could_not_be_written_is_told_in_words(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        told = f"{path} cannot be written: {tmp_path / 'file'} is a file, not a folder"
+        with pytest.raises(NotADirectoryError, match=re.escape(told)), locked_folder(path, "a.lock", "in use"):
+            pytest.fail("there is no such folder")
+    monkeypatch.setattr(os, "access", lambda folder, mode: False)  # root may write anywhere
+    told = f"{tmp_path / 'new'} cannot be written: the folder {tmp_path} is read-only"
+    with pytest.raises(PermissionError, match=re.escape(told)), locked_folder(tmp_path / "new", "a.lock", "in use"):
+        pytest.fail("it may not be made")
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_a_folder_that_is_held_loses_what_killed_writers_left(tmp_path):

@@ -94,10 +94,7 @@ def check_writable(path: Path) -> None:
         raise IsADirectoryError(f"{path} is a folder; name a file")
     if path.exists() and not path.is_file():
         raise OSError(f"{path} cannot be written: it is {_kind(path.stat().st_mode)}, not a file")
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{path} cannot be written: {folder} is a file, not a folder")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{path} cannot be written: the folder {folder} is read-only")
+    _check_folder(path, folder)
 
 
 def put_in_place(finished: Path, target: Path) -> None:
@@ -153,6 +150,7 @@ def locked_folder(folder: Path, lock: str, in_use: str) -> Iterator[None]:
     Raises:
         OSError: somebody holds the lock, or the folder cannot be made or written to.
     """
+    _check_folder(folder, next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists()))
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -242,6 +240,14 @@ def _take_over(descriptor: int, old: os.stat_result) -> None:
             with suppress(OSError):
                 os.fchown(descriptor, old.st_uid, old.st_gid)
         os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+
+
+def _check_folder(path: Path, folder: Path) -> None:
+    """Raise an OSError that names `path` if nothing can be made in `folder`, the innermost on the way that is there."""
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{path} cannot be written: {folder} is a file, not a folder")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{path} cannot be written: the folder {folder} is read-only")
 
 
 def _kind(mode: int) -> str:

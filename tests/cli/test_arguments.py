@@ -66,8 +66,19 @@ def test_table_aligns_its_columns():
     )
 
 
-@pytest.mark.parametrize(("text", "value"), [("0.5", 0.5), (".5", 0.5), ("[1, 2]", [1, 2]), ("plain", "plain")])
-def test_an_option_is_json_a_number_or_text(text, value):
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.5", 0.5),
+        (".5", 0.5),
+        ("[1, 2]", [1, 2]),
+        ("plain", "plain"),
+        ("(256, 128)", (256, 128)),
+        ("None", None),
+        ("(1", "(1"),
+    ],
+)
+def test_an_option_is_json_a_literal_or_text(text, value):
     assert parse("--option", f"it={text}").options == [("it", value)]
 
 

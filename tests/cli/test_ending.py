@@ -88,7 +88,14 @@ def test_output_that_cannot_be_flushed_is_status_1(capsys, monkeypatch):
 
     monkeypatch.setattr(sys, "stdout", Full())
     assert run_command(lambda: print("done"), "name") == 1
-    assert capsys.readouterr().err == "name: standard output cannot be written: No space left on device\n"
+    assert capsys.readouterr().err == "name: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("line", ["train --help", "info"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_standard_output_is_status_1_however_it_is_buffered(line, unbuffered, tmp_path):
+    done = shell(f"tn {line} >/dev/full", tmp_path, PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stderr) == (1, b"tinygrad-norm: standard output: No space left on device\n")
 
 
 @pytest.mark.parametrize("command", ["info", "train --help"])

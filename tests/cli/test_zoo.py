@@ -122,9 +122,13 @@ def test_resume_goes_on_or_says_why_not(run, small, checkpoint, tmp_path):
         (("lenet5", "-o", "run", "--resume", "--epochs", "1"), "has begun 2 epochs; epochs=1 is fewer"),
         (("lenet5", "-o", "run", "--resume", "--lr", "0.5"), "lr=0.004 (here 0.5); only epochs and data_folder may"),
         (("mlp", "--resume", checkpoint), "is a checkpoint of lenet5, not of mlp"),
-        (("lenet5", "--resume"), "runs/lenet5 holds no checkpoint to go on from"),
-        (("mlp", "-o", "fresh", "--resume"), "fresh holds no checkpoint to go on from"),
-        (("lenet5", "--resume", checkpoint, "-o", str(tmp_path / "few-digits" / "train_images.npy")), "train_images"),
+        (("lenet5", "--resume"), "there is no file or folder runs/lenet5, so no checkpoint to go on from"),
+        (("mlp", "-o", "fresh", "--resume"), "there is no file or folder fresh, so no checkpoint to go on from"),
+        (
+            ("lenet5", "--resume", checkpoint, "-o", str(tmp_path / "few-digits" / "train_images.npy")),
+            "train_images.npy is a file, not a f",
+        ),
+        (("lenet5", "--resume", "few-digits"), "few-digits holds no checkpoint to go on from"),
     ):
         status, out, err = run("train", *arguments, "--quiet")
         assert (status, out) == (2, ""), err
@@ -163,6 +167,11 @@ def test_the_command_that_goes_on_keeps_what_was_asked_for(arguments, command):
     ("arguments", "message"),
     [
         ("train resnet81", "did you mean resnet18?"),
+        ("train mpl", "did you mean mlp?"),
+        ("train lenet5 --epcohs 3", "--epcohs 3; did you mean --epochs?; try tinygrad-norm train --help"),
+        ("train lenet5 --epcohs=3", "--epcohs=3; did you mean --epochs?; try tinygrad-norm train --help"),
+        ("train lenet5 vgg16", "unrecognized arguments: vgg16; try tinygrad-norm train --help"),
+        ("--versoin models", "did you mean --version?; try tinygrad-norm --help"),
         ("train lenet5 --norm bach", "did you mean batch?"),
         ("train lenet5 --data digit", "did you mean digits?"),
         ("train lenet5 --optimizer adamm", "did you mean adam"),
@@ -175,7 +184,7 @@ def test_the_command_that_goes_on_keeps_what_was_asked_for(arguments, command):
         ("train lenet5 --option norm=none", "norm"),
         ("train lenet5 --data mnist", "mnist"),
         ("train lenet5 --option width=NaN", "options must hold what JSON can say"),
-        ("evaluate nowhere", "nowhere holds no checkpoint to evaluate"),
+        ("evaluate nowhere", "there is no file or folder nowhere, so no checkpoint to evaluate"),
         ("diagnose .", ". holds no checkpoint to diagnose"),
         ("evaluate cut", "cut"),
         ("diagnose cut", "cut"),
@@ -190,6 +199,22 @@ def test_bad_input_is_one_line_and_status_2(run, tmp_path, arguments, message):
     assert err.count("\n") == 1
     assert "Traceback" not in err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_tuple_is_an_option_as_the_message_about_it_says(run, small):
+    status, _, err = run("train", "mlp", *small, "--option", "hidden=3")
+    assert status == 2
+    assert "such as (256, 128), got 3" in err
+    status, out, _ = run("train", "mlp", *small, "--option", "hidden=(16, 8)", "--json", "--quiet")
+    assert status == 0
+    assert json.loads(out)["recipe"]["options"] == {"hidden": [16, 8]}
+
+
+def test_a_run_into_a_read_only_folder_is_refused_in_words(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    status, _, err = run("train", "lenet5", "-o", "run/deep", "--quiet")
+    assert (status, err) == (2, f"tinygrad-norm: run/deep cannot be written: the folder {tmp_path} is read-only\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_divergence_is_status_1(run, small):

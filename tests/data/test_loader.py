@@ -352,6 +352,18 @@ def test_a_position_inside_an_epoch_is_moved_by_nobody_else():
     assert found == expected
 
 
+def test_an_iterator_made_during_a_resume_takes_another_epoch():
+    plain = DataLoader(numbers(9), batch_size=2, shuffle=True)
+    orders = [epoch_of(plain) for _ in range(3)]
+    loader = DataLoader(numbers(9), batch_size=2, shuffle=True)
+    resumed = loader.resume()
+    found = [next(resumed)[1].tolist()]
+    assert epoch_of(loader) == orders[1]
+    found += [targets.tolist() for _, targets in resumed]
+    assert found == orders[0]
+    assert epoch_of(loader) == orders[2]
+
+
 def test_setting_the_epoch_chooses_the_order_of_the_next_iterator():
     loader = DataLoader(numbers(9), batch_size=2, shuffle=True)
     first = epoch_of(loader)

@@ -107,6 +107,21 @@ def test_the_total_weight_is_what_the_mean_divides_the_sum_by(build, target, pos
     assert build().total_weight(Tensor(given)) == build().total_weight(given)
 
 
+@pytest.mark.parametrize(
+    "loss", [nn.CrossEntropyLoss(WEIGHT, ignore_index=3, label_smoothing=0.2), nn.NLLLoss(WEIGHT, ignore_index=1)]
+)
+def test_gradients_added_up_over_unequal_parts_are_those_of_the_whole(rng, loss):
+    x, labels, parts = rng.normal(size=(7, 5)), np.array([0, 3, 1, 1, 2, 3, 0]), (slice(2), slice(2, 7))
+    matrices = [Tensor(values, requires_grad=True) for values in [rng.normal(size=(5, 4))] * 2]
+    whole, added = matrices
+    loss(ops.log_softmax(Tensor(x) @ whole, axis=1), labels).backward()
+    total = sum(loss.total_weight(labels[part]) for part in parts)
+    for part in parts:
+        output = ops.log_softmax(Tensor(x[part]) @ added, axis=1)
+        (loss(output, labels[part]) * (loss.total_weight(labels[part]) / total)).backward()
+    np.testing.assert_allclose(added.grad.numpy(), whole.grad.numpy(), rtol=1e-10, atol=1e-13)
+
+
 def test_an_op_is_the_loss_of_that_name():
     loss = as_loss(partial(ops.cross_entropy, ignore_index=3, reduction="sum"))
     assert repr(loss) == "CrossEntropyLoss(ignore_index=3, reduction='sum', label_smoothing=0.0)"

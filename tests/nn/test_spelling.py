@@ -15,6 +15,7 @@ def test_closest_prefers_the_same_word_in_other_capitals():
 
 def test_closest_finds_a_typing_error_and_nothing_far_away():
     assert closest("wieght", ["bias", "weight"]) == "weight"
+    assert closest("mpl", ["mlp", "lenet5"]) == "mlp"
     assert closest("gamma", ["bias", "weight"]) is None
     assert closest("Batchnorm", ["BatchNorm1D", "BatchNorm2D", "BatchNorm3D"]) == "BatchNorm2D"
     assert did_you_mean("wieght", ["weight"]) == "; did you mean weight?"

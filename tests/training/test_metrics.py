@@ -9,6 +9,7 @@ import pytest
 
 from tinygrad_norm import Tensor, nn, ops, optim
 from tinygrad_norm.data import DataLoader
+from tinygrad_norm.nn.loss import as_loss
 from tinygrad_norm.training import BestWeights, Callback, EarlyStopping, Trainer
 from tinygrad_norm.training.metrics import Totals, agreement, mean_of, weight_of
 
@@ -315,7 +316,9 @@ def test_totals_are_sums():
 def test_what_a_batch_counts():
     labels = np.array([0, 3, 1, -100])
     assert weight_of(nn.CrossEntropyLoss(WEIGHT), labels) == pytest.approx(0.1 + 0.0 + 3.0)
-    assert weight_of(partial(ops.cross_entropy, weight=WEIGHT, ignore_index=1), labels[:3]) == pytest.approx(0.1)
+    assert weight_of(as_loss(partial(ops.cross_entropy, weight=WEIGHT, ignore_index=1)), labels[:3]) == pytest.approx(
+        0.1
+    )
     assert weight_of(lambda output, target: output, labels) == 4
     assert weight_of(partial(ops.cross_entropy, np.eye(3)), labels) == 4  # not called with outputs and targets
     assert mean_of(nn.CrossEntropyLoss(reduction="sum"), 6.0, 3.0) == 2.0

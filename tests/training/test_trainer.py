@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -665,7 +666,7 @@ def test_bad_arguments():
     with pytest.raises(TypeError, match="optimizer should be an Optimizer, got generator"):
         Trainer(*[run.model, run.model.parameters(), parts[2]])
     for clip_norm in (0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="clip_norm should be above 0"):
+        with pytest.raises(ValueError, match="clip_norm must be a number above 0, or None for no clipping, got"):
             Trainer(*parts, clip_norm=clip_norm)
     with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
         run.fit(0)
@@ -674,3 +675,25 @@ def test_bad_arguments():
     run.trainer.loss = nn.CrossEntropyLoss(reduction="none")
     with pytest.raises(ValueError, match=r"the loss should be one number, the mean over the batch, got shape \(8,\)"):
         run.fit()
+
+
+def test_the_module_of_an_op_is_made_once(monkeypatch):
+    made = []
+    plain = nn.CrossEntropyLoss.__init__
+
+    def init(self, **given):
+        made.append(given)
+        plain(self, **given)
+
+    monkeypatch.setattr(nn.CrossEntropyLoss, "__init__", init)
+    run = Run()
+    trainer = Trainer(run.model, run.optimizer, ops.cross_entropy, progress=False)
+    made.clear()
+    trainer.fit(run.loader, 2, run.validation)
+    assert made == []
+    trainer.loss = partial(ops.cross_entropy, ignore_index=1)
+    targets = np.array([0, 1, 1, 1])
+    assert trainer.evaluate([(INPUTS, targets)])["loss"] == pytest.approx(
+        trainer.evaluate([(INPUTS[:1], targets[:1])])["loss"], rel=1e-5
+    )
+    assert made == [{"ignore_index": 1}]

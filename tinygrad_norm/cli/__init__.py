@@ -46,6 +46,15 @@ class Parser(argparse.ArgumentParser):
             hint = did_you_mean(str(value), known)
             raise argparse.ArgumentError(action, f"there is no {value!r}, only {', '.join(known)}{hint}")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is unknown here, for the command itself knows its options and has the help on them."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            hints = (did_you_mean(option, self._option_string_actions) for option in options)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{next(filter(None, hints), '')}")
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
         """Leave with status 2."""
         self.exit(2, f"{self.prog}: {message}; try {self.prog} --help\n")

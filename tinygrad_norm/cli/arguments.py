@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="options",
         metavar="NAME=VALUE",
-        help="what else the net takes, such as width=0.5",
+        help="what else the net takes, such as width=0.5 or 'hidden=(64, 32)': JSON, a Python literal, or text",
     )
     steps = parser.add_argument_group("training (the defaults of each model are listed below)")
     steps.add_argument("--epochs", type=int, metavar="N", help="how often each image is seen")
@@ -95,15 +97,13 @@ def recipe_from(args: argparse.Namespace, model: str) -> Recipe:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """The name and the value of "width=0.25"; what is no JSON and no number is text."""
+    """The name and the value of "width=0.25"; what is neither JSON nor a literal of Python is text."""
     name, equals, value = text.partition("=")
     if not (name.isidentifier() and equals):
         raise argparse.ArgumentTypeError(f"should be NAME=VALUE, such as width=0.5, not {text!r}")
-    for read in (json.loads, float):  # JSON has no .5
-        try:
+    for read in (json.loads, float, ast.literal_eval):  # JSON has no .5, and no tuple
+        with suppress(ValueError, SyntaxError, RecursionError):
             return name, read(value)
-        except ValueError:
-            pass
     return name, value
 
 

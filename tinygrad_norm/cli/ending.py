@@ -21,6 +21,41 @@ class UnwrittenError(OSError):
     """Standard output took no more: its disk is full, perhaps."""
 
 
+class Output:
+    """Standard output in which each failure is an `UnwrittenError`, told from those of files; a closed pipe stays one.
+
+    What failed once fails at the next flush too, since argparse passes over errors of its own writing.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._failure: OSError | None = None
+
+    def write(self, text: str) -> int:
+        with self._failures():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._failures():
+            self._stream.flush()
+        if self._failure is not None:
+            raise self._failure
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError as error:
+            self._failure = error
+            raise
+        except OSError as error:
+            self._failure = UnwrittenError(f"standard output: {error.strerror}")
+            raise self._failure from error
+
+
 def run_command(command: Callable[[], None], name: str = "") -> int:
     """Call a command and return its exit status; what went wrong is one line on standard error.
 
@@ -35,11 +70,14 @@ def run_command(command: Callable[[], None], name: str = "") -> int:
             try:
                 command()
             finally:  # --help leaves by SystemExit
-                _flush_output()
+                sys.stdout.flush()
         except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
             _lead_nowhere(sys.stdout)
             return BROKEN_PIPE
-        except (UnwrittenError, FloatingPointError) as error:
+        except UnwrittenError as error:
+            _lead_nowhere(sys.stdout)
+            return _complain(name, error, 1)
+        except FloatingPointError as error:
             return _complain(name, error, 1)
         except (OSError, ValueError, ImportError) as error:
             return _complain(name, error, 2)
@@ -77,6 +115,7 @@ def _surroundings(name: str) -> Iterator[None]:
             if isinstance(stream, io.TextIOWrapper):
                 stack.callback(stream.reconfigure, errors=stream.errors)
                 stream.reconfigure(errors=ESCAPING)
+        _set(stack, sys, "stdout", cast(TextIO, Output(sys.stdout)))
         given, safe = sys.stderr, UnfailingStream(sys.stderr)
         stack.callback(lambda: _lead_nowhere(given) if safe.failed else None)
         _set(stack, sys, "stderr", cast(TextIO, safe))
@@ -98,17 +137,6 @@ def _fill_closed() -> None:
     while (number := os.open(os.devnull, os.O_RDWR)) < 3:
         pass
     os.close(number)
-
-
-def _flush_output() -> None:
-    """Write what standard output still holds; what cannot be written is given up."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _lead_nowhere(sys.stdout)
-        raise UnwrittenError(f"standard output cannot be written: {error.strerror}") from error
 
 
 def _lead_nowhere(stream: TextIO | None) -> None:

@@ -61,16 +61,21 @@ def run_graph(args: argparse.Namespace) -> None:
         show = [*(show or ()), "gradient"]
     model = create_model(args.model, 10, image_size=args.image_size, **options)
     shape = args.batch_size, 3, args.image_size, args.image_size
-    drawing = draw_graph(
-        model.train(not args.eval),
-        shape,
-        depth=None if args.all else 2 if args.depth is None else args.depth,
-        fold=not args.no_fold,
-        direction="backward" if args.backward else "both" if args.both else "forward",
-        composed=args.composed,
-        title=f"{args.model}, {' × '.join(map(str, shape))}",
-        show=show,
-    )
+    try:
+        drawing = draw_graph(
+            model.train(not args.eval),
+            shape,
+            depth=None if args.all else 2 if args.depth is None else args.depth,
+            fold=not args.no_fold,
+            direction="backward" if args.backward else "both" if args.both else "forward",
+            composed=args.composed,
+            title=f"{args.model}, {' × '.join(map(str, shape))}",
+            show=show,
+        )
+    except ValueError as error:
+        if "has no variance" not in str(error):
+            raise
+        raise ValueError(f"{error}; --eval draws it in inference") from error
     drawing.save(path)
     print(f"{drawing.summary()}\nthe drawing: {printable(path)}")
     if args.open and not webbrowser.open(path.resolve().as_uri()):

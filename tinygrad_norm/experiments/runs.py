@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm import nn, ops
+from tinygrad_norm import nn
 from tinygrad_norm.data import ArrayDataset, DataLoader, digits
 from tinygrad_norm.nn.modes import start_training
 from tinygrad_norm.nn.normalization import RunningNorm
@@ -22,6 +22,8 @@ from tinygrad_norm.tape import Array
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.evaluation import inference
 from tinygrad_norm.training.metrics import Totals, agreement
+
+_LOSS = nn.CrossEntropyLoss()
 
 
 @dataclass
@@ -78,11 +80,11 @@ def _step(model: nn.Module, optimizer: Optimizer, inputs: Array, targets: Array)
     with np.errstate(all="ignore"):  # a run may diverge
         optimizer.zero_grad()
         output = model(Tensor(inputs))
-        loss = ops.cross_entropy(output, targets)
+        loss = _LOSS(output, targets)
         if math.isfinite(loss.item()):
             loss.backward()
             optimizer.step()
-    right = agreement(ops.cross_entropy, output, targets)
+    right = agreement(_LOSS, output, targets)
     return loss.item(), right[0] / right[1] if right else math.nan
 
 
@@ -95,8 +97,8 @@ def evaluate(model: nn.Module, dataset: ArrayDataset, batch_size: int = 256) -> 
                 put(switches, norm, "refuses_infinity", False)
         for inputs, targets in DataLoader(dataset, batch_size):
             output = model(Tensor(inputs))
-            right = agreement(ops.cross_entropy, output, targets) or (0, len(targets))
-            totals.add(ops.cross_entropy(output, targets).item(), len(targets), right)
+            right = agreement(_LOSS, output, targets) or (0, len(targets))
+            totals.add(_LOSS(output, targets).item(), len(targets), right)
     return totals.means()
 
 

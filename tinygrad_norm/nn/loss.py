@@ -28,8 +28,10 @@ class Loss(OpModule):
     def total_weight(self, target: Any) -> float:
         """Return what the mean over these targets divides by: the sum of the weights of all that counts.
 
-        The mean over several batches is the mean of theirs, each times its total weight. Here every element of the
-        target counts 1.
+        The mean over several batches is the sum of theirs, each times its total weight, divided by the sum of all total
+        weights. So gradients that are added up over the parts of a batch are those of the whole batch if each part does
+        `(loss(output, target) * (loss.total_weight(target) / total)).backward()`, where `total` is the sum over all
+        parts. Here every element of the target counts 1.
         """
         return float(np.size(_raw(target)))
 

@@ -1,4 +1,7 @@
-"""What is measured over batches of any size: the mean loss, and the accuracy where there is one."""
+"""What is measured over batches of any size: the mean loss, and the accuracy where there is one.
+
+The functions take the loss as `nn.loss.as_loss` returns it; an op of `ops` itself is here any other function.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.nn.loss import BCEWithLogitsLoss, ClassLoss, Loss, as_loss
+from tinygrad_norm.nn.loss import BCEWithLogitsLoss, ClassLoss, Loss
 from tinygrad_norm.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -55,13 +58,12 @@ class Totals:
 
 def weight_of(loss: Any, target: Array) -> float:
     """Return how much a batch counts in a mean of losses: its `total_weight` if the loss has one, else its examples."""
-    loss = as_loss(loss)
     return float(loss.total_weight(target)) if hasattr(loss, "total_weight") else float(len(target))
 
 
 def mean_of(loss: Any, value: float, weight: float) -> float:
     """Return the mean loss of a batch, given the value of its loss, which with `reduction="sum"` is a sum."""
-    return value / weight if weight and getattr(as_loss(loss), "reduction", "mean") == "sum" else value
+    return value / weight if weight and getattr(loss, "reduction", "mean") == "sum" else value
 
 
 def agreement(loss: Any, output: Any, target: Array) -> Agreement:
@@ -77,7 +79,6 @@ def agreement(loss: Any, output: Any, target: Array) -> Agreement:
     One output for each example under a function that is not of `ops` may be a logit or a probability: nobody can say
     where it turns from 0 to 1. An output of NaN predicts nothing.
     """
-    loss = as_loss(loss)
     if not isinstance(output, Tensor):
         return None
     if isinstance(loss, BCEWithLogitsLoss):

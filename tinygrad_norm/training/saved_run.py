@@ -72,6 +72,8 @@ def find_checkpoint(path: str | os.PathLike[str], purpose: str) -> Path:
     Raises:
         FileNotFoundError: there is none "to go on from", or what else the purpose is.
     """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no file or folder {os.fspath(path)}, so no checkpoint to {purpose}")
     found = Path(path, CHECKPOINT) if Path(path).is_dir() else Path(path)
     if not found.is_file():
         raise FileNotFoundError(f"{os.fspath(path)} holds no checkpoint to {purpose}")

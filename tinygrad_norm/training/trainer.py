@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_norm.data.checks import whole_number
 from tinygrad_norm.nn import Module
+from tinygrad_norm.nn.loss import as_loss
 from tinygrad_norm.nn.modes import freeze, frozen_paths, start_training
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm
 from tinygrad_norm.output import UnfailingStream, printable
@@ -22,6 +23,15 @@ from tinygrad_norm.schema import COUNT, FLAG, MAPPING, NUMBER, TEXT, check_form
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
 from tinygrad_norm.training.checkpoint import Stateful, load_parts, save_parts
+from tinygrad_norm.training.checks import (
+    check_callbacks,
+    check_clip_norm,
+    check_loader,
+    check_loss,
+    check_model_and_optimizer,
+    check_schedule,
+    used_up,
+)
 from tinygrad_norm.training.evaluation import inference
 from tinygrad_norm.training.history import History, Record, measured
 from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted
@@ -78,8 +88,9 @@ class Trainer:
         extra: whatever else its checkpoints should hold, as `save_checkpoint` takes it.
 
     Raises:
-        TypeError: `model` is no Module, or `optimizer` no Optimizer.
-        ValueError: `clip_norm` is not above 0.
+        TypeError: an argument is of another kind: a class for one of its objects, a schedule that is none of `optim`.
+        ValueError: the optimizer has none of the model's parameters, the schedule is of another optimizer, or
+            `clip_norm` is not above 0.
     """
 
     def __init__(
@@ -96,12 +107,9 @@ class Trainer:
         checkpoint: Path | None = None,
         extra: Any = None,
     ) -> None:
-        if not isinstance(model, Module):
-            raise TypeError(f"Trainer: model should be a Module, got {type(model).__name__}")
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"Trainer: optimizer should be an Optimizer, got {type(optimizer).__name__}")
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"Trainer: clip_norm should be above 0, or None for no clipping, got {clip_norm}")
+        check_model_and_optimizer(model, optimizer)
+        check_schedule(schedule, optimizer)
+        check_clip_norm(clip_norm)
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
@@ -109,7 +117,7 @@ class Trainer:
         self.clip_norm = clip_norm
         self.extra = extra
         self.callbacks = [
-            *callbacks,
+            *check_callbacks(callbacks),
             *([JSONLLog(log)] if log is not None else []),
             *([progress_for()] if progress else []),
             *([Checkpoint(checkpoint)] if checkpoint is not None else []),
@@ -127,6 +135,17 @@ class Trainer:
         self._batches_done = False  # the epoch at hand wants only its validation
         self._interrupt = HeldInterrupt()
 
+    @property
+    def loss(self) -> Loss:
+        """The loss, as it was given."""
+        return self._loss
+
+    @loss.setter
+    def loss(self, loss: Loss) -> None:
+        check_loss(loss)
+        self._loss = loss
+        self._measured_by = as_loss(loss)  # made once: an op becomes the module that knows what counts
+
     def fit(self, train_loader: Loader, epochs: int, validation: Loader | None = None) -> History:
         """Train until `epochs` epochs are done, those of earlier calls and of a resumed run included.
 
@@ -143,12 +162,16 @@ class Trainer:
             The history, one record an epoch.
 
         Raises:
+            TypeError: a loader cannot be iterated, a batch is no pair, or the loss returns no Tensor.
             FloatingPointError: a loss is NaN or infinite, or the weights are after an epoch.
             TrainingInterrupted: Ctrl-C, a KeyboardInterrupt.
             ValueError: a loader gives no batches, an empty one, or none in which anything counts; a callback or a
                 schedule waits for what is not measured.
         """
         self.epochs, self.stopped = whole_number("epochs", epochs, 1), None
+        check_loader("fit: train_loader", train_loader)
+        if validation is not None:
+            check_loader("fit: validation", validation)
         self.loader, self.validation = train_loader, validation
         with ExitStack() as stack:
             for callback in self.callbacks:
@@ -175,19 +198,21 @@ class Trainer:
         The model's modes, and the position of a loader that has one, are afterwards what they were.
 
         Raises:
+            TypeError: the loader cannot be iterated, a batch is no pair, or the loss returns no Tensor.
             ValueError: the loader gives no batches, an empty one, or none in which anything counts.
         """
+        check_loader("evaluate: loader", loader)
         totals, batches = Totals(), 0
         with inference(self.model), _kept_position(loader):
             for batch in loader:
                 inputs, targets = _checked_batch(batch)
-                output, weight = self.model(Tensor(inputs)), weight_of(self.loss, targets)
+                output, weight = self.model(Tensor(inputs)), weight_of(self._measured_by, targets)
                 value = _one_number(self.loss(output, targets)) if weight else 0.0
                 self._add_to(totals, value, weight, output, targets)
                 batches += 1
                 self._check_interrupt()
         if not batches:
-            raise ValueError("evaluate: the loader gave no batches")
+            raise ValueError(f"evaluate: the loader gave no batches{used_up(loader)}")
         return totals.means()
 
     def stop(self, reason: str) -> None:
@@ -264,7 +289,9 @@ class Trainer:
             self._tell("on_batch_end", loss)
             self._check_interrupt()
         if not self.batch:
-            raise ValueError(f"fit: the training loader gave no batches in epoch {self.epoch + 1}")
+            raise ValueError(
+                f"fit: the training loader gave no batches in epoch {self.epoch + 1}{used_up(self.loader)}"
+            )
         self._check_weights()
         self._batches_done = True
 
@@ -286,7 +313,7 @@ class Trainer:
 
     def _train_batch(self, inputs: Any, targets: Any) -> float:
         """Take a step, and return the mean loss before it; where nothing counts, take none, and return NaN."""
-        if not (weight := weight_of(self.loss, targets)):
+        if not (weight := weight_of(self._measured_by, targets)):
             return math.nan
         self.lr = self._current_lr()
         self.optimizer.zero_grad()
@@ -303,8 +330,8 @@ class Trainer:
         return self._add_to(self._totals, value, weight, output, targets)
 
     def _add_to(self, totals: Totals, value: float, weight: float, output: Any, targets: Any) -> float:
-        mean = mean_of(self.loss, value, weight)
-        totals.add(mean, weight, agreement(self.loss, output, targets))
+        mean = mean_of(self._measured_by, value, weight)
+        totals.add(mean, weight, agreement(self._measured_by, output, targets))
         return mean
 
     def _current_lr(self) -> float:
@@ -383,7 +410,9 @@ def _checked_batch(batch: Any) -> tuple[Any, Any]:
     return inputs, targets
 
 
-def _one_number(loss: Tensor) -> float:
+def _one_number(loss: Any) -> float:
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"the loss should return a Tensor, the mean over the batch, got {type(loss).__name__}")
     if loss.size != 1:
         raise ValueError(f"the loss should be one number, the mean over the batch, got shape {loss.shape}")
     return float(loss.item())
