@@ -631,3 +631,44 @@ def test_what_an_op_saved_of_its_output_is_differentiated_for_one_input_too(rng)
     (first,) = grad(Root()(x, unused).sum(), x, create_graph=True)
     (second,) = grad(first.sum(), x)
     np.testing.assert_allclose(second.numpy(), -0.25 * x.raw**-1.5)
+
+
+# What a call takes, and what its errors say
+
+
+def test_numbers_alone_are_an_input():
+    assert (ops.exp(0.0).item(), ops.add(1, 2).item(), ops.maximum(2, 3.5).item()) == (1, 3, 3.5)
+    assert ops.add(1, 2).dtype == np.int64
+    assert ops.add(1, 2.0).dtype == ops.exp(0).dtype == np.float32
+
+
+def test_numpys_words_on_shapes_become_those_of_the_op_and_other_words_stay():
+    with pytest.raises(ValueError, match=r"^Add: shapes \(2,\) and \(3,\) do not broadcast; each axis must be equal"):
+        ops.add(np.ones(2), leaf(np.ones(3)))
+
+    class Complaining(Op):
+        def forward(self, x: Any, *, words: str) -> Any:
+            raise ValueError(words)
+
+    class Stretching(Complaining):
+        broadcasts = True
+
+    for op, words in ((Complaining, "cannot broadcast this"), (Stretching, "no such axis")):
+        with pytest.raises(ValueError, match=f"^{words}$"):
+            op()(leaf([1.0]), words=words)
+
+
+@pytest.mark.parametrize("multiply", [ops.multiply, lambda x, y: Product()(x, y)], ids=["primitive", "fused"])
+def test_arrays_and_numbers_are_constants_at_any_order(multiply):
+    x, factor = leaf([2.0, 3.0]), np.array([5.0, 7.0])
+    (dx,) = grad((multiply(x, factor) * x).sum(), x, create_graph=True)
+    assert_equal(dx, 2 * factor * x.numpy())
+    assert_equal(grad(dx.sum(), x)[0], 2 * factor)
+
+
+def test_a_walk_is_quiet_about_infinity_and_nan():
+    x = leaf([0.0, 1.0])
+    (x.sqrt() + 1.0 / x + x.log()).backward(np.ones(2))
+    assert_equal(x.grad, [np.nan, 0.5])
+    zero = leaf(0.0)
+    assert grad(zero.sqrt(), zero)[0].item() == np.inf

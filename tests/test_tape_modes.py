@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import FusedOp, Hook, Op, Tensor, composed, enable_grad, grad, hooks, is_recording, no_grad, ops
-from tinygrad_norm.tape import current_scope, enter_scope, leave_scope
+from tinygrad_norm.tape import current_scope, enter_scope, is_walking, leave_scope
 
 
 class Twice(FusedOp):
@@ -333,3 +333,37 @@ def test_without_hooks_none_is_called(monkeypatch):
     Twice()(leaf()).sum().backward()
     with pytest.raises(AssertionError, match="a hook was called"), hooks(Hook()):
         Twice()(leaf())
+
+
+def test_hooks_see_what_a_recorded_way_back_computes_and_nothing_of_another():
+    class Moments(Hook):
+        def after_forward(self, op: Op, inputs: tuple[Any, ...], output: Tensor) -> None:
+            seen.append("forward")
+
+        def after_backward(self, op: Op, grad: Tensor, grads: tuple[Tensor | None, ...]) -> None:
+            seen.append("backward")
+
+    seen: list[str] = []
+    x = leaf()
+    y = ops.exp(x)
+    for recorded, expected in ((False, ["backward"]), (True, ["forward", "backward"])):
+        with hooks(Moments()):
+            grad(y, x, np.ones(2), retain_graph=True, create_graph=recorded)
+        assert seen == expected
+        seen.clear()
+
+
+def test_what_runs_knows_whether_it_is_part_of_a_walk():
+    seen: list[bool] = []
+
+    class Watching(Op):
+        def forward(self, x: Any) -> Any:
+            seen.append(is_walking())
+            return x + 0
+
+        def backward(self, grad: Tensor) -> Tensor:
+            return Watching()(grad)
+
+    Watching()(leaf()).sum().backward()
+    Watching()(leaf())
+    assert seen == [False, True, False]

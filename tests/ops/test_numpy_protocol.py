@@ -309,4 +309,5 @@ def test_truths_are_combined_with_either_operand_a_tensor(function):
 def test_axes_are_swapped_wherever_they_are(rng):
     x = rng.normal(size=(2, 3, 4))
     for a, b in ((0, 2), (1, -1), (-3, 1), (1, 1)):
-        np.testing.assert_array_equal(np.asarray(np.swapaxes(Tensor(x), a, b)), np.swapaxes(x, a, b))
+        swapped: Any = np.swapaxes(Tensor(x), a, b)
+        np.testing.assert_array_equal(swapped.numpy(), np.swapaxes(x, a, b))

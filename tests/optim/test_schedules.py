@@ -516,3 +516,51 @@ def test_one_cycle_without_momentum_to_write():
     assert optimizer.param_groups[0]["lr"] == 0.1
     optim.OneCycleLR(optimizer, 1.0, 5, cycle_momentum=False)
     assert optimizer.param_groups[0]["lr"] == 0.04
+
+
+@pytest.mark.parametrize("per_batch", [True, False])
+def test_a_schedule_says_whether_it_steps_with_each_batch(per_batch):
+    def made(schedule, *arguments, **options):
+        return schedule(sgd(momentum=0.5), *arguments, **options, per_batch=per_batch)
+
+    for schedule in (
+        made(optim.StepLR, 3),
+        made(optim.CosineAnnealingLR, 3),
+        made(optim.LinearWarmup, 3),
+        made(optim.OneCycleLR, 1.0, total_steps=3),
+    ):
+        assert schedule.per_batch == per_batch
+    assert not any(schedule(sgd(momentum=0.5), 3).per_batch for schedule in (optim.StepLR, optim.CosineAnnealingLR))
+    assert not optim.LinearWarmup(sgd()).per_batch
+    assert not optim.ReduceLROnPlateau(sgd(momentum=0.5)).per_batch
+    assert optim.OneCycleLR(sgd(momentum=0.5), 1.0, total_steps=3).per_batch
+
+
+@pytest.mark.parametrize("name", ["epochs", "steps_per_epoch"])
+def test_one_cycle_has_at_least_one_step(name):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, got 0"):
+        optim.OneCycleLR(sgd(momentum=0.5), 1.0, **{"epochs": 2, "steps_per_epoch": 2} | {name: 0})
+    one = optim.OneCycleLR(sgd(momentum=0.5), 1.0, epochs=3, steps_per_epoch=5)
+    assert one.total_steps == 15
+
+
+def test_a_plateau_lasts_ten_epochs_if_nothing_is_said():
+    plateau = optim.ReduceLROnPlateau(sgd(1.0))
+    rates = []
+    for metric in (1.0, *[1.0 - 1e-4] * 11, *[2.0] * 11):
+        plateau.step(metric)
+        rates += plateau.get_last_lr()
+    assert rates == [1.0] * 11 + [0.1] * 11 + [0.1 * 0.1]
+
+
+def test_a_schedule_goes_from_its_defaults():
+    warm = optim.LinearWarmup(sgd(3.0))
+    rates = warm.get_last_lr()
+    for _ in range(6):
+        warm.step()
+        rates += warm.get_last_lr()
+    assert rates == pytest.approx([1, 1.4, 1.8, 2.2, 2.6, 3, 3])
+    step = optim.StepLR(sgd(3.0), 1)
+    step.step()
+    assert step.get_last_lr() == pytest.approx([0.3])
+    assert optim.CosineAnnealingLR(sgd(3.0), 2).lr_at(2, 3.0) == 0

@@ -113,8 +113,8 @@ def _surroundings(name: str) -> Iterator[None]:
             _set(stack, sys, "stdout", stack.enter_context(open(os.devnull, "w", encoding="utf-8")))
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stack.callback(stream.reconfigure, errors=stream.errors)
-                stream.reconfigure(errors=ESCAPING)
+                stack.callback(_reconfigure, stream, stream.errors)
+                _reconfigure(stream, ESCAPING)
         _set(stack, sys, "stdout", cast(TextIO, Output(sys.stdout)))
         given, safe = sys.stderr, UnfailingStream(sys.stderr)
         stack.callback(lambda: _lead_nowhere(given) if safe.failed else None)
@@ -124,6 +124,12 @@ def _surroundings(name: str) -> Iterator[None]:
             stack.callback(os.environ.__setitem__, "PATH", os.environ["PATH"])
             os.environ["PATH"] = search_path()
         yield
+
+
+def _reconfigure(stream: io.TextIOWrapper, errors: str | None) -> None:
+    """Have the stream encode so what it lacks, if it still can: a pipe may have taken the place of its file."""
+    with suppress(OSError, ValueError):
+        stream.reconfigure(errors=errors)
 
 
 def _set(stack: ExitStack, owner: Any, name: str, value: object) -> None:
