@@ -11,7 +11,7 @@ from typing import Any
 Array = Any
 
 
-def unit(x: Array, axes: tuple[int, ...], eps: float, centred: bool = True) -> Array:
+def group_unit(x: Array, axes: tuple[int, ...], eps: float, centred: bool = True) -> Array:
     """For each group the power of two near √eps or, if that is more, its range (or its largest magnitude).
 
     In this unit no number has a square, and no square a sum, beyond float64; and not all squares vanish.
@@ -48,3 +48,9 @@ def times_difference(x: Array, mean: Array, rstd: Array) -> Array:
         return (x - mean) * rstd
     unit = xp.where(xp.abs(mean) < 1e290, xp.ones_like(mean), 2 * xp.ones_like(mean))
     return (x / unit - mean / unit) * (unit * rstd)
+
+
+def are_moderate(dtype: Any, sizes: Array) -> bool:
+    """Whether products of two such numbers, and sums of many, are in the range of the dtype, and do not vanish."""
+    most = 2.0**40 if dtype.itemsize < 8 else 2.0**400
+    return bool(((sizes < most) & (sizes > 1 / most)).all())

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from tinygrad_norm.kernels.ranges import are_ordinary, moments, times_difference, unit
+from tinygrad_norm.kernels.ranges import are_ordinary, group_unit, moments, times_difference
 
 Array = Any
 Activation = tuple[str, float] | None
@@ -223,7 +223,7 @@ def normalize(
     centred, own = x - mean, 1.0
     var = xp.mean(centred * centred, axis=axes, keepdims=True)
     if not are_ordinary(x, mean, var, eps):
-        own = unit(x, axes, eps)
+        own = group_unit(x, axes, eps)
         mean, var, eps = moments(x, axes, own, eps)
         centred = x / own - mean
     y = activate(_affine(centred * (1 / xp.sqrt(var + eps)), weight, bias), activation)
@@ -249,7 +249,7 @@ def normalize_gradient(
     """
     xp, own, like = x.__array_namespace__(), 1.0, x
     if not are_ordinary(x, mean, var, eps):
-        own = unit(x, axes, eps)
+        own = group_unit(x, axes, eps)
         mean, var, eps = moments(x, axes, own, eps)
         x = x / own
     dy, rstd = xp.astype(dy, xp.float64), 1 / xp.sqrt(var + eps)
@@ -307,7 +307,7 @@ def rms_normalize(
     wide, own = xp.astype(x, xp.float64), 1.0
     square = xp.mean(wide * wide, axis=axes, keepdims=True)
     if not are_ordinary(x, 0.0, square, eps):
-        own = unit(x, axes, eps, centred=False)
+        own = group_unit(x, axes, eps, centred=False)
         wide, eps = wide / own, eps / own / own
         square = xp.mean(wide * wide, axis=axes, keepdims=True)
     y = activate(_affine(wide * (1 / xp.sqrt(square + eps)), weight, None), activation)
@@ -326,7 +326,7 @@ def rms_normalize_gradient(
     """Gradients of `rms_normalize`: with x̂ = r x, dx = r (g - x̂ mean(g x̂)); dweight = Σ dy x̂."""
     xp, own, like = x.__array_namespace__(), 1.0, x
     if not are_ordinary(x, 0.0, square, eps):
-        own = unit(x, axes, eps, centred=False)
+        own = group_unit(x, axes, eps, centred=False)
         x, eps = x / own, eps / own / own
         square = xp.mean(x * x, axis=axes, keepdims=True)
     dy, rstd = xp.astype(dy, xp.float64), 1 / xp.sqrt(square + eps)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 
 from tinygrad_norm import kernels
-from tinygrad_norm.kernels import ranges
+from tinygrad_norm.kernels.ranges import are_moderate, group_unit
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import Kind, check_dtypes, constant, kind_of, kind_or_none, remembered, where
 from tinygrad_norm.ops.reduction import shape_of
@@ -99,9 +99,12 @@ class InferenceNorm(FusedOp):
     def composed(
         self, x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, **how: Unpack[Choice]
     ) -> Tensor:
-        wide, mean, var = _wide(x), _wide(mean).reshape(how["affine"]), _wide(var).reshape(how["affine"])
-        unit = np.where(np.isfinite(wide.raw - mean.raw), 1.0, 2.0)  # in which the difference is within the range
-        normal = (wide / unit - mean / unit) * ((var + how["eps"]).rsqrt() * unit)
+        mean, var, eps = mean.reshape(how["affine"]), var.reshape(how["affine"]), how["eps"]
+        if are_moderate(x.dtype, 1 + np.abs(mean.raw)) and are_moderate(x.dtype, var.raw + eps):
+            normal = (x - mean) * (var + eps).rsqrt()
+        else:
+            unit = np.where(np.abs(mean.raw) < 1e290, 1.0, 2.0)  # in which no difference leaves the range
+            normal = (_wide(x) / unit - _wide(mean) / unit) * ((_wide(var) + eps).rsqrt() * unit)
         return _as(x.dtype, activate(_affine(normal, weight, bias, how["affine"]), how["activation"]))
 
     def forward(self, x: Array, *given: Array | None, **how: Unpack[Choice]) -> Array:
@@ -137,24 +140,25 @@ class RMSNorm(FusedOp):
         return _like((x, weight), found)
 
 
+def _measured(x: Tensor, centred: bool, **how: Unpack[Choice]) -> tuple[Tensor, Any, Any]:
+    """x in the shape that it is seen in; where squares may leave the range, in float64 and in units of its own.
+
+    Returns:
+        x, the unit of each group (a constant, and a power of two, so that it rounds nothing), and eps in its square.
+    """
+    seen, eps = x.reshape(how["view"]), how["eps"]
+    unit = group_unit(seen.raw, how["axes"], eps, centred)
+    if are_moderate(x.dtype, unit):
+        return seen, 1.0, eps
+    return _wide(seen) / unit, unit, eps / unit / unit
+
+
 def _wide(x: Tensor) -> Tensor:
-    """x in float64, in which no square of a float32 leaves the range."""
     return x if x.dtype.itemsize >= 8 else x.astype(np.float64)
 
 
 def _as(dtype: Any, x: Tensor) -> Tensor:
     return x if x.dtype == dtype else x.astype(dtype)
-
-
-def _measured(x: Tensor, centred: bool, **how: Unpack[Choice]) -> tuple[Tensor, Array, Array]:
-    """x in the shape that it is seen in and in units that are constants (powers of two, so that they round nothing).
-
-    Returns:
-        x, the unit of each group, and eps in units of its square.
-    """
-    seen = _wide(x).reshape(how["view"])
-    unit = ranges.unit(seen.raw, how["axes"], how["eps"], centred)
-    return seen / unit, unit, how["eps"] / unit / unit
 
 
 def _affine(normal: Tensor, weight: Any, bias: Any, shape: Shape) -> Tensor:

@@ -32,7 +32,8 @@ class Reduction(Op):
 
 class Sum(Reduction):
     def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...], dtype: Any) -> Any:
-        return _within_range(np.sum, x, axis=axis, keepdims=keepdims, dtype=dtype or _accumulator(x, axis))
+        wanted = _accumulator(x, axis) if dtype is None else dtype
+        return _within_range(np.ndarray.sum, x, axis=axis, keepdims=keepdims, dtype=wanted)
 
     def backward(self, grad: Tensor) -> Tensor:
         return self.spread(grad).broadcast_to(self.params["shape"])
@@ -43,7 +44,7 @@ class Mean(Reduction):
         if len(shape) == 4 and axis == (2, 3) and x.dtype.kind == "f":
             y = _within_range(kernels.of(x).mean_of_pixels, x)
             return y.reshape(*shape[:2], *([1, 1] if keepdims else []))
-        return _within_range(np.mean, x, axis=axis, keepdims=keepdims, dtype=_accumulator(x, axis))
+        return _within_range(np.ndarray.mean, x, axis=axis, keepdims=keepdims, dtype=_accumulator(x, axis))
 
     def backward(self, grad: Tensor) -> Tensor:
         shape = self.params["shape"]
@@ -66,8 +67,7 @@ def _within_range(function: Callable[..., Any], x: Array, **how: Any) -> Any:
     y = function(x, **how)
     if x.dtype.kind != "f" or np.isfinite(y).all():
         return y
-    wide = x * _SCALE
-    return np.where(np.isfinite(y), y, function(wide, **how | ({"dtype": wide.dtype} if how else {})) / _SCALE)
+    return np.where(np.isfinite(y), y, function(x * _SCALE, **how) / _SCALE)
 
 
 class Extremum(Reduction):
@@ -213,7 +213,7 @@ class LogSoftmax(Op):
 class CumulativeSum(Op):
     def forward(self, x: Array, *, axis: int, dtype: Any) -> Array:
         wanted = np.result_type(x, np.float64) if x.dtype.kind == "f" else dtype
-        return _within_range(np.cumsum, x, axis=axis, dtype=wanted)
+        return _within_range(np.ndarray.cumsum, x, axis=axis, dtype=wanted)
 
     def backward(self, grad: Tensor) -> Tensor:
         axis = self.params["axis"]
