@@ -23,7 +23,7 @@ from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
 from tinygrad_norm.training.checkpoint import Stateful, load_parts, save_parts
 from tinygrad_norm.training.evaluation import inference
 from tinygrad_norm.training.history import History, Record, measured
-from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted
+from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted, closed
 from tinygrad_norm.training.metrics import Totals
 from tinygrad_norm.training.progress import progress as progress_for
 from tinygrad_norm.training.words import counted
@@ -156,8 +156,8 @@ class Trainer:
             ValueError: the loader gives no batches, or an empty one.
         """
         totals = Totals()
-        with inference(self.model), _kept_position(loader):
-            for batch in loader:
+        with inference(self.model), _kept_position(loader), closed(iter(loader)) as batches:
+            for batch in batches:
                 inputs, targets = _checked_batch(batch)
                 output = self.model(Tensor(inputs))
                 totals.add(_one_number(self.loss(output, targets)), output.raw, targets)
@@ -227,23 +227,24 @@ class Trainer:
 
     def _run_batches(self) -> None:
         self.model.train()
-        for batch in self._remaining_batches():
-            loss = self._train_batch(*_checked_batch(batch))
-            if isinstance(self.schedule, LRScheduler) and self.schedule.per_batch:
-                self.schedule.step()
-            self.batch += 1
-            self._tell("on_batch_end", loss)
-            self._check_interrupt()
+        if not self.batch:
+            _rewind(self.loader)
+        with closed(iter(self.loader)) as batches:
+            for batch in self._remaining(batches):
+                loss = self._train_batch(*_checked_batch(batch))
+                if isinstance(self.schedule, LRScheduler) and self.schedule.per_batch:
+                    self.schedule.step()
+                self.batch += 1
+                self._tell("on_batch_end", loss)
+                self._check_interrupt()
         if not self.batch:
             raise ValueError(f"fit: the training loader gave no batches in epoch {self.epoch + 1}")
         self._check_weights()
         self._batches_done = True
 
-    def _remaining_batches(self) -> Iterator[tuple[Any, ...]]:
+    def _remaining(self, batches: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         """A loader with a position goes on from it; of any other iterable, the batches already done are passed over."""
-        if not self.batch:
-            _rewind(self.loader)
-        return iter(self.loader) if _has_state(self.loader) else islice(self.loader, self.batch, None)
+        return batches if _has_state(self.loader) else islice(batches, self.batch, None)
 
     def _train_batch(self, inputs: Any, targets: Any) -> float:
         self.optimizer.zero_grad()
