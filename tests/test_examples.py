@@ -253,7 +253,7 @@ def test_render_graph(tmp_path, quick):
         "resnet18.svg",
     ]
     assert "parameters 11,173,962" in out
-    assert re.search(r"^fused +1 op, .*^composed +19 ops, ", out, re.MULTILINE | re.DOTALL)
+    assert re.search(r"^fused +1 op, .*^composed +16 ops, ", out, re.MULTILINE | re.DOTALL)
 
 
 def test_the_cells_of_the_notebook_run_in_order():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import signal
@@ -148,6 +149,27 @@ def test_a_temporary_file_that_was_removed_before_it_was_locked_is_made_again(tm
     write_atomically(tmp_path / "file.bin", b"bytes")
     assert len(made) == 2
     assert (tmp_path / "file.bin").read_bytes() == b"bytes"
+
+
+def test_a_temporary_file_that_somebody_is_about_to_remove_is_left_to_them(tmp_path, monkeypatch):
+    """Another writer has locked it before its owner could, and removes it as soon as its owner goes on."""
+    lock, sync = fcntl.flock, os.fsync
+    taken: list[Path] = []
+
+    def lock_late(descriptor, operation):
+        if not taken:
+            taken.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        lock(descriptor, operation)
+
+    def remove(descriptor):
+        taken[0].unlink(missing_ok=True)
+        sync(descriptor)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    monkeypatch.setattr(os, "fsync", remove)
+    write_atomically(tmp_path / "file.bin", b"bytes")
+    assert os.listdir(tmp_path) == ["file.bin"]
 
 
 def test_many_threads_write_into_one_folder(tmp_path):
@@ -417,8 +439,6 @@ def test_a_folder_that_is_held_loses_what_killed_writers_left(tmp_path):
 
 
 def test_where_nothing_can_be_locked_a_warning_says_so(tmp_path, monkeypatch):
-    import fcntl
-
     def refuse(descriptor, operation):
         raise OSError(errno.ENOLCK, "No locks available")
 

@@ -205,12 +205,17 @@ def _open_temporary(folder: Path, mode: int) -> BinaryIO:
     while True:
         path = folder / f".tinygrad-norm-{secrets.token_hex(4)}.tmp"
         file = open(path, "xb", opener=opener)  # noqa: SIM115 # the caller closes it
-        with suppress(OSError):  # where nothing can be locked, nothing is removed either
+        try:
             if not WINDOWS:
                 _lock(file.fileno())
-        if path.exists():
+            ours = path.exists()
+        except BlockingIOError:
+            ours = False
+        except OSError:
+            ours = True  # where nothing can be locked, nothing is removed either
+        if ours:
             return file
-        file.close()  # somebody took it for stale before it was locked
+        file.close()  # somebody took it for stale before it was locked, and removes it
 
 
 def _remove_stale(folder: Path) -> None:

@@ -117,27 +117,40 @@ def start(work: Callable[[], int | None], output: Path | None = None) -> int:
     Both outputs go to a file, if one is named.
     """
     sys.stdout.flush()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a process with threads, which is the point of some
-        child = os.fork()
-    if child:
-        return child
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # until the child can answer it
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a process with threads, which is the point of some
+            child = os.fork()
+        if not child:
+            _end_with(work, output)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    return child
+
+
+def _end_with(work: Callable[[], int | None], output: Path | None) -> None:
+    """Work as a child, which must never find its way back into its parent's program."""
     status = 70
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         if output is not None:
             descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             for stream in (1, 2):
                 os.dup2(descriptor, stream)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         status = work() or 0
+        sys.stdout.flush()
     except KeyboardInterrupt:
         status = 130
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        while True:  # a second Ctrl-C may come even here
+            try:
+                os._exit(status)
+            except KeyboardInterrupt:
+                status = 130
 
 
 def wait(child: int, seconds: float = 60) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,6 +56,24 @@ def while_saving(rng: np.random.Generator, folder: Path) -> None:
     save_parts(folder / "last", {"model": Counter(3)}, 3)
     assert sorted(os.listdir(folder)) == ["child", "last", "thread 0", "thread 1"], os.listdir(folder)
     assert read_checkpoint(folder / "child").extra == 99
+
+
+def many_writers(rng: np.random.Generator, folder: Path) -> None:
+    """Threads of several processes write into one folder, and each looks for what killed ones left there."""
+    size = int(rng.integers(1, 10_000))
+
+    def write(process: int) -> None:
+        def save(number: int) -> None:
+            for step in range(40):
+                save_parts(folder / f"{process} {number}", {"model": Counter(size)}, step)
+
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(save, range(3)))  # raises what a thread raised
+
+    children = [start(functools.partial(write, process)) for process in range(3)]
+    assert [wait(child) for child in children] == [0, 0, 0]
+    assert sorted(os.listdir(folder)) == [f"{process} {number}" for process in range(3) for number in range(3)]
+    assert all(read_checkpoint(folder / name).extra == 39 for name in os.listdir(folder))
 
 
 def while_drawing(rng: np.random.Generator, folder: Path) -> None:
@@ -121,6 +141,7 @@ def is_held(path: Path) -> bool:
 
 KINDS = [
     Kind("forks", "while saving", 40, while_saving),
+    Kind("forks", "many writers", 10, many_writers),
     Kind("forks", "while drawing", 20, while_drawing),
     Kind("forks", "while training", 15, while_training),
     Kind("forks", "with a lock", 40, with_a_lock),

@@ -19,11 +19,11 @@ from tinygrad_norm.training.saved_run import CHECKPOINT
 
 def send(rng: np.random.Generator, folder: Path, *signals: signal.Signals) -> tuple[int, str]:
     """Train, send these signals at random moments, and return the status and what was printed."""
-    run, output = folder / "run", folder / "output"
+    run, output, seconds = folder / "run", folder / "output", whole()[1]
     given = arguments(run)  # here, so that the child shares its data
     child = start(lambda: main(given), output)
     for number in signals:
-        time.sleep(rng.uniform(0, 1.2 * whole()[1] / len(signals)))
+        time.sleep(rng.uniform(0, 1.2 * seconds / len(signals)))
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             os.kill(child, number)
     status, said = wait(child), output.read_text()
@@ -66,7 +66,7 @@ def broken_pipe(rng: np.random.Generator, folder: Path) -> None:
 
 def reader_leaves(rng: np.random.Generator, folder: Path) -> None:
     """Nobody reads the progress any more; a run that does not say so by its status has ended as it should."""
-    run = folder / "run"
+    run, seconds = folder / "run", whole()[1]
     given = arguments(run)
     reading, writing = os.pipe()
 
@@ -78,7 +78,7 @@ def reader_leaves(rng: np.random.Generator, folder: Path) -> None:
 
     child = start(work, folder / "output")
     os.close(writing)
-    time.sleep(rng.uniform(0, whole()[1]))
+    time.sleep(rng.uniform(0, seconds))
     os.close(reading)
     status = wait(child)
     assert status in (0, 1, 141), f"status {status}"

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from tinygrad_norm.training.interrupt import HeldInterrupt
+from tinygrad_norm.training.interrupt import HeldInterrupt, closed
 
 
 def test_the_first_ctrl_c_waits_and_the_second_does_not():
@@ -58,3 +58,17 @@ def test_it_does_nothing_in_another_thread():
     thread.start()
     thread.join()
     assert not errors
+
+
+def test_a_generator_is_closed_with_the_block_and_a_ctrl_c_meanwhile_is_not_lost():
+    def batches():
+        try:
+            yield from range(5)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), closed(batches()) as found:
+        assert next(found) == 0
+    with closed(iter([1, 2])) as found:
+        assert next(found) == 1
+    assert next(found) == 2

@@ -372,6 +372,37 @@ def test_a_second_ctrl_c_stops_at_once_and_keeps_the_last_checkpoint(tmp_path):
     assert Run().resume(tmp_path / "run").trainer.epoch == 1
 
 
+class SlowToClose:
+    """A loader that is told of Ctrl-C while it ends, as one that waits for a thread may be."""
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def __iter__(self):
+        try:
+            yield from self.loader
+        finally:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_second_ctrl_c_while_a_loader_is_closed_is_not_lost(tmp_path):
+    run = Run(callbacks=[CtrlC(2, 3)], checkpoint=tmp_path / "run")
+    batches = list(run.loader)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run.trainer.fit(OnlyOnceSlow(batches), EPOCHS, run.validation)
+    assert not isinstance(caught.value, TrainingInterrupted)
+
+
+class OnlyOnceSlow(SlowToClose):
+    """Is told so in its second epoch."""
+
+    epoch = 0
+
+    def __iter__(self):
+        self.epoch += 1
+        return super().__iter__() if self.epoch == 2 else iter(self.loader)
+
+
 def test_ctrl_c_without_a_checkpoint_says_so(capsys):
     with pytest.raises(TrainingInterrupted):
         Run(callbacks=[CtrlC(1, 2)]).fit()

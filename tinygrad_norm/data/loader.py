@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -95,9 +96,10 @@ class DataLoader:
         """
         epoch, first = self._epoch, self.batch
         self._next = max(self._next, epoch + 1)
-        for number, arrays in enumerate(self._batches(epoch, first), first + 1):
-            self._epoch, self.batch = epoch, number
-            yield arrays
+        with closing(self._batches(epoch, first)) as batches:
+            for number, arrays in enumerate(batches, first + 1):
+                self._epoch, self.batch = epoch, number
+                yield arrays
         self._epoch, self.batch = epoch + 1, 0
 
     def _whole(self, epoch: int) -> Iterator[tuple[NDArray[Any], ...]]:
@@ -105,7 +107,7 @@ class DataLoader:
         if not self.batch:
             self._epoch = max(self._epoch, epoch + 1)
 
-    def _batches(self, epoch: int, first: int) -> Iterator[tuple[NDArray[Any], ...]]:
+    def _batches(self, epoch: int, first: int) -> Generator[tuple[NDArray[Any], ...], None, None]:
         """Yield the batches of an epoch from a number on."""
         order = self._order(epoch)
         return (self._load(order, epoch, number) for number in range(first, len(self)))

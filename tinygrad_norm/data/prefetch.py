@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -41,7 +41,7 @@ class Prefetch(DataLoader):
         vars(self).update(vars(loader))
         self.depth = whole_number("depth", depth, 1)
 
-    def _batches(self, epoch: int, first: int) -> Iterator[tuple[NDArray[Any], ...]]:
+    def _batches(self, epoch: int, first: int) -> Generator[tuple[NDArray[Any], ...], None, None]:
         order = self._order(epoch)
         return ahead(lambda number: self._load(order, epoch, number), range(first, len(self)), self.depth)
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -38,3 +42,13 @@ class HeldInterrupt:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def closed(batches: Iterator[T]) -> Iterator[Iterator[T]]:
+    """An iterator that is closed with the block: when its memory is given back, a Ctrl-C meanwhile would be lost."""
+    try:
+        yield batches
+    finally:
+        if isinstance(batches, Generator):
+            batches.close()

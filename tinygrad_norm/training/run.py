@@ -29,6 +29,7 @@ from tinygrad_norm.training.curves import new_figure, plot_curves
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
 from tinygrad_norm.training.history import History
 from tinygrad_norm.training.images import check_classes, load_data
+from tinygrad_norm.training.interrupt import closed
 from tinygrad_norm.training.logs import append_jsonl, strict_json
 from tinygrad_norm.training.progress import progress as progress_for
 from tinygrad_norm.training.recipe import AUGMENTATIONS, OPTIMIZERS, Recipe
@@ -243,8 +244,8 @@ def rehearse(model: Module, loader: DataLoader) -> None:
     """Run a copy of the net on a first batch, as in training: what fails there fails now, and nothing is changed."""
     generator = random.state_dict()
     try:
-        with no_grad():
-            images, _ = next(iter(loader))
+        with no_grad(), closed(iter(loader)) as batches:
+            images, _ = next(batches)
             copy.deepcopy(model).train()(Tensor(images))
     finally:
         random.load_state_dict(generator)

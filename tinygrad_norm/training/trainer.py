@@ -34,7 +34,7 @@ from tinygrad_norm.training.checks import (
 )
 from tinygrad_norm.training.evaluation import inference
 from tinygrad_norm.training.history import History, Record, measured
-from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted
+from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted, closed
 from tinygrad_norm.training.metrics import Totals, agreement, mean_of, weight_of
 from tinygrad_norm.training.progress import progress as progress_for
 from tinygrad_norm.training.words import counted
@@ -202,16 +202,16 @@ class Trainer:
             ValueError: the loader gives no batches, an empty one, or none in which anything counts.
         """
         check_loader("evaluate: loader", loader)
-        totals, batches = Totals(), 0
-        with inference(self.model), _kept_position(loader):
-            for batch in loader:
+        totals, count = Totals(), 0
+        with inference(self.model), _kept_position(loader), closed(iter(loader)) as batches:
+            for batch in batches:
                 inputs, targets = _checked_batch(batch)
                 output, weight = self.model(Tensor(inputs)), weight_of(self._measured_by, targets)
                 value = _one_number(self.loss(output, targets)) if weight else 0.0
                 self._add_to(totals, value, weight, output, targets)
-                batches += 1
+                count += 1
                 self._check_interrupt()
-        if not batches:
+        if not count:
             raise ValueError(f"evaluate: the loader gave no batches{used_up(loader)}")
         return totals.means()
 
@@ -281,13 +281,14 @@ class Trainer:
 
     def _run_batches(self) -> None:
         self._start_training()
-        for batch in self._remaining_batches():
-            loss = self._train_batch(*_checked_batch(batch))
-            if isinstance(self.schedule, LRScheduler) and self.schedule.per_batch:
-                self.schedule.step()
-            self.batch += 1
-            self._tell("on_batch_end", loss)
-            self._check_interrupt()
+        with closed(self._remaining_batches()) as batches:
+            for batch in batches:
+                loss = self._train_batch(*_checked_batch(batch))
+                if isinstance(self.schedule, LRScheduler) and self.schedule.per_batch:
+                    self.schedule.step()
+                self.batch += 1
+                self._tell("on_batch_end", loss)
+                self._check_interrupt()
         if not self.batch:
             raise ValueError(
                 f"fit: the training loader gave no batches in epoch {self.epoch + 1}{used_up(self.loader)}"
