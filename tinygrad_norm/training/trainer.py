@@ -302,11 +302,12 @@ class Trainer:
         if hasattr(loader, "resume"):
             if not self.batch:
                 loader.batch = 0  # somebody may have left it in the middle of an epoch
-            batches: Iterator[tuple[Any, ...]] = loader.resume()
-            return batches
+            yield from loader.resume()
+            return
         if self.batch and _has_state(loader):
             raise TypeError(f"fit: {type(loader).__name__} has a state, but no resume() that goes on from it")
-        return islice(loader, self.batch, None)
+        with closed(iter(loader)) as batches:
+            yield from islice(batches, self.batch, None)
 
     def _start_training(self) -> None:
         """Before each epoch too: a callback may have frozen parts, or left the model in inference."""
