@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -15,12 +15,8 @@ R = TypeVar("R")
 _RUN_LATER = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 
 
-class _Open(NamedTuple):
-    """A block that has been entered and not left, and what it was entered in."""
-
-    block: Block
-    outside: Any
-    outer: _Open | None
+_Open: TypeAlias = "tuple[Block, Any, _Open | None]"
+"""A block that has been entered and not left, the value outside of it, and what was open there."""
 
 
 class Setting(Generic[T]):
@@ -38,21 +34,24 @@ class Setting(Generic[T]):
 
     def enter(self, block: Block) -> None:
         """Change the value as `block` says."""
-        self._open.set(_Open(block, self.get(), self._open.get()))
-        self._value.set(block.change(self.get()))
+        outside = self.get()
+        self._open.set((block, outside, self._open.get()))
+        self._value.set(block.change(outside))
 
     def leave(self, block: Block) -> None:
         """Undo what `block` changed, and only that; in a context that never entered it, nothing."""
         later: list[Block] = []
         entry = self._open.get()
-        while entry is not None and entry.block is not block:
-            later.append(entry.block)
-            entry = entry.outer
-        if entry is not None:
-            self._open.set(entry.outer)
-            self._value.set(entry.outside)
-            for inner in reversed(later):
-                self.enter(inner)
+        while entry is not None:
+            entered, outside, outer = entry
+            if entered is block:
+                self._open.set(outer)
+                self._value.set(outside)
+                for inner in reversed(later):
+                    self.enter(inner)
+                return
+            later.append(entered)
+            entry = outer
 
 
 class Block:

@@ -604,8 +604,7 @@ def _backward(
         )
     for hook in active:
         hook.before_backward(entry, grad)
-    needs = tuple([edge is not None for edge in edges])
-    result = (entry if needs == entry.needs else _twin(entry, needs)).backward(grad)
+    result = (entry if edges is entry.edges else _going_to(entry, edges)).backward(grad)
     if result is None:
         raise RuntimeError(
             f"{entry.name}: backward returned None; it should return a gradient for each input, or, if there is none "
@@ -619,8 +618,11 @@ def _backward(
     return grads
 
 
-def _twin(entry: Op, needs: tuple[bool, ...]) -> Op:
-    """An op like `entry` that goes back to these inputs alone; another thread may want others at the same time."""
+def _going_to(entry: Op, edges: Sequence[Edge | None]) -> Op:
+    """`entry`, or its twin that goes back to these edges alone: another thread may want others at the same time."""
+    needs = tuple([edge is not None for edge in edges])
+    if needs == entry.needs:
+        return entry
     twin = copy.copy(entry)
     twin.needs = needs
     twin._saved = tuple([_saved_by(entry, value) for value in entry._saved])

@@ -65,7 +65,7 @@ _SCALE = np.float64(2.0**-64)
 def _within_range(function: Callable[..., Any], x: Array, **how: Any) -> Any:
     """A sum or mean of x; where its parts left the range of the dtype, it is taken of x scaled down, and scaled up."""
     y = function(x, **how)
-    if x.dtype.kind != "f" or np.isfinite(y).all():
+    if x.dtype.kind != "f" or (math.isfinite(y) if y.ndim == 0 else np.logical_and.reduce(np.isfinite(y), axis=None)):
         return y
     return np.where(np.isfinite(y), y, function(x * _SCALE, **how) / _SCALE)
 
