@@ -109,3 +109,26 @@ def test_erf_is_that_of_the_c_library():
     z = np.concatenate([np.linspace(-7, 7, 2001), [1e-300, -1e-8, 0.0, 30.0, -1e100]])
     expected = [math.erf(v) for v in z]
     np.testing.assert_allclose(reference.erf(z), expected, rtol=2e-14)
+
+
+@pytest.mark.parametrize(
+    ("name", "kink", "value", "slope"),
+    [
+        ("relu", 0.0, 0.0, 0.0),
+        ("leaky_relu", 0.0, 0.0, 0.3),
+        ("elu", 0.0, 0.0, 0.3),
+        ("hardswish", -3.0, 0.0, 0.0),
+        ("hardswish", 3.0, 3.0, 1.0),
+        ("softplus", 0.0, math.log(2), 0.5),
+    ],
+)
+def test_a_fused_activation_has_the_slope_of_its_op_at_a_kink(name, kink, value, slope):
+    z, dy = np.array([kink]), np.array([5.0])
+    assert reference.activate(z, (name, 0.3)).item() == pytest.approx(value)
+    assert reference.activation_gradient(dy, z, (name, 0.3)).item() == pytest.approx(5 * slope)
+
+
+def test_no_activation_changes_nothing():
+    z, dy = np.array([-1.0, 2.0]), np.array([3.0, 4.0])
+    assert reference.activate(z, None) is z
+    assert reference.activation_gradient(dy, z, None) is dy
