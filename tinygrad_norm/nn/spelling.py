@@ -15,14 +15,14 @@ _ALIASES = {"learning_rate": "lr", "epsilon": "eps", "beta1": "betas", "beta2": 
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known name nearest to a word, or None: the same but for capitals or the order of letters, or alike.
+    """Return the known name nearest to a word, or None: the same but for capitals, alike, or of the same letters.
 
     A layer that leaves out its number of dimensions is the one for images: "BatchNorm" is near to "BatchNorm2D".
     """
     by_lower, lower = {name.lower(): name for name in known}, word.lower()
     same = [name for name in (lower, f"{lower}2d") if name in by_lower]
-    same = same or [name for name in by_lower if sorted(name) == sorted(lower)]  # alike is too little for "mpl"
     matches = same or difflib.get_close_matches(lower, by_lower, n=1, cutoff=0.7)
+    matches = matches or [name for name in by_lower if sorted(name) == sorted(lower)]  # "mpl" is less alike "mlp"
     return by_lower[matches[0]] if matches else None
 
 
