@@ -37,14 +37,15 @@ from tests.campaigns.mutation_operators import Mutant, fingerprint, mutants
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE, TESTS = ROOT / "tinygrad_norm", ROOT / "tests"
 CORE = (
-    *("tape.py", "tensor.py", "integrity.py", "ops/*.py", "nn/*.py", "optim/*.py", "data/loader.py"),
-    *("training/metrics.py", "training/trainer.py", "training/checkpoint.py", "training/safetensors.py"),
-    *("kernels/reference.py", "viz/graph.py"),
+    *("tape.py", "tensor.py", "in_place.py", "integrity.py", "dtypes.py", "settings.py"),
+    *("ops/*.py", "nn/*.py", "optim/*.py", "data/loader.py", "kernels/reference.py", "viz/graph.py"),
+    *(f"training/{name}.py" for name in ("metrics", "trainer", "checkpoint", "header", "safetensors")),
 )
 ALSO = {
+    "dtypes.py": ["test_tensor.py", "test_in_place.py"],
     "nn/activation.py": ["nn/test_checks.py", "nn/test_folding.py"],
     "nn/dropout.py": ["nn/test_checks.py"],
-    "tensor.py": ["test_tape.py", "test_integrity.py", "ops/test_numpy_protocol.py"],
+    "tensor.py": ["test_tape.py", "test_in_place.py", "test_integrity.py", "ops/test_numpy_protocol.py"],
     # The reference is compared with itself in its own tests; what is right stands in those of the ops.
     "kernels/reference.py": [
         *(f"kernels/test_{name}.py" for name in ("convolution", "optimizer", "pooling")),
