@@ -523,3 +523,12 @@ def test_numpy_writes_into_no_tensor(write):
     with pytest.raises(TypeError, match="tensor"):
         write(x)
     equal(x, X)
+
+
+def test_a_python_number_beyond_an_integer_dtype_is_refused_by_every_operator():
+    x = Tensor(np.array([200], np.uint8))
+    with pytest.raises(ValueError, match=r"in place: .*300"):
+        x += 300
+    with pytest.raises(ValueError, match=r"in place: .*300"):
+        x[0] = 300
+    assert x.tolist() == [200]

@@ -45,6 +45,7 @@ ALSO = {
     "dtypes.py": ["test_tensor.py", "test_in_place.py"],
     "nn/activation.py": ["nn/test_checks.py", "nn/test_folding.py"],
     "nn/dropout.py": ["nn/test_checks.py"],
+    "nn/module.py": ["nn/test_normalization.py", "nn/test_state.py"],
     "tensor.py": ["test_tape.py", "test_in_place.py", "test_integrity.py", "ops/test_numpy_protocol.py"],
     # The reference is compared with itself in its own tests; what is right stands in those of the ops.
     "kernels/reference.py": [

@@ -564,3 +564,15 @@ def test_a_schedule_goes_from_its_defaults():
     step.step()
     assert step.get_last_lr() == pytest.approx([0.3])
     assert optim.CosineAnnealingLR(sgd(3.0), 2).lr_at(2, 3.0) == 0
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan, -0.1])
+def test_lowest_rates_and_thresholds_are_finite_and_not_negative(value):
+    optimizer = optim.SGD([Tensor([1.0], requires_grad=True)], lr=0.1)
+    for make in (
+        lambda: optim.CosineAnnealingLR(optimizer, 5, eta_min=value),
+        lambda: optim.ReduceLROnPlateau(optimizer, min_lr=value),
+        lambda: optim.ReduceLROnPlateau(optimizer, threshold=value),
+    ):
+        with pytest.raises(ValueError, match="must be a finite number of at least 0"):
+            make()

@@ -408,3 +408,11 @@ def test_the_code_of_a_function_typed_in_by_hand_is_unknown():
     typed: dict[str, object] = {}
     exec("def forward(self, x): return x", typed)
     assert _definition(typed["forward"]) == ("", "")
+
+
+def test_only_parameters_count_as_parameters():
+    graph = from_call(nn.BatchNorm1D(3), (4, 3))
+    found = {
+        node.kind: node.parameters for node in graph.nodes.values() if node.kind in ("parameter", "input", "output")
+    }
+    assert found == {"parameter": 3, "input": 0}
