@@ -153,3 +153,8 @@ def test_weights_and_bias_fill_the_whole_range_at_the_start(channels, kernel):
 def test_one_image_with_its_channels_last_is_refused_with_a_hint():
     with pytest.raises(ValueError, match=re.escape("got (5, 6, 3); channels come before height and width")):
         nn.Conv2D(3, 4, 3)(np.ones((5, 6, 3), np.float32))
+
+
+def test_a_padding_that_is_no_pair_is_told_of_by_name():
+    with pytest.raises(TypeError, match="Conv2D: padding should be an integer, or one for height and one for width"):
+        nn.Conv2D(3, 4, 3, padding=(1, 2, 3))

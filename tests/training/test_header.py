@@ -193,3 +193,8 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         read_header(tmp_path / "pipe")
     with pytest.raises(ValueError, match="pipe is a pipe, not a file"):
         load_safetensors(tmp_path / "pipe")
+
+
+def test_lists_that_were_closed_make_no_room_for_deeper_ones():
+    with pytest.raises(ValueError, match="more than 100 deep"):
+        check_json("[" + "[]," * 60 + "[" * 101 + "]" * 101 + "]")
