@@ -1,6 +1,6 @@
 """What was compiled, kept for later processes: one file for each kernel and signature, read only if it is whole.
 
-Numba's own cache ends the program where no folder can be written or a file is damaged, and compiles anew only when the
+Numba's own cache ends the program where no folder can be written or a file is damaged, and compiles again only when the
 file of a kernel itself has changed; here, when any of the kernels' files has, for they call each other.
 """
 
