@@ -9,14 +9,14 @@ so is whatever these slips make of it.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, grad, kernels, no_grad, ops
-from tinygrad_norm.kernels import reference
+from tinygrad_norm import Tensor, definitions, grad, kernels, no_grad, ops
 from tinygrad_norm.testing import GradientError, compare_with_composition, gradcheck
 
 RNG = np.random.default_rng(0)
@@ -138,12 +138,15 @@ def slip(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[Callable[...,
 
     def make(name: str) -> tuple[Callable[..., Tensor], list[Tensor]]:
         case, kernel, right, wrong = SLIPS[name]
-        source = inspect.getsource(getattr(reference, kernel))
+        function = getattr(definitions, kernel)
+        source = inspect.getsource(function)
         assert source.count(right) == 1, f"{kernel} reads otherwise now: say the slip in its new words"
-        names: dict[str, Any] = dict(vars(reference))
+        names: dict[str, Any] = dict(vars(sys.modules[function.__module__]))
         exec(compile(source.replace(right, wrong), kernel, "exec"), names)
-        monkeypatch.setattr(reference, kernel, names[kernel])
-        monkeypatch.setattr(kernels, "of", lambda array: reference)
+        for module in (definitions, definitions.activation, definitions.normalization):
+            if hasattr(module, kernel):
+                monkeypatch.setattr(module, kernel, names[kernel])
+        monkeypatch.setattr(kernels, "of", lambda array: definitions)
         return CASES[case]
 
     return make

@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE, TESTS = ROOT / "tinygrad_norm", ROOT / "tests"
 CORE = (
     *("tape.py", "tensor.py", "in_place.py", "integrity.py", "dtypes.py", "settings.py"),
-    *("ops/*.py", "nn/*.py", "optim/*.py", "data/loader.py", "kernels/reference.py", "viz/graph.py"),
+    *("ops/*.py", "nn/*.py", "optim/*.py", "data/loader.py", "definitions/*.py", "viz/graph.py"),
     *(f"training/{name}.py" for name in ("metrics", "trainer", "checkpoint", "header", "safetensors")),
 )
 ALSO = {
@@ -47,12 +47,22 @@ ALSO = {
     "nn/dropout.py": ["nn/test_checks.py"],
     "nn/module.py": ["nn/test_normalization.py", "nn/test_state.py"],
     "tensor.py": ["test_tape.py", "test_in_place.py", "test_integrity.py", "ops/test_numpy_protocol.py"],
-    # The reference is compared with itself in its own tests; what is right stands in those of the ops.
-    "kernels/reference.py": [
-        *(f"kernels/test_{name}.py" for name in ("convolution", "optimizer", "pooling")),
-        *(f"ops/test_{name}.py" for name in ("normalization", "activation", "convolution", "pooling", "loss")),
-        *("ops/test_matmul.py", "optim/test_adam.py", "optim/test_rmsprop.py", "optim/test_sgd.py"),
-    ],
+    **{
+        f"definitions/{name}.py": ["definitions/test_array_api.py", *others]
+        for name, others in {
+            "activation": ["ops/test_activation.py", "ops/test_normalization.py"],
+            "convolution": ["ops/test_convolution.py"],
+            "elementwise": ["ops/test_elementwise.py", "ops/test_activation.py"],
+            "linear": ["ops/test_matmul.py"],
+            "loss": ["ops/test_loss.py"],
+            "normalization": ["ops/test_normalization.py"],
+            "optimizer": ["optim/test_adam.py", "optim/test_rmsprop.py", "optim/test_sgd.py"],
+            "pooling": ["ops/test_pooling.py"],
+            "ranges": ["ops/test_normalization.py"],
+            "special": ["ops/test_activation.py", "ops/test_elementwise.py"],
+        }.items()
+    },
+    "ops/reduction.py": ["ops/test_activation.py"],
 }
 """Tests that a file needs beyond those of its own name."""
 ENOUGH = 0.98
@@ -96,9 +106,10 @@ def mirrors(file: str) -> list[str]:
     path = Path(file)
     found = [f"{path.parent}/test_{path.stem}.py", f"{path.parent}/test_{path.stem}_*.py"]
     tests = [test.relative_to(TESTS).as_posix() for pattern in found for test in sorted(TESTS.glob(pattern))]
+    tests += ALSO.get(file, [])
     if not tests:
         raise SystemExit(f"mutation: no test mirrors {file}; tests/{found[0]} would")
-    return tests + ALSO.get(file, [])
+    return tests
 
 
 def sample(files: list[str], count: int, seed: int) -> tuple[list[Subject], int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.kernels import reference
+from tinygrad_norm import definitions
 
 _FAST_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _NEEDED = ("numba", "scipy", "threadpoolctl")
@@ -41,12 +41,12 @@ _use_cpu = _asked != "reference" and not missing()
 
 
 def of(array: Any) -> ModuleType:
-    """The kernels for `array`: Numba's for NumPy's floats where the `fast` extra is installed, else the reference.
+    """The kernels for `array`: Numba's for NumPy's floats where the `fast` extra is installed, else the definitions.
 
-    The environment variable TINYGRAD_NORM_KERNELS=reference keeps to the reference.
+    The environment variable TINYGRAD_NORM_KERNELS=reference keeps to the definitions.
     """
     if not _use_cpu or type(array) is not np.ndarray or array.dtype not in _FAST_DTYPES:
-        return reference
+        return definitions
     return _cpu or _load_cpu()
 
 

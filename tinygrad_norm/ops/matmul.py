@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import kernels
-from tinygrad_norm.kernels.reference import Activation
+from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import Kind, check_dtypes, kind_of, kind_or_none, remembered
 from tinygrad_norm.ops.contraction import contract

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 
 from tinygrad_norm import kernels
-from tinygrad_norm.kernels.ranges import are_moderate, group_unit
+from tinygrad_norm.definitions.ranges import are_moderate, group_unit
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import Kind, check_dtypes, constant, kind_of, kind_or_none, remembered, where
 from tinygrad_norm.ops.reduction import shape_of

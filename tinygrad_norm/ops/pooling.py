@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import kernels
-from tinygrad_norm.kernels.reference import Window
+from tinygrad_norm.definitions.pooling import Window
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.arguments import Pair, check_dtypes, check_flag, kind_of, pair, where
 from tinygrad_norm.ops.interpolation import resample

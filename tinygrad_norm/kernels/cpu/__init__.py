@@ -1,4 +1,4 @@
-"""The kernels of `reference.py`, fast on a CPU: under the same names, in Numba where that is faster than NumPy."""
+"""The kernels of `definitions.py`, fast on a CPU: under the same names, in Numba where that is faster than NumPy."""
 
 from tinygrad_norm.kernels.cpu.activation import activate, activation_gradient, erf, sigmoid, softplus
 from tinygrad_norm.kernels.cpu.convolution import conv2d, conv2d_gradient

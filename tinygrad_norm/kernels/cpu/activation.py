@@ -16,9 +16,9 @@ from numba import prange, types
 from numba.extending import intrinsic, overload
 from numpy.polynomial import Chebyshev, Polynomial
 
+from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.kernels.cpu.compiler import Kernel, inline
 from tinygrad_norm.kernels.cpu.elementwise import flat
-from tinygrad_norm.kernels.reference import Activation
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
+from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.kernels.cpu import depthwise, whole_images, winograd
 from tinygrad_norm.kernels.cpu.activation import activation_gradient, finish
 from tinygrad_norm.kernels.cpu.compiler import Kernel
 from tinygrad_norm.kernels.cpu.product import FEW, multiply, sum_rows
 from tinygrad_norm.kernels.cpu.window import Pair, Window
 from tinygrad_norm.kernels.precision import is_fast
-from tinygrad_norm.kernels.reference import Activation
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Shape = tuple[int, ...]

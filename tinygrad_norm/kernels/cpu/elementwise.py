@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels import reference
+from tinygrad_norm import definitions
 from tinygrad_norm.kernels.cpu import compiler
 from tinygrad_norm.kernels.cpu.compiler import Kernel, apart, free_order
 
@@ -144,7 +144,7 @@ def relu_gradient(dy: Array, y: Array) -> Array:
 def add_relu(x: Any, y: Any) -> Any:
     """ReLU of x + y."""
     if not _equal(x, y):
-        return reference.add_relu(x, y)
+        return definitions.add_relu(x, y)
     z = np.empty_like(x)
     _add_relu(z.size, flat(x, z), flat(y, z), z.ravel("K"))
     return z
@@ -154,7 +154,7 @@ def scale_gradient(dy: Array, x: Array, factors: Array) -> tuple[Array, Array]:
     """Gradients of x times factors with respect to both, where factors have length 1 along the axes that share them."""
     form = _form(x, factors) if x.size >= compiler.LARGE else None
     if form is None:
-        return reference.scale_gradient(dy, x, factors)
+        return definitions.scale_gradient(dy, x, factors)
     dx, given = np.empty_like(x), form.factors(factors)
     blocks = min(form.repeat, -(-_UNITS // len(given)))
     sums = np.empty((len(given) * blocks, given.shape[1]))

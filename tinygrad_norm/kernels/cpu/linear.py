@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.kernels.cpu.activation import activation_gradient, finish
 from tinygrad_norm.kernels.cpu.product import multiply, sum_rows
-from tinygrad_norm.kernels.reference import Activation
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

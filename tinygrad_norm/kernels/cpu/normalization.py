@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.kernels.cpu import columns, rows
 from tinygrad_norm.kernels.cpu.activation import activate, activation_gradient
 from tinygrad_norm.kernels.cpu.layout import Array, Layout, Shape, layout
-from tinygrad_norm.kernels.reference import Activation
 
 
 def normalize(

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from tinygrad_norm.definitions.pooling import Window
 from tinygrad_norm.kernels.cpu.compiler import Kernel, helper
-from tinygrad_norm.kernels.reference import Window
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_norm.kernels import cpu, reference
+from tinygrad_norm import definitions
+from tinygrad_norm.kernels import cpu
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (1, 3), (2, 5, 3), (3,)])
 @pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("activation", [None, *[(name, 0.3) for name in reference.ACTIVATIONS]])
+@pytest.mark.parametrize("activation", [None, *[(name, 0.3) for name in definitions.ACTIVATIONS]])
 def test_values_and_gradients(shape, activation, with_bias, rng):
     x, weight, dy = rng.normal(size=shape), rng.normal(size=(4, 3)), rng.normal(size=(*shape[:-1], 4))
     bias = rng.normal(size=4) if with_bias else None
-    found, expected = (module.linear(x, weight, bias, activation) for module in (cpu, reference))
+    found, expected = (module.linear(x, weight, bias, activation) for module in (cpu, definitions))
     np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)
     how = weight, bias, activation, (True, True, with_bias)
-    found, expected = (module.linear_gradient(dy, x, *how) for module in (cpu, reference))
+    found, expected = (module.linear_gradient(dy, x, *how) for module in (cpu, definitions))
     assert (found[2] is None) == (not with_bias)
     for a, b in zip(found[: 2 + with_bias], expected, strict=False):
         np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-14)
@@ -56,7 +57,7 @@ def test_matmul(shapes, transposed, dtype, rng):
     x, y = (rng.normal(size=shape).astype(dtype) for shape in shapes)
     if transposed:
         x, y = (np.ascontiguousarray(z.mT).mT for z in (x, y))
-    found, expected = (module.matmul(x, y) for module in (cpu, reference))
+    found, expected = (module.matmul(x, y) for module in (cpu, definitions))
     assert found.dtype == dtype
     np.testing.assert_allclose(
         found, expected, rtol=1e-6 if dtype == np.float32 else 1e-14, atol=shapes[0][-1] * np.finfo(dtype).eps

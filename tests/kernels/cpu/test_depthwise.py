@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_norm.kernels import cpu, reference
+from tinygrad_norm import definitions
+from tinygrad_norm.kernels import cpu
 from tinygrad_norm.kernels.cpu import depthwise
 
 SHAPES = {  # channels, size, kernel, stride, padding, dilation
@@ -30,9 +31,9 @@ def test_convolution_and_gradients(shape, dtype, rng, monkeypatch):
     x, weight, bias = [
         rng.normal(size=n).astype(dtype) for n in ((3, channels, *size), (channels, 1, *kernel), channels)
     ]
-    y = reference.conv2d(x, weight, bias, *how)
+    y = definitions.conv2d(x, weight, bias, *how)
     dy = rng.normal(size=y.shape).astype(dtype)
-    expected = (y, *reference.conv2d_gradient(dy, x, weight, None, *how, (True, True, False))[:2])
+    expected = (y, *definitions.conv2d_gradient(dy, x, weight, None, *how, (True, True, False))[:2])
     found = (
         cpu.conv2d(x, weight, bias, *how),
         *cpu.conv2d_gradient(dy, x, weight, None, *how, (True, True, False))[:2],

@@ -12,14 +12,14 @@ import array_api_strict
 import numpy as np
 import pytest
 
-from tinygrad_norm.kernels import reference
+from tinygrad_norm import definitions
 
-IMPLEMENTATIONS = ["reference", *(["cpu.optimizer"] if find_spec("numba") else [])]
+IMPLEMENTATIONS = ["definitions.optimizer", *(["kernels.cpu.optimizer"] if find_spec("numba") else [])]
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
 def kernels(request):
-    return import_module(f"tinygrad_norm.kernels.{request.param}")
+    return import_module(f"tinygrad_norm.{request.param}")
 
 
 def sgd(p, g, v, *, lr, momentum, dampening, weight_decay, nesterov):
@@ -106,7 +106,7 @@ def test_follows_the_formula(kernels, formula, used, options):
 @pytest.mark.parametrize(("formula", "used", "options"), [SGD[-1], ADAM[-1], RMSPROP[-1]])
 def test_float32_of_any_size_and_memory_order(kernels, formula, used, options, shape):
     exact = draw(used, shape)
-    call(reference, formula, exact, options)
+    call(definitions, formula, exact, options)
     for order in (np.ascontiguousarray, strided):
         arrays: list[Any] = [
             None if array is None else order(array).reshape(shape) for array in draw(used, shape, np.float32)
@@ -135,7 +135,7 @@ def test_what_is_not_finite_stays_so_and_stays_where_it_is(kernels, formula, use
     alike: list[Any] = [None if array is None else array.copy() for array in arrays]
     with np.errstate(invalid="ignore"):
         call(kernels, formula, arrays, options)
-        call(reference, formula, alike, options)
+        call(definitions, formula, alike, options)
     assert not np.isfinite(arrays[0][17])
     for found, wanted in zip(arrays, alike, strict=True):
         if found is not None:
@@ -170,8 +170,8 @@ def test_a_gradient_that_never_changes_leaves_no_negative_variance(kernels, dtyp
 def test_the_reference_runs_on_any_array_module(formula, used, options):
     arrays = draw(used, (3, 5))
     strict = [None if array is None else array_api_strict.asarray(array.copy()) for array in arrays]
-    call(reference, formula, strict, options)
-    call(reference, formula, arrays, options)
+    call(definitions, formula, strict, options)
+    call(definitions, formula, arrays, options)
     for found, wanted in zip(strict, arrays, strict=True):
         if wanted is not None:
             np.testing.assert_array_equal(np.asarray(found), wanted)

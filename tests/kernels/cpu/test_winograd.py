@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_norm import fast_math
-from tinygrad_norm.kernels import cpu, reference
+from tinygrad_norm import definitions, fast_math
+from tinygrad_norm.kernels import cpu
 from tinygrad_norm.kernels.cpu import compiler, winograd
 from tinygrad_norm.kernels.cpu.window import Window
 
@@ -20,7 +20,7 @@ def arrays(rng, shape, out_channels, padding, dtype):
     """Images, filters and a cotangent, [N, C, H, W]."""
     x = rng.normal(size=shape).astype(dtype)
     w = rng.normal(size=(out_channels, shape[1], 3, 3)).astype(dtype)
-    y = reference.conv2d(x, w, None, (1, 1), padding, (1, 1), 1, None)
+    y = definitions.conv2d(x, w, None, (1, 1), padding, (1, 1), 1, None)
     return x, w, rng.normal(size=y.shape).astype(dtype)
 
 
@@ -39,8 +39,8 @@ def results(x, w, dy, padding):
 
 def expected(x, w, dy, padding):
     how = (1, 1), padding, (1, 1), 1, None
-    y = reference.conv2d(x, w, None, *how)
-    return y, *reference.conv2d_gradient(dy, x, w, None, *how, (True, True, False))[:2]
+    y = definitions.conv2d(x, w, None, *how)
+    return y, *definitions.conv2d_gradient(dy, x, w, None, *how, (True, True, False))[:2]
 
 
 def difference(found, wanted):

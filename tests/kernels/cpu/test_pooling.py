@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_norm.kernels import cpu, reference
+from tinygrad_norm import definitions
+from tinygrad_norm.definitions.pooling import Window
+from tinygrad_norm.kernels import cpu
 from tinygrad_norm.kernels.cpu import compiler
-from tinygrad_norm.kernels.reference import Window
 
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 PAIRS = st.tuples(st.integers(1, 4), st.integers(1, 4))
@@ -21,7 +22,7 @@ def check(x, dy, divisor, window):
     given = (x, dy, divisor)
     before = [array.copy() for array in given]
     y, position = cpu.max_pool2d(x, window)
-    expected = reference.max_pool2d(x, window)
+    expected = definitions.max_pool2d(x, window)
     dx = cpu.max_pool2d_gradient(dy, position, x.shape, window)
     average, share = cpu.avg_pool2d(x, divisor, window), cpu.avg_pool2d_gradient(dy, divisor, x.shape, window)
     np.testing.assert_array_equal(y, expected[0])
@@ -29,9 +30,9 @@ def check(x, dy, divisor, window):
     assert position.dtype == expected[1].dtype
     close = TOLERANCE[x.dtype.type]
     for found, right in [
-        (dx, reference.max_pool2d_gradient(dy, position, x.shape, window)),
-        (average, reference.avg_pool2d(x, divisor, window)),
-        (share, reference.avg_pool2d_gradient(dy, divisor, x.shape, window)),
+        (dx, definitions.max_pool2d_gradient(dy, position, x.shape, window)),
+        (average, definitions.avg_pool2d(x, divisor, window)),
+        (share, definitions.avg_pool2d_gradient(dy, divisor, x.shape, window)),
         (cpu.mean_of_pixels(x), x.mean(axis=(2, 3), dtype=np.float64)),
     ]:
         np.testing.assert_allclose(found, right, rtol=close, atol=close * 10)
@@ -68,12 +69,12 @@ def test_any_window_and_layout(case, dilation):
     x, dy, divisor, window = case
     check(x, dy, divisor, window)
     spread = window._replace(dilation=dilation)
-    for found, expected in zip(cpu.max_pool2d(x, spread), reference.max_pool2d(x, spread), strict=True):
+    for found, expected in zip(cpu.max_pool2d(x, spread), definitions.max_pool2d(x, spread), strict=True):
         np.testing.assert_array_equal(found, expected)
-    position = reference.max_pool2d(x, spread)[1]
+    position = definitions.max_pool2d(x, spread)[1]
     np.testing.assert_allclose(
         cpu.max_pool2d_gradient(dy, position, x.shape, spread),
-        reference.max_pool2d_gradient(dy, position, x.shape, spread),
+        definitions.max_pool2d_gradient(dy, position, x.shape, spread),
         rtol=1e-6,
     )
 

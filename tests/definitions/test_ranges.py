@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_norm.kernels.ranges import are_moderate, are_ordinary, group_unit, moments, times_difference
+from tinygrad_norm.definitions.ranges import are_moderate, are_ordinary, group_unit, moments, times_difference
 
 
 @pytest.mark.parametrize("size", [1e308, 1e200, 1.0, 1e-200, 5e-324])

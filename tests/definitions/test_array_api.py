@@ -8,10 +8,10 @@ import array_api_strict as xp
 import numpy as np
 import pytest
 
-from tinygrad_norm.kernels import reference
+from tinygrad_norm import definitions
 
 AXES = {"batch": (0, 2), "layer": (1, 2), "instance": (2,), "pixel": (1,)}
-ACTIVATIONS = [None, *((name, 0.3) for name in reference.ACTIVATIONS)]
+ACTIVATIONS = [None, *((name, 0.3) for name in definitions.ACTIVATIONS)]
 
 
 def strict(function, *arguments):
@@ -37,7 +37,7 @@ def agree(function, *arguments):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("function", [reference.sigmoid, reference.softplus, reference.erf])
+@pytest.mark.parametrize("function", [definitions.sigmoid, definitions.softplus, definitions.erf])
 def test_functions(function, rng):
     agree(function, rng.normal(0, 3, (5, 7)))
 
@@ -45,17 +45,17 @@ def test_functions(function, rng):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations(activation, rng):
     z, dy = rng.normal(0, 3, (2, 5, 7))
-    agree(reference.activate, z, activation)
-    agree(reference.activation_gradient, dy, z, activation)
+    agree(definitions.activate, z, activation)
+    agree(definitions.activation_gradient, dy, z, activation)
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 1), (3, 1), (4, 1, 1)])
 def test_elementwise(shape, rng):
     (x, y), factors = rng.normal(size=(2, 4, 3, 5)), rng.normal(size=shape)
-    for function in (reference.add, reference.multiply, reference.add_relu, reference.relu_gradient):
+    for function in (definitions.add, definitions.multiply, definitions.add_relu, definitions.relu_gradient):
         agree(function, x, y)
-    agree(reference.relu, x)
-    agree(reference.scale_gradient, y, x, factors)
+    agree(definitions.relu, x)
+    agree(definitions.scale_gradient, y, x, factors)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -65,25 +65,25 @@ def test_norms(axes, affine, dtype, rng):
     x, dy = rng.normal(2, 1, (2, 4, 3, 5)).astype(dtype)
     weight, bias = rng.normal(size=(2, 1, 3, 1)).astype(dtype) if affine else (None, None)
     activation = ("silu", 0.0) if affine else None
-    _, mean, var = reference.normalize(x, weight, bias, axes, 0.1, activation)
-    agree(reference.normalize, x, weight, bias, axes, 0.1, activation)
-    agree(reference.normalize_gradient, dy, x, weight, bias, mean, var, axes, 0.1, activation)
-    agree(reference.normalize_inference, x, mean, var, weight, bias, 0.1, activation)
-    agree(reference.normalize_inference_gradient, dy, x, mean, var, weight, bias, 0.1, activation)
-    agree(reference.rms_normalize, x, weight, axes, 0.1, activation)
-    agree(reference.rms_normalize_gradient, dy, x, weight, mean**2 + var, axes, 0.1, activation)
+    _, mean, var = definitions.normalize(x, weight, bias, axes, 0.1, activation)
+    agree(definitions.normalize, x, weight, bias, axes, 0.1, activation)
+    agree(definitions.normalize_gradient, dy, x, weight, bias, mean, var, axes, 0.1, activation)
+    agree(definitions.normalize_inference, x, mean, var, weight, bias, 0.1, activation)
+    agree(definitions.normalize_inference_gradient, dy, x, mean, var, weight, bias, 0.1, activation)
+    agree(definitions.rms_normalize, x, weight, axes, 0.1, activation)
+    agree(definitions.rms_normalize_gradient, dy, x, weight, mean**2 + var, axes, 0.1, activation)
 
 
 @pytest.mark.parametrize("size", [1e200, 1e-200, 0.0])
 def test_norms_of_what_leaves_the_range(size, rng):
     x, dy = rng.normal(size=(2, 4, 3)) * size, rng.normal(size=(4, 3))
     with np.errstate(over="ignore"):
-        _, mean, var = reference.normalize(x, None, None, (0,), 1e-300, None)
-        agree(reference.normalize, x, None, None, (0,), 1e-300, None)
-        agree(reference.normalize_gradient, dy, x[0], None, None, mean[0], var[0], (0,), 1e-300, None)
-        agree(reference.normalize_inference, x, 1e300 + mean, var, None, None, 1e-5, None)
-        agree(reference.rms_normalize, x, None, (0,), 1e-300, None)
-        agree(reference.rms_normalize_gradient, dy, x[0], None, var[0], (0,), 1e-300, None)
+        _, mean, var = definitions.normalize(x, None, None, (0,), 1e-300, None)
+        agree(definitions.normalize, x, None, None, (0,), 1e-300, None)
+        agree(definitions.normalize_gradient, dy, x[0], None, None, mean[0], var[0], (0,), 1e-300, None)
+        agree(definitions.normalize_inference, x, 1e300 + mean, var, None, None, 1e-5, None)
+        agree(definitions.rms_normalize, x, None, (0,), 1e-300, None)
+        agree(definitions.rms_normalize_gradient, dy, x[0], None, var[0], (0,), 1e-300, None)
 
 
 @pytest.mark.parametrize("activation", [None, ("silu", 0.0)])
@@ -91,8 +91,8 @@ def test_norms_of_what_leaves_the_range(size, rng):
 def test_linear(bias, activation, rng):
     x, weight, dy = rng.normal(size=(2, 5, 3)), rng.normal(size=(4, 3)), rng.normal(size=(2, 5, 4))
     shift = rng.normal(size=4) if bias else None
-    agree(reference.linear, x, weight, shift, activation)
-    agree(reference.linear_gradient, dy, x, weight, shift, activation, (True, True, bias))
+    agree(definitions.linear, x, weight, shift, activation)
+    agree(definitions.linear_gradient, dy, x, weight, shift, activation, (True, True, bias))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -100,15 +100,15 @@ def test_linear(bias, activation, rng):
 def test_cross_entropy(weighted, smoothing, rng):
     logits, target = rng.normal(size=(5, 4)), np.array([1, 3, 0, 2, 1])
     weight = rng.uniform(1, 2, 4) if weighted else None
-    _, lse = reference.cross_entropy(logits, target, weight, smoothing, 3)
-    agree(reference.cross_entropy, logits, target, weight, smoothing, 3)
-    agree(reference.cross_entropy_gradient, rng.normal(size=5), logits, target, weight, lse, smoothing, 3)
+    _, lse = definitions.cross_entropy(logits, target, weight, smoothing, 3)
+    agree(definitions.cross_entropy, logits, target, weight, smoothing, 3)
+    agree(definitions.cross_entropy_gradient, rng.normal(size=5), logits, target, weight, lse, smoothing, 3)
 
 
 def test_erf_is_that_of_the_c_library():
     z = np.concatenate([np.linspace(-7, 7, 2001), [1e-300, -1e-8, 0.0, 30.0, -1e100]])
     expected = [math.erf(v) for v in z]
-    np.testing.assert_allclose(reference.erf(z), expected, rtol=2e-14)
+    np.testing.assert_allclose(definitions.erf(z), expected, rtol=2e-14)
 
 
 @pytest.mark.parametrize(
@@ -124,11 +124,11 @@ def test_erf_is_that_of_the_c_library():
 )
 def test_a_fused_activation_has_the_slope_of_its_op_at_a_kink(name, kink, value, slope):
     z, dy = np.array([kink]), np.array([5.0])
-    assert reference.activate(z, (name, 0.3)).item() == pytest.approx(value)
-    assert reference.activation_gradient(dy, z, (name, 0.3)).item() == pytest.approx(5 * slope)
+    assert definitions.activate(z, (name, 0.3)).item() == pytest.approx(value)
+    assert definitions.activation_gradient(dy, z, (name, 0.3)).item() == pytest.approx(5 * slope)
 
 
 def test_no_activation_changes_nothing():
     z, dy = np.array([-1.0, 2.0]), np.array([3.0, 4.0])
-    assert reference.activate(z, None) is z
-    assert reference.activation_gradient(dy, z, None) is dy
+    assert definitions.activate(z, None) is z
+    assert definitions.activation_gradient(dy, z, None) is dy

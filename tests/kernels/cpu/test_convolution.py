@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_norm.kernels import cpu, reference
+from tinygrad_norm import definitions
+from tinygrad_norm.kernels import cpu
 from tinygrad_norm.kernels.cpu import compiler, convolution
 
 PAIR = st.tuples(st.integers(1, 4), st.integers(1, 4))
@@ -41,11 +42,11 @@ def convolutions(draw):
 
 def arrays(rng, shape, weight, how, dtype=np.float64):
     x, w, b = [rng.normal(size=size).astype(dtype) for size in (shape, weight, weight[:1])]
-    return rng.normal(size=reference.conv2d(x, w, b, *how).shape).astype(dtype), x, w, b
+    return rng.normal(size=definitions.conv2d(x, w, b, *how).shape).astype(dtype), x, w, b
 
 
 def compare(dy, x, w, b, how, tolerance=1e-12):
-    expected = (reference.conv2d(x, w, b, *how), *reference.conv2d_gradient(dy, x, w, b, *how, ALL))
+    expected = (definitions.conv2d(x, w, b, *how), *definitions.conv2d_gradient(dy, x, w, b, *how, ALL))
     found = (cpu.conv2d(x, w, b, *how), *cpu.conv2d_gradient(dy, x, w, b, *how, ALL))
     for one, other in zip(found, expected, strict=True):
         assert (one.shape, one.dtype) == (other.shape, other.dtype)
@@ -90,12 +91,12 @@ def test_filters_stay_as_they_are_where_pixels_are_fewer(few_pixels, layout, fil
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("activation", [None, *[(name, 0.3) for name in reference.ACTIVATIONS]])
+@pytest.mark.parametrize("activation", [None, *[(name, 0.3) for name in definitions.ACTIVATIONS]])
 def test_bias_and_activation_are_one_pass(activation, bias, rng):
     how = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1, activation)
     dy, x, w, b = arrays(rng, (2, 3, 5, 6), (5, 3, 3, 3), how)
     b = b if bias else None
-    expected = (reference.conv2d(x, w, b, *how), *reference.conv2d_gradient(dy, x, w, b, *how, ALL))
+    expected = (definitions.conv2d(x, w, b, *how), *definitions.conv2d_gradient(dy, x, w, b, *how, ALL))
     found = (cpu.conv2d(x, w, b, *how), *cpu.conv2d_gradient(dy, x, w, b, *how, ALL))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
@@ -147,7 +148,7 @@ def test_what_is_not_finite_stays_so_and_where_it_is(value, weight, rng):
     dy, x, w, b = arrays(rng, (2, 4, 5, 6), weight, how)
     x[0, 1, 2, 3] = dy[1, 2, 1, 4] = value
     with np.errstate(invalid="ignore"):
-        expected = (reference.conv2d(x, w, b, *how), *reference.conv2d_gradient(dy, x, w, b, *how, ALL))
+        expected = (definitions.conv2d(x, w, b, *how), *definitions.conv2d_gradient(dy, x, w, b, *how, ALL))
         found = (cpu.conv2d(x, w, b, *how), *cpu.conv2d_gradient(dy, x, w, b, *how, ALL))
     for one, other in zip(found, expected, strict=True):
         assert not np.isfinite(one).all()

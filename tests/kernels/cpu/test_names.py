@@ -1,0 +1,25 @@
+"""The fast kernels as a whole: they offer what is defined."""
+
+from __future__ import annotations
+
+import inspect
+
+from tinygrad_norm import definitions
+from tinygrad_norm.kernels import cpu
+
+
+def public_functions(module):
+    return {name: f for name, f in vars(module).items() if inspect.isfunction(f) and not name.startswith("_")}
+
+
+def test_names_are_those_of_the_definitions():
+    assert set(cpu.__all__) == public_functions(definitions).keys()
+    assert set(cpu.__all__) <= public_functions(cpu).keys()
+
+
+def test_signatures_are_those_of_the_definitions():
+    for name in cpu.__all__:
+        ours, theirs = (inspect.signature(getattr(module, name)).parameters for module in (cpu, definitions))
+        assert [(p.name, p.kind, p.default) for p in ours.values()] == [
+            (p.name, p.kind, p.default) for p in theirs.values()
+        ]
