@@ -13,13 +13,13 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Union
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
-from tinygrad_norm import dtypes, integrity
+from tinygrad_norm import dtypes, integrity, kernels
 from tinygrad_norm.settings import Block, Setting
 
 if TYPE_CHECKING:
@@ -266,23 +266,45 @@ def _sealed(given: Any, array: Any, edge: Edge | None) -> Any:
 
 
 class FusedOp(Op):
-    """An op that does the work of many primitives in one kernel, and owns its definition in primitives.
+    """An op that does the work of many primitives in one kernel, and names its definition.
 
-    `composed` is the definition. `forward` and `gradient` compute the same on arrays, faster. All inputs are saved;
-    forward may `save` more. Under `create_graph=True` the composition is differentiated, so that derivatives of any
-    order are those of the definition; under `with composed():` it runs in place of the kernel.
+    `definition` is a function of `definitions/`, which runs on tensors as on arrays; where it returns a tuple, the
+    first is the output and the rest is saved. `forward` and `gradient` are the kernels of its name. An op whose
+    function is defined nowhere else states all three: `composed` on tensors, `forward` and `gradient` on arrays. All
+    inputs are saved; forward may `save` more. Under `create_graph=True` the definition is differentiated, so that
+    derivatives of any order are right; under `with composed():` it runs in place of the kernel.
     """
 
+    definition: ClassVar[Callable[..., Any] | None] = None
     saves_inputs = True
     __slots__ = ()
 
     def composed(self, *tensors: Any, **params: Any) -> Tensor:
-        """The same function, written in primitives on tensors."""
-        raise TypeError(f"{type(self).__name__} defines no composed(self, *tensors, **params)")
+        """The definition, on tensors."""
+        result = self._defined("composed")(*tensors, **params)
+        output: Tensor = result[0] if isinstance(result, tuple) else result
+        return output
+
+    def forward(self, *arrays: Any, **params: Any) -> Any:
+        """The kernel of the definition's name."""
+        result = getattr(kernels.of(arrays[0]), self._defined("forward").__name__)(*arrays, **params)
+        if not isinstance(result, tuple):
+            return result
+        output, *others = result
+        self.save(*others)
+        return output
 
     def gradient(self, grad: Array, *saved: Any) -> tuple[Array | None, ...]:
         """One gradient (or None) for each input, from the output's gradient, the inputs and what forward saved."""
-        raise TypeError(f"{type(self).__name__} defines no gradient(self, grad, *inputs_and_saved)")
+        name = f"{self._defined('gradient').__name__}_gradient"
+        found: tuple[Array | None, ...] = getattr(kernels.of(grad), name)(grad, *saved, **self.params)
+        return found
+
+    def _defined(self, method: str) -> Callable[..., Any]:
+        definition = type(self).definition
+        if definition is None:
+            raise TypeError(f"{type(self).__name__} defines no {method}(self, ...), nor does it name a definition")
+        return definition
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         """The kernel's gradient, or, where it has to be recorded itself, the composition's."""
