@@ -665,6 +665,14 @@ def test_a_retained_gradient_is_an_array_of_its_own():
     assert x.grad.tolist() == [1, 1]
 
 
+def test_a_retained_gradient_lies_in_rows_whatever_the_order_of_the_gradient():
+    x = Tensor(np.ones((2, 3)), requires_grad=True)
+    middle = (x + 0.0).retain_grad()
+    middle.T.backward(np.arange(6.0).reshape(3, 2))
+    assert middle.grad.tolist() == [[0, 2, 4], [1, 3, 5]]
+    assert middle.grad.raw.flags.c_contiguous
+
+
 def test_retain_grad_keeps_no_tensor_alive():
     x = leaf(1.0)
     middle = (x * x).retain_grad()

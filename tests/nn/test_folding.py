@@ -483,3 +483,12 @@ def test_folded_filters_keep_their_order_in_copies(rng):
     folded = fold_activations(fold_batch_norm(stirred(model, rng)))
     assert folded[0].activation == "relu"
     assert folded[0].weight.raw.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def test_a_layer_that_takes_over_an_activation_shares_no_list_of_buffers_with_the_original():
+    layer = nn.Linear(3, 3)
+    model = nn.Sequential(layer, nn.ReLU())
+    fold_activations(model, in_place=True)[0].register_buffer("offset", Tensor([1.0]), persistent=False)
+    layer.register_buffer("offset", Tensor([2.0]))
+    assert "offset" in layer.state_dict()
+    assert "0.offset" not in model.state_dict()

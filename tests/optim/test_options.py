@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from tinygrad_norm import Tensor, optim
 from tinygrad_norm.optim.options import check_number, check_option, check_whole
 
 
@@ -97,3 +98,17 @@ def test_whole_numbers_come_back_as_pythons_own():
 )
 def test_the_ends_of_a_range_belong_to_it(name, allowed):
     assert [check_option(name, value) for value in allowed] == [float(value) for value in allowed]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        (optim.SGD, {"lr": 1e-3, "momentum": 0, "dampening": 0, "weight_decay": 0, "nesterov": False}),
+        (optim.Adam, {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0, "amsgrad": False}),
+        (optim.AdamW, {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2, "amsgrad": False}),
+        (optim.RMSprop, {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "weight_decay": 0, "momentum": 0, "centered": False}),
+    ],
+)
+def test_defaults_are_pytorchs(optimizer, expected):
+    (group,) = optimizer([Tensor([1.0], requires_grad=True)]).param_groups
+    assert {name: value for name, value in group.items() if name != "params"} == {**expected, "maximize": False}

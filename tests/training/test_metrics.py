@@ -329,3 +329,4 @@ def test_agreement_counts():
     assert agreement(nn.CrossEntropyLoss(), Tensor(SCORES), np.array([2, 0, -100, 1])) == (2, 3)
     assert agreement(nn.CrossEntropyLoss(), (Tensor(SCORES),), np.array([2, 0, -100, 1])) is None
     assert agreement(ANY, Tensor(SCORES[0]), np.array([2, 0, 1])) is None
+    assert agreement(ANY, Tensor([[0.3], [2.0]]), np.array([0, 0])) is None  # a logit, or a probability
