@@ -111,7 +111,7 @@ class Product(FusedOp):
         return x * weight
 
     def gradient(self, grad: Any, x: Any, weight: Any) -> Any:
-        scale = 1 if all(self.needs) else 3
+        scale = 1 if all(self.needs_input_grad) else 3
         return scale * grad * weight, (scale * grad * x).reshape(-1, len(weight)).sum(axis=0)
 
 

@@ -459,13 +459,13 @@ ARRAYS = {
 @pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS)
 def test_seals_hold_for_any_array(array, show):
     handed = show(array)
-    seal = integrity.seal(array)
-    assert integrity.intact(array, seal)
+    seal = integrity.snapshot(array)
+    assert integrity.unchanged(array, seal)
     integrity.mark_changed(array)
-    assert not integrity.intact(array, seal)
-    assert integrity.intact(array, integrity.seal(array))
+    assert not integrity.unchanged(array, seal)
+    assert integrity.unchanged(array, integrity.snapshot(array))
     del handed
-    assert integrity.intact(array, integrity.seal(array))
+    assert integrity.unchanged(array, integrity.snapshot(array))
 
 
 @pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS)
@@ -498,11 +498,11 @@ def test_threads_are_handed_one_array():
 def test_every_changed_bit_is_noticed(dtype):
     array = np.zeros(100, dtype)
     integrity.expose(array)
-    seal = integrity.seal(array)
+    seal = integrity.snapshot(array)
     array[57] = 1
-    assert not integrity.intact(array, seal)
+    assert not integrity.unchanged(array, seal)
     array[57] = 0
-    assert integrity.intact(array, seal)
+    assert integrity.unchanged(array, seal)
 
 
 def test_memory_from_elsewhere_is_watched():
@@ -533,7 +533,7 @@ def test_the_registry_forgets_arrays_that_are_gone():
 def test_an_array_at_the_address_of_a_former_one_starts_anew():
     for _ in range(100):
         array = np.ones(3)
-        assert integrity.seal(array) == integrity.UNTOUCHED
+        assert integrity.snapshot(array) == integrity.UNTOUCHED
         integrity.expose(array)
         integrity.mark_changed(array)
         del array

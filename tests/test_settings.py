@@ -13,14 +13,14 @@ import pytest
 
 from tinygrad_norm import Hook, Tensor, composed, detect_anomaly, enable_grad, fast_math, hooks, is_recording, no_grad
 from tinygrad_norm.kernels.precision import is_fast
+from tinygrad_norm.modes import current
 from tinygrad_norm.settings import Block, Setting
-from tinygrad_norm.tape import _state
 
 BLOCKS: dict[str, tuple[Callable[[], Block], Callable[[], Any]]] = {
     "no_grad": (no_grad, lambda: not is_recording()),
-    "composed": (composed, lambda: _state.get().composed),
-    "hooks": (lambda: hooks(Hook()), lambda: bool(_state.get().hooks)),
-    "detect_anomaly": (detect_anomaly, lambda: bool(_state.get().hooks)),
+    "composed": (composed, lambda: current().composed),
+    "hooks": (lambda: hooks(Hook()), lambda: bool(current().hooks)),
+    "detect_anomaly": (detect_anomaly, lambda: bool(current().hooks)),
     "fast_math": (lambda: fast_math(False), lambda: not is_fast()),
 }
 every_block = pytest.mark.parametrize(("make", "holds"), BLOCKS.values(), ids=BLOCKS)
@@ -110,13 +110,13 @@ def test_a_block_that_ends_early_takes_only_its_own_change_along():
     next(numbers)
     with hooks(watching), composed(), enable_grad():
         numbers.close()
-        assert _state.get()[:3] == (True, True, (watching,))
+        assert current()[:3] == (True, True, (watching,))
     numbers = opened(hooks(watching))
     next(numbers)
     with no_grad(), composed():
         numbers.close()
-        assert _state.get()[:3] == (False, True, ())
-    assert _state.get()[:3] == (True, False, ())
+        assert current()[:3] == (False, True, ())
+    assert current()[:3] == (True, False, ())
 
 
 def test_a_walk_goes_on_when_a_block_around_it_ends():

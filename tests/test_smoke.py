@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn, ops, optim
-from tinygrad_norm.tape import composed
+from tinygrad_norm.modes import composed
 from tinygrad_norm.testing import gradcheck
 
 pytestmark = pytest.mark.smoke

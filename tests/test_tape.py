@@ -416,7 +416,7 @@ def test_grad_computes_nothing_for_other_inputs():
             return x + y
 
         def backward(self, grad: Tensor) -> Any:
-            seen.append(self.needs)
+            seen.append(self.needs_input_grad)
             return grad, grad
 
     seen: list[tuple[bool, ...]] = []
@@ -424,7 +424,7 @@ def test_grad_computes_nothing_for_other_inputs():
     z = Spy()(x, y.exp())
     with hooks(walked):
         grad(z, x, retain_graph=True)
-        assert z.creator.needs == (True, True)
+        assert z.creator.needs_input_grad == (True, True)
         z.backward()
     assert seen == [(True, False), (True, True)]
     assert walked.names == ["Spy", "Spy", "Exp"]
@@ -603,10 +603,10 @@ def test_walks_for_other_inputs_of_one_op_do_not_wait_for_each_other_or_mix():
 
         def backward(self, grad):
             a, b = self.saved
-            if self.needs == (True, False):
+            if self.needs_input_grad == (True, False):
                 inside.set()
                 assert go.wait(10)
-            return grad * b if self.needs[0] else None, grad * a if self.needs[1] else None
+            return grad * b if self.needs_input_grad[0] else None, grad * a if self.needs_input_grad[1] else None
 
     a, b = (Tensor(np.full(3, value), requires_grad=True) for value in (2.0, 5.0))
     y = Waiting()(a, b).sum()

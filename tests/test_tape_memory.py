@@ -25,7 +25,7 @@ from tinygrad_norm import (
     ops,
     optim,
 )
-from tinygrad_norm.tape import no_grad
+from tinygrad_norm.modes import no_grad
 
 LENGTH = 100_000
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import FusedOp, Hook, Op, Tensor, composed, enable_grad, grad, hooks, is_recording, no_grad, ops
-from tinygrad_norm.tape import current_scope, enter_scope, is_walking, leave_scope
+from tinygrad_norm.modes import current, current_scope, enter_scope, leave_scope
 
 
 class Twice(FusedOp):
@@ -358,7 +358,7 @@ def test_what_runs_knows_whether_it_is_part_of_a_walk():
 
     class Watching(Op):
         def forward(self, x: Any) -> Any:
-            seen.append(is_walking())
+            seen.append(current().in_backward)
             return x + 0
 
         def backward(self, grad: Tensor) -> Tensor:

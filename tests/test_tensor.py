@@ -606,7 +606,7 @@ def test_threads_go_back_through_one_graph_to_different_inputs():
         def backward(self, grad: Tensor) -> Any:
             x, y = self.saved
             time.sleep(0.001)
-            return grad * y if self.needs[0] else None, grad * x if self.needs[1] else None
+            return grad * y if self.needs_input_grad[0] else None, grad * x if self.needs_input_grad[1] else None
 
     x, y = leaf(2.0, 3.0), leaf(5.0, 7.0)
     z = SlowProduct()(x, y).sum()

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_norm import nn, ops, optim
 from tinygrad_norm.anomaly import AnomalyError, detect_anomaly
 from tinygrad_norm.kernels.precision import fast_math
+from tinygrad_norm.modes import Hook, composed, enable_grad, hooks, is_recording, no_grad
 from tinygrad_norm.random import manual_seed
-from tinygrad_norm.tape import FusedOp, Hook, Op, composed, enable_grad, grad, hooks, is_recording, no_grad
+from tinygrad_norm.tape import FusedOp, Op, grad
 from tinygrad_norm.tensor import Tensor, from_dlpack
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_norm.modes import Hook, hooks
 from tinygrad_norm.settings import Block
-from tinygrad_norm.tape import Hook, Op, hooks, walk
+from tinygrad_norm.tape import Op, backward_pass
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -41,7 +42,7 @@ class _AnomalyHook(Hook):
         op.created = _callers()
 
     def after_forward(self, op: Op, inputs: tuple[Any, ...], output: Tensor) -> None:
-        if _walks():  # part of another op's backward, which after_backward judges as a whole
+        if _backward_passes():  # part of another op's backward, which after_backward judges as a whole
             return
         if _has_nan(output) and not any(_has_nan(value) for value in inputs):
             raise AnomalyError(
@@ -49,7 +50,7 @@ class _AnomalyHook(Hook):
             )
 
     def after_backward(self, op: Op, grad: Tensor, grads: tuple[Tensor | None, ...]) -> None:
-        if _walks() > 1 or any(map(_has_nan, (grad, *op.saved_arrays))):
+        if _backward_passes() > 1 or any(map(_has_nan, (grad, *op.saved_arrays))):
             return
         for index, back in enumerate(grads):
             if _has_nan(back):
@@ -59,12 +60,12 @@ class _AnomalyHook(Hook):
                 )
 
 
-def _walks() -> int:
-    """How many walks back are under way: the backward of a fused op can hold another."""
+def _backward_passes() -> int:
+    """How many backward passes are under way: the backward of a fused op can hold another."""
     frame, count = sys._getframe(), 0
     while frame.f_back is not None:
         frame = frame.f_back
-        count += frame.f_code is walk.__code__
+        count += frame.f_code is backward_pass.__code__
     return count
 
 

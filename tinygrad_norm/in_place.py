@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from tinygrad_norm import dtypes, integrity, tape
+from tinygrad_norm import dtypes, integrity, modes, operands
+from tinygrad_norm.dtypes import Array
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
-
-Array = tape.Array
 
 
 def update(tensor: Tensor, op: Callable[[Any, Any], Tensor], other: Any) -> Tensor:
@@ -41,7 +40,7 @@ def update(tensor: Tensor, op: Callable[[Any, Any], Tensor], other: Any) -> Tens
         result = op(tensor, other)
     except OverflowError as error:  # of a Python number
         raise ValueError(f"in place: {error}") from None
-    if tensor.creator is not None or (tape.is_shared() and not tensor.requires_grad):
+    if tensor.creator is not None or (modes.current().shared and not tensor.requires_grad):
         return result
     if result.requires_grad:
         raise RuntimeError(
@@ -71,12 +70,12 @@ def assign(tensor: Tensor, key: Any, value: Any) -> None:
             "use ops.where(condition, new, old), or assign to a copy off the tape: x.copy()"
         )
     _refuse_recorded_leaf(tensor)
-    if tape.is_recording() and getattr(value, "requires_grad", False):
+    if modes.is_recording() and getattr(value, "requires_grad", False):
         raise RuntimeError(
             "in place: what is assigned wants a gradient, which would be lost; use ops.where(condition, new, old), "
             "or assign value.detach()"
         )
-    if tape.is_shared() and not tensor.requires_grad:
+    if modes.current().shared and not tensor.requires_grad:
         raise TypeError(
             "in place: elements are not assigned in the backward of an op, whose tensors are shared; "
             "use ops.where(condition, new, old)"
@@ -85,7 +84,7 @@ def assign(tensor: Tensor, key: Any, value: Any) -> None:
 
 
 def _refuse_recorded_leaf(tensor: Tensor) -> None:
-    if tensor.requires_grad and tensor.creator is None and tape.is_recording():
+    if tensor.requires_grad and tensor.creator is None and modes.is_recording():
         raise RuntimeError(
             "in place: this tensor wants a gradient, and ops are recorded, which needs its values as they are; "
             "change it under `with no_grad():`, or give the result a name of its own: z = x + y"
@@ -94,7 +93,7 @@ def _refuse_recorded_leaf(tensor: Tensor) -> None:
 
 def _elements(value: Any, dtype: np.dtype[Any]) -> Array:
     """What is assigned, as an array; a number as one of `dtype`, if it is of that kind."""
-    given = value.raw if hasattr(value, "creator") else tape.constant(value)
+    given = value.raw if hasattr(value, "creator") else operands.constant(value)
     if given is None:
         raise TypeError("in place: None is no element; a number, an array or a tensor is")
     if isinstance(given, np.ndarray | float) or np.result_type(dtype, given) != dtype:

@@ -23,7 +23,7 @@ from tinygrad_norm.forks import free_when_forking
 Array = NDArray[Any]
 
 
-class Seal(NamedTuple):
+class Snapshot(NamedTuple):
     """What was true of an array when the tape saved it."""
 
     version: int
@@ -31,7 +31,7 @@ class Seal(NamedTuple):
     checksum: int | None
 
 
-UNTOUCHED = Seal(0, 0, None)
+UNTOUCHED = Snapshot(0, 0, None)
 
 
 class _Watch:
@@ -115,37 +115,37 @@ def expose(array: Array) -> None:
     _watch(owner_of(array)).handed[0] = None
 
 
-def seal(array: Array) -> Seal:
-    """What `intact` will compare `array` with."""
+def snapshot(array: Array) -> Snapshot:
+    """What `unchanged` will compare `array` with."""
     owner = array if array.base is None else owner_of(array)
     watch = _watched.get(id(owner))
     if watch is None:
         return UNTOUCHED
     version = watch.version
-    watch.saved = True  # after the version is read: of a change in between, this seal knows nothing
+    watch.saved = True  # after the version is read: of a change in between, this snapshot knows nothing
     if watch.before is None and not watch.handed:
-        return Seal(version, watch.found, None)
+        return Snapshot(version, watch.found, None)
     with _lock:
         watch.settle(owner)
-        return Seal(version, watch.found, _checksum(array) if watch.handed else None)
+        return Snapshot(version, watch.found, _checksum(array) if watch.handed else None)
 
 
-def intact(array: Array, seal: Seal) -> bool:
-    """Whether `array` holds what it held when `seal` was made."""
+def unchanged(array: Array, snapshot: Snapshot) -> bool:
+    """Whether `array` holds what it held when `snapshot` was made."""
     owner = array if array.base is None else owner_of(array)
     watch = _watched.get(id(owner))
     if watch is None:
         return True
-    if watch.version != seal.version:
+    if watch.version != snapshot.version:
         return False
-    if seal.checksum is not None:
-        return _checksum(array) == seal.checksum
+    if snapshot.checksum is not None:
+        return _checksum(array) == snapshot.checksum
     if watch.before is not None:
         with _lock:
             watch.settle(owner)
             if watch.before is not None and _checksum(owner) != watch.before:
                 return False
-    return watch.found == seal.found
+    return watch.found == snapshot.found
 
 
 def owner_of(array: Array) -> Array:

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.ma import MaskedArray
 from numpy.typing import NDArray
 
-from tinygrad_norm import dtypes, in_place, integrity, ops, tape
+from tinygrad_norm import dtypes, generation, gradients, in_place, integrity, modes, operands, ops, tape
 from tinygrad_norm.forks import free_when_forking
+from tinygrad_norm.gradients import GradHooks
+from tinygrad_norm.operands import Edge
 from tinygrad_norm.ops.shape import plain_key
 
 Array = NDArray[Any]
@@ -36,10 +38,10 @@ class Tensor:
         TypeError: another dtype, or a gradient wanted of integers.
     """
 
-    __slots__ = ("__weakref__", "creator", "grad", "grad_hooks", "raw", "requires_grad")
+    __slots__ = ("__weakref__", "creator", "grad", "grad_hooks", "raw", "wants_grad")
 
     def __init__(self, array: Any, requires_grad: bool = False, dtype: Any = None) -> None:
-        if not requires_grad and tape.is_recording() and _wants_gradient(array):
+        if not requires_grad and modes.is_recording() and _wants_gradient(array):
             warnings.warn(
                 "Tensor: the values of a tensor that wants a gradient are copied off the tape; say so with "
                 "tensor.detach(), or join several with ops.stack",
@@ -47,22 +49,14 @@ class Tensor:
             )
         self.raw = _to_array(array, dtype)
         self.grad: Tensor | None = None
-        self.creator: tape.Edge | None = None
-        self.grad_hooks: tape.GradHooks | None = None
-        self.requires_grad = False
+        self.creator: Edge | None = None
+        self.grad_hooks: GradHooks | None = None
+        self.wants_grad = False
         if requires_grad:
             self.requires_grad_()
 
-    @classmethod
-    def wrap(cls, array: Array, creator: tape.Edge | None = None) -> Tensor:
-        """A tensor on `array` itself, without a copy. For this package's own code."""
-        tensor = _new(Tensor)
-        tensor.raw = array
-        tensor.grad = None
-        tensor.creator = creator
-        tensor.grad_hooks = None
-        tensor.requires_grad = creator is not None
-        return tensor
+    wrap = staticmethod(operands.wrap)
+    """A tensor on an array itself, without a copy. For this package's own code."""
 
     # Its array
 
@@ -83,7 +77,12 @@ class Tensor:
             )
         if lost := dtypes.beyond(fresh, self.dtype):
             raise ValueError(f"data: the array {lost}")
-        self.raw = fresh.astype(self.dtype, copy=False)
+        self.replace(fresh.astype(self.dtype, copy=False))
+
+    def replace(self, array: Array) -> None:
+        """Put `array` itself in the place of the elements. For this package's own code."""
+        self.raw = array
+        generation.advance()
 
     def changed(self) -> None:
         """Say that `raw` was written in place, so that a backward through its old values is refused."""
@@ -143,6 +142,15 @@ class Tensor:
         """Whether it was made by the user and not by a recorded op."""
         return self.creator is None
 
+    @property
+    def requires_grad(self) -> bool:
+        """Whether it is a leaf that gets a gradient, or was made of one."""
+        return self.wants_grad
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        self.requires_grad_(requires_grad)
+
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Ask for a gradient (or no longer), in place."""
         if not self.is_leaf:
@@ -151,7 +159,8 @@ class Tensor:
             )
         if requires_grad and self.dtype.kind != "f":
             raise TypeError(f"requires_grad: gradients need float32 or float64 elements, these are {self.dtype}")
-        self.requires_grad = requires_grad
+        self.wants_grad = requires_grad
+        generation.advance()
         return self
 
     def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
@@ -166,7 +175,7 @@ class Tensor:
             ValueError: nothing was recorded, or `gradient` is missing or of another shape.
             RuntimeError: an array that the tape saved was changed, or an earlier backward freed it.
         """
-        found = tape.walk([self], [gradient], None, retain_graph or create_graph, create_graph)
+        found = tape.backward_pass([self], [gradient], None, retain_graph or create_graph, create_graph)
         taken = {id(gradient.raw)} if isinstance(gradient, Tensor) else set()
         for leaf, new in found.items():
             if isinstance(leaf, Tensor):
@@ -175,13 +184,10 @@ class Tensor:
     def _add_gradient(self, new: Tensor, taken: set[int], create_graph: bool) -> None:
         with _shared_leaves:
             if self.grad is None:
-                self.grad = tape.unshared(new, taken, "C")
+                self.grad = gradients.unshared(new, taken, "C")
                 return
             _check_gradient(self.grad, new)
-            if create_graph:
-                self.grad = self.grad + new
-            else:
-                self.grad = Tensor.wrap(self.grad.raw + new.raw)
+            self.grad = self.grad + new if create_graph else operands.wrap(self.grad.raw + new.raw)
 
     def graph(self, **how: Any) -> Any:
         """Draw what made this tensor: `tinygrad_norm.viz.draw_graph`, which is loaded when it is first asked for.
@@ -224,7 +230,7 @@ class Tensor:
 
             def keep(gradient: Tensor) -> None:
                 if (tensor := me()) is not None:
-                    tensor.grad = tape.on_own_memory(gradient, "C")
+                    tensor.grad = gradients.on_own_memory(gradient, "C")
 
             self.register_hook(keep)
         return self
@@ -257,7 +263,7 @@ class Tensor:
 
     def __float__(self) -> float:
         number = float(self.item())
-        if self.requires_grad and tape.is_recording():
+        if self.requires_grad and modes.is_recording():
             warnings.warn(
                 "float: a number made of a tensor that wants a gradient takes none with it; say so with "
                 "tensor.item() or tensor.detach(), or use a function of ops",
@@ -285,12 +291,8 @@ class Tensor:
         if not self.is_leaf:
             raise ValueError("deepcopy: only a leaf can be copied; this tensor was made by a recorded op (see detach)")
         clone = _new(type(self))
-        clone.raw, clone.requires_grad, clone.creator, clone.grad_hooks = (
-            self.raw.copy("K"),
-            self.requires_grad,
-            None,
-            None,
-        )
+        clone.raw, clone.wants_grad = self.raw.copy("K"), self.wants_grad
+        clone.creator = clone.grad_hooks = None
         clone.grad = None if self.grad is None else self.grad.copy()
         return clone
 
@@ -298,7 +300,7 @@ class Tensor:
         raise TypeError("tensors are not pickled: a pickle runs code when it is read; see save_safetensors")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        if self.requires_grad and tape.is_recording():
+        if self.requires_grad and modes.is_recording():
             raise RuntimeError(
                 "NumPy: an array made of a tensor that wants a gradient takes none with it; say so with "
                 "tensor.detach() or tensor.numpy(), or join several tensors with ops.stack"
@@ -567,7 +569,7 @@ class Tensor:
 _new = object.__new__
 _shared_leaves = free_when_forking(threading.RLock())
 """Held while a gradient or a hook is added to a tensor, which several threads may do."""
-tape.register_tensor(Tensor)
+operands.register_tensor(Tensor)
 
 
 def _check_gradient(set_to: Any, new: Tensor) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm import tape
-from tinygrad_norm.tape import Array
+from tinygrad_norm import modes, tape
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.tensor import Tensor
 
 Function = Callable[..., Tensor]
@@ -102,11 +102,11 @@ def compare_with_composition(
     """
     given = list(inputs)
     seen = _FusedOps()
-    with tape.hooks(seen):
+    with modes.hooks(seen):
         output = function(*given)
     if not seen.count:
         raise GradientError("compare_with_composition: the function ran no fused op, so there is nothing to compare")
-    with tape.composed():
+    with modes.composed():
         expected = function(*given)
     if output.dtype != expected.dtype:
         raise GradientError(f"the output is {output.dtype}, composed {expected.dtype}")
@@ -148,7 +148,7 @@ def compare(what: str, found: Array, expected: Array, rtol: float, atol: float, 
         raise GradientError(f"{what}: at {worst} it is {found[worst]:.10g}, expected {expected[worst]:.10g}")
 
 
-class _FusedOps(tape.Hook):
+class _FusedOps(modes.Hook):
     count = 0
 
     def before_forward(self, op: tape.Op, inputs: tuple[Any, ...]) -> None:
@@ -172,7 +172,7 @@ def _checked_inputs(given: list[Any]) -> list[int]:
 
 def _cotangent(function: Function, given: list[Any], before: dict[int, Array], seed: int) -> Array:
     """Random weights for the elements of the output, after a look at the function itself."""
-    with tape.no_grad():
+    with modes.no_grad():
         outputs = [function(*given) for _ in range(2)]
     _refuse_changes(given, before)
     if not isinstance(outputs[0], Tensor) or outputs[0].dtype != np.float64:
@@ -198,7 +198,7 @@ def _differences(function: Function, given: list[Any], index: int, cotangent: Ar
         for step in (eps, -eps):
             moved = x.copy()
             moved[place] += step
-            with tape.no_grad():
+            with modes.no_grad():
                 output = function(*given[:index], Tensor.wrap(moved), *given[index + 1 :])
             sides.append(float((output.raw * cotangent).sum()))
         result[place] = (sides[0] - sides[1]) / (2 * eps)
@@ -235,7 +235,7 @@ def _gradient_of(function: Function, checked: list[int], seed: int) -> Function:
     """The weighed gradients of `function` as a function of the cotangent and the inputs."""
 
     def gradient(weights: Tensor, *values: Any) -> Tensor:
-        with tape.enable_grad():  # differences call this under no_grad
+        with modes.enable_grad():  # differences call this under no_grad
             leaves = list(values)
             for i in checked:
                 leaves[i] = values[i] if values[i].requires_grad else Tensor(values[i], requires_grad=True)

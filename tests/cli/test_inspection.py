@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from tinygrad_norm import nn, tape
+from tinygrad_norm import modes, nn
 from tinygrad_norm.cli import inspection
 from tinygrad_norm.training.recipe import recipe_for
 
@@ -85,7 +85,7 @@ def test_a_step_that_fails_leaves_no_hook(run, monkeypatch):
     monkeypatch.setattr(nn.Linear, "forward", forward)
     status, out, err = run("profile", *SMALL)
     assert (status, out, err) == (2, "", "tinygrad-norm: midway\n")
-    assert tape._state.get() == tape.State()
+    assert modes.setting.get() == modes.Mode()
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, composed, nn, ops, random, tape
+from tinygrad_norm import Tensor, composed, modes, nn, ops, random
 from tinygrad_norm.models import create_model
 from tinygrad_norm.nn.flops import count_flops, flops_of, work_of
 
 
-class Recorder(tape.Hook):
+class Recorder(modes.Hook):
     def __init__(self):
         self.flops = {}
 
@@ -41,7 +41,7 @@ def test_composed_it_costs_the_same(rng):
 def test_matrix_products_and_sums_of_products(rng):
     recorder = Recorder()
     a, b = rng.normal(size=(2, 3, 4)), rng.normal(size=(4, 5))
-    with tape.hooks(recorder):
+    with modes.hooks(recorder):
         ops.matmul(a, b)
         ops.einsum("nij,jk->nik", a, b)
         ops.exp(a)
@@ -68,7 +68,7 @@ def test_the_model_is_left_as_it_was(rng):
     assert model(Tensor(rng.normal(size=(6, 3)).astype(np.float32))).requires_grad
 
 
-class Calls(tape.Hook):
+class Calls(modes.Hook):
     """Writes down each op and what it was called with."""
 
     def __init__(self):
@@ -81,7 +81,7 @@ class Calls(tape.Hook):
 def work(function, *shapes):
     """All the operations of each op of a call."""
     calls = Calls()
-    with tape.no_grad(), tape.hooks(calls):
+    with modes.no_grad(), modes.hooks(calls):
         function(*[Tensor(np.ones(shape, np.float32)) for shape in shapes])
     return [(type(op).__name__, work_of(op, inputs)) for op, inputs in calls.found]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, nn, tape
+from tinygrad_norm import Tensor, modes, nn
 from tinygrad_norm.nn.module import float_dtype
 
 
@@ -282,7 +282,7 @@ def test_a_module_without_forward_says_so():
         nn.ModuleList()(1)
 
 
-class Scopes(tape.Hook):
+class Scopes(modes.Hook):
     def __init__(self):
         self.found = []
 
@@ -292,7 +292,7 @@ class Scopes(tape.Hook):
 
 def scopes(model):
     seen = Scopes()
-    with tape.hooks(seen):
+    with modes.hooks(seen):
         model(Tensor([1.0, 2, 3]))
     return seen.found
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn, ops
-from tinygrad_norm.tape import Hook, hooks
+from tinygrad_norm.modes import Hook, hooks
 
 HERE = Path(__file__).parent
 cases = run_path(str(HERE / "normalization_cases.py"))

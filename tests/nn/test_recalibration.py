@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tinygrad_norm import Tensor, nn
 from tinygrad_norm.data import ArrayDataset, DataLoader
+from tinygrad_norm.modes import Hook, hooks
 from tinygrad_norm.nn.recalibration import Images, Population, recalibrate
-from tinygrad_norm.tape import Hook, hooks
 
 
 def assert_statistics(layer, mean, var, rtol=1e-12):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, nn, random, tape
+from tinygrad_norm import Tensor, modes, nn, random
 
 
 class Noisy(nn.Module):
@@ -16,7 +16,7 @@ class Noisy(nn.Module):
 
     def forward(self, x):
         self.calls.raw = self.calls.raw + 1
-        self.modes.append((self.training, tape.is_recording(), x.dtype.name))
+        self.modes.append((self.training, modes.is_recording(), x.dtype.name))
         if x.shape[0] == 13:
             raise RuntimeError("unlucky")
         return x, [x * 2]
@@ -100,7 +100,7 @@ def test_the_model_is_left_as_it_was_after_an_error_too():
     assert all(module.training for module in net.modules())
     assert net[0].calls.item() == 0
     assert not any(module._forward_hooks for module in net.modules())
-    assert tape.is_recording()
+    assert modes.is_recording()
 
 
 def test_a_shape_becomes_an_input_of_the_parameters_dtype():

@@ -14,7 +14,7 @@ from benchmarks.peer_folding import fold_batch_norm
 from benchmarks.peers import PEERS, StochasticDepth
 from tinygrad_norm import Tensor, nn, ops
 from tinygrad_norm.models import create_model
-from tinygrad_norm.tape import no_grad
+from tinygrad_norm.modes import no_grad
 
 value = run_path(str(Path(__file__).parents[1] / "models" / "zoo_cases.py"))["value"]
 

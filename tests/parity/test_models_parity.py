@@ -13,8 +13,8 @@ import torch
 
 from tinygrad_norm import Tensor, nn
 from tinygrad_norm.models import create_model
+from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn import init
-from tinygrad_norm.tape import no_grad
 from tinygrad_norm.training import load_safetensors
 
 FOLDER = Path(__file__).parents[1] / "models"

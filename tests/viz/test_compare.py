@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, definitions, kernels, nn, no_grad, random, tape
+from tinygrad_norm import Tensor, definitions, kernels, modes, nn, no_grad, random
 from tinygrad_norm.viz import compare_graphs
 from tinygrad_norm.viz.graph import total_flops
 
@@ -105,7 +105,7 @@ class Outputs(nn.Module):
         self.calls = []
 
     def forward(self, x):
-        self.calls.append(tape._state.get().composed)
+        self.calls.append(modes.setting.get().composed)
         return {"y": self.norm(x), "mean": x.detach().mean()}
 
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from tinygrad_norm import Op, Tensor, composed, grad, nn, no_grad, ops, tape
+from tinygrad_norm import Op, Tensor, composed, grad, modes, nn, no_grad, ops
 from tinygrad_norm.viz import timeline_picture
 from tinygrad_norm.viz.ledger import Ledger
 from tinygrad_norm.viz.style import size
@@ -244,7 +244,7 @@ def test_an_op_that_raises_leaves_no_hook_and_no_false_time():
     timeline = Timeline()
     with pytest.raises(ValueError, match="do not broadcast"):
         block(timeline)
-    assert tape._state.get().hooks == ()
+    assert modes.setting.get().hooks == ()
     assert names(timeline) == [("Keep", "forward")]
     keep(leaf(3))
     assert len(timeline.events) == 1
@@ -266,13 +266,13 @@ def test_forward_is_forward_after_a_way_back_that_raised():
 def test_it_is_not_there_when_it_is_off():
     with Timeline():
         pass
-    assert tape._state.get() == tape.State()
+    assert modes.setting.get() == modes.Mode()
 
 
 def test_a_block_inside_its_own_is_refused():
     with Timeline() as timeline, pytest.raises(RuntimeError, match="recording already"), timeline:
         pass
-    assert tape._state.get().hooks == ()
+    assert modes.setting.get().hooks == ()
 
 
 def test_the_median_of_several_runs():

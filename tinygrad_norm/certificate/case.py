@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm import random, tape
+from tinygrad_norm import modes, random, tape
 from tinygrad_norm.certificate.forms import Form
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
@@ -63,9 +63,9 @@ class Case:
     def ops(self) -> list[type[tape.Op]]:
         """The classes of the ops that it runs and that pass on a gradient: the fused ones, or if there are none all."""
         seen = _Seen()
-        with tape.hooks(seen):
+        with modes.hooks(seen):
             self.call(*self.leaves())
-        kinds = list(dict.fromkeys(type(op) for op in seen.ops if any(op.needs)))
+        kinds = list(dict.fromkeys(type(op) for op in seen.ops if any(op.needs_input_grad)))
         return [kind for kind in kinds if issubclass(kind, tape.FusedOp)] or kinds
 
     @property
@@ -78,7 +78,7 @@ class ResultError(ValueError):
     """A function returned something else than one tensor: the name of its type."""
 
 
-class _Seen(tape.Hook):
+class _Seen(modes.Hook):
     def __init__(self) -> None:
         self.ops: list[tape.Op] = []
 

@@ -17,7 +17,7 @@ from tinygrad_norm.certificate.first import go_back, gradients, random_cotangent
 from tinygrad_norm.certificate.forms import FORMS, REPEATED, in_fortran_order
 from tinygrad_norm.certificate.mutations import mutated, slips_of
 from tinygrad_norm.certificate.subject import cases_of, name_of
-from tinygrad_norm.tape import Array
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.tensor import Tensor
 
 

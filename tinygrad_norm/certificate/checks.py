@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm import tape
+from tinygrad_norm import modes
 from tinygrad_norm.certificate.case import Case, is_differentiated
 from tinygrad_norm.certificate.first import again, at_size, compare_all, gradients, in_forms, of_some
-from tinygrad_norm.tape import Array
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.testing import Errors, GradientError, compare, compare_with_composition, gradcheck
 
 VALUE, FIRST, SECOND = [
@@ -138,7 +138,7 @@ def _large_mean(case: Case, errors: Errors) -> None:
 def _constant(case: Case, errors: Errors) -> None:
     constant = _replaced(case, lambda x: np.full_like(x, SAME))
     output, found = gradients(constant, constant.leaves())
-    with tape.composed():
+    with modes.composed():
         defined, expected = gradients(constant, constant.leaves())
     if not np.isfinite(output.raw).all():
         raise GradientError("the output holds NaN or infinity")
@@ -158,7 +158,7 @@ def _compare_precisions(case: Case, rtol: float, atol: float, errors: Errors) ->
         given.astype(np.float32).astype(np.float64) if is_differentiated(given) else given for given in case.inputs
     ]
     same = replace(case, inputs=tuple(rounded))
-    with tape.composed():
+    with modes.composed():
         defined, expected = gradients(same, same.leaves())
     if not all(np.isfinite(array).all() and np.abs(array).max(initial=0) < FAR for array in (defined.raw, *expected)):
         raise BeyondFloat32Error

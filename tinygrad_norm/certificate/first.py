@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm import tape
+from tinygrad_norm import modes, tape
 from tinygrad_norm.certificate.case import Case
 from tinygrad_norm.certificate.forms import FORMS, REPEATED, Form, repeated
-from tinygrad_norm.tape import Array
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.testing import Errors, GradientError, compare, compare_with_composition
 
@@ -90,7 +90,7 @@ def again(case: Case, errors: Errors) -> None:
     leaves = case.leaves()
     output = case.call(*leaves)
     cotangent = Tensor.wrap(random_cotangent(output))
-    with tape.hooks(_Unchanged()):
+    with modes.hooks(_Unchanged()):
         once, twice = [go_back(output, leaves, cotangent, retain_graph=True) for _ in range(2)]
     compare_all(twice, once, *PRECISIONS["float64"], errors, ", the second way back")
     for i, (leaf, before) in enumerate(zip(leaves, case.leaves(), strict=True)):
@@ -98,7 +98,7 @@ def again(case: Case, errors: Errors) -> None:
             raise GradientError(f"input {i} was changed in place")
 
 
-class _Unchanged(tape.Hook):
+class _Unchanged(modes.Hook):
     """Raises if an op writes into the gradient that it takes back: others may hold the same array."""
 
     def before_backward(self, op: tape.Op, grad: Tensor) -> None:
@@ -122,7 +122,7 @@ def at_size(case: Case, errors: Errors) -> None:
     sides = []
     for step in (STEP, -STEP):
         moved = iter([Tensor.wrap(x.raw + step * along) for x, along in zip(tensors, directions, strict=True)])
-        with tape.no_grad():
+        with modes.no_grad():
             sides.append(case.call(*[next(moved) if isinstance(given, Tensor) else given for given in leaves]).raw)
     slope = ((sides[0] - sides[1]) * random_cotangent(output)).sum() / (2 * STEP)
     parts = np.concatenate([(gradient * along).ravel() for gradient, along in zip(found, directions, strict=True)])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinygrad_norm.tape import Array
+from tinygrad_norm.dtypes import Array
 
 Form = Callable[[Array], Array]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm import tape
+from tinygrad_norm import modes, tape
 from tinygrad_norm.certificate.norm_slips import norm_slips
 from tinygrad_norm.tape import Op
 from tinygrad_norm.tensor import Tensor
@@ -42,7 +42,7 @@ def mutated(kind: type[Op], slip: Slip) -> Iterator[None]:
 
     def backward(op: Op, grad: Tensor) -> Grads:
         grads = _tuple(right(op, grad))
-        if isinstance(op, tape.FusedOp) and tape.is_recording():
+        if isinstance(op, tape.FusedOp) and modes.is_recording():
             return grads
         return slip(Call(op, grad, grads, right))
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops.normalization import InferenceNorm, Normalization, RMSNorm
-from tinygrad_norm.tape import Array, Op
+from tinygrad_norm.tape import Op
 from tinygrad_norm.tensor import Tensor
 
 Grads = tuple[Tensor | None, ...]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import ops
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.experiments.drawing import COLOURS, INK, dress, legend, panels, ranges
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
 from tinygrad_norm.experiments.runs import pick, short
 from tinygrad_norm.experiments.spread import Spread, percent
-from tinygrad_norm.tape import Array, composed
+from tinygrad_norm.modes import composed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

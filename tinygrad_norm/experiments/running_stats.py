@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import data, models, nn, ops, optim, random
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.experiments.drawing import COLOURS, INK, dress, legend, panels, ranges
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
 from tinygrad_norm.experiments.runs import pick, short, standard_digits, take_steps, without_dropout
 from tinygrad_norm.experiments.spread import Spread, compare, percent
+from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn.modes import frozen_paths, in_inference, in_training
 from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.nn.recalibration import put
-from tinygrad_norm.tape import Array, no_grad
 from tinygrad_norm.tensor import Tensor
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ import numpy as np
 
 from tinygrad_norm import nn
 from tinygrad_norm.data import ArrayDataset, DataLoader, digits
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.nn.modes import start_training
 from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.nn.recalibration import put
 from tinygrad_norm.optim import Optimizer
-from tinygrad_norm.tape import Array
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.evaluation import inference
 from tinygrad_norm.training.metrics import Totals, agreement

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm import tape
+from tinygrad_norm import modes, tape
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.summary import output_shapes
 from tinygrad_norm.ops import shape as moving
@@ -25,7 +25,7 @@ def count_flops(model: Module, *input_shape: int) -> int:
     "MACs" or "multiply-adds" is half of it. The model runs once, in inference on zeros, and is left as it was.
     """
     counter = _Counter(flops_of)
-    with tape.hooks(counter):
+    with modes.hooks(counter):
         output_shapes(model, [input_shape])
     return counter.flops
 
@@ -76,7 +76,7 @@ def work_of(op: tape.Op, inputs: Sequence[Any]) -> int:
 def _work(definition: Callable[..., Any], *given: Any, **params: Any) -> int:
     """Of all primitives that a call runs."""
     counter = _Counter(work_of)
-    with tape.no_grad(), tape.composed(), tape.hooks(counter):
+    with modes.no_grad(), modes.composed(), modes.hooks(counter):
         definition(*given, **params)
     return counter.flops
 
@@ -86,7 +86,7 @@ def _shape(given: Any) -> tuple[int, ...]:
     return np.shape(given) if shape is None else shape
 
 
-class _Counter(tape.Hook):
+class _Counter(modes.Hook):
     def __init__(self, count: Callable[[tape.Op, Sequence[Any]], int]) -> None:
         self._count = count
         self.flops = 0

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_norm import random, tape
+from tinygrad_norm import operands, random
 from tinygrad_norm.nn.spelling import did_you_mean
 from tinygrad_norm.tensor import Tensor
 
@@ -52,7 +52,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with one value."""
-    return _fill(tensor, Tensor(tape.constant(val), dtype=tensor.dtype).raw)
+    return _fill(tensor, Tensor(operands.constant(val), dtype=tensor.dtype).raw)
 
 
 def zeros_(tensor: Tensor) -> Tensor:

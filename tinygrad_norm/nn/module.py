@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_norm import tape
+from tinygrad_norm import modes
 from tinygrad_norm.dtypes import beyond
 from tinygrad_norm.nn.spelling import did_you_mean, refuse_unknown_keywords
 from tinygrad_norm.nn.state import IncompatibleKeys, load_into
@@ -112,11 +112,11 @@ class Module:
             changed = pre_hook(self, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
-        scope = tape.enter_scope(self._scope)
+        scope = modes.enter_scope(self._scope)
         try:
             output = self.forward(*args, **kwargs)
         finally:
-            tape.leave_scope(scope)
+            modes.leave_scope(scope)
         for hook in tuple(self._forward_hooks.values()) if self._forward_hooks else ():
             changed = hook(self, args, output)
             output = output if changed is None else changed

@@ -15,12 +15,12 @@ from typing import Any, ClassVar, TypedDict, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_norm import ops, tape
+from tinygrad_norm import modes, ops
+from tinygrad_norm.modes import composed, no_grad
 from tinygrad_norm.nn.checks import check_number, shape_of
 from tinygrad_norm.nn.module import Module, Parameter, float_dtype
 from tinygrad_norm.nn.spelling import refuse_unknown
 from tinygrad_norm.ops.activation import fusible
-from tinygrad_norm.tape import composed, no_grad
 from tinygrad_norm.tensor import Tensor
 
 
@@ -109,7 +109,7 @@ class Normalization(Module):
             if len(shape) == len(axes) and shape[axes.index("C")] == self._shape[0]:
                 return
         if self.layouts:
-            path = tape.current_scope()
+            path = modes.current_scope()
             wanted = " or ".join(f"({', '.join(axes)})" for axes in self.layouts)
             raise ValueError(
                 f"{type(self).__name__}{f' in {path}' if path else ''}: the input should have shape {wanted} "
@@ -201,7 +201,7 @@ class RunningNorm(Normalization):
         """Raise a ValueError that names the path given, or else the call's, if running statistics are infinite."""
         for name, running in (("running_mean", self.running_mean), ("running_var", self.running_var)):
             if (infinite := np.isinf(running.raw)).any():
-                path = tape.current_scope() if path is None else path
+                path = modes.current_scope() if path is None else path
                 raise ValueError(
                     f"{type(self).__name__}{f' in {path}' if path else ''}: {name} is infinite in {infinite.sum()} of "
                     f"{infinite.size} channels, where no output would depend on the input; the layer was given values "

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn.modes import in_inference
-from tinygrad_norm.tape import no_grad
 from tinygrad_norm.tensor import Tensor
 
 if TYPE_CHECKING:

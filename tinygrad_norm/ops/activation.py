@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm import kernels
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops import reduction
-from tinygrad_norm.tape import Array, FusedOp, Op
+from tinygrad_norm.tape import FusedOp, Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from tinygrad_norm import dtypes, tape
+from tinygrad_norm import dtypes, modes
 
 Pair = tuple[int, int]
 Kind = tuple[tuple[int, ...], Any]
@@ -26,7 +26,7 @@ def constant(name: str, what: str, value: Any) -> Any:
     Raises:
         RuntimeError: it wants a gradient, which it would not get, and ops are recorded.
     """
-    if getattr(value, "requires_grad", False) and tape.is_recording():
+    if getattr(value, "requires_grad", False) and modes.is_recording():
         raise RuntimeError(f"{where(name)}: no gradient goes through {what}, but it wants one; give {what}.detach()")
     return getattr(value, "raw", value)
 
@@ -74,7 +74,7 @@ def remembered(check: Check) -> Check:
 
 def where(name: str) -> str:
     """The op, and the layer that called it where there is one."""
-    scope = tape.current_scope()
+    scope = modes.current_scope()
     return f"{name} in {scope}" if scope else name
 
 

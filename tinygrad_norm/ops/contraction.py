@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinygrad_norm import kernels
-from tinygrad_norm.tape import Array
+from tinygrad_norm.dtypes import Array
 
 
 def contract(terms: Sequence[str], output: str, operands: Sequence[Array]) -> Array:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 import numpy as np
 
 from tinygrad_norm import kernels
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import Kind, Pair, check_dtypes, kind_of, kind_or_none, pair, remembered, where
 from tinygrad_norm.ops.shape import pad, reshape
-from tinygrad_norm.tape import Array, FusedOp
+from tinygrad_norm.tape import FusedOp
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -53,7 +54,7 @@ class Conv2D(FusedOp):
         return kernels.of(x).conv2d(x, weight, bias, **window)
 
     def gradient(self, grad: Array, x: Array, weight: Array, bias: Array | None) -> tuple[Array | None, ...]:
-        return kernels.of(grad).conv2d_gradient(grad, x, weight, bias, **self.params, needs=self.needs)
+        return kernels.of(grad).conv2d_gradient(grad, x, weight, bias, **self.params, needs=self.needs_input_grad)
 
 
 def conv2d(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import random
+from tinygrad_norm.dtypes import Array
+from tinygrad_norm.operands import wrap
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.reduction import shape_of
-from tinygrad_norm.tape import Array, owned
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -92,7 +93,7 @@ def _drop(name: str, x: Any, p: float, training: bool, shape: tuple[int, ...]) -
     kept = random.generator().random(shape, dtype=np.float32) >= p
     factor = _like(x, shape)
     np.multiply(kept, factor.dtype.type(1 / (1 - p) if p < 1 else 0.0), out=factor)
-    return e.multiply(x, owned(factor))
+    return e.multiply(x, wrap(factor))
 
 
 def _like(x: Any, shape: tuple[int, ...]) -> Array:

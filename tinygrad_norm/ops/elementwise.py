@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import dtypes, kernels
-from tinygrad_norm.tape import Array, Op
+from tinygrad_norm.dtypes import Array
+from tinygrad_norm.tape import Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -37,31 +38,31 @@ class Subtract(Op):
         return np.subtract(x, y)
 
     def backward(self, grad: Tensor) -> Pair:
-        return grad, -grad if self.needs[1] else None
+        return grad, -grad if self.needs_input_grad[1] else None
 
 
 class Multiply(Op):
     broadcasts = True
 
     def forward(self, x: Any, y: Any) -> Any:
-        self.save(x if self.needs[1] else None, y if self.needs[0] else None)
+        self.save(x if self.needs_input_grad[1] else None, y if self.needs_input_grad[0] else None)
         return kernels.of(x).multiply(x, y)
 
     def backward(self, grad: Tensor) -> Pair:
         x, y = self.saved
-        return grad * y if self.needs[0] else None, grad * x if self.needs[1] else None
+        return grad * y if self.needs_input_grad[0] else None, grad * x if self.needs_input_grad[1] else None
 
 
 class Divide(Op):
     broadcasts = True
 
     def forward(self, x: Any, y: Any) -> Any:
-        self.save(x if self.needs[1] else None, y)
+        self.save(x if self.needs_input_grad[1] else None, y)
         return np.true_divide(x, y)
 
     def backward(self, grad: Tensor) -> Pair:
         x, y = self.saved  # not x / y², whose square may leave the range
-        return grad / y if self.needs[0] else None, -grad * (x / y / y) if self.needs[1] else None
+        return grad / y if self.needs_input_grad[0] else None, -grad * (x / y / y) if self.needs_input_grad[1] else None
 
 
 class Power(Op):
@@ -78,7 +79,9 @@ class Power(Op):
 
     def backward(self, grad: Tensor) -> Pair:
         x, y = self.saved
-        return _by_base(grad, x, y) if self.needs[0] else None, _by_exponent(grad, x, y) if self.needs[1] else None
+        return _by_base(grad, x, y) if self.needs_input_grad[0] else None, _by_exponent(
+            grad, x, y
+        ) if self.needs_input_grad[1] else None
 
 
 def _kind(x: Any) -> str:
@@ -153,8 +156,8 @@ class Where(Op):
 
     def backward(self, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         (condition,) = self.saved
-        dx = where(condition, grad, 0.0) if self.needs[1] else None
-        dy = where(condition, 0.0, grad) if self.needs[2] else None
+        dx = where(condition, grad, 0.0) if self.needs_input_grad[1] else None
+        dy = where(condition, 0.0, grad) if self.needs_input_grad[2] else None
         return None, dx, dy
 
 
@@ -162,14 +165,16 @@ class Clip(Op):
     broadcasts = True
 
     def forward(self, x: Array, lowest: Any, highest: Any) -> Array:
-        if any(self.needs):
+        if any(self.needs_input_grad):
             above = False if highest is None else (x if lowest is None else np.maximum(x, lowest)) > highest
             below = False if lowest is None else (x < lowest) & np.logical_not(above)
             self.save(np.logical_not(below | above), below, above)
         return np.clip(x, lowest, highest)
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return tuple([where(cause, grad, 0.0) if n else None for cause, n in zip(self.saved, self.needs, strict=True)])
+        return tuple(
+            [where(cause, grad, 0.0) if n else None for cause, n in zip(self.saved, self.needs_input_grad, strict=True)]
+        )
 
 
 class AsType(Op):

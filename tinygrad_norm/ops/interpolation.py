@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops.arguments import Pair, check_dtypes, check_flag, kind_of, pair, where
 from tinygrad_norm.ops.matmul import matmul
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import permute_dims, take
-from tinygrad_norm.tape import Array
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor

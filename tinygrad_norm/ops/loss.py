@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import dtypes, kernels
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
 from tinygrad_norm.ops.arguments import check_dtypes, constant, kind_of
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import moveaxis, reshape, take_along_axis
-from tinygrad_norm.tape import Array, FusedOp
+from tinygrad_norm.tape import FusedOp
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor

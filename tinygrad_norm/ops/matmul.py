@@ -8,12 +8,13 @@ import numpy as np
 
 from tinygrad_norm import kernels
 from tinygrad_norm.definitions.activation import Activation
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import Kind, check_dtypes, kind_of, kind_or_none, remembered
 from tinygrad_norm.ops.contraction import contract
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import reshape
-from tinygrad_norm.tape import Array, FusedOp, Op
+from tinygrad_norm.tape import FusedOp, Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -25,12 +26,12 @@ class MatMul(Op):
     broadcasts = True
 
     def forward(self, x: Array, y: Array) -> Array:
-        self.save(x if self.needs[1] else None, y if self.needs[0] else None)
+        self.save(x if self.needs_input_grad[1] else None, y if self.needs_input_grad[0] else None)
         return kernels.of(x).matmul(x, y)
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, y = self.saved
-        return grad @ y.mT if self.needs[0] else None, x.mT @ grad if self.needs[1] else None
+        return grad @ y.mT if self.needs_input_grad[0] else None, x.mT @ grad if self.needs_input_grad[1] else None
 
 
 class Einsum(Op):
@@ -41,7 +42,7 @@ class Einsum(Op):
         return contract(inputs, output, operands)
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return tuple([self._for_operand(i, grad) if need else None for i, need in enumerate(self.needs)])
+        return tuple([self._for_operand(i, grad) if need else None for i, need in enumerate(self.needs_input_grad)])
 
     def _for_operand(self, index: int, grad: Tensor) -> Tensor:
         """An einsum of the gradient with the other operands, whose output are this one's letters.
@@ -77,7 +78,7 @@ class Linear(FusedOp):
         return kernels.of(x).linear(x, weight, bias, activation)
 
     def gradient(self, grad: Array, x: Array, weight: Array, bias: Array | None) -> tuple[Array | None, ...]:
-        return kernels.of(grad).linear_gradient(grad, x, weight, bias, **self.params, needs=self.needs)
+        return kernels.of(grad).linear_gradient(grad, x, weight, bias, **self.params, needs=self.needs_input_grad)
 
 
 def matmul(x: Any, y: Any) -> Tensor:

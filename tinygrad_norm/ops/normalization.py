@@ -15,11 +15,12 @@ import numpy as np
 
 from tinygrad_norm import kernels
 from tinygrad_norm.definitions.ranges import are_moderate, group_unit
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import Kind, check_dtypes, constant, kind_of, kind_or_none, remembered, where
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import reshape
-from tinygrad_norm.tape import Array, FusedOp
+from tinygrad_norm.tape import FusedOp
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor

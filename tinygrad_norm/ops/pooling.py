@@ -9,12 +9,13 @@ import numpy as np
 
 from tinygrad_norm import kernels
 from tinygrad_norm.definitions.pooling import Window
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.arguments import Pair, check_dtypes, check_flag, kind_of, pair, where
 from tinygrad_norm.ops.interpolation import resample
 from tinygrad_norm.ops.reduction import mean, shape_of
 from tinygrad_norm.ops.shape import pad, reshape
-from tinygrad_norm.tape import Array, FusedOp, Op
+from tinygrad_norm.tape import FusedOp, Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor

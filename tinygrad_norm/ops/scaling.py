@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm import kernels
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops.elementwise import multiply
 from tinygrad_norm.ops.reduction import shape_of
-from tinygrad_norm.tape import Array, FusedOp
+from tinygrad_norm.tape import FusedOp
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor

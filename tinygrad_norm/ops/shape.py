@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops.reduction import checked_axes, checked_axis, shape_of
-from tinygrad_norm.tape import Array, Op
+from tinygrad_norm.tape import Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -58,7 +59,10 @@ class Concat(Op):
         before = (slice(None),) * self.params["axis"]
         starts = [0, *ends[:-1]]
         return tuple(
-            [grad[(*before, slice(a, b))] if n else None for a, b, n in zip(starts, ends, self.needs, strict=True)]
+            [
+                grad[(*before, slice(a, b))] if n else None
+                for a, b, n in zip(starts, ends, self.needs_input_grad, strict=True)
+            ]
         )
 
 

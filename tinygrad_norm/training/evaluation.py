@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinygrad_norm.data import ArrayDataset, DataLoader
+from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn import CrossEntropyLoss, Module
 from tinygrad_norm.nn.modes import in_inference
-from tinygrad_norm.tape import no_grad
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.confusion import Matrix, confusion_matrix
 from tinygrad_norm.training.metrics import agreement

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import (
     BatchNorm,
@@ -18,7 +19,6 @@ from tinygrad_norm.nn.normalization import (
     RMSNorm,
     RMSNorm2D,
 )
-from tinygrad_norm.tape import Array
 
 UNITS: dict[type[Normalization], str] = {
     BatchNorm: "channel",

@@ -17,10 +17,10 @@ from tinygrad_norm import optim, random
 from tinygrad_norm.data import ArrayDataset, DataLoader, Prefetch, augmentation
 from tinygrad_norm.files import locked_folder
 from tinygrad_norm.models import create_model
+from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn import CrossEntropyLoss, Module
 from tinygrad_norm.output import printable
 from tinygrad_norm.schema import NUMBER, check_form
-from tinygrad_norm.tape import no_grad
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
 from tinygrad_norm.training.checkpoint import load_parts

@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.dtypes import Array
+from tinygrad_norm.modes import Hook, enable_grad, hooks
 from tinygrad_norm.nn.modes import in_training
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import Normalization, RunningNorm
 from tinygrad_norm.nn.recalibration import put
+from tinygrad_norm.operands import Edge
 from tinygrad_norm.ops.convolution import Conv2D
 from tinygrad_norm.ops.elementwise import Add
 from tinygrad_norm.ops.matmul import Linear
 from tinygrad_norm.ops.pooling import AvgPool2D, MaxPool2D
 from tinygrad_norm.ops.shape import Reshape
-from tinygrad_norm.tape import Array, Edge, Hook, Op, enable_grad, hooks
+from tinygrad_norm.tape import Op
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.norm_units import UNCENTRED, norms, rows
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_norm import tape
+from tinygrad_norm import modes, tape
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.words import counted
@@ -148,7 +148,7 @@ class _Run:
     def _go(self, side: str) -> tuple[Any, tuple[Tensor | None, ...], float]:
         """What the layer returns, all gradients, and how long both took."""
         wanted = list(self._wanted.values())
-        with unchanged(self._layer), tape.composed(side == "composed"):
+        with unchanged(self._layer), modes.composed(side == "composed"):
             started = time.perf_counter()
             outputs = self._layer(self._x)
             reached = [y for _, y in tensors_in(outputs) if y.requires_grad]

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tinygrad_norm import random, tape
+from tinygrad_norm import modes, random, tape
 from tinygrad_norm.nn.flops import work_of
 from tinygrad_norm.nn.module import Module, Parameter
 from tinygrad_norm.ops.matmul import Einsum
@@ -170,7 +170,7 @@ def from_call(model: Module, *inputs: Any, title: str = "", gradients: bool = Fa
     arguments = [as_input(given, model) for given in inputs]
     for _ in range(2):
         tracer = _Tracer(_Builder(f"{title or type(model).__name__}, {mode_of(model)}", model))
-        with unchanged(model), tape.composed() if composed else nullcontext():
+        with unchanged(model), modes.composed() if composed else nullcontext():
             tracer.trace(model, arguments, gradients)
     tracer.count_flops()
     return tracer.graph
@@ -275,7 +275,7 @@ class _Builder:
         return self.add_leaf(given, kind, self._names.get(id(given), kind), module)
 
 
-class _Tracer(tape.Hook):
+class _Tracer(modes.Hook):
     """Sees each op of a call, and of the way back."""
 
     def __init__(self, builder: _Builder) -> None:
@@ -289,7 +289,7 @@ class _Tracer(tape.Hook):
         for path, given in tensors_in(arguments if len(arguments) > 1 else arguments[0] if arguments else ()):
             if id(given) not in self._builder.ids:
                 self._builder.add_leaf(given, "input", f"input {path}".rstrip(), "")
-        with tape.hooks(self):
+        with modes.hooks(self):
             made = list(tensors_in(model(*arguments)))
             self._builder.name_outputs(made)
             if gradients:
@@ -326,10 +326,10 @@ class _Tracer(tape.Hook):
                 "the output requires no gradient, as nothing that it was made from does, or no_grad() is in the model"
             )
             raise ValueError(
-                f"graph: there is no way back: {cause if tape.is_recording() else 'this runs under no_grad()'}"
+                f"graph: there is no way back: {cause if modes.is_recording() else 'this runs under no_grad()'}"
             )
         seeds = [rng.standard_normal(tensor.shape).astype(tensor.dtype) for tensor in reached]
-        for leaf, grad in tape.walk(reached, seeds).items():
+        for leaf, grad in tape.backward_pass(reached, seeds).items():
             if (node := self._builder.ids.get(id(leaf))) is not None:
                 self.graph.nodes[node].gradient = _norm(grad)
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.integrity import owner_of
 from tinygrad_norm.nn.module import Parameter
-from tinygrad_norm.tape import Array, Op
+from tinygrad_norm.tape import Op
 from tinygrad_norm.tensor import Tensor
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
-from tinygrad_norm import tape
+from tinygrad_norm import modes, tape
 from tinygrad_norm.files import write_atomically
 from tinygrad_norm.viz.ledger import Ledger
 from tinygrad_norm.viz.style import line, size
@@ -63,7 +63,7 @@ class _Running:
     inner: float = 0.0
 
 
-class Timeline(tape.Hook):
+class Timeline(modes.Hook):
     """Records the ops of a block of code: `with Timeline() as timeline: loss = ...; loss.backward()`.
 
     Bytes are what the tape keeps for the way back of ops in the block: arrays that several entries share count once,
@@ -84,7 +84,7 @@ class Timeline(tape.Hook):
             raise RuntimeError("Timeline: it is recording already; make another one for a block inside")
         self._ledger.settle_all()
         self._running.clear()
-        self._active = tape.hooks(self)
+        self._active = modes.hooks(self)
         self._active.__enter__()
         self._began = time.perf_counter() - self.seconds
         return self
@@ -100,7 +100,7 @@ class Timeline(tape.Hook):
     def before_forward(self, op: tape.Op, inputs: tuple[Any, ...]) -> None:
         self._settle()
         self._ledger.exempt_parameters(inputs)
-        self._running.append(_Running("backward" if tape.is_walking() else "forward", time.perf_counter()))
+        self._running.append(_Running("backward" if modes.current().in_backward else "forward", time.perf_counter()))
 
     def after_forward(self, op: tape.Op, inputs: tuple[Any, ...], output: Tensor) -> None:
         now = time.perf_counter()

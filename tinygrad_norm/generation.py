@@ -1,0 +1,24 @@
+"""One number that rises whenever a setter changes what a step computes.
+
+Setters of a tensor's array and `requires_grad`, of a module's attributes and of an optimizer's options raise it; what a
+step itself moves (a parameter's elements, running statistics, counts) does not. So whoever keeps something that was
+made from all of these needs one comparison to see whether it still holds.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+_numbers = itertools.count(1)
+_current = 0
+
+
+def current() -> int:
+    """Return the number as it is now."""
+    return _current
+
+
+def advance() -> None:
+    """Raise the number; two threads may do so at once."""
+    global _current
+    _current = next(_numbers)

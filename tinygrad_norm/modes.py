@@ -1,0 +1,98 @@
+"""Modes: what a `with` block changes of how ops run, each thread for itself, and the module that is running."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tinygrad_norm.settings import Block, Setting
+
+if TYPE_CHECKING:
+    from tinygrad_norm.tape import Op
+    from tinygrad_norm.tensor import Tensor
+
+
+class Hook:
+    """Sees every op, forward and backward. Override what is wanted; `with hooks(hook):` turns it on."""
+
+    def before_forward(self, op: Op, inputs: tuple[Any, ...]) -> None:
+        """Before `op` computes its output from `inputs`."""
+
+    def after_forward(self, op: Op, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """After it, with the output."""
+
+    def before_backward(self, op: Op, grad: Tensor) -> None:
+        """Before the gradient of the output of `op` is taken back to its inputs."""
+
+    def after_backward(self, op: Op, grad: Tensor, grads: tuple[Tensor | None, ...]) -> None:
+        """After it, with a gradient (or None) for each input."""
+
+
+class Mode(NamedTuple):
+    """How the ops of this thread run."""
+
+    recording: bool = True
+    composed: bool = False
+    hooks: tuple[Hook, ...] = ()
+    in_backward: bool = False
+    shared: bool = False
+    """Whether it is an op's backward that runs: gradients and what was saved may be somebody else's as well."""
+
+
+setting = Setting("tinygrad_norm.mode", Mode())
+current = setting.get
+"""The mode of the thread that asks."""
+
+
+def no_grad() -> Block:
+    """Record nothing: for inference. Also a decorator: `@no_grad()`."""
+    return change(recording=False)
+
+
+def enable_grad() -> Block:
+    """Record again, inside `no_grad`. Also a decorator: `@enable_grad()`."""
+    return change(recording=True)
+
+
+def composed(enabled: bool = True) -> Block:
+    """Run every fused op as its definition, in primitives."""
+    return change(composed=enabled)
+
+
+def hooks(*more: Hook) -> Block:
+    """Let `more` see every op that runs, forward and backward."""
+    return Block(setting, lambda mode: mode._replace(hooks=(*mode.hooks, *more)))
+
+
+def change(**fields: Any) -> Block:
+    """Change `fields` of the mode, and leave the others."""
+    return Block(setting, lambda mode: mode._replace(**fields))
+
+
+def backward(create_graph: bool) -> Block:
+    """Run a backward pass: its ops are recorded, and seen by hooks, only with `create_graph`."""
+    mode = current()  # without it, what a node computes on the way back is its own affair
+    inside = Mode(create_graph, mode.composed, mode.hooks if create_graph else (), in_backward=True, shared=True)
+    return Block(setting, lambda _: inside)
+
+
+def is_recording() -> bool:
+    """Whether ops called now are put on the tape."""
+    return current().recording
+
+
+# The module that is running
+
+_scope: ContextVar[str] = ContextVar("tinygrad_norm.scope", default="")  # apart: it changes with every module
+current_scope = _scope.get
+"""The path of the module that is running, "" outside of any."""
+
+
+def enter_scope(name: str) -> Token[str]:
+    """Run the ops that follow as part of the module `name` of the current module."""
+    outer = _scope.get()
+    return _scope.set(f"{outer}.{name}" if outer and name else outer or name)
+
+
+leave_scope = _scope.reset
+"""End what `enter_scope` began, given what it returned."""

@@ -1,0 +1,134 @@
+"""What an op is called with: tensors, arrays, numbers or None; and where the gradient of each goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+
+from tinygrad_norm import dtypes, integrity
+from tinygrad_norm.dtypes import Array
+
+if TYPE_CHECKING:
+    from tinygrad_norm.tape import Op
+    from tinygrad_norm.tensor import Tensor
+
+
+Edge = Union["Op", "Tensor"]
+"""Where a gradient goes: the node that made an input, or a leaf tensor that wants a gradient."""
+
+_FLOAT64 = np.dtype(np.float64)
+_Tensor: type[Tensor]
+_new = object.__new__
+
+
+def register_tensor(cls: type[Tensor]) -> None:
+    """Make `cls` the type that ops take and hand back. tensor.py calls this, once."""
+    global _Tensor
+    _Tensor = cls
+
+
+def wrap(array: Array, creator: Edge | None = None) -> Tensor:
+    """A tensor on `array` itself, without a copy, whose gradient goes to `creator`."""
+    tensor = _new(_Tensor)
+    tensor.raw = array
+    tensor.creator = creator
+    tensor.wants_grad = creator is not None
+    tensor.grad = tensor.grad_hooks = None
+    return tensor
+
+
+def as_tensor(value: Any) -> Tensor:
+    """`value` itself, if it is a tensor, else a tensor of its elements."""
+    return value if isinstance(value, _Tensor) else _Tensor(value)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether `value` is a tensor."""
+    return isinstance(value, _Tensor)
+
+
+def edge_of(value: Any) -> Edge | None:
+    """Where the gradient of `value` goes, or None if it wants none."""
+    if not (isinstance(value, _Tensor) and value.wants_grad):
+        return None
+    return value if value.creator is None else value.creator
+
+
+def unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], bool, list[Array]]:
+    """The arrays of `inputs`, whether one of them wants a gradient, and the arrays that are the caller's.
+
+    A number stays one, so that it widens no dtype; unless there are only numbers.
+    """
+    arrays: list[Any] = []
+    borrowed: list[Array] = []
+    wanted, only_numbers = False, True
+    for value in inputs:
+        if isinstance(value, _Tensor):
+            arrays.append(value.raw)
+            wanted = wanted or value.wants_grad
+            only_numbers = False
+        else:
+            array = constant(value)
+            arrays.append(array)
+            if isinstance(array, np.ndarray):
+                borrowed.append(array)
+                only_numbers = False
+    if only_numbers:
+        arrays = [None if value is None else _Tensor(value).raw for value in arrays]
+    return arrays, wanted, borrowed
+
+
+def edges_of(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Edge | None, ...]:
+    """Where the gradient of each input goes.
+
+    Where two inputs share an array but not an edge (`x * x.detach()`), `arrays` gets a view of it: what an op saves is
+    known by its array.
+    """
+    edges = tuple([edge_of(value) for value in inputs])
+    for i in range(1, len(arrays)):
+        for j in range(i):
+            if arrays[j] is arrays[i] and edges[j] is not edges[i] and isinstance(arrays[i], np.ndarray):
+                arrays[i] = arrays[i].view()
+    return edges
+
+
+def constant(value: Any) -> Any:
+    """An input that is no tensor: an array, None, or a Python scalar, which takes the dtype of what it meets."""
+    if value is None or type(value) in (int, float, bool):
+        return value
+    if isinstance(value, np.ndarray):
+        return dtypes.plain(value)
+    if isinstance(value, np.generic):
+        dtypes.supported(value.dtype)
+        return value.item()
+    return _Tensor(value).raw
+
+
+def shares_memory(array: Array, borrowed: list[Array]) -> bool:
+    """Whether an output is a view of one of the caller's arrays, who may write to it and tell nobody."""
+    owner = integrity.owner_of(array)
+    return any(owner is integrity.owner_of(given) for given in borrowed)
+
+
+def in_own_dtype(op: Op, array: Array, arrays: list[Any]) -> Array:
+    """The output; as float32 where NumPy widened int64 with float32, or int64 / 2: float64 is to be asked for."""
+    if array.dtype not in dtypes.SUPPORTED:
+        raise TypeError(
+            f"{op.name}: forward should return an array of float32, float64, integers or bool, and returned "
+            + ("None" if array.dtype == object and array[()] is None else f"elements of {array.dtype}")
+        )
+    if array.dtype == _FLOAT64 and not op.sets_dtype:
+        for given in arrays:
+            if isinstance(given, np.ndarray) and given.dtype == _FLOAT64:
+                return array
+        return array.astype(np.float32)
+    return array
+
+
+def with_shapes(op: Op, error: ValueError, arrays: list[Any]) -> ValueError:
+    """NumPy's error about shapes that do not broadcast, with the op's name and the shapes."""
+    if not (op.broadcasts and "broadcast" in str(error)):
+        return error
+    shapes = " and ".join(str(array.shape) for array in arrays if isinstance(array, np.ndarray))
+    return ValueError(f"{op.name}: shapes {shapes} do not broadcast; each axis must be equal, or 1 in one of them")

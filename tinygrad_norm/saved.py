@@ -1,0 +1,103 @@
+"""What an op keeps for the way back: kept with a snapshot, checked against it, and given back where it came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+from tinygrad_norm import integrity
+from tinygrad_norm.dtypes import Array
+from tinygrad_norm.operands import Edge, wrap
+
+if TYPE_CHECKING:
+    from tinygrad_norm.tape import Op
+
+_OWN_OUTPUT: Any = object()
+"""In place of the op itself, which would be a reference cycle."""
+
+
+class Saved(NamedTuple):
+    """An array that an op saved, where its gradient goes, and what it held then."""
+
+    array: Array
+    edge: Edge | None
+    snapshot: integrity.Snapshot
+
+
+def keep(op: Op, arrays: list[Any], borrowed: list[Array], result: Any, output: Array) -> tuple[Any, ...]:
+    """What `op` saved, in the form that it is kept in: an input, the output or another array, or what is no array."""
+    kept: list[Any] = []
+    for value in (*arrays, *op._saved) if op.saves_inputs else op._saved:
+        edge: Any = None
+        if value is result:
+            value, edge = output, _OWN_OUTPUT
+        elif isinstance(value, np.ndarray):
+            for array, its_edge in zip(arrays, op.edges, strict=True):
+                if array is value:
+                    edge = its_edge
+                    break
+            if borrowed and any(value is given for given in borrowed):  # the caller may change it and tell nobody
+                value = value.copy("K")  # in the order of memory that kernels like
+        else:
+            kept.append(value)
+            continue
+        kept.append(Saved(value, edge, integrity.snapshot(value)))
+    return tuple(kept)
+
+
+def arrays_of(op: Op) -> tuple[Any, ...]:
+    """What `op` saved, as plain arrays.
+
+    Raises:
+        RuntimeError: one of them was changed since.
+    """
+    arrays = []
+    for value in op._saved:
+        if type(value) is Saved:
+            if not integrity.unchanged(value.array, value.snapshot):
+                raise _changed(op, value.array)
+            value = value.array
+        arrays.append(value)
+    return tuple(arrays)
+
+
+def tensors_of(op: Op, attached: bool) -> tuple[Any, ...]:
+    """What `op` saved, as tensors; `attached` where they came from, if the way back is to be recorded.
+
+    Raises:
+        RuntimeError: one of them was changed since.
+    """
+    tensors = []
+    for value in op._saved:
+        if type(value) is Saved:
+            array, edge, snapshot = value
+            if not integrity.unchanged(array, snapshot):
+                raise _changed(op, array)
+            value = wrap(array, (op if edge is _OWN_OUTPUT else edge) if attached else None)
+        tensors.append(value)
+    return tuple(tensors)
+
+
+def _changed(op: Op, array: Array) -> RuntimeError:
+    return RuntimeError(
+        f"{op.name}: an array of shape {array.shape} that it saved for backward was changed in place after the forward "
+        "pass, so its gradient would be wrong; change a copy, or change it after backward()"
+    )
+
+
+def for_twin(op: Op) -> tuple[Any, ...]:
+    """What `op` saved, for a copy of it: the output is still that of the op on the tape."""
+    return tuple(
+        [
+            value._replace(edge=op) if type(value) is Saved and value.edge is _OWN_OUTPUT else value
+            for value in op._saved
+        ]
+    )
+
+
+def bytes_of(op: Op) -> int:
+    """Bytes that `op` keeps; memory that two saved arrays share is counted once."""
+    spans = {byte_bounds(value.array) for value in op._saved if type(value) is Saved}
+    return sum(end - begin for begin, end in spans)
