@@ -49,17 +49,17 @@ def seed(output: Tensor, given: Any) -> Tensor:
 
 def fit(op: Op, grad: Tensor, edge: Edge) -> Tensor:
     """Undo broadcasting and dtype promotion: the one place where both are undone."""
-    like: Any = getattr(edge, "raw", edge)
     if not is_tensor(grad):
         raise TypeError(f"{op.name}: backward returned a {type(grad).__name__}; gradients are tensors, or None")
-    if grad.raw.shape == like.shape and grad.raw.dtype == like.dtype:
+    array, shape, dtype = grad.raw, edge.shape, edge.dtype
+    if array.shape == shape and array.dtype == dtype:
         return grad
-    fitted = _sum_to(grad, like.shape) if op.broadcasts and grad.shape != like.shape else grad
-    if fitted.shape != like.shape:
+    fitted = _sum_to(grad, shape) if op.broadcasts and array.shape != shape else grad
+    if fitted.shape != shape:
         raise RuntimeError(
-            f"{op.name}: backward returned a gradient of shape {grad.shape} for an input of shape {like.shape}"
+            f"{op.name}: backward returned a gradient of shape {array.shape} for an input of shape {shape}"
         )
-    return fitted if fitted.dtype == like.dtype else fitted.astype(like.dtype)
+    return fitted if fitted.dtype == dtype else fitted.astype(dtype)
 
 
 def _sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:

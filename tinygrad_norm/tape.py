@@ -21,6 +21,7 @@ import numpy as np
 from tinygrad_norm import gradients, kernels, modes, operands, saved
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.operands import Edge, as_tensor, edge_of, is_tensor, wrap
+from tinygrad_norm.quiet import Quiet, quietly
 from tinygrad_norm.targets import Route
 
 if TYPE_CHECKING:
@@ -45,24 +46,19 @@ class Op:
     sets_dtype = False
     """Whether forward chooses the output's dtype; otherwise float64 only comes from float64."""
     saves_inputs = False
-    created: str
-    grad_hooks: gradients.GradHooks | None
 
-    __slots__ = (
-        "__weakref__",
-        "_output",
-        "_saved",
-        "created",
-        "dtype",
-        "edges",
-        "freed",
-        "grad_hooks",
-        "needs_input_grad",
-        "number",
-        "params",
-        "scope",
-        "shape",
-    )
+    created: str
+    params: dict[str, Any]
+    edges: tuple[Edge | None, ...] = ()
+    """Where the gradient of each input goes; nowhere, if the call was not recorded."""
+    needs_input_grad: tuple[bool, ...] = ()
+    scope = ""
+    freed = False
+    grad_hooks: gradients.GradHooks | None = None
+    _saved: tuple[Any, ...] = ()
+    number: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
     def forward(self, *arrays: Any, **params: Any) -> Any:
         """Compute the output from arrays. Python scalars come as they are, so that they do not widen a dtype."""
@@ -74,7 +70,7 @@ class Op:
 
     def __call__(self, *inputs: Any, **params: Any) -> Tensor:
         """Run forward on `inputs` (tensors, arrays, scalars or None) and record it if a gradient is wanted."""
-        if hasattr(self, "params"):
+        if self.needs_input_grad:  # every call sets it
             raise RuntimeError(f"{self.name}: an op is the node of one call; make a new one for each: Name()(x)")
         mode = modes.current()
         self.scope = modes.current_scope()
@@ -83,7 +79,6 @@ class Op:
         except TypeError as error:
             raise TypeError(f"{self.name}: {error}") from None
         self.params = params
-        self._saved: tuple[Any, ...] = ()
         recorded = wanted and mode.recording and self.differentiable
         if recorded:
             self.edges = operands.edges_of(inputs, arrays)
@@ -93,7 +88,7 @@ class Op:
         for hook in mode.hooks:
             hook.before_forward(self, inputs)
         try:  # a backward pass is quiet as a whole
-            result = self.forward(*arrays, **params) if mode.in_backward else _quietly(self.forward, arrays, params)
+            result = self.forward(*arrays, **params) if mode.in_backward else quietly(self.forward, *arrays, **params)
         except ValueError as error:
             raise operands.with_shapes(self, error, arrays) from None
         array = result if type(result) is np.ndarray else np.asarray(result)
@@ -105,7 +100,7 @@ class Op:
         output = wrap(array, self if recorded else None)
         self._saved = saved.keep(self, arrays, borrowed, result, array) if recorded else ()
         if recorded:
-            self.number, self.freed, self.grad_hooks = next(_numbers), False, None
+            self.number = next(_numbers)
             self._output = weakref.ref(output)
         for hook in mode.hooks:
             hook.after_forward(self, inputs, output)
@@ -146,12 +141,6 @@ class Op:
         self.freed = True
 
 
-@np.errstate(all="ignore")  # a decorator takes half the time of a with block
-def _quietly(forward: Callable[..., Any], arrays: list[Any], params: dict[str, Any]) -> Any:
-    """Run without warnings: NaN and infinity are values, as detect_anomaly() knows."""
-    return forward(*arrays, **params)
-
-
 class FusedOp(Op):
     """An op that does the work of many primitives in one kernel, and names its definition.
 
@@ -164,7 +153,6 @@ class FusedOp(Op):
 
     definition: ClassVar[Callable[..., Any] | None] = None
     saves_inputs = True
-    __slots__ = ()
 
     def __call__(self, *inputs: Any, **params: Any) -> Tensor:
         """Run as any op; under `with composed():`, the definition."""
@@ -222,8 +210,6 @@ class FusedOp(Op):
 class _Alias(Op):
     """The same values under a node of their own."""
 
-    __slots__ = ()
-
     def forward(self, x: Array) -> Array:
         return x
 
@@ -257,7 +243,7 @@ def backward_pass(
                 heapq.heappush(queue, (-edge.number, edge))
 
     hooks = modes.current().hooks
-    with modes.backward(create_graph), np.errstate(all="ignore"):
+    with modes.backward(create_graph), Quiet():
         for output, given in zip(outputs, grads, strict=True):
             accumulate(gradients.root(output), gradients.seed(output, given))
         route = None if targets is None else Route(targets, pending)

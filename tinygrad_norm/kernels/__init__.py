@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_norm import definitions
 
-_FAST_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+_FAST_DTYPES = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 _NEEDED = ("numba", "scipy", "threadpoolctl")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_norm import modes
+from tinygrad_norm import generation, modes
 from tinygrad_norm.dtypes import beyond
 from tinygrad_norm.nn.spelling import did_you_mean, refuse_unknown_keywords
 from tinygrad_norm.nn.state import IncompatibleKeys, load_into
@@ -141,10 +141,12 @@ class Module:
         if isinstance(value, Module):
             self._adopt(name, value)
         super().__setattr__(name, value)
+        generation.advance()
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
         self._persistent.pop(name, None)
+        generation.advance()
 
     def _check_replacement(self, name: str, value: Any) -> None:
         """Refuse what would silently turn a parameter, buffer or module into an ordinary attribute."""
@@ -374,7 +376,7 @@ class Module:
                     raise ValueError(f"astype: {part} {lost}")
         for tensor in tensors.values():
             if tensor.dtype.kind == "f":
-                tensor.raw = tensor.raw.astype(wanted)
+                tensor.replace(tensor.raw.astype(wanted))
             if tensor.grad is not None:
                 tensor.grad = Tensor(tensor.grad.raw, dtype=wanted)
         return self

@@ -88,9 +88,9 @@ class Normalization(Module):
     def reset_parameters(self) -> None:
         """Set weight to 1 and bias to 0."""
         if self.weight is not None:
-            self.weight.raw = np.ones_like(self.weight.raw)
+            self.weight.replace(np.ones_like(self.weight.raw))
         if self.bias is not None:
-            self.bias.raw = np.zeros_like(self.bias.raw)
+            self.bias.replace(np.zeros_like(self.bias.raw))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x."""
@@ -165,9 +165,9 @@ class RunningNorm(Normalization):
     def reset_running_stats(self) -> None:
         """Begin the running statistics anew: mean 0, variance 1, no batches."""
         if self.running_mean is not None:
-            self.running_mean.raw = np.zeros_like(self.running_mean.raw)
-            self.running_var.raw = np.ones_like(self.running_var.raw)
-            self.num_batches_tracked.raw = np.zeros_like(self.num_batches_tracked.raw)
+            self.running_mean.replace(np.zeros_like(self.running_mean.raw))
+            self.running_var.replace(np.ones_like(self.running_var.raw))
+            self.num_batches_tracked.replace(np.zeros_like(self.num_batches_tracked.raw))
 
     def reset_parameters(self) -> None:
         """Set weight to 1 and bias to 0, and begin the running statistics anew."""

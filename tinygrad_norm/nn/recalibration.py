@@ -56,9 +56,9 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
             found, batches = _look(model, loader, pending, one_pass)
             for layer, population in found.items():
                 with np.errstate(over="ignore"):  # what is too large is noticed below
-                    layer.running_mean.raw = population.mean.astype(layer.running_mean.dtype)
-                    layer.running_var.raw = population.variance().astype(layer.running_var.dtype)
-                layer.num_batches_tracked.raw = np.array(batches)
+                    layer.running_mean.replace(population.mean.astype(layer.running_mean.dtype))
+                    layer.running_var.replace(population.variance().astype(layer.running_var.dtype))
+                layer.num_batches_tracked.replace(np.array(batches))
                 layer.check_statistics(pending[layer])
             pending = {layer: path for layer, path in pending.items() if found and layer not in found}
         statistics.pop_all()  # all went well, so they stay

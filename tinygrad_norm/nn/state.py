@@ -62,5 +62,5 @@ def load_into(tensors: Mapping[str, Tensor], given: Mapping[str, Any], strict: b
     if problems:
         raise ValueError(f"{owner}.load_state_dict: nothing was loaded:" + "".join(f"\n  {line}" for line in problems))
     for _, tensor, array in loaded.values():
-        tensor.raw = array
+        tensor.replace(array)
     return IncompatibleKeys(missing, unexpected)

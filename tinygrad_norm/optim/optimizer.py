@@ -10,9 +10,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from tinygrad_norm import generation
 from tinygrad_norm.dtypes import beyond
 from tinygrad_norm.nn.spelling import refuse_unknown, refuse_unknown_keywords
 from tinygrad_norm.optim.options import check_option
+from tinygrad_norm.optim.param_group import ParamGroup
 from tinygrad_norm.schema import MAPPING, check_form
 from tinygrad_norm.tensor import Tensor
 
@@ -69,7 +71,7 @@ class Optimizer(ABC):
         refuse_unknown(f"parameter group {number}", param_group, self._known_options())
         if "params" not in param_group:
             raise ValueError(f"parameter group {number} has no 'params'")
-        group = {**self.defaults, **param_group, "params": _as_list(param_group["params"], number)}
+        group = ParamGroup({**self.defaults, **param_group, "params": _as_list(param_group["params"], number)})
         group.update({name: check_option(name, value) for name, value in group.items() if name != "params"})
         self.check(group)
         places = {id(parameter): place for place, parameter in _placed([*self.param_groups, group])}
@@ -78,6 +80,7 @@ class Optimizer(ABC):
             if places[id(parameter)] != place:
                 raise ValueError(f"{place} and {places[id(parameter)]} are the same tensor; an optimizer takes it once")
         self.param_groups.append(group)
+        generation.advance()
 
     def check(self, group: Group) -> None:
         """Raise a ValueError or TypeError if the options of a group are not allowed, alone or together."""

@@ -1,4 +1,4 @@
-"""Optimizer steps in one pass over memory. What they compute is told in `kernels/definitions.py`.
+"""Optimizer steps in one pass over memory. What they compute is told in `definitions/optimizer.py`.
 
 A buffer of None is a type of its own to Numba: each kernel is compiled without what is not used.
 """
