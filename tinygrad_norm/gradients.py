@@ -39,7 +39,9 @@ def seed(output: Tensor, given: Any) -> Tensor:
                 "or reduce it to one, for example with .sum() or .mean()"
             )
         return wrap(np.ones(output.shape, output.dtype))
-    grad, like = as_tensor(given), output.raw
+    like = output.raw
+    plain = type(given) is np.ndarray and given.dtype == like.dtype
+    grad = wrap(given.copy("K")) if plain else as_tensor(given)
     if grad.raw.shape != like.shape:
         raise ValueError(
             f"backward: the gradient has shape {grad.shape}, the tensor {output.shape}; they must be equal"

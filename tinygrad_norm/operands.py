@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Edge = Union["Op", "Tensor"]
 """Where a gradient goes: the node that made an input, or a leaf tensor that wants a gradient."""
 
-_FLOAT64 = np.dtype(np.float64)
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _Tensor: type[Tensor]
 _new = object.__new__
 
@@ -55,42 +55,33 @@ def edge_of(value: Any) -> Edge | None:
     return value if value.creator is None else value.creator
 
 
-def unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], bool, list[Array]]:
-    """The arrays of `inputs`, whether one of them wants a gradient, and the arrays that are the caller's.
+def unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], list[Edge | None], list[bool], list[Array]]:
+    """The arrays of `inputs`, where the gradient of each goes, whether it goes anywhere, and the caller's own arrays.
 
-    A number stays one, so that it widens no dtype; unless there are only numbers.
+    A number stays one, so that it widens no dtype; unless there are only numbers. Where two inputs share an array but
+    not an edge (`x * x.detach()`), one of them is a view of it: what an op saves is known by its array.
     """
     arrays: list[Any] = []
+    edges: list[Edge | None] = []
+    needs: list[bool] = []
     borrowed: list[Array] = []
-    wanted, only_numbers = False, True
+    origin: dict[int, Edge | None] = {}
     for value in inputs:
         if isinstance(value, _Tensor):
-            arrays.append(value.raw)
-            wanted = wanted or value.wants_grad
-            only_numbers = False
+            array = value.raw
+            edge = value.creator if value.creator is not None else value if value.wants_grad else None
+            if origin.setdefault(id(array), edge) is not edge:
+                array = array.view()
         else:
-            array = constant(value)
-            arrays.append(array)
+            array, edge = constant(value), None
             if isinstance(array, np.ndarray):
                 borrowed.append(array)
-                only_numbers = False
-    if only_numbers:
+        arrays.append(array)
+        edges.append(edge)
+        needs.append(edge is not None)
+    if not (origin or borrowed):
         arrays = [None if value is None else _Tensor(value).raw for value in arrays]
-    return arrays, wanted, borrowed
-
-
-def edges_of(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Edge | None, ...]:
-    """Where the gradient of each input goes.
-
-    Where two inputs share an array but not an edge (`x * x.detach()`), `arrays` gets a view of it: what an op saves is
-    known by its array.
-    """
-    edges = tuple([edge_of(value) for value in inputs])
-    for i in range(1, len(arrays)):
-        for j in range(i):
-            if arrays[j] is arrays[i] and edges[j] is not edges[i] and isinstance(arrays[i], np.ndarray):
-                arrays[i] = arrays[i].view()
-    return edges
+    return arrays, edges, needs, borrowed
 
 
 def constant(value: Any) -> Any:
@@ -105,25 +96,32 @@ def constant(value: Any) -> Any:
     return _Tensor(value).raw
 
 
-def shares_memory(array: Array, borrowed: list[Array]) -> bool:
-    """Whether an output is a view of one of the caller's arrays, who may write to it and tell nobody."""
-    owner = integrity.owner_of(array)
-    return any(owner is integrity.owner_of(given) for given in borrowed)
+def as_output(op: Op, result: Any, arrays: list[Any], borrowed: list[Array]) -> Array:
+    """What forward returned, as the array of a tensor.
 
+    It is a copy where it is a view of an array of the caller's, who may write to it and tell nobody. It is float32
+    where NumPy widened int64 with float32, or int64 / 2: float64 only comes from float64, or is asked for.
 
-def in_own_dtype(op: Op, array: Array, arrays: list[Any]) -> Array:
-    """The output; as float32 where NumPy widened int64 with float32, or int64 / 2: float64 is to be asked for."""
+    Raises:
+        TypeError: it is of no dtype that a tensor has.
+    """
+    array: Array = result if type(result) is np.ndarray else np.asarray(result)
+    if borrowed and any(integrity.owner_of(array) is integrity.owner_of(given) for given in borrowed):
+        array = array.copy()
+    if array.dtype is _FLOAT32 or (array.dtype is _FLOAT64 and _is_float64(arrays[0])):
+        return array
     if array.dtype not in dtypes.SUPPORTED:
         raise TypeError(
             f"{op.name}: forward should return an array of float32, float64, integers or bool, and returned "
             + ("None" if array.dtype == object and array[()] is None else f"elements of {array.dtype}")
         )
-    if array.dtype == _FLOAT64 and not op.sets_dtype:
-        for given in arrays:
-            if isinstance(given, np.ndarray) and given.dtype == _FLOAT64:
-                return array
-        return array.astype(np.float32)
-    return array
+    if array.dtype != _FLOAT64 or op.sets_dtype or any(_is_float64(given) for given in arrays):
+        return array
+    return array.astype(np.float32)
+
+
+def _is_float64(array: Any) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype == _FLOAT64
 
 
 def with_shapes(op: Op, error: ValueError, arrays: list[Any]) -> ValueError:

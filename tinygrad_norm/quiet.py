@@ -23,7 +23,7 @@ def _settings_of_errstate() -> list[tuple[ContextVar[Any], Any]]:
 ((_variable, _ignore),) = _settings_of_errstate()
 
 
-def quietly(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+def quietly(function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any]) -> Any:
     """Call `function` without warnings: NaN and infinity are values, as `detect_anomaly()` knows."""
     token = _variable.set(_ignore)
     try:

@@ -28,22 +28,17 @@ class Saved(NamedTuple):
 
 def keep(op: Op, arrays: list[Any], borrowed: list[Array], result: Any, output: Array) -> tuple[Any, ...]:
     """What `op` saved, in the form that it is kept in: an input, the output or another array, or what is no array."""
+    edges = dict(zip(map(id, arrays), op.edges, strict=True))
+    edges[id(result)] = _OWN_OUTPUT
     kept: list[Any] = []
     for value in (*arrays, *op._saved) if op.saves_inputs else op._saved:
-        edge: Any = None
-        if value is result:
-            value, edge = output, _OWN_OUTPUT
-        elif isinstance(value, np.ndarray):
-            for array, its_edge in zip(arrays, op.edges, strict=True):
-                if array is value:
-                    edge = its_edge
-                    break
-            if borrowed and any(value is given for given in borrowed):  # the caller may change it and tell nobody
-                value = value.copy("K")  # in the order of memory that kernels like
+        if isinstance(value, np.ndarray) or value is result:
+            array = output if value is result else value
+            if borrowed and any(array is given for given in borrowed):  # who may change it and tell nobody
+                array = array.copy("K")  # in the order of memory that kernels like
+            kept.append(Saved(array, edges.get(id(value)), integrity.snapshot(array)))
         else:
             kept.append(value)
-            continue
-        kept.append(Saved(value, edge, integrity.snapshot(value)))
     return tuple(kept)
 
 
@@ -53,14 +48,7 @@ def arrays_of(op: Op) -> tuple[Any, ...]:
     Raises:
         RuntimeError: one of them was changed since.
     """
-    arrays = []
-    for value in op._saved:
-        if type(value) is Saved:
-            if not integrity.unchanged(value.array, value.snapshot):
-                raise _changed(op, value.array)
-            value = value.array
-        arrays.append(value)
-    return tuple(arrays)
+    return tuple([_intact(op, value) if type(value) is Saved else value for value in op._saved])
 
 
 def tensors_of(op: Op, attached: bool) -> tuple[Any, ...]:
@@ -72,19 +60,19 @@ def tensors_of(op: Op, attached: bool) -> tuple[Any, ...]:
     tensors = []
     for value in op._saved:
         if type(value) is Saved:
-            array, edge, snapshot = value
-            if not integrity.unchanged(array, snapshot):
-                raise _changed(op, array)
-            value = wrap(array, (op if edge is _OWN_OUTPUT else edge) if attached else None)
+            array, edge = _intact(op, value), value.edge if attached else None
+            value = wrap(array, op if edge is _OWN_OUTPUT else edge)
         tensors.append(value)
     return tuple(tensors)
 
 
-def _changed(op: Op, array: Array) -> RuntimeError:
-    return RuntimeError(
-        f"{op.name}: an array of shape {array.shape} that it saved for backward was changed in place after the forward "
-        "pass, so its gradient would be wrong; change a copy, or change it after backward()"
-    )
+def _intact(op: Op, value: Saved) -> Array:
+    if not integrity.unchanged(value.array, value.snapshot):
+        raise RuntimeError(
+            f"{op.name}: an array of shape {value.array.shape} that it saved for backward was changed in place after "
+            "the forward pass, so its gradient would be wrong; change a copy, or change it after backward()"
+        )
+    return value.array
 
 
 def for_twin(op: Op) -> tuple[Any, ...]:

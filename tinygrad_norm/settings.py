@@ -42,16 +42,15 @@ class Setting(Generic[T]):
         """Undo what `block` changed, and only that; in a context that never entered it, nothing."""
         later: list[Block] = []
         entry = self._open.get()
-        while entry is not None:
-            entered, outside, outer = entry
-            if entered is block:
-                self._open.set(outer)
-                self._value.set(outside)
-                for inner in reversed(later):
-                    self.enter(inner)
-                return
-            later.append(entered)
-            entry = outer
+        while entry is not None and entry[0] is not block:
+            later.append(entry[0])
+            entry = entry[2]
+        if entry is not None:
+            _, outside, outer = entry
+            self._open.set(outer)
+            self._value.set(outside)
+            for inner in reversed(later):
+                self.enter(inner)
 
 
 class Block:

@@ -27,7 +27,6 @@ from tinygrad_norm.targets import Route
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-_FLOAT32 = np.dtype(np.float32)
 _numbers = itertools.count()
 
 
@@ -73,35 +72,28 @@ class Op:
         if self.needs_input_grad:  # every call sets it
             raise RuntimeError(f"{self.name}: an op is the node of one call; make a new one for each: Name()(x)")
         mode = modes.current()
-        self.scope = modes.current_scope()
+        self.params, self.scope = params, modes.current_scope()
         try:
-            arrays, wanted, borrowed = operands.unwrap(inputs)
+            arrays, edges, needs, borrowed = operands.unwrap(inputs)
         except TypeError as error:
             raise TypeError(f"{self.name}: {error}") from None
-        self.params = params
-        recorded = wanted and mode.recording and self.differentiable
-        if recorded:
-            self.edges = operands.edges_of(inputs, arrays)
-            self.needs_input_grad = tuple([edge is not None for edge in self.edges])
-        else:
-            self.needs_input_grad = (False,) * len(inputs)
+        recorded = mode.recording and self.differentiable and True in needs
+        self.needs_input_grad = tuple(needs) if recorded else (False,) * len(needs)
         for hook in mode.hooks:
             hook.before_forward(self, inputs)
         try:  # a backward pass is quiet as a whole
-            result = self.forward(*arrays, **params) if mode.in_backward else quietly(self.forward, *arrays, **params)
+            result = self.forward(*arrays, **params) if mode.in_backward else quietly(self.forward, arrays, params)
         except ValueError as error:
             raise operands.with_shapes(self, error, arrays) from None
-        array = result if type(result) is np.ndarray else np.asarray(result)
-        if borrowed and operands.shares_memory(array, borrowed):
-            array = array.copy()
-        if array.dtype is not _FLOAT32:
-            array = operands.in_own_dtype(self, array, arrays)
-        self.shape, self.dtype = array.shape, array.dtype
+        array = operands.as_output(self, result, arrays, borrowed)
         output = wrap(array, self if recorded else None)
-        self._saved = saved.keep(self, arrays, borrowed, result, array) if recorded else ()
+        self.shape, self.dtype = array.shape, array.dtype
         if recorded:
-            self.number = next(_numbers)
+            self.number, self.edges = next(_numbers), tuple(edges)
+            self._saved = saved.keep(self, arrays, borrowed, result, array)
             self._output = weakref.ref(output)
+        else:
+            self._saved = ()
         for hook in mode.hooks:
             hook.after_forward(self, inputs, output)
         return output

@@ -22,6 +22,19 @@ from tinygrad_norm.ops.shape import plain_key
 
 Array = NDArray[Any]
 Axis = int | Sequence[int] | None
+Operator = Callable[[Any, Any], "Tensor"]
+
+
+def _operators(op: Operator) -> tuple[Operator, Operator, Operator]:
+    """The methods of `x + y`, of `y + x` where y is no tensor, and of `x += y`."""
+
+    def reflected(self: Tensor, other: Any) -> Tensor:
+        return op(other, self)
+
+    def in_place_of(self: Tensor, other: Any) -> Tensor:
+        return in_place.update(self, op, other)
+
+    return op, reflected, in_place_of
 
 
 class Tensor:
@@ -323,59 +336,12 @@ class Tensor:
 
     # Arithmetic and comparison
 
-    def __add__(self, other: Any) -> Tensor:
-        return ops.add(self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return ops.add(other, self)
-
-    def __iadd__(self, other: Any) -> Tensor:
-        return in_place.update(self, ops.add, other)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return ops.subtract(self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return ops.subtract(other, self)
-
-    def __isub__(self, other: Any) -> Tensor:
-        return in_place.update(self, ops.subtract, other)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return ops.multiply(self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return ops.multiply(other, self)
-
-    def __imul__(self, other: Any) -> Tensor:
-        return in_place.update(self, ops.multiply, other)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return ops.divide(self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return ops.divide(other, self)
-
-    def __itruediv__(self, other: Any) -> Tensor:
-        return in_place.update(self, ops.divide, other)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return ops.pow(self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return ops.pow(other, self)
-
-    def __ipow__(self, other: Any) -> Tensor:
-        return in_place.update(self, ops.pow, other)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return ops.matmul(self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return ops.matmul(other, self)
-
-    def __imatmul__(self, other: Any) -> Tensor:
-        return in_place.update(self, ops.matmul, other)
+    __add__, __radd__, __iadd__ = _operators(ops.add)
+    __sub__, __rsub__, __isub__ = _operators(ops.subtract)
+    __mul__, __rmul__, __imul__ = _operators(ops.multiply)
+    __truediv__, __rtruediv__, __itruediv__ = _operators(ops.divide)
+    __pow__, __rpow__, __ipow__ = _operators(ops.pow)
+    __matmul__, __rmatmul__, __imatmul__ = _operators(ops.matmul)
 
     def __neg__(self) -> Tensor:
         return ops.negative(self)
@@ -405,23 +371,12 @@ class Tensor:
     def __ior__(self, other: Any) -> Tensor:
         return in_place.update(self, operator.or_, other)
 
-    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return ops.equal(self, other)
-
-    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return ops.not_equal(self, other)
-
-    def __lt__(self, other: Any) -> Tensor:
-        return ops.less(self, other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return ops.less_equal(self, other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return ops.greater(self, other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return ops.greater_equal(self, other)
+    __eq__ = ops.equal  # type: ignore[assignment]
+    __ne__ = ops.not_equal  # type: ignore[assignment]
+    __lt__ = ops.less
+    __le__ = ops.less_equal
+    __gt__ = ops.greater
+    __ge__ = ops.greater_equal
 
     def __getitem__(self, key: Any) -> Tensor:
         return ops.getitem(self, key)

@@ -103,7 +103,7 @@ def _scale_gradient(dy: Array, x: Array, scale: Array, repeat: int, blocks: int,
 
 def add(x: Any, y: Any) -> Any:
     """X + y."""
-    if x.size < compiler.LARGE or not _equal(x, y) or x.strides != y.strides:
+    if not _equal(x, y) or x.size < compiler.LARGE or x.strides != y.strides:
         return x + y
     z = np.empty_like(x)
     _add(z.size, flat(x, z), flat(y, z), z.ravel("K"))
@@ -112,7 +112,7 @@ def add(x: Any, y: Any) -> Any:
 
 def multiply(x: Any, y: Any) -> Any:
     """X times y; one of them may be shared along some axes."""
-    if not isinstance(y, np.ndarray) or (x.size < compiler.LARGE and y.size < compiler.LARGE):
+    if not (type(x) is type(y) is np.ndarray) or (x.size < compiler.LARGE and y.size < compiler.LARGE):
         return x * y
     if _equal(x, y) and x.strides == y.strides:
         z = np.empty_like(x)
