@@ -37,7 +37,8 @@ from tests.campaigns.mutation_operators import Mutant, fingerprint, mutants
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE, TESTS = ROOT / "tinygrad_norm", ROOT / "tests"
 CORE = (
-    *("tape.py", "tensor.py", "in_place.py", "integrity.py", "dtypes.py", "settings.py"),
+    *("tape.py", "modes.py", "operands.py", "saved.py", "gradients.py", "targets.py", "quiet.py", "generation.py"),
+    *("tensor.py", "in_place.py", "integrity.py", "dtypes.py", "settings.py"),
     *("ops/*.py", "nn/*.py", "optim/*.py", "data/loader.py", "definitions/*.py", "viz/graph.py"),
     *(f"training/{name}.py" for name in ("metrics", "trainer", "checkpoint", "header", "safetensors")),
 )
@@ -62,6 +63,11 @@ ALSO = {
             "special": ["ops/test_activation.py", "ops/test_elementwise.py"],
         }.items()
     },
+    **{
+        f"{name}.py": ["test_tape.py", "test_tape_memory.py", "test_tape_modes.py", "test_tensor.py"]
+        for name in ("gradients", "modes", "operands", "quiet", "saved", "targets")
+    },
+    "optim/param_group.py": ["test_generation.py"],
     "ops/reduction.py": ["ops/test_activation.py"],
 }
 """Tests that a file needs beyond those of its own name."""
