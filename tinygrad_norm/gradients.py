@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tinygrad_norm import modes
+from tinygrad_norm import kernels, modes
 from tinygrad_norm.operands import Edge, as_tensor, edge_of, is_tensor, wrap
 
 if TYPE_CHECKING:
@@ -70,6 +70,13 @@ def _sum_to(grad: Tensor, shape: tuple[int, ...]) -> Tensor:
     stretched = [added + i for i, (size, _) in enumerate(zip(shape, grad.shape[added:], strict=False)) if size == 1]
     summed = grad.sum(axis=(*range(added), *stretched), keepdims=True)
     return summed.squeeze(tuple(range(added))) if added else summed
+
+
+def total(one: Tensor, other: Tensor, create_graph: bool) -> Tensor:
+    """The sum of two gradients of one tensor, recorded or not."""
+    if create_graph:
+        return one + other
+    return wrap(np.asarray(kernels.of(one.raw).add(one.raw, other.raw)))
 
 
 def hooked(edge: Edge, grad: Tensor) -> Tensor:

@@ -55,33 +55,41 @@ def edge_of(value: Any) -> Edge | None:
     return value if value.creator is None else value.creator
 
 
-def unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], list[Edge | None], list[bool], list[Array]]:
-    """The arrays of `inputs`, where the gradient of each goes, whether it goes anywhere, and the caller's own arrays.
+def unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], bool, list[Array]]:
+    """The arrays of `inputs`, whether one of them wants a gradient, and the arrays that are the caller's own.
 
-    A number stays one, so that it widens no dtype; unless there are only numbers. Where two inputs share an array but
-    not an edge (`x * x.detach()`), one of them is a view of it: what an op saves is known by its array.
+    A number stays one, so that it widens no dtype; unless there are only numbers.
     """
     arrays: list[Any] = []
-    edges: list[Edge | None] = []
-    needs: list[bool] = []
     borrowed: list[Array] = []
-    origin: dict[int, Edge | None] = {}
+    wanted, only_numbers = False, True
     for value in inputs:
         if isinstance(value, _Tensor):
             array = value.raw
-            edge = value.creator if value.creator is not None else value if value.wants_grad else None
-            if origin.setdefault(id(array), edge) is not edge:
-                array = array.view()
+            wanted, only_numbers = wanted or value.wants_grad, False
         else:
-            array, edge = constant(value), None
+            array = constant(value)
             if isinstance(array, np.ndarray):
                 borrowed.append(array)
+                only_numbers = False
         arrays.append(array)
-        edges.append(edge)
-        needs.append(edge is not None)
-    if not (origin or borrowed):
+    if only_numbers:
         arrays = [None if value is None else _Tensor(value).raw for value in arrays]
-    return arrays, edges, needs, borrowed
+    return arrays, wanted, borrowed
+
+
+def edges_of(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Edge | None, ...]:
+    """Where the gradient of each input goes.
+
+    Where two inputs share an array but not an edge (`x * x.detach()`), `arrays` gets a view of it: what an op saves is
+    known by its array.
+    """
+    edges = tuple([edge_of(value) for value in inputs])
+    for i in range(1, len(arrays)):
+        for j in range(i):
+            if arrays[j] is arrays[i] and edges[j] is not edges[i] and isinstance(arrays[i], np.ndarray):
+                arrays[i] = arrays[i].view()
+    return edges
 
 
 def constant(value: Any) -> Any:

@@ -28,18 +28,24 @@ class Saved(NamedTuple):
 
 def keep(op: Op, arrays: list[Any], borrowed: list[Array], result: Any, output: Array) -> tuple[Any, ...]:
     """What `op` saved, in the form that it is kept in: an input, the output or another array, or what is no array."""
-    edges = dict(zip(map(id, arrays), op.edges, strict=True))
-    edges[id(result)] = _OWN_OUTPUT
     kept: list[Any] = []
     for value in (*arrays, *op._saved) if op.saves_inputs else op._saved:
         if isinstance(value, np.ndarray) or value is result:
-            array = output if value is result else value
+            array, edge = (output, _OWN_OUTPUT) if value is result else (value, _edge_of_input(op, arrays, value))
             if borrowed and any(array is given for given in borrowed):  # who may change it and tell nobody
                 array = array.copy("K")  # in the order of memory that kernels like
-            kept.append(Saved(array, edges.get(id(value)), integrity.snapshot(array)))
+            kept.append(Saved(array, edge, integrity.snapshot(array)))
         else:
             kept.append(value)
     return tuple(kept)
+
+
+def _edge_of_input(op: Op, arrays: list[Any], value: Array) -> Edge | None:
+    """Where the gradient of a saved array goes, if it is that of an input."""
+    for array, edge in zip(arrays, op.edges, strict=True):
+        if array is value:
+            return edge
+    return None
 
 
 def arrays_of(op: Op) -> tuple[Any, ...]:

@@ -74,11 +74,15 @@ class Op:
         mode = modes.current()
         self.params, self.scope = params, modes.current_scope()
         try:
-            arrays, edges, needs, borrowed = operands.unwrap(inputs)
+            arrays, wanted, borrowed = operands.unwrap(inputs)
         except TypeError as error:
             raise TypeError(f"{self.name}: {error}") from None
-        recorded = mode.recording and self.differentiable and True in needs
-        self.needs_input_grad = tuple(needs) if recorded else (False,) * len(needs)
+        recorded = wanted and mode.recording and self.differentiable
+        if recorded:
+            self.edges = operands.edges_of(inputs, arrays)
+            self.needs_input_grad = tuple([edge is not None for edge in self.edges])
+        else:
+            self.needs_input_grad = (False,) * len(inputs)
         for hook in mode.hooks:
             hook.before_forward(self, inputs)
         try:  # a backward pass is quiet as a whole
@@ -89,7 +93,7 @@ class Op:
         output = wrap(array, self if recorded else None)
         self.shape, self.dtype = array.shape, array.dtype
         if recorded:
-            self.number, self.edges = next(_numbers), tuple(edges)
+            self.number = next(_numbers)
             self._saved = saved.keep(self, arrays, borrowed, result, array)
             self._output = weakref.ref(output)
         else:
@@ -228,7 +232,7 @@ def backward_pass(
 
     def accumulate(edge: Edge, grad: Tensor) -> None:
         if edge in pending:
-            pending[edge] = pending[edge] + grad
+            pending[edge] = gradients.total(pending[edge], grad, create_graph)
         else:
             pending[edge] = grad
             if isinstance(edge, Op):

@@ -200,7 +200,7 @@ class Tensor:
                 self.grad = gradients.unshared(new, taken, "C")
                 return
             _check_gradient(self.grad, new)
-            self.grad = self.grad + new if create_graph else operands.wrap(self.grad.raw + new.raw)
+            self.grad = gradients.total(self.grad, new, create_graph)
 
     def graph(self, **how: Any) -> Any:
         """Draw what made this tensor: `tinygrad_norm.viz.draw_graph`, which is loaded when it is first asked for.
