@@ -227,9 +227,9 @@ def test_a_tensor_tells_the_gradients_that_its_leaves_hold(rng):
 
 def test_the_definition_and_where_it_stands(net):
     linear, norm, _ = from_call(net, (5, 6)).ops
-    assert linear.code.startswith("def composed(self, x: Tensor, weight: Tensor")
-    assert linear.source.startswith("tinygrad_norm/ops/matmul.py:")
-    assert "def composed" in norm.code
+    assert linear.code.startswith("def linear(x: AnyArray, weight: AnyArray")
+    assert linear.source.startswith("tinygrad_norm/definitions/linear.py:")
+    assert "def normalize" in norm.code or "def composed" in norm.code
     (primitive,) = from_tensor(ops.exp(Tensor([1.0], requires_grad=True))).ops
     assert primitive.code.startswith("def forward(self, x: Array)")
 

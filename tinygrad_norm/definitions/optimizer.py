@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-Array = Any
+from tinygrad_norm.dtypes import AnyArray
 
 
 def sgd_update(
-    parameter: Array,
-    gradient: Array,
-    momentum_buffer: Array | None,
+    parameter: AnyArray,
+    gradient: AnyArray,
+    momentum_buffer: AnyArray | None,
     *,
     lr: float,
     momentum: float,
@@ -32,11 +30,11 @@ def sgd_update(
 
 
 def adam_update(
-    parameter: Array,
-    gradient: Array,
-    exp_avg: Array,
-    exp_avg_sq: Array,
-    max_exp_avg_sq: Array | None,
+    parameter: AnyArray,
+    gradient: AnyArray,
+    exp_avg: AnyArray,
+    exp_avg_sq: AnyArray,
+    max_exp_avg_sq: AnyArray | None,
     *,
     step: int,
     lr: float,
@@ -66,11 +64,11 @@ def adam_update(
 
 
 def rmsprop_update(
-    parameter: Array,
-    gradient: Array,
-    square_avg: Array,
-    grad_avg: Array | None,
-    momentum_buffer: Array | None,
+    parameter: AnyArray,
+    gradient: AnyArray,
+    square_avg: AnyArray,
+    grad_avg: AnyArray | None,
+    momentum_buffer: AnyArray | None,
     *,
     lr: float,
     alpha: float,

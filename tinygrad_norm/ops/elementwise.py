@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import dtypes, kernels
-from tinygrad_norm.tape import Array, Op
+from tinygrad_norm.dtypes import Array
+from tinygrad_norm.tape import Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -185,6 +186,13 @@ class AsType(Op):
 
 class AsInteger(AsType):
     differentiable = False
+
+
+class StopGradient(Op):
+    differentiable = False
+
+    def forward(self, x: Array) -> Array:
+        return x
 
 
 class Negative(Op):
@@ -471,9 +479,22 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     return Clip()(x, min, max)
 
 
-def astype(x: Any, dtype: Any) -> Tensor:
-    """x with elements of `dtype`; no gradient goes through integers and bool."""
+def stop_gradient(x: Any) -> Tensor:
+    """x, as a constant: no gradient goes through."""
+    return StopGradient()(x)
+
+
+def astype(x: Any, dtype: Any, copy: bool = True) -> Tensor:
+    """x with elements of `dtype`; no gradient goes through integers and bool.
+
+    Args:
+        x: a tensor, or what becomes one.
+        dtype: of the elements.
+        copy: whether to copy a tensor that has them already; False returns it.
+    """
     wanted = dtypes.supported(dtype)
+    if not copy and hasattr(x, "creator") and x.dtype == wanted:
+        return x
     return (AsType if wanted.kind == "f" else AsInteger)()(x, dtype=wanted)
 
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_norm import dtypes, kernels
+from tinygrad_norm import definitions, dtypes, kernels
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
 from tinygrad_norm.ops.arguments import check_dtypes, constant, kind_of
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import moveaxis, reshape, take_along_axis
-from tinygrad_norm.tape import Array, FusedOp
+from tinygrad_norm.tape import FusedOp
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -36,11 +37,7 @@ class CrossEntropy(FusedOp):
         ignore: int,
         total: float | None,
     ) -> Tensor:
-        classes, counted = logits.shape[1], (target != ignore)[:, None]
-        q = (1 - smoothing) * (np.arange(classes) == target[:, None]) + smoothing / classes
-        q = (q * counted * (1 if weight is None else weight.raw)).astype(logits.dtype)
-        surprise = -log_softmax(e.where(counted, logits, 0.0), axis=1)
-        losses = (q * e.where(q == 0, 0.0, surprise)).sum(axis=1)  # an impossible class may have q = 0
+        losses, _ = definitions.cross_entropy(logits, target, weight, smoothing, ignore)
         return losses if total is None else losses.sum() / total
 
     def forward(

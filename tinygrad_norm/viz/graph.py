@@ -239,7 +239,9 @@ class _Builder:
     def add_op(self, op: tape.Op, inputs: Iterable[Any], made: Any, seconds: float | None) -> Node:
         """An op with its inputs; `made` is what stands for its result."""
         kind = type(op)
-        code, source = _definition(kind.composed if issubclass(kind, tape.FusedOp) else kind.forward)
+        code, source = _definition(
+            (kind.definition or kind.composed) if issubclass(kind, tape.FusedOp) else kind.forward
+        )
         path = f"{op.scope}.".removeprefix(f"{self._root}.").rstrip(".")
         node = Node(self._new_id("op"), "op", kind.__name__, path, tuple(op.shape), str(op.dtype), code=code)
         node.source, node.fused, node.seconds = source, issubclass(kind, tape.FusedOp), seconds
