@@ -142,3 +142,10 @@ def test_windows_and_their_adjoint(rng, window):
     forth = sum((part * met).sum() for part, met in zip(parts, windows(x, window), strict=True))
     back = (add_windows(iter(parts), x.shape, window) * x).sum()
     np.testing.assert_allclose(forth, back, rtol=1e-11, atol=1e-12)
+
+
+def test_the_largest_of_an_image_of_minus_infinity_is_in_the_image():
+    window = Window((2, 2), (2, 2), (1, 1), (1, 1), (2, 2))
+    for given in (np.full((1, 1, 2, 2), -np.inf), Tensor(np.full((1, 1, 2, 2), -np.inf))):
+        _, position = definitions.max_pool2d(given, window)
+        assert position.tolist() == [[[[3, 2], [1, 0]]]]

@@ -241,6 +241,37 @@ def test_composed_shows_primitives(net):
     assert not any(node.fused for node in from_call(net, (5, 6), composed=True).ops)
 
 
+class Classified(nn.Module):
+    """A loss in float32, whose definition computes in float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return ops.cross_entropy(self.fc(x).astype(np.float32), np.arange(5) % 3)
+
+
+def test_casts_of_a_definition_are_drawn_when_they_are_asked_for():
+    graphs = [from_call(Classified(), (5, 6), composed=True, gradients=True, casts=casts) for casts in (False, True)]
+    plain, cast = [[node.name for node in graph.ops] for graph in graphs]
+    assert [name for name in cast if name != "AsType"] == plain
+    assert cast.count("AsType") == 3
+    for graph in graphs:
+        taken = {edge.target for edge in graph.edges}
+        assert {node.id for node in graph.ops} == taken
+        assert {node.name: node.parameters for node in graph.ops if node.parameters} == {
+            "PermuteDims": 18,
+            "Add": 3,
+        }
+        assert graph.outputs == [graph.ops[-1].id]
+        assert all(node.gradient > 0 for node in graph.nodes.values() if node.kind == "parameter")
+
+
+def test_a_cast_of_the_model_itself_is_drawn():
+    assert [node.name for node in from_call(Classified(), (5, 6)).ops] == ["Linear", "AsType", "CrossEntropy"]
+
+
 def test_two_calls_give_the_same_graph_and_leave_the_model_alone(net):
     before = {name: array.copy() for name, array in ((n, b.numpy()) for n, b in net.named_buffers())}
     one, other = from_call(net, (5, 6)), from_call(net, (5, 6))

@@ -28,37 +28,24 @@ class CrossEntropy(FusedOp):
     """
 
     def composed(
-        self,
-        logits: Tensor,
-        weight: Tensor | None,
-        *,
-        target: Array,
-        smoothing: float,
-        ignore: int,
-        total: float | None,
+        self, logits: Tensor, weight: Tensor | None, *, target: Array, total: float | None, **options: Any
     ) -> Tensor:
-        losses, _ = definitions.cross_entropy(logits, target, weight, smoothing, ignore)
+        losses, _ = definitions.cross_entropy(logits, target, weight, **options)
         return losses if total is None else losses.sum() / total
 
     def forward(
-        self,
-        logits: Array,
-        weight: Array | None,
-        *,
-        target: Array,
-        smoothing: float,
-        ignore: int,
-        total: float | None,
+        self, logits: Array, weight: Array | None, *, target: Array, total: float | None, **options: Any
     ) -> Any:
-        losses, lse = kernels.of(logits).cross_entropy(logits, target, weight, smoothing, ignore)
+        losses, lse = kernels.of(logits).cross_entropy(logits, target, weight, **options)
         self.save(lse)
         return losses if total is None else (losses.sum(dtype=np.float64) / total).astype(losses.dtype)
 
     def gradient(self, grad: Array, logits: Array, weight: Array | None, lse: Array) -> tuple[Array, None]:
-        target, smoothing, ignore, total = (self.params[name] for name in ("target", "smoothing", "ignore", "total"))
+        options = dict(self.params)
+        target, total = options.pop("target"), options.pop("total")
         if total is not None:
             grad = np.full(len(target), grad / total, logits.dtype)
-        return kernels.of(logits).cross_entropy_gradient(grad, logits, target, weight, lse, smoothing, ignore), None
+        return kernels.of(logits).cross_entropy_gradient(grad, logits, target, weight, lse, **options), None
 
 
 def cross_entropy(

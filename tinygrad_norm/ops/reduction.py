@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import kernels
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops import elementwise
-from tinygrad_norm.tape import Array, Op
+from tinygrad_norm.tape import Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
