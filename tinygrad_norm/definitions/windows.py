@@ -50,6 +50,7 @@ def add_windows(parts: Iterator[AnyArray], shape: tuple[int, ...], window: Windo
     *stack, height, width = shape
     padded = (*stack, top + height + bottom, left + width + right)
     total = first.__array_namespace__().zeros(padded, dtype=first.dtype)
+    # In place: only gradients in closed form call this, and those are for arrays alone.
     for (rows, columns), part in zip(_places(window), itertools.chain([first], parts), strict=True):
         total[..., rows, columns] += part
     return total[..., top : top + height, left : left + width]

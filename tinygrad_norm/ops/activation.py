@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinygrad_norm import definitions, kernels
 from tinygrad_norm.definitions import activation as formulas
-from tinygrad_norm.definitions.activation import ACTIVATIONS, Activation, activate
+from tinygrad_norm.definitions.activation import ACTIVATIONS, Activation
+from tinygrad_norm.definitions.activation import activate as activate
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops import reduction
@@ -15,8 +16,6 @@ from tinygrad_norm.tape import FusedOp, Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
-
-__all__ = ["activate"]
 
 
 class Relu(Op):
