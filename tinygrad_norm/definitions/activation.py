@@ -33,7 +33,10 @@ def leaky_relu_derivative(z: AnyArray, slope: float) -> AnyArray:
 
 
 def elu(z: AnyArray, alpha: float) -> AnyArray:
-    """z where it is positive, else alpha (exp(z) - 1). Source: Clevert et al. 2016."""
+    """z where it is positive, else alpha (exp(z) - 1).
+
+    Source: Clevert et al., Fast and accurate deep network learning by exponential linear units, 2016.
+    """
     xp = z.__array_namespace__()
     return xp.where(z > 0, z, alpha * xp.expm1(xp.where(z > 0, 0.0, z)))
 
@@ -62,7 +65,10 @@ def tanh_derivative(z: AnyArray) -> AnyArray:
 
 
 def silu(z: AnyArray) -> AnyArray:
-    """z sigmoid(z)."""
+    """z sigmoid(z).
+
+    Source: Elfwing et al., Sigmoid-weighted linear units for neural network function approximation, 2018.
+    """
     return z * sigmoid(z)
 
 
@@ -73,7 +79,10 @@ def silu_derivative(z: AnyArray) -> AnyArray:
 
 
 def gelu(z: AnyArray) -> AnyArray:
-    """z Φ(z), where Φ is the normal distribution function. Source: Hendrycks and Gimpel 2016."""
+    """z Φ(z), where Φ is the normal distribution function.
+
+    Source: Hendrycks and Gimpel, Gaussian error linear units, 2016.
+    """
     return 0.5 * z * (1 + erf(z * math.sqrt(0.5)))
 
 
@@ -84,7 +93,7 @@ def gelu_derivative(z: AnyArray) -> AnyArray:
 
 
 def gelu_tanh(z: AnyArray) -> AnyArray:
-    """z (1 + t) / 2, where t = tanh(√(2/π) (z + 0.044715 z³)). Source: Hendrycks and Gimpel 2016."""
+    """z (1 + t) / 2, where t = tanh(√(2/π) (z + 0.044715 z³)). Source: as `gelu`."""
     return 0.5 * z * (1 + _gelu_tanh(z)[0])
 
 
@@ -102,7 +111,7 @@ def _gelu_tanh(z: AnyArray) -> tuple[AnyArray, AnyArray]:
 
 
 def hardswish(z: AnyArray) -> AnyArray:
-    """z clip(z + 3, 0, 6) / 6. Source: Howard et al. 2019."""
+    """z clip(z + 3, 0, 6) / 6. Source: Howard et al., Searching for MobileNetV3, 2019."""
     xp = z.__array_namespace__()
     between = xp.where(xp.abs(z) >= 3, 0.0, z)  # or an infinite z would make of the gradient of 0 that it gets NaN
     return xp.where(z <= -3, 0.0, xp.where(z >= 3, z, between * (between + 3) / 6))
@@ -115,7 +124,7 @@ def hardswish_derivative(z: AnyArray) -> AnyArray:
 
 
 def mish(z: AnyArray) -> AnyArray:
-    """z tanh(softplus(z)). Source: Misra 2019."""
+    """z tanh(softplus(z)). Source: Misra, Mish: a self regularized non-monotonic activation function, 2019."""
     return z * tanh(softplus(z))
 
 

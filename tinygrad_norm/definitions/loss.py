@@ -49,7 +49,7 @@ def cross_entropy_gradient(
 def _soft_target(target: AnyArray, classes: int, weight: AnyArray | None, smoothing: float, ignore: int) -> AnyArray:
     """q [N, C]: 1 - smoothing at the class, and smoothing / C everywhere, times the class weights; 0 if ignored.
 
-    Source: Szegedy et al. 2016, section 7.
+    Source: Szegedy et al., Rethinking the Inception architecture for computer vision, 2016, section 7.
     """
     xp = target.__array_namespace__()
     one_hot = xp.astype(xp.arange(classes)[None, :] == target[:, None], xp.float64)

@@ -128,15 +128,12 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
 
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
-    """x where it is positive, else alpha (exp(x) - 1). Source: Clevert et al. 2016."""
+    """x where it is positive, else alpha (exp(x) - 1)."""
     return Elu()(x, alpha=float(alpha))
 
 
 def gelu(x: Any, approximate: str = "none") -> Tensor:
-    """x times the normal distribution function at x; with approximate="tanh" its approximation by tanh.
-
-    Source: Hendrycks and Gimpel 2016.
-    """
+    """x times the normal distribution function at x; with approximate="tanh" its approximation by tanh."""
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}")
     return Gelu()(x) if approximate == "none" else GeluTanh()(x)
@@ -153,12 +150,12 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 
 
 def hardswish(x: Any) -> Tensor:
-    """x clip(x + 3, 0, 6) / 6. Source: Howard et al. 2019."""
+    """x clip(x + 3, 0, 6) / 6."""
     return Hardswish()(x)
 
 
 def mish(x: Any) -> Tensor:
-    """x tanh(softplus(x)). Source: Misra 2019."""
+    """x tanh(softplus(x))."""
     return Mish()(x)
 
 

@@ -174,7 +174,7 @@ class Clip(Op):
 
 
 class AsType(Op):
-    broadcasts = True  # the walk takes the gradient back to the input's dtype
+    broadcasts = True  # the backward pass casts the gradient to the input's dtype
     sets_dtype = True
 
     def forward(self, x: Array, *, dtype: Any) -> Array:

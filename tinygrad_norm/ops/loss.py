@@ -138,7 +138,10 @@ def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
 
 
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """Half the squared error up to `delta`, and linear beyond. Source: Huber 1964."""
+    """Half the squared error up to `delta`, and linear beyond.
+
+    Source: Huber, Robust estimation of a location parameter, 1964.
+    """
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, not {delta}")
 
