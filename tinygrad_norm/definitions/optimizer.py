@@ -49,7 +49,8 @@ def adam_update(
     """Adam: m = β₁m + (1−β₁)g, v = β₂v + (1−β₂)g², θ = θ − η·m̂ / (√v̂ + ε), where m̂ = m / (1−β₁ᵗ), v̂ = v / (1−β₂ᵗ).
 
     Source: Kingma and Ba, Adam: a method for stochastic optimization, 2015; `decoupled`: Loshchilov and Hutter,
-    Decoupled weight decay regularization, 2019; `max_exp_avg_sq`: Reddi et al., On the convergence of Adam and beyond, 2018.
+    Decoupled weight decay regularization, 2019; `max_exp_avg_sq`: Reddi et al., On the convergence of Adam and
+    beyond, 2018.
     """
     xp = parameter.__array_namespace__()
     if decoupled:
