@@ -78,7 +78,7 @@ SLIPS: dict[str, tuple[str, str, str, str]] = {
         "_sum_like(dy * normal, weight), _sum_like(dy, bias)",
         "_sum_like(dy, bias), _sum_like(dy * normal, weight)",
     ),
-    "no activation gradient": ("batch, silu", "activation_gradient", "dy * ACTIVATIONS", "dy + 0 * ACTIVATIONS"),
+    "no activation gradient": ("batch, silu", "activation_gradient", "dy * definition", "dy + 0 * definition"),
     "activation gradient at x̂": (
         "batch, silu",
         "normalize_gradient",
@@ -110,7 +110,7 @@ SLIPS: dict[str, tuple[str, str, str, str]] = {
         "(g - xp.mean(g) - normal",
     ),
     "linear: dbias of the first row": ("linear", "linear_gradient", "xp.sum(rows, axis=0)", "rows[0]"),
-    "linear: dweight negated": ("linear", "linear_gradient", "rows.T @", "-rows.T @"),
+    "linear: dweight negated": ("linear", "linear_gradient", "rows.mT @", "-rows.mT @"),
     "cross-entropy: no softmax": ("cross-entropy", "cross_entropy_gradient", "(p * ", "(0 * p * "),
     "cross-entropy: class weights left out of Σ q": (
         "cross-entropy",

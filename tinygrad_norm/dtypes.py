@@ -9,6 +9,8 @@ from numpy.ma import MaskedArray  # at first use NumPy would import it, and a fo
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+AnyArray = Any
+"""An array of any module that keeps to the Array API standard, or a tensor: what a definition takes."""
 
 SUPPORTED = frozenset(
     np.dtype(name)

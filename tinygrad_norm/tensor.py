@@ -12,15 +12,14 @@ from typing import Any, Self, SupportsIndex
 
 import numpy as np
 from numpy.ma import MaskedArray
-from numpy.typing import NDArray
 
 from tinygrad_norm import dtypes, generation, gradients, in_place, integrity, modes, operands, ops, tape
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.forks import free_when_forking
 from tinygrad_norm.gradients import GradHooks
 from tinygrad_norm.operands import Edge
 from tinygrad_norm.ops.shape import plain_key
 
-Array = NDArray[Any]
 Axis = int | Sequence[int] | None
 Operator = Callable[[Any, Any], "Tensor"]
 
@@ -325,6 +324,9 @@ class Tensor:
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return ops.from_numpy_function(function, args, kwargs)
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        return ops
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         if self.requires_grad:

@@ -1,13 +1,16 @@
-"""Pooling in the reference: on an array module that has nothing but the Array API standard, as on NumPy."""
+"""Pooling as it is defined: what it stands for, window by window; and the Array API standard is enough."""
 
 from __future__ import annotations
+
+import math
 
 import array_api_strict as xp
 import numpy as np
 import pytest
 
-from tinygrad_norm import definitions
-from tinygrad_norm.definitions.pooling import Window
+from tinygrad_norm import Tensor, definitions, grad
+from tinygrad_norm.definitions.windows import Window, add_windows, windows
+from tinygrad_norm.testing import gradcheck
 
 WINDOWS = {
     "2": Window((2, 2), (2, 2), (0, 0), (1, 1), (3, 2)),
@@ -17,7 +20,7 @@ WINDOWS = {
     "missing the image": Window((2, 2), (1, 1), (1, 1), (9, 9), (1, 1)),
     "of many places": Window((20, 13), (1, 1), (10, 6), (1, 1), (8, 5)),
 }
-windows = pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
+every_window = pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
 
 
 def strict(function, *arguments):
@@ -25,7 +28,7 @@ def strict(function, *arguments):
     return tuple(map(np.from_dlpack, results)) if isinstance(results, tuple) else np.from_dlpack(results)
 
 
-@windows
+@every_window
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_keeps_to_the_standard(rng, window, dtype):
     x, divisor = rng.normal(size=(2, 3, 7, 5)).astype(dtype), rng.uniform(1, 2, window.size).astype(dtype)
@@ -50,7 +53,7 @@ def test_keeps_to_the_standard(rng, window, dtype):
         np.testing.assert_array_equal(found, expected)
 
 
-@windows
+@every_window
 def test_gradients_are_the_transposed_maps(rng, window):
     """Both are linear once the positions are known: ⟨dy, A x⟩ = ⟨Aᵀ dy, x⟩ for any x and dy."""
     x, divisor = rng.normal(size=(2, 3, 7, 5)), rng.uniform(1, 2, window.size)
@@ -77,3 +80,72 @@ def test_a_window_that_misses_the_image_has_no_place():
     y, position = definitions.max_pool2d(np.ones((1, 1, 7, 5)), WINDOWS["missing the image"])
     assert y.item() == -np.inf
     assert position.item() == 4
+
+
+def pixels(x, window, i, j):
+    """What window i, j of an image [H, W] holds, place by place; None outside."""
+    for a, b in np.ndindex(window.kernel_size):
+        row = i * window.stride[0] + a * window.dilation[0] - window.padding[0]
+        column = j * window.stride[1] + b * window.dilation[1] - window.padding[1]
+        inside = 0 <= row < x.shape[0] and 0 <= column < x.shape[1]
+        yield x[row, column] if inside else None
+
+
+@every_window
+def test_is_what_it_stands_for_on_arrays_and_tensors(rng, window):
+    x, divisor = rng.normal(size=(2, 3, 7, 5)), rng.uniform(1, 2, window.size)
+    largest, average = np.zeros((2, 2, 3, *window.size))
+    for n, c, i, j in np.ndindex(largest.shape):
+        held = [value for value in pixels(x[n, c], window, i, j) if value is not None]
+        largest[n, c, i, j] = max(held, default=-np.inf)
+        average[n, c, i, j] = math.fsum(held) / divisor[i, j]
+    for given in (x, Tensor(x)):
+        y, position = definitions.max_pool2d(given, window)
+        np.testing.assert_array_equal(getattr(y, "raw", y), largest)
+        assert getattr(position, "raw", position).dtype == (np.uint8 if math.prod(window.kernel_size) < 256 else "i4")
+        found = definitions.avg_pool2d(given, divisor, window)
+        np.testing.assert_allclose(getattr(found, "raw", found), average, rtol=1e-12, atol=1e-14)
+
+
+@every_window
+def test_closed_forms_are_the_derivatives_of_the_definitions(rng, window):
+    x, divisor = Tensor(rng.normal(size=(2, 3, 7, 5)), requires_grad=True), rng.uniform(1, 2, window.size)
+    dy = rng.normal(size=(2, 3, *window.size))
+    y, position = definitions.max_pool2d(x, window)
+    closed = definitions.max_pool2d_gradient(dy, position.raw, x.shape, window)
+    if window is not WINDOWS["missing the image"]:
+        np.testing.assert_allclose(closed, grad(y, x, dy)[0].numpy(), rtol=1e-13)
+        closed = definitions.avg_pool2d_gradient(dy, divisor, x.shape, window)
+        np.testing.assert_allclose(closed, grad(definitions.avg_pool2d(x, divisor, window), x, dy)[0].numpy())
+
+
+def test_derivatives_of_the_definitions(rng):
+    window, divisor = WINDOWS["padded"], rng.uniform(1, 2, (4, 6))
+    x = Tensor(rng.permutation(2 * 7 * 5).reshape(1, 2, 7, 5) / 10, requires_grad=True)
+    gradcheck(lambda x: definitions.max_pool2d(x, window)[0] ** 2, [x], order=2)
+    gradcheck(lambda x: definitions.avg_pool2d(x, divisor, window) ** 2, [x], order=2)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_averages_of_the_largest_numbers_and_of_the_smallest(dtype):
+    window, info = Window((3, 2), (1, 1), (0, 0), (1, 1), (1, 1)), np.finfo(dtype)
+    for size in (info.max, -info.max, info.tiny, info.smallest_subnormal * 64):
+        found = definitions.avg_pool2d(np.full((1, 1, 3, 2), size, dtype), np.full((1, 1), 6, dtype), window)
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found.item(), size, rtol=4 * info.eps, atol=2 * info.smallest_subnormal)
+
+
+@every_window
+def test_windows_and_their_adjoint(rng, window):
+    x = rng.normal(size=(2, 7, 5))
+    parts = [rng.normal(size=(2, *window.size)) for _ in range(math.prod(window.kernel_size))]
+    forth = sum((part * met).sum() for part, met in zip(parts, windows(x, window), strict=True))
+    back = (add_windows(iter(parts), x.shape, window) * x).sum()
+    np.testing.assert_allclose(forth, back, rtol=1e-11, atol=1e-12)
+
+
+def test_the_largest_of_an_image_of_minus_infinity_is_in_the_image():
+    window = Window((2, 2), (2, 2), (1, 1), (1, 1), (2, 2))
+    for given in (np.full((1, 1, 2, 2), -np.inf), Tensor(np.full((1, 1, 2, 2), -np.inf))):
+        _, position = definitions.max_pool2d(given, window)
+        assert position.tolist() == [[[[3, 2], [1, 0]]]]

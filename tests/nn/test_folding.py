@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn
+from tinygrad_norm.definitions import ACTIVATIONS as FUSIBLE
 from tinygrad_norm.models import create_model, list_models
 from tinygrad_norm.nn.activation import ACTIVATIONS, activation_layer, as_fusible
 from tinygrad_norm.nn.folding import fold_activations, fold_batch_norm
-from tinygrad_norm.ops.activation import _FUNCTIONS, fusible
+from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.testing import gradcheck
 
 
@@ -73,7 +74,7 @@ def test_a_depthwise_convolution_is_folded_with_its_channels_last(rng):
     np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("activation", [*_FUNCTIONS, ("leaky_relu", 0.3), ("elu", 0.7)])
+@pytest.mark.parametrize("activation", [*FUSIBLE, ("leaky_relu", 0.3), ("elu", 0.7)])
 def test_a_linear_takes_over_the_activation(activation, rng):
     model = stirred(nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1D(7, activation=activation)).astype("float64"), rng)
     x = rng.normal(size=(9, 5))
@@ -135,7 +136,7 @@ def test_no_batch_norm_of_the_zoo_is_left(name, dtype, tolerance, rng):
 
 
 def test_every_activation_that_a_norm_can_fuse_has_its_module():
-    assert ACTIVATIONS.keys() == _FUNCTIONS.keys()
+    assert ACTIVATIONS.keys() == FUSIBLE.keys()
 
 
 def test_the_model_itself_stays_as_it_is_unless_in_place(rng):
@@ -360,7 +361,7 @@ def test_the_folded_layers_can_be_differentiated(rng):
     np.testing.assert_allclose(*found, rtol=1e-11)
 
 
-@pytest.mark.parametrize("activation", [*_FUNCTIONS, ("leaky_relu", 0.3), ("elu", 0.7)])
+@pytest.mark.parametrize("activation", [*FUSIBLE, ("leaky_relu", 0.3), ("elu", 0.7)])
 def test_an_activation_is_folded_into_the_layer_before_it(activation, rng):
     layers = [nn.Conv2D(3, 4, 2), activation_layer(activation), nn.Flatten(), nn.Linear(24, 2)]
     model = stirred(nn.Sequential(*layers, activation_layer(activation)).astype("float64"), rng)

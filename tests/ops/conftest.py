@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, grad, ops
+from tinygrad_norm import Tensor, composed, grad, kernels, ops
 
 HERE = Path(__file__).parent
 OURS = SimpleNamespace(
@@ -32,10 +32,20 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(
             "golden", [name for name in cases["CASES"] if name.startswith(f"{family}-")], indirect=True
         )
+        metafunc.parametrize("way", ["kernel", "reference", "composed"], indirect=True)
 
 
 @pytest.fixture
-def golden(request):
+def way(request, monkeypatch):
+    """How ops run: by the kernels of this machine, or by the definition, on arrays or on tensors."""
+    if request.param == "reference":
+        monkeypatch.setattr(kernels, "_use_cpu", False)
+    with composed(request.param == "composed"):
+        yield
+
+
+@pytest.fixture
+def golden(request, way):
     """Our own result of a case, and PyTorch's."""
     with np.load(HERE / "golden" / "inputs.npz") as inputs, np.load(HERE / "golden" / "results.npz") as results:
         return cases["run"](OURS, request.param, dict(inputs)), results[request.param]

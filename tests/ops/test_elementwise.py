@@ -67,7 +67,7 @@ COMPARISONS = {
     "logical_xor": np.logical_xor,
 }
 TESTS_OF_ONE = {"logical_not": np.logical_not, "isnan": np.isnan, "isfinite": np.isfinite}
-OTHERS = {"where", "clip", "astype", "logaddexp"}
+OTHERS = {"where", "clip", "astype", "logaddexp", "stop_gradient"}
 
 functions = pytest.mark.parametrize("name", FUNCTIONS)
 arithmetic = pytest.mark.parametrize("name", ARITHMETIC)
@@ -513,6 +513,22 @@ def test_astype_casts_and_its_gradient_comes_back():
     (dx,) = grad((y * y).sum(), [x])
     assert (dx.dtype, dx.tolist()) == (np.float64, [3, -5])
     gradcheck(lambda x: ops.square(ops.astype(ops.exp(x), "float64")), [x], order=2)
+
+
+def test_astype_without_a_copy_is_the_tensor_itself_and_no_entry():
+    x = leaf([1.0, 2.0])
+    assert ops.astype(x, np.float64, copy=False) is x
+    assert ops.astype(x, np.float64) is not x
+    assert ops.astype(x, np.float32, copy=False).dtype == np.float32
+    assert ops.astype(np.ones(2), np.float64, copy=False).tolist() == [1, 1]
+
+
+def test_stop_gradient_is_a_constant_of_the_same_values():
+    x = leaf([2.0, np.inf, np.nan])
+    y = ops.stop_gradient(x)
+    np.testing.assert_array_equal(y.numpy(), x.numpy())
+    assert not y.requires_grad
+    assert grad(x * y, x, np.array([1.0, 0.0, 0.0]))[0].tolist()[0] == 2
 
 
 @pytest.mark.parametrize("dtype", ["int64", "bool", "uint8"])

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_norm import Tensor, grad, kernels, ops
+from tinygrad_norm.definitions import ACTIVATIONS as FUSIBLE
 from tinygrad_norm.modes import Hook, composed, hooks, no_grad
-from tinygrad_norm.ops.activation import _FUNCTIONS
 from tinygrad_norm.testing import compare_with_composition, gradcheck
 
-ACTIVATIONS = [None, *_FUNCTIONS, ("leaky_relu", 0.3), ("elu", 0.7)]
+ACTIVATIONS = [None, *FUSIBLE, ("leaky_relu", 0.3), ("elu", 0.7)]
 
 
 def statistics(channels):

@@ -25,6 +25,8 @@ for file in ("special_cases.py", "special_norms.py"):
 UNTESTED = {
     "from_numpy_function": "runs the other ops: test_numpy_protocol.py",
     "from_numpy_ufunc": "runs the other ops: test_numpy_protocol.py",
+    **dict.fromkeys(("ones", "ones_like", "zeros_like"), "constants, whatever the values: test_creation.py"),
+    "stop_gradient": "the values as they are: test_elementwise.py",
 }
 IMPLEMENTATIONS = ["reference", "composed", *(["fused", "blocks"] if kernels._use_cpu else [])]
 LARGEST_ERROR = 1024  # in units of the machine epsilon, beside the largest of the numbers that share their rounding

@@ -227,9 +227,9 @@ def test_a_tensor_tells_the_gradients_that_its_leaves_hold(rng):
 
 def test_the_definition_and_where_it_stands(net):
     linear, norm, _ = from_call(net, (5, 6)).ops
-    assert linear.code.startswith("def composed(self, x: Tensor, weight: Tensor")
-    assert linear.source.startswith("tinygrad_norm/ops/matmul.py:")
-    assert "def composed" in norm.code
+    assert linear.code.startswith("def linear(x: AnyArray, weight: AnyArray")
+    assert linear.source.startswith("tinygrad_norm/definitions/linear.py:")
+    assert "def normalize" in norm.code or "def composed" in norm.code
     (primitive,) = from_tensor(ops.exp(Tensor([1.0], requires_grad=True))).ops
     assert primitive.code.startswith("def forward(self, x: Array)")
 
@@ -239,6 +239,37 @@ def test_composed_shows_primitives(net):
     assert "BatchNorm" not in names
     assert {"MatMul", "Add"} <= names
     assert not any(node.fused for node in from_call(net, (5, 6), composed=True).ops)
+
+
+class Classified(nn.Module):
+    """A loss in float32, whose definition computes in float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return ops.cross_entropy(self.fc(x).astype(np.float32), np.arange(5) % 3)
+
+
+def test_casts_of_a_definition_are_drawn_when_they_are_asked_for():
+    graphs = [from_call(Classified(), (5, 6), composed=True, gradients=True, casts=casts) for casts in (False, True)]
+    plain, cast = [[node.name for node in graph.ops] for graph in graphs]
+    assert [name for name in cast if name != "AsType"] == plain
+    assert cast.count("AsType") == 3
+    for graph in graphs:
+        taken = {edge.target for edge in graph.edges}
+        assert {node.id for node in graph.ops} == taken
+        assert {node.name: node.parameters for node in graph.ops if node.parameters} == {
+            "PermuteDims": 18,
+            "Add": 3,
+        }
+        assert graph.outputs == [graph.ops[-1].id]
+        assert all(node.gradient > 0 for node in graph.nodes.values() if node.kind == "parameter")
+
+
+def test_a_cast_of_the_model_itself_is_drawn():
+    assert [node.name for node in from_call(Classified(), (5, 6)).ops] == ["Linear", "AsType", "CrossEntropy"]
 
 
 def test_two_calls_give_the_same_graph_and_leave_the_model_alone(net):

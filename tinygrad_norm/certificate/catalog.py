@@ -228,8 +228,9 @@ _OF_TWO = "add add_relu divide logaddexp maximum minimum multiply subtract"
 NO_GRADIENT = {
     *("all", "any", "argmax", "argmin", "ceil", "equal", "floor", "greater", "greater_equal", "isfinite", "isnan"),
     *("less", "less_equal", "logical_and", "logical_not", "logical_or", "logical_xor", "not_equal", "round", "sign"),
+    *("ones", "ones_like", "stop_gradient", "zeros_like"),
 }
-"""Ops whose output is whole numbers or truth values, and has no gradient, or one of 0 everywhere."""
+"""Ops whose output is a constant, whole numbers or truth values, and has no gradient, or one of 0 everywhere."""
 
 Call = tuple[str, Callable[..., Tensor]]
 OPS: dict[str, list[Call]] = {

@@ -30,6 +30,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     command.add_argument("--all", action="store_true", help="open all levels, down to each op")
     command.add_argument("--no-fold", action="store_true", help="draw equal blocks each by itself")
     command.add_argument("--composed", action="store_true", help="fused ops as their definitions, in primitives")
+    command.add_argument("--casts", action="store_true", help="with --composed, where they change dtype as well")
     command.add_argument(
         "--show",
         nargs="*",
@@ -69,6 +70,7 @@ def run_graph(args: argparse.Namespace) -> None:
             fold=not args.no_fold,
             direction="backward" if args.backward else "both" if args.both else "forward",
             composed=args.composed,
+            casts=args.casts,
             title=f"{args.model}, {' × '.join(map(str, shape))}",
             show=show,
         )

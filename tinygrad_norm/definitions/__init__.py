@@ -1,12 +1,14 @@
-"""The definition of right: what every kernel computes, in plain NumPy, a few lines each.
+"""What every fused function computes, written once, in the names of the Array API standard.
 
-Each takes its array module from its argument (`__array_namespace__`), so it runs on any that follows the Array API
-standard. Gradients are closed forms, derived by hand; the tests hold each to its composed definition in `ops/`.
+A definition takes its namespace from its argument (`x.__array_namespace__()`). On arrays of NumPy, or of any module
+that keeps to the standard, it is the reference; on tensors, whose namespace is `ops`, it is the composition, through
+which derivatives of any order go. Gradients are closed forms on arrays, derived by hand. Finite differences, stored
+results of PyTorch and values in extended precision (`tests/definitions/`) tell whether a definition is right.
 """
 
 from tinygrad_norm.definitions.activation import ACTIVATIONS, activate, activation_gradient
 from tinygrad_norm.definitions.convolution import conv2d, conv2d_gradient
-from tinygrad_norm.definitions.elementwise import add, add_relu, multiply, relu, relu_gradient, scale_gradient
+from tinygrad_norm.definitions.elementwise import add, add_relu, multiply, relu_gradient, scale_gradient
 from tinygrad_norm.definitions.linear import linear, linear_gradient, matmul
 from tinygrad_norm.definitions.loss import cross_entropy, cross_entropy_gradient
 from tinygrad_norm.definitions.normalization import (
@@ -25,7 +27,7 @@ from tinygrad_norm.definitions.pooling import (
     max_pool2d_gradient,
     mean_of_pixels,
 )
-from tinygrad_norm.definitions.special import erf, sigmoid, softplus
+from tinygrad_norm.definitions.special import erf, relu, sigmoid, softplus
 
 __all__ = [
     "ACTIVATIONS",

@@ -1,106 +1,78 @@
 """Convolution.
 
-Images are [N, C, H, W], seen as [N, groups, C / groups, H, W]; the weight is [O, C / groups, kh, kw].
+Images are [N, C, H, W], the weight is [O, C / groups, kh, kw]. Both are seen as matrices, one for each group.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from tinygrad_norm.definitions.activation import Activation, activate, activation_gradient
-
-Array = Any
-Pair = tuple[int, int]
-"""One number for the height and one for the width, or for the two ends of one of them."""
+from tinygrad_norm.definitions.windows import Pair, Window, add_windows, windows
+from tinygrad_norm.dtypes import AnyArray
 
 
 def conv2d(
-    x: Array,
-    weight: Array,
-    bias: Array | None,
+    x: AnyArray,
+    weight: AnyArray,
+    bias: AnyArray | None,
     stride: Pair,
     padding: tuple[Pair, Pair],
     dilation: Pair,
     groups: int,
     activation: Activation,
-) -> Array:
+) -> AnyArray:
     """At each place of the output, the sum over the kernel and the channels of weight times input, activated.
 
-    One matrix product for each place in the kernel, with the pixels that it meets: its window shifted there.
+    One matrix product, of the filters and the windows, each unrolled. Source: Chellapilla, Puri and Simard, High
+    performance convolutional neural networks for document processing, 2006.
     """
-    xp = x.__array_namespace__()
-    images, filters = _padded(x, padding, groups), _filters(weight, groups)
-    places, size = _places(images.shape[3:], weight.shape[2:], stride, dilation)
-    y = xp.zeros((x.shape[0], *filters.shape[:2], math.prod(size)), dtype=x.dtype)
-    for i, j, rows, columns in places:
-        y += filters[..., i, j] @ xp.reshape(images[..., rows, columns], (*images.shape[:3], math.prod(size)))
-    y = xp.reshape(y, (x.shape[0], weight.shape[0], *size))
-    return activate(y if bias is None else y + bias[:, None, None], activation)
+    xp, window = x.__array_namespace__(), _window(x, weight, stride, padding, dilation)
+    depth = math.prod(weight.shape[1:])
+    unrolled = xp.concat(list(windows(xp.expand_dims(x, axis=2), window)), axis=2)  # [N, C, kh kw, H', W']
+    columns = xp.reshape(unrolled, (x.shape[0], groups, depth, math.prod(window.size)))
+    filters = xp.reshape(weight, (groups, weight.shape[0] // groups, depth))
+    y = xp.reshape(filters @ columns, (x.shape[0], weight.shape[0], *window.size))
+    return activate(y if bias is None else y + xp.reshape(bias, (-1, 1, 1)), activation)
 
 
 def conv2d_gradient(
-    dy: Array,
-    x: Array,
-    weight: Array,
-    bias: Array | None,
+    dy: AnyArray,
+    x: AnyArray,
+    weight: AnyArray,
+    bias: AnyArray | None,
     stride: Pair,
     padding: tuple[Pair, Pair],
     dilation: Pair,
     groups: int,
     activation: Activation,
     needs: tuple[bool, ...],
-) -> tuple[Array | None, Array | None, Array | None]:
-    """Gradients of `conv2d` that are needed: the two products at each place in the kernel, turned round; dbias = Σ dz.
+) -> tuple[AnyArray | None, AnyArray | None, AnyArray | None]:
+    """Gradients of `conv2d` that are needed: two products at each place in the kernel; dbias = Σ dz.
 
     dx gets weightᵀ dz at the pixels that the place meets, and the weight there dz xᵀ, summed over the images, where dz
     is the gradient of what is activated.
     """
-    xp = x.__array_namespace__()
+    xp, window = x.__array_namespace__(), _window(x, weight, stride, padding, dilation)
     if activation is not None:
         z = conv2d(x, weight, bias, stride, padding, dilation, groups, None)
         dy = activation_gradient(dy, z, activation)
-    images, filters = _padded(x, padding, groups), _filters(weight, groups)
-    places, size = _places(images.shape[3:], weight.shape[2:], stride, dilation)
-    grad = xp.reshape(dy, (x.shape[0], *filters.shape[:2], math.prod(size)))
-    dimages, dfilters = xp.zeros_like(images), xp.zeros_like(filters)
-    for i, j, rows, columns in places:
-        met = images[..., rows, columns]
-        if needs[0]:
-            dimages[..., rows, columns] += xp.reshape(filters[..., i, j].mT @ grad, met.shape)
-        if needs[1]:
-            dfilters[..., i, j] = xp.sum(grad @ xp.reshape(met, (*met.shape[:3], math.prod(size))).mT, axis=0)
-    (top, _), (left, _) = padding
-    inside = dimages[..., top : top + x.shape[2], left : left + x.shape[3]]
-    dx = xp.reshape(inside, x.shape) if needs[0] else None
-    dweight = xp.reshape(dfilters, weight.shape) if needs[1] else None
+    (images, channels), (outputs, depth, *kernel), pixels = x.shape[:2], weight.shape, math.prod(window.size)
+    filters = xp.reshape(weight, (groups, outputs // groups, depth, math.prod(kernel)))
+    dz = xp.reshape(dy, (images, groups, outputs // groups, pixels))
+    dx = dweight = None
+    if needs[0]:
+        parts = (filters[..., k].mT @ dz for k in range(math.prod(kernel)))
+        dx = add_windows((xp.reshape(part, (images, channels, *window.size)) for part in parts), x.shape, window)
+    if needs[1]:
+        met = (xp.reshape(pixel, (images, groups, depth, pixels)) for pixel in windows(x, window))
+        dweight = xp.reshape(xp.stack([xp.sum(dz @ each.mT, axis=0) for each in met], axis=-1), weight.shape)
     return dx, dweight, xp.sum(dy, axis=(0, 2, 3)) if needs[2] else None
 
 
-def _padded(x: Array, padding: tuple[Pair, Pair], groups: int) -> Array:
-    """The images within their border of zeros, cut into groups of channels."""
-    xp = x.__array_namespace__()
-    n, channels, height, width = x.shape
-    (top, bottom), (left, right) = padding
-    padded = xp.zeros((n, channels, top + height + bottom, left + width + right), dtype=x.dtype)
-    padded[:, :, top : top + height, left : left + width] = x
-    return xp.reshape(padded, (n, groups, channels // groups, *padded.shape[2:]))
-
-
-def _filters(weight: Array, groups: int) -> Array:
-    """The weight as [groups, O / groups, C / groups, kh, kw]."""
-    shape = (groups, weight.shape[0] // groups, *weight.shape[1:])
-    return weight.__array_namespace__().reshape(weight, shape)
-
-
-def _places(
-    size: Pair, kernel: Pair, stride: Pair, dilation: Pair
-) -> tuple[list[tuple[int, int, slice, slice]], tuple[int, ...]]:
-    """Each place i, j in the kernel with the rows and columns of the padded input that it meets; the output's size."""
-    along = list(zip(size, kernel, stride, dilation, strict=True))
-    counts = tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in along)
-    rows, columns = (
-        [slice(i * d, i * d + s * (count - 1) + 1, s) for i in range(k)]
-        for count, (_, k, s, d) in zip(counts, along, strict=True)
-    )
-    return [(i, j, row, column) for i, row in enumerate(rows) for j, column in enumerate(columns)], counts
+def _window(x: AnyArray, weight: AnyArray, stride: Pair, padding: tuple[Pair, Pair], dilation: Pair) -> Window:
+    """The windows of x, as many as fit."""
+    kernel, (top, left) = weight.shape[2:], (begin for begin, _ in padding)
+    along = zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
+    height, width = ((n + sum(ends) - d * (k - 1) - 1) // s + 1 for n, k, s, ends, d in along)
+    return Window(kernel, stride, (top, left), dilation, (height, width))

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from tinygrad_norm.definitions.special import relu
+from tinygrad_norm.dtypes import AnyArray
 
-Array = Any
 
-
-def add(x: Array, y: Array) -> Array:
+def add(x: AnyArray, y: AnyArray) -> AnyArray:
     """x + y."""
     return x + y
 
 
-def multiply(x: Array, y: Array) -> Array:
+def multiply(x: AnyArray, y: AnyArray) -> AnyArray:
     """x times y."""
     return x * y
 
 
-def relu(x: Array) -> Array:
-    """x where it is positive, else 0."""
-    return x.__array_namespace__().maximum(x, 0)
-
-
-def relu_gradient(dy: Array, y: Array) -> Array:
+def relu_gradient(dy: AnyArray, y: AnyArray) -> AnyArray:
     """dy where y, the output of a ReLU, is not 0."""
     xp = y.__array_namespace__()
-    return xp.where(y <= 0, xp.zeros_like(dy), dy)
+    return xp.where(y <= 0, 0.0, dy)
 
 
-def add_relu(x: Array, y: Array) -> Array:
+def add_relu(x: AnyArray, y: AnyArray) -> AnyArray:
     """ReLU of x + y."""
     return relu(x + y)
 
 
-def scale_gradient(dy: Array, x: Array, factors: Array) -> tuple[Array, Array]:
+def scale_gradient(dy: AnyArray, x: AnyArray, factors: AnyArray) -> tuple[AnyArray, AnyArray]:
     """Gradients of x times factors with respect to both, where factors have length 1 along the axes that share them."""
     xp, added = x.__array_namespace__(), x.ndim - factors.ndim
     shared = tuple(i for i in range(x.ndim) if i < added or factors.shape[i - added] == 1)

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from tinygrad_norm.definitions.activation import Activation, activate, activation_gradient
+from tinygrad_norm.dtypes import AnyArray
 
-Array = Any
 
-
-def matmul(x: Array, y: Array) -> Array:
+def matmul(x: AnyArray, y: AnyArray) -> AnyArray:
     """The product of the last two axes, broadcast over those before."""
     return x @ y
 
 
-def linear(x: Array, weight: Array, bias: Array | None, activation: Activation) -> Array:
+def linear(x: AnyArray, weight: AnyArray, bias: AnyArray | None, activation: Activation) -> AnyArray:
     """x weightᵀ + bias, activated."""
-    y = x @ weight.T
+    y = x @ weight.mT
     return activate(y if bias is None else y + bias, activation)
 
 
 def linear_gradient(
-    dy: Array, x: Array, weight: Array, bias: Array | None, activation: Activation, needs: tuple[bool, ...]
-) -> tuple[Array | None, Array | None, Array | None]:
+    dy: AnyArray, x: AnyArray, weight: AnyArray, bias: AnyArray | None, activation: Activation, needs: tuple[bool, ...]
+) -> tuple[AnyArray | None, AnyArray | None, AnyArray | None]:
     """Gradients of `linear` that are needed: dx = dz weight; dweight = dzᵀ x; dbias = Σ dz.
 
     dz is the gradient of what is activated.
@@ -34,5 +32,5 @@ def linear_gradient(
     count = math.prod(dy.shape[:-1])
     rows = xp.reshape(dy, (count, weight.shape[0]))
     dx = dy @ weight if needs[0] else None
-    dweight = rows.T @ xp.reshape(x, (count, weight.shape[1])) if needs[1] else None
+    dweight = rows.mT @ xp.reshape(x, (count, weight.shape[1])) if needs[1] else None
     return dx, dweight, xp.sum(rows, axis=0) if needs[2] else None

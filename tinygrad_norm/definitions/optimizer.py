@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-Array = Any
+from tinygrad_norm.dtypes import AnyArray
 
 
 def sgd_update(
-    parameter: Array,
-    gradient: Array,
-    momentum_buffer: Array | None,
+    parameter: AnyArray,
+    gradient: AnyArray,
+    momentum_buffer: AnyArray | None,
     *,
     lr: float,
     momentum: float,
@@ -20,7 +18,9 @@ def sgd_update(
 ) -> None:
     """Stochastic gradient descent: v = μv + (1−τ)g, θ = θ − ηv.
 
-    Source: Sutskever et al. 2013; `nesterov`: θ = θ − η(g + μv).
+    With `nesterov`, θ = θ − η(g + μv).
+
+    Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
     """
     if weight_decay != 0:
         gradient = gradient + weight_decay * parameter
@@ -32,11 +32,11 @@ def sgd_update(
 
 
 def adam_update(
-    parameter: Array,
-    gradient: Array,
-    exp_avg: Array,
-    exp_avg_sq: Array,
-    max_exp_avg_sq: Array | None,
+    parameter: AnyArray,
+    gradient: AnyArray,
+    exp_avg: AnyArray,
+    exp_avg_sq: AnyArray,
+    max_exp_avg_sq: AnyArray | None,
     *,
     step: int,
     lr: float,
@@ -48,7 +48,9 @@ def adam_update(
 ) -> None:
     """Adam: m = β₁m + (1−β₁)g, v = β₂v + (1−β₂)g², θ = θ − η·m̂ / (√v̂ + ε), where m̂ = m / (1−β₁ᵗ), v̂ = v / (1−β₂ᵗ).
 
-    Source: Kingma and Ba 2015; `decoupled`: Loshchilov and Hutter 2019; `max_exp_avg_sq`: Reddi et al. 2018.
+    Source: Kingma and Ba, Adam: a method for stochastic optimization, 2015; `decoupled`: Loshchilov and Hutter,
+    Decoupled weight decay regularization, 2019; `max_exp_avg_sq`: Reddi et al., On the convergence of Adam and
+    beyond, 2018.
     """
     xp = parameter.__array_namespace__()
     if decoupled:
@@ -66,11 +68,11 @@ def adam_update(
 
 
 def rmsprop_update(
-    parameter: Array,
-    gradient: Array,
-    square_avg: Array,
-    grad_avg: Array | None,
-    momentum_buffer: Array | None,
+    parameter: AnyArray,
+    gradient: AnyArray,
+    square_avg: AnyArray,
+    grad_avg: AnyArray | None,
+    momentum_buffer: AnyArray | None,
     *,
     lr: float,
     alpha: float,
@@ -80,7 +82,8 @@ def rmsprop_update(
 ) -> None:
     """RMSprop: s = αs + (1−α)g², θ = θ − ηg / (√s + ε); with `grad_avg`, its square is taken from s.
 
-    Source: Hinton 2012, lecture 6; `grad_avg`: Graves 2013.
+    Source: Hinton, Neural networks for machine learning, lecture 6, 2012; `grad_avg`: Graves, Generating sequences with
+    recurrent neural networks, 2013.
     """
     xp = parameter.__array_namespace__()
     if weight_decay != 0:

@@ -1,42 +1,68 @@
-"""Special functions, which NumPy lacks or computes with overflow."""
+"""Special functions: a series on arrays, whose modules lack them or overflow; one op on tensors."""
 
 from __future__ import annotations
 
+import functools
 import math
-from functools import cache
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
 
-Array = Any
+from tinygrad_norm.dtypes import AnyArray
 
 
-def sigmoid(z: Array) -> Array:
+def _atom(series: Callable[[AnyArray], AnyArray]) -> Callable[[AnyArray], AnyArray]:
+    """The function of that name in the namespace of its argument; `series` where that has none, as on arrays."""
+
+    @functools.wraps(series)
+    def function(z: AnyArray) -> AnyArray:
+        return getattr(z.__array_namespace__(), series.__name__, series)(z)
+
+    return function
+
+
+@_atom
+def stop_gradient(z: AnyArray) -> AnyArray:
+    """z, as a constant to whoever differentiates."""
+    return z
+
+
+@_atom
+def relu(x: AnyArray) -> AnyArray:
+    """x where it is positive or NaN, else 0; the derivative at 0 is 0."""
+    return x.__array_namespace__().maximum(x, 0)
+
+
+@_atom
+def sigmoid(z: AnyArray) -> AnyArray:
     """1 / (1 + exp(-z)), without overflow."""
     xp = z.__array_namespace__()
     small = xp.exp(-xp.abs(z))
     return xp.where(z >= 0, 1 / (1 + small), small / (1 + small))
 
 
-def softplus(z: Array) -> Array:
+@_atom
+def softplus(z: AnyArray) -> AnyArray:
     """log(1 + exp(z)), without overflow."""
     xp = z.__array_namespace__()
-    return xp.where(z > 0, z, xp.zeros_like(z)) + xp.log1p(xp.exp(-xp.abs(z)))
+    return xp.where(z > 0, z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))
 
 
-def erf(z: Array) -> Array:
+@_atom
+def erf(z: AnyArray) -> AnyArray:
     """The error function, to about 1e-15."""
     xp = z.__array_namespace__()
     near, far = _erf_series()
     size = xp.abs(z)
     t = 2 / (1 + size / 2) - 1
     tail = xp.exp(-size * size) * _chebyshev(far, t)
-    body = size * _chebyshev(near, xp.where(size < 1, 2 * size * size - 1, xp.zeros_like(size)))
+    body = size * _chebyshev(near, xp.where(size < 1, 2 * size * size - 1, 0.0))
     return xp.sign(z) * xp.where(size < 1, body, 1 - tail)
 
 
-@cache
+@functools.cache
 def _erf_series() -> tuple[list[float], list[float]]:
     """Chebyshev series of erf(x)/x in 2x^2 - 1 for x < 1, and of exp(x^2) erfc(x) in 2/(1 + x/2) - 1, from math.erf."""
 
@@ -60,7 +86,7 @@ def _scaled_erfc(x: float) -> float:
     return 1 / math.sqrt(math.pi) / (x + fraction)
 
 
-def _chebyshev(series: list[float], t: Array) -> Array:
+def _chebyshev(series: list[float], t: AnyArray) -> AnyArray:
     """Clenshaw's recurrence."""
     last = before = 0 * t
     for coefficient in series[:0:-1]:

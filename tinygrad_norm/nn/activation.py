@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from tinygrad_norm import ops
+from tinygrad_norm import definitions, ops
 from tinygrad_norm.nn.checks import refuse_inplace
 from tinygrad_norm.nn.linear import Identity
 from tinygrad_norm.nn.module import Module
@@ -111,43 +111,41 @@ class LogSoftmax(AlongAxis, op=ops.log_softmax):
     """The logarithm of softmax along an axis."""
 
 
-ACTIVATIONS: dict[str, Callable[[float], Module]] = {
-    "relu": lambda _: ReLU(),
+ACTIVATIONS: dict[str, Callable[..., Module]] = {
+    "relu": ReLU,
     "leaky_relu": LeakyReLU,
     "elu": ELU,
-    "sigmoid": lambda _: Sigmoid(),
-    "tanh": lambda _: Tanh(),
-    "silu": lambda _: SiLU(),
-    "gelu": lambda _: GELU(),
-    "gelu_tanh": lambda _: GELU("tanh"),
-    "hardswish": lambda _: Hardswish(),
-    "mish": lambda _: Mish(),
-    "softplus": lambda _: Softplus(),
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "silu": SiLU,
+    "gelu": GELU,
+    "gelu_tanh": lambda: GELU("tanh"),
+    "hardswish": Hardswish,
+    "mish": Mish,
+    "softplus": Softplus,
 }
-"""The module of each activation that a norm can fuse, from the activation's parameter."""
+"""What makes the module of each activation that a norm can fuse, from its parameter where it has one."""
+_NAMES = {make: name for name, make in ACTIVATIONS.items()}
 
 
 def activation_layer(activation: str | tuple[str, float] | None) -> Module:
     """Return an activation that a norm could fuse as a module of its own; an Identity for None."""
     found = fusible(activation)
-    return Identity() if found is None else ACTIVATIONS[found[0]](found[1])
+    if found is None:
+        return Identity()
+    name, parameter = found
+    return ACTIVATIONS[name]() if definitions.ACTIVATIONS[name].parameter is None else ACTIVATIONS[name](parameter)
 
 
-_FUSIBLE: dict[type[Module], Callable[[Any], str | tuple[str, float] | None]] = {
-    ReLU: lambda _: "relu",
-    LeakyReLU: lambda module: ("leaky_relu", module.negative_slope),
-    ELU: lambda module: ("elu", module.alpha),
-    Sigmoid: lambda _: "sigmoid",
-    Tanh: lambda _: "tanh",
-    SiLU: lambda _: "silu",
-    GELU: lambda module: "gelu" if module.approximate == "none" else "gelu_tanh",
-    Hardswish: lambda _: "hardswish",
-    Mish: lambda _: "mish",
-    Softplus: lambda module: "softplus" if module.beta == 1 else None,
-}
-
-
-def as_fusible(module: object) -> str | tuple[str, float] | None:
+def as_fusible(module: Any) -> str | tuple[str, float] | None:
     """Return an activation's module as what `activation=` of a layer or norm takes; None for any other module."""
-    form = _FUSIBLE.get(type(module))  # type: ignore[arg-type]
-    return None if form is None else form(module)
+    match name := _NAMES.get(type(module)):
+        case "leaky_relu":
+            return name, module.negative_slope
+        case "elu":
+            return name, module.alpha
+        case "gelu":
+            return name if module.approximate == "none" else "gelu_tanh"
+        case "softplus":
+            return name if module.beta == 1 else None
+    return name

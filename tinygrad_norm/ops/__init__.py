@@ -1,4 +1,9 @@
-"""Every op, as a function that takes tensors, arrays and scalars and returns a tensor."""
+"""Every op, as a function that takes tensors, arrays and scalars and returns a tensor.
+
+It is the namespace of tensors for functions written in the names of the Array API standard, as those of `definitions/`.
+"""
+
+from numpy import bool, float32, float64, inf, int32, uint8
 
 from tinygrad_norm.ops.activation import (
     add_relu,
@@ -14,6 +19,7 @@ from tinygrad_norm.ops.activation import (
     softplus,
 )
 from tinygrad_norm.ops.convolution import conv2d
+from tinygrad_norm.ops.creation import ones, ones_like, zeros_like
 from tinygrad_norm.ops.dropout import dropout, dropout2d, stochastic_depth
 from tinygrad_norm.ops.elementwise import (
     abs,
@@ -54,6 +60,7 @@ from tinygrad_norm.ops.elementwise import (
     sin,
     sqrt,
     square,
+    stop_gradient,
     subtract,
     tanh,
     where,

@@ -1,12 +1,14 @@
-"""Activations. Each is its formula in primitives; those that a norm can fuse are listed in `fusible`."""
+"""Activations. Each is a formula of `definitions/activation.py`; those that a norm can fuse are its table."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from tinygrad_norm import kernels
+from tinygrad_norm import definitions, kernels
+from tinygrad_norm.definitions import activation as formulas
+from tinygrad_norm.definitions.activation import ACTIVATIONS, Activation
+from tinygrad_norm.definitions.activation import activate as activate
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops import reduction
@@ -42,11 +44,9 @@ class ReluGradient(Op):
 class AddRelu(FusedOp):
     """relu(x + y), which saves nothing but its output. The gradients of x and y are one array."""
 
+    definition = staticmethod(definitions.add_relu)
     broadcasts = True
     saves_inputs = False
-
-    def composed(self, x: Tensor, y: Tensor) -> Tensor:
-        return relu(x + y)
 
     def forward(self, x: Any, y: Any) -> Any:
         z = kernels.of(x).add_relu(x, y)
@@ -59,75 +59,57 @@ class AddRelu(FusedOp):
         return both, both
 
 
+class Softplus(Op):
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        return kernels.of(x).softplus(e.real(x))
+
+    def backward(self, grad: Tensor) -> Tensor:
+        (x,) = self.saved
+        return grad * e.sigmoid(x)
+
+
 class ActivationOp(FusedOp):
-    """An activation in one kernel: the value, and dy times the derivative, from kernels/."""
+    """An activation in one kernel, its value as well as its gradient; the parameter, if any, is the only one."""
 
-    kernel = ""
+    definition: ClassVar[Callable[..., Any]]
 
-    def forward(self, x: Array, *, parameter: float = 0.0) -> Array:
-        return kernels.of(x).activate(e.real(x), (self.kernel, parameter))
+    def forward(self, x: Array, **parameters: float) -> Array:
+        return kernels.of(x).activate(e.real(x), self._activation())
 
     def gradient(self, grad: Array, x: Array) -> tuple[Array]:
-        return (kernels.of(x).activation_gradient(grad, x, (self.kernel, self.params.get("parameter", 0.0))),)
+        return (kernels.of(x).activation_gradient(grad, x, self._activation()),)
+
+    def _activation(self) -> tuple[str, float]:
+        return type(self).definition.__name__, next(iter(self.params.values()), 0.0)
 
 
 class LeakyRelu(ActivationOp):
-    kernel = "leaky_relu"
-
-    def composed(self, x: Tensor, *, parameter: float) -> Tensor:
-        return e.where(x > 0, x, parameter * x)
+    definition = staticmethod(formulas.leaky_relu)
 
 
 class Elu(ActivationOp):
-    kernel = "elu"
-
-    def composed(self, x: Tensor, *, parameter: float) -> Tensor:
-        return e.where(x > 0, x, parameter * e.expm1(e.where(x > 0, 0.0, x)))
+    definition = staticmethod(formulas.elu)
 
 
 class Gelu(ActivationOp):
-    kernel = "gelu"
-
-    def composed(self, x: Tensor) -> Tensor:
-        return 0.5 * x * (1 + e.erf(x / math.sqrt(2)))
+    definition = staticmethod(formulas.gelu)
 
 
 class GeluTanh(ActivationOp):
-    kernel = "gelu_tanh"
-
-    def composed(self, x: Tensor) -> Tensor:
-        near = e.clip(x, -25, 25)  # beyond, tanh is 1 and its derivative 0, and x³ may be infinite
-        return 0.5 * x * (1 + e.tanh(math.sqrt(2 / math.pi) * (near + 0.044715 * near * near * near)))
+    definition = staticmethod(formulas.gelu_tanh)
 
 
 class Silu(ActivationOp):
-    kernel = "silu"
-
-    def composed(self, x: Tensor) -> Tensor:
-        return x * e.sigmoid(x)
-
-
-class Softplus(ActivationOp):
-    kernel = "softplus"
-
-    def composed(self, x: Tensor) -> Tensor:
-        # x > 0 and not maximum(x, 0), whose gradient at 0 is shared out
-        return e.where(x > 0, x + e.log1p(e.exp(e.where(x > 0, -x, 0.0))), e.log1p(e.exp(e.where(x > 0, 0.0, x))))
+    definition = staticmethod(formulas.silu)
 
 
 class Hardswish(ActivationOp):
-    kernel = "hardswish"
-
-    def composed(self, x: Tensor) -> Tensor:
-        between = e.where(abs(x) >= 3, 0.0, x)  # or an infinite x would make of the gradient of 0 that it gets NaN
-        return e.where(x <= -3, 0.0, e.where(x >= 3, x, between * (between + 3) / 6))
+    definition = staticmethod(formulas.hardswish)
 
 
 class Mish(ActivationOp):
-    kernel = "mish"
-
-    def composed(self, x: Tensor) -> Tensor:
-        return x * e.tanh(softplus(x))
+    definition = staticmethod(formulas.mish)
 
 
 def relu(x: Any) -> Tensor:
@@ -142,19 +124,16 @@ def add_relu(x: Any, y: Any) -> Tensor:
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
     """x where it is positive, else `negative_slope` times x."""
-    return LeakyRelu()(x, parameter=float(negative_slope))
+    return LeakyRelu()(x, slope=float(negative_slope))
 
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
-    """x where it is positive, else alpha (exp(x) - 1). Source: Clevert et al. 2016."""
-    return Elu()(x, parameter=float(alpha))
+    """x where it is positive, else alpha (exp(x) - 1)."""
+    return Elu()(x, alpha=float(alpha))
 
 
 def gelu(x: Any, approximate: str = "none") -> Tensor:
-    """x times the normal distribution function at x; with approximate="tanh" its approximation by tanh.
-
-    Source: Hendrycks and Gimpel 2016.
-    """
+    """x times the normal distribution function at x; with approximate="tanh" its approximation by tanh."""
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}")
     return Gelu()(x) if approximate == "none" else GeluTanh()(x)
@@ -171,12 +150,12 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 
 
 def hardswish(x: Any) -> Tensor:
-    """x clip(x + 3, 0, 6) / 6. Source: Howard et al. 2019."""
+    """x clip(x + 3, 0, 6) / 6."""
     return Hardswish()(x)
 
 
 def mish(x: Any) -> Tensor:
-    """x tanh(softplus(x)). Source: Misra 2019."""
+    """x tanh(softplus(x))."""
     return Mish()(x)
 
 
@@ -190,22 +169,7 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
     return reduction.LogSoftmax()(x, axis=reduction.checked_axis("log_softmax", axis, len(reduction.shape_of(x))))
 
 
-_FUNCTIONS: dict[str, tuple[Callable[..., Tensor], float | None]] = {
-    "relu": (relu, None),
-    "leaky_relu": (leaky_relu, 0.01),
-    "elu": (elu, 1.0),
-    "sigmoid": (e.sigmoid, None),
-    "tanh": (e.tanh, None),
-    "silu": (silu, None),
-    "gelu": (gelu, None),
-    "gelu_tanh": (lambda x: gelu(x, "tanh"), None),
-    "hardswish": (hardswish, None),
-    "mish": (mish, None),
-    "softplus": (softplus, None),
-}
-
-
-def fusible(activation: str | tuple[str, float] | None) -> tuple[str, float] | None:
+def fusible(activation: str | tuple[str, float] | None) -> Activation:
     """The name and the parameter of an activation that a norm can fuse; `("leaky_relu", 0.1)` gives the parameter.
 
     Raises:
@@ -214,17 +178,9 @@ def fusible(activation: str | tuple[str, float] | None) -> tuple[str, float] | N
     if activation is None:
         return None
     name, parameter = activation if isinstance(activation, tuple) else (activation, None)
-    if name not in _FUNCTIONS:
-        raise ValueError(f"activation: {name!r} is not known; known are {', '.join(_FUNCTIONS)}, or None")
-    default = _FUNCTIONS[name][1]
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation: {name!r} is not known; known are {', '.join(ACTIVATIONS)}, or None")
+    default = ACTIVATIONS[name].parameter
     if parameter is not None and default is None:
         raise ValueError(f"activation: {name!r} takes no parameter, {parameter!r} was given")
     return name, float(default or 0.0) if parameter is None else float(parameter)
-
-
-def activate(x: Any, activation: tuple[str, float] | None) -> Any:
-    """The activation of x, as `fusible` returns it; x itself for None."""
-    if activation is None:
-        return x
-    function, default = _FUNCTIONS[activation[0]]
-    return function(x) if default is None else function(x, activation[1])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
-from tinygrad_norm import kernels
+from tinygrad_norm import definitions, kernels
 from tinygrad_norm.dtypes import Array
-from tinygrad_norm.ops.activation import activate, fusible
+from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.ops.arguments import Kind, Pair, check_dtypes, kind_of, kind_or_none, pair, remembered, where
-from tinygrad_norm.ops.shape import pad, reshape
+from tinygrad_norm.ops.shape import reshape
 from tinygrad_norm.tape import FusedOp
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ Padding = int | tuple[int, int] | Literal["same", "valid"]
 Activation = str | tuple[str, float] | None
 
 
-class Window(TypedDict):
+class ConvolutionSpec(TypedDict):
     """What tells one convolution from another, besides its weight."""
 
     stride: Pair
@@ -33,28 +32,10 @@ class Window(TypedDict):
 
 
 class Conv2D(FusedOp):
-    """The sum, over places in the kernel, of the weight there times the input shifted to it; plus bias, activated."""
+    definition = staticmethod(definitions.conv2d)
 
-    def composed(self, x: Tensor, weight: Tensor, bias: Tensor | None, **window: Unpack[Window]) -> Tensor:
-        n, channels, *size = x.shape
-        out_channels, depth, *kernel = weight.shape
-        groups, height, width = window["groups"], *_output_size(size, kernel, window)
-        images = pad(x, ((0, 0), (0, 0), *window["padding"])).reshape(
-            (n, groups, channels // groups, *_padded(size, window))
-        )
-        filters = weight.reshape((groups, out_channels // groups, depth, *kernel))
-        y: Any = 0.0
-        for (i, j), place in _places(kernel, (height, width), window):
-            shifted = images[(..., *place)].reshape((n, groups, depth, height * width))
-            y = y + filters[..., i, j] @ shifted
-        y = y.reshape((n, out_channels, height, width))
-        return activate(y if bias is None else y + bias.reshape((-1, 1, 1)), window["activation"])
-
-    def forward(self, x: Array, weight: Array, bias: Array | None, **window: Unpack[Window]) -> Array:
-        return kernels.of(x).conv2d(x, weight, bias, **window)
-
-    def gradient(self, grad: Array, x: Array, weight: Array, bias: Array | None) -> tuple[Array | None, ...]:
-        return kernels.of(grad).conv2d_gradient(grad, x, weight, bias, **self.params, needs=self.needs_input_grad)
+    def gradient(self, grad: Array, *saved: Array | None) -> tuple[Array | None, ...]:
+        return kernels.of(grad).conv2d_gradient(grad, *saved, **self.params, needs=self.needs_input_grad)
 
 
 def conv2d(
@@ -92,12 +73,12 @@ def conv2d(
     if len(given[0]) == 3:
         y = conv2d(reshape(x, (1, *given[0])), weight, bias, stride, padding, dilation, groups, activation)
         return y.reshape(y.shape[1:])
-    window = _window(given, kind_of(weight), kind_or_none(bias), stride, padding, dilation, groups, activation)
-    return Conv2D()(x, weight, bias, **window)
+    spec = _spec(given, kind_of(weight), kind_or_none(bias), stride, padding, dilation, groups, activation)
+    return Conv2D()(x, weight, bias, **spec)
 
 
 @remembered
-def _window(
+def _spec(
     x: Kind,
     weight: Kind,
     bias: Kind | None,
@@ -106,26 +87,26 @@ def _window(
     dilation: int | Pair,
     groups: int,
     activation: Activation,
-) -> Window:
+) -> ConvolutionSpec:
     """The arguments of `conv2d`, checked."""
     check_dtypes(where("conv2d"), input=x, weight=weight, bias=bias)
     shape, filters = x[0], weight[0]
     _check_shapes(shape, filters, None if bias is None else bias[0], groups)
     stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
     sides = padding_of(where("conv2d"), padding, filters[2:], stride, dilation)
-    window: Window = {
+    along = zip(shape[2:], filters[2:], sides, dilation, strict=True)
+    if any(n + sum(ends) < d * (k - 1) + 1 for n, k, ends, d in along):
+        raise ValueError(
+            f"{where('conv2d')}: a kernel of {filters[2:]} with dilation {dilation} does not fit in an input of shape "
+            f"{shape} with padding {sides}; use a smaller kernel, more padding, or larger images"
+        )
+    return {
         "stride": stride,
         "padding": sides,
         "dilation": dilation,
         "groups": int(groups),
         "activation": fusible(activation),
     }
-    if min(_output_size(shape[2:], filters[2:], window)) < 1:
-        raise ValueError(
-            f"{where('conv2d')}: a kernel of {filters[2:]} with dilation {dilation} does not fit in an input of shape "
-            f"{shape} with padding {sides}; use a smaller kernel, more padding, or larger images"
-        )
-    return window
 
 
 def _check_shapes(shape: Shape, weight: Shape, bias: Shape | None, groups: int) -> None:
@@ -170,21 +151,3 @@ def padding_of(name: str, padding: Any, kernel: Shape, stride: Pair, dilation: P
         raise ValueError(f"{name}: padding='same' keeps the size with a stride of 1, got stride={stride}")
     height, width = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
     return (height // 2, height - height // 2), (width // 2, width - width // 2)
-
-
-def _padded(size: Any, window: Window) -> list[int]:
-    """The height and width of the padded input."""
-    return [n + sum(sides) for n, sides in zip(size, window["padding"], strict=True)]
-
-
-def _output_size(size: Any, kernel: Any, window: Window) -> list[int]:
-    """The height and width of the output."""
-    along = zip(_padded(size, window), kernel, window["stride"], window["dilation"], strict=True)
-    return [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in along]
-
-
-def _places(kernel: Any, size: Any, window: Window) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
-    """Each place in the kernel, and the pixels of the padded input that it meets."""
-    for place in np.ndindex(*kernel):
-        along = zip(place, size, window["stride"], window["dilation"], strict=True)
-        yield place, tuple([slice(i * d, i * d + s * (n - 1) + 1, s) for i, n, s, d in along])

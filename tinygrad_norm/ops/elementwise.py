@@ -178,7 +178,7 @@ class Clip(Op):
 
 
 class AsType(Op):
-    broadcasts = True  # the walk takes the gradient back to the input's dtype
+    broadcasts = True  # the backward pass casts the gradient to the input's dtype
     sets_dtype = True
 
     def forward(self, x: Array, *, dtype: Any) -> Array:
@@ -190,6 +190,13 @@ class AsType(Op):
 
 class AsInteger(AsType):
     differentiable = False
+
+
+class StopGradient(Op):
+    differentiable = False
+
+    def forward(self, x: Array) -> Array:
+        return x
 
 
 class Negative(Op):
@@ -476,9 +483,22 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     return Clip()(x, min, max)
 
 
-def astype(x: Any, dtype: Any) -> Tensor:
-    """x with elements of `dtype`; no gradient goes through integers and bool."""
+def stop_gradient(x: Any) -> Tensor:
+    """x, as a constant: no gradient goes through."""
+    return StopGradient()(x)
+
+
+def astype(x: Any, dtype: Any, copy: bool = True) -> Tensor:
+    """x with elements of `dtype`; no gradient goes through integers and bool.
+
+    Args:
+        x: a tensor, or what becomes one.
+        dtype: of the elements.
+        copy: whether to copy a tensor that has them already; False returns it.
+    """
     wanted = dtypes.supported(dtype)
+    if not copy and hasattr(x, "creator") and x.dtype == wanted:
+        return x
     return (AsType if wanted.kind == "f" else AsInteger)()(x, dtype=wanted)
 
 

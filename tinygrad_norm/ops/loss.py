@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_norm import dtypes, kernels
+from tinygrad_norm import definitions, dtypes, kernels
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
@@ -28,41 +28,24 @@ class CrossEntropy(FusedOp):
     """
 
     def composed(
-        self,
-        logits: Tensor,
-        weight: Tensor | None,
-        *,
-        target: Array,
-        smoothing: float,
-        ignore: int,
-        total: float | None,
+        self, logits: Tensor, weight: Tensor | None, *, target: Array, total: float | None, **options: Any
     ) -> Tensor:
-        classes, counted = logits.shape[1], (target != ignore)[:, None]
-        q = (1 - smoothing) * (np.arange(classes) == target[:, None]) + smoothing / classes
-        q = (q * counted * (1 if weight is None else weight.raw)).astype(logits.dtype)
-        surprise = -log_softmax(e.where(counted, logits, 0.0), axis=1)
-        losses = (q * e.where(q == 0, 0.0, surprise)).sum(axis=1)  # an impossible class may have q = 0
+        losses, _ = definitions.cross_entropy(logits, target, weight, **options)
         return losses if total is None else losses.sum() / total
 
     def forward(
-        self,
-        logits: Array,
-        weight: Array | None,
-        *,
-        target: Array,
-        smoothing: float,
-        ignore: int,
-        total: float | None,
+        self, logits: Array, weight: Array | None, *, target: Array, total: float | None, **options: Any
     ) -> Any:
-        losses, lse = kernels.of(logits).cross_entropy(logits, target, weight, smoothing, ignore)
+        losses, lse = kernels.of(logits).cross_entropy(logits, target, weight, **options)
         self.save(lse)
         return losses if total is None else (losses.sum(dtype=np.float64) / total).astype(losses.dtype)
 
     def gradient(self, grad: Array, logits: Array, weight: Array | None, lse: Array) -> tuple[Array, None]:
-        target, smoothing, ignore, total = (self.params[name] for name in ("target", "smoothing", "ignore", "total"))
+        options = dict(self.params)
+        target, total = options.pop("target"), options.pop("total")
         if total is not None:
             grad = np.full(len(target), grad / total, logits.dtype)
-        return kernels.of(logits).cross_entropy_gradient(grad, logits, target, weight, lse, smoothing, ignore), None
+        return kernels.of(logits).cross_entropy_gradient(grad, logits, target, weight, lse, **options), None
 
 
 def cross_entropy(
@@ -155,7 +138,10 @@ def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
 
 
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """Half the squared error up to `delta`, and linear beyond. Source: Huber 1964."""
+    """Half the squared error up to `delta`, and linear beyond.
+
+    Source: Huber, Robust estimation of a location parameter, 1964.
+    """
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, not {delta}")
 

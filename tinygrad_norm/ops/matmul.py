@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_norm import kernels
+from tinygrad_norm import definitions, kernels
 from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.dtypes import Array
-from tinygrad_norm.ops.activation import activate, fusible
+from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.ops.arguments import Kind, check_dtypes, kind_of, kind_or_none, remembered
 from tinygrad_norm.ops.contraction import contract
 from tinygrad_norm.ops.reduction import shape_of
@@ -70,15 +70,10 @@ class Einsum(Op):
 
 
 class Linear(FusedOp):
-    def composed(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, activation: Activation) -> Tensor:
-        y = x @ weight.mT
-        return activate(y if bias is None else y + bias, activation)
+    definition = staticmethod(definitions.linear)
 
-    def forward(self, x: Array, weight: Array, bias: Array | None, *, activation: Activation) -> Array:
-        return kernels.of(x).linear(x, weight, bias, activation)
-
-    def gradient(self, grad: Array, x: Array, weight: Array, bias: Array | None) -> tuple[Array | None, ...]:
-        return kernels.of(grad).linear_gradient(grad, x, weight, bias, **self.params, needs=self.needs_input_grad)
+    def gradient(self, grad: Array, *saved: Array | None) -> tuple[Array | None, ...]:
+        return kernels.of(grad).linear_gradient(grad, *saved, **self.params, needs=self.needs_input_grad)
 
 
 def matmul(x: Any, y: Any) -> Tensor:

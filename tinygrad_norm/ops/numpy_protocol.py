@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm.ops import elementwise, reduction, shape
+from tinygrad_norm.ops.creation import ones_like, zeros_like
 from tinygrad_norm.ops.matmul import einsum, matmul
 
 _SAME_NAME = (
@@ -42,8 +43,8 @@ _FUNCTIONS |= {
     "shape": lambda x: x.shape,
     "ndim": lambda x: x.ndim,
     "size": lambda x: x.size,
-    "zeros_like": lambda x: elementwise.astype(np.zeros(x.shape), x.dtype),
-    "ones_like": lambda x: elementwise.astype(np.ones(x.shape), x.dtype),
+    "zeros_like": zeros_like,
+    "ones_like": ones_like,
     "pad": lambda x, pad_width, mode="constant", constant_values=0.0: _pad(x, pad_width, mode, constant_values),
     "bitwise_and": lambda x, y: y & x if isinstance(x, np.ndarray) else x & y,
     "bitwise_or": lambda x, y: y | x if isinstance(x, np.ndarray) else x | y,

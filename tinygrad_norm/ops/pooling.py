@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_norm import kernels
-from tinygrad_norm.definitions.pooling import Window
+from tinygrad_norm import definitions, kernels
+from tinygrad_norm.definitions.windows import Window, windows
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.arguments import Pair, check_dtypes, check_flag, kind_of, pair, where
 from tinygrad_norm.ops.interpolation import resample
 from tinygrad_norm.ops.reduction import mean, shape_of
-from tinygrad_norm.ops.shape import pad, reshape
+from tinygrad_norm.ops.shape import reshape
 from tinygrad_norm.tape import FusedOp, Op
 
 if TYPE_CHECKING:
@@ -28,16 +28,8 @@ class MaxPool2D(FusedOp):
     the input: what was chosen does not change with it, so `MaxUnpool2D` is the derivative of the definition as well.
     """
 
+    definition = staticmethod(definitions.max_pool2d)
     saves_inputs = False
-
-    def composed(self, x: Tensor, *, window: Window) -> Tensor:
-        places = zip(_places(x, -np.inf, window), _places(np.ones((1, 1, *x.shape[2:])), 0, window), strict=True)
-        best, seen = next(places)
-        for value, inside in places:
-            better = e.logical_or(value > best, e.isnan(value))
-            best = e.where(e.logical_or(better, seen == 0), value, best)  # a border is no value, even beside -inf
-            seen = seen + inside
-        return best
 
     def forward(self, x: Array, *, window: Window) -> Array:
         y, position = kernels.of(x).max_pool2d(x, window)
@@ -58,36 +50,20 @@ class MaxUnpool2D(Op):
 
     def backward(self, grad: Tensor) -> tuple[Tensor, None]:
         (position,) = self.saved
-        total: Any = 0.0
-        for number, value in enumerate(_places(grad, 0.0, self.params["window"])):
-            total = total + e.where(e.equal(position, number), value, 0.0)
-        return total, None
+        chosen = [
+            e.where(e.equal(position, place), value, 0.0)
+            for place, value in enumerate(windows(grad, self.params["window"]))
+        ]
+        return functools.reduce(e.add, chosen), None
 
 
 class AvgPool2D(FusedOp):
     """The sum of each window, over its divisor (H', W')."""
 
-    def composed(self, x: Tensor, *, divisor: Array, window: Window) -> Tensor:
-        total: Any = 0.0
-        for value in _places(x, 0.0, window):
-            total = total + value / divisor  # the sum of all may leave the range where the average does not
-        return total
-
-    def forward(self, x: Array, *, divisor: Array, window: Window) -> Array:
-        return kernels.of(x).avg_pool2d(x, divisor, window)
+    definition = staticmethod(definitions.avg_pool2d)
 
     def gradient(self, grad: Array, x: Array) -> tuple[Array]:
-        return (kernels.of(grad).avg_pool2d_gradient(grad, self.params["divisor"], x.shape, self.params["window"]),)
-
-
-def _places(x: Any, fill: float, window: Window) -> Iterator[Tensor]:
-    """For each place in the window, in row order, the pixels that it meets; `fill` where it lies outside the image."""
-    ends = [s * (count - 1) + d * (k - 1) + 1 - p for k, s, p, d, count in zip(*window, strict=True)]
-    border = [(p, max(0, end - n)) for n, p, end in zip(x.shape[2:], window.padding, ends, strict=True)]
-    padded = pad(x, ((0, 0), (0, 0), *border), fill)
-    for place in np.ndindex(window.kernel_size):
-        along = zip(place, window.stride, window.dilation, window.size, strict=True)
-        yield padded[(..., *[slice(i * d, i * d + s * (count - 1) + 1, s) for i, s, d, count in along])]
+        return (kernels.of(grad).avg_pool2d_gradient(grad, shape=x.shape, **self.params),)
 
 
 def max_pool2d(

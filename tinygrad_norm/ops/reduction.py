@@ -151,7 +151,7 @@ def _product_of_others(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 def _product_before(rows: Tensor) -> Tensor:
     """For each element of a row the product of those before it, twice as many with each round.
 
-    Source: Hillis and Steele 1986.
+    Source: Hillis and Steele, Data parallel algorithms, 1986.
     """
     place = np.arange(rows.shape[-1])
 

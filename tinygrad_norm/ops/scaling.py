@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_norm import kernels
+from tinygrad_norm import definitions, kernels
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops.elementwise import multiply
 from tinygrad_norm.ops.reduction import shape_of
@@ -15,18 +15,14 @@ if TYPE_CHECKING:
 
 
 class Scale(FusedOp):
-    def composed(self, x: Tensor, factors: Tensor) -> Tensor:
-        return x * factors
+    definition = staticmethod(definitions.multiply)
 
-    def forward(self, x: Array, factors: Array) -> Array:
-        return kernels.of(x).multiply(x, factors)
-
-    def gradient(self, grad: Array, x: Array, factors: Array) -> tuple[Array | None, ...]:
-        return kernels.of(grad).scale_gradient(grad, x, factors)
+    def gradient(self, grad: Array, *saved: Array) -> tuple[Array | None, ...]:
+        return kernels.of(grad).scale_gradient(grad, *saved)
 
 
 def scale(x: Any, factors: Any) -> Tensor:
-    """X times factors, which are broadcast to the shape of x.
+    """The product of x and factors, which are broadcast to the shape of x.
 
     Args:
         x: for example (N, C, H, W).

@@ -139,6 +139,7 @@ def draw_graph(
     direction: str = "forward",
     show: str | Iterable[str] | None = None,
     composed: bool = False,
+    casts: bool = False,
     title: str = "",
 ) -> Drawing:
     """Draw the computation of a model for an input, or that which made a tensor.
@@ -155,6 +156,7 @@ def draw_graph(
             shape and parameters, and with the way back saved and gradient. The last one, and both other directions,
             make a model go back from random cotangents; no `.grad` is touched.
         composed: whether fused ops are drawn as their definitions, in primitives.
+        casts: whether definitions show where they change between float32 and float64.
         title: a heading, in place of the model's class; a model's mode follows it.
 
     Raises:
@@ -170,7 +172,7 @@ def draw_graph(
         graph = from_tensor(what, title=title)
     elif isinstance(what, Module):
         back = "gradient" in facts or direction != "forward"
-        graph = from_call(what, *_inputs(what, x), title=title, gradients=back, composed=composed)
+        graph = from_call(what, *_inputs(what, x), title=title, gradients=back, composed=composed, casts=casts)
     else:
         raise TypeError(f"draw_graph: a model or a tensor is drawn, not a {type(what).__name__}")
     return Drawing(graph, depth, fold, direction, facts)

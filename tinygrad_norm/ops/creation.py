@@ -1,0 +1,29 @@
+"""Constants that definitions are written with, under the Array API's names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_norm import dtypes
+from tinygrad_norm.operands import wrap
+from tinygrad_norm.ops.reduction import shape_of
+
+if TYPE_CHECKING:
+    from tinygrad_norm.tensor import Tensor
+
+
+def ones(shape: int | tuple[int, ...], *, dtype: Any = np.float32) -> Tensor:
+    """A tensor of ones, which wants no gradient."""
+    return wrap(np.ones(shape, dtypes.supported(dtype)))
+
+
+def zeros_like(x: Any, *, dtype: Any = None) -> Tensor:
+    """Zeros of the shape of x, and its dtype unless one is given; no gradient goes through."""
+    return wrap(np.zeros(shape_of(x), dtypes.supported(x.dtype if dtype is None else dtype)))
+
+
+def ones_like(x: Any, *, dtype: Any = None) -> Tensor:
+    """Ones of the shape of x, and its dtype unless one is given; no gradient goes through."""
+    return ones(shape_of(x), dtype=x.dtype if dtype is None else dtype)
