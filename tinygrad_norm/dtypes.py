@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,10 @@ from numpy.ma import MaskedArray  # at first use NumPy would import it, and a fo
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Shape = tuple[int, ...]
+Pair = tuple[int, int]
+"""One number for the height of an image, and one for its width."""
+Axis = int | Sequence[int] | None
 
 SUPPORTED = frozenset(
     np.dtype(name)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm import kernels
+from tinygrad_norm.checks import check_choice
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops import reduction
 from tinygrad_norm.tape import Array, FusedOp, Op
@@ -154,8 +155,7 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
 
     Source: Hendrycks and Gimpel 2016.
     """
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}")
+    check_choice("gelu: approximate", approximate, ("none", "tanh"))
     return Gelu()(x) if approximate == "none" else GeluTanh()(x)
 
 

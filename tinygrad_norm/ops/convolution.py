@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 import numpy as np
 
 from tinygrad_norm import kernels
+from tinygrad_norm.checks import check_integer, check_pair
+from tinygrad_norm.dtypes import Pair, Shape
 from tinygrad_norm.ops.activation import activate, fusible
-from tinygrad_norm.ops.arguments import Kind, Pair, check_dtypes, kind_of, kind_or_none, pair, remembered, where
+from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, kind_of, kind_or_none, label
 from tinygrad_norm.ops.shape import pad, reshape
 from tinygrad_norm.tape import Array, FusedOp
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-Shape = tuple[int, ...]
 Padding = int | tuple[int, int] | Literal["same", "valid"]
 Activation = str | tuple[str, float] | None
 
@@ -95,11 +96,11 @@ def conv2d(
     return Conv2D()(x, weight, bias, **window)
 
 
-@remembered
+@cached
 def _window(
-    x: Kind,
-    weight: Kind,
-    bias: Kind | None,
+    x: ShapeDtype,
+    weight: ShapeDtype,
+    bias: ShapeDtype | None,
     stride: int | Pair,
     padding: Padding,
     dilation: int | Pair,
@@ -107,11 +108,11 @@ def _window(
     activation: Activation,
 ) -> Window:
     """The arguments of `conv2d`, checked."""
-    check_dtypes(where("conv2d"), input=x, weight=weight, bias=bias)
+    check_dtypes(label("conv2d"), input=x, weight=weight, bias=bias)
     shape, filters = x[0], weight[0]
     _check_shapes(shape, filters, None if bias is None else bias[0], groups)
-    stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
-    sides = padding_of(where("conv2d"), padding, filters[2:], stride, dilation)
+    stride, dilation = check_pair("conv2d: stride", stride, 1), check_pair("conv2d: dilation", dilation, 1)
+    sides = padding_of(label("conv2d"), padding, filters[2:], stride, dilation)
     window: Window = {
         "stride": stride,
         "padding": sides,
@@ -121,26 +122,25 @@ def _window(
     }
     if min(_output_size(shape[2:], filters[2:], window)) < 1:
         raise ValueError(
-            f"{where('conv2d')}: a kernel of {filters[2:]} with dilation {dilation} does not fit in an input of shape "
+            f"{label('conv2d')}: a kernel of {filters[2:]} with dilation {dilation} does not fit in an input of shape "
             f"{shape} with padding {sides}; use a smaller kernel, more padding, or larger images"
         )
     return window
 
 
 def _check_shapes(shape: Shape, weight: Shape, bias: Shape | None, groups: int) -> None:
-    name = where("conv2d")
+    name = label("conv2d")
     if len(shape) != 4 or len(weight) != 4:
         raise ValueError(
-            f"{name}: the input should have shape (N, C, H, W) or (C, H, W), and the weight (O, C / groups, kh, kw), "
+            f"{name}: the input has shape (N, C, H, W) or (C, H, W), and the weight (O, C / groups, kh, kw), "
             f"got {shape} and {weight}"
         )
     if 0 in shape[1:] + weight:
-        raise ValueError(f"{name}: images and weight should not be empty, got shapes {shape} and {weight}")
-    if not isinstance(groups, int | np.integer) or isinstance(groups, bool):
-        raise TypeError(f"{name}: groups should be an integer, got {groups!r}")
-    if groups < 1 or shape[1] % groups or weight[0] % groups:
+        raise ValueError(f"{name}: images and weight are not empty, got shapes {shape} and {weight}")
+    check_integer(f"{name}: groups", groups, 1)
+    if shape[1] % groups or weight[0] % groups:
         raise ValueError(
-            f"{name}: groups should divide the channels of the input and those of the output, got groups={groups} "
+            f"{name}: groups divide the channels of the input and those of the output, got groups={groups} "
             f"for {shape[1]} and {weight[0]}"
         )
     if shape[1] != weight[1] * groups:
@@ -159,10 +159,10 @@ def padding_of(name: str, padding: Any, kernel: Shape, stride: Pair, dilation: P
         TypeError, ValueError: as `pair`; a word other than "same" and "valid"; "same" with a stride.
     """
     if not isinstance(padding, str):
-        height, width = pair(name, "padding", padding, 0)
+        height, width = check_pair(f"{name}: padding", padding, 0)
         return (height, height), (width, width)
     if padding not in ("same", "valid"):
-        raise ValueError(f"{name}: padding should be a number, a pair, 'same' or 'valid', got {padding!r}")
+        raise ValueError(f"{name}: padding is a number, a pair, 'same' or 'valid', got {padding!r}")
     if padding == "valid":
         return (0, 0), (0, 0)
     if stride != (1, 1):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import dtypes, kernels
+from tinygrad_norm.checks import check_choice
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
 from tinygrad_norm.ops.arguments import check_dtypes, constant, kind_of
@@ -156,7 +157,7 @@ def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """Half the squared error up to `delta`, and linear beyond. Source: Huber 1964."""
     if not delta > 0:
-        raise ValueError(f"huber_loss: delta must be positive, not {delta}")
+        raise ValueError(f"huber_loss: delta is positive, got {delta}")
 
     def huber(error: Tensor) -> Tensor:
         clipped = error.clip(-delta, delta)
@@ -259,8 +260,7 @@ def _constant(value: Any) -> Array:
 
 
 def _check_reduction(name: str, reduction: str) -> None:
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"{name}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+    check_choice(f"{name}: reduction", reduction, REDUCTIONS)
 
 
 def _check_probabilities(name: str, target: Any, terms: int) -> None:
@@ -273,4 +273,4 @@ def _check_probabilities(name: str, target: Any, terms: int) -> None:
 
 def _check_shapes(name: str, input: Any, target: Any) -> None:
     if shape_of(input) != shape_of(target):
-        raise ValueError(f"{name}: input has shape {shape_of(input)} and target {shape_of(target)}; they must be equal")
+        raise ValueError(f"{name}: input and target have one shape, got {shape_of(input)} and {shape_of(target)}")
