@@ -38,23 +38,23 @@ def test_what_has_the_form_passes(changes):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (None, "it should be a dict, got None"),
-        ([("count", 1)], r"it should be a dict, got \[\('count', 1\)\]"),
+        (None, "it is a dict, got None"),
+        ([("count", 1)], r"it is a dict, got \[\('count', 1\)\]"),
         ({"count": 0}, r"it lacks 'history', 'best', 'names'; it has \['count'\]"),
         (GOOD | {"more": 1}, "it has 'more', which is not known; known are 'count', 'history', 'best', 'names'"),
-        (GOOD | {"count": -1}, "it.count should be a whole number of at least 0, got -1"),
-        (GOOD | {"count": True}, "it.count should be a whole number of at least 0, got True"),
-        (GOOD | {"count": 1.0}, "it.count should be a whole number of at least 0, got 1.0"),
-        (GOOD | {"count": np.zeros(2)}, r"it.count should be a whole number of at least 0, got array"),
-        (GOOD | {"count": 2**63}, "it.count should be a whole number of at least 0, got 9223372036854775808"),
-        (GOOD | {"history": {}}, "it.history should be a list, got {}"),
-        (GOOD | {"history": "text"}, "it.history should be a list, got 'text'"),
+        (GOOD | {"count": -1}, "it.count is an integer of at least 0, got -1"),
+        (GOOD | {"count": True}, "it.count is an integer of at least 0, got True"),
+        (GOOD | {"count": 1.0}, "it.count is an integer of at least 0, got 1.0"),
+        (GOOD | {"count": np.zeros(2)}, r"it.count is an integer of at least 0, got array"),
+        (GOOD | {"count": 2**63}, "it.count is an integer of at least 0, got 9223372036854775808"),
+        (GOOD | {"history": {}}, "it.history is a list, got {}"),
+        (GOOD | {"history": "text"}, "it.history is a list, got 'text'"),
         (GOOD | {"history": [{"epoch": 1}, {"loss": 1}]}, r"it.history.1 lacks 'epoch'; it has \['loss'\]"),
-        (GOOD | {"history": [{"epoch": 0}]}, "it.history.0.epoch should be a whole number of at least 1, got 0"),
-        (GOOD | {"history": [{"epoch": 1, "loss": "x"}]}, "it.history.0.loss should be a number, got 'x'"),
-        (GOOD | {"best": False}, "it.best should be a number, or None, got False"),
-        (GOOD | {"names": {1: "a"}}, "a key of it.names should be text, got 1"),
-        (GOOD | {"names": {"a\x1b[2J": 1}}, r"it.names.'a\\x1b\[2J' should be text, got 1"),
+        (GOOD | {"history": [{"epoch": 0}]}, "it.history.0.epoch is an integer of at least 1, got 0"),
+        (GOOD | {"history": [{"epoch": 1, "loss": "x"}]}, "it.history.0.loss is a number, got 'x'"),
+        (GOOD | {"best": False}, "it.best is a number, or None, got False"),
+        (GOOD | {"names": {1: "a"}}, "a key of it.names is text, got 1"),
+        (GOOD | {"names": {"a\x1b[2J": 1}}, r"it.names.'a\\x1b\[2J' is text, got 1"),
     ],
 )
 def test_what_has_not_is_refused_by_its_path(value, message):
@@ -71,7 +71,7 @@ def test_rules_say_what_they_want():
         (POSITIVE, 1, 0, "at least 1"),
     ):
         check_form(good, rule, "it")
-        with pytest.raises(ValueError, match=f"it should be .*{words}"):
+        with pytest.raises(ValueError, match=f"it is .*{words}"):
             check_form(bad, rule, "it")
     check_form(object(), ANYTHING, "it")
 

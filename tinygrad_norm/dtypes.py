@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 AnyArray = Any
 """An array of any module that keeps to the Array API standard, or a tensor: what a definition takes."""
+Shape = tuple[int, ...]
+Pair = tuple[int, int]
+"""One number for the height of an image, and one for its width."""
+Axis = int | Sequence[int] | None
 
 SUPPORTED = frozenset(
     np.dtype(name)

@@ -16,11 +16,9 @@ import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.forks import free_when_forking
-
-Array = NDArray[Any]
 
 
 class Snapshot(NamedTuple):

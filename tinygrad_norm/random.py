@@ -5,11 +5,13 @@ Loaders and augmentation own theirs, so that the order of the data does not depe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.checks import check_integer
 from tinygrad_norm.forks import free_when_forking
 
 _generator = np.random.Generator(np.random.PCG64())
@@ -28,11 +30,7 @@ def manual_seed(seed: int | np.integer[Any]) -> np.random.Generator:
         TypeError: the seed is not an integer.
         ValueError: the seed is negative.
     """
-    if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
-        raise TypeError(f"manual_seed: seed should be an integer, got {seed!r} ({type(seed).__name__})")
-    if seed < 0:
-        raise ValueError(f"manual_seed: seed should be 0 or more, got {seed}")
-    _generator.bit_generator.state = np.random.PCG64(int(seed)).state
+    _generator.bit_generator.state = np.random.PCG64(check_integer("manual_seed: seed", seed, 0, math.inf)).state
     return _generator
 
 

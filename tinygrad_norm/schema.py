@@ -30,8 +30,8 @@ def optional(rule: Rule) -> Rule:
 
 ANYTHING = Rule("anything", lambda value: True)
 MAPPING = Rule("a dict", lambda value: isinstance(value, Mapping))
-COUNT = Rule("a whole number of at least 0", lambda value: _is_whole(value, 0))
-POSITIVE = Rule("a whole number of at least 1", lambda value: _is_whole(value, 1))
+COUNT = Rule("an integer of at least 0", lambda value: _is_whole(value, 0))
+POSITIVE = Rule("an integer of at least 1", lambda value: _is_whole(value, 1))
 NUMBER = Rule("a number", lambda value: _is_number(value, Real))
 FLAG = Rule("True or False", lambda value: isinstance(value, bool))
 TEXT = Rule("text", lambda value: isinstance(value, str))
@@ -60,7 +60,7 @@ def check_form(value: Any, form: Any, name: str) -> None:
             check_form(item, form[0], f"{name}.{index}")
     elif not (isinstance(form, Rule) and form.test(value)):
         words = "a dict" if isinstance(form, dict) else "a list" if isinstance(form, list) else form.words
-        raise ValueError(f"{name} should be {words}, got {shorten(value)}")
+        raise ValueError(f"{name} is {words}, got {shorten(value)}")
 
 
 def shorten(value: Any) -> str:

@@ -56,17 +56,17 @@ def test_a_missing_array_says_what_to_put_where(tmp_path):
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (pixels.astype(np.int64), labels, r"train_images.npy: images must be .* found int64\(2, 3, 4\)"),
+        (pixels.astype(np.int64), labels, r"train_images.npy: images are .* found int64\(2, 3, 4\)"),
         (np.zeros(2, np.float32), labels, r"found float32\(2,\)"),
-        (pixels, np.zeros(2), r"train_labels.npy: labels must be integers \(2,\), .* found float64\(2,\)"),
+        (pixels, np.zeros(2), r"train_labels.npy: labels are integers \(2,\), .* found float64\(2,\)"),
         (pixels, np.zeros((2, 1), np.int64), r"found int64\(2, 1\)"),
-        (pixels, np.array([0, -7]), "labels must be 0 or more, found -7"),
+        (pixels, np.array([0, -7]), "labels are 0 or more, found -7"),
         (np.zeros((2, 16, 16, 3), np.uint8), labels, r"\(N, H, W, C\); np.moveaxis\(images, -1, 1\)"),
-        (np.float32([[0, 1], [np.nan, 1]]), labels, "images must be finite, found nan"),
-        (np.float16([[0, 1], [-np.inf, 1]]), labels, "images must be finite, found -inf"),
+        (np.float32([[0, 1], [np.nan, 1]]), labels, "images are finite, found nan"),
+        (np.float16([[0, 1], [-np.inf, 1]]), labels, "images are finite, found -inf"),
         (pixels, np.array([0, 10**9]), "2 images cannot be of 1,000,000,001 classes"),
         (pixels, np.array([1, 2]), "2 images cannot be of 3 classes, 0 to 2; np.unique"),
-        (pixels, np.array([0, 1 << 63], np.uint64), "labels must be 0 or more, found 9223372036854775808"),
+        (pixels, np.array([0, 1 << 63], np.uint64), "labels are 0 or more, found 9223372036854775808"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path, images, labels, message):
@@ -125,5 +125,5 @@ def test_a_test_label_that_no_training_image_has_is_refused(tmp_path):
     write_arrays(tmp_path, pixels, np.array([3, 0]), "test")
     assert from_arrays(tmp_path, "test").targets.tolist() == [3, 0]
     write_arrays(tmp_path, pixels, np.array([0, 4]), "test")
-    with pytest.raises(ValueError, match=r"test_labels.npy: labels must be 0 to 3, found 4"):
+    with pytest.raises(ValueError, match=r"test_labels.npy: labels are 0 to 3, found 4"):
         from_arrays(tmp_path, "test")

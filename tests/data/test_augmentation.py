@@ -73,9 +73,9 @@ def test_each_image_is_changed_for_itself(rng, transform):
 @pytest.mark.parametrize(
     ("images", "error", "message"),
     [
-        (np.zeros((3, 8, 8)), ValueError, r"images must be \(N, C, H, W\), got shape \(3, 8, 8\)"),
+        (np.zeros((3, 8, 8)), ValueError, r"images are \(N, C, H, W\), got shape \(3, 8, 8\)"),
         (np.zeros((3, 64)), ValueError, r"got shape \(3, 64\)"),
-        ([[0.0]], TypeError, "images must be a NumPy array, got list"),
+        ([[0.0]], TypeError, "images are a NumPy array, got list"),
     ],
 )
 def test_what_is_no_batch_of_images_is_refused(rng, transform, images, error, message):
@@ -91,32 +91,32 @@ def test_moving_pixels_takes_any_type(rng, transform):
 
 @pytest.mark.parametrize("transform", [RandomRotation(5), GaussianNoise(0.1)], ids=repr)
 def test_arithmetic_takes_floats_alone(rng, transform):
-    with pytest.raises(TypeError, match="images must be of floating point, got uint8"):
+    with pytest.raises(TypeError, match="images are of floating point, got uint8"):
         transform(np.zeros((3, 1, 4, 4), np.uint8), rng)
 
 
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: RandomCrop(-1), ValueError, "RandomCrop: padding must be at least 0, got -1"),
-        (lambda: RandomCrop(1.5), TypeError, "RandomCrop: padding must be an integer"),
+        (lambda: RandomCrop(-1), ValueError, "RandomCrop: padding is an integer of at least 0, got -1"),
+        (lambda: RandomCrop(1.5), TypeError, "RandomCrop: padding is an integer"),
         (
             lambda: RandomCrop(1, "wrap"),
             ValueError,
-            "RandomCrop: mode must be 'constant' or 'edge' or 'reflect', got 'wrap'",
+            "RandomCrop: mode is 'constant' or 'edge' or 'reflect', got 'wrap'",
         ),
-        (lambda: RandomShift("2"), TypeError, "RandomShift: pixels must be an integer"),
-        (lambda: RandomFlip(1.5), ValueError, "RandomFlip: p must be a number from 0 to 1, got 1.5"),
-        (lambda: RandomRotation(-10), ValueError, "RandomRotation: degrees must be a number from 0 to 180, got -10"),
-        (lambda: RandomRotation(float("nan")), ValueError, "RandomRotation: degrees must be .* got nan"),
-        (lambda: Cutout(0), ValueError, "Cutout: size must be at least 1, got 0"),
-        (lambda: GaussianNoise(-0.1), ValueError, "GaussianNoise: std must be a number of at least 0, got -0.1"),
-        (lambda: GaussianNoise(True), TypeError, "GaussianNoise: std must be a number"),
-        (lambda: Mixup(0, 10), ValueError, "Mixup: alpha must be above 0; without mix=, nothing is mixed"),
-        (lambda: Mixup(-1, 10), ValueError, "Mixup: alpha must be a number of at least 0, got -1"),
-        (lambda: CutMix(1.0, 1), ValueError, "CutMix: num_classes must be at least 2, got 1"),
-        (lambda: CutMix(1.0, None), TypeError, "CutMix: num_classes must be an integer"),
-        (lambda: Compose([RandomFlip(), "crop"]), TypeError, "Compose: a transform must be callable, got str"),
+        (lambda: RandomShift("2"), TypeError, "RandomShift: pixels is an integer"),
+        (lambda: RandomFlip(1.5), ValueError, "RandomFlip: p is a number from 0 to 1, got 1.5"),
+        (lambda: RandomRotation(-10), ValueError, "RandomRotation: degrees is a number from 0 to 180, got -10"),
+        (lambda: RandomRotation(float("nan")), ValueError, "RandomRotation: degrees is .* got nan"),
+        (lambda: Cutout(0), ValueError, "Cutout: size is an integer of at least 1, got 0"),
+        (lambda: GaussianNoise(-0.1), ValueError, "GaussianNoise: std is a finite number of at least 0, got -0.1"),
+        (lambda: GaussianNoise(True), TypeError, "GaussianNoise: std is a finite number"),
+        (lambda: Mixup(0, 10), ValueError, "Mixup: alpha is a finite number above 0; without mix=, nothing is mixed"),
+        (lambda: Mixup(-1, 10), ValueError, "Mixup: alpha is a finite number above 0"),
+        (lambda: CutMix(1.0, 1), ValueError, "CutMix: num_classes is an integer of at least 2, got 1"),
+        (lambda: CutMix(1.0, None), TypeError, "CutMix: num_classes is an integer"),
+        (lambda: Compose([RandomFlip(), "crop"]), TypeError, "Compose: a transform is callable, got str"),
     ],
 )
 def test_impossible_arguments_are_refused_at_once(make, error, message):
@@ -254,7 +254,7 @@ def test_cutout_clears_one_square_around_a_pixel_of_the_image(size):
 
 
 def test_cutout_refuses_a_square_larger_than_the_images(rng):
-    with pytest.raises(ValueError, match="Cutout: size must be at most 7, for 7×9 images, got 8"):
+    with pytest.raises(ValueError, match="Cutout: size is at most 7, for 7×9 images, got 8"):
         Cutout(8)(np.ones((2, 1, 7, 9)), rng)
 
 
@@ -349,10 +349,10 @@ def test_the_share_is_beta_distributed():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.zeros((4, 5)), r"targets must be integer labels \(4,\), got float64\(4, 5\)"),
+        (np.zeros((4, 5)), r"targets are integer labels \(4,\), got float64\(4, 5\)"),
         (np.zeros(3, np.int64), r"got int64\(3,\)"),
-        (np.array([0, 1, 2, 5]), "labels must be 0 to 4, got 0 to 5"),
-        (np.array([0, -1, 2, 3]), "labels must be 0 to 4, got -1 to 3"),
+        (np.array([0, 1, 2, 5]), "labels are 0 to 4, got 0 to 5"),
+        (np.array([0, -1, 2, 3]), "labels are 0 to 4, got -1 to 3"),
     ],
 )
 def test_what_are_no_labels_is_refused(rng, mix, labels, message):
@@ -362,7 +362,7 @@ def test_what_are_no_labels_is_refused(rng, mix, labels, message):
 
 def test_mixup_takes_floats_and_cutmix_any_type(rng):
     images, labels = rng.integers(256, size=(4, 1, 6, 6), dtype=np.uint8), np.arange(4)
-    with pytest.raises(TypeError, match="Mixup: images must be of floating point, got uint8"):
+    with pytest.raises(TypeError, match="Mixup: images are of floating point, got uint8"):
         Mixup(1.0, 4)(images, labels, rng)
     assert CutMix(1.0, 4)(images, labels, rng)[0].dtype == np.uint8
 

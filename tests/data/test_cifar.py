@@ -152,7 +152,7 @@ def test_a_label_out_of_range_is_refused_whichever_is_asked_for(tmp_path, monkey
     content[3, byte] = classes
     path = tmp_path / release.files["test"][0]
     path.write_bytes(content.tobytes())
-    with pytest.raises(ValueError, match=f"{path.name}: labels must be 0 to {classes - 1}, found {classes}"):
+    with pytest.raises(ValueError, match=f"{path.name}: labels are 0 to {classes - 1}, found {classes}"):
         load(release, tmp_path, "test")
 
 
@@ -208,8 +208,8 @@ def test_the_classes_are_those_of_the_data_sets_own_lists():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "all"}, "split must be 'train' or 'test', got 'all'"),
-        ({"labels": "class"}, "labels must be 'coarse' or 'fine', got 'class'"),
+        ({"split": "all"}, "split is 'train' or 'test', got 'all'"),
+        ({"labels": "class"}, "labels is 'coarse' or 'fine', got 'class'"),
     ],
 )
 def test_unknown_choices_are_refused(tmp_path, options, message):

@@ -27,11 +27,11 @@ def test_it_is_frozen_and_tells_its_shapes():
 @pytest.mark.parametrize(
     ("inputs", "targets", "error", "message"),
     [
-        (np.zeros((3, 2)), np.zeros(4), ValueError, "inputs and targets must be as many, got 3 and 4"),
-        (np.zeros(()), np.zeros(1), ValueError, r"inputs must have a first axis .* got shape \(\)"),
-        (np.zeros(1), np.zeros(()), ValueError, "targets must have a first axis"),
-        ([[1.0]], np.zeros(1), TypeError, "inputs must be a NumPy array, got list; np.asarray makes one"),
-        (np.zeros(1), (1,), TypeError, "targets must be a NumPy array, got tuple"),
+        (np.zeros((3, 2)), np.zeros(4), ValueError, "inputs and targets are as many, got 3 and 4"),
+        (np.zeros(()), np.zeros(1), ValueError, r"inputs has a first axis .* got shape \(\)"),
+        (np.zeros(1), np.zeros(()), ValueError, "targets has a first axis"),
+        ([[1.0]], np.zeros(1), TypeError, "inputs is a NumPy array, got list; np.asarray makes one"),
+        (np.zeros(1), (1,), TypeError, "targets is a NumPy array, got tuple"),
     ],
 )
 def test_what_is_no_data_set_is_refused(inputs, targets, error, message):
@@ -71,5 +71,5 @@ def test_split_takes_targets_that_are_no_labels_as_one_class():
 
 
 def test_split_keeps_at_least_half():
-    with pytest.raises(ValueError, match="every must be at least 2, got 1"):
+    with pytest.raises(ValueError, match="every is an integer of at least 2, got 1"):
         ArrayDataset(np.zeros(3), np.zeros(3)).split(every=1)

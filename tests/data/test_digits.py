@@ -85,10 +85,10 @@ def test_enlarged_images_of_any_size_stay_in_range(size):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"split": "validation"}, ValueError, "split must be 'train' or 'test' or 'all', got 'validation'"),
-        ({"image_size": 7}, ValueError, "image_size must be at least 8, got 7"),
-        ({"image_size": 16.0}, TypeError, "image_size must be an integer"),
-        ({"dtype": np.uint8}, TypeError, "dtype must be float32 or float64, got uint8"),
+        ({"split": "validation"}, ValueError, "split is 'train' or 'test' or 'all', got 'validation'"),
+        ({"image_size": 7}, ValueError, "image_size is an integer of at least 8, got 7"),
+        ({"image_size": 16.0}, TypeError, "image_size is an integer"),
+        ({"dtype": np.uint8}, TypeError, "dtype is float32 or float64, got uint8"),
     ],
 )
 def test_impossible_digits_are_refused(options, error, message):

@@ -211,7 +211,7 @@ def test_a_silent_server_is_left_after_a_while(tmp_path, server):
 
 
 def test_redirections_are_followed_but_not_to_http(tmp_path, server):
-    with pytest.raises(DownloadError, match=r"redirected, but an address must begin with https://, got http://example"):
+    with pytest.raises(DownloadError, match=r"redirected, but an address begins with https://, got http://example"):
         fetch(remote(server, "redirect-away"), tmp_path)
     assert fetch(remote(server, "redirect"), tmp_path).read_bytes() == content
 
@@ -220,7 +220,7 @@ def test_redirections_are_followed_but_not_to_http(tmp_path, server):
     "url", ["http://example.com/data.bin", "ftp://example.com/x", "file:///etc/hostname", "data.bin"]
 )
 def test_an_address_must_be_https(tmp_path, url):
-    with pytest.raises(ValueError, match=f"an address must begin with https://, got {url}"):
+    with pytest.raises(ValueError, match=f"an address begins with https://, got {url}"):
         fetch(RemoteFile("data.bin", 1, md5, (url,)), tmp_path / "there")
     assert list(tmp_path.iterdir()) == []
 

@@ -175,10 +175,10 @@ def test_without_pillow_the_extra_is_named(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"split": "val"}, ValueError, "split must be 'train' or 'test', got 'val'"),
-        ({"image_size": 0}, ValueError, "image_size must be at least 1, got 0"),
-        ({"image_size": 8.0}, TypeError, "image_size must be an integer"),
-        ({"dtype": np.uint8}, TypeError, "dtype must be float32 or float64, got uint8"),
+        ({"split": "val"}, ValueError, "split is 'train' or 'test', got 'val'"),
+        ({"image_size": 0}, ValueError, "image_size is an integer of at least 1, got 0"),
+        ({"image_size": 8.0}, TypeError, "image_size is an integer"),
+        ({"dtype": np.uint8}, TypeError, "dtype is float32 or float64, got uint8"),
     ],
 )
 def test_impossible_options_are_refused(folder, options, error, message):

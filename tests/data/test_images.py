@@ -15,7 +15,7 @@ def test_scale_divides_by_the_highest_value():
 
 @pytest.mark.parametrize("dtype", ["uint8", np.int64, np.float16])
 def test_scale_gives_floats_of_four_or_eight_bytes(dtype):
-    with pytest.raises(TypeError, match="dtype must be float32 or float64, got"):
+    with pytest.raises(TypeError, match="dtype is float32 or float64, got"):
         scale(np.zeros(3), 1, dtype)
 
 

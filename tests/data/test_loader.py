@@ -92,7 +92,7 @@ def test_a_data_set_that_returns_a_bare_array_is_refused():
         def __getitem__(self, index: np.ndarray) -> Any:
             return np.zeros((4, 2))[index]
 
-    with pytest.raises(TypeError, match="must return a tuple of arrays, got ndarray"):
+    with pytest.raises(TypeError, match="returns a tuple of arrays, got ndarray"):
         next(iter(DataLoader(Alone(), batch_size=2)))
 
 
@@ -196,10 +196,10 @@ def test_a_mix_draws_for_each_epoch_and_batch_and_again_when_resumed():
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        (None, r"mix must return the pair \(inputs, targets\), got NoneType"),
+        (None, r"mix returns the pair \(inputs, targets\), got NoneType"),
         ([np.zeros(4), np.zeros(4)], r"the pair \(inputs, targets\), got list"),
         ((np.zeros(4),), r"the pair \(inputs, targets\), got a tuple of 1"),
-        ((np.zeros(4), np.zeros(3)), r"mix must return two arrays of the batch's 4 examples, got shape \(3,\)"),
+        ((np.zeros(4), np.zeros(3)), r"mix returns two arrays of the batch's 4 examples, got shape \(3,\)"),
         ((np.zeros((5, 2)), np.zeros(4)), r"the batch's 4 examples, got shape \(5, 2\)"),
         ((np.zeros(4), [0] * 4), "the batch's 4 examples, got list"),
     ],
@@ -372,7 +372,7 @@ def test_setting_the_epoch_chooses_the_order_of_the_next_iterator():
     assert epoch_of(loader) == first
     loader.load_state_dict(DataLoader(numbers(9), batch_size=2, shuffle=True).state_dict())
     assert epoch_of(loader) == first
-    with pytest.raises(ValueError, match="epoch must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="epoch is an integer of at least 0, got -1"):
         loader.epoch = -1
 
 
@@ -387,11 +387,11 @@ def change(**entries: object) -> dict[str, object]:
         (change(length=11, batch_size=5), ValueError, r"length=11 \(here 10\), batch_size=5 \(here 4\)"),
         (change(shuffle=True), ValueError, r"shuffle=True \(here False\)"),
         (change(drop_last=True), ValueError, r"drop_last=True \(here False\)"),
-        (change(epoch=1, batch=4), ValueError, "batch must be at most 3, the number of batches in an epoch, got 4"),
-        (change(epoch=1, batch=-1), ValueError, "batch must be at least 0, got -1"),
-        (change(epoch=-1), ValueError, "epoch must be at least 0, got -1"),
-        (change(epoch=1.5), TypeError, "epoch must be an integer of at least 0, got 1.5"),
-        (change(epoch=1, batch="2"), TypeError, "batch must be an integer of at least 0, got '2'"),
+        (change(epoch=1, batch=4), ValueError, "batch is at most 3, the number of batches in an epoch, got 4"),
+        (change(epoch=1, batch=-1), ValueError, "batch is an integer of at least 0, got -1"),
+        (change(epoch=-1), ValueError, "epoch is an integer of at least 0, got -1"),
+        (change(epoch=1.5), TypeError, "epoch is an integer of at least 0, got 1.5"),
+        (change(epoch=1, batch="2"), TypeError, "batch is an integer of at least 0, got '2'"),
         ({"epoch": 1, "batch": 1}, ValueError, "has the keys epoch, batch, length, .*; got epoch, batch"),
         (change(rank=0), ValueError, "got epoch, .*, rank"),
         ({}, ValueError, "got none"),
@@ -412,11 +412,11 @@ def test_a_state_that_does_not_fit_changes_nothing(state, error, message):
     ("count", "options", "error", "message"),
     [
         (0, {"batch_size": 1}, ValueError, "the data set is empty; a loader needs at least 1 example"),
-        (3, {"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
-        (3, {"batch_size": -2}, ValueError, "batch_size must be at least 1, got -2"),
-        (3, {"batch_size": 2.0}, TypeError, "batch_size must be an integer"),
-        (3, {"batch_size": 2, "seed": -1}, ValueError, "seed must be at least 0, got -1"),
-        (3, {"batch_size": 2, "seed": None}, TypeError, "seed must be an integer"),
+        (3, {"batch_size": 0}, ValueError, "batch_size is an integer of at least 1, got 0"),
+        (3, {"batch_size": -2}, ValueError, "batch_size is an integer of at least 1, got -2"),
+        (3, {"batch_size": 2.0}, TypeError, "batch_size is an integer"),
+        (3, {"batch_size": 2, "seed": -1}, ValueError, "seed is an integer of at least 0, got -1"),
+        (3, {"batch_size": 2, "seed": None}, TypeError, "seed is an integer"),
         (
             3,
             {"batch_size": 4, "drop_last": True},

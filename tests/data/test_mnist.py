@@ -53,12 +53,12 @@ def test_a_missing_mnist_file_says_what_to_put_where(tmp_path, name):
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (pixels[0], labels, r"train-images-idx3-ubyte: images must be uint8\(N, H, W\), found uint8\(3, 4\)"),
+        (pixels[0], labels, r"train-images-idx3-ubyte: images are uint8\(N, H, W\), found uint8\(3, 4\)"),
         (pixels.astype(np.float32), labels, r"found float32\(2, 3, 4\)"),
-        (pixels, labels[:1], r"train-labels-idx1-ubyte: labels must be integers \(2,\), .* found uint8\(1,\)"),
+        (pixels, labels[:1], r"train-labels-idx1-ubyte: labels are integers \(2,\), .* found uint8\(1,\)"),
         (pixels, labels.astype(np.float32), r"found float32\(2,\)"),
-        (pixels, np.array([3, 10], np.uint8), "labels must be 0 to 9, found 10"),
-        (pixels, np.array([-1, 3], np.int8), "labels must be 0 to 9, found -1"),
+        (pixels, np.array([3, 10], np.uint8), "labels are 0 to 9, found 10"),
+        (pixels, np.array([-1, 3], np.int8), "labels are 0 to 9, found -1"),
     ],
 )
 def test_mnist_files_that_do_not_fit_are_refused(tmp_path, images, labels, message):
@@ -70,8 +70,8 @@ def test_mnist_files_that_do_not_fit_are_refused(tmp_path, images, labels, messa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "all"}, "split must be 'train' or 'test', got 'all'"),
-        ({"name": "MNIST"}, "name must be 'mnist' or 'fashion-mnist', got 'MNIST'"),
+        ({"split": "all"}, "split is 'train' or 'test', got 'all'"),
+        ({"name": "MNIST"}, "name is 'mnist' or 'fashion-mnist', got 'MNIST'"),
     ],
 )
 def test_unknown_choices_are_refused(tmp_path, options, message):

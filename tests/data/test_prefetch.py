@@ -235,8 +235,8 @@ def test_after_an_error_the_batch_is_tried_again():
     [
         (numbers(3), 2, TypeError, "Prefetch takes a DataLoader, got ArrayDataset"),
         (Prefetch(build()), 2, TypeError, "Prefetch takes a DataLoader, got Prefetch"),
-        (build(), 0, ValueError, "depth must be at least 1, got 0"),
-        (build(), 1.0, TypeError, "depth must be an integer"),
+        (build(), 0, ValueError, "depth is an integer of at least 1, got 0"),
+        (build(), 1.0, TypeError, "depth is an integer"),
     ],
 )
 def test_what_it_cannot_take_is_refused(loader, depth, error, message):

@@ -136,9 +136,9 @@ def test_an_unknown_name_gets_the_nearest_and_all(given, hint):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"split": "all"}, ValueError, "split must be 'train' or 'test', got 'all'"),
-        ({"image_size": 0}, ValueError, "image_size must be at least 1, got 0"),
-        ({"image_size": "32"}, TypeError, "image_size must be an integer"),
+        ({"split": "all"}, ValueError, "split is 'train' or 'test', got 'all'"),
+        ({"image_size": 0}, ValueError, "image_size is an integer of at least 1, got 0"),
+        ({"image_size": "32"}, TypeError, "image_size is an integer"),
     ],
 )
 def test_impossible_options_are_refused(options, error, message):

@@ -97,7 +97,7 @@ def test_weights_are_drawn_so_that_activations_keep_their_size(name, rng):
         ("ResNet18", {}, ValueError, "did you mean resnet18"),
         (None, {}, ValueError, "known are mlp"),
         (["mlp"], {}, ValueError, "known are mlp"),
-        ("lenet5", {"small_images": "no"}, TypeError, "small_images should be True or False, got 'no'"),
+        ("lenet5", {"small_images": "no"}, TypeError, "small_images is True or False, got 'no'"),
         ("mlp", {"hidden": 5}, TypeError, r"hidden should be a sequence of widths, such as .*, got 5"),
         ("resnet18", {"norm": "bach"}, ValueError, "did you mean batch"),
         ("resnet18", {"norm": 3}, TypeError, "or a function"),

@@ -4,26 +4,18 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn
-from tinygrad_norm.nn.checks import check_number, refuse_inplace, shape_of
-
-
-@pytest.mark.parametrize("value", ["a", None, True, 1j, [1.0]])
-def test_what_is_no_number_is_refused_in_the_name_of_the_layer(value):
-    with pytest.raises(TypeError, match="Layer: eps should be above 0, got "):
-        check_number("Layer", "eps", value, "above 0")
-    for number in (0, 1.5, np.float32(2)):
-        check_number("Layer", "eps", number, "above 0")
+from tinygrad_norm.nn.checks import refuse_inplace, shape_of
 
 
 def test_tensors_and_arrays_have_a_shape_and_lists_have_none():
     assert shape_of(nn.Linear(1, 1), Tensor([[1.0, 2.0]])) == shape_of(nn.Linear(1, 1), np.ones((1, 2))) == (1, 2)
-    with pytest.raises(TypeError, match=r"^Linear: the input should be a Tensor or a NumPy array, got list$"):
+    with pytest.raises(TypeError, match=r"^Linear: the input is a Tensor or a NumPy array, got list$"):
         shape_of(nn.Linear(1, 1), [[1.0]])
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(3, 2), nn.BatchNorm1D(3), nn.LayerNorm(3)])
 def test_layers_say_that_a_list_is_no_input(layer):
-    with pytest.raises(TypeError, match=f"^{type(layer).__name__}: the input should be a Tensor or a NumPy array"):
+    with pytest.raises(TypeError, match=f"^{type(layer).__name__}: the input is a Tensor or a NumPy array"):
         layer([[1.0, 2.0, 3.0]])
 
 

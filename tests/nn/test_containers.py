@@ -90,9 +90,9 @@ def test_append_extend_and_replacing():
 
 @pytest.mark.parametrize("build", [nn.Sequential, lambda *items: nn.ModuleList(items)])
 def test_what_is_no_module_is_refused(build):
-    with pytest.raises(TypeError, match=r"item 1 should be a Module.*did you mean Double\(...\)\?"):
+    with pytest.raises(TypeError, match=r"item 1 is a Module.*did you mean Double\(...\)\?"):
         build(Add(1), Double)
-    with pytest.raises(TypeError, match="item 0 should be a Module, got <function"):
+    with pytest.raises(TypeError, match="item 0 is a Module, got <function"):
         build(lambda x: x)
 
 

@@ -83,20 +83,40 @@ def test_a_border_wider_than_the_image_is_refused(rng):
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "words"),
     [
-        ((0, 3, 1), {}, ValueError, "in_channels should be at least 1, got 0"),
-        ((3, 2.0, 1), {}, TypeError, "out_channels should be an integer, got 2.0"),
-        ((3, 4, 0), {}, ValueError, "Conv2D: kernel_size should be 1 or more, got 0"),
-        ((3, 4, (3, 3, 3)), {}, TypeError, "kernel_size should be an integer, or one for height and one for width"),
-        ((3, 4, 3), {"stride": 0}, ValueError, "stride should be 1 or more, got 0"),
-        ((3, 4, 3), {"dilation": "2"}, TypeError, "dilation should be an integer.* got '2'"),
-        ((3, 4, 3), {"padding": -1}, ValueError, "padding should be 0 or more, got -1"),
-        ((3, 4, 3), {"padding": "half"}, ValueError, "padding should be .*'same' or 'valid', got 'half'"),
+        ((0, 3, 1), {}, ValueError, "in_channels is an integer of at least 1, got 0"),
+        ((3, 2.0, 1), {}, TypeError, "out_channels is an integer of at least 1, got 2.0"),
+        (
+            (3, 4, 0),
+            {},
+            ValueError,
+            "Conv2D: kernel_size is an integer of at least 1, or one for height and one for width, got 0",
+        ),
+        (
+            (3, 4, (3, 3, 3)),
+            {},
+            TypeError,
+            "kernel_size is an integer of at least .*, or one for height and one for width",
+        ),
+        (
+            (3, 4, 3),
+            {"stride": 0},
+            ValueError,
+            "stride is an integer of at least 1, or one for height and one for width, got 0",
+        ),
+        ((3, 4, 3), {"dilation": "2"}, TypeError, "dilation is an integer.* got '2'"),
+        (
+            (3, 4, 3),
+            {"padding": -1},
+            ValueError,
+            "padding is an integer of at least 0, or one for height and one for width, got -1",
+        ),
+        ((3, 4, 3), {"padding": "half"}, ValueError, "padding is .*'same' or 'valid', got 'half'"),
         ((3, 4, 3), {"padding": "same", "stride": 2}, ValueError, "padding='same' keeps the size with a stride of 1"),
-        ((3, 4, 3), {"groups": 0}, ValueError, "groups should be at least 1, got 0"),
-        ((3, 4, 3), {"groups": 2}, ValueError, "groups should divide .*, got groups=2 for 3 and 4"),
-        ((4, 3, 3), {"groups": 2}, ValueError, "groups should divide .*, got groups=2 for 4 and 3"),
+        ((3, 4, 3), {"groups": 0}, ValueError, "groups is an integer of at least 1, got 0"),
+        ((3, 4, 3), {"groups": 2}, ValueError, "groups divide .*, got groups=2 for 3 and 4"),
+        ((4, 3, 3), {"groups": 2}, ValueError, "groups divide .*, got groups=2 for 4 and 3"),
         ((3, 4, 3), {"padding_mode": "Zeros"}, ValueError, "got 'Zeros'; did you mean zeros"),
-        ((3, 4, 3), {"padding_mode": ["zeros"]}, ValueError, r"padding_mode should be one of .*, got \['zeros'\]"),
+        ((3, 4, 3), {"padding_mode": ["zeros"]}, ValueError, r"padding_mode is 'zeros' or .*, got \['zeros'\]"),
         ((3, 4, 3), {"activation": "rely"}, ValueError, "'rely' is not known"),
         ((3, 4, 3), {"dtype": int}, TypeError, "float32 or float64"),
         ((3, 4, 3), {"strides": 2}, TypeError, "strides.*did you mean stride"),
@@ -109,7 +129,7 @@ def test_arguments_are_checked_at_once(arguments, options, error, words):
 
 def test_an_input_that_does_not_fit_is_refused():
     model = nn.Sequential({"stem": nn.Conv2D(3, 4, 3)})
-    words = "Conv2D in stem: the input should have shape (N, 3, H, W) or (3, H, W), got (2, 1, 5, 5)"
+    words = "Conv2D in stem: the input has shape (N, 3, H, W) or (3, H, W), got (2, 1, 5, 5)"
     with pytest.raises(ValueError, match=re.escape(words) + "$"):
         model(np.ones((2, 1, 5, 5), np.float32))
     with pytest.raises(ValueError, match=re.escape("got (2, 5, 5, 3); channels come before height and width")):
@@ -156,5 +176,7 @@ def test_one_image_with_its_channels_last_is_refused_with_a_hint():
 
 
 def test_a_padding_that_is_no_pair_is_told_of_by_name():
-    with pytest.raises(TypeError, match="Conv2D: padding should be an integer, or one for height and one for width"):
+    with pytest.raises(
+        TypeError, match=r"Conv2D: padding is an integer of at least .*, or one for height and one for width"
+    ):
         nn.Conv2D(3, 4, 3, padding=(1, 2, 3))

@@ -43,7 +43,7 @@ def test_the_ends_of_the_range():
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
 def test_p_is_a_probability(p):
-    with pytest.raises(ValueError, match="Dropout: p is a probability, between 0 and 1"):
+    with pytest.raises(ValueError, match="Dropout: p is a number from 0 to 1"):
         nn.Dropout(p)
 
 
@@ -79,19 +79,19 @@ def test_inference_leaves_branches_alone(make, shape):
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
 @pytest.mark.parametrize("layer", [nn.Dropout2D, nn.StochasticDepth])
 def test_p_of_branches_is_a_probability(layer, p):
-    with pytest.raises(ValueError, match=rf"{layer.__name__}: p is a probability, between 0 and 1, not {p}"):
+    with pytest.raises(ValueError, match=rf"{layer.__name__}: p is a number from 0 to 1, got {p}"):
         layer(p)
 
 
 @pytest.mark.parametrize("p", ["0.5", None])
 @pytest.mark.parametrize("layer", [nn.Dropout, nn.Dropout2D, nn.StochasticDepth])
 def test_p_is_a_number(layer, p):
-    with pytest.raises(TypeError, match=f"{layer.__name__}: p is a probability, between 0 and 1, not {p!r}"):
+    with pytest.raises(TypeError, match=f"{layer.__name__}: p is a number from 0 to 1, got {p!r}"):
         layer(p)
 
 
 def test_a_mode_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="StochasticDepth: mode should be 'row' or 'batch', got 'rows'"):
+    with pytest.raises(ValueError, match="StochasticDepth: mode is 'row' or 'batch', got 'rows'"):
         nn.StochasticDepth(0.1, "rows")
 
 

@@ -59,22 +59,22 @@ def test_the_seed_decides_the_weights_whatever_the_dtype():
 
 def test_linear_names_itself_and_what_was_given():
     layer = nn.Linear(784, 10)
-    words = "Linear(in_features=784): input has shape (64, 28, 28), its last axis should be 784; a Flatten() before it?"
+    words = "Linear: the last axis of the input is in_features=784 long, got shape (64, 28, 28); a Flatten() before it?"
     with pytest.raises(ValueError, match=re.escape(words)):
         layer(np.ones((64, 28, 28), np.float32))
-    with pytest.raises(ValueError, match=r"\(64, 28\), its last axis should be 784$"):
+    with pytest.raises(ValueError, match=r"in_features=784 long, got shape \(64, 28\)$"):
         layer(np.ones((64, 28), np.float32))
-    with pytest.raises(ValueError, match=r"input has shape \(\)"):
+    with pytest.raises(ValueError, match=r"got shape \(\)"):
         nn.Linear(1, 1)(np.float32(3))
 
 
 @pytest.mark.parametrize(
     ("features", "error", "words"),
     [
-        ((0, 3), ValueError, "in_features should be at least 1, got 0"),
-        ((3, -1), ValueError, "out_features should be at least 1, got -1"),
-        ((2.0, 3), TypeError, "in_features should be an integer, got 2.0"),
-        ((2, True), TypeError, "out_features should be an integer, got True"),
+        ((0, 3), ValueError, "in_features is an integer of at least 1, got 0"),
+        ((3, -1), ValueError, "out_features is an integer of at least 1, got -1"),
+        ((2.0, 3), TypeError, "in_features is an integer of at least 1, got 2.0"),
+        ((2, True), TypeError, "out_features is an integer of at least 1, got True"),
     ],
 )
 def test_numbers_of_features_are_checked(features, error, words):

@@ -152,7 +152,7 @@ def test_the_gradient_of_cross_entropy_is_probability_minus_target(logits):
     "loss", [nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.BCEWithLogitsLoss]
 )
 def test_an_unknown_reduction_is_refused(loss):
-    with pytest.raises(ValueError, match=f"{loss.__name__}: reduction should be 'mean', 'sum' or 'none', got 'avg'"):
+    with pytest.raises(ValueError, match=f"{loss.__name__}: reduction is 'none' or 'mean' or 'sum', got 'avg'"):
         loss(reduction="avg")
 
 

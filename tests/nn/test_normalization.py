@@ -253,18 +253,18 @@ def test_input_that_does_not_fit(norm, shape, words):
 @pytest.mark.parametrize(
     ("build", "error", "words"),
     [
-        (lambda: nn.BatchNorm1D(0), ValueError, "BatchNorm1D: num_features should be 1 or more, got 0"),
-        (lambda: nn.BatchNorm2D(2.5), TypeError, "BatchNorm2D: num_features should be an integer, got 2.5"),
-        (lambda: nn.BatchNorm2D(True), TypeError, "integer, got True"),
-        (lambda: nn.BatchNorm2D(3, eps=-1e-5), ValueError, "BatchNorm2D: eps should be 0 or a positive number"),
+        (lambda: nn.BatchNorm1D(0), ValueError, "BatchNorm1D: num_features is an integer of at least 1, got 0"),
+        (lambda: nn.BatchNorm2D(2.5), TypeError, "BatchNorm2D: num_features is an integer of at least 1, got 2.5"),
+        (lambda: nn.BatchNorm2D(True), TypeError, "integer of at least 1, got True"),
+        (lambda: nn.BatchNorm2D(3, eps=-1e-5), ValueError, "BatchNorm2D: eps is a finite number of at least 0"),
         (lambda: nn.LayerNorm(3, eps=float("nan")), ValueError, "eps"),
         (lambda: nn.RMSNorm(3, eps=-1.0), ValueError, "eps"),
         (
             lambda: nn.BatchNorm1D(3, eps=None),
             TypeError,
-            "^BatchNorm1D: eps should be 0 or a positive number, got None",
+            "^BatchNorm1D: eps is a finite number of at least 0, got None",
         ),
-        (lambda: nn.LayerNorm(3, eps="a"), TypeError, "^LayerNorm: eps should be 0 or a positive number, got 'a'"),
+        (lambda: nn.LayerNorm(3, eps="a"), TypeError, "^LayerNorm: eps is a finite number of at least 0, got 'a'"),
         (lambda: nn.BatchNorm1D(3, momentum="a"), TypeError, "^BatchNorm1D: momentum .* or None, got 'a'"),
         (lambda: nn.BatchNorm1D(3, momentum=1.5), ValueError, "BatchNorm1D: momentum .* got 1.5"),
         (lambda: nn.InstanceNorm1D(3, momentum=-0.1), ValueError, "InstanceNorm1D: momentum"),
@@ -282,11 +282,11 @@ def test_input_that_does_not_fit(norm, shape, words):
         (lambda: nn.LayerNorm(3, fusd=False), TypeError, "^LayerNorm has no option 'fusd' .* did you mean fused"),
         (lambda: nn.RMSNorm(3, bias=True), TypeError, "bias"),
         (lambda: nn.LayerNorm(()), ValueError, "at least one axis"),
-        (lambda: nn.LayerNorm((3, 0)), ValueError, "1 or more, got 0"),
-        (lambda: nn.LayerNorm(2.0), TypeError, "integer, got 2.0"),
+        (lambda: nn.LayerNorm((3, 0)), ValueError, "at least 1, got 0"),
+        (lambda: nn.LayerNorm(2.0), TypeError, "integer of at least 1, got 2.0"),
         (lambda: nn.GroupNorm(2, 3), ValueError, "num_channels should be a multiple of num_groups, got 3 and 2"),
-        (lambda: nn.GroupNorm(0, 3), ValueError, "num_groups should be 1 or more"),
-        (lambda: nn.LayerNorm2D(-1), ValueError, "num_channels should be 1 or more"),
+        (lambda: nn.GroupNorm(0, 3), ValueError, "num_groups is an integer of at least 1"),
+        (lambda: nn.LayerNorm2D(-1), ValueError, "num_channels is an integer of at least 1"),
     ],
 )
 def test_bad_arguments_are_refused(build, error, words):
@@ -493,7 +493,7 @@ def test_rms_norm_2d_divides_by_the_root_mean_square_of_a_pixel(rng):
     assert repr(plain) == "RMSNorm2D(3, eps=1e-06, affine=False)"
     assert repr(nn.RMSNorm2D(np.int64(2))) == "RMSNorm2D(2, eps=1e-06, affine=True)"
     for wrong in (0, 2.0, True):
-        with pytest.raises((TypeError, ValueError), match="RMSNorm2D: num_channels should be"):
+        with pytest.raises((TypeError, ValueError), match="RMSNorm2D: num_channels is an integer"):
             nn.RMSNorm2D(wrong)
     with pytest.raises(ValueError, match=r"RMSNorm2D: the input should have shape \(N, C, H, W\) with C = 3"):
         layer(np.ones((2, 4, 5, 5)))

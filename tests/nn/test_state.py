@@ -120,7 +120,7 @@ def test_keys_of_another_type_and_what_is_no_mapping():
         nn.Identity().load_state_dict({"\x1b[2J\n": np.zeros(1)})
     with pytest.raises(ValueError, match="unexpected key 3"):
         nn.Identity().load_state_dict(numbered)
-    with pytest.raises(TypeError, match="should be given a mapping of names to arrays, got list"):
+    with pytest.raises(TypeError, match="the state is a dict of names and arrays, got list"):
         nn.Identity().load_state_dict(listed)
 
 

@@ -191,7 +191,7 @@ def test_softplus_is_exact_far_below_zero():
 
 
 def test_gelu_refuses_an_unknown_approximation():
-    with pytest.raises(ValueError, match="gelu: approximate is 'none' or 'tanh', not 'erf'"):
+    with pytest.raises(ValueError, match="gelu: approximate is 'none' or 'tanh', got 'erf'"):
         ops.gelu([1.0], approximate="erf")
 
 

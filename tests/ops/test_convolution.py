@@ -162,8 +162,14 @@ ERRORS = {
     "channels": ((1, 3, 5, 5), (4, 2, 3, 3), {}, ValueError, r"\(1, 3, 5, 5\) has 3 channels.*groups=1 takes 2"),
     "groups": ((1, 4, 5, 5), (4, 1, 3, 3), {"groups": 3}, ValueError, "groups=3 for 4 and 4"),
     "groups of outputs": ((1, 4, 5, 5), (3, 2, 3, 3), {"groups": 2}, ValueError, "groups=2 for 4 and 3"),
-    "no groups": ((1, 4, 5, 5), (3, 2, 3, 3), {"groups": 0}, ValueError, "groups=0"),
-    "half a group": ((1, 4, 5, 5), (3, 2, 3, 3), {"groups": 0.5}, TypeError, "groups should be an integer, got 0.5"),
+    "no groups": ((1, 4, 5, 5), (3, 2, 3, 3), {"groups": 0}, ValueError, "groups is an integer of at least 1, got 0"),
+    "half a group": (
+        (1, 4, 5, 5),
+        (3, 2, 3, 3),
+        {"groups": 0.5},
+        TypeError,
+        "groups is an integer of at least 1, got 0.5",
+    ),
     "kernel": (
         (1, 2, 5, 4),
         (1, 2, 3, 7),
@@ -172,23 +178,29 @@ ERRORS = {
         "^conv2d: a kernel of .3, 7.*larger images",
     ),
     "dilated kernel": ((1, 2, 4, 5), (1, 2, 3, 1), {"dilation": 2}, ValueError, "dilation .2, 2. does not fit"),
-    "stride": ((1, 2, 5, 5), (1, 2, 3, 3), {"stride": 0}, ValueError, "stride should be 1 or more, got 0"),
-    "half a stride": ((1, 2, 5, 5), (1, 2, 3, 3), {"stride": 1.5}, TypeError, "stride should be an integer.* got 1.5"),
+    "stride": (
+        (1, 2, 5, 5),
+        (1, 2, 3, 3),
+        {"stride": 0},
+        ValueError,
+        "stride is an integer of at least 1, or one for height and one for width, got 0",
+    ),
+    "half a stride": ((1, 2, 5, 5), (1, 2, 3, 3), {"stride": 1.5}, TypeError, "stride is an integer.* got 1.5"),
     "three strides": ((1, 2, 5, 5), (1, 2, 3, 3), {"stride": (1, 1, 1)}, TypeError, "one for height and one for width"),
     "padding": (
         (1, 2, 5, 5),
         (1, 2, 3, 3),
         {"padding": (1, -1)},
         ValueError,
-        r"padding should be 0 or more.*\(1, -1\)",
+        r"padding is an integer of at least 0.*\(1, -1\)",
     ),
     "a word": ((1, 2, 5, 5), (1, 2, 3, 3), {"padding": "full"}, ValueError, "'same' or 'valid', got 'full'"),
     "same": ((1, 2, 5, 5), (1, 2, 3, 3), {"padding": "same", "stride": 2}, ValueError, "a stride of 1, got .*2, 2"),
-    "dilation": ((1, 2, 5, 5), (1, 2, 3, 3), {"dilation": (1, 0)}, ValueError, "dilation should be 1 or more"),
+    "dilation": ((1, 2, 5, 5), (1, 2, 3, 3), {"dilation": (1, 0)}, ValueError, "dilation is an integer of at least 1"),
     "axes": ((2, 5), (1, 2, 3, 3), {}, ValueError, r"\(N, C, H, W\) or \(C, H, W\).* got \(2, 5\) and"),
     "axes of the weight": ((1, 2, 5, 5), (1, 2, 3), {}, ValueError, r"got \(1, 2, 5, 5\) and \(1, 2, 3\)"),
     "activation": ((1, 2, 5, 5), (1, 2, 3, 3), {"activation": "rely"}, ValueError, "'rely' is not known"),
-    "empty": ((1, 2, 0, 5), (1, 2, 3, 3), {}, ValueError, r"should not be empty, got shapes \(1, 2, 0, 5\)"),
+    "empty": ((1, 2, 0, 5), (1, 2, 3, 3), {}, ValueError, r"are not empty, got shapes \(1, 2, 0, 5\)"),
     "bias": (
         (1, 2, 5, 5),
         (4, 2, 3, 3),
@@ -264,7 +276,7 @@ def test_one_dtype_is_needed_throughout(which):
     ],
 )
 def test_images_and_weights_are_not_empty(shape, weight):
-    with pytest.raises(ValueError, match="conv2d: images and weight should not be empty"):
+    with pytest.raises(ValueError, match="conv2d: images and weight are not empty"):
         ops.conv2d(np.ones(shape), np.ones(weight))
 
 

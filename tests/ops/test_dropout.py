@@ -133,23 +133,23 @@ def test_the_draw_depends_on_the_shape_alone():
 @pytest.mark.parametrize("op", [ops.dropout, ops.dropout2d, ops.stochastic_depth])
 @pytest.mark.parametrize("training", [True, False])
 def test_refuses_what_is_no_probability(op, p, training):
-    with pytest.raises(ValueError, match=f"^{op.__name__}: p is a probability, between 0 and 1, not {p}"):
+    with pytest.raises(ValueError, match=f"^{op.__name__}: p is a number from 0 to 1, got {p}"):
         op(np.ones((1, 1, 1, 1)), p=p, training=training)
 
 
 @pytest.mark.parametrize("p", ["0.5", None, True])
 def test_refuses_what_is_no_number(p):
     for drop in (ops.dropout, ops.dropout2d, ops.stochastic_depth):
-        with pytest.raises(TypeError, match=f"^{drop.__name__}: p is a probability, between 0 and 1, not {p!r}"):
+        with pytest.raises(TypeError, match=f"^{drop.__name__}: p is a number from 0 to 1, got {p!r}"):
             drop(np.ones((1, 1, 1, 1)), p=p)
 
 
 def test_refuses_other_shapes_and_modes():
-    with pytest.raises(ValueError, match=r"dropout2d: the input should have shape .*, got \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"dropout2d: the input has shape .*, got \(2, 3\)"):
         ops.dropout2d(np.ones((2, 3)))
     with pytest.raises(ValueError, match=r"stochastic_depth: .*got a number"):
         ops.stochastic_depth(1.0, 0.5)
-    with pytest.raises(ValueError, match="mode should be 'row' or 'batch', got 'rows'"):
+    with pytest.raises(ValueError, match="mode is 'row' or 'batch', got 'rows'"):
         ops.stochastic_depth(np.ones(3), 0.5, "rows")
 
 

@@ -123,16 +123,16 @@ def test_nan_and_infinity_are_not_hidden():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"size": 2, "mode": "billinear"}, ValueError, "mode should be 'nearest' or 'bilinear', got 'billinear'"),
+        ({"size": 2, "mode": "billinear"}, ValueError, "mode is 'nearest' or 'bilinear', got 'billinear'"),
         ({"size": 2, "align_corners": True}, ValueError, "align_corners is for mode='bilinear'"),
-        ({}, ValueError, "either size or scale_factor should be given, got None and None"),
-        ({"size": 2, "scale_factor": 2}, ValueError, "either size or scale_factor should be given"),
-        ({"size": 0}, ValueError, "size should be 1 or more"),
-        ({"size": 2.0}, TypeError, "size should be an integer"),
-        ({"scale_factor": 0}, ValueError, "scale_factor should be positive and finite"),
-        ({"scale_factor": math.inf}, ValueError, "scale_factor should be positive and finite"),
-        ({"scale_factor": "2"}, TypeError, "scale_factor should be a number, or one for each of two axes"),
-        ({"scale_factor": (2, 2, 2)}, TypeError, "scale_factor should be a number, or one for each of two axes"),
+        ({}, ValueError, "either size or scale_factor is given, got None and None"),
+        ({"size": 2, "scale_factor": 2}, ValueError, "either size or scale_factor is given"),
+        ({"size": 0}, ValueError, "size is an integer of at least 1"),
+        ({"size": 2.0}, TypeError, "size is an integer"),
+        ({"scale_factor": 0}, ValueError, "scale_factor is positive and finite"),
+        ({"scale_factor": math.inf}, ValueError, "scale_factor is positive and finite"),
+        ({"scale_factor": "2"}, TypeError, "scale_factor is a number, or one for each of two axes"),
+        ({"scale_factor": (2, 2, 2)}, TypeError, "scale_factor is a number, or one for each of two axes"),
         ({"scale_factor": 0.2}, ValueError, r"scale_factor=0.2 leaves no pixel of an input of shape \(1, 1, 4, 4\)"),
     ],
 )
@@ -142,7 +142,7 @@ def test_refuses(options, error, message):
 
 
 def test_needs_images_of_floats():
-    with pytest.raises(ValueError, match=r"interpolate: the input should have shape \(N, C, H, W\), .*got \(1, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"interpolate: the input has shape \(N, C, H, W\), .*got \(1, 4, 4\)"):
         ops.interpolate(np.ones((1, 4, 4)), 2)
     with pytest.raises(ValueError, match="not empty"):
         ops.interpolate(np.ones((1, 1, 0, 4)), 2)
@@ -159,7 +159,7 @@ def test_the_nearest_is_at_an_even_step_where_the_size_is_kept_or_doubled(scale,
 
 @pytest.mark.parametrize("value", ["yes", 1, None])
 def test_align_corners_is_true_or_false(value):
-    with pytest.raises(TypeError, match="interpolate: align_corners should be True or False, got "):
+    with pytest.raises(TypeError, match="interpolate: align_corners is True or False, got "):
         ops.interpolate(np.ones((1, 1, 2, 2)), 2, mode="bilinear", align_corners=value)
 
 

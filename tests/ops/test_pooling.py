@@ -236,10 +236,10 @@ WRONG = {
         r"image is too small: windows of \(5, 5\) with dilation \(1, 1\) do not fit in .* shape \(1, 2, 3, 4\)",
     ),
     "too small in one axis": ((2, 1, 4), {"kernel_size": 2}, "image is too small"),
-    "padding": ((1, 1, 4, 4), {"kernel_size": 3, "padding": 2}, "padding should be at most half of kernel_size, got p"),
-    "negative padding": ((1, 1, 4, 4), {"padding": -1}, "padding should be 0 or more"),
-    "kernel": ((1, 1, 4, 4), {"kernel_size": 0}, "kernel_size should be 1 or more"),
-    "stride": ((1, 1, 4, 4), {"stride": (1, 0)}, "stride should be 1 or more"),
+    "padding": ((1, 1, 4, 4), {"kernel_size": 3, "padding": 2}, "padding is at most half of kernel_size, got p"),
+    "negative padding": ((1, 1, 4, 4), {"padding": -1}, "padding is an integer of at least 0"),
+    "kernel": ((1, 1, 4, 4), {"kernel_size": 0}, "kernel_size is an integer of at least 1"),
+    "stride": ((1, 1, 4, 4), {"stride": (1, 0)}, "stride is an integer of at least 1"),
 }
 
 
@@ -252,16 +252,18 @@ def test_refuses(op, shape, options, message):
 
 def test_refuses_other_values_and_types():
     x = np.ones((1, 1, 4, 4))
-    with pytest.raises(ValueError, match="max_pool2d: dilation should be 1 or more"):
+    with pytest.raises(ValueError, match="max_pool2d: dilation is an integer of at least 1"):
         ops.max_pool2d(x, 2, dilation=0)
-    with pytest.raises(ValueError, match="avg_pool2d: divisor_override should not be 0"):
+    with pytest.raises(ValueError, match="avg_pool2d: divisor_override is not 0"):
         ops.avg_pool2d(x, 2, divisor_override=0)
-    with pytest.raises(TypeError, match=r"divisor_override should be an integer or None, got 1.5"):
+    with pytest.raises(TypeError, match=r"divisor_override is an integer or None, got 1.5"):
         ops.avg_pool2d(x, 2, divisor_override=1.5)
     for op in (ops.max_pool2d, ops.avg_pool2d):
-        with pytest.raises(TypeError, match="kernel_size should be an integer, or one for height and one for width"):
+        with pytest.raises(
+            TypeError, match=r"kernel_size is an integer of at least .*, or one for height and one for width"
+        ):
             op(x, (2, 2, 2))
-        with pytest.raises(TypeError, match=r"stride should be an integer, .*got 2.0"):
+        with pytest.raises(TypeError, match=r"stride is an integer .*got 2.0"):
             op(x, 2, stride=2.0)
         with pytest.raises(TypeError, match="floating dtype"):
             op(x.astype(int), 2)
@@ -312,10 +314,10 @@ def test_a_nan_stays_in_its_window_where_the_sizes_divide():
 @pytest.mark.parametrize(
     ("size", "error", "message"),
     [
-        (0, ValueError, "output_size should be 1 or more"),
-        ((2, -1), ValueError, "output_size should be 1 or more"),
-        (2.0, TypeError, "output_size should be an integer"),
-        ((1, 2, 3), TypeError, "output_size should be an integer, or one for height and one for width"),
+        (0, ValueError, "output_size is an integer of at least 1"),
+        ((2, -1), ValueError, "output_size is an integer of at least 1"),
+        (2.0, TypeError, "output_size is an integer"),
+        ((1, 2, 3), TypeError, "output_size is an integer of at least .*, or one for height and one for width"),
     ],
 )
 def test_adaptive_averages_refuse(size, error, message):
@@ -340,7 +342,7 @@ def test_adaptive_averages_where_the_sizes_divide(rng, size):
 @pytest.mark.parametrize("option", ["count_include_pad", "ceil_mode"])
 @pytest.mark.parametrize("value", ["no", 1, None])
 def test_averages_take_true_and_false_for_flags(option, value):
-    with pytest.raises(TypeError, match=f"avg_pool2d: {option} should be True or False, got {value!r}"):
+    with pytest.raises(TypeError, match=f"avg_pool2d: {option} is True or False, got {value!r}"):
         ops.avg_pool2d(np.ones((1, 1, 4, 4)), 2, **{option: value})
 
 

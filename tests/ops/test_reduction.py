@@ -245,7 +245,7 @@ def test_cumulative_sum_of_one_axis_and_of_integers():
     assert ops.cumulative_sum(leaf([1, 2, 3])).tolist() == [1, 3, 6]
     assert ops.cumulative_sum(np.array([1, 2, 3])).dtype == np.int64
     assert ops.cumulative_sum(np.array([True, True])).tolist() == [1, 2]
-    with pytest.raises(ValueError, match="cumulative_sum: axis must be given for an input with 2 axes"):
+    with pytest.raises(ValueError, match="cumulative_sum: axis is given for an input with 2 axes"):
         ops.cumulative_sum(np.ones((2, 2)))
 
 

@@ -22,7 +22,7 @@ def test_goes_there_in_float32(golden_optimizer, trajectory):
 
 @pytest.mark.parametrize("betas", [(1.0, 0.5), (-0.1, 0.5), (0.5, float("nan")), (0.5, 1.5)])
 def test_betas_out_of_range(betas):
-    with pytest.raises(ValueError, match=r"betas\[[01]\] must be a number of at least 0 and below 1, got"):
+    with pytest.raises(ValueError, match=r"betas\[[01]\] is a number of at least 0 and below 1, got"):
         optim.Adam([Tensor([1.0], requires_grad=True)], betas=betas)
 
 

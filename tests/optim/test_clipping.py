@@ -89,11 +89,11 @@ def test_values_are_brought_into_the_range_and_nan_stays():
 @pytest.mark.parametrize("bad", [-1.0, math.nan])
 def test_limits_out_of_range(bad):
     parameters = with_gradients([1.0])
-    with pytest.raises(ValueError, match="max_norm must be a number of at least 0"):
+    with pytest.raises(ValueError, match="max_norm is a number of at least 0"):
         clip_grad_norm(parameters, bad)
-    with pytest.raises(ValueError, match="norm_type must be a number above 0"):
+    with pytest.raises(ValueError, match="norm_type is a number above 0"):
         clip_grad_norm(parameters, 1.0, bad)
-    with pytest.raises(ValueError, match="clip_value must be a number of at least 0"):
+    with pytest.raises(ValueError, match="clip_value is a number of at least 0"):
         clip_grad_value(parameters, bad)
 
 
@@ -101,7 +101,7 @@ def test_limits_out_of_range(bad):
 def test_a_gradient_that_is_an_array_is_refused(clip):
     parameters = with_gradients([3.0], [4.0])
     parameters[1].grad = np.array([4.0])
-    with pytest.raises(TypeError, match="gradient of parameter 1 should be a Tensor, got ndarray"):
+    with pytest.raises(TypeError, match="gradient of parameter 1 is a Tensor, got ndarray"):
         clip(parameters, 1.0)
     assert parameters[0].grad.item() == 3.0
 

@@ -60,5 +60,5 @@ def test_a_group_that_would_be_empty_is_left_out(model, decay):
 
 
 def test_an_impossible_decay_is_the_optimizers_error():
-    with pytest.raises(ValueError, match="weight_decay must be a finite number of at least 0, got -1"):
+    with pytest.raises(ValueError, match="weight_decay is a finite number of at least 0, got -1"):
         optim.AdamW(optim.decay_groups(Net(), -1.0))

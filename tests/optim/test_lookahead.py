@@ -74,10 +74,10 @@ def test_a_state_without_slow_weights_is_refused():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"k": 0}, ValueError, "k must be a whole number of at least 1, got 0"),
-        ({"k": 2.5}, TypeError, "k must be a whole number of at least 1, got 2.5"),
-        ({"alpha": 0}, ValueError, "alpha must be a number above 0 and up to 1, got 0"),
-        ({"alpha": 1.5}, ValueError, "alpha must be"),
+        ({"k": 0}, ValueError, "k is an integer of at least 1, got 0"),
+        ({"k": 2.5}, TypeError, "k is an integer of at least 1, got 2.5"),
+        ({"alpha": 0}, ValueError, "alpha is a number above 0 and up to 1, got 0"),
+        ({"alpha": 1.5}, ValueError, "alpha is"),
         ({"beta": 1}, TypeError, "Lookahead has no option 'beta'"),
     ],
 )

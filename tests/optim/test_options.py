@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, optim
-from tinygrad_norm.optim.options import check_number, check_option, check_whole
+from tinygrad_norm.optim.options import check_option
 
 
 @pytest.mark.parametrize(
@@ -30,14 +28,14 @@ def test_what_is_allowed_comes_back_as_pythons_own(name, value, found):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("lr", float("nan"), "lr must be a finite number of at least 0, got nan"),
-        ("lr", float("inf"), "lr must be a finite number of at least 0, got inf"),
-        ("lr", 10**400, "lr must be a finite number of at least 0, got inf"),
-        ("initial_lr", -1, "initial_lr must be"),
-        ("weight_decay", -0.1, "weight_decay must be a finite number of at least 0, got -0.1"),
-        ("momentum", 1.01, "momentum must be a number from 0 to 1, got 1.01"),
-        ("alpha", -0.01, "alpha must be a number from 0 to 1"),
-        ("dampening", float("inf"), "dampening must be a finite number"),
+        ("lr", float("nan"), "lr is a finite number of at least 0, got nan"),
+        ("lr", float("inf"), "lr is a finite number of at least 0, got inf"),
+        ("lr", 10**400, "lr is a finite number of at least 0, got inf"),
+        ("initial_lr", -1, "initial_lr is"),
+        ("weight_decay", -0.1, "weight_decay is a finite number of at least 0, got -0.1"),
+        ("momentum", 1.01, "momentum is a number from 0 to 1, got 1.01"),
+        ("alpha", -0.01, "alpha is a number from 0 to 1"),
+        ("dampening", float("inf"), "dampening is a finite number"),
     ],
 )
 def test_out_of_range(name, value, message):
@@ -48,13 +46,13 @@ def test_out_of_range(name, value, message):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("lr", "0.1", r"lr must be a finite number of at least 0, got '0.1' \(str\)"),
+        ("lr", "0.1", r"lr is a finite number of at least 0, got '0.1' \(str\)"),
         ("lr", True, "got True"),
         ("lr", None, "got None"),
-        ("betas", 0.9, "betas must be two numbers, such as"),
-        ("betas", (0.9,), "betas must be two numbers"),
-        ("betas", (0.9, "0.9"), r"betas\[1\] must be"),
-        ("amsgrad", 1, "amsgrad must be True or False, got 1"),
+        ("betas", 0.9, "betas are two numbers, such as"),
+        ("betas", (0.9,), "betas are two numbers"),
+        ("betas", (0.9, "0.9"), r"betas\[1\] is"),
+        ("amsgrad", 1, "amsgrad is True or False, got 1"),
     ],
 )
 def test_of_another_type(name, value, message):
@@ -62,34 +60,11 @@ def test_of_another_type(name, value, message):
         check_option(name, value)
 
 
-def test_a_number_of_ones_own():
-    assert check_number("k", 4, ("even", lambda value: value % 2 == 0)) == 4.0
-    with pytest.raises(ValueError, match="k must be even, got 3"):
-        check_number("k", 3, ("even", lambda value: value % 2 == 0))
-
-
-def test_a_whole_number_is_one_that_an_index_can_be():
-    assert check_whole("steps", sys.maxsize, 0) == sys.maxsize
-    with pytest.raises(ValueError, match=r"steps must be a whole number of at most \d+, got one of 401 digits"):
-        check_whole("steps", 10**400, 0)
-
-
 @pytest.mark.parametrize("betas", [(1.0, 0.5), (0.5, 1.0), (-0.1, 0.5), (0.5, float("nan"))])
 def test_betas_are_at_least_0_and_below_1(betas):
-    with pytest.raises(ValueError, match=r"betas\[[01]\] must be a number of at least 0 and below 1, got"):
+    with pytest.raises(ValueError, match=r"betas\[[01]\] is a number of at least 0 and below 1, got"):
         check_option("betas", betas)
     assert check_option("betas", (0, 0.0)) == (0.0, 0.0)
-
-
-def test_whole_numbers_come_back_as_pythons_own():
-    for given, found in ((3, 3), (1, 1), (np.int64(7), 7)):
-        checked = check_whole("k", given, 1)
-        assert (checked, type(checked)) == (found, int)
-    with pytest.raises(ValueError, match="k must be a whole number of at least 1, got 0"):
-        check_whole("k", 0, 1)
-    for wrong in (1.0, True, "3"):
-        with pytest.raises(TypeError, match="k must be a whole number of at least 1, got "):
-            check_whole("k", wrong, 1)
 
 
 @pytest.mark.parametrize(

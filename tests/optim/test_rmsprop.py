@@ -23,7 +23,7 @@ def test_goes_there_in_float32(golden_optimizer, trajectory):
 @pytest.mark.parametrize("option", ["alpha", "eps", "momentum", "weight_decay", "lr"])
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
 def test_options_out_of_range(option, value):
-    with pytest.raises(ValueError, match=f"{option} must be a .*number .*, got {value}"):
+    with pytest.raises(ValueError, match=f"{option} is a .*number .*, got {value}"):
         optim.RMSprop([Tensor([1.0], requires_grad=True)], **{option: value})
 
 

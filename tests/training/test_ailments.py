@@ -296,11 +296,11 @@ def test_an_optimizer_that_is_none_or_another_models_is_an_error(x):
 
 
 def test_thresholds_are_numbers_from_0_on():
-    with pytest.raises(ValueError, match=r"Thresholds: drift should be a number, 0 or more, got -1"):
+    with pytest.raises(ValueError, match=r"Thresholds: drift is a number of at least 0, or infinite, got -1"):
         Thresholds(drift=-1)
     with pytest.raises(ValueError, match="got nan"):
         Thresholds(serious=np.nan)
-    with pytest.raises(TypeError, match=r"Thresholds: gap should be a number, 0 or more, got 'much' \(str\)"):
+    with pytest.raises(TypeError, match=r"Thresholds: gap is a number of at least 0, or infinite, got 'much' \(str\)"):
         Thresholds(gap="much")
 
 

@@ -145,10 +145,10 @@ def test_checkpoint_without_monitor_writes_the_last_and_on_ctrl_c():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: EarlyStopping(patience=0), "patience must be at least 1 epoch, got 0"),
-        (lambda: EarlyStopping(mode="lowest"), "mode must be 'min', 'max' or None, got 'lowest'"),
-        (lambda: EarlyStopping(min_delta=-0.1), r"min_delta must be finite and at least 0, got -0\.1"),
-        (lambda: BestWeights(min_delta=NAN), "min_delta must be finite and at least 0, got nan"),
+        (lambda: EarlyStopping(patience=0), "patience is an integer of at least 1, got 0"),
+        (lambda: EarlyStopping(mode="lowest"), "mode is 'min' or 'max', got 'lowest'"),
+        (lambda: EarlyStopping(min_delta=-0.1), r"min_delta is a finite number of at least 0, got -0\.1"),
+        (lambda: BestWeights(min_delta=NAN), "min_delta is a finite number of at least 0, got nan"),
         (lambda: run(EarlyStopping("val_los"), [1]), "epoch 1 measured no 'val_los', only epoch, lr, val_loss"),
         (lambda: run(BestWeights("val_loss"), [1], name="train_loss"), "give fit a validation loader"),
     ],
@@ -198,11 +198,11 @@ def test_the_training_loss_needs_no_validation():
 @pytest.mark.parametrize(
     ("callback", "state", "message"),
     [
-        (EarlyStopping(), {"best": None, "waited": -1}, "EarlyStopping.waited should be a whole number of at least 0"),
-        (EarlyStopping(), {"best": "low", "waited": 1}, "EarlyStopping.best should be a number, or None, got 'low'"),
+        (EarlyStopping(), {"best": None, "waited": -1}, "EarlyStopping.waited is an integer of at least 0"),
+        (EarlyStopping(), {"best": "low", "waited": 1}, "EarlyStopping.best is a number, or None, got 'low'"),
         (BestWeights(), {"best": 1.0, "epoch": 1}, "BestWeights lacks 'weights'"),
-        (BestWeights(), {"best": 1.0, "epoch": 1, "weights": {"a": 1}}, "BestWeights.weights.a should be an array"),
-        (Checkpoint("file", monitor="val_loss"), {"best": []}, "Checkpoint.best should be a number, or None"),
+        (BestWeights(), {"best": 1.0, "epoch": 1, "weights": {"a": 1}}, "BestWeights.weights.a is an array"),
+        (Checkpoint("file", monitor="val_loss"), {"best": []}, "Checkpoint.best is a number, or None"),
     ],
 )
 def test_a_foreign_state_is_refused(callback, state, message):

@@ -39,7 +39,7 @@ def refused(error, message, **changed):
     ],
 )
 def test_what_is_no_schedule_is_refused(schedule, given):
-    refused(TypeError, f"schedule should be one of optim's, such as optim.StepLR, got {given}", schedule=schedule)
+    refused(TypeError, f"schedule is one of optim's, such as optim.StepLR, got {given}", schedule=schedule)
 
 
 @pytest.mark.parametrize("build", [lambda o: optim.StepLR(o, 1), optim.ReduceLROnPlateau])
@@ -65,17 +65,17 @@ def test_an_optimizer_of_another_model_is_refused_and_one_of_a_part_is_not():
     [
         (
             {"loss": nn.CrossEntropyLoss},
-            r"loss should be a function of \(output, targets\), got the class CrossEntropyLoss; "
+            r"loss is a function of \(output, targets\), got the class CrossEntropyLoss; "
             r"did you mean CrossEntropyLoss\(\.\.\.\)\?",
         ),
-        ({"loss": None}, r"loss should be a function of \(output, targets\), got None"),
-        ({"loss": "mse"}, r"loss should be a function of \(output, targets\), got 'mse'"),
-        ({"callbacks": EarlyStopping()}, "callbacks should be a list of Callbacks, got EarlyStopping"),
-        ({"callbacks": "early"}, "callbacks should be a list of Callbacks, got 'early'"),
-        ({"callbacks": [EarlyStopping]}, "each of callbacks should be a Callback, got the class EarlyStopping; did"),
-        ({"callbacks": [print]}, "each of callbacks should be a Callback, got builtin_function_or_method"),
-        ({"clip_norm": "1"}, "clip_norm must be a number above 0, or None for no clipping, got '1'"),
-        ({"clip_norm": True}, "clip_norm must be a number above 0, or None for no clipping, got True"),
+        ({"loss": None}, r"loss is a function of \(output, targets\), got None"),
+        ({"loss": "mse"}, r"loss is a function of \(output, targets\), got 'mse'"),
+        ({"callbacks": EarlyStopping()}, "callbacks are a list of Callbacks, got EarlyStopping"),
+        ({"callbacks": "early"}, "callbacks are a list of Callbacks, got 'early'"),
+        ({"callbacks": [EarlyStopping]}, "each of callbacks is a Callback, got the class EarlyStopping; did"),
+        ({"callbacks": [print]}, "each of callbacks is a Callback, got builtin_function_or_method"),
+        ({"clip_norm": "1"}, "clip_norm is a number above 0, or None for no clipping, got '1'"),
+        ({"clip_norm": True}, "clip_norm is a number above 0, or None for no clipping, got True"),
     ],
 )
 def test_an_argument_of_another_kind_is_refused_in_words(changed, message):
@@ -91,7 +91,7 @@ def test_a_loss_that_returns_no_tensor_and_a_loader_that_is_none(use):
         "validation": lambda loader: run.trainer.fit([(INPUTS, TARGETS)], 1, loader),
     }[use]
     name = {"fit": "fit: train_loader", "evaluate": "evaluate: loader", "validation": "fit: validation"}[use]
-    expected = rf"{name} should be a loader or a list of batches \(inputs, targets\), got"
+    expected = rf"{name} is a loader or a list of batches \(inputs, targets\), got"
     for loader, given in (
         (5, "int"),
         (DataLoader, "the class DataLoader"),
@@ -103,7 +103,7 @@ def test_a_loss_that_returns_no_tensor_and_a_loader_that_is_none(use):
         with pytest.raises(TypeError, match=f"{expected} None"):
             call(None)
     run.trainer.loss = lambda output, targets: np.float64(1.5)
-    with pytest.raises(TypeError, match="the loss should return a Tensor, the mean over the batch, got float64"):
+    with pytest.raises(TypeError, match="the loss returns a Tensor, the mean over the batch, got float64"):
         call([(INPUTS, TARGETS)])
 
 

@@ -19,12 +19,12 @@ def test_no_examples_are_a_matrix_of_zeros():
 @pytest.mark.parametrize(
     ("predictions", "targets", "error", "message"),
     [
-        ([0.5, 1.0], [0, 1], TypeError, "predictions must be integers"),
-        ([0, 1], [True, False], TypeError, "targets must be integers"),
+        ([0.5, 1.0], [0, 1], TypeError, "predictions are integers"),
+        ([0, 1], [True, False], TypeError, "targets are integers"),
         ([[0, 1]], [0, 1], ValueError, "one class number for each example"),
         ([0, 1, 1], [0, 1], ValueError, "as many, got 3 and 2"),
-        ([0, 2], [0, 1], ValueError, "predictions must be classes from 0 to 1, got 2"),
-        ([0, 1], [0, -1], ValueError, "targets must be classes from 0 to 1, got -1"),
+        ([0, 2], [0, 1], ValueError, "predictions are classes from 0 to 1, got 2"),
+        ([0, 1], [0, -1], ValueError, "targets are classes from 0 to 1, got -1"),
     ],
 )
 def test_what_are_no_classes_is_refused(predictions, targets, error, message):

@@ -218,7 +218,9 @@ def test_all_is_afterwards_as_before(x):
     before = state()
     assert examine(model, loader, 0.1).batches == 8  # from the start, though one was handed out
     assert state() == before
-    with pytest.raises(ValueError, match=r"Linear\(in_features=4\): input has shape \(5, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"Linear: the last axis of the input is in_features=4 long, got shape \(5, 3\)"
+    ):
         examine(model, [x, np.ones((5, 3))], 0.1)
     assert state() == before
 

@@ -246,16 +246,16 @@ def test_a_file_that_is_no_run_is_refused(tmp_path, recipe):
     (tmp_path / "cut").write_bytes((tmp_path / "swapped").read_bytes()[:-10])
     for name, message in (
         ("foreign", "foreign holds no recipe"),
-        ("later", "its recipe is not one of this version: model must be one of"),
+        ("later", "its recipe is not one of this version: model is one of"),
         ("swapped", "features.0.weight"),
         (
             "odd",
-            "odd was not written by `tinygrad-norm train`: .*channels should be a whole number of at least 1, got '1'",
+            "odd was not written by `tinygrad-norm train`: .*channels is an integer of at least 1, got '1'",
         ),
         ("more", "which is not known"),
         ("huge", r"the net that it describes is larger than its 18 arrays of 540,900 elements \(\d+ arrays"),
-        ("list", r"model.weight should be an array, got \[1\]"),
-        ("past", "the state of trainer.epoch should be a whole number of at least 0, got -3"),
+        ("list", r"model.weight is an array, got \[1\]"),
+        ("past", "the state of trainer.epoch is an integer of at least 0, got -3"),
         ("small", "small: the net that it describes cannot be made: .*image_size should be 16 or more"),
         ("cut", "cut short"),
     ):
@@ -274,7 +274,7 @@ def test_a_file_that_is_no_run_is_refused(tmp_path, recipe):
     ],
 )
 def test_a_net_is_not_built_larger_than_the_file(tmp_path, recipe, claims):
-    """A small file must not be able to take gigabytes, however large a net it claims to hold."""
+    """A small file is not able to take gigabytes, however large a net it claims to hold."""
     extra = {"channels": 1, "classes": 10} | claims | {"recipe": recipe.to_dict() | claims.get("recipe", {})}
     save_checkpoint(tmp_path / "claims", make_model(recipe, 1, 10), extra=extra)
     size = (tmp_path / "claims").stat().st_size

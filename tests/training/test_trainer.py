@@ -282,13 +282,13 @@ def test_a_resume_that_does_not_fit_changes_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "foreign", "message"),
     [
-        ("epoch", -1, "the trainer's state.epoch should be a whole number of at least 0, got -1"),
-        ("batch", 2.0, "the trainer's state.batch should be a whole number"),
-        ("batches_done", 0, "the trainer's state.batches_done should be True or False, got 0"),
+        ("epoch", -1, "the trainer's state.epoch is an integer of at least 0, got -1"),
+        ("batch", 2.0, "the trainer's state.batch is an integer"),
+        ("batches_done", 0, "the trainer's state.batches_done is True or False, got 0"),
         ("totals", {}, "the trainer's state.totals lacks 'loss'"),
         ("history", [{"lr": 0.1}], "the trainer's state.history.0 lacks 'epoch'"),
-        ("history", [{"epoch": 1, "lr": "high"}], "the trainer's state.history.0.lr should be a number, got 'high'"),
-        ("callbacks", {"EarlyStopping1": 3}, "the trainer's state.callbacks.EarlyStopping1 should be a dict, got 3"),
+        ("history", [{"epoch": 1, "lr": "high"}], "the trainer's state.history.0.lr is a number, got 'high'"),
+        ("callbacks", {"EarlyStopping1": 3}, "the trainer's state.callbacks.EarlyStopping1 is a dict, got 3"),
         ("callbacks", {"EarlyStopping1": {"best": 1.0}}, "the state of EarlyStopping lacks 'waited'"),
         ("more", 1, "the trainer's state has 'more', which is not known"),
     ],
@@ -521,7 +521,7 @@ def test_evaluation_records_nothing_and_changes_nothing():
 
 def test_the_mode_comes_back_when_evaluation_fails():
     run = Run()
-    with pytest.raises(TypeError, match="a batch should be a tuple"):
+    with pytest.raises(TypeError, match="a batch is a tuple"):
         run.trainer.evaluate([(1, 2, 3)])
     assert all(module.training for module in run.model.modules())
 
@@ -662,7 +662,7 @@ INPUTS, TARGETS = np.ones((4, 6), np.float32), np.zeros(4, np.int64)
     ("loader", "error", "message"),
     [
         ([], ValueError, "the training loader gave no batches in epoch 1"),
-        ([INPUTS], TypeError, r"a batch should be a tuple \(inputs, targets\), got a ndarray"),
+        ([INPUTS], TypeError, r"a batch is a tuple \(inputs, targets\), got a ndarray"),
         ([(INPUTS,)], TypeError, "got a tuple of 1"),
         (
             [(INPUTS, TARGETS[:3])],
@@ -692,19 +692,19 @@ def test_a_loader_that_runs_dry():
 def test_bad_arguments():
     run = Run()
     parts: Any = (run.model, run.optimizer, nn.CrossEntropyLoss())
-    with pytest.raises(TypeError, match="model should be a Module, got function"):
+    with pytest.raises(TypeError, match="model is a Module, got function"):
         Trainer(*[lambda x: x, *parts[1:]])
-    with pytest.raises(TypeError, match="optimizer should be an Optimizer, got generator"):
+    with pytest.raises(TypeError, match="optimizer is an Optimizer, got generator"):
         Trainer(*[run.model, run.model.parameters(), parts[2]])
     for clip_norm in (0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="clip_norm must be a number above 0, or None for no clipping, got"):
+        with pytest.raises(ValueError, match="clip_norm is a number above 0, or None for no clipping, got"):
             Trainer(*parts, clip_norm=clip_norm)
-    with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="epochs is an integer of at least 1, got 0"):
         run.fit(0)
-    with pytest.raises(TypeError, match="epochs must be an integer"):
+    with pytest.raises(TypeError, match="epochs is an integer"):
         run.fit(2.5)
     run.trainer.loss = nn.CrossEntropyLoss(reduction="none")
-    with pytest.raises(ValueError, match=r"the loss should be one number, the mean over the batch, got shape \(8,\)"):
+    with pytest.raises(ValueError, match=r"the loss is one number, the mean over the batch, got shape \(8,\)"):
         run.fit()
 
 

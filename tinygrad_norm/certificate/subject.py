@@ -27,8 +27,8 @@ from tinygrad_norm.certificate.catalog import (
     op_cases,
 )
 from tinygrad_norm.certificate.larger import enlarged
+from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.nn.module import Module
-from tinygrad_norm.nn.spelling import did_you_mean
 from tinygrad_norm.tensor import Tensor
 
 SHAPES: tuple[tuple[int, ...], ...] = ((2, 3, 1, 4), (2, 3, 4), (3, 5))

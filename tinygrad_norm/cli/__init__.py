@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from tinygrad_norm import __version__
+from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.cli import graphs, inspection, installation, lab, zoo
 from tinygrad_norm.cli.ending import run_command
-from tinygrad_norm.nn.spelling import did_you_mean
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

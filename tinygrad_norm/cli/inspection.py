@@ -17,8 +17,8 @@ import numpy as np
 
 from tinygrad_norm import random
 from tinygrad_norm.certificate import certify
+from tinygrad_norm.checks import check_integer
 from tinygrad_norm.cli.arguments import format_table
-from tinygrad_norm.data.checks import whole_number
 from tinygrad_norm.files import check_writable
 from tinygrad_norm.models import list_models
 from tinygrad_norm.modes import composed
@@ -90,7 +90,7 @@ class Step:
 def run_profile(args: argparse.Namespace) -> None:
     """Time some training steps after a first one that is not counted, and print the medians."""
     recipe = recipe_for(args.model, batch_size=args.batch_size, image_size=args.image_size, norm=args.norm)
-    top, repeats = whole_number("--top", args.top, 1), whole_number("--repeats", args.repeats, 1)
+    top, repeats = check_integer("--top", args.top, 1), check_integer("--repeats", args.repeats, 1)
     if args.output is not None:
         check_output(args.output)
     step = make_step(recipe)
@@ -118,7 +118,7 @@ def run_certify(args: argparse.Namespace) -> None:
     before = list(sys.path)
     sys.path.append(os.getcwd())  # where package.module:Name is looked for last
     try:
-        certificate = certify(args.what, *args.shape, seed=whole_number("--seed", args.seed, 0))
+        certificate = certify(args.what, *args.shape, seed=check_integer("--seed", args.seed, 0))
     finally:
         sys.path[:] = before
     print(json.dumps(certificate.to_json(), indent=2) if args.json else certificate)

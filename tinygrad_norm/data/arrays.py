@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tinygrad_norm.data.checks import check_choice, check_labels, describe
+from tinygrad_norm.checks import check_choice
+from tinygrad_norm.data.checks import check_labels, describe
 from tinygrad_norm.data.datasets import ArrayDataset
 from tinygrad_norm.data.images import scale
 from tinygrad_norm.dtypes import beyond
@@ -44,7 +45,7 @@ def from_arrays(
     images, labels = _read_npy(images_path), _read_npy(labels_path)
     if images.ndim not in (2, 3, 4) or (images.dtype != np.uint8 and images.dtype.kind != "f"):
         allowed = "(N, H, W), (N, C, H, W) or (N, F) of uint8 or floating point"
-        raise ValueError(f"{images_path}: images must be {allowed}, found {describe(images)}")
+        raise ValueError(f"{images_path}: images are {allowed}, found {describe(images)}")
     check_labels(labels_path, labels, len(images), _trained_classes(Path(folder)) if split == "test" else None)
     if images.ndim == 3:
         images = images[:, None]
@@ -54,7 +55,7 @@ def from_arrays(
             f"first"
         )
     if not (finite := np.isfinite(images)).all():
-        raise ValueError(f"{images_path}: images must be finite, found {images[~finite][0]} in some")
+        raise ValueError(f"{images_path}: images are finite, found {images[~finite][0]} in some")
     if lost := beyond(images, dtype):
         raise ValueError(f"{images_path}: {describe(images)} {lost}")
     if split == "train":

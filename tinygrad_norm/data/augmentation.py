@@ -14,12 +14,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_norm.data.checks import check_choice, describe, real_number, whole_number
+from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, POSITIVE, Range, check_choice, check_integer, check_number
+from tinygrad_norm.data.checks import describe
 from tinygrad_norm.data.loader import Transform
 
 Images = NDArray[Any]
 Generator = np.random.Generator
 Padding = Literal["constant", "edge", "reflect"]
+
+_ALPHA = Range("a finite number above 0; without mix=, nothing is mixed", POSITIVE.test)
 
 
 class Compose:
@@ -33,7 +36,7 @@ class Compose:
         self.transforms = tuple(transforms)
         for transform in self.transforms:
             if not callable(transform):
-                raise TypeError(f"Compose: a transform must be callable, got {type(transform).__name__}")
+                raise TypeError(f"Compose: a transform is callable, got {type(transform).__name__}")
 
     def __call__(self, images: Images, generator: Generator) -> Images:
         for transform in self.transforms:
@@ -59,7 +62,7 @@ class RandomCrop:
     mode: Padding = "constant"
 
     def __post_init__(self) -> None:
-        whole_number("RandomCrop: padding", self.padding, 0)
+        check_integer("RandomCrop: padding", self.padding, 0)
         check_choice("RandomCrop: mode", self.mode, get_args(Padding))
 
     def __call__(self, images: Images, generator: Generator) -> Images:
@@ -82,7 +85,7 @@ class RandomShift:
     pixels: int
 
     def __post_init__(self) -> None:
-        whole_number("RandomShift: pixels", self.pixels, 0)
+        check_integer("RandomShift: pixels", self.pixels, 0)
 
     def __call__(self, images: Images, generator: Generator) -> Images:
         _shape("RandomShift", images)
@@ -96,7 +99,7 @@ class RandomFlip:
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        real_number("RandomFlip: p", self.p, 0, 1)
+        check_number("RandomFlip: p", self.p, FRACTION)
 
     def __call__(self, images: Images, generator: Generator) -> Images:
         n, *_ = _shape("RandomFlip", images)
@@ -111,7 +114,9 @@ class RandomRotation:
     degrees: float
 
     def __post_init__(self) -> None:
-        real_number("RandomRotation: degrees", self.degrees, 0, 180)
+        check_number(
+            "RandomRotation: degrees", self.degrees, Range("a number from 0 to 180", lambda value: 0 <= value <= 180)
+        )
 
     def __call__(self, images: Images, generator: Generator) -> Images:
         n, *_ = _shape("RandomRotation", images, floating=True)
@@ -128,12 +133,12 @@ class Cutout:
     size: int
 
     def __post_init__(self) -> None:
-        whole_number("Cutout: size", self.size, 1)
+        check_integer("Cutout: size", self.size, 1)
 
     def __call__(self, images: Images, generator: Generator) -> Images:
         n, _, h, w = _shape("Cutout", images)
         if self.size > min(h, w):
-            raise ValueError(f"Cutout: size must be at most {min(h, w)}, for {h}×{w} images, got {self.size}")
+            raise ValueError(f"Cutout: size is at most {min(h, w)}, for {h}×{w} images, got {self.size}")
         rows, columns = self._covered(n, h, generator), self._covered(n, w, generator)
         return np.where(rows[:, None, :, None] & columns[:, None, None, :], images.dtype.type(0), images)
 
@@ -150,7 +155,7 @@ class GaussianNoise:
     std: float
 
     def __post_init__(self) -> None:
-        real_number("GaussianNoise: std", self.std, 0)
+        check_number("GaussianNoise: std", self.std, NOT_NEGATIVE)
 
     def __call__(self, images: Images, generator: Generator) -> Images:
         _shape("GaussianNoise", images, floating=True)
@@ -166,19 +171,16 @@ class _Mix:
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        if not real_number(f"{name}: alpha", self.alpha, 0):
-            raise ValueError(f"{name}: alpha must be above 0; without mix=, nothing is mixed")
-        whole_number(f"{name}: num_classes", self.num_classes, 2)
+        check_number(f"{name}: alpha", self.alpha, _ALPHA)
+        check_integer(f"{name}: num_classes", self.num_classes, 2)
 
     def _check(self, images: Images, labels: NDArray[Any], floating: bool) -> None:
         name = type(self).__name__
         n, *_ = _shape(name, images, floating)
         if labels.dtype.kind not in "iu" or labels.shape != (n,):
-            raise ValueError(f"{name}: targets must be integer labels ({n},), got {describe(labels)}")
+            raise ValueError(f"{name}: targets are integer labels ({n},), got {describe(labels)}")
         if n and not 0 <= labels.min() <= labels.max() < self.num_classes:
-            raise ValueError(
-                f"{name}: labels must be 0 to {self.num_classes - 1}, got {labels.min()} to {labels.max()}"
-            )
+            raise ValueError(f"{name}: labels are 0 to {self.num_classes - 1}, got {labels.min()} to {labels.max()}")
 
     def _soft(self, labels: NDArray[Any], partners: NDArray[np.intp], share: float) -> NDArray[np.float32]:
         """`share` of an image's own class, and the rest of its partner's."""
@@ -263,10 +265,10 @@ def _interval(length: int, share: float, generator: Generator) -> slice:
 
 def _shape(name: str, images: Any, floating: bool = False) -> tuple[int, int, int, int]:
     if not isinstance(images, np.ndarray):
-        raise TypeError(f"{name}: images must be a NumPy array, got {type(images).__name__}")
+        raise TypeError(f"{name}: images are a NumPy array, got {type(images).__name__}")
     if images.ndim != 4:
-        raise ValueError(f"{name}: images must be (N, C, H, W), got shape {images.shape}")
+        raise ValueError(f"{name}: images are (N, C, H, W), got shape {images.shape}")
     if floating and images.dtype.kind != "f":
-        raise TypeError(f"{name}: images must be of floating point, got {images.dtype}")
+        raise TypeError(f"{name}: images are of floating point, got {images.dtype}")
     n, c, h, w = images.shape
     return n, c, h, w

@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tinygrad_norm.data.checks import check_choice, check_labels
+from tinygrad_norm.checks import check_choice
+from tinygrad_norm.data.checks import check_labels
 from tinygrad_norm.data.datasets import ArrayDataset
 from tinygrad_norm.data.download import RemoteFile, check_md5, what_to_put
 from tinygrad_norm.data.images import scale

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_norm.data.checks import describe, whole_number
+from tinygrad_norm.checks import check_integer
+from tinygrad_norm.data.checks import describe
 
 Index = int | slice | list[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
 
@@ -42,11 +43,11 @@ class ArrayDataset:
     def __post_init__(self) -> None:
         for name, array in (("inputs", self.inputs), ("targets", self.targets)):
             if not isinstance(array, np.ndarray):
-                raise TypeError(f"{name} must be a NumPy array, got {type(array).__name__}; np.asarray makes one")
+                raise TypeError(f"{name} is a NumPy array, got {type(array).__name__}; np.asarray makes one")
             if array.ndim == 0:
-                raise ValueError(f"{name} must have a first axis that counts the examples, got shape ()")
+                raise ValueError(f"{name} has a first axis that counts the examples, got shape ()")
         if len(self.inputs) != len(self.targets):
-            raise ValueError(f"inputs and targets must be as many, got {len(self.inputs)} and {len(self.targets)}")
+            raise ValueError(f"inputs and targets are as many, got {len(self.inputs)} and {len(self.targets)}")
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -78,7 +79,7 @@ class ArrayDataset:
         Nothing is drawn by chance: the examples keep their order, and the same data are always split alike. Targets
         that are not labels count as one class.
         """
-        every = whole_number("every", every, 2)
+        every = check_integer("every", every, 2)
         labels = self.targets if self._has_labels else np.zeros(len(self), np.int64)
         held_out = np.zeros(len(self), np.bool_)
         for label in np.unique(labels):

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinygrad_norm.data.checks import check_choice, whole_number
+from tinygrad_norm.checks import check_choice, check_integer
 from tinygrad_norm.data.datasets import ArrayDataset
 from tinygrad_norm.data.images import resize, scale
 
@@ -33,7 +33,7 @@ def digits(
         1998, CC BY 4.0; digits.md tells more.
     """
     check_choice("split", split, ("train", "test", "all"))
-    image_size = whole_number("image_size", image_size, 8)
+    image_size = check_integer("image_size", image_size, 8)
     with (
         resources.files(__package__).joinpath("digits.npz").open("rb") as file,
         np.load(file, allow_pickle=False) as arrays,

@@ -164,4 +164,4 @@ def _check_address(url: str) -> None:
     parsed = urllib.parse.urlsplit(url)
     is_local = parsed.hostname in ("localhost", "127.0.0.1", "::1")
     if parsed.scheme != "https" and not (parsed.scheme == "http" and is_local):
-        raise ValueError(f"an address must begin with https://, got {url}")
+        raise ValueError(f"an address begins with https://, got {url}")

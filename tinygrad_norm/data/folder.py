@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tinygrad_norm.data.checks import check_choice, whole_number
+from tinygrad_norm.checks import check_choice, check_integer
 from tinygrad_norm.data.datasets import ArrayDataset
 from tinygrad_norm.data.images import scale
 from tinygrad_norm.output import printable
@@ -49,7 +49,7 @@ def image_folder(
     """
     check_choice("split", split, ("train", "test"))
     if image_size is not None:
-        image_size = whole_number("image_size", image_size, 1)
+        image_size = check_integer("image_size", image_size, 1)
     _import_pillow()
     classes = _class_folders(Path(folder) / "train")
     names = tuple(path.name for path in classes)

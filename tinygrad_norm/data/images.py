@@ -15,7 +15,7 @@ def scale(images: NDArray[Any], highest: int, dtype: DTypeLike) -> NDArray[Any]:
         TypeError: `dtype` is neither float32 nor float64.
     """
     if np.dtype(dtype) not in (np.float32, np.float64):
-        raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+        raise TypeError(f"dtype is float32 or float64, got {np.dtype(dtype)}")
     scaled: NDArray[Any] = np.divide(images, highest, dtype=dtype, order="C")
     return scaled
 

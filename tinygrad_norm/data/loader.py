@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_norm.data.checks import whole_number
+from tinygrad_norm.checks import check_integer
 from tinygrad_norm.data.datasets import ArrayDataset, Dataset
 
 Transform = Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
@@ -55,10 +55,10 @@ class DataLoader:
         mix: Mix | None = None,
     ) -> None:
         self.dataset = dataset = _as_dataset(dataset)
-        self.batch_size = whole_number("batch_size", batch_size, 1)
+        self.batch_size = check_integer("batch_size", batch_size, 1)
         self.shuffle = bool(shuffle)
         self.drop_last = bool(drop_last)
-        self.seed = whole_number("seed", seed, 0)
+        self.seed = check_integer("seed", seed, 0)
         self.transform = transform
         self.mix = mix
         self.epoch = 0
@@ -83,7 +83,7 @@ class DataLoader:
 
     @epoch.setter
     def epoch(self, number: int) -> None:
-        self._epoch = self._next = whole_number("epoch", number, 0)
+        self._epoch = self._next = check_integer("epoch", number, 0)
 
     def __iter__(self) -> Iterator[tuple[NDArray[Any], ...]]:
         self._next += 1
@@ -140,9 +140,9 @@ class DataLoader:
         if differing:
             found = ", ".join(f"{key}={state[key]!r} (here {own[key]!r})" for key in differing)
             raise ValueError(f"the state is of another loader: {found}")
-        epoch, batch = whole_number("epoch", state["epoch"], 0), whole_number("batch", state["batch"], 0)
+        epoch, batch = check_integer("epoch", state["epoch"], 0), check_integer("batch", state["batch"], 0)
         if batch > len(self):
-            raise ValueError(f"batch must be at most {len(self)}, the number of batches in an epoch, got {batch}")
+            raise ValueError(f"batch is at most {len(self)}, the number of batches in an epoch, got {batch}")
         self.epoch, self.batch = epoch, batch
 
     def _order(self, epoch: int) -> NDArray[np.intp]:
@@ -153,11 +153,11 @@ class DataLoader:
         indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
         arrays = self.dataset[indices]
         if not isinstance(arrays, tuple):  # an array alone would come apart into its rows
-            raise TypeError(f"a data set must return a tuple of arrays, got {type(arrays).__name__}")
+            raise TypeError(f"a data set returns a tuple of arrays, got {type(arrays).__name__}")
         generator = self._generator(epoch, batch)
         if self.transform is not None:
             inputs = self.transform(arrays[0], generator)
-            _check_count("transform must return an array", inputs, len(indices))
+            _check_count("transform returns an array", inputs, len(indices))
             arrays = (inputs, *arrays[1:])
         if self.mix is not None:
             if len(arrays) != 2:
@@ -165,9 +165,9 @@ class DataLoader:
             arrays = self.mix(*arrays, generator)
             if not isinstance(arrays, tuple) or len(arrays) != 2:
                 found = f"a tuple of {len(arrays)}" if isinstance(arrays, tuple) else type(arrays).__name__
-                raise ValueError(f"mix must return the pair (inputs, targets), got {found}")
+                raise ValueError(f"mix returns the pair (inputs, targets), got {found}")
             for array in arrays:
-                _check_count("mix must return two arrays", array, len(indices))
+                _check_count("mix returns two arrays", array, len(indices))
         return tuple(np.ascontiguousarray(array) for array in arrays)
 
     def _generator(self, *key: int) -> np.random.Generator:

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinygrad_norm.data.checks import check_choice, check_labels, describe
+from tinygrad_norm.checks import check_choice
+from tinygrad_norm.data.checks import check_labels, describe
 from tinygrad_norm.data.datasets import ArrayDataset
 from tinygrad_norm.data.download import RemoteFile, what_to_put
 from tinygrad_norm.data.idx import read_idx
@@ -83,7 +84,7 @@ def mnist(
     labels_path = _find(Path(folder), f"{MNIST_FILES[split]}-labels-idx1-ubyte", name)
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim != 3 or images.dtype != np.uint8:
-        raise ValueError(f"{images_path}: images must be uint8(N, H, W), found {describe(images)}")
+        raise ValueError(f"{images_path}: images are uint8(N, H, W), found {describe(images)}")
     classes = MNIST_CLASSES[name]
     check_labels(labels_path, labels, len(images), len(classes))
     return ArrayDataset(scale(images[:, None], 255, dtype), labels.astype(np.int64), classes)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from tinygrad_norm.data.checks import whole_number
+from tinygrad_norm.checks import check_integer
 from tinygrad_norm.data.loader import DataLoader
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Prefetch(DataLoader):
         if type(loader) is not DataLoader:
             raise TypeError(f"Prefetch takes a DataLoader, got {type(loader).__name__}")
         vars(self).update(vars(loader))
-        self.depth = whole_number("depth", depth, 1)
+        self.depth = check_integer("depth", depth, 1)
 
     def _batches(self, epoch: int, first: int) -> Generator[tuple[NDArray[Any], ...], None, None]:
         order = self._order(epoch)

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from tinygrad_norm.checks import check_choice, check_integer, did_you_mean
 from tinygrad_norm.data.arrays import from_arrays
-from tinygrad_norm.data.checks import check_choice, describe, whole_number
+from tinygrad_norm.data.checks import describe
 from tinygrad_norm.data.cifar import CIFAR10, CIFAR100, cifar10, cifar100
 from tinygrad_norm.data.datasets import ArrayDataset
 from tinygrad_norm.data.digits import digits
@@ -17,7 +18,6 @@ from tinygrad_norm.data.download import RemoteFile, fetch
 from tinygrad_norm.data.folder import image_folder
 from tinygrad_norm.data.images import resize
 from tinygrad_norm.data.mnist import MNIST_REMOTE, mnist
-from tinygrad_norm.nn.spelling import did_you_mean
 
 Split = Literal["train", "test"]
 PathLike = str | os.PathLike[str]
@@ -69,7 +69,7 @@ def load(
     """
     check_choice("split", split, ("train", "test"))
     if image_size is not None:
-        image_size = whole_number("image_size", image_size, 1)
+        image_size = check_integer("image_size", image_size, 1)
     if name_or_folder in _SOURCES:
         dataset = _load_named(str(name_or_folder), split, Path(folder), download)
     else:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tinygrad_norm.data.checks import whole_number
+from tinygrad_norm.checks import check_integer, did_you_mean
 from tinygrad_norm.experiments import (
     no_batchnorm,
     one_pass_variance,
@@ -23,7 +23,6 @@ from tinygrad_norm.experiments import (
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Report, Result, Story, as_json, write_report
 from tinygrad_norm.files import locked_folder, write_atomically
-from tinygrad_norm.nn.spelling import did_you_mean
 from tinygrad_norm.output import UnfailingStream
 from tinygrad_norm.training.curves import new_figure
 
@@ -133,8 +132,8 @@ def _find(name: str) -> Experiment:
 
 def _checked_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if not isinstance(seeds, Sequence):
-        seeds = range(whole_number("seeds", seeds, 1))
-    checked = tuple(whole_number("a seed", seed, 0) for seed in seeds)
+        seeds = range(check_integer("seeds", seeds, 1))
+    checked = tuple(check_integer("a seed", seed, 0) for seed in seeds)
     if not checked or len(set(checked)) < len(checked):
         raise ValueError(f"seeds should be one or more different numbers, got {list(seeds)}")
     return checked

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_norm import nn
+from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.nn.normalization import Normalization
-from tinygrad_norm.nn.spelling import did_you_mean
 
 Norm = str | Callable[[int], nn.Module]
 Activation = str | tuple[str, float] | None

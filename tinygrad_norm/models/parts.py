@@ -6,12 +6,10 @@ import math
 from numbers import Real
 from typing import Any
 
-import numpy as np
-
 from tinygrad_norm import nn
+from tinygrad_norm.checks import check_flag, check_integer
 from tinygrad_norm.models.norms import Activation, Norms
 from tinygrad_norm.nn.checks import shape_of
-from tinygrad_norm.ops.arguments import check_flag
 from tinygrad_norm.tensor import Tensor
 
 
@@ -40,14 +38,11 @@ class ImageClassifier(nn.Module):
         fixed: bool = False,
     ) -> None:
         super().__init__()
-        check_flag(type(self).__name__, "small_images", small_images)
+        check_flag(f"{type(self).__name__}: small_images", small_images)
         image_size = (32 if small_images else 224) if image_size is None else image_size
         given = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
         for name, value in given.items():
-            if not isinstance(value, int | np.integer) or isinstance(value, bool):
-                raise TypeError(f"{type(self).__name__}: {name} should be an integer, got {value!r}")
-            if value < 1:
-                raise ValueError(f"{type(self).__name__}: {name} should be 1 or more, got {value}")
+            check_integer(f"{type(self).__name__}: {name}", value, 1)
         self.in_channels, self.image_size, self.smallest, self.fixed = in_channels, image_size, smallest, fixed
         if image_size < smallest:
             raise ValueError(

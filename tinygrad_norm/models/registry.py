@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from tinygrad_norm.checks import check_flag, did_you_mean
 from tinygrad_norm.models.alexnet import AlexNet
 from tinygrad_norm.models.baseline_cnn import BaselineCNN
 from tinygrad_norm.models.convnext import ConvNeXtTiny
@@ -15,8 +16,6 @@ from tinygrad_norm.models.norms import Norm
 from tinygrad_norm.models.parts import ImageClassifier
 from tinygrad_norm.models.resnet import ResNet18
 from tinygrad_norm.models.vgg import VGG16
-from tinygrad_norm.nn.spelling import did_you_mean
-from tinygrad_norm.ops.arguments import check_flag
 
 MODELS: dict[str, type[ImageClassifier]] = {
     "mlp": MLP,
@@ -61,7 +60,7 @@ def create_model(
         ValueError: an unknown name or norm, images too small for the net, or no ImageNet form where that is wanted.
         TypeError: an unknown option, or a value of the wrong type.
     """
-    check_flag("create_model", "small_images", small_images)
+    check_flag("create_model: small_images", small_images)
     if name not in list_models():
         raise ValueError(
             f"create_model: {name!r} is not known; known are {', '.join(MODELS)}{did_you_mean(str(name), MODELS)}"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import nn
+from tinygrad_norm.checks import closest, did_you_mean
 from tinygrad_norm.models.norms import Norm, Norms
 from tinygrad_norm.nn.normalization import BatchNorm, Normalization
-from tinygrad_norm.nn.spelling import closest, did_you_mean
 
 ROWS = (nn.BatchNorm1D, nn.LayerNorm, nn.RMSNorm)
 IMAGES = (nn.BatchNorm2D, nn.LayerNorm2D, nn.InstanceNorm2D, nn.RMSNorm2D, nn.GroupNorm)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from tinygrad_norm.checks import missing_name
 from tinygrad_norm.nn import init
 from tinygrad_norm.nn.activation import (
     ELU,
@@ -41,7 +42,6 @@ from tinygrad_norm.nn.normalization import (
 )
 from tinygrad_norm.nn.pooling import AdaptiveAvgPool2D, AvgPool2D, GlobalAvgPool2D, MaxPool2D, Upsample
 from tinygrad_norm.nn.recalibration import recalibrate
-from tinygrad_norm.nn.spelling import missing_name
 from tinygrad_norm.nn.squeeze_excite import SqueezeExcite
 
 __all__ = [

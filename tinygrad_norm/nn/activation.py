@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from tinygrad_norm import definitions, ops
+from tinygrad_norm.checks import check_choice
 from tinygrad_norm.nn.checks import refuse_inplace
 from tinygrad_norm.nn.linear import Identity
 from tinygrad_norm.nn.module import Module
@@ -45,8 +46,7 @@ class GELU(OpModule, op=ops.gelu):
 
     def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
         super().__init__(approximate=approximate)
-        if approximate not in ("none", "tanh"):
-            raise ValueError(f"GELU: approximate should be 'none' or 'tanh', got {approximate!r}")
+        check_choice("GELU: approximate", approximate, ("none", "tanh"))
 
 
 class SiLU(OpModule, op=ops.silu):

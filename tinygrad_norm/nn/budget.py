@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from tinygrad_norm.dtypes import Array
 
 _left: ContextVar[tuple[int, int] | None] = ContextVar("arrays and elements that may still be made", default=None)
 

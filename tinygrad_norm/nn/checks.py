@@ -1,15 +1,8 @@
-"""What layers refuse: numbers that are none, an input without a shape, and writing in place."""
+"""What layers refuse: an input without a shape, and writing in place."""
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
-
-
-def check_number(layer: str, name: str, value: Any, allowed: str) -> None:
-    """Raise a TypeError that says what is allowed if an argument is no real number."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{layer}: {name} should be {allowed}, got {value!r} ({type(value).__name__})")
 
 
 def shape_of(layer: object, x: Any) -> tuple[int, ...]:
@@ -22,7 +15,7 @@ def shape_of(layer: object, x: Any) -> tuple[int, ...]:
         shape: tuple[int, ...] = x.shape
     except AttributeError:
         name = type(layer).__name__
-        raise TypeError(f"{name}: the input should be a Tensor or a NumPy array, got {type(x).__name__}") from None
+        raise TypeError(f"{name}: the input is a Tensor or a NumPy array, got {type(x).__name__}") from None
     return shape
 
 

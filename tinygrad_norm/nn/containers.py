@@ -63,7 +63,7 @@ class _Ordered(Module):
                 hint = f"; did you mean {module.__name__}(...)?"
             elif isinstance(module, list | tuple):
                 hint = f"; did you mean {type(self).__name__}(*modules)?"
-            raise TypeError(f"{type(self).__name__}: item {name} should be a Module, got {module!r}{hint}")
+            raise TypeError(f"{type(self).__name__}: item {name} is a Module, got {module!r}{hint}")
         setattr(self, name, module)
 
 

@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_norm import ops
+from tinygrad_norm.checks import check_choice, check_integer, check_pair
+from tinygrad_norm.dtypes import Pair
 from tinygrad_norm.nn import init
 from tinygrad_norm.nn.budget import blank
 from tinygrad_norm.nn.checks import shape_of
 from tinygrad_norm.nn.module import Module, Parameter, float_dtype
-from tinygrad_norm.nn.spelling import did_you_mean
 from tinygrad_norm.ops.activation import fusible
-from tinygrad_norm.ops.arguments import Pair, pair, where
+from tinygrad_norm.ops.arguments import label
 from tinygrad_norm.ops.convolution import Activation, Padding, padding_of
 from tinygrad_norm.tensor import Tensor
 
@@ -63,24 +64,20 @@ class Conv2D(Module):
         activation: Activation = None,
     ) -> None:
         super().__init__()
-        self.in_channels = _count("in_channels", in_channels)
-        self.out_channels = _count("out_channels", out_channels)
-        self.groups = _count("groups", groups)
-        self.kernel_size = pair("Conv2D", "kernel_size", kernel_size, 1)
-        self.stride = pair("Conv2D", "stride", stride, 1)
-        self.dilation = pair("Conv2D", "dilation", dilation, 1)
+        self.in_channels = check_integer("Conv2D: in_channels", in_channels, 1)
+        self.out_channels = check_integer("Conv2D: out_channels", out_channels, 1)
+        self.groups = check_integer("Conv2D: groups", groups, 1)
+        self.kernel_size = check_pair("Conv2D: kernel_size", kernel_size, 1)
+        self.stride = check_pair("Conv2D: stride", stride, 1)
+        self.dilation = check_pair("Conv2D: dilation", dilation, 1)
         self._sides = padding_of("Conv2D", padding, self.kernel_size, self.stride, self.dilation)
-        self.padding: Padding = padding if isinstance(padding, str) else pair("Conv2D", "padding", padding, 0)
+        self.padding: Padding = padding if isinstance(padding, str) else check_pair("Conv2D: padding", padding, 0)
         if in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"Conv2D: groups should divide in_channels and out_channels, "
+                f"Conv2D: groups divide in_channels and out_channels, "
                 f"got groups={groups} for {in_channels} and {out_channels}"
             )
-        if padding_mode not in [*PADDING_MODES]:
-            raise ValueError(
-                f"Conv2D: padding_mode should be one of {', '.join(PADDING_MODES)}, "
-                f"got {padding_mode!r}{did_you_mean(str(padding_mode), PADDING_MODES)}"
-            )
+        check_choice("Conv2D: padding_mode", padding_mode, PADDING_MODES)
         self.padding_mode = padding_mode
         fusible(activation)  # refuses an unknown one here rather than at the first call
         self.activation = activation
@@ -102,7 +99,7 @@ class Conv2D(Module):
             last = len(shape) in (3, 4) and shape[-1] == self.in_channels
             hint = "; channels come before height and width: x.transpose(0, 3, 1, 2)" if last else ""
             raise ValueError(
-                f"{where('Conv2D')}: the input should have shape (N, {self.in_channels}, H, W) or "
+                f"{label('Conv2D')}: the input has shape (N, {self.in_channels}, H, W) or "
                 f"({self.in_channels}, H, W), got {shape}{hint}"
             )
         padding: Any = self.padding
@@ -118,7 +115,7 @@ class Conv2D(Module):
             most = {"reflect": length - 1, "circular": length}.get(self.padding_mode, max(sides))
             if max(sides) > most:
                 raise ValueError(
-                    f"{where('Conv2D')}: padding_mode={self.padding_mode!r} has {most} pixels for the border of an "
+                    f"{label('Conv2D')}: padding_mode={self.padding_mode!r} has {most} pixels for the border of an "
                     f"input of shape {shape}, not {max(sides)}"
                 )
             if any(sides):
@@ -137,11 +134,3 @@ class Conv2D(Module):
         }
         words += "".join(f", {name}={value}" for name, (value, usual) in options.items() if value != usual)
         return words if self.activation is None else f"{words}, activation={self.activation!r}"
-
-
-def _count(name: str, value: int) -> int:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        raise TypeError(f"Conv2D: {name} should be an integer, got {value!r} ({type(value).__name__})")
-    if value < 1:
-        raise ValueError(f"Conv2D: {name} should be at least 1, got {value}")
-    return int(value)

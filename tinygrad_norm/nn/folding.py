@@ -35,7 +35,7 @@ class FoldedLinear(Linear):
     def forward(self, x: Tensor) -> Tensor:
         if len(shape := shape_of(self, x)) != 2:
             raise ValueError(
-                f"FoldedLinear: the input should have shape (N, {self.in_features}), for which the batch norm was "
+                f"FoldedLinear: the input has shape (N, {self.in_features}), for which the batch norm was "
                 f"folded, got {shape}"
             )
         return super().forward(x)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_norm import operands, random
-from tinygrad_norm.nn.spelling import did_you_mean
+from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.tensor import Tensor
 
 Generator = np.random.Generator | None
@@ -44,7 +44,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity not in GAINS:
         known = [*GAINS, "leaky_relu"]
         raise ValueError(
-            f"calculate_gain: nonlinearity should be one of {', '.join(known)}, "
+            f"calculate_gain: nonlinearity is one of {', '.join(known)}, "
             f"got {nonlinearity!r}{did_you_mean(nonlinearity, known)}"
         )
     return GAINS[nonlinearity]
@@ -68,14 +68,14 @@ def ones_(tensor: Tensor) -> Tensor:
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None) -> Tensor:
     """Fill with draws from the uniform distribution over [a, b)."""
     if not a <= b:
-        raise ValueError(f"uniform_: a should be at most b, got a={a}, b={b}")
+        raise ValueError(f"uniform_: a is at most b, got a={a}, b={b}")
     return _fill(tensor, _source(generator).uniform(a, b, tensor.shape))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator = None) -> Tensor:
     """Fill with draws from the normal distribution."""
     if not std >= 0:
-        raise ValueError(f"normal_: std should be 0 or more, got {std}")
+        raise ValueError(f"normal_: std is 0 or more, got {std}")
     return _fill(tensor, _source(generator).normal(mean, std, tensor.shape))
 
 
@@ -88,11 +88,11 @@ def trunc_normal_(
         ValueError: the interval holds less than a hundredth of the distribution.
     """
     if not std > 0:
-        raise ValueError(f"trunc_normal_: std should be over 0, got {std}")
+        raise ValueError(f"trunc_normal_: std is over 0, got {std}")
     low, high = (math.erf((bound - mean) / std / math.sqrt(2)) / 2 for bound in (a, b))
     if not high - low >= 0.01:
         raise ValueError(
-            f"trunc_normal_: [a, b] should hold at least 1 % of the normal distribution of mean {mean} and "
+            f"trunc_normal_: [a, b] holds at least 1 % of the normal distribution of mean {mean} and "
             f"std {std}, got [{a}, {b}]"
         )
     source = _source(generator)
@@ -164,7 +164,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) 
 
 def _fill(tensor: Tensor, values: npt.NDArray[np.float64]) -> Tensor:
     if not isinstance(tensor, Tensor) or tensor.dtype.kind != "f":
-        raise TypeError(f"init: should be given a Tensor of floating type, got {tensor!r}")
+        raise TypeError(f"init: the tensor is one of floating type, got {tensor!r}")
     tensor.raw[...] = values
     tensor.changed()
     return tensor
@@ -177,13 +177,13 @@ def _source(generator: Generator) -> np.random.Generator:
 def _kaiming_std(tensor: Tensor, a: float, mode: Mode, nonlinearity: str) -> float:
     fans = dict(zip(("fan_in", "fan_out"), _fans(tensor), strict=True))
     if mode not in fans:
-        raise ValueError(f"mode should be fan_in or fan_out, got {mode!r}{did_you_mean(mode, fans)}")
+        raise ValueError(f"mode is fan_in or fan_out, got {mode!r}{did_you_mean(mode, fans)}")
     return calculate_gain(nonlinearity, a) / math.sqrt(fans[mode])
 
 
 def _fans(tensor: Tensor) -> tuple[int, int]:
     """How many values each output is made of, and how many outputs each input is a part of."""
     if len(tensor.shape) < 2 or tensor.size == 0:
-        raise ValueError(f"init: shape should be (out, in, ...) with no axis empty, got {tensor.shape}")
+        raise ValueError(f"init: shape is (out, in, ...) with no axis empty, got {tensor.shape}")
     area = math.prod(tensor.shape[2:])
     return tensor.shape[1] * area, tensor.shape[0] * area

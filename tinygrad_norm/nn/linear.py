@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from tinygrad_norm import ops
+from tinygrad_norm.checks import check_integer
 from tinygrad_norm.nn import init
 from tinygrad_norm.nn.budget import blank
 from tinygrad_norm.nn.checks import shape_of
@@ -48,8 +48,8 @@ class Linear(Module):
         super().__init__()
         fusible(activation)  # refuses an unknown one here rather than at the first call
         self.activation = activation
-        self.in_features = _size("in_features", in_features)
-        self.out_features = _size("out_features", out_features)
+        self.in_features = check_integer("Linear: in_features", in_features, 1)
+        self.out_features = check_integer("Linear: out_features", out_features, 1)
         self.weight = Parameter(blank((out_features, in_features), float_dtype(dtype)))
         self.bias = Parameter(blank((out_features,), float_dtype(dtype))) if bias else None
         self.reset_parameters()
@@ -66,8 +66,8 @@ class Linear(Module):
         if not shape or shape[-1] != self.in_features:
             flat = math.prod(shape[1:]) == self.in_features
             raise ValueError(
-                f"Linear(in_features={self.in_features}): input has shape {shape}, its last axis should be "
-                f"{self.in_features}{'; a Flatten() before it?' if flat else ''}"
+                f"Linear: the last axis of the input is in_features={self.in_features} long, got shape {shape}"
+                f"{'; a Flatten() before it?' if flat else ''}"
             )
         return ops.linear(x, self.weight, self.bias, self.activation)
 
@@ -98,11 +98,3 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
-
-
-def _size(name: str, value: int) -> int:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        raise TypeError(f"Linear: {name} should be an integer, got {value!r} ({type(value).__name__})")
-    if value < 1:
-        raise ValueError(f"Linear: {name} should be at least 1, got {value}")
-    return int(value)

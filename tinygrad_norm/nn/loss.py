@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tinygrad_norm import ops
+from tinygrad_norm.checks import check_choice
 from tinygrad_norm.nn.op_module import OpModule
 from tinygrad_norm.ops.loss import REDUCTIONS
 from tinygrad_norm.tensor import Tensor
@@ -21,8 +22,7 @@ class Loss(OpModule):
     """What all losses share: a reduction, refused here if there is none such, rather than at the first call."""
 
     def __init__(self, **arguments: Any) -> None:
-        if (reduction := arguments["reduction"]) not in REDUCTIONS:
-            raise ValueError(f"{type(self).__name__}: reduction should be 'mean', 'sum' or 'none', got {reduction!r}")
+        check_choice(f"{type(self).__name__}: reduction", arguments["reduction"], REDUCTIONS)
         super().__init__(**arguments)
 
     def total_weight(self, target: Any) -> float:

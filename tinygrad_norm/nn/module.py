@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_norm import generation, modes
+from tinygrad_norm.checks import did_you_mean, refuse_unknown_keywords
 from tinygrad_norm.dtypes import beyond
-from tinygrad_norm.nn.spelling import did_you_mean, refuse_unknown_keywords
 from tinygrad_norm.nn.state import IncompatibleKeys, load_into
 from tinygrad_norm.nn.summary import summary
 from tinygrad_norm.tensor import Tensor

@@ -8,7 +8,6 @@ a bias, `bias=False`.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypedDict, Unpack
 
@@ -16,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_norm import modes, ops
+from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_integer, check_number, refuse_unknown
 from tinygrad_norm.modes import composed, no_grad
-from tinygrad_norm.nn.checks import check_number, shape_of
+from tinygrad_norm.nn.checks import shape_of
 from tinygrad_norm.nn.module import Module, Parameter, float_dtype
-from tinygrad_norm.nn.spelling import refuse_unknown
 from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.tensor import Tensor
+
+_MOMENTUM = Range("a number from 0 to 1, the weight of the new value, or None", FRACTION.test)
 
 
 class Options(TypedDict, total=False):
@@ -63,9 +64,7 @@ class Normalization(Module):
         if unknown:
             known = {*inspect.signature(type(self)).parameters, *BiasOptions.__annotations__} - {"options"}
             refuse_unknown(name, unknown, known)
-        check_number(name, "eps", eps, "0 or a positive number")
-        if not (eps >= 0 and math.isfinite(eps)):
-            raise ValueError(f"{name}: eps should be 0 or a positive number, got {eps}")
+        check_number(f"{name}: eps", eps, NOT_NEGATIVE)
         fusible(activation)  # refuses an unknown one here rather than at the first call
         dtype = float_dtype(dtype)
         self.eps: Any = eps
@@ -144,11 +143,9 @@ class RunningNorm(Normalization):
         **options: Unpack[BiasOptions],
     ) -> None:
         name = type(self).__name__
-        features = _count(name, "num_features", num_features)
+        features = check_integer(f"{name}: num_features", num_features, 1)
         if momentum is not None:
-            check_number(name, "momentum", momentum, "a number from 0 to 1, the weight of the new value, or None")
-            if not 0 <= momentum <= 1:
-                raise ValueError(f"{name}: momentum weighs the new value, 0 to 1 (None: cumulative), got {momentum}")
+            check_number(f"{name}: momentum", momentum, _MOMENTUM)
         super().__init__((features,), eps, affine, **options)
         self.num_features = features
         self.momentum = momentum
@@ -369,7 +366,7 @@ class LayerNorm2D(Normalization):
     def __init__(
         self, num_channels: int, eps: float = 1e-6, affine: bool = True, **options: Unpack[BiasOptions]
     ) -> None:
-        channels = _count("LayerNorm2D", "num_channels", num_channels)
+        channels = check_integer("LayerNorm2D: num_channels", num_channels, 1)
         super().__init__((channels,), eps, affine, **options)
         self.num_channels = channels
         self.affine = affine
@@ -406,8 +403,8 @@ class GroupNorm(Normalization):
         affine: bool = True,
         **options: Unpack[BiasOptions],
     ) -> None:
-        groups = _count("GroupNorm", "num_groups", num_groups)
-        channels = _count("GroupNorm", "num_channels", num_channels)
+        groups = check_integer("GroupNorm: num_groups", num_groups, 1)
+        channels = check_integer("GroupNorm: num_channels", num_channels, 1)
         if channels % groups:
             raise ValueError(f"GroupNorm: num_channels should be a multiple of num_groups, got {channels} and {groups}")
         super().__init__((channels,), eps, affine, **options)
@@ -472,7 +469,7 @@ class RMSNorm2D(Normalization):
     layouts = ("NCHW",)
 
     def __init__(self, num_channels: int, eps: float = 1e-6, affine: bool = True, **options: Unpack[Options]) -> None:
-        channels = _count("RMSNorm2D", "num_channels", num_channels)
+        channels = check_integer("RMSNorm2D: num_channels", num_channels, 1)
         super().__init__((channels,), eps, affine, bias=False, **options)
         self.num_channels = channels
         self.affine = affine
@@ -484,16 +481,8 @@ class RMSNorm2D(Normalization):
         return f"{self.num_channels}, eps={self.eps}, affine={self.affine}{self._options()}"
 
 
-def _count(layer: str, name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{layer}: {name} should be an integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{layer}: {name} should be 1 or more, got {value}")
-    return int(value)
-
-
 def _lengths(layer: str, value: int | Sequence[int]) -> tuple[int, ...]:
     lengths = tuple(value) if isinstance(value, Sequence) else (value,)
     if not lengths:
         raise ValueError(f"{layer}: normalized_shape should name at least one axis, got {value!r}")
-    return tuple(_count(layer, "normalized_shape", length) for length in lengths)
+    return tuple(check_integer(f"{layer}: normalized_shape", length, 1) for length in lengths)

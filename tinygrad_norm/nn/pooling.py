@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from tinygrad_norm import ops
+from tinygrad_norm.checks import check_flag
+from tinygrad_norm.dtypes import Pair
 from tinygrad_norm.nn.checks import shape_of
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.op_module import OpModule
-from tinygrad_norm.ops.arguments import Pair, check_flag, where
+from tinygrad_norm.ops.arguments import label
 from tinygrad_norm.ops.interpolation import check_interpolation
 from tinygrad_norm.ops.pooling import check_divisor, check_output_size, check_window
 from tinygrad_norm.tensor import Tensor
@@ -60,7 +62,7 @@ class AvgPool2D(OpModule, op=ops.avg_pool2d):
             divisor_override=divisor_override,
         )
         check_window("AvgPool2D", kernel_size, stride, padding, ceil_mode=ceil_mode)
-        check_flag("AvgPool2D", "count_include_pad", count_include_pad)
+        check_flag("AvgPool2D: count_include_pad", count_include_pad)
         check_divisor("AvgPool2D", divisor_override)
 
 
@@ -89,8 +91,8 @@ class GlobalAvgPool2D(Module):
     def forward(self, x: Tensor) -> Tensor:
         shape = shape_of(self, x)
         if len(shape) not in (3, 4) or 0 in shape[-3:]:
-            name = where("GlobalAvgPool2D")
-            raise ValueError(f"{name}: the input should have shape (N, C, H, W) or (C, H, W), not empty, got {shape}")
+            name = label("GlobalAvgPool2D")
+            raise ValueError(f"{name}: the input has shape (N, C, H, W) or (C, H, W), not empty, got {shape}")
         return ops.mean(x, axis=(-2, -1), keepdims=self.keepdims)
 
     def extra_repr(self) -> str:

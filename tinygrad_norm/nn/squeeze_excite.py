@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinygrad_norm import ops
+from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.nn.activation import ACTIVATIONS, activation_layer
 from tinygrad_norm.nn.convolution import Conv2D
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.pooling import AdaptiveAvgPool2D
-from tinygrad_norm.nn.spelling import did_you_mean
 from tinygrad_norm.tensor import Tensor
 
 
@@ -55,7 +55,7 @@ class SqueezeExcite(Module):
 def _made(argument: str, activation: str | Callable[[], Module]) -> Module:
     if isinstance(activation, str) and activation in ACTIVATIONS:
         return activation_layer(activation)
-    allowed = f"SqueezeExcite: {argument} should be one of {', '.join(ACTIVATIONS)}, or make a module"
+    allowed = f"SqueezeExcite: {argument} is one of {', '.join(ACTIVATIONS)}, or make a module"
     if isinstance(activation, str):
         raise ValueError(f"{allowed}; got {activation!r}{did_you_mean(activation, ACTIVATIONS)}")
     if isinstance(activation, Module) or not callable(activation):

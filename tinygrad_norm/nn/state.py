@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.dtypes import beyond
-from tinygrad_norm.nn.spelling import did_you_mean
 from tinygrad_norm.output import printable
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ def load_into(tensors: Mapping[str, Tensor], given: Mapping[str, Any], strict: b
         ValueError: lists every mismatch; no tensor has changed.
     """
     if not isinstance(given, Mapping):
-        raise TypeError(
-            f"{owner}.load_state_dict: should be given a mapping of names to arrays, got {type(given).__name__}"
-        )
+        raise TypeError(f"{owner}.load_state_dict: the state is a dict of names and arrays, got {type(given).__name__}")
     found = {id(tensors[key]) for key in given if key in tensors}
     missing = [key for key, tensor in tensors.items() if id(tensor) not in found]
     unexpected = [key for key in given if key not in tensors]

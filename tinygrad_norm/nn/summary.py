@@ -70,7 +70,7 @@ def _example(given: Any, dtype: np.dtype[Any]) -> Any:
         return Tensor(np.zeros(given, dtype))
     if isinstance(given, Tensor | np.ndarray):
         return given
-    raise TypeError(f"summary: an input should be an array or the tuple of its shape, got {given!r}")
+    raise TypeError(f"summary: an input is an array or the tuple of its shape, got {given!r}")
 
 
 def _shape(output: object) -> str:

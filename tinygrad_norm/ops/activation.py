@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinygrad_norm import definitions, kernels
+from tinygrad_norm.checks import check_choice
 from tinygrad_norm.definitions import activation as formulas
 from tinygrad_norm.definitions.activation import ACTIVATIONS, Activation
 from tinygrad_norm.definitions.activation import activate as activate
@@ -134,8 +135,7 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
 
 def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x times the normal distribution function at x; with approximate="tanh" its approximation by tanh."""
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f"gelu: approximate is 'none' or 'tanh', not {approximate!r}")
+    check_choice("gelu: approximate", approximate, ("none", "tanh"))
     return Gelu()(x) if approximate == "none" else GeluTanh()(x)
 
 

@@ -1,6 +1,6 @@
 """What ops ask of their arguments, and the name that an error begins with.
 
-Nets call an op with operands of the same shapes over and over: what was checked of them is remembered.
+Nets call an op with operands of the same shapes over and over: what was checked of them is cached.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import numpy as np
 
 from tinygrad_norm import dtypes, modes
 
-Pair = tuple[int, int]
-Kind = tuple[tuple[int, ...], Any]
+ShapeDtype = tuple[tuple[int, ...], Any]
 """The shape and the dtype of an operand; None for the dtype of a number, which takes that of what it meets."""
 
 Check = TypeVar("Check", bound=Callable[..., Any])
@@ -27,11 +26,11 @@ def constant(name: str, what: str, value: Any) -> Any:
         RuntimeError: it wants a gradient, which it would not get, and ops are recorded.
     """
     if getattr(value, "requires_grad", False) and modes.is_recording():
-        raise RuntimeError(f"{where(name)}: no gradient goes through {what}, but it wants one; give {what}.detach()")
+        raise RuntimeError(f"{label(name)}: no gradient goes through {what}, but it wants one; give {what}.detach()")
     return getattr(value, "raw", value)
 
 
-def kind_of(x: Any) -> Kind:
+def kind_of(x: Any) -> ShapeDtype:
     """The kind of a tensor, an array, a number or nested lists.
 
     Raises:
@@ -49,12 +48,12 @@ def kind_of(x: Any) -> Kind:
     return array.shape, array.dtype
 
 
-def kind_or_none(x: Any) -> Kind | None:
+def kind_or_none(x: Any) -> ShapeDtype | None:
     """The kind of an operand that may be None."""
     return None if x is None else kind_of(x)
 
 
-def remembered(check: Check) -> Check:
+def cached(check: Check) -> Check:
     """A function of kinds and options that runs once for each set of them, unless it raises.
 
     It tells 1 from True and 1.0, but not inside of a tuple: `check` returns nothing made of the numbers in one.
@@ -62,44 +61,23 @@ def remembered(check: Check) -> Check:
     known = functools.lru_cache(maxsize=1024, typed=True)(check)
 
     @functools.wraps(check)
-    def remembering(*arguments: Any) -> Any:
+    def cached_check(*arguments: Any) -> Any:
         try:
             return known(*arguments)
         except TypeError:  # of the check, which raises it again; or an argument is a list and has no hash
             pass
         return check(*arguments)
 
-    return cast(Check, remembering)
+    return cast(Check, cached_check)
 
 
-def where(name: str) -> str:
+def label(name: str) -> str:
     """The op, and the layer that called it where there is one."""
     scope = modes.current_scope()
     return f"{name} in {scope}" if scope else name
 
 
-def pair(name: str, key: str, value: Any, least: int) -> Pair:
-    """An argument given as one number, or as one for the height and one for the width.
-
-    Raises:
-        TypeError: it is neither an integer nor two of them.
-        ValueError: one is less than `least`.
-    """
-    given = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    if len(given) != 2 or any(not isinstance(n, int | np.integer) or isinstance(n, bool) for n in given):
-        raise TypeError(f"{name}: {key} should be an integer, or one for height and one for width, got {value!r}")
-    if min(given) < least:
-        raise ValueError(f"{name}: {key} should be {least} or more, got {value!r}")
-    return int(given[0]), int(given[1])
-
-
-def check_flag(name: str, key: str, value: Any) -> None:
-    """Raise a TypeError if an argument is neither True nor False: "no" would count as true."""
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name}: {key} should be True or False, got {value!r}")
-
-
-def check_dtypes(name: str, **kinds: Kind | None) -> None:
+def check_dtypes(name: str, **kinds: ShapeDtype | None) -> None:
     """Refuse operands that are not of one floating dtype.
 
     Raises:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-import numpy as np
-
 from tinygrad_norm import definitions, kernels
-from tinygrad_norm.dtypes import Array
+from tinygrad_norm.checks import check_integer, check_pair
+from tinygrad_norm.dtypes import Array, Pair, Shape
 from tinygrad_norm.ops.activation import fusible
-from tinygrad_norm.ops.arguments import Kind, Pair, check_dtypes, kind_of, kind_or_none, pair, remembered, where
+from tinygrad_norm.ops.arguments import (
+    ShapeDtype,
+    cached,
+    check_dtypes,
+    kind_of,
+    kind_or_none,
+    label,
+)
 from tinygrad_norm.ops.shape import reshape
 from tinygrad_norm.tape import FusedOp
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-Shape = tuple[int, ...]
 Padding = int | tuple[int, int] | Literal["same", "valid"]
 Activation = str | tuple[str, float] | None
 
@@ -77,11 +82,11 @@ def conv2d(
     return Conv2D()(x, weight, bias, **spec)
 
 
-@remembered
+@cached
 def _spec(
-    x: Kind,
-    weight: Kind,
-    bias: Kind | None,
+    x: ShapeDtype,
+    weight: ShapeDtype,
+    bias: ShapeDtype | None,
     stride: int | Pair,
     padding: Padding,
     dilation: int | Pair,
@@ -89,15 +94,15 @@ def _spec(
     activation: Activation,
 ) -> ConvolutionSpec:
     """The arguments of `conv2d`, checked."""
-    check_dtypes(where("conv2d"), input=x, weight=weight, bias=bias)
+    check_dtypes(label("conv2d"), input=x, weight=weight, bias=bias)
     shape, filters = x[0], weight[0]
     _check_shapes(shape, filters, None if bias is None else bias[0], groups)
-    stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
-    sides = padding_of(where("conv2d"), padding, filters[2:], stride, dilation)
+    stride, dilation = check_pair("conv2d: stride", stride, 1), check_pair("conv2d: dilation", dilation, 1)
+    sides = padding_of(label("conv2d"), padding, filters[2:], stride, dilation)
     along = zip(shape[2:], filters[2:], sides, dilation, strict=True)
     if any(n + sum(ends) < d * (k - 1) + 1 for n, k, ends, d in along):
         raise ValueError(
-            f"{where('conv2d')}: a kernel of {filters[2:]} with dilation {dilation} does not fit in an input of shape "
+            f"{label('conv2d')}: a kernel of {filters[2:]} with dilation {dilation} does not fit in an input of shape "
             f"{shape} with padding {sides}; use a smaller kernel, more padding, or larger images"
         )
     return {
@@ -110,19 +115,18 @@ def _spec(
 
 
 def _check_shapes(shape: Shape, weight: Shape, bias: Shape | None, groups: int) -> None:
-    name = where("conv2d")
+    name = label("conv2d")
     if len(shape) != 4 or len(weight) != 4:
         raise ValueError(
-            f"{name}: the input should have shape (N, C, H, W) or (C, H, W), and the weight (O, C / groups, kh, kw), "
+            f"{name}: the input has shape (N, C, H, W) or (C, H, W), and the weight (O, C / groups, kh, kw), "
             f"got {shape} and {weight}"
         )
     if 0 in shape[1:] + weight:
-        raise ValueError(f"{name}: images and weight should not be empty, got shapes {shape} and {weight}")
-    if not isinstance(groups, int | np.integer) or isinstance(groups, bool):
-        raise TypeError(f"{name}: groups should be an integer, got {groups!r}")
-    if groups < 1 or shape[1] % groups or weight[0] % groups:
+        raise ValueError(f"{name}: images and weight are not empty, got shapes {shape} and {weight}")
+    check_integer(f"{name}: groups", groups, 1)
+    if shape[1] % groups or weight[0] % groups:
         raise ValueError(
-            f"{name}: groups should divide the channels of the input and those of the output, got groups={groups} "
+            f"{name}: groups divide the channels of the input and those of the output, got groups={groups} "
             f"for {shape[1]} and {weight[0]}"
         )
     if shape[1] != weight[1] * groups:
@@ -141,10 +145,10 @@ def padding_of(name: str, padding: Any, kernel: Shape, stride: Pair, dilation: P
         TypeError, ValueError: as `pair`; a word other than "same" and "valid"; "same" with a stride.
     """
     if not isinstance(padding, str):
-        height, width = pair(name, "padding", padding, 0)
+        height, width = check_pair(f"{name}: padding", padding, 0)
         return (height, height), (width, width)
     if padding not in ("same", "valid"):
-        raise ValueError(f"{name}: padding should be a number, a pair, 'same' or 'valid', got {padding!r}")
+        raise ValueError(f"{name}: padding is a number, a pair, 'same' or 'valid', got {padding!r}")
     if padding == "valid":
         return (0, 0), (0, 0)
     if stride != (1, 1):

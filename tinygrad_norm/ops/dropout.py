@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import random
+from tinygrad_norm.checks import FRACTION, check_choice, check_number
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.operands import wrap
 from tinygrad_norm.ops import elementwise as e
@@ -41,7 +42,7 @@ def dropout2d(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
     """
     shape = shape_of(x)
     if len(shape) not in (3, 4):
-        raise ValueError(f"dropout2d: the input should have shape (N, C, H, W) or (C, H, W), got {shape}")
+        raise ValueError(f"dropout2d: the input has shape (N, C, H, W) or (C, H, W), got {shape}")
     return _drop("dropout2d", x, p, training, (*shape[:-2], 1, 1))
 
 
@@ -62,14 +63,13 @@ def stochastic_depth(x: Any, p: float, mode: str = "row", training: bool = True)
     shape = shape_of(x)
     check_mode("stochastic_depth", mode)
     if not shape:
-        raise ValueError("stochastic_depth: the input should have shape (N, ...), got a number")
+        raise ValueError("stochastic_depth: the input has shape (N, ...), got a number")
     return _drop("stochastic_depth", x, p, training, (shape[0] if mode == "row" else 1, *[1] * (len(shape) - 1)))
 
 
 def check_mode(name: str, mode: str) -> None:
     """Refuse a mode of `stochastic_depth` that does not exist."""
-    if mode not in MODES:
-        raise ValueError(f"{name}: mode should be 'row' or 'batch', got {mode!r}")
+    check_choice(f"{name}: mode", mode, MODES)
 
 
 def check_probability(name: str, p: Any) -> None:
@@ -79,10 +79,7 @@ def check_probability(name: str, p: Any) -> None:
         TypeError: it is no number.
         ValueError: it is outside [0, 1].
     """
-    if not isinstance(p, int | float | np.integer | np.floating) or isinstance(p, bool):
-        raise TypeError(f"{name}: p is a probability, between 0 and 1, not {p!r} ({type(p).__name__})")
-    if not 0 <= p <= 1:
-        raise ValueError(f"{name}: p is a probability, between 0 and 1, not {p}")
+    check_number(f"{name}: p", p, FRACTION)
 
 
 def _drop(name: str, x: Any, p: float, training: bool, shape: tuple[int, ...]) -> Tensor:

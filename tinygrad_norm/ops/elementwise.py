@@ -13,7 +13,7 @@ from tinygrad_norm.tape import Op
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-Pair = tuple["Tensor | None", "Tensor | None"]
+Gradients = tuple["Tensor | None", "Tensor | None"]
 
 
 def real(x: Array) -> Array:
@@ -27,7 +27,7 @@ class Add(Op):
     def forward(self, x: Any, y: Any) -> Any:
         return kernels.of(x).add(x, y)
 
-    def backward(self, grad: Tensor) -> Pair:
+    def backward(self, grad: Tensor) -> Gradients:
         return grad, grad
 
 
@@ -37,7 +37,7 @@ class Subtract(Op):
     def forward(self, x: Any, y: Any) -> Any:
         return np.subtract(x, y)
 
-    def backward(self, grad: Tensor) -> Pair:
+    def backward(self, grad: Tensor) -> Gradients:
         return grad, -grad if self.needs_input_grad[1] else None
 
 
@@ -48,7 +48,7 @@ class Multiply(Op):
         self.save(x if self.needs_input_grad[1] else None, y if self.needs_input_grad[0] else None)
         return kernels.of(x).multiply(x, y)
 
-    def backward(self, grad: Tensor) -> Pair:
+    def backward(self, grad: Tensor) -> Gradients:
         x, y = self.saved
         return grad * y if self.needs_input_grad[0] else None, grad * x if self.needs_input_grad[1] else None
 
@@ -60,7 +60,7 @@ class Divide(Op):
         self.save(x if self.needs_input_grad[1] else None, y)
         return np.true_divide(x, y)
 
-    def backward(self, grad: Tensor) -> Pair:
+    def backward(self, grad: Tensor) -> Gradients:
         x, y = self.saved  # not x / y², whose square may leave the range
         return grad / y if self.needs_input_grad[0] else None, -grad * (x / y / y) if self.needs_input_grad[1] else None
 
@@ -77,7 +77,7 @@ class Power(Op):
         self.save(x if isinstance(x, np.ndarray) else np.asarray(x, z.dtype), y)  # so that log(2.0) is as fine as z
         return z
 
-    def backward(self, grad: Tensor) -> Pair:
+    def backward(self, grad: Tensor) -> Gradients:
         x, y = self.saved
         return _by_base(grad, x, y) if self.needs_input_grad[0] else None, _by_exponent(
             grad, x, y
@@ -110,7 +110,7 @@ class Maximum(Op):
         self.save(x, y)
         return np.maximum(x, y)
 
-    def backward(self, grad: Tensor) -> Pair:
+    def backward(self, grad: Tensor) -> Gradients:
         x, y = self.saved
         return _to_the_larger(grad, x, y)
 
@@ -122,12 +122,12 @@ class Minimum(Op):
         self.save(x, y)
         return np.minimum(x, y)
 
-    def backward(self, grad: Tensor) -> Pair:
+    def backward(self, grad: Tensor) -> Gradients:
         x, y = self.saved
         return _to_the_larger(grad, y, x)  # x is the smaller where y is the larger
 
 
-def _to_the_larger(grad: Tensor, x: Any, y: Any) -> Pair:
+def _to_the_larger(grad: Tensor, x: Any, y: Any) -> Gradients:
     """The gradient where x > y, and where y > x; half of it where they are equal, all where one is NaN, to be seen."""
     shared = where(equal(x, y), 0.5 * grad, grad)
     return where(less(x, y), 0.0, shared), where(greater(x, y), 0.0, shared)
@@ -140,7 +140,7 @@ class LogAddExp(Op):
         self.save(x, y)
         return np.logaddexp(*[real(value) if isinstance(value, np.ndarray) else value for value in (x, y)])
 
-    def backward(self, grad: Tensor) -> Pair:
+    def backward(self, grad: Tensor) -> Gradients:
         x, y = self.saved
         same = logical_and(equal(x, y), logical_not(isfinite(x)))  # infinities have no difference, and share
         difference = where(same, 0.0, subtract(x, y))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_norm.dtypes import Array
-from tinygrad_norm.ops.arguments import Pair, check_dtypes, check_flag, kind_of, pair, where
+from tinygrad_norm.checks import check_choice, check_flag, check_pair
+from tinygrad_norm.dtypes import Array, Pair
+from tinygrad_norm.ops.arguments import check_dtypes, kind_of, label
 from tinygrad_norm.ops.matmul import matmul
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import permute_dims, take
@@ -42,14 +43,14 @@ def interpolate(
             another shape or is empty.
         TypeError: x holds no floats, or an argument is of another type.
     """
-    name, shape = where("interpolate"), shape_of(x)
+    name, shape = label("interpolate"), shape_of(x)
     check_interpolation(name, size, scale_factor, mode, align_corners)
     check_dtypes(name, input=kind_of(x))
     if len(shape) != 4 or 0 in shape[1:]:
-        raise ValueError(f"{name}: the input should have shape (N, C, H, W), not empty, got {shape}")
+        raise ValueError(f"{name}: the input has shape (N, C, H, W), not empty, got {shape}")
     scales: tuple[float | None, float | None] = (None, None)
     if size is not None:
-        counts = pair(name, "size", size, 1)
+        counts = check_pair(f"{name}: size", size, 1)
     else:
         scales = down, across = _scales(name, scale_factor)
         counts = math.floor(shape[2] * down), math.floor(shape[3] * across)
@@ -88,15 +89,14 @@ def resample(x: Any, rows: Array, columns: Array) -> Tensor:
 
 def check_interpolation(name: str, size: Any, scale_factor: Any, mode: Any, align_corners: Any) -> None:
     """Refuse arguments of `interpolate` that are out of range, whatever the images."""
-    if mode not in MODES:
-        raise ValueError(f"{name}: mode should be 'nearest' or 'bilinear', got {mode!r}")
-    check_flag(name, "align_corners", align_corners)
+    check_choice(f"{name}: mode", mode, MODES)
+    check_flag(f"{name}: align_corners", align_corners)
     if align_corners and mode == "nearest":
         raise ValueError(f"{name}: align_corners is for mode='bilinear'; the nearest pixel has no corners to align")
     if (size is None) == (scale_factor is None):
-        raise ValueError(f"{name}: either size or scale_factor should be given, got {size!r} and {scale_factor!r}")
+        raise ValueError(f"{name}: either size or scale_factor is given, got {size!r} and {scale_factor!r}")
     if size is not None:
-        pair(name, "size", size, 1)
+        check_pair(f"{name}: size", size, 1)
     else:
         _scales(name, scale_factor)
 
@@ -105,9 +105,9 @@ def _scales(name: str, scale_factor: Any) -> tuple[float, float]:
     """The scale of the height and that of the width, checked."""
     given = tuple(scale_factor) if isinstance(scale_factor, tuple | list) else (scale_factor, scale_factor)
     if len(given) != 2 or any(not isinstance(s, Real) or isinstance(s, bool) for s in given):
-        raise TypeError(f"{name}: scale_factor should be a number, or one for each of two axes, got {scale_factor!r}")
+        raise TypeError(f"{name}: scale_factor is a number, or one for each of two axes, got {scale_factor!r}")
     if not all(0 < s < math.inf for s in given):
-        raise ValueError(f"{name}: scale_factor should be positive and finite, got {scale_factor!r}")
+        raise ValueError(f"{name}: scale_factor is positive and finite, got {scale_factor!r}")
     return given
 
 

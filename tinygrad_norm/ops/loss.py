@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import definitions, dtypes, kernels
+from tinygrad_norm.checks import check_choice
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
@@ -143,7 +144,7 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     Source: Huber, Robust estimation of a location parameter, 1964.
     """
     if not delta > 0:
-        raise ValueError(f"huber_loss: delta must be positive, not {delta}")
+        raise ValueError(f"huber_loss: delta is positive, got {delta}")
 
     def huber(error: Tensor) -> Tensor:
         clipped = error.clip(-delta, delta)
@@ -246,8 +247,7 @@ def _constant(value: Any) -> Array:
 
 
 def _check_reduction(name: str, reduction: str) -> None:
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"{name}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+    check_choice(f"{name}: reduction", reduction, REDUCTIONS)
 
 
 def _check_probabilities(name: str, target: Any, terms: int) -> None:
@@ -260,4 +260,4 @@ def _check_probabilities(name: str, target: Any, terms: int) -> None:
 
 def _check_shapes(name: str, input: Any, target: Any) -> None:
     if shape_of(input) != shape_of(target):
-        raise ValueError(f"{name}: input has shape {shape_of(input)} and target {shape_of(target)}; they must be equal")
+        raise ValueError(f"{name}: input and target have one shape, got {shape_of(input)} and {shape_of(target)}")

@@ -10,7 +10,7 @@ from tinygrad_norm import definitions, kernels
 from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops.activation import fusible
-from tinygrad_norm.ops.arguments import Kind, check_dtypes, kind_of, kind_or_none, remembered
+from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, kind_of, kind_or_none
 from tinygrad_norm.ops.contraction import contract
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import reshape
@@ -170,14 +170,16 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | tuple[str, f
     return Linear()(x, weight, bias, activation=activation)
 
 
-@remembered
-def _checked(x: Kind, weight: Kind, bias: Kind | None, activation: str | tuple[str, float] | None) -> Activation:
+@cached
+def _checked(
+    x: ShapeDtype, weight: ShapeDtype, bias: ShapeDtype | None, activation: str | tuple[str, float] | None
+) -> Activation:
     """The activation of `linear`, after all its arguments are checked."""
     given, wanted = x[0], weight[0]
     if len(wanted) != 2 or given[-1:] != wanted[1:]:
         raise ValueError(
             f"linear: an input of shape {given} and a weight of shape {wanted} do not fit; "
-            "the last axis of both must be equal, and the weight (out_features, in_features)"
+            "the last axes are equal, and the weight has shape (out_features, in_features)"
         )
     if bias is not None and bias[0] != wanted[:1]:
         raise ValueError(f"linear: a weight of shape {wanted} needs a bias of shape {wanted[:1]}, not {bias[0]}")

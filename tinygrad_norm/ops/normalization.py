@@ -15,9 +15,9 @@ import numpy as np
 
 from tinygrad_norm import kernels
 from tinygrad_norm.definitions.ranges import are_moderate, group_unit
-from tinygrad_norm.dtypes import Array
+from tinygrad_norm.dtypes import Array, Shape
 from tinygrad_norm.ops.activation import activate, fusible
-from tinygrad_norm.ops.arguments import Kind, check_dtypes, constant, kind_of, kind_or_none, remembered, where
+from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, constant, kind_of, kind_or_none, label
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import reshape
 from tinygrad_norm.tape import FusedOp
@@ -25,7 +25,6 @@ from tinygrad_norm.tape import FusedOp
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-Shape = tuple[int, ...]
 Activation = str | tuple[str, float] | None
 
 
@@ -249,9 +248,14 @@ def layer_norm(
     return _normalized(LayerNorm(), x, how, weight, bias)
 
 
-@remembered
+@cached
 def _layer_norm(
-    x: Kind, lengths: Shape, weight: Kind | None, bias: Kind | None, eps: float, activation: Activation
+    x: ShapeDtype,
+    lengths: Shape,
+    weight: ShapeDtype | None,
+    bias: ShapeDtype | None,
+    eps: float,
+    activation: Activation,
 ) -> Choice:
     shape = _checked("layer_norm", x, eps, weight=weight, bias=bias)
     axes, affine = _trailing("layer_norm", shape, lengths)
@@ -278,8 +282,10 @@ def layer_norm_2d(
     return _normalized(LayerNorm(), x, how, weight, bias)
 
 
-@remembered
-def _layer_norm_2d(x: Kind, weight: Kind | None, bias: Kind | None, eps: float, activation: Activation) -> Choice:
+@cached
+def _layer_norm_2d(
+    x: ShapeDtype, weight: ShapeDtype | None, bias: ShapeDtype | None, eps: float, activation: Activation
+) -> Choice:
     shape = _checked("layer_norm_2d", x, eps, at_least=4, at_most=4, weight=weight, bias=bias)
     _check_shapes("layer_norm_2d", shape, shape[1:2], weight=weight, bias=bias)
     return _choice(shape, (1,), _per_channel(shape), eps, activation)
@@ -306,14 +312,19 @@ def group_norm(
     return _normalized(GroupNorm(), x, how, weight, bias)
 
 
-@remembered
+@cached
 def _group_norm(
-    x: Kind, num_groups: int, weight: Kind | None, bias: Kind | None, eps: float, activation: Activation
+    x: ShapeDtype,
+    num_groups: int,
+    weight: ShapeDtype | None,
+    bias: ShapeDtype | None,
+    eps: float,
+    activation: Activation,
 ) -> Choice:
     shape = _checked("group_norm", x, eps, at_least=2, weight=weight, bias=bias)
     _check_shapes("group_norm", shape, shape[1:2], weight=weight, bias=bias)
     if num_groups < 1 or shape[1] % num_groups:
-        raise ValueError(f"{where('group_norm')}: {shape[1]} channels cannot be cut into {num_groups} equal groups")
+        raise ValueError(f"{label('group_norm')}: {shape[1]} channels cannot be cut into {num_groups} equal groups")
     view = (shape[0], num_groups, shape[1] // num_groups, *shape[2:])
     axes, affine = tuple(range(2, len(view))), (1, *view[1:3]) + (1,) * (len(shape) - 2)
     _check_count("group_norm", view, axes, "group", "use fewer groups")
@@ -385,8 +396,10 @@ def rms_norm(
     return _normalized(RMSNorm(), x, how, weight)
 
 
-@remembered
-def _rms_norm(x: Kind, lengths: Shape, weight: Kind | None, eps: float | None, activation: Activation) -> Choice:
+@cached
+def _rms_norm(
+    x: ShapeDtype, lengths: Shape, weight: ShapeDtype | None, eps: float | None, activation: Activation
+) -> Choice:
     shape = _checked("rms_norm", x, 0.0 if eps is None else eps, weight=weight)
     axes, affine = _trailing("rms_norm", shape, lengths)
     _check_shapes("rms_norm", shape, lengths, weight=weight)
@@ -411,8 +424,8 @@ def rms_norm_2d(x: Any, weight: Any = None, eps: float = 1e-6, activation: Activ
     return _normalized(RMSNorm(), x, how, weight)
 
 
-@remembered
-def _rms_norm_2d(x: Kind, weight: Kind | None, eps: float, activation: Activation) -> Choice:
+@cached
+def _rms_norm_2d(x: ShapeDtype, weight: ShapeDtype | None, eps: float, activation: Activation) -> Choice:
     shape = _checked("rms_norm_2d", x, eps, at_least=4, at_most=4, weight=weight)
     _check_shapes("rms_norm_2d", shape, shape[1:2], weight=weight)
     return _choice(shape, (1,), _per_channel(shape), eps, activation)
@@ -424,9 +437,9 @@ _HINTS = {
 }
 
 
-@remembered
+@cached
 def _with_statistics(
-    name: str, x: Kind, given: tuple[Kind | None, ...], own: bool, eps: float, activation: Activation
+    name: str, x: ShapeDtype, given: tuple[ShapeDtype | None, ...], own: bool, eps: float, activation: Activation
 ) -> Choice:
     """The choice of batch or instance norm, with statistics of its own or running ones, after their checks."""
     batch = name == "batch_norm"
@@ -498,7 +511,7 @@ def _lengths(name: str, normalized_shape: Any) -> Shape:
         return tuple(map(operator.index, lengths))  # what equals an integer and is none would be remembered as one
     except TypeError:
         raise TypeError(
-            f"{where(name)}: normalized_shape should be an integer or several, got {normalized_shape!r}"
+            f"{label(name)}: normalized_shape should be an integer or several, got {normalized_shape!r}"
         ) from None
 
 
@@ -506,47 +519,49 @@ def _trailing(name: str, shape: Shape, lengths: Shape) -> tuple[Shape, Shape]:
     """The last axes, which have these lengths, and the shape in which arrays of that shape meet x."""
     before = len(shape) - len(lengths)
     if not lengths or before < 0 or shape[before:] != lengths:
-        raise ValueError(f"{where(name)}: the input of shape {shape} does not end in normalized_shape {lengths}")
+        raise ValueError(f"{label(name)}: the input of shape {shape} does not end in normalized_shape {lengths}")
     return tuple(range(before, len(shape))), (1,) * before + shape[before:]
 
 
-def _checked(name: str, x: Kind, eps: float, at_least: int = 1, at_most: int = 64, **affine: Kind | None) -> Shape:
+def _checked(
+    name: str, x: ShapeDtype, eps: float, at_least: int = 1, at_most: int = 64, **affine: ShapeDtype | None
+) -> Shape:
     """The shape of x, after what every norm checks."""
     shape = x[0]
     if not at_least <= len(shape) <= at_most:
         wanted = f"{at_least}" if at_least == at_most else f"{at_least} or more"
-        raise ValueError(f"{where(name)}: the input needs {wanted} axes (N, C, ...), it has shape {shape}")
+        raise ValueError(f"{label(name)}: the input needs {wanted} axes (N, C, ...), it has shape {shape}")
     if not (eps >= 0 and math.isfinite(eps)):
-        raise ValueError(f"{where(name)}: eps is added to the variance and must be 0 or a positive number, not {eps}")
-    check_dtypes(where(name), input=x, **affine)
+        raise ValueError(f"{label(name)}: eps is added to the variance and must be 0 or a positive number, not {eps}")
+    check_dtypes(label(name), input=x, **affine)
     return shape
 
 
-def _check_shapes(name: str, shape: Shape, wanted: Shape, **given: Kind | None) -> None:
+def _check_shapes(name: str, shape: Shape, wanted: Shape, **given: ShapeDtype | None) -> None:
     for key, kind in given.items():
         if kind is not None and kind[0] != wanted:
-            raise ValueError(f"{where(name)}: for an input of shape {shape}, {key} needs shape {wanted}, not {kind[0]}")
+            raise ValueError(f"{label(name)}: for an input of shape {shape}, {key} needs shape {wanted}, not {kind[0]}")
 
 
 def _check_running(name: str, mean: Any, var: Any, momentum: float) -> None:
     """What may change from call to call, and what a kind does not tell."""
     for what, running in (("running_mean", mean), ("running_var", var)):
         if running is not None and not hasattr(running, "dtype"):
-            raise TypeError(f"{where(name)}: running statistics are arrays or tensors of floats, not {running!r}")
+            raise TypeError(f"{label(name)}: running statistics are arrays or tensors of floats, not {running!r}")
         constant(name, what, running)
     if not 0 <= momentum <= 1:
-        raise ValueError(f"{where(name)}: momentum is the weight of the new value, between 0 and 1, not {momentum}")
+        raise ValueError(f"{label(name)}: momentum is the weight of the new value, between 0 and 1, not {momentum}")
 
 
-def _check_given(name: str, mean: Kind | None, var: Kind | None, needed: bool) -> None:
+def _check_given(name: str, mean: ShapeDtype | None, var: ShapeDtype | None, needed: bool) -> None:
     if needed and (mean is None or var is None):
-        raise ValueError(f"{where(name)}: inference needs running_mean and running_var, both")
+        raise ValueError(f"{label(name)}: inference needs running_mean and running_var, both")
     for kind in (mean, var):
         if kind is not None and getattr(kind[1], "kind", None) != "f":
-            raise TypeError(f"{where(name)}: running statistics are arrays or tensors of floats, not of {kind[1]}")
+            raise TypeError(f"{label(name)}: running statistics are arrays or tensors of floats, not of {kind[1]}")
 
 
 def _check_count(name: str, shape: Shape, axes: Shape, what: str, hint: str) -> None:
     """Refuse one value to share a mean and a variance."""
     if math.prod([shape[axis] for axis in axes]) == 1 and 0 not in shape:
-        raise ValueError(f"{where(name)}: one value per {what} has no variance; the input has shape {shape}: {hint}")
+        raise ValueError(f"{label(name)}: one value per {what} has no variance; the input has shape {shape}: {hint}")

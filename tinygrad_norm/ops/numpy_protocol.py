@@ -96,7 +96,7 @@ def _dot(x: Any, y: Any) -> Any:
 
 def _pad(x: Any, pad_width: Any, mode: str, constant_values: float) -> Any:
     if mode != "constant":
-        raise TypeError(f"np.pad with tensors: mode should be 'constant', not {mode!r}")
+        raise TypeError(f"np.pad with tensors: mode is 'constant', got {mode!r}")
     return shape.pad(x, pad_width, constant_values)
 
 

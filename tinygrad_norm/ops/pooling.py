@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import definitions, kernels
+from tinygrad_norm.checks import check_flag, check_pair
 from tinygrad_norm.definitions.windows import Window, windows
-from tinygrad_norm.dtypes import Array
+from tinygrad_norm.dtypes import Array, Pair
 from tinygrad_norm.ops import elementwise as e
-from tinygrad_norm.ops.arguments import Pair, check_dtypes, check_flag, kind_of, pair, where
+from tinygrad_norm.ops.arguments import check_dtypes, kind_of, label
 from tinygrad_norm.ops.interpolation import resample
 from tinygrad_norm.ops.reduction import mean, shape_of
 from tinygrad_norm.ops.shape import reshape
@@ -96,7 +97,7 @@ def max_pool2d(
     if len(shape) == 3:
         y = max_pool2d(reshape(x, (1, *shape)), kernel_size, stride, padding, dilation, ceil_mode)
         return y.reshape(y.shape[1:])
-    name = where("max_pool2d")
+    name = label("max_pool2d")
     window = _window(name, x, check_window(name, kernel_size, stride, padding, dilation, ceil_mode), ceil_mode)
     return MaxPool2D()(x, window=window)
 
@@ -125,9 +126,9 @@ def avg_pool2d(
         images = reshape(x, (1, *shape))
         y = avg_pool2d(images, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
         return y.reshape(y.shape[1:])
-    name = where("avg_pool2d")
+    name = label("avg_pool2d")
     check_divisor(name, divisor_override)
-    check_flag(name, "count_include_pad", count_include_pad)
+    check_flag(f"{name}: count_include_pad", count_include_pad)
     window = _window(name, x, check_window(name, kernel_size, stride, padding, 1, ceil_mode), ceil_mode)
     if divisor_override is None:
         along = zip(shape[2:], window.kernel_size, window.stride, window.padding, window.size, strict=True)
@@ -155,7 +156,7 @@ def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None]
     if len(shape) == 3:
         y = adaptive_avg_pool2d(reshape(x, (1, *shape)), output_size)
         return y.reshape(y.shape[1:])
-    name = where("adaptive_avg_pool2d")
+    name = label("adaptive_avg_pool2d")
     check_images(name, x)
     size = [m or n for n, m in zip(shape[2:], check_output_size(name, output_size), strict=True)]
     if size == [1, 1]:
@@ -172,7 +173,7 @@ def check_images(name: str, x: Any) -> None:
     shape = shape_of(x)
     check_dtypes(name, input=kind_of(x))
     if len(shape) != 4 or 0 in shape[1:]:
-        raise ValueError(f"{name}: the input should have shape (N, C, H, W) or (C, H, W), not empty, got {shape}")
+        raise ValueError(f"{name}: the input has shape (N, C, H, W) or (C, H, W), not empty, got {shape}")
 
 
 def check_window(
@@ -183,14 +184,13 @@ def check_window(
     Raises:
         ValueError, TypeError: one is out of range, or no integer or pair; or ceil_mode is neither True nor False.
     """
-    check_flag(name, "ceil_mode", ceil_mode)
-    kernel = pair(name, "kernel_size", kernel_size, 1)
-    strides = kernel if stride is None else pair(name, "stride", stride, 1)
-    border, spread = pair(name, "padding", padding, 0), pair(name, "dilation", dilation, 1)
+    check_flag(f"{name}: ceil_mode", ceil_mode)
+    kernel = check_pair(f"{name}: kernel_size", kernel_size, 1)
+    strides = kernel if stride is None else check_pair(f"{name}: stride", stride, 1)
+    border, spread = check_pair(f"{name}: padding", padding, 0), check_pair(f"{name}: dilation", dilation, 1)
     if any(2 * p > k for p, k in zip(border, kernel, strict=True)):
         raise ValueError(
-            f"{name}: padding should be at most half of kernel_size, got padding={padding!r} with "
-            f"kernel_size={kernel_size!r}"
+            f"{name}: padding is at most half of kernel_size, got padding={padding!r} with kernel_size={kernel_size!r}"
         )
     return kernel, strides, border, spread
 
@@ -202,7 +202,7 @@ def check_output_size(name: str, output_size: Any) -> tuple[int | None, int | No
         ValueError, TypeError: one is less than 1, or neither an integer nor None.
     """
     given = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size, output_size)
-    height, width = pair(name, "output_size", [1 if n is None else n for n in given], 1)
+    height, width = check_pair(f"{name}: output_size", [1 if n is None else n for n in given], 1)
     return None if given[0] is None else height, None if given[1] is None else width
 
 
@@ -211,9 +211,9 @@ def check_divisor(name: str, divisor: Any) -> None:
     if divisor is None:
         return
     if not isinstance(divisor, int | np.integer) or isinstance(divisor, bool):
-        raise TypeError(f"{name}: divisor_override should be an integer or None, got {divisor!r}")
+        raise TypeError(f"{name}: divisor_override is an integer or None, got {divisor!r}")
     if divisor == 0:
-        raise ValueError(f"{name}: divisor_override should not be 0")
+        raise ValueError(f"{name}: divisor_override is not 0")
 
 
 def _window(name: str, x: Any, given: tuple[Pair, Pair, Pair, Pair], ceil_mode: bool) -> Window:

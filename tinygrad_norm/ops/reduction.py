@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import kernels
-from tinygrad_norm.dtypes import Array
+from tinygrad_norm.dtypes import Array, Axis
 from tinygrad_norm.ops import elementwise
 from tinygrad_norm.tape import Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-Axis = int | Sequence[int] | None
 _LONG = 1024
 
 
@@ -313,7 +312,7 @@ def cumulative_sum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor
     """Each element plus all before it along `axis` (which may be left out where there is only one)."""
     ndim = len(shape_of(x))
     if axis is None and ndim != 1:
-        raise ValueError(f"cumulative_sum: axis must be given for an input with {ndim} axes")
+        raise ValueError(f"cumulative_sum: axis is given for an input with {ndim} axes")
     place = checked_axis("cumulative_sum", axis or 0, ndim)
     return CumulativeSum()(_cast(x, dtype), axis=place, dtype=_integer(dtype))
 

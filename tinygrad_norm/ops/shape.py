@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_norm.dtypes import Array
+from tinygrad_norm.dtypes import Array, Shape
 from tinygrad_norm.ops.reduction import checked_axes, checked_axis, shape_of
 from tinygrad_norm.tape import Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
-
-Shape = tuple[int, ...]
 
 
 class Reshape(Op):
@@ -134,7 +132,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """The slices of x at `indices` along `axis` (which may be left out where there is only one)."""
     ndim = len(shape_of(x))
     if axis is None and ndim != 1:
-        raise ValueError(f"take: axis must be given for an input with {ndim} axes")
+        raise ValueError(f"take: axis is given for an input with {ndim} axes")
     before = (slice(None),) * checked_axis("take", axis or 0, ndim)
     return getitem(x, (*before, indices))
 
@@ -271,7 +269,7 @@ def concat(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
     shapes = [shape_of(part) for part in parts]
     axis = checked_axis("concat", axis, len(shapes[0]))
     if len({(*shape[:axis], None, *shape[axis + 1 :]) for shape in shapes}) > 1:
-        raise ValueError(f"concat: along axis {axis} the shapes must agree on all other axes, but they are {shapes}")
+        raise ValueError(f"concat: along axis {axis} the shapes agree on all other axes, got {shapes}")
     return Concat()(*parts, axis=axis)
 
 
@@ -279,7 +277,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis."""
     parts = list(arrays)
     if len({shape_of(part) for part in parts}) > 1:
-        raise ValueError(f"stack: the shapes must be equal, but they are {[shape_of(part) for part in parts]}")
+        raise ValueError(f"stack: the shapes are equal, got {[shape_of(part) for part in parts]}")
     return concat([expand_dims(part, axis) for part in parts], axis)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tinygrad_norm.nn.spelling import missing_name
+from tinygrad_norm.checks import missing_name
 from tinygrad_norm.optim.adam import Adam, AdamW
 from tinygrad_norm.optim.clipping import clip_grad_norm, clip_grad_value
 from tinygrad_norm.optim.groups import decay_groups

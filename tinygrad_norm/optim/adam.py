@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tinygrad_norm import kernels
-from tinygrad_norm.optim.optimizer import Array, Group, Optimizer, Parameters, State
+from tinygrad_norm.dtypes import Array
+from tinygrad_norm.optim.optimizer import Group, Optimizer, Parameters, State
 
 
 class Adam(Optimizer):

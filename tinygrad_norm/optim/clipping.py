@@ -10,11 +10,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tinygrad_norm.optim.optimizer import Array, gradient_of
-from tinygrad_norm.optim.options import Rule, check_number
+from tinygrad_norm.checks import UP_TO_INFINITY, Range, check_number
+from tinygrad_norm.dtypes import Array
+from tinygrad_norm.optim.optimizer import gradient_of
 from tinygrad_norm.tensor import Tensor
-
-_NOT_NEGATIVE: Rule = ("a number of at least 0", lambda value: value >= 0)
 
 
 def clip_grad_norm(
@@ -37,8 +36,8 @@ def clip_grad_norm(
 
     Source: Pascanu et al. 2013, On the difficulty of training recurrent neural networks.
     """
-    check_number("max_norm", max_norm, _NOT_NEGATIVE)
-    check_number("norm_type", norm_type, ("a number above 0", lambda value: value > 0))
+    check_number("max_norm", max_norm, UP_TO_INFINITY)
+    check_number("norm_type", norm_type, Range("a number above 0", lambda value: value > 0))
     gradients = _gradients(parameters)
     # in float64, because the square of a float32 overflows at 2e19
     norms = [np.linalg.norm(gradient.ravel().astype(np.float64), norm_type) for _, gradient in gradients]
@@ -59,7 +58,7 @@ def clip_grad_value(parameters: Tensor | Iterable[Tensor], clip_value: float) ->
     Raises:
         ValueError: `clip_value` is negative or NaN.
     """
-    check_number("clip_value", clip_value, _NOT_NEGATIVE)
+    check_number("clip_value", clip_value, UP_TO_INFINITY)
     for parameter, gradient in _gradients(parameters):
         parameter.grad = Tensor.wrap(np.clip(gradient, -clip_value, clip_value))
 

@@ -11,14 +11,13 @@ from typing import Any, Self
 import numpy as np
 
 from tinygrad_norm import generation
-from tinygrad_norm.dtypes import beyond
-from tinygrad_norm.nn.spelling import refuse_unknown, refuse_unknown_keywords
+from tinygrad_norm.checks import refuse_unknown, refuse_unknown_keywords
+from tinygrad_norm.dtypes import Array, beyond
 from tinygrad_norm.optim.options import check_option
 from tinygrad_norm.optim.param_group import ParamGroup
 from tinygrad_norm.schema import MAPPING, check_form
 from tinygrad_norm.tensor import Tensor
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Group = dict[str, Any]
 State = dict[str, Any]
 Parameters = Iterable[Tensor | Mapping[str, Any]]
@@ -248,7 +247,7 @@ def gradient_of(parameter: Tensor, place: str) -> Array | None:
         return None
     if not isinstance(parameter.grad, Tensor):
         given = type(parameter.grad).__name__
-        raise TypeError(f"the gradient of {place} should be a Tensor, got {given}; Tensor(array) makes one")
+        raise TypeError(f"the gradient of {place} is a Tensor, got {given}; Tensor(array) makes one")
     return parameter.grad.raw
 
 

@@ -14,12 +14,17 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tinygrad_norm.checks import (
+    BELOW_ONE,
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Range,
+    check_choice,
+    check_integer,
+    check_number,
+)
 from tinygrad_norm.optim.optimizer import Optimizer
-from tinygrad_norm.optim.options import Rule, check_number, check_whole
-
-_POSITIVE: Rule = ("a finite number above 0", lambda value: 0 < value < math.inf)
-_NOT_NEGATIVE: Rule = ("a finite number of at least 0", lambda value: 0 <= value < math.inf)
-_FRACTION: Rule = ("a number from 0 to 1", lambda value: 0 <= value <= 1)
 
 
 class LRScheduler(ABC):
@@ -100,10 +105,10 @@ class LRScheduler(ABC):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned; load the optimizer before, which holds the initial learning rates."""
-        step = check_whole("last_epoch", state_dict.get("last_epoch"), 0)
+        step = check_integer("last_epoch", state_dict.get("last_epoch"), 0)
         groups = len(self.optimizer.param_groups)
         changed = state_dict.get("lr")
-        self.write(step, self._own_rates(step) if changed is None else _per_group("lr", changed, groups, _NOT_NEGATIVE))
+        self.write(step, self._own_rates(step) if changed is None else _per_group("lr", changed, groups, NOT_NEGATIVE))
         self.last_epoch = step
 
 
@@ -111,8 +116,8 @@ class StepLR(LRScheduler):
     """Multiply the learning rate by `gamma` every `step_size` steps."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, *, per_batch: bool = False) -> None:
-        self.step_size = check_whole("step_size", step_size, 1)
-        self.gamma = check_number("gamma", gamma, _POSITIVE)
+        self.step_size = check_integer("step_size", step_size, 1)
+        self.gamma = check_number("gamma", gamma, POSITIVE)
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
@@ -127,8 +132,8 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, *, per_batch: bool = False) -> None:
-        self.T_max = check_whole("T_max", T_max, 1)
-        self.eta_min = check_number("eta_min", eta_min, _NOT_NEGATIVE)
+        self.T_max = check_integer("T_max", T_max, 1)
+        self.eta_min = check_number("eta_min", eta_min, NOT_NEGATIVE)
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
@@ -159,8 +164,8 @@ class LinearWarmup(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, total_iters: int = 5, start_factor: float = 1 / 3, *, per_batch: bool = False
     ) -> None:
-        self.total_iters = check_whole("total_iters", total_iters, 1)
-        self.start_factor = check_number("start_factor", start_factor, _FRACTION)
+        self.total_iters = check_integer("total_iters", total_iters, 1)
+        self.start_factor = check_number("start_factor", start_factor, FRACTION)
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
@@ -225,11 +230,11 @@ class SequentialLR(_Sole):
             if not isinstance(scheduler, LRScheduler):
                 raise TypeError(f"SequentialLR takes schedules that depend on the step, not {type(scheduler).__name__}")
             if scheduler.optimizer is not optimizer or scheduler.per_batch != schedulers[0].per_batch:
-                raise ValueError("the schedules of SequentialLR must share one optimizer and one per_batch")
+                raise ValueError("the schedules of SequentialLR share one optimizer and one per_batch")
         self.schedulers = list(schedulers)
-        self.milestones = [check_whole("milestones", milestone, 1) for milestone in milestones]
+        self.milestones = [check_integer("milestones", milestone, 1) for milestone in milestones]
         if self.milestones != sorted(set(self.milestones)):
-            raise ValueError(f"milestones must rise, got {self.milestones}")
+            raise ValueError(f"milestones rise, got {self.milestones}")
         for number, group in enumerate(optimizer.param_groups):
             if group["lr"] == optimizer.first_lrs.get(
                 number
@@ -304,17 +309,16 @@ class OneCycleLR(_Sole):
                     "OneCycleLR needs total_steps, or both epochs and steps_per_epoch; "
                     f"{' and '.join(missing)} was not given"
                 )
-            total_steps = check_whole("epochs", epochs, 1) * check_whole("steps_per_epoch", steps_per_epoch, 1)
-        self.total_steps = check_whole("total_steps", total_steps, 1)
-        if anneal_strategy not in ("cos", "linear"):
-            raise ValueError(f"anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}")
+            total_steps = check_integer("epochs", epochs, 1) * check_integer("steps_per_epoch", steps_per_epoch, 1)
+        self.total_steps = check_integer("total_steps", total_steps, 1)
+        check_choice("anneal_strategy", anneal_strategy, ("cos", "linear"))
         self.anneal = _cosine if anneal_strategy == "cos" else _linear
         self.cycle_momentum = cycle_momentum
-        base = check_number("base_momentum", base_momentum, _FRACTION)
-        high = check_number("max_momentum", max_momentum, _FRACTION)
-        div = check_number("div_factor", div_factor, _POSITIVE)
-        final_div = check_number("final_div_factor", final_div_factor, _POSITIVE)
-        rise = check_number("pct_start", pct_start, _FRACTION) * self.total_steps
+        base = check_number("base_momentum", base_momentum, FRACTION)
+        high = check_number("max_momentum", max_momentum, FRACTION)
+        div = check_number("div_factor", div_factor, POSITIVE)
+        final_div = check_number("final_div_factor", final_div_factor, POSITIVE)
+        rise = check_number("pct_start", pct_start, FRACTION) * self.total_steps
         # Each phase: its last step; learning rates from and to, in units of the initial one; momenta from and to.
         self.phases = [(rise - 1, 1.0, div, high, base)]
         if three_phase:
@@ -325,7 +329,7 @@ class OneCycleLR(_Sole):
         groups = _checked(optimizer, self).param_groups
         if cycle_momentum and not any(name in optimizer.defaults for name in ("momentum", "betas")):
             raise ValueError("cycle_momentum=True needs an optimizer with momentum or betas")
-        for group, highest in zip(groups, _per_group("max_lr", max_lr, len(groups), _POSITIVE), strict=True):
+        for group, highest in zip(groups, _per_group("max_lr", max_lr, len(groups), POSITIVE), strict=True):
             group["lr"] = group["initial_lr"] = highest / div
         super().__init__(optimizer, per_batch=per_batch)
 
@@ -402,21 +406,17 @@ class ReduceLROnPlateau:
         eps: float = 1e-8,
     ) -> None:
         self.optimizer = _checked(optimizer, self)
-        if mode not in ("min", "max"):
-            raise ValueError(f"mode must be 'min' or 'max', got {mode!r}")
-        if threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"threshold_mode must be 'rel' or 'abs', got {threshold_mode!r}")
+        check_choice("mode", mode, ("min", "max"))
+        check_choice("threshold_mode", threshold_mode, ("rel", "abs"))
         self.sign = 1.0 if mode == "min" else -1.0
-        self.factor = check_number(
-            "factor", factor, ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
-        )
-        self.patience = check_whole("patience", patience, 0)
-        self.threshold = check_number("threshold", threshold, _NOT_NEGATIVE)
+        self.factor = check_number("factor", factor, BELOW_ONE)
+        self.patience = check_integer("patience", patience, 0)
+        self.threshold = check_number("threshold", threshold, NOT_NEGATIVE)
         self.relative = threshold_mode == "rel"
-        self.cooldown = check_whole("cooldown", cooldown, 0)
-        _per_group("min_lr", min_lr, len(optimizer.param_groups), _NOT_NEGATIVE)
+        self.cooldown = check_integer("cooldown", cooldown, 0)
+        _per_group("min_lr", min_lr, len(optimizer.param_groups), NOT_NEGATIVE)
         self.min_lr = min_lr
-        self.eps = check_number("eps", eps, _NOT_NEGATIVE)
+        self.eps = check_number("eps", eps, NOT_NEGATIVE)
         self.best = self.sign * math.inf
         self.num_bad_epochs = 0
         self.cooldown_counter = 0
@@ -442,7 +442,7 @@ class ReduceLROnPlateau:
 
     def _reduce(self) -> None:
         groups = self.optimizer.param_groups
-        for group, lowest in zip(groups, _per_group("min_lr", self.min_lr, len(groups), _NOT_NEGATIVE), strict=True):
+        for group, lowest in zip(groups, _per_group("min_lr", self.min_lr, len(groups), NOT_NEGATIVE), strict=True):
             lr = max(group["lr"] * self.factor, lowest)
             if group["lr"] - lr > self.eps:
                 group["lr"] = lr
@@ -457,9 +457,9 @@ class ReduceLROnPlateau:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        best = check_number("best", state_dict.get("best"), ("a number", lambda value: True))
+        best = check_number("best", state_dict.get("best"), Range("a number", lambda value: True))
         names = ("last_epoch", "num_bad_epochs", "cooldown_counter")
-        counts = {name: check_whole(name, state_dict.get(name), 0) for name in names}
+        counts = {name: check_integer(name, state_dict.get(name), 0) for name in names}
         self.best = best
         self.__dict__.update(counts)
 
@@ -479,8 +479,8 @@ def _checked(optimizer: Optimizer, scheduler: object) -> Optimizer:
     return optimizer
 
 
-def _per_group(name: str, value: float | Sequence[float], groups: int, rule: Rule) -> list[float]:
+def _per_group(name: str, value: float | Sequence[float], groups: int, allowed: Range) -> list[float]:
     values = list(value) if isinstance(value, Sequence) else [value] * groups
     if len(values) != groups:
         raise ValueError(f"{name} has {len(values)} values for an optimizer of {groups} groups")
-    return [check_number(name, value, rule) for value in values]
+    return [check_number(name, value, allowed) for value in values]

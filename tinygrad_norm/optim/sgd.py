@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tinygrad_norm import kernels
-from tinygrad_norm.optim.optimizer import Array, Group, Optimizer, Parameters, State
+from tinygrad_norm.dtypes import Array
+from tinygrad_norm.optim.optimizer import Group, Optimizer, Parameters, State
 
 
 class SGD(Optimizer):

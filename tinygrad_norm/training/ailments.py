@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tinygrad_norm.nn.checks import check_number
+from tinygrad_norm.checks import UP_TO_INFINITY, check_number
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.optim import Optimizer
 from tinygrad_norm.training.examination import Examination, LayerFigures
@@ -58,10 +58,7 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            check_number("Thresholds", field.name, value, "a number, 0 or more")
-            if not value >= 0:
-                raise ValueError(f"Thresholds: {field.name} should be a number, 0 or more, got {value}")
+            check_number(f"Thresholds: {field.name}", getattr(self, field.name), UP_TO_INFINITY)
 
     def grade(self, figure: float, threshold: float) -> Severity | None:
         """How serious a figure is, None if it stays below the threshold; NaN is an illness."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_norm.checks import NOT_NEGATIVE, check_choice, check_integer, check_number
 from tinygrad_norm.schema import ARRAY, COUNT, NUMBER, check_form, optional
 from tinygrad_norm.training.history import Record, measured
 from tinygrad_norm.training.logs import append_jsonl
@@ -64,10 +65,9 @@ class Best:
     """
 
     def __init__(self, monitor: str, mode: str | None = None, min_delta: float = 0.0) -> None:
-        if mode not in ("min", "max", None):
-            raise ValueError(f"mode must be 'min', 'max' or None, got {mode!r}")
-        if not 0 <= min_delta < math.inf:
-            raise ValueError(f"min_delta must be finite and at least 0, got {min_delta}")
+        if mode is not None:
+            check_choice("mode", mode, ("min", "max"))
+        check_number("min_delta", min_delta, NOT_NEGATIVE)
         self.monitor = monitor
         self.mode = mode or ("max" if "accuracy" in monitor else "min")
         self.min_delta = min_delta
@@ -102,8 +102,7 @@ class EarlyStopping(Callback):
     def __init__(
         self, monitor: str = "val_loss", patience: int = 5, mode: str | None = None, min_delta: float = 0.0
     ) -> None:
-        if patience < 1:
-            raise ValueError(f"EarlyStopping: patience must be at least 1 epoch, got {patience}")
+        check_integer("EarlyStopping: patience", patience, 1)
         self.patience = patience
         self.best = Best(monitor, mode, min_delta)
         self.waited = 0

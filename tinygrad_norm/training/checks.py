@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tinygrad_norm.checks import Range, check_number
 from tinygrad_norm.data.datasets import ArrayDataset
 from tinygrad_norm.nn import Module
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau
-from tinygrad_norm.optim.options import Rule, check_number
 from tinygrad_norm.training.callbacks import Callback
 
-_CLIP_NORM: Rule = ("a number above 0, or None for no clipping", lambda value: value > 0)
+_CLIP_NORM = Range("a number above 0, or None for no clipping", lambda value: value > 0)
 
 
 def check_model_and_optimizer(model: Any, optimizer: Any) -> None:
     """Raise a TypeError for what is neither, and a ValueError if the optimizer has none of the model's parameters."""
     if not isinstance(model, Module):
-        raise TypeError(f"Trainer: model should be a Module, got {_named(model)}")
+        raise TypeError(f"Trainer: model is a Module, got {_named(model)}")
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"Trainer: optimizer should be an Optimizer, got {_named(optimizer)}")
+        raise TypeError(f"Trainer: optimizer is an Optimizer, got {_named(optimizer)}")
     own = {id(parameter) for parameter in model.parameters()}
     if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
         raise ValueError(
@@ -31,7 +31,7 @@ def check_model_and_optimizer(model: Any, optimizer: Any) -> None:
 def check_loss(loss: Any) -> None:
     """Raise a TypeError for a loss that cannot be called, or a class of losses."""
     if isinstance(loss, type) or not callable(loss):
-        raise TypeError(f"Trainer: loss should be a function of (output, targets), got {_named(loss)}")
+        raise TypeError(f"Trainer: loss is a function of (output, targets), got {_named(loss)}")
 
 
 def check_schedule(schedule: Any, optimizer: Optimizer) -> None:
@@ -42,7 +42,7 @@ def check_schedule(schedule: Any, optimizer: Optimizer) -> None:
     if schedule is None:
         return
     if not isinstance(schedule, (LRScheduler, ReduceLROnPlateau)):
-        raise TypeError(f"Trainer: schedule should be one of optim's, such as optim.StepLR, got {_named(schedule)}")
+        raise TypeError(f"Trainer: schedule is one of optim's, such as optim.StepLR, got {_named(schedule)}")
     if schedule.optimizer.param_groups is not optimizer.param_groups:
         raise ValueError(
             f"Trainer: the schedule {type(schedule).__name__} writes the learning rates of another optimizer; make it "
@@ -53,11 +53,11 @@ def check_schedule(schedule: Any, optimizer: Optimizer) -> None:
 def check_callbacks(callbacks: Any) -> list[Callback]:
     """Return the callbacks as a list; raise a TypeError for what is none."""
     if not isinstance(callbacks, Iterable) or isinstance(callbacks, str):
-        raise TypeError(f"Trainer: callbacks should be a list of Callbacks, got {_named(callbacks)}")
+        raise TypeError(f"Trainer: callbacks are a list of Callbacks, got {_named(callbacks)}")
     listed = list(callbacks)
     for callback in listed:
         if not isinstance(callback, Callback):
-            raise TypeError(f"Trainer: each of callbacks should be a Callback, got {_named(callback)}")
+            raise TypeError(f"Trainer: each of callbacks is a Callback, got {_named(callback)}")
     return listed
 
 
@@ -75,7 +75,7 @@ def check_loader(name: str, loader: Any) -> None:
         return
     else:
         given = _named(loader)
-    raise TypeError(f"{name} should be a loader or a list of batches (inputs, targets), got {given}")
+    raise TypeError(f"{name} is a loader or a list of batches (inputs, targets), got {given}")
 
 
 def used_up(loader: Any) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinygrad_norm.data.checks import whole_number
+from tinygrad_norm.checks import check_integer
 from tinygrad_norm.output import printable
 from tinygrad_norm.training.curves import COLOURS, INK, add_title, as_text, check_format, new_figure, save_figure
 
@@ -34,10 +34,10 @@ def confusion_matrix(predictions: ArrayLike, targets: ArrayLike, classes: int) -
         TypeError: they are no integers.
         ValueError: they are not as many, or one is no class.
     """
-    classes = whole_number("classes", classes, 1)
+    classes = check_integer("classes", classes, 1)
     found, true = (_labels(*given, classes) for given in (("predictions", predictions), ("targets", targets)))
     if found.shape != true.shape:
-        raise ValueError(f"predictions and targets must be as many, got {len(found)} and {len(true)}")
+        raise ValueError(f"predictions and targets are as many, got {len(found)} and {len(true)}")
     return np.bincount(true * classes + found, minlength=classes**2).reshape(classes, classes)
 
 
@@ -122,11 +122,11 @@ def _commonest(counts: Matrix, names: Sequence[str]) -> str:
 def _labels(name: str, given: ArrayLike, classes: int) -> Matrix:
     labels: NDArray[Any] = np.asarray(given)
     if labels.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be integers, class numbers, got {labels.dtype}{labels.shape}")
+        raise TypeError(f"{name} are integers, class numbers, got {labels.dtype}{labels.shape}")
     if labels.ndim != 1:
-        raise ValueError(f"{name} must be one class number for each example (N,), got shape {labels.shape}")
+        raise ValueError(f"{name} are one class number for each example (N,), got shape {labels.shape}")
     if outside := [int(label) for label in (labels.min(initial=0), labels.max(initial=0)) if not 0 <= label < classes]:
-        raise ValueError(f"{name} must be classes from 0 to {classes - 1}, got {outside[0]}")
+        raise ValueError(f"{name} are classes from 0 to {classes - 1}, got {outside[0]}")
     return labels.astype(np.int64)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
+from tinygrad_norm.checks import refuse_unknown
 from tinygrad_norm.nn.module import Module
-from tinygrad_norm.nn.spelling import refuse_unknown
 from tinygrad_norm.optim import Optimizer
 from tinygrad_norm.training.ailments import CHECKS, Finding, Severity, Thresholds, decaying_norms, judge
 from tinygrad_norm.training.examination import Examination, LayerFigures, examine

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.nn.loss import BCEWithLogitsLoss, ClassLoss, Loss
 from tinygrad_norm.tensor import Tensor
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Agreement = tuple[int, int] | None
 """How many predictions are right, and of how many; None where nobody can say what is right."""
 

@@ -5,22 +5,28 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import math
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from tinygrad_norm import optim
+from tinygrad_norm.checks import (
+    BELOW_ONE,
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    check_integer,
+    check_number,
+    did_you_mean,
+    refuse_unknown,
+)
 from tinygrad_norm.data import augmentation
-from tinygrad_norm.data.checks import whole_number
 from tinygrad_norm.data.loader import Transform
 from tinygrad_norm.data.registry import names as data_sets
 from tinygrad_norm.models import list_models
 from tinygrad_norm.models.norms import OF_IMAGES
 from tinygrad_norm.models.registry import MODELS
-from tinygrad_norm.nn.spelling import did_you_mean, refuse_unknown
-from tinygrad_norm.optim.options import Rule, check_number
 from tinygrad_norm.schema import shorten
 
 OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], float]] = {  # and the learning rate unless one is given
@@ -40,20 +46,15 @@ AUGMENTATIONS: dict[str, Callable[[], Transform]] = {
     "noise": lambda: augmentation.GaussianNoise(0.05),
 }
 
-_ABOVE_ZERO: Rule = ("a finite number above 0", lambda value: 0 < value < math.inf)
-_NOT_NEGATIVE: Rule = ("a finite number of at least 0", lambda value: 0 <= value < math.inf)
-_PART: Rule = ("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
-_FRACTION: Rule = ("a number from 0 to 1", lambda value: 0 <= value <= 1)
-
 _NUMBERS = {
-    "norm_momentum": _FRACTION,
-    "lr": _ABOVE_ZERO,
-    "warmup": _PART,
-    "weight_decay": _NOT_NEGATIVE,
-    "clip_norm": _ABOVE_ZERO,
-    "label_smoothing": _PART,
-    "mixup": _NOT_NEGATIVE,
-    "cutmix": _NOT_NEGATIVE,
+    "norm_momentum": FRACTION,
+    "lr": POSITIVE,
+    "warmup": BELOW_ONE,
+    "weight_decay": NOT_NEGATIVE,
+    "clip_norm": POSITIVE,
+    "label_smoothing": BELOW_ONE,
+    "mixup": NOT_NEGATIVE,
+    "cutmix": NOT_NEGATIVE,
 }
 _FROM_DATA = "the data say it"
 _NO_OPTIONS = {  # of create_model, for a recipe says them elsewhere
@@ -127,15 +128,15 @@ class Recipe:
         if self.norm is not None:
             _check_name("norm", self.norm, NORMS)
         if isinstance(self.augment, str) or not isinstance(self.augment, (tuple, list)):
-            raise TypeError(f"augment must be a tuple of names, got {self.augment!r}")
+            raise TypeError(f"augment is a tuple of names, got {self.augment!r}")
         for name in self.augment:
             _check_name("augment", name, AUGMENTATIONS)
-        for name, rule in _NUMBERS.items():
+        for name, allowed in _NUMBERS.items():
             value = getattr(self, name)
             optional = Recipe.__dataclass_fields__[name].default is None
-            self._set(name, None if value is None and optional else check_number(name, value, rule))
+            self._set(name, None if value is None and optional else check_number(name, value, allowed))
         for name, lowest in _LOWEST.items():
-            self._set(name, whole_number(name, getattr(self, name), lowest))
+            self._set(name, check_integer(name, getattr(self, name), lowest))
         for name in ("data", "data_folder"):
             self._set(name, str(getattr(self, name)))  # a Path is welcome, and JSON has no word for it
         if self.data not in data_sets and os.path.isdir(self.data):
@@ -218,20 +219,20 @@ def recipe_for(model: str, **changes: Any) -> Recipe:
 def _check_name(what: str, name: Any, known: Collection[str]) -> None:
     if not isinstance(name, str):
         given = f"{shorten(name)} ({type(name).__name__})"
-        raise TypeError(f"{what} must be a name, one of {', '.join(known)}, got {given}")
+        raise TypeError(f"{what} is a name, one of {', '.join(known)}, got {given}")
     if name not in known:
-        raise ValueError(f"{what} must be one of {', '.join(known)}, got {shorten(name)}{did_you_mean(name, known)}")
+        raise ValueError(f"{what} is one of {', '.join(known)}, got {shorten(name)}{did_you_mean(name, known)}")
 
 
 def _plain(options: Any) -> dict[str, Any]:
     """A copy of the options, as JSON would give them back."""
     if not isinstance(options, Mapping):
-        raise TypeError(f"options must be a dict of what create_model takes, got {options!r}")
+        raise TypeError(f"options are a dict of what create_model takes, got {options!r}")
     try:
         plain: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"options must hold what JSON can say, got {shorten(dict(options))} ({error})") from error
+        raise ValueError(f"options hold what JSON can say, got {shorten(dict(options))} ({error})") from error
     for name, value in plain.items():
         if isinstance(value, (int, float)) and not -_LARGEST <= value <= _LARGEST:
-            raise ValueError(f"options: {name} must be a number of at most {_LARGEST:g}, got {shorten(value)}")
+            raise ValueError(f"options: {name} is a number of at most {_LARGEST:g}, got {shorten(value)}")
     return plain

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.schema import ANYTHING, check_form, shorten
 from tinygrad_norm.training.header import MAX_DEPTH
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 # What JSON has no word for becomes an object with one of these as its only name.
 ARRAY, SCALAR, FLOAT, TUPLE, DICT = "$array", "$scalar", "$float", "$tuple", "$dict"
@@ -44,7 +43,7 @@ def join_state(tree: Any, arrays: Mapping[str, Array]) -> Any:
             return _array(value, arrays, scalar=kind == SCALAR)
         if kind == FLOAT:
             if value not in ("nan", "inf", "-inf"):
-                raise ValueError(f"a number should be nan, inf or -inf, got {shorten(value)}")
+                raise ValueError(f"a number is nan, inf or -inf, got {shorten(value)}")
             return float(value)
         if kind == TUPLE:
             check_form(value, [ANYTHING], "a tuple")
@@ -60,7 +59,7 @@ def _array(name: Any, arrays: Mapping[str, Array], scalar: bool) -> Any:
         raise ValueError(f"the array {shorten(name)} is missing")
     array = arrays[name]
     if scalar and array.ndim:
-        raise ValueError(f"the array {shorten(name)} should be one number, it has shape {array.shape}")
+        raise ValueError(f"the array {shorten(name)} is one number, got shape {array.shape}")
     return array[()] if scalar else array
 
 
@@ -72,7 +71,7 @@ def _pair(entry: list[Any], arrays: Mapping[str, Array]) -> tuple[Any, Any]:
     except TypeError:
         raise ValueError(f"{shorten(key)} cannot be a key of a dict") from None
     if len(values) != 1:
-        raise ValueError(f"an entry of a dict should be a key and a value, got {shorten(entry)}")
+        raise ValueError(f"an entry of a dict is a key and a value, got {shorten(entry)}")
     return key, values[0]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.data.checks import whole_number
+from tinygrad_norm.checks import check_integer
 from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.loss import as_loss
 from tinygrad_norm.nn.modes import freeze, frozen_paths, start_training
@@ -168,7 +168,7 @@ class Trainer:
             ValueError: a loader gives no batches, an empty one, or none in which anything counts; a callback or a
                 schedule waits for what is not measured.
         """
-        self.epochs, self.stopped = whole_number("epochs", epochs, 1), None
+        self.epochs, self.stopped = check_integer("epochs", epochs, 1), None
         check_loader("fit: train_loader", train_loader)
         if validation is not None:
             check_loader("fit: validation", validation)
@@ -404,17 +404,17 @@ def _has_state(loader: Any) -> bool:
 def _checked_batch(batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
-        raise TypeError(f"a batch should be a tuple (inputs, targets), got a {type(batch).__name__}{size}")
+        raise TypeError(f"a batch is a tuple (inputs, targets), got a {type(batch).__name__}{size}")
     inputs, targets = np.asarray(batch[0]), np.asarray(batch[1])
     if inputs.shape[:1] != targets.shape[:1] or inputs.shape[:1] in ((), (0,)):
         found = f"shapes {inputs.shape} and {targets.shape}"
-        raise ValueError(f"a batch should have as many inputs as targets, and at least 1; got {found}")
+        raise ValueError(f"a batch has as many inputs as targets, and at least 1; got {found}")
     return inputs, targets
 
 
 def _one_number(loss: Any) -> float:
     if not isinstance(loss, Tensor):
-        raise TypeError(f"the loss should return a Tensor, the mean over the batch, got {type(loss).__name__}")
+        raise TypeError(f"the loss returns a Tensor, the mean over the batch, got {type(loss).__name__}")
     if loss.size != 1:
-        raise ValueError(f"the loss should be one number, the mean over the batch, got shape {loss.shape}")
+        raise ValueError(f"the loss is one number, the mean over the batch, got shape {loss.shape}")
     return float(loss.item())

@@ -10,10 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tinygrad_norm.data.checks import whole_number
+from tinygrad_norm.checks import check_integer, did_you_mean
 from tinygrad_norm.files import check_writable, write_atomically
 from tinygrad_norm.nn.module import Module
-from tinygrad_norm.nn.spelling import did_you_mean
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz import render
 from tinygrad_norm.viz.dot import WAYS, dot
@@ -192,7 +191,7 @@ def check_how(
             hint = did_you_mean(str(given), known)
             raise ValueError(f"{caller}: {name} takes {', '.join(known)}, not {given!r}{hint}")
     if depth is not None:
-        whole_number(f"{caller}: depth (None for all levels)", depth, 0)
+        check_integer(f"{caller}: depth (None for all levels)", depth, 0)
     return facts
 
 

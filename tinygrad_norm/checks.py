@@ -1,0 +1,135 @@
+"""What arguments may be: numbers, choices, flags, pairs and names, and the one form of the sentence that refuses them.
+
+It reads "name: what is wanted, what was given, what was probably meant", as in "conv2d: stride is an integer of at
+least 1, got 0": a TypeError for a type, a ValueError for a value. `name` says whose argument it is: "Conv2D: stride".
+"""
+
+from __future__ import annotations
+
+import difflib
+import dis
+import inspect
+import math
+import sys
+from collections.abc import Callable, Collection, Iterable
+from numbers import Integral, Real
+from types import FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_norm.dtypes import Pair
+
+IMPORT_FROM = dis.opmap["IMPORT_FROM"]
+
+# What other libraries and papers call them; spelling alone would not lead there.
+_ALIASES = {"learning_rate": "lr", "epsilon": "eps", "beta1": "betas", "beta2": "betas", "l2": "weight_decay"}
+
+
+class Range(NamedTuple):
+    """Which numbers are allowed, in words and as a test."""
+
+    words: str
+    test: Callable[[float], bool]
+
+
+POSITIVE = Range("a finite number above 0", lambda value: 0 < value < math.inf)
+NOT_NEGATIVE = Range("a finite number of at least 0", lambda value: 0 <= value < math.inf)
+UP_TO_INFINITY = Range("a number of at least 0, or infinite", lambda value: value >= 0)
+FRACTION = Range("a number from 0 to 1", lambda value: 0 <= value <= 1)
+BELOW_ONE = Range("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
+
+
+def check_number(name: str, value: Any, allowed: Range) -> float:
+    """Return a number in a range as a float; no bool is one."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} is {allowed.words}, got {value!r} ({type(value).__name__})")
+    try:
+        number = float(value)
+    except OverflowError:  # of an integer
+        number = math.inf
+    if not allowed.test(number):
+        raise ValueError(f"{name} is {allowed.words}, got {number:g}")
+    return number
+
+
+def check_integer(name: str, value: Any, lowest: int, highest: float = sys.maxsize) -> int:
+    """Return an integer from `lowest` to `highest` (what an index can be) as an int; no bool is one."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} is an integer of at least {lowest}, got {value!r} ({type(value).__name__})")
+    if value < lowest:
+        raise ValueError(f"{name} is an integer of at least {lowest}, got {value}")
+    if int(value) > highest:
+        raise ValueError(f"{name} is an integer of at most {highest}, got one of {len(str(value))} digits")
+    return int(value)
+
+
+def check_pair(name: str, value: Any, lowest: int) -> Pair:
+    """Return one integer of at least `lowest` for the height and one for the width, given as two or as one for both."""
+    given = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    wanted = f"{name} is an integer of at least {lowest}, or one for height and one for width, got {value!r}"
+    if len(given) != 2 or any(not isinstance(n, int | np.integer) or isinstance(n, bool) for n in given):
+        raise TypeError(wanted)
+    if min(given) < lowest:
+        raise ValueError(wanted)
+    return int(given[0]), int(given[1])
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise a TypeError if an argument is neither True nor False: "no" would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is True or False, got {value!r}")
+
+
+def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
+    """Raise a ValueError if a text is none of `allowed`."""
+    if value not in [*allowed]:
+        raise ValueError(
+            f"{name} is {' or '.join(map(repr, allowed))}, got {value!r}{did_you_mean(str(value), allowed)}"
+        )
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known name nearest to a word, or None: the same but for capitals, alike, or of the same letters.
+
+    A layer that leaves out its number of dimensions is the one for images: "BatchNorm" is near to "BatchNorm2D".
+    """
+    by_lower, lower = {name.lower(): name for name in known}, word.lower()
+    same = [name for name in (lower, f"{lower}2d") if name in by_lower]
+    matches = same or difflib.get_close_matches(lower, by_lower, n=1, cutoff=0.7)
+    matches = matches or [name for name in by_lower if sorted(name) == sorted(lower)]  # "mpl" is less alike "mlp"
+    return by_lower[matches[0]] if matches else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the end of an error message, "; did you mean X?", or nothing where no known name is near."""
+    match = closest(word, known)
+    return f"; did you mean {match}?" if match else ""
+
+
+def refuse_unknown(owner: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Raise a TypeError for the first of `names` that is not `known`; it names the one that was probably meant."""
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(_ALIASES.get(name.lower(), name), known)
+            raise TypeError(f"{owner} has no option {name!r} (it has {', '.join(sorted(known)) or 'none'}){hint}")
+
+
+def refuse_unknown_keywords(cls: type[object], names: Iterable[str]) -> None:
+    """Refuse keywords that the class's `__init__` does not take, unless it takes any."""
+    known = inspect.signature(cls.__init__, follow_wrapped=False).parameters
+    if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in known.values()):
+        refuse_unknown(cls.__name__, names, known.keys() - {"self"})
+
+
+def missing_name(module: str, name: str, known: Iterable[str], caller: FrameType) -> Exception:
+    """Return the error for a module's `__getattr__` to raise about a name that it does not have.
+
+    The interpreter turns an AttributeError under `from module import name` into words of its own, so that
+    statement, told by the caller's current instruction, gets an ImportError; `getattr` and `hasattr` get the
+    AttributeError that they expect.
+    """
+    words = f"module {module!r} has no attribute {name!r}{did_you_mean(name, known)}"
+    if caller.f_code.co_code[caller.f_lasti] == IMPORT_FROM:
+        return ImportError(words, name=module)
+    return AttributeError(words, name=name)
