@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
+from tinygrad_norm.figures import COLOURS
 from tinygrad_norm.models import list_models
-from tinygrad_norm.training.curves import COLOURS, plot_curves
+from tinygrad_norm.training.curves import plot_curves
 from tinygrad_norm.training.history import History
 
 
@@ -98,7 +99,8 @@ def test_pyplot_and_the_users_backend_are_left_alone(tmp_path):
     program = f"""
 import sys
 from tinygrad_norm.models import list_models
-from tinygrad_norm.training.curves import COLOURS, plot_curves
+from tinygrad_norm.figures import COLOURS
+from tinygrad_norm.training.curves import plot_curves
 assert "matplotlib" not in sys.modules
 plot_curves([{{"epoch": 1, "lr": 0.1, "train_loss": 1.0}}], {str(tmp_path / "curves.png")!r})
 assert "matplotlib.pyplot" not in sys.modules

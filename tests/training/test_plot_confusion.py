@@ -9,9 +9,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
+from tinygrad_norm.figures import as_text
 from tinygrad_norm.output import printable
 from tinygrad_norm.training.confusion import plot_confusion
-from tinygrad_norm.training.curves import as_text
 
 
 def test_what_was_found_is_blue_and_what_was_not_orange(tmp_path):

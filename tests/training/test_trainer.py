@@ -16,11 +16,11 @@ import pytest
 
 from tinygrad_norm import is_recording, nn, ops, optim, random
 from tinygrad_norm.data import ArrayDataset, DataLoader
+from tinygrad_norm.plural import counted
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training import BestWeights, Callback, EarlyStopping, Trainer, TrainingInterrupted
 from tinygrad_norm.training.checkpoint import save_parts
 from tinygrad_norm.training.state import split_state
-from tinygrad_norm.training.words import counted
 
 EPOCHS = 4
 SCHEDULES: dict[str, Any] = {

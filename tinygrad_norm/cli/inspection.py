@@ -19,16 +19,16 @@ from tinygrad_norm import random
 from tinygrad_norm.certificate import certify
 from tinygrad_norm.checks import check_integer
 from tinygrad_norm.cli.arguments import format_table
+from tinygrad_norm.figures import new_figure
 from tinygrad_norm.files import check_writable
 from tinygrad_norm.models import list_models
 from tinygrad_norm.modes import composed
 from tinygrad_norm.nn import CrossEntropyLoss
 from tinygrad_norm.output import printable
+from tinygrad_norm.plural import counted
 from tinygrad_norm.tensor import Tensor
-from tinygrad_norm.training.curves import new_figure
 from tinygrad_norm.training.recipe import NORMS, Recipe, recipe_for
 from tinygrad_norm.training.run import make_model, make_optimizer
-from tinygrad_norm.training.words import counted
 from tinygrad_norm.viz.timeline import Timeline, check_format, median
 
 CLASSES = 10

@@ -22,6 +22,7 @@ from tinygrad_norm.models import create_model, list_models
 from tinygrad_norm.models.registry import MODELS
 from tinygrad_norm.nn.flops import count_flops
 from tinygrad_norm.output import printable
+from tinygrad_norm.plural import counted
 from tinygrad_norm.training.callbacks import Callback
 from tinygrad_norm.training.confusion import confusion_table
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
@@ -39,7 +40,6 @@ from tinygrad_norm.training.run import (
 )
 from tinygrad_norm.training.saved_run import CHANGEABLE, CHECKPOINT, find_checkpoint
 from tinygrad_norm.training.trainer import Trainer
-from tinygrad_norm.training.words import counted
 
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:

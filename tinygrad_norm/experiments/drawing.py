@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm.experiments.spread import Spread
-from tinygrad_norm.training.curves import COLOURS, INK, PALE, new_figure
+from tinygrad_norm.figures import COLOURS, INK, PALE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,9 +22,9 @@ from tinygrad_norm.experiments import (
 )
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Report, Result, Story, as_json, write_report
+from tinygrad_norm.figures import new_figure
 from tinygrad_norm.files import locked_folder, write_atomically
 from tinygrad_norm.output import UnfailingStream
-from tinygrad_norm.training.curves import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

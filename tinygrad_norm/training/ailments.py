@@ -11,9 +11,9 @@ import numpy as np
 from tinygrad_norm.checks import UP_TO_INFINITY, check_number
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.optim import Optimizer
+from tinygrad_norm.plural import counted
 from tinygrad_norm.training.examination import Examination, LayerFigures
 from tinygrad_norm.training.norm_units import norms
-from tinygrad_norm.training.words import counted
 
 Severity = Literal["note", "warning", "illness"]
 

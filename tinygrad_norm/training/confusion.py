@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_norm.checks import check_integer
+from tinygrad_norm.figures import COLOURS, INK, add_title, as_text, check_format, new_figure, save_figure
 from tinygrad_norm.output import printable
-from tinygrad_norm.training.curves import COLOURS, INK, add_title, as_text, check_format, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

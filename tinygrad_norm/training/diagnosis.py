@@ -11,10 +11,10 @@ from typing import Any, get_args
 from tinygrad_norm.checks import refuse_unknown
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.optim import Optimizer
+from tinygrad_norm.plural import counted
 from tinygrad_norm.training.ailments import CHECKS, Finding, Severity, Thresholds, decaying_norms, judge
 from tinygrad_norm.training.examination import Examination, LayerFigures, examine
 from tinygrad_norm.training.logs import strict_json
-from tinygrad_norm.training.words import counted
 
 WIDTH = 110
 """Columns of the table in words."""

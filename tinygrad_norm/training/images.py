@@ -7,8 +7,8 @@ from typing import Literal
 
 from tinygrad_norm.data import ArrayDataset, load
 from tinygrad_norm.output import printable
+from tinygrad_norm.plural import counted
 from tinygrad_norm.training.recipe import Recipe
-from tinygrad_norm.training.words import counted
 
 
 def load_data(recipe: Recipe, download: bool = False) -> tuple[ArrayDataset, ArrayDataset, ArrayDataset]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tinygrad_norm import optim, random
 from tinygrad_norm.data import ArrayDataset, DataLoader, Prefetch, augmentation
+from tinygrad_norm.figures import new_figure
 from tinygrad_norm.files import locked_folder
 from tinygrad_norm.models import create_model
 from tinygrad_norm.modes import no_grad
@@ -25,7 +26,7 @@ from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
 from tinygrad_norm.training.checkpoint import load_parts
 from tinygrad_norm.training.confusion import plot_confusion
-from tinygrad_norm.training.curves import new_figure, plot_curves
+from tinygrad_norm.training.curves import plot_curves
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
 from tinygrad_norm.training.history import History
 from tinygrad_norm.training.images import check_classes, load_data

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_norm.nn.budget import TooManyParametersError, at_most
+from tinygrad_norm.plural import counted
 from tinygrad_norm.schema import ANYTHING, ARRAY, COUNT, MAPPING, POSITIVE, TEXT, check_form, cut_lines
 from tinygrad_norm.training.checkpoint import Saved, read_checkpoint
 from tinygrad_norm.training.recipe import Recipe
-from tinygrad_norm.training.words import counted
 
 CHECKPOINT = "checkpoint.safetensors"
 CHANGEABLE = ("epochs", "data_folder")

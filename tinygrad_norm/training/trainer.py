@@ -19,6 +19,7 @@ from tinygrad_norm.nn.loss import as_loss
 from tinygrad_norm.nn.modes import freeze, frozen_paths, start_training
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm
 from tinygrad_norm.output import UnfailingStream, printable
+from tinygrad_norm.plural import counted
 from tinygrad_norm.schema import COUNT, FLAG, MAPPING, NUMBER, TEXT, check_form
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
@@ -37,7 +38,6 @@ from tinygrad_norm.training.history import History, Record, measured
 from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted, closed
 from tinygrad_norm.training.metrics import Totals, agreement, mean_of, weight_of
 from tinygrad_norm.training.progress import progress as progress_for
-from tinygrad_norm.training.words import counted
 
 Path = str | os.PathLike[str]
 Loader = Iterable[tuple[Any, ...]]

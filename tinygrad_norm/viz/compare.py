@@ -12,8 +12,8 @@ import numpy as np
 
 from tinygrad_norm import modes, tape
 from tinygrad_norm.nn.module import Module
+from tinygrad_norm.plural import counted
 from tinygrad_norm.tensor import Tensor
-from tinygrad_norm.training.words import counted
 from tinygrad_norm.viz.drawing import Drawing, check_how
 from tinygrad_norm.viz.graph import Edge, Graph, as_input, from_call, mode_of, tensors_in, total_flops, unchanged
 from tinygrad_norm.viz.style import line, scaled, seconds, size

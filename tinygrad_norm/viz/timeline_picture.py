@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_norm.training.curves import COLOURS, INK, PALE, as_text, new_figure, save_figure
+from tinygrad_norm.figures import COLOURS, INK, PALE, as_text, new_figure, save_figure
 from tinygrad_norm.viz.style import size
 
 if TYPE_CHECKING:

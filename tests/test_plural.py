@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tinygrad_norm.training.words import counted
+from tinygrad_norm.plural import counted
 
 
 def test_one_and_many():
