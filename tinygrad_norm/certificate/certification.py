@@ -17,6 +17,7 @@ from tinygrad_norm.certificate.first import go_back, gradients, random_cotangent
 from tinygrad_norm.certificate.forms import FORMS, REPEATED, in_fortran_order
 from tinygrad_norm.certificate.mutations import mutated, slips_of
 from tinygrad_norm.certificate.subject import cases_of, name_of
+from tinygrad_norm.tables import format_table
 from tinygrad_norm.tape import Array
 from tinygrad_norm.tensor import Tensor
 
@@ -121,11 +122,7 @@ class Certificate:
             figures = (f"{check.error:.1e}", f"{check.bound:.1e}") if check.cases else ("-", "-")
             word = "FAILED" if not check.ok else "ok" if check.cases else "not compared"
             rows.append((check.name, *figures, word, check.case))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            f"{name:{widths[0]}}  {error:>{widths[1]}}  {bound:>{widths[2]}}  {ok:{widths[3]}}  {case}".rstrip()
-            for name, error, bound, ok, case in rows
-        ]
+        lines = format_table(rows, "<>><").splitlines()
         lines += [f"  {check.name}: {check.message}" for check in self.checks if not check.ok]
         return lines + [
             f"  {check.name}: {check.skipped} of {check.cases + check.skipped} cases not compared, their numbers are "

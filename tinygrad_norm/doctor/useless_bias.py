@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.doctor.norm_units import UNCENTRED, norms, rows
 from tinygrad_norm.nn.modes import in_training
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import Normalization, RunningNorm
@@ -20,7 +21,6 @@ from tinygrad_norm.ops.pooling import AvgPool2D, MaxPool2D
 from tinygrad_norm.ops.shape import Reshape
 from tinygrad_norm.tape import Array, Edge, Hook, Op, enable_grad, hooks
 from tinygrad_norm.tensor import Tensor
-from tinygrad_norm.training.norm_units import UNCENTRED, norms, rows
 
 
 def useless_biases(model: Module, inputs: Tensor, frozen: Iterable[str] = ()) -> list[tuple[str, str]]:
