@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import FusedOp, Hook, Op, Tensor, composed, grad, hooks, ops
-from tinygrad_norm.cli.ending import run_command
+from tinygrad_norm.cli.exit_status import run_command
 
 
 class There(Hook):

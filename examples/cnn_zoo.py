@@ -17,11 +17,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinygrad_norm.cli.arguments import add_output_arguments, add_recipe_arguments, format_table, recipe_from
-from tinygrad_norm.cli.ending import run_command
+from tinygrad_norm.cli.arguments import add_output_arguments, add_recipe_arguments, recipe_from
+from tinygrad_norm.cli.exit_status import run_command
 from tinygrad_norm.cli.zoo import describe_evaluation
 from tinygrad_norm.figures import new_figure
 from tinygrad_norm.models import list_models
+from tinygrad_norm.tables import format_table
 from tinygrad_norm.training import Recipe, Result, plot_curves, train
 from tinygrad_norm.training.images import load_data
 from tinygrad_norm.training.run import check_folder, prepare, rehearse

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_norm import FusedOp, Tensor, nn, ops, optim
-from tinygrad_norm.cli.ending import run_command
+from tinygrad_norm.cli.exit_status import run_command
 from tinygrad_norm.data import DataLoader, digits
 from tinygrad_norm.testing import GradientError, compare_with_composition, gradcheck
 from tinygrad_norm.training import Trainer

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_norm import Tensor, manual_seed, nn, ops, optim
-from tinygrad_norm.cli.ending import run_command
+from tinygrad_norm.cli.exit_status import run_command
 from tinygrad_norm.data import ArrayDataset, DataLoader, digits, mnist
 from tinygrad_norm.files import write_atomically
 from tinygrad_norm.training import History, Trainer, plot_curves

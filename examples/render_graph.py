@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from tinygrad_norm import Tensor, nn, ops
-from tinygrad_norm.cli.ending import run_command
+from tinygrad_norm.cli.exit_status import run_command
 from tinygrad_norm.models import create_model
 from tinygrad_norm.viz import compare_graphs, draw_graph
 

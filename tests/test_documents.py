@@ -31,11 +31,52 @@ def test_readme(capsys):
     assert found["replaced"] == ["layer3.0.bn1", "layer3.0.bn2", "layer3.0.downsample.1"]
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
-def test_links_within_the_repository_lead_somewhere(name):
-    links = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / name).read_text(encoding="utf-8"))
-    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
-    assert name != "README.md" or "docs/experiments" in links
+FOLDERS = ("benchmarks", "docs", "tinygrad_norm")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
+
+
+def without_code(document: Path) -> str:
+    """The text of a document without its blocks and pieces of code."""
+    return re.sub(r"^```.*?^```|`[^`\n]*`", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(document: Path) -> set[str]:
+    """The names that GitHub gives the headings of a document, of which links after # are made."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ +(.+?) *$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(document: Path) -> list[str]:
+    """The relative links of a document that lead to no file, or to no heading of one."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)[^)]*\)", without_code(document)):
+        path, _, heading = link.partition("#")
+        target = document.parent / path if path else document
+        if "://" not in link and not (target.exists() and (not heading or heading in anchors(target))):
+            broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_lead_to_a_file_and_a_heading(document):
+    assert broken_links(document) == []
+
+
+def test_a_broken_link_is_found(tmp_path):
+    other, document = tmp_path / "other.md", tmp_path / "document.md"
+    other.write_text("# What it is, `briefly`\n\n```\n# no heading\n```\n")
+    links = (
+        "other.md",
+        "other.md#what-it-is-briefly",
+        "other.md#no-heading",
+        "#here",
+        "#there",
+        "gone.md",
+        "https://x.y",
+    )
+    document.write_text("# Here\n\n`[code](gone-too.md)` " + " ".join(f"[a link]({link})" for link in links))
+    assert broken_links(document) == ["other.md#no-heading", "#there", "gone.md"]
 
 
 def test_contributing():

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tinygrad_norm.tables import format_table
+
 Case = Callable[[np.random.Generator, Path], None]
 SECONDS = 120
 """How long a case may take, on a machine that is busy with other things too."""
@@ -86,10 +88,7 @@ def table(outcomes: Iterable[Outcome]) -> str:
         total.seconds += outcome.seconds
         total.failures |= {len(total.failures) + place: text for place, text in enumerate(outcome.failures.values())}
     rows.append(("all", "", str(total.cases), str(len(total.failures)), f"{total.seconds:.1f}"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        f"{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  " + "  ".join(map(str.rjust, row[2:], widths[2:])) for row in rows
-    )
+    return format_table(rows, "<<>")
 
 
 @contextmanager

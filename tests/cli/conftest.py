@@ -15,8 +15,8 @@ def run(tmp_path, monkeypatch, capsys):
     def call(*arguments):
         try:
             status = main(arguments)
-        except SystemExit as ending:
-            status = ending.code
+        except SystemExit as error:
+            status = error.code
         return status, *capsys.readouterr()
 
     return call

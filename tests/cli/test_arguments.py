@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from tinygrad_norm.cli.arguments import add_recipe_arguments, defaults_table, format_table, recipe_from
+from tinygrad_norm.cli.arguments import add_recipe_arguments, defaults_table, recipe_from
 from tinygrad_norm.models import list_models
 from tinygrad_norm.training import recipe_for
 from tinygrad_norm.training.recipe import FIELDS
@@ -57,13 +57,6 @@ def test_help_lists_the_defaults_of_each_model():
     assert [row[0] for row in rows] == list_models()
     for name, epochs, *_ in rows:
         assert int(epochs) == recipe_for(name).epochs
-
-
-def test_table_aligns_its_columns():
-    assert (
-        format_table([("net", "size"), ("a", "1,000"), ("longer", "7")])
-        == "net      size\na       1,000\nlonger      7"
-    )
 
 
 @pytest.mark.parametrize(

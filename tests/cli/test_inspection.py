@@ -158,7 +158,7 @@ def test_certify_prints_a_table_and_ends_in_0_or_1(run, own):
     assert (status, err) == (0, "")
     assert out.startswith("Cube: one case")
     assert "sizes: 2×3×1×4; for first derivatives also 18×19×17×20\n" in out
-    assert "11 of 11 noticed; 2 more made no difference here" in out
+    assert "11 of 11 killed; 2 more made no difference here" in out
     status, out, err = run("certify", f"{own}:Wrong", "--shape", "3,5")
     assert (status, err) == (1, "")
     assert "FAILED" in out
@@ -172,4 +172,4 @@ def test_certify_json(run, own):
     assert (found["name"], found["ok"]) == ("gelu", True)
     status, out, _ = run("certify", f"{own}:Wrong", "--json")
     assert status == 1
-    assert json.loads(out)["mutations"] == []
+    assert json.loads(out)["mutants"] == []

@@ -16,7 +16,7 @@ import pytest
 
 from tinygrad_norm import is_recording, nn, ops, optim, random
 from tinygrad_norm.data import ArrayDataset, DataLoader
-from tinygrad_norm.plural import counted
+from tinygrad_norm.tables import plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training import BestWeights, Callback, EarlyStopping, Trainer, TrainingInterrupted
 from tinygrad_norm.training.checkpoint import save_parts
@@ -168,7 +168,7 @@ def test_ctrl_c_anywhere_leaves_a_checkpoint_that_goes_on_exactly(tmp_path, caps
         run.fit()
     done = {0: (moment[0], 0), -1: (moment[0] - 1, 5)}.get(moment[1], (moment[0] - 1, moment[1]))
     assert capsys.readouterr().err == (
-        f"interrupted after {counted(done[0], 'epoch')} and {counted(done[1], 'batch', 'batches')}; "
+        f"interrupted after {plural(done[0], 'epoch')} and {plural(done[1], 'batch', 'batches')}; "
         f"resume from {tmp_path / 'run'}\n"
     )
     generator = random.state_dict()
@@ -461,7 +461,7 @@ def test_ctrl_c_in_a_program(tmp_path, wait_for_line):
     model = nn.Linear(4, 2)
     trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), nn.CrossEntropyLoss())
     trainer.resume(path, DataLoader(ArrayDataset(np.ones((64, 4), np.float32), np.zeros(64, np.int64)), 8))
-    done = f"{counted(trainer.epoch, 'epoch')} and {counted(trainer.batch, 'batch', 'batches')}"
+    done = f"{plural(trainer.epoch, 'epoch')} and {plural(trainer.batch, 'batch', 'batches')}"
     assert message.startswith(f"interrupted after {done};")
 
 

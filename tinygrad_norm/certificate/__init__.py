@@ -1,5 +1,5 @@
 """Gradient certificates: whether a layer or op can be trusted, and whether the checks that say so can."""
 
-from tinygrad_norm.certificate.certification import Certificate, Check, Mutation, certify
+from tinygrad_norm.certificate.certification import Certificate, Check, Mutant, certify
 
-__all__ = ["Certificate", "Check", "Mutation", "certify"]
+__all__ = ["Certificate", "Check", "Mutant", "certify"]

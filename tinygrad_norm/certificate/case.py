@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import modes, random, tape
-from tinygrad_norm.certificate.forms import Form
+from tinygrad_norm.certificate.memory_layouts import Layout
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
 
@@ -36,10 +36,10 @@ class Case:
     mutated: bool = True
     larger: bool = False
 
-    def leaves(self, dtype: str = "float64", form: Form = np.array) -> list[Any]:
-        """The inputs, those that are differentiated as new tensors of that dtype, in that form in memory."""
+    def leaves(self, dtype: str = "float64", layout: Layout = np.array) -> list[Any]:
+        """The inputs, those that are differentiated as new tensors of that dtype, in that memory layout."""
         return [
-            Tensor.wrap(form(given.astype(dtype))).requires_grad_() if is_differentiated(given) else given
+            Tensor.wrap(layout(given.astype(dtype))).requires_grad_() if is_differentiated(given) else given
             for given in self.inputs
         ]
 

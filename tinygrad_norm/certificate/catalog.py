@@ -84,7 +84,7 @@ LAYERS: dict[str, list[Example]] = {
     "Tanh": [((), {}, ROWS)],
     "Upsample": [((), {"scale_factor": 2}, (1, 2, 3, 2)), ((), {"size": (4, 5), "mode": "bilinear"}, (1, 2, 3, 2))],
 }
-LARGER_LAYERS: dict[str, list[Example]] = {  # the others' inputs grow as far as they can: `larger.py`
+LARGER_LAYERS: dict[str, list[Example]] = {  # the others' inputs grow as far as they can: `enlarge.py`
     "Conv2D": [  # one for each way that the kernels go
         ((17, 19, 3), {"padding": 1}, (3, 17, 19, 17)),
         ((17, 17, 3), {"padding": 1, "groups": 17}, (3, 17, 19, 17)),

@@ -1,4 +1,4 @@
-"""The certificate: what all checks found in all cases, and which slips, made on purpose, they noticed."""
+"""The certificate: what all checks found in all cases, and which mutants, wrong on purpose, they killed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy as np
 
 from tinygrad_norm import random
 from tinygrad_norm.certificate.case import Case
-from tinygrad_norm.certificate.checks import ROWS, Finding, findings, notices
-from tinygrad_norm.certificate.first import go_back, gradients, random_cotangent
-from tinygrad_norm.certificate.forms import FORMS, REPEATED, in_fortran_order
+from tinygrad_norm.certificate.checks import ROWS, Finding, findings, kills
+from tinygrad_norm.certificate.first_order import go_back, gradients, random_cotangent
+from tinygrad_norm.certificate.memory_layouts import BROADCAST, LAYOUTS, in_fortran_order
 from tinygrad_norm.certificate.mutations import mutated, slips_of
-from tinygrad_norm.certificate.subject import cases_of, name_of
+from tinygrad_norm.certificate.targets import cases_of, name_of
 from tinygrad_norm.dtypes import Array
+from tinygrad_norm.tables import format_table
 from tinygrad_norm.tensor import Tensor
 
 
@@ -42,18 +43,18 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Mutation:
-    """A slip that was made on purpose in one op in one case, and the checks that noticed it."""
+class Mutant:
+    """A change that makes one op's gradient wrong in one case, and the checks that killed it."""
 
     op: str
-    slip: str
+    change: str
     case: str
-    noticed_by: list[str]
+    killed_by: list[str]
 
 
 @dataclass
 class Certificate:
-    """What was checked and found; true if all of it is in order and no slip went unnoticed."""
+    """What was checked and found; true if all of it is in order and no mutant survived."""
 
     name: str
     cases: list[str]
@@ -61,24 +62,24 @@ class Certificate:
     """The shapes of the first inputs."""
     larger: list[str]
     """Those of larger ones, for first derivatives alone."""
-    forms: list[str]
+    layouts: list[str]
     """In memory, for first derivatives; all else is contiguous."""
     checks: list[Check] = field(default_factory=list)
-    mutations: list[Mutation] = field(default_factory=list)
+    mutants: list[Mutant] = field(default_factory=list)
     """None are made where a check has failed already: it would fail for any."""
     without_effect: int = 0
-    """How many slips were tried besides that change no gradient, such as a division by a size of 1."""
+    """How many more mutants were tried whose gradients are the right ones, as after a division by a size of 1."""
     seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
-        """Whether every check passed, and every slip was noticed."""
-        return all(check.ok for check in self.checks) and not self.unnoticed
+        """Whether every check passed, and every mutant was killed."""
+        return all(check.ok for check in self.checks) and not self.survived
 
     @property
-    def unnoticed(self) -> list[Mutation]:
-        """The slips that no check noticed."""
-        return [mutation for mutation in self.mutations if not mutation.noticed_by]
+    def survived(self) -> list[Mutant]:
+        """The mutants that no check killed."""
+        return [mutant for mutant in self.mutants if not mutant.killed_by]
 
     def __bool__(self) -> bool:
         return self.ok
@@ -95,15 +96,15 @@ class Certificate:
             "cases": self.cases,
             "sizes": self.sizes,
             "larger": self.larger,
-            "forms": self.forms,
+            "layouts": self.layouts,
             "checks": checks,
-            "mutations": [asdict(mutation) for mutation in self.mutations],
+            "mutants": [asdict(mutant) for mutant in self.mutants],
             "without_effect": self.without_effect,
             "seconds": self.seconds,
         }
 
     def __str__(self) -> str:
-        return "\n".join([*self._head(), *self._rows(), *self._about_mutations(), self._verdict()])
+        return "\n".join([*self._head(), *self._rows(), *self._about_mutants(), self._verdict()])
 
     def _head(self) -> list[str]:
         cases = f"{len(self.cases)} cases" if len(self.cases) > 1 else "one case"
@@ -111,7 +112,7 @@ class Certificate:
         return [
             f"{self.name}: {cases}, float64, random cotangents",
             f"sizes: {_listed(self.sizes)}; for first derivatives {larger}",
-            f"in memory: contiguous; for first derivatives also {_listed(self.forms)}",
+            f"in memory: contiguous; for first derivatives also {_listed(self.layouts)}",
             "",
         ]
 
@@ -121,11 +122,7 @@ class Certificate:
             figures = (f"{check.error:.1e}", f"{check.bound:.1e}") if check.cases else ("-", "-")
             word = "FAILED" if not check.ok else "ok" if check.cases else "not compared"
             rows.append((check.name, *figures, word, check.case))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            f"{name:{widths[0]}}  {error:>{widths[1]}}  {bound:>{widths[2]}}  {ok:{widths[3]}}  {case}".rstrip()
-            for name, error, bound, ok, case in rows
-        ]
+        lines = format_table(rows, "<>><").splitlines()
         lines += [f"  {check.name}: {check.message}" for check in self.checks if not check.ok]
         return lines + [
             f"  {check.name}: {check.skipped} of {check.cases + check.skipped} cases not compared, their numbers are "
@@ -134,20 +131,20 @@ class Certificate:
             if check.skipped
         ]
 
-    def _about_mutations(self) -> list[str]:
-        if not self.mutations:
+    def _about_mutants(self) -> list[str]:
+        if not self.mutants:
             why = (
                 "it runs no op with a gradient" if all(check.ok for check in self.checks) else "a check failed already"
             )
             return ["", f"wrong gradients: none tried, as {why}"]
-        noticed = len(self.mutations) - len(self.unnoticed)
+        killed = len(self.mutants) - len(self.survived)
         besides = f"; {self.without_effect} more made no difference here" if self.without_effect else ""
-        lines = ["", f"wrong gradients made on purpose: {noticed} of {len(self.mutations)} noticed{besides}"]
+        lines = ["", f"wrong gradients made on purpose: {killed} of {len(self.mutants)} killed{besides}"]
         for check, words in CHECKS.items():
-            count = sum(check in mutation.noticed_by for mutation in self.mutations)
+            count = sum(check in mutant.killed_by for mutant in self.mutants)
             lines += [f"  {count} by {words}"] if count else []
         return lines + [
-            f"  UNNOTICED: {lost.slip} of {lost.op} in {lost.case or 'its case'}" for lost in self.unnoticed
+            f"  SURVIVED: {lost.change} of {lost.op} in {lost.case or 'its case'}" for lost in self.survived
         ]
 
     def _verdict(self) -> str:
@@ -157,8 +154,8 @@ class Certificate:
 CHECKS = {
     "composition": "the composition",
     "differences": "finite differences",
-    "forms": "other forms in memory",
-    "again": "going back twice",
+    "layouts": "other memory layouts",
+    "repeated": "going back twice",
 }
 
 
@@ -208,7 +205,7 @@ def _described(name: str, cases: Sequence[Case]) -> Certificate:
     """A certificate that says what is going to be checked."""
     small, larger = [[case for case in cases if case.larger == wanted] for wanted in (False, True)]
     sizes, larger_sizes = [list(dict.fromkeys(case.size for case in some)) for some in (small, larger)]
-    return Certificate(name, [case.name for case in small], sizes, larger_sizes, [*FORMS, f"a cotangent {REPEATED}"])
+    return Certificate(name, [case.name for case in small], sizes, larger_sizes, [*LAYOUTS, f"a cotangent {BROADCAST}"])
 
 
 def _checks(found: Sequence[Finding]) -> list[Check]:
@@ -224,19 +221,19 @@ def _checks(found: Sequence[Finding]) -> list[Check]:
 
 
 def _mutate(case: Case, certificate: Certificate) -> None:
-    """Make each slip in each class of op that a case runs, and add who notices it, or that it changed nothing."""
+    """Make each mutant of each class of op that a case runs, and add what kills it, or that it changed nothing."""
     right = _results(case)
     for kind in case.ops():
-        for slip, change in slips_of(kind, len(case.inputs)).items():
+        for name, change in slips_of(kind, len(case.inputs)).items():
             with mutated(kind, change):
                 if any(_differ(*pair) for pair in zip(right, _results(case), strict=True)):
-                    certificate.mutations.append(Mutation(kind.__name__, slip, case.name, notices(case)))
+                    certificate.mutants.append(Mutant(kind.__name__, name, case.name, kills(case)))
                 else:
                     certificate.without_effect += 1
 
 
 def _results(case: Case) -> list[Array]:
-    """What a slip may change: the gradients, those of a cotangent in another form, and the cotangent itself."""
+    """What a mutant may change: the gradients, those of a cotangent in another layout, and the cotangent itself."""
     leaves = case.leaves()
     output = case.call(*leaves)
     cotangent = Tensor.wrap(random_cotangent(output))

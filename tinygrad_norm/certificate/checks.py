@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from tinygrad_norm import modes
 from tinygrad_norm.certificate.case import Case, is_differentiated
-from tinygrad_norm.certificate.first import again, at_size, compare_all, gradients, in_forms, of_some
+from tinygrad_norm.certificate.first_order import at_size, compare_all, gradients, in_layouts, repeated, subsets
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.testing import Errors, GradientError, compare, compare_with_composition, gradcheck
 
@@ -20,13 +19,13 @@ VALUE, FIRST, SECOND = [
 ]
 DIFFERENCES = [f"against finite differences: {what} derivative" for what in ("first", "second")]
 LARGER = "larger inputs: first derivative"
-FORMS = "other forms in memory: first derivative"
+LAYOUTS = "other memory layouts: first derivative"
 SOME = "each choice of wanted gradients"
-AGAIN = "going back twice, nothing changed"
+REPEATED = "going back twice, nothing changed"
 FLOAT32 = "float32 against float64"
 CONSTANT = "constant input, fused against composed"
 LARGE_MEAN = "large mean, float32 against float64"
-ROWS = (VALUE, FIRST, SECOND, *DIFFERENCES, LARGER, FORMS, SOME, AGAIN, FLOAT32, CONSTANT, LARGE_MEAN)
+ROWS = (VALUE, FIRST, SECOND, *DIFFERENCES, LARGER, LAYOUTS, SOME, REPEATED, FLOAT32, CONSTANT, LARGE_MEAN)
 SAME, MEAN = 0.75, 1000.0  # a constant that sums up without rounding; a mean at which E[x²] - E[x]² has no digit left
 FAR = 1e30
 
@@ -61,24 +60,24 @@ def findings(case: Case) -> Iterator[Finding]:
         yield from _found(case, at_size, LARGER)
     else:
         yield from _found(case, _differences, DIFFERENCES[0], _differences_row)
-    yield from _found(case, in_forms, FORMS)
-    yield from _found(case, of_some, SOME)
-    yield from _found(case, again, AGAIN)
+    yield from _found(case, in_layouts, LAYOUTS)
+    yield from _found(case, subsets, SOME)
+    yield from _found(case, repeated, REPEATED)
     yield from _found(case, _float32, FLOAT32)
     if compared:
         yield from _found(case, _constant, CONSTANT)
         yield from _found(case, _large_mean, LARGE_MEAN)
 
 
-def notices(case: Case) -> list[str]:
+def kills(case: Case) -> list[str]:
     """Which checks of first derivatives refuse a case: "composition", "differences", both or none.
 
-    Where these two see nothing: "forms", "again", both or none.
+    Where these two see nothing: "layouts", "repeated", both or none.
     """
     plain: dict[str, Comparison] = {"differences": lambda case, errors: gradcheck(case.call, case.leaves())}
     if case.is_fused:
         plain["composition"] = lambda case, errors: compare_with_composition(case.call, case.leaves(), order=1)
-    return _refusing(case, plain) or _refusing(case, {"forms": in_forms, "again": again})
+    return _refusing(case, plain) or _refusing(case, {"layouts": in_layouts, "repeated": repeated})
 
 
 def _refusing(case: Case, checks: dict[str, Comparison]) -> list[str]:
@@ -167,8 +166,3 @@ def _compare_precisions(case: Case, rtol: float, atol: float, errors: Errors) ->
         raise GradientError(f"the output for float32 is {output.dtype}")
     compare("the output", output.raw, defined.raw, rtol, atol, errors)
     compare_all(found, expected, rtol, atol, errors)
-
-
-def _rounded(given: Any) -> Any:
-    """An input with numbers that float32 has."""
-    return given.astype(np.float32).astype(np.float64) if is_differentiated(given) else given

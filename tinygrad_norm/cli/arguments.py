@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import ast
 import json
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tinygrad_norm.models import list_models
+from tinygrad_norm.tables import format_table
 from tinygrad_norm.training.recipe import AUGMENTATIONS, FIELDS, NORMS, OPTIMIZERS, SCHEDULES, Recipe, recipe_for
 
 DATA = "digits (ships with the package), mnist, fashion-mnist, cifar10, cifar100, or a folder of images or arrays"
@@ -125,14 +125,3 @@ def defaults_table() -> str:
         values = (getattr(recipe_for(model), name) for name in names)
         rows.append((model, *(" ".join(value) if isinstance(value, tuple) else str(value) for value in values)))
     return "each model's own:\n" + format_table(rows)
-
-
-def format_table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Columns of equal width, the first to the left and the others to the right; the first row is the head."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    )

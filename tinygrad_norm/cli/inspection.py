@@ -18,14 +18,13 @@ import numpy as np
 from tinygrad_norm import random
 from tinygrad_norm.certificate import certify
 from tinygrad_norm.checks import check_integer
-from tinygrad_norm.cli.arguments import format_table
 from tinygrad_norm.figures import new_figure
 from tinygrad_norm.files import check_writable
 from tinygrad_norm.models import list_models
 from tinygrad_norm.modes import composed
 from tinygrad_norm.nn import CrossEntropyLoss
 from tinygrad_norm.output import printable
-from tinygrad_norm.plural import counted
+from tinygrad_norm.tables import format_table, plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.recipe import NORMS, Recipe, recipe_for
 from tinygrad_norm.training.run import make_model, make_optimizer
@@ -106,7 +105,7 @@ def run_profile(args: argparse.Namespace) -> None:
         return
     size = f"{args.batch_size}×3×{args.image_size}×{args.image_size}"
     how = ", every fused op as its definition" if args.composed else ""
-    print(f"{recipe.model}, input {size}{how}: the median of {counted(repeats, 'training step')}\n")
+    print(f"{recipe.model}, input {size}{how}: the median of {plural(repeats, 'training step')}\n")
     print(f"{_totals(middle, seconds)}\n\n{middle.describe_peak()}, parameters and their gradients not counted")
     print(f"\n{middle.tables(top, sum(map(statistics.median, seconds.values())))}")
     if args.output is not None:

@@ -15,14 +15,13 @@ from tinygrad_norm.cli.arguments import (
     add_data_arguments,
     add_output_arguments,
     add_recipe_arguments,
-    format_table,
     recipe_changes,
 )
 from tinygrad_norm.models import create_model, list_models
 from tinygrad_norm.models.registry import MODELS
 from tinygrad_norm.nn.flops import count_flops
 from tinygrad_norm.output import printable
-from tinygrad_norm.plural import counted
+from tinygrad_norm.tables import format_table, plural
 from tinygrad_norm.training.callbacks import Callback
 from tinygrad_norm.training.confusion import confusion_table
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
@@ -58,7 +57,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     command.add_argument("--confusion", action="store_true", help="print which class was taken for which")
     command.set_defaults(run=run_evaluate)
 
-    command = commands.add_parser("diagnose", help="look for illnesses of a trained net's norms")
+    command = commands.add_parser("diagnose", help="check a trained net's norms, and say what to do")
     _add_checkpoint_arguments(command)
     command.set_defaults(run=run_diagnose)
 
@@ -77,7 +76,7 @@ class Announcement(Callback):
     def on_train_begin(self, trainer: Trainer) -> None:
         recipe, done = self.recipe, f" ({trainer.epoch} done)" if trainer.epoch else ""
         net = f"{recipe.model} ({count_parameters(trainer.model):,} parameters) on {printable(recipe.data)}"
-        epochs = f"{counted(recipe.epochs, 'epoch')}{done}"
+        epochs = f"{plural(recipe.epochs, 'epoch')}{done}"
         print(f"{net}: {epochs}, into {printable(self.folder)}", file=sys.stderr)
         if recipe.epochs != self.epochs_before:
             words = f"and was to take {self.epochs_before}: the learning rate goes on as in {recipe.epochs}"
@@ -143,7 +142,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
 
 def run_diagnose(args: argparse.Namespace) -> None:
     """Examine a checkpoint's norms on the batches that it was trained with."""
-    from tinygrad_norm.training.diagnosis import diagnose
+    from tinygrad_norm.doctor import diagnose
 
     checkpoint = find_checkpoint(args.checkpoint, "diagnose")
     model, recipe = load_trained(checkpoint)
@@ -180,7 +179,7 @@ def run_models(args: argparse.Namespace) -> None:
 
 def describe(result: Result, confusion: bool = False) -> str:
     """A result in a few lines."""
-    epochs = f"{counted(len(result.history), 'epoch')} in {result.seconds:.1f} s"
+    epochs = f"{plural(len(result.history), 'epoch')} in {result.seconds:.1f} s"
     return (
         f"{describe_evaluation(result.recipe, result.test, confusion)}\n"
         f"{epochs}, {result.parameters:,} parameters: {printable(result.checkpoint)}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn.modes import in_inference
+from tinygrad_norm.tables import format_table
 from tinygrad_norm.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -89,12 +90,6 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 def _aligned(rows: list[tuple[str, str, str, str]]) -> list[str]:
     """Columns of equal width, the numbers to the right, with rules below the header and the last row."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            [*(cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)), row[3].rjust(widths[3])]
-        )
-        for row in rows
-    ]
+    lines = format_table(rows, "<<<>").splitlines()
     rule = "-" * len(lines[0])
     return [lines[0], rule, *lines[1:], rule]

@@ -12,7 +12,6 @@ from tinygrad_norm.training.callbacks import (
 from tinygrad_norm.training.checkpoint import load_checkpoint, save_checkpoint
 from tinygrad_norm.training.confusion import confusion_matrix, confusion_table, plot_confusion
 from tinygrad_norm.training.curves import plot_curves
-from tinygrad_norm.training.diagnosis import diagnose
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
 from tinygrad_norm.training.history import History
 from tinygrad_norm.training.interrupt import TrainingInterrupted
@@ -37,7 +36,6 @@ __all__ = [
     "TrainingInterrupted",
     "confusion_matrix",
     "confusion_table",
-    "diagnose",
     "evaluate",
     "load_checkpoint",
     "load_safetensors",

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tinygrad_norm.data import ArrayDataset, load
 from tinygrad_norm.output import printable
-from tinygrad_norm.plural import counted
+from tinygrad_norm.tables import plural
 from tinygrad_norm.training.recipe import Recipe
 
 
@@ -48,7 +48,7 @@ def check_classes(owner: str, classes: int, names: tuple[str, ...], dataset: Arr
     found, named = dataset.num_classes, dataset.class_names
     if found > classes or (named and (found != classes or (names and named != names))):
         known, given = (
-            f"{counted(count, 'class', 'classes')}{f' ({_listed(words)})' if words else ''}"
+            f"{plural(count, 'class', 'classes')}{f' ({_listed(words)})' if words else ''}"
             for count, words in ((classes, names), (found, named))
         )
         raise ValueError(f"{owner} {known}, these images {given}")

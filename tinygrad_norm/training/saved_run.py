@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_norm.nn.budget import TooManyParametersError, at_most
-from tinygrad_norm.plural import counted
 from tinygrad_norm.schema import ANYTHING, ARRAY, COUNT, MAPPING, POSITIVE, TEXT, check_form, cut_lines
+from tinygrad_norm.tables import plural
 from tinygrad_norm.training.checkpoint import Saved, read_checkpoint
 from tinygrad_norm.training.recipe import Recipe
 
@@ -129,5 +129,5 @@ def changes(recipe: Recipe, saved: SavedRun) -> Changes:
         allowed = f"only {' and '.join(CHANGEABLE)} may change"
         raise ValueError(f"{saved.path} was trained with {listed}; {allowed} when a run goes on, or it starts anew")
     if recipe.epochs < (begun := saved.epoch + (saved.batch > 0)):
-        raise ValueError(f"{saved.path} has begun {counted(begun, 'epoch')}; epochs={recipe.epochs} is fewer")
+        raise ValueError(f"{saved.path} has begun {plural(begun, 'epoch')}; epochs={recipe.epochs} is fewer")
     return changed

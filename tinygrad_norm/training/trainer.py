@@ -19,8 +19,8 @@ from tinygrad_norm.nn.loss import as_loss
 from tinygrad_norm.nn.modes import freeze, frozen_paths, start_training
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm
 from tinygrad_norm.output import UnfailingStream, printable
-from tinygrad_norm.plural import counted
 from tinygrad_norm.schema import COUNT, FLAG, MAPPING, NUMBER, TEXT, check_form
+from tinygrad_norm.tables import plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
 from tinygrad_norm.training.checkpoint import Stateful, load_parts, save_parts
@@ -362,7 +362,7 @@ class Trainer:
         if self._interrupt.requested:
             files = [printable(callback.path) for callback in self.callbacks if isinstance(callback, Checkpoint)]
             saved = f"resume from {' or '.join(files)}" if files else "no checkpoint was asked for"
-            done = f"{counted(self.epoch, 'epoch')} and {counted(self.batch, 'batch', 'batches')}"
+            done = f"{plural(self.epoch, 'epoch')} and {plural(self.batch, 'batch', 'batches')}"
             raise TrainingInterrupted(f"interrupted after {done}; {saved}")
 
     def _tell(self, event: str, *arguments: Any) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_norm import modes, tape
 from tinygrad_norm.nn.module import Module
-from tinygrad_norm.plural import counted
+from tinygrad_norm.tables import plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz.drawing import Drawing, check_how
 from tinygrad_norm.viz.graph import Edge, Graph, as_input, from_call, mode_of, tensors_in, total_flops, unchanged
@@ -32,7 +32,7 @@ class Side(NamedTuple):
     seconds: float
 
     def __str__(self) -> str:
-        ops, flops = counted(self.ops, "op"), f"{scaled(self.flops)}FLOP"
+        ops, flops = plural(self.ops, "op"), f"{scaled(self.flops)}FLOP"
         return f"{ops}, keeps {size(self.saved_bytes)}, {flops}, {seconds(self.seconds)}"
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from tinygrad_norm import modes, tape
 from tinygrad_norm.files import write_atomically
+from tinygrad_norm.tables import format_table
 from tinygrad_norm.viz.ledger import Ledger
 from tinygrad_norm.viz.style import line, size
 from tinygrad_norm.viz.timeline_picture import draw
@@ -178,8 +179,8 @@ class Timeline(modes.Hook):
         large = [
             (str(event), size(event.saved_bytes), f"{event.saved_bytes / kept:.1%}") for event in self.largest(count)
         ]
-        return "\n".join(
-            _table([("slowest", "ms", "of time"), *slow], [("keeps most", "bytes", "of all kept"), *large])
+        return format_table(
+            [("slowest", "ms", "of time"), *slow, ("", "", ""), ("keeps most", "bytes", "of all kept"), *large]
         )
 
     def __str__(self) -> str:
@@ -247,13 +248,3 @@ def check_format(path: str | os.PathLike[str]) -> None:
     """Raise a ValueError if a timeline cannot be saved in a file of that suffix."""
     if (suffix := Path(path).suffix.lower()) not in FORMATS:
         raise ValueError(f"timeline: {os.fspath(path)!r} has suffix {suffix!r}; allowed are {', '.join(FORMATS)}")
-
-
-def _table(*parts: list[tuple[str, str, str]]) -> list[str]:
-    """Parts in columns of one width, with a blank line between them."""
-    widths = [max(len(row[column]) for part in parts for row in part) for column in range(3)]
-    lines: list[str] = []
-    for part in parts:
-        lines += [""] * bool(lines)
-        lines += [f"{name:{widths[0]}}  {figure:>{widths[1]}}  {share:>{widths[2]}}" for name, figure, share in part]
-    return lines

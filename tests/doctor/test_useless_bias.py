@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, composed, nn
-from tinygrad_norm.training.useless_bias import useless_biases
+from tinygrad_norm.doctor.useless_bias import useless_biases
 
 
 def found(*layers, shape=(8, 4)):

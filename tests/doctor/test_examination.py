@@ -5,8 +5,8 @@ import pytest
 
 from tinygrad_norm import Tensor, nn, random
 from tinygrad_norm.data import DataLoader, Prefetch
+from tinygrad_norm.doctor.examination import examine
 from tinygrad_norm.nn.module import Module
-from tinygrad_norm.training.examination import examine
 
 
 def net(**more):

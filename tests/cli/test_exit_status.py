@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from tinygrad_norm.cli.ending import run_command
+from tinygrad_norm.cli.exit_status import run_command
 
 REFERENCE = {"TINYGRAD_NORM_KERNELS": "reference", "OPENBLAS_NUM_THREADS": "1"}
 

@@ -26,7 +26,7 @@ from tinygrad_norm.certificate.catalog import (
     layer_names,
     op_cases,
 )
-from tinygrad_norm.certificate.larger import enlarged
+from tinygrad_norm.certificate.enlarge import enlarge
 from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
@@ -62,7 +62,7 @@ def cases_of(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
         raise ValueError(f"certify: {name_of(what)} should return one tensor, it returned {error}") from error
     if not all(any(map(is_differentiated, case.inputs)) for case in cases):
         raise ValueError(f"certify: no input of {name_of(what)} is of floats, so there is no gradient to check")
-    return cases if any(case.larger for case in cases) else [*cases, *filter(None, map(enlarged, cases))]
+    return cases if any(case.larger for case in cases) else [*cases, *filter(None, map(enlarge, cases))]
 
 
 def _small_cases(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:

@@ -14,7 +14,7 @@ ELEMENTS = 2**16
 LONGEST = 1000  # that is added to an axis: what has one axis may have an output of its square
 
 
-def enlarged(case: Case) -> Case | None:
+def enlarge(case: Case) -> Case | None:
     """The case with as many longer axes as its function takes, None if it takes none.
 
     Axes of equal length grow alike, so that what fitted together goes on to.

@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import nn, optim
-from tinygrad_norm.training.ailments import MODEL, Thresholds
-from tinygrad_norm.training.diagnosis import diagnose
+from tinygrad_norm.doctor.checks import MODEL, Thresholds
+from tinygrad_norm.doctor.diagnosis import diagnose
 
 
-def found(model, batches, ailment, optimizer=None, **thresholds):
+def found(model, batches, check, optimizer=None, **thresholds):
     """The findings of one kind: (path, severity)."""
     batches = [np.asarray(batch, np.float32) for batch in batches]
     findings = diagnose(model, batches, optimizer, **thresholds).findings
-    return [(finding.path, finding.severity) for finding in findings if finding.ailment == ailment]
+    return [(finding.path, finding.severity) for finding in findings if finding.check == check]
 
 
-def seen(model, batches, ailment):
+def seen(model, batches, check):
     """What was seen, and what to do about it."""
     batches = [np.asarray(batch, np.float32) for batch in batches]
-    (finding,) = [finding for finding in diagnose(model, batches).findings if finding.ailment == ailment]
+    (finding,) = [finding for finding in diagnose(model, batches).findings if finding.check == check]
     return finding.seen, finding.advice
 
 
@@ -54,7 +54,7 @@ def test_healthy_nets_have_no_findings(x, images):
 
 @pytest.mark.parametrize(
     ("channels", "by", "severity"),
-    [(1, 0.5, "note"), (3, 0.5, "warning"), (3, 1.5, "illness"), (1, 1.5, "note")],
+    [(1, 0.5, "note"), (3, 0.5, "warning"), (3, 1.5, "error"), (1, 1.5, "note")],
 )
 def test_drift_of_the_running_mean(channels, by, severity, x):
     model = healthy(x)
@@ -68,7 +68,7 @@ def test_drift_of_the_running_mean(channels, by, severity, x):
 def test_running_statistics_that_are_not_finite(statistic, value, x):
     model = healthy(x)
     getattr(model[1], statistic).data[3] = value
-    assert found(model, [x], "broken statistics") == [("1", "illness")]
+    assert found(model, [x], "broken statistics") == [("1", "error")]
     what, advice = seen(model, [x], "broken statistics")
     assert what == "the running mean or variance is NaN or infinite in 1 channel"
     assert "not finite" in advice
@@ -79,14 +79,14 @@ def test_running_statistics_that_are_not_finite(statistic, value, x):
 def test_outputs_that_are_not_finite_differ(x):
     model = healthy(x)
     model[1].running_mean.data[:] = np.nan
-    assert found(model, [x], "gap") == [(MODEL, "illness")]
+    assert found(model, [x], "gap") == [(MODEL, "error")]
     assert "100.0% of the predictions differ" in seen(model, [x], "gap")[0]
     model[3].weight.data[:] = np.inf
     assert "100.0% of the predictions differ" in seen(model, [x], "gap")[0]
     assert "by inf of their spread" in seen(nn.Sequential(model, nn.Linear(3, 1)), [x], "gap")[0]
 
 
-@pytest.mark.parametrize(("factor", "severity"), [(1.3, "warning"), (1 / 1.3, "warning"), (2.5, "illness")])
+@pytest.mark.parametrize(("factor", "severity"), [(1.3, "warning"), (1 / 1.3, "warning"), (2.5, "error")])
 def test_drift_of_the_running_variance(factor, severity, images):
     model = healthy_images(images)
     model[1].running_var.data *= factor**2
@@ -117,8 +117,8 @@ def test_a_gap_that_comes_from_drift(x):
     model[1].running_mean.data += np.sqrt(model[1].running_var.numpy())
     assert ("1", "warning") in found(model, [x], "gap")
     model[1].running_mean.data += np.sqrt(model[1].running_var.numpy())
-    assert ("1", "illness") in found(model, [x], "gap")
-    (finding,) = [f for f in diagnose(model, [x.astype(np.float32)]).findings if f.ailment == "gap" and f.path == "1"]
+    assert ("1", "error") in found(model, [x], "gap")
+    (finding,) = [f for f in diagnose(model, [x.astype(np.float32)]).findings if f.check == "gap" and f.path == "1"]
     assert finding.advice == "Cure the drift of its running statistics."
 
 
@@ -126,7 +126,7 @@ def test_a_gap_that_comes_from_small_batches(x):
     model = healthy(x)
     assert not [path for path, _ in found(model, x.reshape(10, 20, 20), "gap") if path == "1"]
     batches = list(x.reshape(50, 4, 20).astype(np.float32))
-    (finding,) = [f for f in diagnose(model, batches).findings if f.ailment == "gap" and f.path == "1"]
+    (finding,) = [f for f in diagnose(model, batches).findings if f.check == "gap" and f.path == "1"]
     assert finding.severity == "warning"
     assert finding.advice.startswith("Use larger batches")
 
@@ -141,13 +141,13 @@ def test_a_gap_that_comes_from_images_too_different(images):
     assert "track_running_stats=False" in findings[-1].advice
 
 
-@pytest.mark.parametrize(("by", "severity"), [(0.2, "warning"), (3, "illness")])
+@pytest.mark.parametrize(("by", "severity"), [(0.2, "warning"), (3, "error")])
 def test_predictions_that_change(by, severity, x):
     model = healthy(x)
     assert found(model, [x], "gap") == []
     model[1].running_mean.data[:3] += by
     (finding,) = [f for f in diagnose(model, [x.astype(np.float32)]).findings if f.path == MODEL]
-    assert (finding.ailment, finding.severity) == ("gap", severity)
+    assert (finding.check, finding.severity) == ("gap", severity)
     assert "% of the predictions differ between training and inference" in finding.seen
 
 
@@ -155,10 +155,10 @@ def test_an_output_without_classes_is_judged_by_its_size(x):
     model = nn.Sequential(nn.BatchNorm1D(20), nn.Linear(20, 1))
     nn.recalibrate(model, [x.astype(np.float32)])
     assert found(model, [x], "gap") == []
-    assert (MODEL, "illness") in found(model, [x * 9], "gap")
+    assert (MODEL, "error") in found(model, [x * 9], "gap")
 
 
-@pytest.mark.parametrize(("dead", "severity"), [(1, "note"), (3, "warning"), (10, "illness")])
+@pytest.mark.parametrize(("dead", "severity"), [(1, "note"), (3, "warning"), (10, "error")])
 def test_dead_scales(dead, severity, x):
     model = healthy(x)
     model[1].weight.data[:dead] = [(-1) ** i * 9e-4 for i in range(dead)]
@@ -172,7 +172,7 @@ def test_a_norm_without_scales_has_no_dead_ones(x):
     assert found(nn.LayerNorm(20, elementwise_affine=False), [x], "dead scales") == []
 
 
-@pytest.mark.parametrize(("still", "severity"), [(1, "note"), (3, "warning"), (10, "illness")])
+@pytest.mark.parametrize(("still", "severity"), [(1, "note"), (3, "warning"), (10, "error")])
 def test_vanishing_variance_of_channels(still, severity, x):
     x[:, :still] *= 5e-4
     assert found(nn.BatchNorm1D(20), [x], "vanishing variance") == [("BatchNorm1D", severity)]
@@ -188,14 +188,14 @@ def test_vanishing_variance_of_rows_groups_and_pixels(images):
     for layer in (nn.LayerNorm(8), nn.GroupNorm(1, 3), nn.LayerNorm2D(3, eps=1e-5), nn.InstanceNorm2D(3)):
         name = type(layer).__name__
         assert found(layer, [images], "vanishing variance") == []
-        assert found(layer, [still], "vanishing variance") == [(name, "illness")]
+        assert found(layer, [still], "vanishing variance") == [(name, "error")]
     assert found(nn.RMSNorm(8, eps=1e-5), [still], "vanishing variance") == []
     what, _ = seen(nn.RMSNorm(8, eps=1e-5), [1e-4 * images], "vanishing variance")
     assert what == "576 of 576 rows have a mean square far under eps = 1e-05"
     assert seen(nn.RMSNorm(8), [1e-6 * images], "vanishing variance")[0].endswith("eps = 1.19209e-07")
 
 
-@pytest.mark.parametrize(("batch", "expected"), [(20, []), (10, [("1", "warning")]), (2, [("1", "illness")])])
+@pytest.mark.parametrize(("batch", "expected"), [(20, []), (10, [("1", "warning")]), (2, [("1", "error")])])
 def test_few_values_in_a_batch(batch, expected, x):
     assert found(healthy(x), x.reshape(-1, batch, 20), "few values") == expected
 
@@ -204,14 +204,14 @@ def test_few_values_count_positions_too(images):
     model = healthy_images(images)
     assert found(model, images.reshape(12, 2, 3, 8, 8), "few values") == []
     model[1].frozen = True  # it uses no statistics of the batch
-    assert found(model, images.reshape(12, 2, 3, 8, 8)[..., :5, :5], "few values", values=100) == [("4", "illness")]
+    assert found(model, images.reshape(12, 2, 3, 8, 8)[..., :5, :5], "few values", values=100) == [("4", "error")]
 
 
 @pytest.mark.parametrize(
     ("layer", "word", "severity"),
     [
         (nn.GroupNorm(4, 20), "fewer groups", "note"),
-        (nn.GroupNorm(10, 20), "fewer groups", "illness"),
+        (nn.GroupNorm(10, 20), "fewer groups", "error"),
         (nn.GroupNorm(1, 20), None, None),
         (nn.LayerNorm(20), None, None),
         (nn.RMSNorm(20), None, None),
@@ -226,13 +226,13 @@ def test_few_values_of_a_row_or_group(layer, word, severity, x):
 def test_few_values_of_a_pixel_or_image(images):
     for layer, word in ((nn.LayerNorm2D(3), "more channels"), (nn.InstanceNorm2D(3), "where the images are larger")):
         small = images[:, :, :3, :1]
-        assert found(layer, [small], "few values") == [(type(layer).__name__, "illness")]
+        assert found(layer, [small], "few values") == [(type(layer).__name__, "error")]
         assert word in seen(layer, [small], "few values")[1]
     assert found(nn.InstanceNorm2D(3), [images], "few values") == []
 
 
 @pytest.mark.parametrize(
-    ("rest", "expected"), [(1, [("1", "illness")]), (5, [("1", "warning")]), (20, []), (64, [])], ids=str
+    ("rest", "expected"), [(1, [("1", "error")]), (5, [("1", "warning")]), (20, []), (64, [])], ids=str
 )
 def test_a_short_last_batch(rest, expected, x):
     model = healthy(x)
@@ -246,7 +246,7 @@ def test_a_last_image_has_enough_pixels(images):
     assert found(model, [images[:-1], images[-1:]], "short batch") == []
     tiny = images[..., :3, :3]
     shallow = nn.Sequential(nn.Conv2D(3, 8, 3), nn.BatchNorm2D(8))
-    assert found(shallow, [tiny[:-1], tiny[-1:]], "short batch") == [("1", "illness")]
+    assert found(shallow, [tiny[:-1], tiny[-1:]], "short batch") == [("1", "error")]
     assert found(nn.GroupNorm(1, 3), [tiny[:-1], tiny[-1:]], "short batch") == []
 
 
@@ -272,7 +272,7 @@ def test_weight_decay_on_norms(x):
     (decay,) = [
         finding
         for finding in diagnose(model, [x.astype(np.float32)], optim.AdamW(everything, weight_decay=0.05)).findings
-        if finding.ailment == "weight decay"
+        if finding.check == "weight decay"
     ]
     assert (decay.path, decay.severity) == ("1", "note")
     assert decay.seen == "weight decay 0.05 pulls its weight and bias to 0"
@@ -305,7 +305,7 @@ def test_thresholds_are_numbers_from_0_on():
 
 
 @pytest.mark.parametrize(
-    ("figure", "grade"), [(0.39, None), (0.4, "warning"), (1.59, "warning"), (1.6, "illness"), (np.nan, "illness")]
+    ("figure", "grade"), [(0.39, None), (0.4, "warning"), (1.59, "warning"), (1.6, "error"), (np.nan, "error")]
 )
 def test_grades(figure, grade):
     limits = Thresholds()

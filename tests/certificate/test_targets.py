@@ -9,7 +9,7 @@ import pytest
 
 from tinygrad_norm import FusedOp, Tensor, ops
 from tinygrad_norm.certificate import certify
-from tinygrad_norm.certificate.subject import load
+from tinygrad_norm.certificate.targets import load
 
 # Somebody's own, by name
 
@@ -75,7 +75,7 @@ def test_a_layer_and_a_function_from_a_file(own):
     certificate = certify(f"{own}:MyNorm")
     assert certificate.ok, str(certificate)
     assert certificate.name == "MyNorm"
-    assert "dx without the mean term" in {mutation.slip for mutation in certificate.mutations}
+    assert "dx without the mean term" in {mutant.change for mutant in certificate.mutants}
     assert certify(f"{own}:scaled").ok
     assert certify("tinygrad_norm.ops.activation:mish", (2, 3)).ok
 
@@ -83,7 +83,7 @@ def test_a_layer_and_a_function_from_a_file(own):
 def test_a_layer_of_two_inputs_gets_two(own):
     certificate = certify(f"{own}:Gated")
     assert certificate.ok, str(certificate)
-    assert "gradients 0 and 1 swapped" in {mutation.slip for mutation in certificate.mutations}
+    assert "gradients 0 and 1 swapped" in {mutant.change for mutant in certificate.mutants}
     assert certify(f"{own}:Gated", (2, 3), (2, 1)).ok
 
 

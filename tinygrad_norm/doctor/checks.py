@@ -1,4 +1,4 @@
-"""What can be wrong with a norm layer: each ailment judged from the figures of an examination."""
+"""What can be wrong with a norm layer: each check judged from the figures of an examination."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 
 from tinygrad_norm.checks import UP_TO_INFINITY, check_number
+from tinygrad_norm.doctor.examination import Examination, LayerFigures
+from tinygrad_norm.doctor.norm_units import norms
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.optim import Optimizer
-from tinygrad_norm.plural import counted
-from tinygrad_norm.training.examination import Examination, LayerFigures
-from tinygrad_norm.training.norm_units import norms
+from tinygrad_norm.tables import plural
 
-Severity = Literal["note", "warning", "illness"]
+Severity = Literal["note", "warning", "error"]
 
 MODEL = "(model)"
 """Stands for the path in what is said of the whole model."""
@@ -54,17 +54,17 @@ class Thresholds:
     values: float = 16
     """That share a mean and a variance: with fewer the mean is off by more than a quarter of a standard deviation."""
     serious: float = 4
-    """Times as far beyond a threshold is an illness."""
+    """Times as far beyond a threshold is an error."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             check_number(f"Thresholds: {field.name}", getattr(self, field.name), UP_TO_INFINITY)
 
     def grade(self, figure: float, threshold: float) -> Severity | None:
-        """How serious a figure is, None if it stays below the threshold; NaN is an illness."""
+        """How serious a figure is, None if it stays below the threshold; NaN is an error."""
         if figure < threshold:
             return None
-        return "warning" if figure < self.serious * threshold else "illness"
+        return "warning" if figure < self.serious * threshold else "error"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Finding:
     """One thing that is wrong: with which layer, how serious it is, what was seen, and what to do about it."""
 
     path: str
-    ailment: str
+    check: str
     severity: Severity
     seen: str
     advice: str
@@ -80,11 +80,11 @@ class Finding:
 
 def _broken_statistics(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
     if layer.broken:
-        seen = f"the running mean or variance is NaN or infinite in {counted(layer.broken, 'channel')}"
+        seen = f"the running mean or variance is NaN or infinite in {plural(layer.broken, 'channel')}"
         advice = (
             "Find the batch that was not finite, or the step that diverged; then call nn.recalibrate(model, loader)."
         )
-        yield Finding(layer.path, "broken statistics", "illness", seen, advice)
+        yield Finding(layer.path, "broken statistics", "error", seen, advice)
 
 
 def _drift(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
@@ -101,7 +101,7 @@ def _drift(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
     )
     severity: Severity = "note" if layer.frozen or np.mean(off) < limits.share else "warning"
     if severity == "warning" and np.mean(~(far < limits.serious * limits.drift)) >= limits.share:
-        severity = "illness"
+        severity = "error"
     if layer.frozen:
         advice = (
             "Thaw it (frozen = False, train()) and call nn.recalibrate(model, loader), or let it keep other data's."
@@ -150,7 +150,7 @@ def _few_values(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
     if layer.values < limits.values and (layer.by_batch or layer.unit not in ("channel", "image channel")):
         severity: Severity = "warning" if layer.unit == "channel" else "note"  # elsewhere they are no matter of chance
         if layer.values * limits.serious < limits.values:
-            severity = "illness"
+            severity = "error"
         seen = f"at most {layer.values} value{'s' * (layer.values > 1)} per {layer.unit}"
         yield Finding(layer.path, "few values", severity, seen, MORE_VALUES[layer.unit])
 
@@ -161,7 +161,7 @@ def _short_batch(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
     advice = "Leave it out with DataLoader(drop_last=True), or choose a batch size that leaves a larger rest."
     if layer.fewest == 1:
         seen = f"the smallest batch gives one value per channel (the largest {layer.values:,}), which training refuses"
-        yield Finding(layer.path, "short batch", "illness", seen, advice)
+        yield Finding(layer.path, "short batch", "error", seen, advice)
     elif layer.fewest < limits.values <= layer.values:
         seen = f"the smallest batch gives {layer.fewest} values per channel (the largest {layer.values:,})"
         yield Finding(layer.path, "short batch", "warning", seen, advice)

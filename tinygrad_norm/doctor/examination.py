@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import random
+from tinygrad_norm.doctor.norm_units import UNCENTRED, UNITS, norms, rows
+from tinygrad_norm.doctor.useless_bias import useless_biases
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn.modes import frozen_paths, in_inference
@@ -18,8 +20,6 @@ from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import InstanceNorm, Normalization, RunningNorm
 from tinygrad_norm.nn.recalibration import Images, Population, from_the_start, put
 from tinygrad_norm.tensor import Tensor
-from tinygrad_norm.training.norm_units import UNCENTRED, UNITS, norms, rows
-from tinygrad_norm.training.useless_bias import useless_biases
 
 
 @dataclass

@@ -7,15 +7,15 @@ import pytest
 
 from tinygrad_norm import nn, optim
 from tinygrad_norm.data import DataLoader
-from tinygrad_norm.training import diagnose
-from tinygrad_norm.training.ailments import CHECKS, Finding
+from tinygrad_norm.doctor import diagnose
+from tinygrad_norm.doctor.checks import CHECKS, Finding
 
-ILL = """\
-Found 2 illnesses, 2 warnings, 4 notes: 3 norm layers, 129 examples in 3 batches.
+FINDINGS = """\
+Found 2 errors, 2 warnings, 4 notes: 3 norm layers, 129 examples in 3 batches.
 
 Layer                How bad  What was seen, and what to do
 -------------------  -------  --------------------------------------------------------------------------------
-norm1, norm2         illness  the smallest batch gives one value per channel (the largest 64), which training
+norm1, norm2         error    the smallest batch gives one value per channel (the largest 64), which training
                               refuses
                               -> Leave it out with DataLoader(drop_last=True), or choose a batch size that
                               leaves a larger rest.
@@ -64,7 +64,7 @@ def loader(rng):
     return DataLoader((rng.normal(size=(129, 8)).astype(np.float32), np.zeros(129)), batch_size=64)
 
 
-def ill(loader):
+def faulty(loader):
     model = net(bias=True)
     nn.recalibrate(model, loader)
     model.norm1.running_mean.data[:2] += 0.5 * np.sqrt(model.norm1.running_var.numpy()[:2])
@@ -72,12 +72,12 @@ def ill(loader):
     return model, optim.AdamW(model.parameters(), lr=1e-3)
 
 
-def test_the_table_of_an_ill_net(loader):
-    model, optimizer = ill(loader)
+def test_the_table_of_a_net_with_findings(loader):
+    model, optimizer = faulty(loader)
     diagnosis = diagnose(model, loader, optimizer)
-    assert f"{diagnosis}\n" == ILL
+    assert f"{diagnosis}\n" == FINDINGS
     assert diagnosis
-    assert [finding.severity for finding in diagnosis.findings] == ["illness"] * 2 + ["warning"] * 2 + ["note"] * 4
+    assert [finding.severity for finding in diagnosis.findings] == ["error"] * 2 + ["warning"] * 2 + ["note"] * 4
 
 
 def test_the_words_of_a_healthy_net(loader):
@@ -99,7 +99,7 @@ def test_what_is_alike_in_many_layers_is_one_row(rng):
 
 
 def test_json_is_strict_and_whole(loader):
-    model, optimizer = ill(loader)
+    model, optimizer = faulty(loader)
     model.norm2.running_mean.data[0] = np.nan
     diagnosis = diagnose(model, loader, optimizer)
     content = json.loads(json.dumps(diagnosis.to_json(), allow_nan=False))
@@ -112,9 +112,9 @@ def test_json_is_strict_and_whole(loader):
 
 
 def test_thresholds_can_be_passed(loader):
-    model, optimizer = ill(loader)
-    ailments = {finding.ailment for finding in diagnose(model, loader, optimizer, drift=0.6, dead=0).findings}
-    assert ailments == {"short batch", "useless bias", "weight decay"}
+    model, optimizer = faulty(loader)
+    checks = {finding.check for finding in diagnose(model, loader, optimizer, drift=0.6, dead=0).findings}
+    assert checks == {"short batch", "useless bias", "weight decay"}
     with pytest.raises(TypeError, match=r"diagnose has no option 'vanish'.*did you mean vanishing\?"):
         diagnose(model, loader, vanish=1)
     with pytest.raises(ValueError, match="Thresholds: drift is a number of at least 0, or infinite, got -1"):

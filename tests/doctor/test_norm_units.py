@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn
-from tinygrad_norm.training.norm_units import UNITS, norms, rows
+from tinygrad_norm.doctor.norm_units import UNITS, norms, rows
 
 CASES = [
     (nn.BatchNorm1D(6, affine=False), (4, 6)),

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
 from tinygrad_norm.checks import refuse_unknown
+from tinygrad_norm.doctor.checks import CHECKS, Finding, Severity, Thresholds, decaying_norms, judge
+from tinygrad_norm.doctor.examination import Examination, LayerFigures, examine
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.optim import Optimizer
-from tinygrad_norm.plural import counted
-from tinygrad_norm.training.ailments import CHECKS, Finding, Severity, Thresholds, decaying_norms, judge
-from tinygrad_norm.training.examination import Examination, LayerFigures, examine
+from tinygrad_norm.tables import plural
 from tinygrad_norm.training.logs import strict_json
 
 WIDTH = 110
@@ -46,14 +46,14 @@ class Diagnosis:
 
     def _headline(self) -> str:
         seen = self.examination
-        on = f"{counted(len(seen.layers), 'norm layer')}, {counted(seen.examples, 'example')} in " + (
-            counted(seen.batches, "batch", "batches")
+        on = f"{plural(len(seen.layers), 'norm layer')}, {plural(seen.examples, 'example')} in " + (
+            plural(seen.batches, "batch", "batches")
         )
         if not self:
             return f"All is well: {on}."
         counts: Counter[str] = Counter(finding.severity for finding in self.findings)
-        plurals = {"illness": "illnesses", "warning": "warnings", "note": "notes"}
-        found = [counted(counts[kind], kind, plurals[kind]) for kind in plurals if counts[kind]]
+        plurals = {"error": "errors", "warning": "warnings", "note": "notes"}
+        found = [plural(counts[kind], kind, plurals[kind]) for kind in plurals if counts[kind]]
         return f"Found {', '.join(found)}: {on}."
 
     def _checked(self) -> list[str]:
@@ -77,7 +77,7 @@ def diagnose(
         model: is called with each batch.
         loader: the batches it trains on: arrays, or tuples that begin with the array of inputs.
         optimizer: the one that trains it, for its weight decay.
-        thresholds: those of `ailments.Thresholds` that should differ, by name: from where on something is said.
+        thresholds: those of `checks.Thresholds` that should differ, by name: from where on something is said.
 
     Raises:
         TypeError: an argument is of another type, or the model returns no tensor.

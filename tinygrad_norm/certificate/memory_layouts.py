@@ -1,4 +1,4 @@
-"""The forms in memory that arrays come in: the same numbers, other strides."""
+"""The memory layouts that arrays come in: the same numbers, other strides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_norm.dtypes import Array
 
-Form = Callable[[Array], Array]
+Layout = Callable[[Array], Array]
 
 
 def _channels_last(array: Array) -> Array:
@@ -33,16 +33,16 @@ def _backwards(array: Array) -> Array:
     return array[..., ::-1].copy()[..., ::-1] if array.ndim else array
 
 
-FORMS: dict[str, Form] = {
+LAYOUTS: dict[str, Layout] = {
     "channels last": _channels_last,
     "in Fortran order": in_fortran_order,
     "of every second element": _every_second,
     "backwards": _backwards,
 }
 
-REPEATED = "of one row repeated"
+BROADCAST = "of one row broadcast"
 
 
-def repeated(cotangent: Array) -> Array:
+def broadcast(cotangent: Array) -> Array:
     """The first row in the place of all others, without memory of their own, as a sum hands back its gradient."""
     return np.broadcast_to(cotangent[:1], cotangent.shape) if cotangent.ndim else cotangent

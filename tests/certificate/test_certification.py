@@ -1,4 +1,4 @@
-"""Certificates: right gradients pass, wrong ones fail in the row that they belong in, and no slip goes unnoticed."""
+"""Certificates: right gradients pass, wrong ones fail in the row that they belong in, and no mutant survives."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tinygrad_norm.certificate import certification, certify
 from tinygrad_norm.certificate.case import case_of_module
 from tinygrad_norm.certificate.catalog import NO_GRADIENT, NORMS, OPS, layer_names
 from tinygrad_norm.certificate.checks import (
-    AGAIN,
     CONSTANT,
     DIFFERENCES,
     FIRST,
     FLOAT32,
-    FORMS,
     LARGE_MEAN,
     LARGER,
+    LAYOUTS,
+    REPEATED,
     ROWS,
     SECOND,
     SOME,
@@ -62,10 +62,10 @@ def test_norms_pass_in_every_mode(name, few_activations):
     modes = {case.partition(",")[0] for case in certificate.cases}
     assert ({"training", "inference"} <= modes) == (name.startswith(("Batch", "Instance")))
     assert {"silu", "no weight"} <= {case.rpartition(", ")[2] for case in certificate.cases}
-    slips = {mutation.slip for mutation in certificate.mutations}
-    assert {"dx without the variance term", "dx without the weight", "gradient 0 times 1.01"} <= slips
-    assert ("dx without the mean term" in slips) == (not name.startswith("RMS"))
-    inference = {mutation.slip for mutation in certificate.mutations if mutation.case.startswith("inference")}
+    changes = {mutant.change for mutant in certificate.mutants}
+    assert {"dx without the variance term", "dx without the weight", "gradient 0 times 1.01"} <= changes
+    assert ("dx without the mean term" in changes) == (not name.startswith("RMS"))
+    inference = {mutant.change for mutant in certificate.mutants if mutant.case.startswith("inference")}
     assert ("dx by the training formula" in inference) == ("inference" in modes)
 
 
@@ -73,9 +73,9 @@ def test_ops_and_layers_without_a_fused_op_pass_with_the_rows_that_they_have():
     for name in ("Softmax", "Dropout", "var", "where", "NLLLoss"):
         certificate = certify(name)
         assert certificate.ok, str(certificate)
-        rows = [*DIFFERENCES, LARGER, FORMS, SOME, AGAIN, FLOAT32]
+        rows = [*DIFFERENCES, LARGER, LAYOUTS, SOME, REPEATED, FLOAT32]
         assert [check.name for check in certificate.checks] == [row for row in rows if name == "where" or row != SOME]
-        assert certificate.mutations
+        assert certificate.mutants
     assert certify("Identity").ok
 
 
@@ -153,10 +153,10 @@ class Raising(Cube):
 def test_a_wrong_op_fails_in_its_row(kind, rows):
     certificate = certify(kind, (3, 5))
     assert rows <= failed(certificate), str(certificate)
-    again = {CONSTANT, LARGE_MEAN, FLOAT32, LARGER}  # which see values and gradients again
-    assert failed(certificate) - rows <= again | ({FORMS, SOME, AGAIN} if kind is Raising else set())
+    others = {CONSTANT, LARGE_MEAN, FLOAT32, LARGER}  # which see values and gradients again
+    assert failed(certificate) - rows <= others | ({LAYOUTS, SOME, REPEATED} if kind is Raising else set())
     assert not certificate
-    assert certificate.mutations == []
+    assert certificate.mutants == []
     assert "none tried, as a check failed already" in str(certificate)
 
 
@@ -211,7 +211,7 @@ def statistics():
     return rng.normal(size=3).astype(np.float32), rng.uniform(1, 2, 3).astype(np.float32)
 
 
-SUBJECTS = {
+TARGETS = {
     "layer": (LayerNorm, norm, [(2, 5), (5,), (5,)]),
     "batch": (
         BatchNorm,
@@ -232,23 +232,25 @@ SUBJECTS = {
 }
 
 
-def slips_that_matter():
-    """Subject and slip, for each slip that the certificate counts as one."""
-    for subject, (_, function, shapes) in SUBJECTS.items():
+def mutants_that_matter():
+    """Target and change, for each mutant that the certificate counts as one."""
+    for target, (_, function, shapes) in TARGETS.items():
         certificate = certify(function, *shapes)
         assert certificate.ok, str(certificate)
-        yield from ((subject, mutation.slip) for mutation in certificate.mutations)
+        yield from ((target, mutant.change) for mutant in certificate.mutants)
 
 
-def test_each_slip_by_itself_makes_the_certificate_fail():
+def test_each_mutant_by_itself_makes_the_certificate_fail():
     seen = set()
-    for subject, slip in slips_that_matter():
-        kind, function, shapes = SUBJECTS[subject]
-        with mutated(kind, slips_of(kind, 5)[slip]):
+    for target, change in mutants_that_matter():
+        kind, function, shapes = TARGETS[target]
+        with mutated(kind, slips_of(kind, 5)[change]):
             certificate = certify(function, *shapes)
-        row = {"the cotangent changed in place": AGAIN, "the cotangent taken for contiguous": FORMS}.get(slip, FIRST)
-        assert row in failed(certificate), f"{subject}: {slip}"
-        seen.add(slip)
+        row = {"the cotangent changed in place": REPEATED, "the cotangent taken for contiguous": LAYOUTS}.get(
+            change, FIRST
+        )
+        assert row in failed(certificate), f"{target}: {change}"
+        seen.add(change)
     assert {
         "the activation's derivative forgotten",
         "the cotangent forgotten",
@@ -263,17 +265,17 @@ def test_each_slip_by_itself_makes_the_certificate_fail():
     } <= seen
 
 
-def test_slips_that_change_nothing_do_not_count():
+def test_mutants_that_change_nothing_do_not_count():
     certificate = certify(ops.add_relu, (3, 4), (3, 4))
     assert certificate.ok
     assert certificate.without_effect
-    assert "gradients 0 and 1 swapped" not in {mutation.slip for mutation in certificate.mutations}
-    assert "gradients 0 and 1 swapped" in {mutation.slip for mutation in certify(ops.multiply, (3,), (3,)).mutations}
+    assert "gradients 0 and 1 swapped" not in {mutant.change for mutant in certificate.mutants}
+    assert "gradients 0 and 1 swapped" in {mutant.change for mutant in certify(ops.multiply, (3,), (3,)).mutants}
 
 
-@pytest.mark.parametrize("subject", ["layer", "batch", "inference", "rms"])
-def test_the_formula_that_slips_are_made_in_is_right_without_one(subject, rng):
-    kind, function, shapes = SUBJECTS[subject]
+@pytest.mark.parametrize("target", ["layer", "batch", "inference", "rms"])
+def test_the_formula_that_mutants_are_made_of_is_right_unchanged(target, rng):
+    kind, function, shapes = TARGETS[target]
     x, *others = [Tensor(rng.normal(size=shape), requires_grad=True) for shape in shapes]
     y = function(x, *others)
     dy = rng.normal(size=y.shape)
@@ -281,17 +283,17 @@ def test_the_formula_that_slips_are_made_in_is_right_without_one(subject, rng):
     np.testing.assert_allclose(_Parts.of(y.creator, dy).dx(formula), grad(y, x, dy)[0].numpy(), rtol=1e-10, atol=1e-12)
 
 
-def test_a_slip_that_no_check_notices_fails_the_certificate(monkeypatch):
-    monkeypatch.setattr(certification, "notices", lambda case: [])
+def test_a_mutant_that_survives_fails_the_certificate(monkeypatch):
+    monkeypatch.setattr(certification, "kills", lambda case: [])
     certificate = certify(Cube, (3, 5))
     assert failed(certificate) == set()
     assert not certificate.ok
-    assert f"0 of {len(certificate.mutations)} noticed" in str(certificate)
-    assert "UNNOTICED: gradient 0 times 1.01 of Cube" in str(certificate)
+    assert f"0 of {len(certificate.mutants)} killed" in str(certificate)
+    assert "SURVIVED: gradient 0 times 1.01 of Cube" in str(certificate)
     assert "\nFAILED in " in str(certificate)
 
 
-def test_slips_are_taken_back():
+def test_mutants_are_taken_back():
     class Derived(LayerNorm):
         pass
 
@@ -328,12 +330,12 @@ def test_the_text_and_json_tell_the_same():
     assert lines[5].startswith(VALUE)
     assert lines[5].split()[-1] == "ok"
     assert lines[-1].startswith("passed in ")
-    assert f"{len(certificate.mutations)} noticed; {certificate.without_effect} more made no difference here" in str(
+    assert f"{len(certificate.mutants)} killed; {certificate.without_effect} more made no difference here" in str(
         certificate
     )
     found = json.loads(json.dumps(certificate.to_json(), allow_nan=False))
     assert (found["name"], found["ok"], len(found["checks"])) == ("gelu", True, 11)
-    assert (found["sizes"], found["larger"], len(found["forms"])) == (["3×4"], ["259×260"], 5)
+    assert (found["sizes"], found["larger"], len(found["layouts"])) == (["3×4"], ["259×260"], 5)
     assert found["without_effect"] == certificate.without_effect
     wrong = certify(Raising, (2, 3)).to_json()
     assert json.dumps(wrong, allow_nan=False)

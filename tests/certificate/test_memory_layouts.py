@@ -1,4 +1,4 @@
-"""Certificates of gradients that are wrong only in another form of memory, for some inputs, again, or at size."""
+"""Certificates of gradients that are wrong only in another layout, for some inputs, when repeated, or at size."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from tinygrad_norm import FusedOp, Op, Tensor, nn, ops
 from tinygrad_norm.certificate import certify
-from tinygrad_norm.certificate.checks import AGAIN, FLOAT32, FORMS, LARGER, SOME
-from tinygrad_norm.certificate.subject import cases_of
+from tinygrad_norm.certificate.checks import FLOAT32, LARGER, LAYOUTS, REPEATED, SOME
+from tinygrad_norm.certificate.targets import cases_of
 
 
 def failed(certificate):
@@ -118,11 +118,11 @@ class Product(FusedOp):
 @pytest.mark.parametrize(
     ("kind", "shapes", "row", "message"),
     [
-        (InMemoryOrder, [(3, 4)], FORMS, "in Fortran order: at "),
-        (InOrderOfInput, [(2, 3, 4)], FORMS, "inputs and cotangent channels last: at "),
+        (InMemoryOrder, [(3, 4)], LAYOUTS, "in Fortran order: at "),
+        (InOrderOfInput, [(2, 3, 4)], LAYOUTS, "inputs and cotangent channels last: at "),
         (Product, [(3, 4), (4,)], SOME, "derivative 1 of input 0, wanted alone: at "),
-        (Doubled, [(3, 4)], AGAIN, "Doubled changed the gradient that it was given"),
-        (Spoiling, [(3, 4)], AGAIN, "derivative 1 of input 0, the second way back: at "),
+        (Doubled, [(3, 4)], REPEATED, "Doubled changed the gradient that it was given"),
+        (Spoiling, [(3, 4)], REPEATED, "derivative 1 of input 0, the second way back: at "),
         (Remainder, [(3, 4)], LARGER, "derivative 1 of wanted input 0: at "),
         (Wide, [(3, 4)], LARGER, "the slope in a random direction: at "),
     ],
@@ -131,14 +131,14 @@ def test_a_gradient_wrong_in_one_such_way_fails_in_that_row(kind, shapes, row, m
     certificate = certify(kind, *shapes)
     assert not certificate
     assert message in failed(certificate)[row]
-    assert failed(certificate).keys() <= {row, FORMS, FLOAT32}, str(certificate)  # which see larger inputs as well
+    assert failed(certificate).keys() <= {row, LAYOUTS, FLOAT32}, str(certificate)  # which see larger inputs as well
 
 
 @pytest.mark.parametrize("kind", [Square, Exact])
 def test_the_right_one_passes(kind):
     certificate = certify(kind, (3, 4))
     assert certificate.ok, str(certificate)
-    assert {FORMS, AGAIN, LARGER} <= {check.name for check in certificate.checks}
+    assert {LAYOUTS, REPEATED, LARGER} <= {check.name for check in certificate.checks}
     assert (certificate.sizes, certificate.larger) == (["3×4"], ["259×260"])
 
 

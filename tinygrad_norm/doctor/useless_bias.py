@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.doctor.norm_units import UNCENTRED, norms, rows
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.modes import Hook, enable_grad, hooks
 from tinygrad_norm.nn.modes import in_training
@@ -23,7 +24,6 @@ from tinygrad_norm.ops.pooling import AvgPool2D, MaxPool2D
 from tinygrad_norm.ops.shape import Reshape
 from tinygrad_norm.tape import Op
 from tinygrad_norm.tensor import Tensor
-from tinygrad_norm.training.norm_units import UNCENTRED, norms, rows
 
 
 def useless_biases(model: Module, inputs: Tensor, frozen: Iterable[str] = ()) -> list[tuple[str, str]]:

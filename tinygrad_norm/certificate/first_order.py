@@ -1,4 +1,4 @@
-"""First derivatives where small contiguous inputs that all want one show nothing: other forms, fewer, again, larger."""
+"""First derivatives in other memory layouts, for subsets of the inputs, repeated, and of larger inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_norm import modes, tape
 from tinygrad_norm.certificate.case import Case
-from tinygrad_norm.certificate.forms import FORMS, REPEATED, Form, repeated
+from tinygrad_norm.certificate.memory_layouts import BROADCAST, LAYOUTS, Layout, broadcast
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.testing import Errors, GradientError, compare, compare_with_composition
@@ -22,10 +22,10 @@ STEP = 1e-7
 """That of a difference; the smaller it is, the fewer of many elements it takes across the kink of a ReLU."""
 
 
-def gradients(case: Case, inputs: list[Any], form: Form = np.array) -> tuple[Tensor, list[Array]]:
-    """The output, and the gradients of the inputs that want one, under a random cotangent in that form in memory."""
+def gradients(case: Case, inputs: list[Any], layout: Layout = np.array) -> tuple[Tensor, list[Array]]:
+    """The output, and the gradients of the inputs that want one, under a random cotangent in that memory layout."""
     output = case.call(*inputs)
-    return output, go_back(output, inputs, Tensor.wrap(form(random_cotangent(output))))
+    return output, go_back(output, inputs, Tensor.wrap(layout(random_cotangent(output))))
 
 
 def random_cotangent(output: Tensor) -> Array:
@@ -55,21 +55,21 @@ def compare_all(
         compare(f"derivative 1 of input {i}{how}", one, other, rtol, atol, errors)
 
 
-def in_forms(case: Case, errors: Errors) -> None:
-    """Whatever the form in memory of inputs and cotangent, the gradients are those of contiguous ones."""
+def in_layouts(case: Case, errors: Errors) -> None:
+    """Whatever the memory layout of inputs and cotangent, the gradients are those of contiguous ones."""
     for dtype, tolerated in PRECISIONS.items():
         plain = gradients(case, case.leaves(dtype))[1]
-        for name, form in FORMS.items():
-            ways = ("inputs and cotangent", form, form), ("inputs", form, np.array), ("cotangent", np.array, form)
+        for name, other in LAYOUTS.items():
+            ways = ("inputs and cotangent", other, other), ("inputs", other, np.array), ("cotangent", np.array, other)
             for what, of_x, of_dy in ways[: 1 if case.larger else 3]:
                 found = gradients(case, case.leaves(dtype, of_x), of_dy)[1]
                 compare_all(found, plain, *tolerated, errors, f", {what} {name}")
-        same = gradients(case, case.leaves(dtype), lambda dy: repeated(dy).copy())[1]
-        found = gradients(case, case.leaves(dtype), repeated)[1]
-        compare_all(found, same, *tolerated, errors, f", cotangent {REPEATED}")
+        same = gradients(case, case.leaves(dtype), lambda dy: broadcast(dy).copy())[1]
+        found = gradients(case, case.leaves(dtype), broadcast)[1]
+        compare_all(found, same, *tolerated, errors, f", cotangent {BROADCAST}")
 
 
-def of_some(case: Case, errors: Errors) -> None:
+def subsets(case: Case, errors: Errors) -> None:
     """Whichever inputs want a gradient, they get the one that they get if all do."""
     whole = gradients(case, case.leaves())[1]
     places = range(len(whole))
@@ -85,7 +85,7 @@ def of_some(case: Case, errors: Errors) -> None:
             compare(f"derivative 1 of input {i}, {how}", gradient, whole[i], *PRECISIONS["float64"], errors)
 
 
-def again(case: Case, errors: Errors) -> None:
+def repeated(case: Case, errors: Errors) -> None:
     """The second way back gives what the first gave, and neither changes its cotangent or the inputs."""
     leaves = case.leaves()
     output = case.call(*leaves)
