@@ -131,7 +131,7 @@ def our_small_op() -> Callable[[], object]:
 
 
 def torch_small_op() -> Callable[[], object]:
-    """The same in PyTorch."""
+    """The peer in PyTorch."""
     import torch
 
     torch.set_num_threads(os.cpu_count() or 1)
@@ -151,7 +151,7 @@ def numbers(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def channels_last(array: np.ndarray) -> np.ndarray:
-    """The same images (N, C, H, W), laid out as (N, H, W, C); rows stay as they are."""
+    """Images (N, C, H, W), laid out as (N, H, W, C); rows stay as they are."""
     if array.ndim != 4:
         return array
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)

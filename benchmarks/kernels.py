@@ -32,7 +32,7 @@ class Layer(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the input."""
+        """The shape of the input."""
         channels, *side = self.image
         return (BATCH, channels, *side, *side)
 

@@ -35,7 +35,7 @@ NETS = {
 
 
 def batch(name: str, size: int, pixels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The same random images and labels for all contenders."""
+    """Random images and labels, equal for all contenders."""
     rng = np.random.default_rng(0)
     channels, height, width = NETS[name].image
     shape = (size, channels, pixels or height, pixels or width)

@@ -36,9 +36,9 @@ SMALL_OP = 1.0
 BUSY = 0.6
 """A training step while another process keeps one of two cores busy."""
 SLOWED = 2.2
-"""The same over one on a quiet machine, if that takes more than 5 ms."""
+"""Such a step over one on a quiet machine, if that takes more than 5 ms."""
 SLOWED_SHORT = 1.5
-"""The same of a shorter step."""
+"""SLOWED for a shorter step."""
 TWO_THREADS = 1.7
 """Times as fast as one, at least."""
 GROWTH = 1.1

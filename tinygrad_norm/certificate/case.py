@@ -44,7 +44,7 @@ class Case:
         ]
 
     def call(self, *inputs: Any) -> Tensor:
-        """The function's result; what is random in it is drawn anew from one seed.
+        """The function's result; what is random in it is drawn from one seed.
 
         Raises:
             ResultError: it is no tensor.

@@ -26,8 +26,8 @@ from tinygrad_norm.nn import CrossEntropyLoss
 from tinygrad_norm.output import printable
 from tinygrad_norm.tables import format_table, plural
 from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.training.preparation import make_model, make_optimizer
 from tinygrad_norm.training.recipe import NORMS, Recipe, recipe_for
-from tinygrad_norm.training.run import make_model, make_optimizer
 from tinygrad_norm.viz.timeline import Timeline, check_format, median
 
 CLASSES = 10

@@ -26,15 +26,13 @@ from tinygrad_norm.training.callbacks import Callback
 from tinygrad_norm.training.confusion import confusion_table
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
 from tinygrad_norm.training.images import load_split, load_training
+from tinygrad_norm.training.preparation import count_parameters, make_loader, make_optimizer
 from tinygrad_norm.training.recipe import Recipe, recipe_for
 from tinygrad_norm.training.run import (
     Result,
     check_data,
-    count_parameters,
     load_recipe,
     load_trained,
-    make_loader,
-    make_optimizer,
     train,
 )
 from tinygrad_norm.training.saved_run import CHANGEABLE, CHECKPOINT, find_checkpoint

@@ -38,11 +38,11 @@ class Thresholds:
     """
 
     drift: float = 0.25
-    """Of the running mean in standard deviations, and of the running standard deviation as a share of the true one.
-    With momentum 0.1 and batches of 32, chance alone gives 0.04, and seldom 0.16 in the worst of 500 channels."""
+    """The drift of the running mean in standard deviations, and of the running standard deviation as a share of the
+    true one. With momentum 0.1 and batches of 32, chance alone gives 0.04, seldom 0.16 in the worst of 500 channels."""
     gap: float = 0.4
-    """Between a layer's outputs in training and inference, over their spread. Batches of n give √(1.5 / n) by chance:
-    0.31 for 16, the number under which they are called small."""
+    """The gap between a layer's outputs in training and inference, over their spread. Batches of n give √(1.5 / n) by
+    chance: 0.31 for 16, the number under which they are called small."""
     changed: float = 0.02
     """The share of predictions that training and inference do not share: as much as a better model would win."""
     dead: float = 0.001
@@ -50,11 +50,11 @@ class Thresholds:
     vanishing: float = 0.1
     """Variance over eps: such a channel leaves the norm with less than a third of the scale that it should have."""
     share: float = 0.1
-    """Of channels: fewer with drift, a dead scale or no variance are worth a note only."""
+    """A share of the channels: fewer with drift, a dead scale or no variance are worth a note only."""
     values: float = 16
-    """That share a mean and a variance: with fewer the mean is off by more than a quarter of a standard deviation."""
+    """How many values share a mean and a variance: with fewer the mean is off by over a quarter of their spread."""
     serious: float = 4
-    """Times as far beyond a threshold is an error."""
+    """A figure so many times as far beyond a threshold is an error."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -89,7 +89,7 @@ def _measure(model: nn.Module, train: data.ArrayDataset, test: data.ArrayDataset
 
 
 def _blank(value: Any) -> Any:
-    """The same with NaN for every number."""
+    """A copy of nested lists and dicts with NaN for every number."""
     if isinstance(value, dict):
         return {key: _blank(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -223,19 +223,19 @@ def _two(value: float) -> str:
 
 
 def _gaps(result: Result, momentum: float | None, key: str = "gap") -> list[Spread]:
-    """For each step that was measured, over the seeds."""
+    """The gap at each step that was measured, over the seeds."""
     runs = [row["measured"] for row in pick(result["rows"], momentum=momentum)]
     return [Spread.of(moment[key] for moment in moments) for moments in zip(*runs, strict=True)]
 
 
 def _error(result: Result, momentum: float | None) -> Spread:
-    """Of the running means in the end, on average over the layers."""
+    """The error of the running means in the end, on average over the layers."""
     ends = [row["measured"][-1]["layers"] for row in pick(result["rows"], momentum=momentum)]
     return Spread.of(sum(layer["mean_error"] for layer in layers) / len(layers) for layers in ends)
 
 
 def _under_half(result: Result, momentum: float | None) -> str:
-    """From which of the measured steps on every seed's gap is small."""
+    """The step from which on every seed's gap is small."""
     steps, gaps = result["settings"]["measured_at"], _gaps(result, momentum)
     late = [step for index, step in enumerate(steps) if all(gap.high < 0.5 for gap in gaps[index:])]
     return f"the gap is under 50 % from step {late[0]} on" if late else f"the gap is not yet under 50 % at {steps[-1]}"

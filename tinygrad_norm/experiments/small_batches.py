@@ -82,7 +82,7 @@ def tell(result: Result) -> Story:
     how = (
         f"{how_it_was_done(result)} There is no dropout. Group norm has 4 groups; layer norm is one group, all "
         "channels and positions of an image, as Wu and He (2018) have it. Recalibrated: the same nets as batch norm, "
-        "with running statistics taken anew from all training images. Wu and He report, for ResNet-50 on ImageNet at "
+        "with running statistics recomputed from all training images. Wu and He report, for ResNet-50 on ImageNet at "
         "batches of 32, 16, 8, 4 and 2 (per GPU), validation errors of 23.6, 23.7, 24.8, 27.3 and 34.7 % "
         "for batch norm, and 24.1, 24.2, 24.0, 24.2 and 24.1 % for group norm; at 32, 25.3 % for layer norm and 28.4 % "
         "for instance norm."

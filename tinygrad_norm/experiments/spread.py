@@ -17,7 +17,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Spread:
-        """Of what was measured; None is a goal that was not reached, and NaN no better."""
+        """The spread of what was measured; None is a goal that was not reached, and NaN no better."""
         return cls(tuple(math.inf if value is None or math.isnan(value) else value for value in values))
 
     @property

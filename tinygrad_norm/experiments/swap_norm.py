@@ -61,7 +61,7 @@ def _create(settings: Settings, norm: str) -> nn.Module:
 
 
 def _swapped(settings: Settings) -> nn.Module:
-    """The same weights as with batch norm everywhere, for a norm draws none."""
+    """The weights are those of batch norm everywhere, for a norm draws none."""
     model = _create(settings, "batch")
     models.replace_norm(model, settings.block, "layer")
     return model

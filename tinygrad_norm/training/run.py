@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import os
 import time
@@ -13,16 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygrad_norm import optim, random
-from tinygrad_norm.data import ArrayDataset, DataLoader, Prefetch, augmentation
+from tinygrad_norm import optim
+from tinygrad_norm.data import ArrayDataset, DataLoader
 from tinygrad_norm.figures import new_figure
 from tinygrad_norm.files import locked_folder
-from tinygrad_norm.models import create_model
-from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn import CrossEntropyLoss, Module
 from tinygrad_norm.output import printable
 from tinygrad_norm.schema import NUMBER, check_form
-from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
 from tinygrad_norm.training.checkpoint import load_parts
 from tinygrad_norm.training.confusion import plot_confusion
@@ -30,10 +26,10 @@ from tinygrad_norm.training.curves import plot_curves
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
 from tinygrad_norm.training.history import History
 from tinygrad_norm.training.images import check_classes, load_data
-from tinygrad_norm.training.interrupt import closed
 from tinygrad_norm.training.logs import append_jsonl, strict_json
+from tinygrad_norm.training.preparation import count_parameters, make_model, make_schedule, prepare, rehearse
 from tinygrad_norm.training.progress import progress as progress_for
-from tinygrad_norm.training.recipe import AUGMENTATIONS, OPTIMIZERS, Recipe
+from tinygrad_norm.training.recipe import Recipe
 from tinygrad_norm.training.saved_run import CHECKPOINT, Changes, changes, read_run
 from tinygrad_norm.training.trainer import Trainer
 
@@ -165,21 +161,7 @@ def _train(
         model, optimizer, loader = prepare(recipe, training)
     rehearse(model, loader)
     stopwatch = Stopwatch()
-    trainer = Trainer(
-        model,
-        optimizer,
-        CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
-        schedule=make_schedule(recipe, optimizer, len(loader)),
-        callbacks=[*callbacks, stopwatch, *_records(folder, progress)],
-        clip_norm=recipe.clip_norm,
-        progress=False,
-        extra={
-            "recipe": recipe.to_dict(),
-            "channels": training.inputs.shape[1],
-            "classes": training.num_classes,
-            "class_names": training.class_names,
-        },
-    )
+    trainer = _trainer(recipe, training, model, optimizer, loader, [*callbacks, stopwatch, *_records(folder, progress)])
     if resume is not None:
         trainer.resume(resume, loader)
     _begin_log(folder, recipe, changed)
@@ -190,6 +172,32 @@ def _train(
     result = Result(recipe, history, evaluate(model, test), count_parameters(model), seconds, folder / CHECKPOINT)
     append_jsonl(folder / LOG, {"event": "test", "accuracy": result.test.accuracy, "loss": result.test.loss})
     return result
+
+
+def _trainer(
+    recipe: Recipe,
+    training: ArrayDataset,
+    model: Module,
+    optimizer: optim.Optimizer,
+    loader: DataLoader,
+    callbacks: Sequence[Callback],
+) -> Trainer:
+    """The trainer of a run, whose checkpoints say what `load_trained` needs to rebuild the net."""
+    return Trainer(
+        model,
+        optimizer,
+        CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
+        schedule=make_schedule(recipe, optimizer, len(loader)),
+        callbacks=callbacks,
+        clip_norm=recipe.clip_norm,
+        progress=False,
+        extra={
+            "recipe": recipe.to_dict(),
+            "channels": training.inputs.shape[1],
+            "classes": training.num_classes,
+            "class_names": training.class_names,
+        },
+    )
 
 
 def check_folder(folder: Path, resume: str | os.PathLike[str] | None = None) -> None:
@@ -232,84 +240,6 @@ def check_data(path: str | os.PathLike[str], dataset: ArrayDataset) -> None:
     if found != saved.channels:
         raise ValueError(f"{os.fspath(path)} is for images of {saved.channels} channels, these have {found}")
     check_classes(f"{os.fspath(path)} knows", saved.classes, saved.class_names, dataset)
-
-
-def prepare(recipe: Recipe, training: ArrayDataset) -> tuple[Module, optim.Optimizer, DataLoader]:
-    """The net, its optimizer and the loader of its training images, all freshly seeded."""
-    random.manual_seed(recipe.seed)
-    model = make_model(recipe, training.inputs.shape[1], training.num_classes)
-    return model, make_optimizer(recipe, model), make_loader(recipe, training)
-
-
-def rehearse(model: Module, loader: DataLoader) -> None:
-    """Run a copy of the net on a first batch, as in training: what fails there fails now, and nothing is changed."""
-    generator = random.state_dict()
-    try:
-        with no_grad(), closed(iter(loader)) as batches:
-            images, _ = next(batches)
-            copy.deepcopy(model).train()(Tensor(images))
-    finally:
-        random.load_state_dict(generator)
-
-
-def make_model(recipe: Recipe, channels: int, classes: int) -> Module:
-    """The net of a recipe, for images of so many channels.
-
-    Raises:
-        ValueError: the net does not take such images, or an option that the recipe has for it.
-    """
-    own: dict[str, Any] = {"norm": recipe.norm, "norm_momentum": recipe.norm_momentum, "image_size": recipe.image_size}
-    try:
-        return create_model(recipe.model, classes, channels, **own, **recipe.options)
-    except TypeError as error:  # of an option, which JSON or the command line made what it is
-        raise ValueError(str(error)) from error
-
-
-def make_optimizer(recipe: Recipe, model: Module) -> optim.Optimizer:
-    """The optimizer of a net's parameters; biases and norms do not decay."""
-    make, _ = OPTIMIZERS[recipe.optimizer]
-    return make(optim.decay_groups(model, recipe.weight_decay), lr=recipe.lr)
-
-
-def make_loader(recipe: Recipe, training: ArrayDataset) -> DataLoader:
-    """Shuffled and augmented batches, prepared ahead. A short last one is left out: one image has no variance."""
-    mix: Any = None
-    if recipe.mixup:
-        mix = augmentation.Mixup(recipe.mixup, training.num_classes)
-    elif recipe.cutmix:
-        mix = augmentation.CutMix(recipe.cutmix, training.num_classes)
-    steps = [AUGMENTATIONS[name]() for name in recipe.augment]
-    loader = DataLoader(
-        training,
-        recipe.batch_size,
-        shuffle=True,
-        drop_last=True,
-        seed=recipe.seed,
-        transform=augmentation.Compose(steps) if steps else None,
-        mix=mix,
-    )
-    return Prefetch(loader)
-
-
-def make_schedule(recipe: Recipe, optimizer: optim.Optimizer, steps_per_epoch: int) -> optim.LRScheduler | None:
-    """The learning rate over all steps: up during the warm-up, then down to nothing or constant."""
-    total = recipe.epochs * steps_per_epoch
-    if recipe.schedule == "onecycle":
-        return optim.OneCycleLR(optimizer, recipe.lr, total, pct_start=recipe.warmup, cycle_momentum=False)
-    rising = min(round(recipe.warmup * total), total - 1)
-    phases: list[optim.LRScheduler] = []
-    if rising:
-        phases.append(optim.LinearWarmup(optimizer, rising, start_factor=0.01, per_batch=True))
-    if recipe.schedule == "cosine":
-        phases.append(optim.CosineAnnealingLR(optimizer, total - rising, per_batch=True))
-    if len(phases) < 2:
-        return phases[0] if phases else None
-    return optim.SequentialLR(optimizer, phases, [rising])
-
-
-def count_parameters(model: Module) -> int:
-    """How many numbers a net learns."""
-    return sum(parameter.size for parameter in model.parameters())
 
 
 def _draw(result: Result, folder: Path, plot: bool, confusion: bool) -> Iterator[Path]:
