@@ -56,8 +56,6 @@ def conv2d(
     plan = _plan(x.shape, weight.shape, weight.dtype, stride, padding, dilation, groups, is_fast())
     images = _channels_last(x)
     y = plan.way(images, weight, groups, plan.window)
-    if y is None:
-        y = _by_blocks(images, weight, groups, plan.window)
     finish(y, bias, activation)
     return _channels_first(y)
 
@@ -83,14 +81,16 @@ def conv2d_gradient(
     dx = dweight = dbias = None
     if needs[0]:
         start = -2 - window.start[0], -2 - window.start[1]
-        images = winograd.correlate(grad, weight, start, x.shape[2:], turned=True) if tiled else None
-        if images is None:
+        if tiled:
+            images = winograd.correlate(grad, weight, start, x.shape[2:], rotated=True)
+        else:
             images = _input_gradient(grad, _filters(weight, groups), x.shape[2:], window)
         dx = _channels_first(images)
     if needs[1]:
         images = _channels_last(x)
-        dweight = winograd.filter_gradient(grad, images, window.start) if tiled else None
-        if dweight is None:
+        if tiled:
+            dweight = winograd.filter_gradient(grad, images, window.start)
+        else:
             dweight = _weight(_filter_gradient(grad, images, _shape(weight, groups), window))
     if needs[2]:
         dbias = sum_rows(grad.reshape(-1, grad.shape[3]))
@@ -101,8 +101,8 @@ class _Plan(NamedTuple):
     """How a convolution is done."""
 
     window: Window
-    way: Callable[[Array, Array, int, Window], Array | None]
-    """What makes the output from images, weight, groups and window, or None where it cannot be trusted."""
+    way: Callable[[Array, Array, int, Window], Array]
+    """What makes the output from images, weight, groups and window."""
     tiled: bool
     """Whether Winograd's algorithm is the one for the gradients."""
 
@@ -127,7 +127,7 @@ def _plan(
     window = Window((height, width), kernel, (-padding[0][0], -padding[1][0]), stride, dilation)
     tiled = groups == 1 and fast and winograd.suits(window, shape[0], channels, dtype)
     count = shape[0] * height * width
-    way: Callable[..., Array | None] = _by_blocks
+    way: Callable[..., Array] = _by_blocks
     if _is_depthwise((groups, *kernel, weight[1], weight[0] // groups)):
         way = _by_channels
     elif _is_pixels(size, window):
@@ -174,7 +174,7 @@ def _by_few(x: Array, weight: Array, groups: int, window: Window) -> Array:
     return y
 
 
-def _by_tiles(x: Array, weight: Array, _: int, window: Window) -> Array | None:
+def _by_tiles(x: Array, weight: Array, groups: int, window: Window) -> Array:
     """Winograd's algorithm."""
     return winograd.correlate(x, weight, window.start, window.size)
 
@@ -250,7 +250,7 @@ def _filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window
     groups, *_, depth, out_depth = shape
     if _is_depthwise(shape):
         x, dy = _repeat(x, out_depth), _repeat(dy, depth)
-        total = depthwise.weigh(dy, x, window.kernel, window.start, window.stride, window.dilation)
+        total = depthwise.weight_gradient(dy, x, window.kernel, window.start, window.stride, window.dilation)
         return total.reshape(*window.kernel, groups, depth, out_depth).transpose(2, 0, 1, 3, 4)
     if whole_images.suits(x.shape[1:3], window.kernel):
         return whole_images.filter_gradient(dy, x, shape, window)
