@@ -176,12 +176,19 @@ def test_it_is_chosen_where_it_is_faster(change, suits):
     assert winograd.suits(window, case["count"], case["channels"], case["dtype"]) is suits
 
 
+def counted(calls, run):
+    def counting(*given, **how):
+        calls.append(1)
+        return run(*given, **how)
+
+    return counting
+
+
 def test_fast_math_switches_it(rng, monkeypatch):
     x, w, dy = arrays(rng, (8, 16, 8, 8), 16, HOW[1], np.float32)
-    calls = []
+    calls: list[int] = []
     for name in ("correlate", "filter_gradient"):
-        right = getattr(winograd, name)
-        monkeypatch.setattr(winograd, name, lambda *given, run=right, **how: (calls.append(1), run(*given, **how))[1])
+        monkeypatch.setattr(winograd, name, counted(calls, getattr(winograd, name)))
     with fast_math(False):
         cpu.conv2d(x, w, None, *HOW)
         cpu.conv2d_gradient(dy, x, w, None, *HOW, ALL)

@@ -38,9 +38,22 @@ def accumulate(x: Array, out: Array) -> None:
     np.add(out, x, out=out)
 
 
-def sum_over(x: Array, axis: int, out: Array) -> None:
-    """Write the sums of `x` along one axis to `out`, taken in the dtype of `x`."""
-    np.copyto(out, x.sum(axis=axis))
+def sum_parts(parts: Array, add: bool, out: Array) -> None:
+    """Write the sums over the first axis of `parts` to `out`, or add them there."""
+    total = parts.sum(axis=0)
+    np.copyto(out, total + out if add else total, casting="same_kind")
+
+
+def sum_last(x: Array) -> Array:
+    """Return the sums over the last axis."""
+    total: Array = x.sum(axis=-1)
+    return total
+
+
+def matmul(x: Array, y: Array) -> Array:
+    """Return NumPy's product of the last two axes."""
+    product: Array = x @ y
+    return product
 
 
 def pad_channels(x: Array, channels: int) -> Array:

@@ -3,7 +3,7 @@
 A tile of 4×4 pixels of the output is Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A, for a tile d of 6×6 pixels of the input and a filter g:
 one product at each of 36 points. Summed over the channels, those of all tiles at a point are a matrix product. The
 gradient of the filters is Gᵀ[(Bᵀ d B) ⊙ (A e Aᵀ)]G, summed over the tiles e of the output's gradient: 36 matrix
-products again. The gradient of the input is a convolution with the filters turned round.
+products again. The gradient of the input is a convolution with the filters rotated by 180°.
 
 In here images are [N, H, W, C], weights [O, C, 3, 3], tiles [36, tiles, C] and transformed filters [36, O, C]. Tiles
 are made for as many images at a time as the last cache holds.
@@ -127,13 +127,13 @@ def _tiles(size: Pair) -> Pair:
 @ProductKernel
 def _multiply(given: Array, filters: Array, transposed: bool, add: bool, made: Array) -> None:
     for p in prange(36):
-        blas.multiply(given[p], False, filters[p], transposed, add, made[p])
+        blas.gemm(given[p], False, filters[p], transposed, add, made[p])
 
 
 @ProductKernel
 def _add_products(back: Array, given: Array, add: bool, total: Array) -> None:
     for p in prange(36):
-        blas.multiply(back[p], True, given[p], False, add, total[p])
+        blas.gemm(back[p], True, given[p], False, add, total[p])
 
 
 @Kernel
@@ -246,7 +246,7 @@ def _convolve(image: Array, weight: Array, start: Pair, rotated: bool, y: Array)
     for k in range(9):
         tap = weight[:, :, 8 - k if rotated else k].copy()
         _shift(image, start[0] + k // 3, start[1] + k % 3, width, pixels)
-        blas.multiply(pixels, False, tap, not rotated, k > 0, out)
+        blas.gemm(pixels, False, tap, not rotated, k > 0, out)
     for p in range(len(out)):
         y[p // width, p % width] = out[p]
 
@@ -266,7 +266,7 @@ def _add_images(dy: Array, x: Array, top: int, left: int, dweight: Array) -> Non
     pixels, total = np.empty((height * width, x.shape[3]), x.dtype), np.zeros(dweight.shape, x.dtype)
     for n in range(images):
         _shift(x[n], top, left, width, pixels)
-        blas.multiply(dy[n].reshape(height * width, channels), True, pixels, False, True, total)
+        blas.gemm(dy[n].reshape(height * width, channels), True, pixels, False, True, total)
     dweight[:] = total
 
 
