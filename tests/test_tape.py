@@ -255,12 +255,7 @@ def test_an_op_without_a_part_is_refused_by_name():
     assert NoBackward()(x.detach()).tolist() == [2.0]
     with pytest.raises(TypeError, match=r"^NoBackward defines no backward\(self, grad\)"):
         NoBackward()(x).backward()
-    with (
-        composed(),
-        pytest.raises(
-            TypeError, match=r"^NoComposition defines no composed\(self, ...\), nor does it name a definition"
-        ),
-    ):
+    with composed(), pytest.raises(TypeError, match=r"^NoComposition defines no composed\(self, ...\), nor does it name a definition"):
         NoComposition()(x)
     with pytest.raises(TypeError, match=r"^NoComposition defines no composed"):
         grad(NoComposition()(x), x, create_graph=True)
