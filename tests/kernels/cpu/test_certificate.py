@@ -33,7 +33,7 @@ def test_a_slip_in_a_kernel_is_found(name, module, kernel, monkeypatch):
 
 def test_every_way_to_convolve_is_gone(monkeypatch):
     ways = [(winograd, "correlate"), (winograd, "filter_gradient"), (whole_images, "correlate")]
-    ways += [(whole_images, "filter_gradient"), (depthwise, "correlate"), (depthwise, "weigh")]
+    ways += [(whole_images, "filter_gradient"), (depthwise, "correlate"), (depthwise, "weight_gradient")]
     ways += [(convolution, f"_by_{way}") for way in ("channels", "pixels", "few", "tiles", "blocks")]
     ways += [(convolution, "_correlate"), (convolution, "_filter_gradient")]
     seen = set()

@@ -33,7 +33,7 @@ def results(x, w, dy, padding):
     start = -padding[0][0], -padding[1][0]
     back = -2 - start[0], -2 - start[1]
     y = winograd.correlate(last(x), w, start, dy.shape[2:])
-    dx = winograd.correlate(last(dy), w, back, x.shape[2:], turned=True)
+    dx = winograd.correlate(last(dy), w, back, x.shape[2:], rotated=True)
     return y.transpose(0, 3, 1, 2), dx.transpose(0, 3, 1, 2), winograd.filter_gradient(last(dy), last(x), start)
 
 
@@ -125,8 +125,32 @@ def test_numbers_that_only_its_transforms_take_too_far_are_convolved_directly():
     x = np.full((8, 16, 8, 8), 2e37, np.float32)
     w = np.zeros((16, 16, 3, 3), np.float32)
     w[:, 0, 1, 1] = 1
-    assert winograd.correlate(last(x), w, (-1, -1), (8, 8)) is None
     np.testing.assert_allclose(cpu.conv2d(x, w, None, *HOW), np.full_like(x, 2e37), rtol=1e-6)
+
+
+def test_only_the_rows_of_tiles_that_are_not_finite_are_convolved_directly(rng):
+    x, w, dy = arrays(rng, (3, 16, 16, 9), 16, HOW[1], np.float32)
+    whole = results(x, w, dy, HOW[1])
+    x[1, 2, 6, 3] = dy[1, 2, 6, 3] = np.inf
+    with np.errstate(invalid="ignore"):
+        found, direct = results(x, w, dy, HOW[1]), expected(x, w, dy, HOW[1])
+    for one, old in zip(found[:2], whole[:2], strict=True):
+        np.testing.assert_array_equal(one[[0, 2]], old[[0, 2]])  # to the bit
+        np.testing.assert_array_equal(one[1, :, 12:], old[1, :, 12:])
+        assert not np.isfinite(one[1, :, 4:8]).all()
+    for one, other in zip(found, direct, strict=True):
+        np.testing.assert_array_equal(np.isnan(one), np.isnan(other))
+        np.testing.assert_allclose(one, other, atol=2e-4)
+
+
+def test_a_weight_gradient_that_its_transforms_take_too_far_is_summed_directly():
+    x, dy = np.full((2, 16, 8, 8), 1e37, np.float32), np.zeros((2, 16, 8, 8), np.float32)
+    dy[0, 0, 3, 3] = dy[1, 5, 4, 2] = 1
+    with np.errstate(over="ignore"):
+        found = winograd.filter_gradient(last(dy), last(x) * np.float32(3), (-1, -1))
+    wanted = np.zeros((16, 16, 3, 3), np.float32)
+    wanted[[0, 5]] = 3e37
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -152,11 +176,19 @@ def test_it_is_chosen_where_it_is_faster(change, suits):
     assert winograd.suits(window, case["count"], case["channels"], case["dtype"]) is suits
 
 
+def counted(calls, run):
+    def counting(*given, **how):
+        calls.append(1)
+        return run(*given, **how)
+
+    return counting
+
+
 def test_fast_math_switches_it(rng, monkeypatch):
     x, w, dy = arrays(rng, (8, 16, 8, 8), 16, HOW[1], np.float32)
-    calls = []
-    monkeypatch.setattr(winograd, "correlate", lambda *arguments, **_: calls.append(arguments))
-    monkeypatch.setattr(winograd, "filter_gradient", lambda *arguments: calls.append(arguments))
+    calls: list[int] = []
+    for name in ("correlate", "filter_gradient"):
+        monkeypatch.setattr(winograd, name, counted(calls, getattr(winograd, name)))
     with fast_math(False):
         cpu.conv2d(x, w, None, *HOW)
         cpu.conv2d_gradient(dy, x, w, None, *HOW, ALL)

@@ -1,4 +1,4 @@
-"""The matrix product of BLAS for kernels: on parts of arrays, turned or not, written or added, without a copy.
+"""The matrix product of BLAS for kernels: on parts of arrays, transposed or not, written or added, without a copy.
 
 Numba's `np.dot` asks for arrays without gaps and allocates where it should add. This calls what it calls: SciPy's BLAS.
 """
@@ -17,20 +17,20 @@ _KINDS = {types.float32: "s", types.float64: "d"}
 
 
 @intrinsic
-def multiply(
-    _: Any, a: Any, turned_a: Any, b: Any, turned_b: Any, add: Any, out: Any
+def gemm(
+    _: Any, a: Any, transposed_a: Any, b: Any, transposed_b: Any, add: Any, out: Any
 ) -> tuple[Any, Callable[..., Any]]:
-    """Write a b to `out`, or add it there; `turned`, an array is taken for its transpose.
+    """Write a b to `out`, or add it there; `transposed`, an array is taken for its transpose.
 
     The arrays have two axes and one dtype. Elements of a row lie side by side; rows may lie anywhere, in order.
     """
     signature = types.void(a, types.boolean, b, types.boolean, types.boolean, out)
-    return signature, _multiply
+    return signature, _call
 
 
-def _multiply(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+def _call(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     # To BLAS a matrix lies by columns, and so ours is its transpose: bᵀ aᵀ is what it writes as (a b)ᵀ.
-    kinds, (a, turned_a, b, turned_b, add, out) = signature.args, values
+    kinds, (a, transposed_a, b, transposed_b, add, out) = signature.args, values
     dtype = kinds[0].dtype
     word, size, pointer, char = (context.get_value_type(t) for t in (types.intc, types.intp, types.voidptr, types.char))
     real = context.get_value_type(dtype)
@@ -47,17 +47,17 @@ def _multiply(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             apart = builder.select(builder.icmp_signed("<", apart, least), least, apart)
         return builder.bitcast(array.data, pointer), apart, (rows, columns)
 
-    def order(turned: Any) -> Any:
-        return builder.select(turned, char(ord("t")), char(ord("n")))
+    def order(transposed: Any) -> Any:
+        return builder.select(transposed, char(ord("t")), char(ord("n")))
 
     a_data, a_apart, (a_rows, a_columns) = matrix(kinds[0], a)
     b_data, b_apart, _ = matrix(kinds[2], b)
     out_data, out_apart, (rows, columns) = matrix(kinds[5], out)
-    depth = builder.select(turned_a, a_rows, a_columns)
+    depth = builder.select(transposed_a, a_rows, a_columns)
     beta = builder.select(add, number(1), number(0))
     parameters = [char, char, char, size, size, size, pointer, pointer, size, pointer, size, pointer, pointer, size]
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(word, parameters), "numba_xxgemm")
     shape, factors = (columns, rows, depth), (b_data, b_apart, a_data, a_apart)
-    options = char(ord(_KINDS[dtype])), order(turned_b), order(turned_a)
+    options = char(ord(_KINDS[dtype])), order(transposed_b), order(transposed_a)
     builder.call(function, [*options, *shape, number(1), *factors, beta, out_data, out_apart])
     return context.get_dummy_value()

@@ -1,19 +1,28 @@
 """Depthwise convolution: each channel by itself, on channels-last images [N, H, W, C].
 
-A unit of work takes a band of rows and a block of channels. It lays what its windows see into a scratch, within the
-zeros of the border, so that all taps are alike. Then it walks the taps with its sums in registers: two vectors of
-channels, for four neighbouring pixels of the output or for five taps of the weight.
+Algorithm: direct sums. A unit of work takes bands of rows and blocks of channels. It copies what the windows of a band
+see to a scratch, within the zeros of the border, so that all taps are alike. Then it walks the taps with its sums in
+registers: two vectors of channels, for four neighbouring pixels of the output or for five taps of the weight.
+
+Source: Zhang, Lo and Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, AAAI 2020.
+
+Blocking: a block of channels is two vectors, 64 bytes. The last block begins earlier where channels are no multiple,
+and fewer channels than a block are padded. `python -m benchmarks --only convolutions` measures the constants again.
+
+Accuracy: the output is summed in its own dtype, tap after tap. A weight gradient is summed in its own dtype over about
+1,024 pixels, and over these partial sums in float64.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange
 
+from tinygrad_norm.kernels.cpu import launches
 from tinygrad_norm.kernels.cpu.compiler import Kernel, helper
 from tinygrad_norm.kernels.cpu.vector import BYTES, lanes, load, multiply_add, store, zeros
 
@@ -33,6 +42,73 @@ _UNITS = 2**6
 """Into how many units of work a convolution is cut, each with one scratch."""
 
 _COLUMNS, _TAPS = 4, 5
+"""The pixels of the output, and the taps of the weight, whose sums are in registers: `_line` and `_sum` name them."""
+
+
+class _Images(NamedTuple):
+    """Images [N, H, W, C] as the kernels address them."""
+
+    flat: Array
+    number: int
+    height: int
+    width: int
+    channels: int
+
+
+class _Windows(NamedTuple):
+    """Where windows lie, and how the output is cut in bands of rows: single numbers, as `prange` takes no pairs."""
+
+    top: int
+    """Where the first window begins."""
+    left: int
+    down: int
+    """From a window to the next one below it, in parts of a pixel."""
+    right: int
+    down_parts: int
+    """Into how many parts a step divides a pixel; the output has as many phases."""
+    right_parts: int
+    rows: int
+    """Of the output in a band."""
+    height: int
+    """Of the scratch: the pixels that a band meets in one image."""
+    width: int
+    together: int
+    """The images whose bands meet one tap after another."""
+
+
+class _Phases(NamedTuple):
+    """For each phase of the output's pixels, modulo `up`: its rows of taps, which meet the same row of x."""
+
+    top: Array
+    """The row [phases] of the input that the first window meets, from that of the first phase."""
+    left: Array
+    height: Array
+    """How many rows [phases] of taps there are."""
+    width: Array
+    """How many taps [phases] are in such a row."""
+    lines: Array
+    """How far each row [phases, rows] is from the top, in rows of x."""
+    steps: Array
+    """How far each tap [phases, rows, taps] is from there, in pixels of the scratch."""
+    taps: Array
+    """The number of each tap [phases, rows, taps]."""
+
+
+class _Strided(NamedTuple):
+    """Vectors in memory: the first, and how far each is from the one before."""
+
+    flat: Array
+    start: int
+    step: int
+
+
+class _Sums(NamedTuple):
+    """Partial sums [parts, blocks, taps, channels of a block]."""
+
+    flat: Array
+    parts: int
+    blocks: int
+    taps: int
 
 
 def correlate(x: Array, places: Array, start: Pair, down: Pair, up: Pair, dilation: Pair, size: Pair) -> Array:
@@ -42,27 +118,18 @@ def correlate(x: Array, places: Array, start: Pair, down: Pair, up: Pair, dilati
     one. A convolution steps down by its stride; its gradient, which meets the places in reverse, up.
     """
     channels = x.shape[3]
-    met, *plan = _plan(x.shape[1:3], places.shape[:2], start, down, up, dilation, size)
-    x, places = _wide(x), _wide(places[met])
+    met, windows, phases = _plan(x.shape[1:3], places.shape[:2], start, down, up, dilation, size)
+    x, places = _wide(x), launches.contiguous(_wide(places[met]))
     y = np.empty((len(x), *size, x.shape[3]), x.dtype)
-    _correlate(
-        y.size * prod(places.shape[:2]), _UNITS, _flat(x), x.shape, _flat(places), down, up, *plan, _flat(y), size
-    )
-    return y if channels == y.shape[3] else np.ascontiguousarray(y[..., :channels])
+    _correlate(y.size * prod(places.shape[:2]), _UNITS, _images(x), places.reshape(-1), windows, phases, _images(y))
+    return launches.contiguous(y[..., :channels])
 
 
 @lru_cache(1024)
-def _plan(pixels: Pair, kernel: Pair, start: Pair, down: Pair, up: Pair, dilation: Pair, size: Pair) -> tuple[Any, ...]:
-    """What a correlation of this geometry does.
-
-    For each phase of the output's pixels, modulo up, there are rows of taps, which meet the same row of x.
-
-    Returns:
-        The places that meet any pixel; where the first window starts; how many rows of the output see a scratch, and
-        its extent; for each phase where its first pixel is [phases, 2], how many rows of taps there are and how many
-        taps are in one [phases, 2], how far each row is from there in rows of x [phases, rows], and each tap
-        [phases, rows, taps, 2]: in pixels of the scratch, and its number.
-    """
+def _plan(
+    pixels: Pair, kernel: Pair, start: Pair, down: Pair, up: Pair, dilation: Pair, size: Pair
+) -> tuple[tuple[slice, ...], _Windows, _Phases]:
+    """What a correlation of this geometry does, and which places meet any pixel."""
     along = zip(pixels, kernel, start, down, up, dilation, size, strict=True)
     met = tuple(_met(*axis) for axis in along)
     start = start[0] + met[0].start * dilation[0], start[1] + met[1].start * dilation[1]
@@ -71,52 +138,48 @@ def _plan(pixels: Pair, kernel: Pair, start: Pair, down: Pair, up: Pair, dilatio
     columns = ((wide - 1) * down[1] + (width - 1) * dilation[1]) // up[1] + 2
     rows = min(size[0], max(1, _SCRATCH // columns * up[0] // down[0]))
     extent = ((rows - 1) * down[0] + (height - 1) * dilation[0]) // up[0] + 2, columns
-    phases = up[0] * up[1]
-    begins, counts = np.zeros((2, phases, 2), np.intp)
-    lines, taps = np.zeros((phases, height), np.intp), np.zeros((phases, height, width, 2), np.intp)
+    count = up[0] * up[1]
+    shape = count, height, width
+    phases = _Phases(*np.zeros((4, count), np.intp), *(np.zeros(shape[:axes], np.intp) for axes in (2, 3, 3)))
     for number, phase in enumerate(np.ndindex(up)):
         at = [s + p * d for s, p, d in zip(start, phase, down, strict=True)]
-        begins[number] = [a // u - s // u for a, u, s in zip(at, up, start, strict=True)]
-        down_, right = [
+        phases.top[number], phases.left[number] = [a // u - s // u for a, u, s in zip(at, up, start, strict=True)]
+        below, right = [
             [(i, (a + i * d) // u - a // u) for i in range(n) if (a + i * d) % u == 0]
             for a, d, u, n in zip(at, dilation, up, (height, width), strict=True)
         ]
-        counts[number] = len(down_), len(right)
-        for row, (i, line) in enumerate(down_):
-            lines[number, row] = line
+        phases.height[number], phases.width[number] = len(below), len(right)
+        for row, (i, line) in enumerate(below):
+            phases.lines[number, row] = line
             for tap, (j, column) in enumerate(right):
-                taps[number, row, tap] = line * columns + column, i * width + j
-    return met, start, rows, extent, begins, counts, lines, taps
+                phases.steps[number, row, tap] = line * columns + column
+                phases.taps[number, row, tap] = i * width + j
+    return met, _Windows(*start, *down, *up, rows, *extent, 1), phases
 
 
-def weigh(dy: Array, x: Array, kernel: Pair, start: Pair, stride: Pair, dilation: Pair) -> Array:
+def weight_gradient(dy: Array, x: Array, kernel: Pair, start: Pair, stride: Pair, dilation: Pair) -> Array:
     """The gradient of the places [kh, kw, C]: sums over all pixels of dy times what each place met in x."""
     channels, size = x.shape[3], dy.shape[1:3]
     dy, x = _wide(dy), _wide(x)
-    met, first, rows, extent, together, steps = _weigh_plan(x.shape[1:3], kernel, start, stride, dilation, size)
-    half = BYTES // x.itemsize
-    parts = -(-dy.size // x.shape[3] // _SUM), -(-x.shape[3] // (2 * half)), steps.size
-    sums = np.zeros((*parts, 2 * half), x.dtype)
-    _weigh(
-        dy.size * steps.size, _flat(dy), dy.shape, _flat(x), x.shape, first, stride, rows, extent, together, steps,
-        _flat(sums), parts,
-    )  # fmt: skip
-    taps = [taps.stop - taps.start for taps in met]
-    total = sums.sum(axis=0, dtype=np.float64 if len(sums) > 1 else None)[:, : prod(taps)].transpose(1, 0, 2)
-    found = np.zeros((*kernel, x.shape[3]), x.dtype)
-    whole = x.shape[3] // (2 * half)
-    found[met][..., : whole * 2 * half] = total[:, :whole].reshape(*taps, -1)
-    found[met][..., -2 * half :] = total[:, -1].reshape(*taps, -1)  # the last block begins earlier
-    return found[..., :channels]
+    met, windows, steps = _gradient_plan(x.shape[1:3], kernel, start, stride, dilation, size)
+    step = 2 * BYTES // x.itemsize
+    parts, blocks = max(1, -(-dy.size // x.shape[3] // _SUM)), -(-x.shape[3] // step)
+    sums = np.empty((parts, blocks, steps.size, step), x.dtype)
+    _sum_parts(dy.size * steps.size, _images(dy), _images(x), windows, steps, _Sums(sums.reshape(-1), *sums.shape[:3]))
+    dplaces = np.empty((*kernel, channels), x.dtype)
+    (top, left), (bottom, right) = [taps.start for taps in met], [taps.stop for taps in met]
+    _add_parts(sums.size, sums, x.shape[3], (top, left), (bottom, right), dplaces)
+    return dplaces
 
 
 @lru_cache(1024)
-def _weigh_plan(pixels: Pair, kernel: Pair, start: Pair, stride: Pair, dilation: Pair, size: Pair) -> tuple[Any, ...]:
+def _gradient_plan(
+    pixels: Pair, kernel: Pair, start: Pair, stride: Pair, dilation: Pair, size: Pair
+) -> tuple[tuple[slice, ...], _Windows, Array]:
     """What a weight gradient of this geometry does.
 
     Returns:
-        The places that meet any pixel; the first pixel of the first window; how many rows of an image of dy, and how
-        many images, see a scratch, and the extent of it for each image; and the taps, in pixels of the scratch.
+        The places that meet any pixel, the windows, and how far each tap is from the first, in pixels of the scratch.
     """
     along = zip(pixels, kernel, start, stride, (1, 1), dilation, size, strict=True)
     met = tuple(_met(*axis) for axis in along)
@@ -125,9 +188,10 @@ def _weigh_plan(pixels: Pair, kernel: Pair, start: Pair, stride: Pair, dilation:
     columns = (size[1] - 1) * stride[1] + (width - 1) * dilation[1] + 1
     rows = min(size[0], max(1, _BAND // size[1]))
     extent = (rows - 1) * stride[0] + (height - 1) * dilation[0] + 1, columns
+    together = max(1, _BAND // prod(size)) if rows == size[0] else 1
     steps = np.add.outer(np.arange(height) * dilation[0] * columns, np.arange(width) * dilation[1]).reshape(-1)
     steps = np.resize(steps, -(-steps.size // _TAPS) * _TAPS)  # some taps are summed twice
-    return met, first, rows, extent, max(1, _BAND // prod(size)) if rows == size[0] else 1, steps
+    return met, _Windows(*first, *stride, 1, 1, rows, *extent, together), steps
 
 
 def _met(pixels: int, taps: int, start: int, down: int, up: int, dilation: int, count: int) -> slice:
@@ -139,121 +203,92 @@ def _met(pixels: int, taps: int, start: int, down: int, up: int, dilation: int, 
 
 def _wide(array: Array) -> Array:
     """The array with as many channels as a block has, at least."""
-    missing = 2 * BYTES // array.itemsize - array.shape[-1]
-    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)]) if missing > 0 else array
+    channels = 2 * BYTES // array.itemsize
+    return array if array.shape[-1] >= channels else launches.pad_channels(array, channels)
 
 
-def _flat(array: Array) -> Array:
-    return array.reshape(-1)
+def _images(x: Array) -> _Images:
+    return _Images(x.reshape(-1), *x.shape)
 
 
 @helper
-def _fill(x: Array, shape: Any, image: int, top: int, left: int, channel: int, extent: Pair, scratch: Array) -> None:
+def _fill(x: _Images, image: int, top: int, left: int, channel: int, extent: Pair, scratch: Array) -> None:
     """Copy one block of channels of a part of an image; 0 where it lies outside."""
-    half = lanes(x)
+    half = lanes(x.flat)
     step = 2 * half
-    _, height, width, channels = shape
     for row in range(extent[0]):
         line = top + row
-        end = min(max(width - left, 0), extent[1]) if (line >= 0) & (line < height) else 0
-        source = ((image * height + line) * width + left) * channels + channel
+        end = min(max(x.width - left, 0), extent[1]) if (line >= 0) & (line < x.height) else 0
+        source = ((image * x.height + line) * x.width + left) * x.channels + channel
         at = row * extent[1] * step
         for column in range(extent[1]):
             if (column >= -left) & (column < end):
-                store(scratch, at, load(x, source))
-                store(scratch, at + half, load(x, source + half))
+                store(scratch, at, load(x.flat, source))
+                store(scratch, at + half, load(x.flat, source + half))
             else:
-                store(scratch, at, zeros(x))
-                store(scratch, at + half, zeros(x))
-            at, source = at + step, source + channels
+                store(scratch, at, zeros(x.flat))
+                store(scratch, at + half, zeros(x.flat))
+            at, source = at + step, source + x.channels
 
 
 @Kernel
-def _correlate(
-    units: int,
-    x: Array,
-    shape: Any,
-    places: Array,
-    down: Pair,
-    up: Pair,
-    start: Pair,
-    rows: int,
-    extent: Pair,
-    begins: Array,
-    counts: Array,
-    lines: Array,
-    taps: Array,
-    y: Array,
-    size: Pair,
-) -> None:
-    """Write y; that many rows of it see a scratch of that extent."""
+def _correlate(units: int, x: _Images, places: Array, windows: _Windows, phases: _Phases, y: _Images) -> None:
     for unit in prange(units):
-        _correlate_unit(
-            np.intp(unit), units, x, shape, places, down, up, start, rows, extent, begins, counts, lines, taps, y, size
-        )
+        _correlate_unit(np.intp(unit), units, x, places, windows, phases, y)
 
 
 @helper
 def _correlate_unit(
-    unit: int,
-    units: int,
-    x: Array,
-    shape: Any,
-    places: Array,
-    down: Pair,
-    up: Pair,
-    start: Pair,
-    rows: int,
-    extent: Pair,
-    begins: Array,
-    counts: Array,
-    lines: Array,
-    taps: Array,
-    y: Array,
-    size: Pair,
+    unit: int, units: int, x: _Images, places: Array, windows: _Windows, phases: _Phases, y: _Images
 ) -> None:
     """Write what one unit of work has of y."""
-    images, channels = shape[0], shape[3]
-    step = 2 * lanes(x)
-    bands, blocks = -(-size[0] // rows), -(-channels // step)
-    count = images * bands * blocks
-    scratch = np.empty(extent[0] * extent[1] * step, x.dtype)
+    top, left, down, right, up, across, rows, height, width, _ = windows
+    step = 2 * lanes(x.flat)
+    bands, blocks = -(-y.height // rows), -(-x.channels // step)
+    count = x.number * bands * blocks
+    scratch = np.empty(height * width * step, x.flat.dtype)
     for turn in range(count * unit // units, count * (unit + 1) // units):
         image, band, block = turn // (bands * blocks), turn // blocks % bands, turn % blocks
-        channel = min(block * step, channels - step)
-        above = max(0, (start[0] + band * rows * down[0]) // up[0])  # rows outside are not read
-        seen = min(extent[0], shape[1] - above), extent[1]
-        _fill(x, shape, image, above, start[1] // up[1], channel, seen, scratch)
-        for row in range(band * rows, min((band + 1) * rows, size[0])):
-            for phase in range(row % up[0] * up[1], row % up[0] * up[1] + min(up[1], size[1])):
-                line = row // up[0] * down[0] + start[0] // up[0] + begins[phase, 0]
-                low, high = 0, counts[phase, 0]
-                while low < high and line + lines[phase, low] < 0:
+        channel = min(block * step, x.channels - step)
+        above = max(0, (top + band * rows * down) // up)  # rows outside are not read
+        seen = min(height, x.height - above), width
+        _fill(x, image, above, left // across, channel, seen, scratch)
+        for row in range(band * rows, min((band + 1) * rows, y.height)):
+            for phase in range(row % up * across, row % up * across + min(across, y.width)):
+                line = row // up * down + top // up + phases.top[phase]
+                low, high = 0, phases.height[phase]
+                while low < high and line + phases.lines[phase, low] < 0:
                     low += 1
-                while low < high and line + lines[phase, high - 1] >= shape[1]:
+                while low < high and line + phases.lines[phase, high - 1] >= x.height:
                     high -= 1
-                place = ((line - above) * extent[1] + begins[phase, 1]) * step
-                to = ((image * size[0] + row) * size[1] + phase % up[1]) * channels + channel
-                met = taps[phase, low:high, : counts[phase, 1]]
-                columns = (size[1] - phase % up[1] + up[1] - 1) // up[1]
-                _line(scratch, place, down[1] * step, places, channel, channels, met, y, to, up[1] * channels, columns)
+                place = ((line - above) * width + phases.left[phase]) * step
+                to = ((image * y.height + row) * y.width + phase % across) * x.channels + channel
+                taps = phases.width[phase]
+                _line(
+                    (y.width - phase % across + across - 1) // across,
+                    _Strided(scratch, place, right * step),
+                    _Strided(places, channel, x.channels),
+                    phases.steps[phase, low:high, :taps],
+                    phases.taps[phase, low:high, :taps],
+                    _Strided(y.flat, to, across * x.channels),
+                )
 
 
 @helper
-def _line(
-    scratch: Array, place: int, apart: int, places: Array, channel: int, channels: int, taps: Array, y: Array, to: int,
-    apiece: int, columns: int,
-) -> None:  # fmt: skip
+def _line(columns: int, pixels: _Strided, places: _Strided, steps: Array, taps: Array, y: _Strided) -> None:
     """Write a row of one phase of the output, four pixels at a time."""
+    scratch, place, apart = pixels
+    weights, channel, channels = places
+    out, to, apiece = y
     half = lanes(scratch)
     step = 2 * half
-    for column in range(0, columns, 4):
+    for column in range(0, columns, _COLUMNS):
         a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zeros(scratch)
-        for row in range(taps.shape[0]):
-            for tap in range(taps.shape[1]):
-                p0, factor = place + taps[row, tap, 0] * step, taps[row, tap, 1] * channels + channel
+        for row in range(steps.shape[0]):
+            for tap in range(steps.shape[1]):
+                p0, factor = place + steps[row, tap] * step, taps[row, tap] * channels + channel
                 p1, p2, p3 = p0 + apart, p0 + 2 * apart, p0 + 3 * apart
-                f, g = load(places, factor), load(places, factor + half)
+                f, g = load(weights, factor), load(weights, factor + half)
                 a0 = multiply_add(load(scratch, p0), f, a0)
                 b0 = multiply_add(load(scratch, p0 + half), g, b0)
                 a1 = multiply_add(load(scratch, p1), f, a1)
@@ -262,106 +297,111 @@ def _line(
                 b2 = multiply_add(load(scratch, p2 + half), g, b2)
                 a3 = multiply_add(load(scratch, p3), f, a3)
                 b3 = multiply_add(load(scratch, p3 + half), g, b3)
-        store(y, to, a0)
-        store(y, to + half, b0)
+        store(out, to, a0)
+        store(out, to + half, b0)
         if column + 1 < columns:
-            store(y, to + apiece, a1)
-            store(y, to + apiece + half, b1)
+            store(out, to + apiece, a1)
+            store(out, to + apiece + half, b1)
         if column + 2 < columns:
-            store(y, to + 2 * apiece, a2)
-            store(y, to + 2 * apiece + half, b2)
+            store(out, to + 2 * apiece, a2)
+            store(out, to + 2 * apiece + half, b2)
         if column + 3 < columns:
-            store(y, to + 3 * apiece, a3)
-            store(y, to + 3 * apiece + half, b3)
-        place, to = place + 4 * apart, to + 4 * apiece
+            store(out, to + 3 * apiece, a3)
+            store(out, to + 3 * apiece + half, b3)
+        place, to = place + _COLUMNS * apart, to + _COLUMNS * apiece
 
 
 @Kernel
-def _weigh(
-    dy: Array,
-    outputs: Any,
-    x: Array,
-    shape: Any,
-    first: Pair,
-    stride: Pair,
-    rows: int,
-    extent: Pair,
-    together: int,
-    steps: Array,
-    sums: Array,
-    parts: Any,
-) -> None:
-    """Add to sums [parts, blocks, taps, step]; `steps` are where each tap of the first pixel is in the scratch."""
-    for unit in prange(parts[0] * parts[1]):
-        _weigh_unit(np.intp(unit), dy, outputs, x, shape, first, stride, rows, extent, together, steps, sums, parts)
+def _sum_parts(dy: _Images, x: _Images, windows: _Windows, steps: Array, sums: _Sums) -> None:
+    for unit in prange(sums.parts * sums.blocks):
+        _sum_part(np.intp(unit), dy, x, windows, steps, sums)
 
 
 @helper
-def _weigh_unit(
-    unit: int,
-    dy: Array,
-    outputs: Any,
-    x: Array,
-    shape: Any,
-    first: Pair,
-    stride: Pair,
-    rows: int,
-    extent: Pair,
-    together: int,
-    steps: Array,
-    sums: Array,
-    parts: Any,
-) -> None:
-    """Add up one block of channels of one part."""
-    images, height, width, channels = outputs
-    count, blocks, taps = parts
-    half = lanes(x)
-    step, bands = 2 * half, -(-height // rows)
-    line, apart, area = stride[0] * extent[1] * step, stride[1] * step, extent[0] * extent[1] * step
-    groups = -(-images // together)
-    part, block = unit // blocks, unit % blocks
-    channel = min(block * step, channels - step)
-    scratch = np.empty(together * area, x.dtype)
-    for turn in range(groups * bands * part // count, groups * bands * (part + 1) // count):
+def _sum_part(unit: int, dy: _Images, x: _Images, windows: _Windows, steps: Array, sums: _Sums) -> None:
+    """Write one block of channels of one part."""
+    rows, height, width, together = windows.rows, windows.height, windows.width, windows.together
+    step, bands = 2 * lanes(x.flat), -(-dy.height // rows)
+    area = height * width * step
+    count = -(-dy.number // together) * bands
+    part, block = unit // sums.blocks, unit % sums.blocks
+    channel = min(block * step, x.channels - step)
+    scratch = np.empty(together * area, x.flat.dtype)
+    first = unit * sums.taps * step
+    sums.flat[first : first + sums.taps * step] = 0
+    for turn in range(count * part // sums.parts, count * (part + 1) // sums.parts):
         image, begin = turn // bands * together, turn % bands * rows
-        for n in range(min(together, images - image)):
+        images = min(together, dy.number - image)
+        for n in range(images):
             seen = scratch[n * area : (n + 1) * area]
-            _fill(x, shape, image + n, first[0] + begin * stride[0], first[1], channel, extent, seen)
-        deep = min(rows, height - begin)
-        for tap in range(0, taps, 5):
-            to = (unit * taps + tap) * step
-            a0, b0 = load(sums, to), load(sums, to + half)
-            a1, b1 = load(sums, to + step), load(sums, to + step + half)
-            a2, b2 = load(sums, to + 2 * step), load(sums, to + 2 * step + half)
-            a3, b3 = load(sums, to + 3 * step), load(sums, to + 3 * step + half)
-            a4, b4 = load(sums, to + 4 * step), load(sums, to + 4 * step + half)
-            s0, s1, s2 = steps[tap] * step, steps[tap + 1] * step, steps[tap + 2] * step
-            s3, s4 = steps[tap + 3] * step, steps[tap + 4] * step
-            for row in range(min(together, images - image) * deep):
-                place = row // deep * area + row % deep * line
-                at = ((image + row // deep) * height + begin + row % deep) * width * channels + channel
-                p0, p1, p2, p3, p4 = place + s0, place + s1, place + s2, place + s3, place + s4
-                for _ in range(width):
-                    f, g = load(dy, at), load(dy, at + half)
-                    a0 = multiply_add(load(scratch, p0), f, a0)
-                    b0 = multiply_add(load(scratch, p0 + half), g, b0)
-                    a1 = multiply_add(load(scratch, p1), f, a1)
-                    b1 = multiply_add(load(scratch, p1 + half), g, b1)
-                    a2 = multiply_add(load(scratch, p2), f, a2)
-                    b2 = multiply_add(load(scratch, p2 + half), g, b2)
-                    a3 = multiply_add(load(scratch, p3), f, a3)
-                    b3 = multiply_add(load(scratch, p3 + half), g, b3)
-                    a4 = multiply_add(load(scratch, p4), f, a4)
-                    b4 = multiply_add(load(scratch, p4 + half), g, b4)
-                    at += channels
-                    p0, p1, p2, p3, p4 = p0 + apart, p1 + apart, p2 + apart, p3 + apart, p4 + apart
-            store(sums, to, a0)
-            store(sums, to + half, b0)
-            store(sums, to + step, a1)
-            store(sums, to + step + half, b1)
-            store(sums, to + 2 * step, a2)
-            store(sums, to + 2 * step + half, b2)
-            store(sums, to + 3 * step, a3)
-            store(sums, to + 3 * step + half, b3)
-            store(sums, to + 4 * step, a4)
-            store(sums, to + 4 * step + half, b4)
+            _fill(x, image + n, windows.top + begin * windows.down, windows.left, channel, (height, width), seen)
+        deep = min(rows, dy.height - begin)
+        at = ((image * dy.height + begin) * dy.width) * dy.channels + channel
+        for tap in range(0, sums.taps, _TAPS):
+            to = first + tap * step
+            _sum(dy, at, images, deep, scratch, windows, steps[tap : tap + _TAPS], sums.flat[to : to + _TAPS * step])
+
+
+@helper
+def _sum(
+    dy: _Images, first: int, images: int, rows: int, scratch: Array, windows: _Windows, steps: Array, sums: Array
+) -> None:
+    """Add to five taps' sums what some rows of some images of dy, from number `first` on, met in the scratch."""
+    half = lanes(scratch)
+    step = 2 * half
+    line, apart = windows.down * windows.width * step, windows.right * step
+    area = windows.height * windows.width * step
+    a0, b0 = load(sums, 0), load(sums, half)
+    a1, b1 = load(sums, step), load(sums, step + half)
+    a2, b2 = load(sums, 2 * step), load(sums, 2 * step + half)
+    a3, b3 = load(sums, 3 * step), load(sums, 3 * step + half)
+    a4, b4 = load(sums, 4 * step), load(sums, 4 * step + half)
+    s0, s1, s2, s3, s4 = steps[0] * step, steps[1] * step, steps[2] * step, steps[3] * step, steps[4] * step
+    for row in range(images * rows):
+        place = row // rows * area + row % rows * line
+        at = first + (row // rows * dy.height + row % rows) * dy.width * dy.channels
+        p0, p1, p2, p3, p4 = place + s0, place + s1, place + s2, place + s3, place + s4
+        for _ in range(dy.width):
+            f, g = load(dy.flat, at), load(dy.flat, at + half)
+            a0 = multiply_add(load(scratch, p0), f, a0)
+            b0 = multiply_add(load(scratch, p0 + half), g, b0)
+            a1 = multiply_add(load(scratch, p1), f, a1)
+            b1 = multiply_add(load(scratch, p1 + half), g, b1)
+            a2 = multiply_add(load(scratch, p2), f, a2)
+            b2 = multiply_add(load(scratch, p2 + half), g, b2)
+            a3 = multiply_add(load(scratch, p3), f, a3)
+            b3 = multiply_add(load(scratch, p3 + half), g, b3)
+            a4 = multiply_add(load(scratch, p4), f, a4)
+            b4 = multiply_add(load(scratch, p4 + half), g, b4)
+            at += dy.channels
+            p0, p1, p2, p3, p4 = p0 + apart, p1 + apart, p2 + apart, p3 + apart, p4 + apart
+    store(sums, 0, a0)
+    store(sums, half, b0)
+    store(sums, step, a1)
+    store(sums, step + half, b1)
+    store(sums, 2 * step, a2)
+    store(sums, 2 * step + half, b2)
+    store(sums, 3 * step, a3)
+    store(sums, 3 * step + half, b3)
+    store(sums, 4 * step, a4)
+    store(sums, 4 * step + half, b4)
+
+
+@Kernel
+def _add_parts(sums: Array, channels: int, first: Pair, last: Pair, dplaces: Array) -> None:
+    """Write the sums of all parts [parts, blocks, taps, step]; 0 for places before the first met and from the last."""
+    parts, _, _, step = sums.shape
+    height, width, _ = dplaces.shape
+    for place in prange(height * width):
+        i, j = place // width, place % width
+        if i < first[0] or i >= last[0] or j < first[1] or j >= last[1]:
+            dplaces[i, j] = 0
+            continue
+        tap = (i - first[0]) * (last[1] - first[1]) + j - first[1]
+        for channel in range(dplaces.shape[2]):
+            block = channel // step
+            at = channel - min(block * step, channels - step)  # the last block begins earlier
+            total = np.float64(sums[0, block, tap, at])
+            for part in range(1, parts):
+                total += sums[part, block, tap, at]
+            dplaces[i, j, channel] = total

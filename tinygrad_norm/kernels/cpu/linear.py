@@ -11,38 +11,39 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm.definitions.activation import Activation
+from tinygrad_norm.kernels.cpu import launches
 from tinygrad_norm.kernels.cpu.activation import activation_gradient, finish
-from tinygrad_norm.kernels.cpu.product import multiply, sum_rows
+from tinygrad_norm.kernels.cpu.gemm import gemm, sum_rows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _THREADED = 2**18
 """The multiplications of a product from which OpenBLAS, which NumPy calls, shares them out and waits for its threads.
 
-With one of two cores busy, 256³ took NumPy 31 ms and `multiply` 0.6.
+With one of two cores busy, 256³ took NumPy 31 ms and `gemm` 0.6.
 """
 
 
 def matmul(x: Array, y: Array) -> Array:
     """The product of the last two axes of x [..., M, K] and y [..., K, N], broadcast over those before.
 
-    Stacks that stretch each other are left to NumPy: for `multiply` they would have to be copied at full length.
+    Stacks that stretch each other are left to NumPy: for `gemm` they would have to be copied at full length.
     """
     stack = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     (rows, depth), columns = x.shape[-2:], y.shape[-1]
     alike = x.ndim == 2 or y.ndim == 2 or x.shape[:-2] == y.shape[:-2]
     if not alike or x.dtype != y.dtype or math.prod(stack) * rows * depth * columns <= _THREADED:
-        return x @ y
+        return launches.matmul(x, y)
     if y.ndim == 2:
         return _product(_rows(x), y).reshape(*stack, rows, columns)
     out = np.empty((math.prod(stack), rows, columns), x.dtype)
-    a, b = (np.broadcast_to(z, (*stack, *z.shape[-2:])).reshape(len(out), *z.shape[-2:]) for z in (x, y))
-    multiply(a, b, out)
+    a, b = (launches.reshaped(np.broadcast_to(z, (*stack, *z.shape[-2:])), len(out), *z.shape[-2:]) for z in (x, y))
+    gemm(a, b, out)
     return out.reshape(*stack, rows, columns)
 
 
 def linear(x: Array, weight: Array, bias: Array | None, activation: Activation) -> Array:
-    """X weightᵀ + bias, activated."""
+    """Return x weightᵀ + bias, activated."""
     y = _product(_rows(x), weight.T)
     finish(y, bias, activation)
     return y if x.ndim == 2 else y.reshape(*x.shape[:-1], len(weight))
@@ -61,10 +62,10 @@ def linear_gradient(
 
 
 def _rows(x: Array) -> Array:
-    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return x if x.ndim == 2 else launches.reshaped(x, math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _product(a: Array, b: Array) -> Array:
     out = np.empty((len(a), b.shape[1]), a.dtype)
-    multiply(a[np.newaxis], b[np.newaxis], out[np.newaxis])
+    gemm(a[np.newaxis], b[np.newaxis], out[np.newaxis])
     return out

@@ -1,7 +1,8 @@
 """Pooling on channels-last memory [N, H, W, C]: the innermost loop runs over the channels of one pixel.
 
 A row of pixels is a unit of work: of the output on the way there, of the input on the way back, where each row gathers
-what the windows over it hand back. So no two threads write to one place, and their number changes no bit.
+what the windows over it give it. So no two threads write to one place, and their number changes no bit. Averages are
+summed in the dtype of the images, and `mean_of_pixels` in float64.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.definitions.pooling import Window
+from tinygrad_norm.kernels.cpu import launches
 from tinygrad_norm.kernels.cpu.compiler import Kernel, helper
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -182,7 +184,7 @@ def mean_of_pixels(x: Array) -> Array:
 
 def _last(images: Array) -> Array:
     """[N, C, H, W] with the channels last, copied only if they are not in memory."""
-    return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    return launches.contiguous(images.transpose(0, 2, 3, 1))
 
 
 def _first(images: Array) -> Array:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.kernels.cpu.product import multiply
+from tinygrad_norm.kernels.cpu import launches
+from tinygrad_norm.kernels.cpu.gemm import gemm
 from tinygrad_norm.kernels.cpu.window import Pair, Window
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -28,7 +29,7 @@ def correlate(x: Array, filters: Array, window: Window) -> Array:
     """The sum over each window of its products with the filters."""
     joined = _join(filters, x.shape[1:3], window)
     y = np.empty((len(filters), len(x), joined.shape[1]), x.dtype)
-    multiply(_rows(x, len(filters)), joined.transpose(0, 2, 1), y)
+    gemm(_rows(x, len(filters)), joined.transpose(0, 2, 1), y)
     return _images(y, window.size)
 
 
@@ -36,7 +37,7 @@ def input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Arr
     """The gradient of x, which has that size."""
     joined = _join(filters, size, window)
     dx = np.empty((len(filters), len(dy), joined.shape[2]), dy.dtype)
-    multiply(_rows(dy, len(filters)), joined, dx)
+    gemm(_rows(dy, len(filters)), joined, dx)
     return _images(dx, size)
 
 
@@ -45,20 +46,20 @@ def filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window)
     groups, *_, depth, out_depth = shape
     size, pixels, grads = x.shape[1:3], _rows(x, groups), _rows(dy, groups)
     joined = np.empty((groups, grads.shape[2], pixels.shape[2]), x.dtype)
-    multiply(grads.transpose(0, 2, 1), pixels, joined)
+    gemm(grads.transpose(0, 2, 1), pixels, joined)
     joined = joined.reshape(groups, *window.size, out_depth, *size, depth)
-    total = np.zeros((groups, out_depth, *window.kernel, depth), joined.dtype)
+    total = launches.zeros((groups, out_depth, *window.kernel, depth), joined.dtype)
     for (i, j), (row, column), (h, w) in _joined(size, window):
-        total[:, :, row, column] += joined[:, i, j, :, h, w]
+        launches.accumulate(joined[:, i, j, :, h, w], total[:, :, row, column])
     return total.transpose(0, 2, 3, 4, 1)
 
 
 def _join(filters: Array, size: Pair, window: Window) -> Array:
     """The other matrix, [G, H' W' O / G, H W C / G]."""
     groups, *_, depth, out_depth = filters.shape
-    joined = np.zeros((groups, *window.size, out_depth, *size, depth), filters.dtype)
+    joined = launches.zeros((groups, *window.size, out_depth, *size, depth), filters.dtype)
     for (i, j), (row, column), (h, w) in _joined(size, window):
-        joined[:, i, j, :, h, w] = filters[:, row, column].transpose(0, 2, 1)
+        launches.copy(filters[:, row, column].transpose(0, 2, 1), joined[:, i, j, :, h, w])
     return joined.reshape(groups, prod(window.size) * out_depth, prod(size) * depth)
 
 
@@ -76,11 +77,13 @@ def _rows(x: Array, groups: int) -> Array:
     """Images as [G, N, H W C / G]."""
     n, height, width, channels = x.shape
     depth = channels // groups
-    return x.reshape(n, height * width, groups, depth).transpose(2, 0, 1, 3).reshape(groups, n, height * width * depth)
+    pixels = x.reshape(n, height * width, groups, depth).transpose(2, 0, 1, 3)
+    return launches.reshaped(pixels, groups, n, height * width * depth)
 
 
 def _images(rows: Array, size: Pair) -> Array:
     """The inverse of `_rows`."""
     groups, n, length = rows.shape
     depth = length // prod(size)
-    return rows.reshape(groups, n, *size, depth).transpose(1, 2, 3, 0, 4).reshape(n, *size, groups * depth)
+    images = rows.reshape(groups, n, *size, depth).transpose(1, 2, 3, 0, 4)
+    return launches.reshaped(images, n, *size, groups * depth)

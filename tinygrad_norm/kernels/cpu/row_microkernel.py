@@ -33,7 +33,7 @@ _BLOCK = 12
 
 
 @helper
-def multiply(a: Array, b: Array, add: bool, out: Array) -> None:
+def multiply_rows(a: Array, b: Array, add: bool, out: Array) -> None:
     """Write a bᵀ to `out`, or add it there. Rows are not empty, and their elements lie side by side."""
     (rows, columns), depth = out.shape, a.shape[1]
     for first in range(0, depth, _DEPTH):

@@ -2,6 +2,12 @@
 
 A part is multiplied by BLAS; by tiles, where sums are short or very long; or row by row, where rows are few.
 NumPy's BLAS has threads of its own, which spin for a while after a product and slow down the kernels that follow.
+
+Source: Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008.
+
+Layout: any; a matrix whose elements lie side by side neither in rows nor in columns is copied. Blocking: the longer
+side of a result is cut, and a sum much longer than both sides. Accuracy: sums are taken in the arrays' own dtype, those
+of `sum_rows` in float64. `python -m benchmarks --only convolutions` measures the constants again.
 """
 
 from __future__ import annotations
@@ -11,7 +17,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu import blas, dot, tile
+from tinygrad_norm.kernels.cpu import blas, launches, panel_microkernel, row_microkernel
 from tinygrad_norm.kernels.cpu.compiler import LARGE, Kernel, ProductKernel, helper
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -38,31 +44,33 @@ _SHORT_WORK = 2**14
 """The least work, in elements of another kernel, for which they do; the tiles have to be compiled."""
 
 
-def multiply(a: Array, b: Array, out: Array, add: bool = False) -> None:
+def gemm(a: Array, b: Array, out: Array, add: bool = False) -> None:
     """Write a b to `out`, or add it there, for stacks of matrices of any layout."""
     (groups, rows, depth), columns = a.shape, b.shape[2]
-    (a, turned_a), (b, turned_b) = _by_rows(a), _by_rows(b)
-    size, made = groups * rows * columns * depth // _WORK, out if _in_rows(out) else np.ascontiguousarray(out)
-    if rows <= FEW and turned_b and not turned_a:
+    (a, transposed_a), (b, transposed_b) = _by_rows(a), _by_rows(b)
+    size, made = groups * rows * columns * depth // _WORK, out if _in_rows(out) else launches.contiguous(out)
+    if rows <= FEW and transposed_b and not transposed_a:
         _multiply_few(max(size, b.size), a, b, add, made)
     elif depth > _PARTS * max(rows, columns) and size >= LARGE:
         parts = np.empty((_PARTS, *out.shape), out.dtype)
-        _multiply_by_tiles(size, a, turned_a, b, turned_b, rows, columns, False, parts)
-        np.add(parts.sum(axis=0), made if add else 0, out=made)
+        _multiply_by_tiles(size, a, transposed_a, b, transposed_b, rows, columns, False, parts)
+        launches.sum_parts(parts, add, made)
     elif depth <= _SHORT and size >= _SHORT_WORK:
-        _multiply_by_tiles(size, a, turned_a, b, turned_b, *_unit(rows, columns, size), add, made[np.newaxis])
+        _multiply_by_tiles(size, a, transposed_a, b, transposed_b, *_unit(rows, columns, size), add, made[np.newaxis])
     else:
-        _multiply(size, a, turned_a, b, turned_b, *_unit(rows, columns, size), add, made)
+        _multiply(size, a, transposed_a, b, transposed_b, *_unit(rows, columns, size), add, made)
     if made is not out:
-        out[:] = made
+        launches.copy(made, out)
 
 
 def sum_rows(x: Array) -> Array:
     """Return the sum of the rows of x [M, N], taken in float64."""
-    x = np.ascontiguousarray(x)
-    parts = np.zeros((1 if x.size < LARGE else 4 * _PARTS, x.shape[1]))
+    x = launches.contiguous(x)
+    parts = launches.zeros((1 if x.size < LARGE else 4 * _PARTS, x.shape[1]), np.dtype(np.float64))
+    total = np.empty(x.shape[1], x.dtype)
     _sum_rows(x.size, x, parts)
-    return parts.sum(axis=0).astype(x.dtype)
+    launches.sum_parts(parts, False, total)
+    return total
 
 
 def _unit(rows: int, columns: int, size: int) -> tuple[int, int]:
@@ -77,8 +85,8 @@ def _by_rows(x: Array) -> tuple[Array, bool]:
     """Matrices whose elements lie side by side in each row, and whether they are the transposes of those given."""
     if _in_rows(x):
         return x, False
-    turned = x.transpose(0, 2, 1)
-    return (turned, True) if _in_rows(turned) else (np.ascontiguousarray(x), False)
+    transposed = x.transpose(0, 2, 1)
+    return (transposed, True) if _in_rows(transposed) else (launches.contiguous(x), False)
 
 
 def _in_rows(x: Array) -> bool:
@@ -91,11 +99,11 @@ def _in_rows(x: Array) -> bool:
 
 @ProductKernel
 def _multiply(
-    a: Array, turned_a: bool, b: Array, turned_b: bool, rows: int, columns: int, add: bool, out: Array
+    a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, add: bool, out: Array
 ) -> None:
     for unit in prange(_units(out, rows, columns)):
-        some_a, some_b, some = _unit_of(np.intp(unit), a, turned_a, b, turned_b, rows, columns, out)
-        blas.multiply(some_a, turned_a, some_b, turned_b, add, some)
+        some_a, some_b, some = _unit_of(np.intp(unit), a, transposed_a, b, transposed_b, rows, columns, out)
+        blas.gemm(some_a, transposed_a, some_b, transposed_b, add, some)
 
 
 @Kernel
@@ -103,17 +111,19 @@ def _multiply_few(a: Array, b: Array, add: bool, out: Array) -> None:
     along = -(-out.shape[2] // _COLUMNS)
     for unit in prange(len(out) * along):
         group, left = unit // along, unit % along * _COLUMNS
-        dot.multiply(a[group], b[group, left : left + _COLUMNS], add, out[group, :, left : left + _COLUMNS])
+        row_microkernel.multiply_rows(
+            a[group], b[group, left : left + _COLUMNS], add, out[group, :, left : left + _COLUMNS]
+        )
 
 
 @Kernel
 def _multiply_by_tiles(
-    a: Array, turned_a: bool, b: Array, turned_b: bool, rows: int, columns: int, add: bool, parts: Array
+    a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, add: bool, parts: Array
 ) -> None:
     """Write to parts, [P, G, M, N], or add there, the product of each of P parts of the terms."""
     for unit in prange(len(parts) * _units(parts[0], rows, columns)):
-        some_a, some_b, some = _part_of(np.intp(unit), a, turned_a, b, turned_b, rows, columns, parts)
-        tile.multiply(some_a, turned_a, some_b, turned_b, add, some)
+        some_a, some_b, some = _part_of(np.intp(unit), a, transposed_a, b, transposed_b, rows, columns, parts)
+        panel_microkernel.multiply_panels(some_a, transposed_a, some_b, transposed_b, add, some)
 
 
 # What a unit of work takes is told in functions of their own: they are compiled once for both forms of a kernel, if the
@@ -127,32 +137,32 @@ def _units(out: Array, rows: int, columns: int) -> int:
 
 @helper
 def _unit_of(
-    unit: int, a: Array, turned_a: bool, b: Array, turned_b: bool, rows: int, columns: int, out: Array
+    unit: int, a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, out: Array
 ) -> tuple[Array, Array, Array]:
     """The rows of a, the columns of b and the part of the result that are a unit of work."""
     down, along = -(-out.shape[1] // rows), -(-out.shape[2] // columns)
     group, top, left = unit // (down * along), unit // along % down * rows, unit % along * columns
-    some_a, some_b = _rows(a, group, turned_a, top, rows), _rows(b, group, not turned_b, left, columns)
+    some_a, some_b = _rows(a, group, transposed_a, top, rows), _rows(b, group, not transposed_b, left, columns)
     return some_a, some_b, out[group, top : top + rows, left : left + columns]
 
 
 @helper
 def _part_of(
-    unit: int, a: Array, turned_a: bool, b: Array, turned_b: bool, rows: int, columns: int, parts: Array
+    unit: int, a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, parts: Array
 ) -> tuple[Array, Array, Array]:
-    """The same of one part of the terms."""
+    """What `_unit_of` returns, of one part of the terms."""
     count, apiece = len(parts), _units(parts[0], rows, columns)
-    part, depth = unit // apiece, a.shape[1] if turned_a else a.shape[2]
+    part, depth = unit // apiece, a.shape[1] if transposed_a else a.shape[2]
     first, last = depth * part // count, depth * (part + 1) // count
-    some_a, some_b, some = _unit_of(unit % apiece, a, turned_a, b, turned_b, rows, columns, parts[part])
-    some_a = some_a[first:last, :] if turned_a else some_a[:, first:last]
-    return some_a, some_b[:, first:last] if turned_b else some_b[first:last, :], some
+    some_a, some_b, some = _unit_of(unit % apiece, a, transposed_a, b, transposed_b, rows, columns, parts[part])
+    some_a = some_a[first:last, :] if transposed_a else some_a[:, first:last]
+    return some_a, some_b[:, first:last] if transposed_b else some_b[first:last, :], some
 
 
 @helper
-def _rows(x: Array, group: int, turned: bool, first: int, count: int) -> Array:
-    """Some rows of a matrix of the stack, or of one that is turned, columns as they lie."""
-    return x[group, :, first : first + count] if turned else x[group, first : first + count, :]
+def _rows(x: Array, group: int, transposed: bool, first: int, count: int) -> Array:
+    """Some rows of a matrix of the stack, or of one that is transposed, columns as they lie."""
+    return x[group, :, first : first + count] if transposed else x[group, first : first + count, :]
 
 
 @Kernel

@@ -37,10 +37,10 @@ _TERMS = 1024
 
 
 @helper
-def multiply(a: Array, turned_a: bool, b: Array, turned_b: bool, add: bool, out: Array) -> None:
-    """Write a b to `out`, or add it there; `turned`, an array is taken for its transpose. As `blas.multiply`."""
+def multiply_panels(a: Array, transposed_a: bool, b: Array, transposed_b: bool, add: bool, out: Array) -> None:
+    """Write a b to `out`, or add it there; `transposed`, an array is taken for its transpose. As `blas.gemm`."""
     rows, columns = out.shape
-    depth, width = a.shape[0] if turned_a else a.shape[1], _VECTORS * lanes(a)
+    depth, width = a.shape[0] if transposed_a else a.shape[1], _VECTORS * lanes(a)
     terms, edge = min(depth, _DEPTH), np.empty((_HEIGHTS[0], width), a.dtype)
     across = min(-(-columns // width), max(1, _TERMS // max(terms, 1)))
     panels = np.empty((across, terms, width), a.dtype)
@@ -51,14 +51,14 @@ def multiply(a: Array, turned_a: bool, b: Array, turned_b: bool, add: bool, out:
         for start in range(0, columns, across * width):
             stop = min(columns, start + across * width)
             for left in range(start, stop, width):
-                _fill(panels[(left - start) // width], b, turned_b, first, count, left)
+                _fill(panels[(left - start) // width], b, transposed_b, first, count, left)
             top = 0
             while top < rows:
                 height = _height(rows - top)
                 for left in range(start, stop, width):
                     panel, whole = panels[(left - start) // width], left + width <= columns
                     to, at, x = (out, top, left) if whole else (edge, 0, 0)
-                    _multiply_panel(a, turned_a, top, first, count, panel, height, more and whole, to, at, x)
+                    _multiply_panel(a, transposed_a, top, first, count, panel, height, more and whole, to, at, x)
                     if not whole:
                         for i in range(height):
                             for j in range(columns - left):
@@ -76,10 +76,10 @@ def _height(left: int) -> int:
 
 
 @inline
-def _fill(panel: Array, b: Array, turned: bool, first: int, count: int, left: int) -> None:
+def _fill(panel: Array, b: Array, transposed: bool, first: int, count: int, left: int) -> None:
     """Copy the columns from `left` on, and zeros for those that b does not have."""
-    taken = min(panel.shape[1], (b.shape[0] if turned else b.shape[1]) - left)
-    if turned:
+    taken = min(panel.shape[1], (b.shape[0] if transposed else b.shape[1]) - left)
+    if transposed:
         for j in range(taken):
             for k in range(count):
                 panel[k, j] = b[left + j, first + k]
@@ -96,7 +96,7 @@ def _fill(panel: Array, b: Array, turned: bool, first: int, count: int, left: in
 def _multiply_panel(
     _: Any,
     a: Any,
-    turned: Any,
+    transposed: Any,
     i: Any,
     k: Any,
     count: Any,
@@ -114,11 +114,11 @@ def _multiply_panel(
 
 def _tiles(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     """The code of each height, of which one is run."""
-    a, turned, i, k, count, panel, height, add, out, top, left = values
+    a, transposed, i, k, count, panel, height, add, out, top, left = values
     kind_a, kind_panel, kind_out = (signature.args[place] for place in (0, 5, 8))
     item = context.get_constant(types.intp, kind_a.dtype.bitwidth // 8)
     start, apart = memory(context, builder, kind_a, a)
-    by_row, by_term = builder.select(turned, item, apart), builder.select(turned, apart, item)
+    by_row, by_term = builder.select(transposed, item, apart), builder.select(transposed, apart, item)
     rows = Grid(builder, start, by_row, by_term).at(i, k)
     columns = Grid(builder, *memory(context, builder, kind_panel, panel), item)
     results = Grid(builder, *memory(context, builder, kind_out, out), item).at(top, left)
