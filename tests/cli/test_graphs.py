@@ -106,7 +106,7 @@ def test_the_default_is_a_picture_here_and_opens_on_demand(tmp_path, monkeypatch
         (["resnet"], "did you mean resnet18?"),
         (["mlp", "-o", "g.gif"], "saved as .svg, .png, .pdf, .dot, .mmd, .html, not as '.gif'"),
         (["mlp", "--show", "shapes"], "not 'shapes'; did you mean shape?"),
-        (["mlp", "--depth", "-1"], "depth (None for all levels) must be at least 0, got -1"),
+        (["mlp", "--depth", "-1"], "depth (None for all levels) is an integer of at least 0, got -1"),
         (["mlp", "--all", "--depth", "1"], "--all and --depth exclude each other"),
         (["mlp", "--batch-size", "0"], "--batch-size should be 1 or more, not 0"),
     ],

@@ -93,9 +93,9 @@ def test_a_step_that_fails_leaves_no_hook(run, monkeypatch):
     [
         ("profile resnet81", "did you mean resnet18?"),
         ("profile mlp --norm bach", "did you mean batch?"),
-        ("profile mlp --batch-size 0", "batch_size must be at least 1, got 0"),
-        ("profile mlp --repeats 0", "--repeats must be at least 1, got 0"),
-        ("profile mlp --top 0", "--top must be at least 1, got 0"),
+        ("profile mlp --batch-size 0", "batch_size is an integer of at least 1, got 0"),
+        ("profile mlp --repeats 0", "--repeats is an integer of at least 1, got 0"),
+        ("profile mlp --top 0", "--top is an integer of at least 1, got 0"),
         ("profile lenet5 --image-size 4", "image_size"),
         ("profile mlp -o time.gif", "suffix '.gif'; allowed are .json, .pdf, .png, .svg"),
         ("profile mlp -o folder.json", "folder.json is a folder; name a file"),
@@ -105,7 +105,7 @@ def test_a_step_that_fails_leaves_no_hook(run, monkeypatch):
         ("certify nowhere.py:Name", "nowhere.py cannot be imported"),
         ("certify argmax", "argmax has no gradient"),
         ("certify BatchNorm2D --shape 2,x", "should be lengths of 1 or more, such as 2,3,4, not '2,x'"),
-        ("certify gelu --seed -1", "--seed must be at least 0, got -1"),
+        ("certify gelu --seed -1", "--seed is an integer of at least 0, got -1"),
         ("certify", "WHAT"),
     ],
 )

@@ -292,7 +292,7 @@ def test_an_unknown_suffix(net, tmp_path):
         ({"x": None}, "takes an input, or the shape of one"),
         ({"x": (-5, 6)}, r"a shape is whole numbers, none below 0, got \(-5, 6\)"),
         ({"x": ((2, 3), (2, 3))}, r"several inputs stand in a list, \[\(2, 3\), \(2, 3\)\]"),
-        ({"depth": -1}, r"depth \(None for all levels\) must be at least 0, got -1"),
+        ({"depth": -1}, r"depth \(None for all levels\) is an integer of at least 0, got -1"),
         ({"show": ("shape", 5)}, "show takes shape, .* not 5"),
     ],
 )
@@ -304,9 +304,9 @@ def test_what_cannot_be_drawn(how, message, net):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"depth": 1.5}, "depth .* must be an integer of at least 0, got 1.5"),
-        ({"depth": "1"}, "depth .* must be an integer of at least 0, got '1'"),
-        ({"depth": True}, "depth .* must be an integer of at least 0, got True"),
+        ({"depth": 1.5}, "depth .* is an integer of at least 0, got 1.5"),
+        ({"depth": "1"}, "depth .* is an integer of at least 0, got '1'"),
+        ({"depth": True}, "depth .* is an integer of at least 0, got True"),
         ({"show": 5}, "show takes names out of shape, .*, not 5"),
     ],
 )
