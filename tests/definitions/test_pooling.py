@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, definitions, grad
-from tinygrad_norm.definitions.windows import Window, add_windows, windows
+from tinygrad_norm.definitions.windows import Window
 from tinygrad_norm.testing import gradcheck
 
 WINDOWS = {
@@ -133,15 +133,6 @@ def test_averages_of_the_largest_numbers_and_of_the_smallest(dtype):
         found = definitions.avg_pool2d(np.full((1, 1, 3, 2), size, dtype), np.full((1, 1), 6, dtype), window)
         assert found.dtype == dtype
         np.testing.assert_allclose(found.item(), size, rtol=4 * info.eps, atol=2 * info.smallest_subnormal)
-
-
-@every_window
-def test_windows_and_their_adjoint(rng, window):
-    x = rng.normal(size=(2, 7, 5))
-    parts = [rng.normal(size=(2, *window.size)) for _ in range(math.prod(window.kernel_size))]
-    forth = sum((part * met).sum() for part, met in zip(parts, windows(x, window), strict=True))
-    back = (add_windows(iter(parts), x.shape, window) * x).sum()
-    np.testing.assert_allclose(forth, back, rtol=1e-11, atol=1e-12)
 
 
 def test_the_largest_of_an_image_of_minus_infinity_is_in_the_image():
