@@ -67,12 +67,11 @@ def check_integer(name: str, value: Any, lowest: int, highest: float = sys.maxsi
 def check_pair(name: str, value: Any, lowest: int) -> Pair:
     """Return one integer of at least `lowest` for the height and one for the width, given as two or as one for both."""
     given = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    wanted = f"{name} is an integer of at least {lowest}, or one for height and one for width, got {value!r}"
-    if len(given) != 2 or any(not isinstance(n, int | np.integer) or isinstance(n, bool) for n in given):
-        raise TypeError(wanted)
-    if min(given) < lowest:
-        raise ValueError(wanted)
-    return int(given[0]), int(given[1])
+    is_pair = len(given) == 2 and all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in given)
+    if is_pair and min(given) >= lowest:
+        return int(given[0]), int(given[1])
+    error = ValueError if is_pair else TypeError
+    raise error(f"{name} is an integer of at least {lowest}, or one for height and one for width, got {value!r}")
 
 
 def check_flag(name: str, value: Any) -> None:

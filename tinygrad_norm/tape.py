@@ -204,7 +204,7 @@ class FusedOp(Op):
 
 
 class _Alias(Op):
-    """The same values under a node of their own."""
+    """A node of its own for the values of another."""
 
     def forward(self, x: Array) -> Array:
         return x

@@ -7,8 +7,7 @@ import itertools
 import math
 import operator
 
-from tinygrad_norm.definitions.windows import Window as Window
-from tinygrad_norm.definitions.windows import add_windows, windows
+from tinygrad_norm.definitions.windows import Window, add_windows, windows
 from tinygrad_norm.dtypes import AnyArray
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_norm import definitions
-from tinygrad_norm.definitions.pooling import Window
+from tinygrad_norm.definitions.windows import Window
 from tinygrad_norm.kernels import cpu
 from tinygrad_norm.kernels.cpu import compiler
 

@@ -68,9 +68,9 @@ class _Windows(NamedTuple):
     """Into how many parts a step divides a pixel; the output has as many phases."""
     right_parts: int
     rows: int
-    """Of the output in a band."""
+    """The rows of the output that one band has."""
     height: int
-    """Of the scratch: the pixels that a band meets in one image."""
+    """The height of the scratch, which holds the pixels that a band meets in one image; `width` goes with it."""
     width: int
     together: int
     """The images whose bands meet one tap after another."""

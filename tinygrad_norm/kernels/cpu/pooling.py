@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.definitions.pooling import Window
+from tinygrad_norm.definitions.windows import Window
 from tinygrad_norm.kernels.cpu import launches
 from tinygrad_norm.kernels.cpu.compiler import Kernel, helper
 
