@@ -12,6 +12,7 @@ from tinygrad_norm.checks import check_integer
 from tinygrad_norm.nn import init
 from tinygrad_norm.nn.budget import blank
 from tinygrad_norm.nn.checks import shape_of
+from tinygrad_norm.nn.dataclass_module import DataclassModule
 from tinygrad_norm.nn.module import Module, Parameter, float_dtype
 from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.ops.convolution import Activation
@@ -86,12 +87,11 @@ class Identity(Module):
         return x
 
 
-class Flatten(Module):
+class Flatten(DataclassModule):
     """Join the axes from start_dim to end_dim, both included, into one: (N, C, H, W) becomes (N, C*H*W)."""
 
-    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        super().__init__()
-        self.start_dim, self.end_dim = start_dim, end_dim
+    start_dim: int = 1
+    end_dim: int = -1
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.flatten(x, self.start_dim, self.end_dim)

@@ -1,0 +1,27 @@
+"""DataclassModule: a module whose constructor is made of its annotated attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self, dataclass_transform
+
+from tinygrad_norm.nn.module import Module
+
+
+@dataclass_transform(eq_default=False)
+class DataclassModule(Module):
+    """A module that is told by its annotated attributes, which are the arguments of its constructor, as in a dataclass.
+
+    A derived class checks them in `__post_init__`, and makes there what it is made of. One that writes `__init__`
+    itself is a module like any other.
+    """
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        self = super().__new__(cls, *arguments, **options)
+        Module.__init__(self)
+        return self
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" not in vars(cls):
+            dataclass(eq=False, repr=False)(cls)
