@@ -80,12 +80,13 @@ def check_flag(name: str, value: Any) -> None:
         raise TypeError(f"{name} is True or False, got {value!r}")
 
 
-def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
-    """Raise a ValueError if a text is none of `allowed`."""
-    if value not in [*allowed]:
-        raise ValueError(
-            f"{name} is {' or '.join(map(repr, allowed))}, got {value!r}{did_you_mean(str(value), allowed)}"
-        )
+def check_choice(name: str, value: Any, allowed: Iterable[str], function: str | None = None) -> None:
+    """Raise a ValueError for what is none of `allowed`; a TypeError for no text, where a `function` would do too."""
+    if value in [*allowed] or (function and callable(value)):
+        return
+    choices = [*map(repr, allowed), *([function] if function else ())]
+    error = TypeError if function and not isinstance(value, str) else ValueError
+    raise error(f"{name} is {' or '.join(choices)}, got {value!r}{did_you_mean(str(value), allowed)}")
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_norm import nn
-from tinygrad_norm.checks import did_you_mean
+from tinygrad_norm.checks import check_choice
 from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.nn.normalization import Normalization
 
@@ -57,15 +57,8 @@ class Norms:
 
     def __init__(self, norm: Norm, momentum: float | None = None, rows: bool = False) -> None:
         self._named = OF_ROWS if rows else OF_IMAGES
-        known = [*self._named, "none"]
-        if isinstance(norm, str) and norm not in known:
-            why = " for rows, which have no positions" if norm in OF_IMAGES else ""
-            raise ValueError(
-                f"norm: {norm!r} is not known{why}; known are {', '.join(known)}, or a function from channels to a "
-                f"layer{did_you_mean(norm, known)}"
-            )
-        if not callable(norm) and not isinstance(norm, str):
-            raise TypeError(f"norm: should be one of {', '.join(known)}, or a function, got {norm!r}")
+        name = "norm of rows, which have no positions," if rows else "norm"
+        check_choice(name, norm, [*self._named, "none"], "a function from channels to a layer")
         self.norm = norm
         self.momentum = momentum
 
@@ -87,7 +80,7 @@ class Norms:
             return self._named[self.norm](channels, activation=activation, **momentum)
         layer = self.norm(channels)
         if not isinstance(layer, nn.Module):
-            raise TypeError(f"norm: the function should return a Module, got {layer!r} for {channels} channels")
+            raise TypeError(f"norm: the function returns a Module, got {layer!r} for {channels} channels")
         if activation is None:
             return layer
         if isinstance(layer, Normalization) and layer.activation is None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self, dataclass_transform
 
 from tinygrad_norm.nn.module import Module
 
 
-@dataclass_transform(eq_default=False)
+@dataclass_transform(eq_default=False, field_specifiers=(field,))
 class DataclassModule(Module):
     """A module that is told by its annotated attributes, which are the arguments of its constructor, as in a dataclass.
 
