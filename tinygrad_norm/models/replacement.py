@@ -63,7 +63,7 @@ def replace_norm(model: nn.Module, path: str, norm: Norm, momentum: float | None
 def _is_of_rows(name: str, modules: Mapping[str, nn.Module]) -> bool:
     """Whether a norm is of rows (N, C) rather than of images; group norm tells by the layer before it."""
     norm, siblings = modules[name], list(modules[name.rpartition(".")[0]].children())
-    if not isinstance(norm, ROWS + IMAGES) or len(norm._shape) != 1:
+    if not isinstance(norm, ROWS + IMAGES) or len(norm.shape) != 1:
         raise ValueError(f"replace_norm: {name} is {norm}, which is neither of images (N, C, H, W) nor of rows (N, C)")
     if isinstance(norm, nn.BatchNorm1D) and 3 in norm.ranks:
         raise ValueError(
@@ -86,7 +86,7 @@ def _dtype(norm: nn.Module, model: nn.Module) -> Any:
 
 
 def _replacement(old: Any, norms: Norms, dtype: Any) -> nn.Module:
-    layer = norms(old._shape[0], old.activation).astype(dtype).train(old.training)
+    layer = norms(old.shape[0], old.activation).astype(dtype).train(old.training)
     new: Any = layer[0] if isinstance(layer, nn.Sequential) else layer
     both_batch = isinstance(old, BatchNorm) and isinstance(new, BatchNorm)
     for name in ("weight", "bias", *(RUNNING if both_batch else ())):
