@@ -74,6 +74,18 @@ def check_pair(name: str, value: Any, lowest: int) -> Pair:
     raise error(f"{name} is an integer of at least {lowest}, or one for height and one for width, got {value!r}")
 
 
+def check_float_dtype(name: str, value: Any) -> np.dtype[Any]:
+    """Return float32 or float64 as NumPy's dtype."""
+    found: np.dtype[Any] | None
+    try:
+        found = None if value is None else np.dtype(value)
+    except TypeError:
+        found = None
+    if found not in (np.float32, np.float64):
+        raise TypeError(f"{name} is float32 or float64, got {value!r}")
+    return found
+
+
 def check_flag(name: str, value: Any) -> None:
     """Raise a TypeError if an argument is neither True nor False: "no" would count as true."""
     if not isinstance(value, bool | np.bool_):

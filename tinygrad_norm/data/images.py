@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from tinygrad_norm.checks import check_float_dtype
+
 
 def scale(images: NDArray[Any], highest: int, dtype: DTypeLike) -> NDArray[Any]:
     """Divide by the highest value there can be; C-contiguous.
@@ -14,9 +16,7 @@ def scale(images: NDArray[Any], highest: int, dtype: DTypeLike) -> NDArray[Any]:
     Raises:
         TypeError: `dtype` is neither float32 nor float64.
     """
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise TypeError(f"dtype is float32 or float64, got {np.dtype(dtype)}")
-    scaled: NDArray[Any] = np.divide(images, highest, dtype=dtype, order="C")
+    scaled: NDArray[Any] = np.divide(images, highest, dtype=check_float_dtype("dtype", dtype), order="C")
     return scaled
 
 

@@ -93,7 +93,6 @@ def fold_activations(model: Module, in_place: bool = False) -> Module:
         return fold_activations(copy.deepcopy(model), in_place=True)
     for path, (name, layer), second in _pairs(model, _is_before_activation):
         taking = copy.copy(layer)  # the layer may stand elsewhere too
-        vars(taking).update(_persistent={**layer._persistent}, _forward_pre_hooks={}, _forward_hooks={})
         taking.activation = as_fusible(second[1])
         _replace(model.get_submodule(path), name, taking, *second)
     return model
@@ -112,13 +111,12 @@ def _pairs(model: Module, belong: Callable[[Any, Any], bool]) -> list[tuple[str,
     """The modules that follow each other and belong together, with their names and the path of whom they are in."""
     found = []
     for path, module in model.named_modules():
-        own = module._own_modules()  # shared ones each time they come
-        apparent = [name for name, inside in own.items() if type(inside) is not Identity or _has_hooks(inside)]
+        own: dict[str, Any] = dict(module.named_children(remove_duplicate=False))
+        apparent = [name for name, inside in own.items() if type(inside) is not Identity or inside.has_hooks]
         in_order = type(module).forward is Sequential.forward
-        neighbours = pairwise(apparent) if in_order else _followed_by(module)
-        for first, second in neighbours:
+        for first, second in pairwise(apparent) if in_order else _followed_by(module):
             layer, follower = own.get(first), own.get(second)
-            if belong(layer, follower) and not (_has_hooks(layer) or _has_hooks(follower)):
+            if belong(layer, follower) and not (layer.has_hooks or follower.has_hooks):
                 found.append((path, (first, layer), (second, follower)))
     return found
 
@@ -128,10 +126,6 @@ def _followed_by(module: Module) -> tuple[tuple[str, str], ...]:
     said = next(vars(kind) for kind in type(module).__mro__ if {"followed_by", "forward"} & vars(kind).keys())
     pairs: tuple[tuple[str, str], ...] = said.get("followed_by", ())
     return pairs
-
-
-def _has_hooks(module: Any) -> bool:
-    return bool(module._forward_pre_hooks or module._forward_hooks)
 
 
 def _is_linear(layer: Any) -> bool:
@@ -155,15 +149,17 @@ def _channels_are_last(model: Module, path: str, first: Named, second: Named) ->
 
 def _is_of_rows(holder: Module, name: str) -> bool:
     """Whether a module of a Sequential is given rows, which a Flatten before it made."""
+    if type(holder).forward is not Sequential.forward:
+        return False
     rows = False
-    for before, module in holder._own_modules().items() if type(holder).forward is Sequential.forward else ():
+    for before, module in holder.named_children(remove_duplicate=False):
         if before == name:
             break
         if type(module) is Flatten:
             rows = (module.start_dim, module.end_dim) == (1, -1)
         elif type(module) not in _OF_ROWS and as_fusible(module) is None:
             rows = False
-        rows = rows and not _has_hooks(module)
+        rows = rows and not module.has_hooks
     return rows
 
 
@@ -179,7 +175,7 @@ def _check_constant(path: str, norm: BatchNorm) -> None:
     norm.check_statistics(path)
 
 
-def _folded(layer: Any, norm: BatchNorm) -> Module:
+def _folded(layer: Any, norm: BatchNorm) -> Any:
     """A copy of the layer that scales and shifts its output as the norm would; computed in float64."""
     gamma, beta, bias = [
         default if parameter is None else parameter.raw.astype(np.float64)
@@ -193,9 +189,8 @@ def _folded(layer: Any, norm: BatchNorm) -> Module:
         weight = np.ascontiguousarray(weight.transpose(order)).transpose(np.argsort(order))
     folded: Any = copy.deepcopy(layer)
     if isinstance(layer, Linear):
-        state, folded = vars(folded), FoldedLinear.__new__(FoldedLinear)
-        vars(folded).update(state)
+        folded.__class__ = FoldedLinear
     folded.activation = norm.activation
     folded.weight = Parameter(weight, dtype=layer.weight.dtype)
     folded.bias = Parameter((bias - mean) * scale + beta, dtype=layer.weight.dtype)
-    return folded  # type: ignore[no-any-return]
+    return folded

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_norm import generation, modes
-from tinygrad_norm.checks import did_you_mean, refuse_unknown_keywords
+from tinygrad_norm.checks import check_flag, check_float_dtype, did_you_mean, refuse_unknown_keywords
 from tinygrad_norm.dtypes import beyond
 from tinygrad_norm.nn.state import IncompatibleKeys, load_into
 from tinygrad_norm.nn.summary import summary
@@ -44,13 +44,7 @@ def float_dtype(dtype: npt.DTypeLike | None) -> np.dtype[Any]:
     Raises:
         TypeError: it is something else.
     """
-    try:
-        found = np.dtype(np.float32 if dtype is None else dtype)
-    except TypeError:
-        found = None
-    if found not in (np.float32, np.float64):
-        raise TypeError(f"dtype should be float32 or float64, got {dtype!r}")
-    return found
+    return check_float_dtype("dtype", np.float32 if dtype is None else dtype)
 
 
 class HookHandle:
@@ -58,7 +52,7 @@ class HookHandle:
 
     def __init__(self, hooks: dict[object, Any], hook: Callable[..., Any]) -> None:
         if not callable(hook):
-            raise TypeError(f"a hook should be callable, got {type(hook).__name__}")
+            raise TypeError(f"a hook is callable, got {type(hook).__name__}")
         self._hooks, self._key = hooks, object()
         hooks[self._key] = hook
 
@@ -130,7 +124,19 @@ class Module:
         """Call hook(module, args, output) after each forward; what it returns, unless None, becomes the output."""
         return HookHandle(self._forward_hooks, hook)
 
+    @property
+    def has_hooks(self) -> bool:
+        """Whether a hook is called before or after forward."""
+        return bool(self._forward_pre_hooks or self._forward_hooks)
+
     # Attributes
+
+    def __copy__(self) -> Self:
+        """Return a module of the same parameters, buffers and modules, with names and hooks of its own."""
+        copied = type(self).__new__(type(self))
+        own = ("_persistent", "_forward_pre_hooks", "_forward_hooks")
+        vars(copied).update(vars(self), **{name: {**vars(self)[name]} for name in own})
+        return copied
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_persistent" not in vars(self):
@@ -166,7 +172,7 @@ class Module:
 
     def _check_name(self, name: str) -> None:
         if not name or "." in name:
-            raise ValueError(f"{type(self).__name__}: a name should be without dots and not empty, got {name!r}")
+            raise ValueError(f"{type(self).__name__}: a name is without dots and not empty, got {name!r}")
         if isinstance(getattr(type(self), name, None), FunctionType):
             raise ValueError(f"{type(self).__name__}: {name!r} is the name of one of its methods; choose another")
 
@@ -214,9 +220,7 @@ class Module:
             TypeError: neither a Module nor None.
             ValueError: the name cannot be one.
         """
-        self._check_name(name)
-        self._check_kind(name, "Module", module, isinstance(module, Module))
-        setattr(self, name, module)
+        self._register(name, Module, module)
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Assign a parameter under a name; None says that there is none.
@@ -225,9 +229,12 @@ class Module:
             TypeError: neither a Parameter nor None.
             ValueError: the name cannot be one.
         """
+        self._register(name, Parameter, parameter)
+
+    def _register(self, name: str, kind: type[Parameter | Module], value: Any) -> None:
         self._check_name(name)
-        self._check_kind(name, "Parameter", parameter, isinstance(parameter, Parameter))
-        setattr(self, name, parameter)
+        self._check_kind(name, kind.__name__, value, isinstance(value, kind))
+        setattr(self, name, value)
 
     # What is inside
 
@@ -278,9 +285,9 @@ class Module:
         """Yield (path, buffer) for each buffer; shared ones once."""
         return self._named(Module._own_buffers, prefix, recurse, remove_duplicate)
 
-    def named_children(self) -> Iterator[tuple[str, Module]]:
+    def named_children(self, remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
         """Yield (name, module) for each module directly inside; shared ones once."""
-        return self._named(Module._own_modules, "", recurse=False, remove_duplicate=True)
+        return self._named(Module._own_modules, "", False, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Yield each parameter; shared ones once."""
@@ -320,8 +327,7 @@ class Module:
 
         A `training.Trainer` leaves parts in inference that were put there for themselves, while others train.
         """
-        if not isinstance(mode, bool):
-            raise TypeError(f"train: mode should be True or False, got {mode!r}")
+        check_flag("train: mode", mode)
         stack: list[Module] = [self]
         while stack:
             module = stack.pop()
@@ -366,9 +372,7 @@ class Module:
             TypeError: the dtype is neither float32 nor float64.
             ValueError: a value is beyond the dtype; nothing has changed.
         """
-        if dtype is None:
-            raise TypeError("astype: dtype should be float32 or float64, got None")
-        wanted = float_dtype(dtype)
+        wanted = check_float_dtype("astype: dtype", dtype)
         tensors = dict((*self.named_parameters(), *self.named_buffers()))
         for name, tensor in tensors.items():
             for part, array in ((name, tensor), (f"the gradient of {name}", tensor.grad)):
