@@ -76,14 +76,14 @@ def check_pair(name: str, value: Any, lowest: int) -> Pair:
 
 def check_float_dtype(name: str, value: Any) -> np.dtype[Any]:
     """Return float32 or float64 as NumPy's dtype."""
-    found: np.dtype[Any] | None
     try:
         found = None if value is None else np.dtype(value)
     except TypeError:
         found = None
-    if found not in (np.float32, np.float64):
-        raise TypeError(f"{name} is float32 or float64, got {value!r}")
-    return found
+    for allowed in (np.dtype(np.float32), np.dtype(np.float64)):
+        if found == allowed:
+            return allowed
+    raise TypeError(f"{name} is float32 or float64, got {value!r}")
 
 
 def check_flag(name: str, value: Any) -> None:

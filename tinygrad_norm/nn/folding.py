@@ -111,13 +111,13 @@ def _pairs(model: Module, belong: Callable[[Any, Any], bool]) -> list[tuple[str,
     """The modules that follow each other and belong together, with their names and the path of whom they are in."""
     found = []
     for path, module in model.named_modules():
-        own: dict[str, Any] = dict(module.named_children(remove_duplicate=False))
+        own = dict(module.named_children(remove_duplicate=False))
         apparent = [name for name, inside in own.items() if type(inside) is not Identity or inside.has_hooks]
         in_order = type(module).forward is Sequential.forward
         for first, second in pairwise(apparent) if in_order else _followed_by(module):
-            layer, follower = own.get(first), own.get(second)
-            if belong(layer, follower) and not (layer.has_hooks or follower.has_hooks):
-                found.append((path, (first, layer), (second, follower)))
+            pair: list[Any] = [own.get(first), own.get(second)]
+            if belong(*pair) and not any(each.has_hooks for each in pair):
+                found.append((path, (first, pair[0]), (second, pair[1])))
     return found
 
 

@@ -12,6 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from tinygrad_norm.checks import (
@@ -236,9 +237,7 @@ class SequentialLR(_Sole):
         if self.milestones != sorted(set(self.milestones)):
             raise ValueError(f"milestones rise, got {self.milestones}")
         for number, group in enumerate(optimizer.param_groups):
-            if group["lr"] == optimizer.first_lrs.get(
-                number
-            ):  # nobody changed it but these schedules as they were made
+            if group["lr"] == optimizer.first_lrs.get(number):  # which these schedules wrote as they were made
                 group["lr"] = group["initial_lr"]
         super().__init__(optimizer, per_batch=schedulers[0].per_batch)
 
@@ -319,12 +318,11 @@ class OneCycleLR(_Sole):
         div = check_number("div_factor", div_factor, POSITIVE)
         final_div = check_number("final_div_factor", final_div_factor, POSITIVE)
         rise = check_number("pct_start", pct_start, FRACTION) * self.total_steps
-        # Each phase: its last step; learning rates from and to, in units of the initial one; momenta from and to.
-        self.phases = [(rise - 1, 1.0, div, high, base)]
+        # Between which it goes: the step, the learning rate in units of the initial one, and the momentum.
+        self.knots = [(0.0, 1.0, high), (rise - 1, div, base)]
         if three_phase:
-            self.phases.append((2 * rise - 2, div, 1.0, base, high))
-        _, _, lr, _, momentum = self.phases[-1]
-        self.phases.append((self.total_steps - 1, lr, 1 / final_div, momentum, high))
+            self.knots.append((2 * rise - 2, 1.0, high))
+        self.knots.append((self.total_steps - 1, 1 / final_div, high))
 
         groups = _checked(optimizer, self).param_groups
         if cycle_momentum and not any(name in optimizer.defaults for name in ("momentum", "betas")):
@@ -334,46 +332,40 @@ class OneCycleLR(_Sole):
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
-        """The learning rate of this step; `initial_lr` is `max_lr / div_factor`."""
-        part, (_, start, end, _, _) = self._phase(step)
-        return initial_lr * self.anneal(start, end, part)
+        """Return the learning rate of this step; `initial_lr` is `max_lr / div_factor`."""
+        return initial_lr * self._at(step)[0]
+
+    def _at(self, step: int) -> tuple[float, float]:
+        """Return the learning rate of a step, in units of the initial one, and the momentum."""
+        if step > self.total_steps:
+            raise ValueError(f"OneCycleLR has total_steps={self.total_steps}, and step() was called once more")
+        phases = list(pairwise(self.knots))
+        (first, *before), (last, *after) = next((phase for phase in phases if step <= phase[1][0]), phases[-1])
+        part = min((step - first) / (last - first), 1.0) if last > first else 1.0
+        lr, momentum = [self.anneal(start, end, part) for start, end in zip(before, after, strict=True)]
+        return lr, momentum
 
     def check(self) -> None:
         """Raise a ValueError if the optimizer got another group, or a momentum was changed."""
         super().check()
-        if self.cycle_momentum:
-            own = self._momentum(self.last_epoch)
-            for group in self.optimizer.param_groups:
-                found = group["betas"][0] if "betas" in group else group["momentum"]
-                if not math.isclose(found, own, rel_tol=1e-9):
-                    raise ValueError(
-                        f"OneCycleLR goes on from a momentum of {own:g}, but finds {found:g}; cycle_momentum=False "
-                        "leaves it to others"
-                    )
+        own = self._at(self.last_epoch)[1]
+        for group in self.optimizer.param_groups if self.cycle_momentum else ():
+            found = group["betas"][0] if "betas" in group else group["momentum"]
+            if not math.isclose(found, own, rel_tol=1e-9):
+                raise ValueError(
+                    f"OneCycleLR goes on from a momentum of {own:g}, but finds {found:g}; cycle_momentum=False "
+                    "leaves it to others"
+                )
 
     def write(self, step: int, rates: Sequence[float]) -> None:
         """Write the learning rates and the momenta of this step."""
         super().write(step, rates)
-        if self.cycle_momentum:
-            momentum = self._momentum(step)
-            for group in self.optimizer.param_groups:
-                if "betas" in group:
-                    group["betas"] = (momentum, group["betas"][1])
-                else:
-                    group["momentum"] = momentum
-
-    def _momentum(self, step: int) -> float:
-        part, (_, _, _, start, end) = self._phase(step)
-        return self.anneal(start, end, part)
-
-    def _phase(self, step: int) -> tuple[float, tuple[float, float, float, float, float]]:
-        """The phase that a step is in, and how far into it, from 0 to 1."""
-        if step > self.total_steps:
-            raise ValueError(f"OneCycleLR has total_steps={self.total_steps}, and step() was called once more")
-        index = next((i for i, phase in enumerate(self.phases) if step <= phase[0]), len(self.phases) - 1)
-        first = self.phases[index - 1][0] if index else 0.0
-        last = self.phases[index][0]
-        return (min((step - first) / (last - first), 1.0) if last > first else 1.0), self.phases[index]
+        momentum = self._at(step)[1]
+        for group in self.optimizer.param_groups if self.cycle_momentum else ():
+            if "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            else:
+                group["momentum"] = momentum
 
 
 class ReduceLROnPlateau:
