@@ -16,10 +16,10 @@ from tinygrad_norm.data.checks import check_labels
 from tinygrad_norm.data.datasets import ArrayDataset
 from tinygrad_norm.data.download import RemoteFile, check_md5, what_to_put
 from tinygrad_norm.data.images import scale
+from tinygrad_norm.data.published import published
 
 IMAGE_SHAPE = (3, 32, 32)
 IMAGE_BYTES = 3 * 32 * 32
-_SOURCE = "https://www.cs.toronto.edu/~kriz/"
 
 
 @dataclass(frozen=True)
@@ -27,59 +27,29 @@ class Release:
     """A binary archive: files of records, each some bytes of labels, then the red, green and blue plane of an image."""
 
     archive: RemoteFile
+    labels: dict[str, tuple[str, ...]]  # what each byte of labels counts, and the names of its classes
     folder: str  # in the archive
     files: dict[str, tuple[str, ...]]
     records: dict[str, int]  # in each file
-    labels: dict[str, tuple[str, ...]]  # what each byte of labels counts, and the names of its classes
     pickled: tuple[str, ...]  # what somebody may have in its place
 
 
-def _remote(name: str, size: int, md5: str) -> RemoteFile:
-    return RemoteFile(name, size, md5, (_SOURCE + name,))
-
-
 CIFAR10 = Release(
-    archive=_remote("cifar-10-binary.tar.gz", 170_052_171, "c32a1d4ab5d03f1284b67883e8d87530"),
+    archive=published("cifar10").files[0],
+    labels=published("cifar10").classes,
     folder="cifar-10-batches-bin",
     files={"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)},
     records={"train": 10_000, "test": 10_000},
-    labels={
-        "class": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-    },
     pickled=("cifar-10-python.tar.gz", "cifar-10-batches-py"),
 )
-
-# fmt: off
 CIFAR100 = Release(
-    archive=_remote("cifar-100-binary.tar.gz", 168_513_733, "03b5dce01913d631647c71ecec9e9cb8"),
+    archive=published("cifar100").files[0],
+    labels=published("cifar100").classes,
     folder="cifar-100-binary",
     files={"train": ("train.bin",), "test": ("test.bin",)},
     records={"train": 50_000, "test": 10_000},
-    labels={
-        "coarse": (
-            "aquatic_mammals", "fish", "flowers", "food_containers", "fruit_and_vegetables",
-            "household_electrical_devices", "household_furniture", "insects", "large_carnivores",
-            "large_man-made_outdoor_things", "large_natural_outdoor_scenes", "large_omnivores_and_herbivores",
-            "medium_mammals", "non-insect_invertebrates", "people", "reptiles", "small_mammals", "trees", "vehicles_1",
-            "vehicles_2",
-        ),
-        "fine": (
-            "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl",
-            "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair",
-            "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin",
-            "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp",
-            "lawn_mower", "leopard", "lion", "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain",
-            "mouse", "mushroom", "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck",
-            "pine_tree", "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon", "ray", "road",
-            "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail", "snake", "spider",
-            "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone", "television", "tiger",
-            "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf", "woman",
-            "worm",
-        ),
-    },
     pickled=("cifar-100-python.tar.gz", "cifar-100-python"),
 )
-# fmt: on
 
 
 def cifar10(
