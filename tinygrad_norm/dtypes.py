@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ Shape = tuple[int, ...]
 Pair = tuple[int, int]
 """One number for the height of an image, and one for its width."""
 Axis = int | Sequence[int] | None
+PathLike = str | os.PathLike[str]
 
 SUPPORTED = frozenset(
     np.dtype(name)

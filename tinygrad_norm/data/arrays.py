@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from tinygrad_norm.checks import check_choice
 from tinygrad_norm.data.checks import check_labels, describe
-from tinygrad_norm.data.datasets import ArrayDataset
+from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.images import scale
-from tinygrad_norm.dtypes import beyond
+from tinygrad_norm.dtypes import Array, PathLike, beyond
 
 CHANNELS = (1, 3, 4)
 """How many an image has: grey, or red, green and blue, perhaps with how opaque it is."""
 
 
-def from_arrays(
-    folder: str | os.PathLike[str], split: Literal["train", "test"] = "train", dtype: DTypeLike = np.float32
-) -> ArrayDataset:
+def from_arrays(folder: PathLike, split: Split = "train", dtype: DTypeLike = np.float32) -> ArrayDataset:
     """Load a data set of one's own from `train_images.npy`, `train_labels.npy`, `test_images.npy`, `test_labels.npy`.
 
     Images are (N, H, W), which get a channel axis, (N, C, H, W) or (N, F). Those of uint8 are scaled from 0..255 to
@@ -63,7 +59,7 @@ def from_arrays(
     return ArrayDataset(scale(images, 255 if images.dtype == np.uint8 else 1, dtype), labels.astype(np.int64))
 
 
-def _check_classes(path: Path, labels: NDArray[Any]) -> None:
+def _check_classes(path: Path, labels: Array) -> None:
     """Refuse labels that count no classes, and name classes without an image."""
     present, classes = np.unique(labels), _classes(labels)
     if classes == len(present):
@@ -86,11 +82,11 @@ def _trained_classes(folder: Path) -> int | None:
     return _classes(labels)
 
 
-def _classes(labels: NDArray[Any]) -> int:
+def _classes(labels: Array) -> int:
     return int(labels.max()) + 1 if labels.size else 0
 
 
-def _read_npy(path: Path) -> NDArray[Any]:
+def _read_npy(path: Path) -> Array:
     """Map an .npy file; too large a shape and pickled objects are refused before anything is allocated."""
     try:
         with np.errstate(over="raise"):

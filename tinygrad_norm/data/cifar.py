@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from tinygrad_norm.checks import check_choice
 from tinygrad_norm.data.checks import check_labels
-from tinygrad_norm.data.datasets import ArrayDataset
+from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.download import RemoteFile, check_md5, what_to_put
 from tinygrad_norm.data.images import scale
 from tinygrad_norm.data.published import published
+from tinygrad_norm.dtypes import Array, PathLike
 
 IMAGE_SHAPE = (3, 32, 32)
 IMAGE_BYTES = 3 * 32 * 32
@@ -52,9 +52,7 @@ CIFAR100 = Release(
 )
 
 
-def cifar10(
-    folder: str | os.PathLike[str], split: Literal["train", "test"] = "train", dtype: DTypeLike = np.float32
-) -> ArrayDataset:
+def cifar10(folder: PathLike, split: Split = "train", dtype: DTypeLike = np.float32) -> ArrayDataset:
     """Load CIFAR-10 from a folder that holds `cifar-10-binary.tar.gz`, or the .bin files that were in it.
 
     Returns:
@@ -71,8 +69,8 @@ def cifar10(
 
 
 def cifar100(
-    folder: str | os.PathLike[str],
-    split: Literal["train", "test"] = "train",
+    folder: PathLike,
+    split: Split = "train",
     labels: Literal["fine", "coarse"] = "fine",
     dtype: DTypeLike = np.float32,
 ) -> ArrayDataset:
@@ -103,7 +101,7 @@ def _load(release: Release, folder: Path, split: str, labels: str, dtype: DTypeL
     return ArrayDataset(images, targets.astype(np.int64), release.labels[labels])
 
 
-def _read(release: Release, folder: Path, split: str) -> list[NDArray[np.uint8]]:
+def _read(release: Release, folder: Path, split: str) -> list[Array]:
     names, archive = release.files[split], folder / release.archive.name
     places = folder, folder / release.folder
     missing = {place: [name for name in names if not (place / name).is_file()] for place in places}
@@ -123,7 +121,7 @@ def _read(release: Release, folder: Path, split: str) -> list[NDArray[np.uint8]]
     raise FileNotFoundError(f"{folder} has no {archive.name} and no {names[0]}{hint}: {advice}")
 
 
-def _records(release: Release, split: str, path: Path, tar: tarfile.TarFile | None = None) -> NDArray[np.uint8]:
+def _records(release: Release, split: str, path: Path, tar: tarfile.TarFile | None = None) -> Array:
     """A file, on the disk or in the archive, as one record a row, after a look at its length and at every label."""
     member = tar and tar.getmember(f"{release.folder}/{path.name}")
     size = member.size if member else path.stat().st_size

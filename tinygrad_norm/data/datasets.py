@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_norm.checks import check_integer
 from tinygrad_norm.data.checks import describe
+from tinygrad_norm.dtypes import Array
 
+Split = Literal["train", "test"]
 Index = int | slice | list[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
 
 
@@ -19,7 +21,7 @@ class Dataset(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: NDArray[np.intp], /) -> tuple[NDArray[Any], ...]: ...
+    def __getitem__(self, index: NDArray[np.intp], /) -> tuple[Array, ...]: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -36,8 +38,8 @@ class ArrayDataset:
         ValueError: they differ in length, or have no first axis.
     """
 
-    inputs: NDArray[Any]
-    targets: NDArray[Any]
+    inputs: Array
+    targets: Array
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -52,7 +54,7 @@ class ArrayDataset:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def __getitem__(self, index: Index) -> tuple[NDArray[Any], NDArray[Any]]:
+    def __getitem__(self, index: Index) -> tuple[Array, Array]:
         return self.inputs[index], self.targets[index]
 
     def __repr__(self) -> str:

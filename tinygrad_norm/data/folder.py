@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from tinygrad_norm.checks import check_choice, check_integer
-from tinygrad_norm.data.datasets import ArrayDataset
+from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.images import scale
+from tinygrad_norm.dtypes import Array, PathLike
 from tinygrad_norm.output import printable
 
 # Pillow reads many more, some through other programs; these are what data sets consist of.
@@ -21,8 +21,8 @@ LITTER = ("Thumbs.db", "desktop.ini")  # what systems leave in folders of images
 
 
 def image_folder(
-    folder: str | os.PathLike[str],
-    split: Literal["train", "test"] = "train",
+    folder: PathLike,
+    split: Split = "train",
     image_size: int | None = None,
     grey: bool = False,
     dtype: DTypeLike = np.float32,
@@ -95,7 +95,7 @@ def _image_files(folder: Path) -> list[Path]:
     return files
 
 
-def _stack(paths: list[Path], image_size: int | None, grey: bool) -> NDArray[np.uint8]:
+def _stack(paths: list[Path], image_size: int | None, grey: bool) -> Array:
     """All images (N, H, W, C) as bytes, each written to its place as soon as it is read."""
     first = _read_image(paths[0], image_size, grey)
     images = np.empty((len(paths), *first.shape), np.uint8)
@@ -108,7 +108,7 @@ def _stack(paths: list[Path], image_size: int | None, grey: bool) -> NDArray[np.
     return images
 
 
-def _read_image(path: Path, image_size: int | None, grey: bool) -> NDArray[np.uint8]:
+def _read_image(path: Path, image_size: int | None, grey: bool) -> Array:
     """One image (H, W, C); whatever Pillow makes of a damaged or huge file is an error that names the file."""
     image_module = _import_pillow()
     try:
@@ -135,5 +135,5 @@ def _prepare(image: Any, image_size: int | None, grey: bool) -> Any:
     return ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
 
 
-def _size(image: NDArray[np.uint8]) -> str:
+def _size(image: Array) -> str:
     return f"{image.shape[1]}×{image.shape[0]}"

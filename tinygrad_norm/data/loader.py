@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from tinygrad_norm.checks import check_integer
 from tinygrad_norm.data.datasets import ArrayDataset, Dataset
+from tinygrad_norm.dtypes import Array
 
-Transform = Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
-Mix = Callable[[NDArray[Any], NDArray[Any], np.random.Generator], tuple[NDArray[Any], NDArray[Any]]]
+Transform = Callable[[Array, np.random.Generator], Array]
+Mix = Callable[[Array, Array, np.random.Generator], tuple[Array, Array]]
 
 
 class DataLoader:
@@ -46,7 +47,7 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: Dataset | tuple[NDArray[Any], NDArray[Any]] | list[NDArray[Any]],
+        dataset: Dataset | tuple[Array, Array] | list[Array],
         batch_size: int,
         shuffle: bool = False,
         drop_last: bool = False,
@@ -85,11 +86,11 @@ class DataLoader:
     def epoch(self, number: int) -> None:
         self._epoch = self._next = check_integer("epoch", number, 0)
 
-    def __iter__(self) -> Iterator[tuple[NDArray[Any], ...]]:
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
         self._next += 1
         return self._whole(self._next - 1)
 
-    def resume(self) -> Iterator[tuple[NDArray[Any], ...]]:
+    def resume(self) -> Iterator[tuple[Array, ...]]:
         """Yield the batches from the position to the end of its epoch, and move it along.
 
         Each call is one epoch, or the rest of one, be it after a `break` or after `load_state_dict`.
@@ -102,12 +103,12 @@ class DataLoader:
                 yield arrays
         self._epoch, self.batch = epoch + 1, 0
 
-    def _whole(self, epoch: int) -> Iterator[tuple[NDArray[Any], ...]]:
+    def _whole(self, epoch: int) -> Iterator[tuple[Array, ...]]:
         yield from self._batches(epoch, 0)
         if not self.batch:
             self._epoch = max(self._epoch, epoch + 1)
 
-    def _batches(self, epoch: int, first: int) -> Generator[tuple[NDArray[Any], ...], None, None]:
+    def _batches(self, epoch: int, first: int) -> Generator[tuple[Array, ...], None, None]:
         """Yield the batches of an epoch from a number on."""
         order = self._order(epoch)
         return (self._load(order, epoch, number) for number in range(first, len(self)))
@@ -149,7 +150,7 @@ class DataLoader:
         order = np.arange(len(self.dataset))
         return self._generator(epoch).permutation(order) if self.shuffle else order
 
-    def _load(self, order: NDArray[np.intp], epoch: int, batch: int) -> tuple[NDArray[Any], ...]:
+    def _load(self, order: NDArray[np.intp], epoch: int, batch: int) -> tuple[Array, ...]:
         indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
         arrays = self.dataset[indices]
         if not isinstance(arrays, tuple):  # an array alone would come apart into its rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -11,19 +10,20 @@ from numpy.typing import DTypeLike
 
 from tinygrad_norm.checks import check_choice
 from tinygrad_norm.data.checks import check_labels, describe
-from tinygrad_norm.data.datasets import ArrayDataset
+from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.download import what_to_put
 from tinygrad_norm.data.idx import read_idx
 from tinygrad_norm.data.images import scale
 from tinygrad_norm.data.published import published
+from tinygrad_norm.dtypes import PathLike
 
 PREFIXES = {"train": "train", "test": "t10k"}
 NAMES = "mnist", "fashion-mnist"
 
 
 def mnist(
-    folder: str | os.PathLike[str],
-    split: Literal["train", "test"] = "train",
+    folder: PathLike,
+    split: Split = "train",
     name: Literal["mnist", "fashion-mnist"] = "mnist",
     dtype: DTypeLike = np.float32,
 ) -> ArrayDataset:

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from tinygrad_norm.checks import check_choice, check_integer, did_you_mean
 from tinygrad_norm.data.arrays import from_arrays
 from tinygrad_norm.data.checks import describe
 from tinygrad_norm.data.cifar import cifar10, cifar100
-from tinygrad_norm.data.datasets import ArrayDataset
+from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.digits import digits
 from tinygrad_norm.data.download import fetch
 from tinygrad_norm.data.folder import image_folder
 from tinygrad_norm.data.images import resize
 from tinygrad_norm.data.mnist import mnist
 from tinygrad_norm.data.published import published
-
-Split = Literal["train", "test"]
-PathLike = str | os.PathLike[str]
-
+from tinygrad_norm.dtypes import PathLike
 
 READERS: dict[str, Callable[..., ArrayDataset]] = {
     "digits": lambda folder, split: digits(split),
