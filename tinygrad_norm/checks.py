@@ -83,7 +83,7 @@ def check_float_dtype(name: str, value: Any) -> np.dtype[Any]:
     for allowed in (np.dtype(np.float32), np.dtype(np.float64)):
         if found == allowed:
             return allowed
-    raise TypeError(f"{name} is float32 or float64, got {value!r}")
+    raise TypeError(f"{name} is float32 or float64, got {repr(value) if found is None else found}")
 
 
 def check_flag(name: str, value: Any) -> None:

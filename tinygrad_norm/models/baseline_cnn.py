@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinygrad_norm import nn
 from tinygrad_norm.models.parts import SmallClassifier, conv_norm, numbered, scaled
-from tinygrad_norm.tensor import Tensor
 
 
 class BaselineCNN(SmallClassifier):
@@ -21,6 +18,7 @@ class BaselineCNN(SmallClassifier):
         width: multiplies the channels and the hidden features.
     """
 
+    in_order = ("features", "classifier")
     width: float = 1.0
 
     def __post_init__(self) -> None:
@@ -42,6 +40,3 @@ class BaselineCNN(SmallClassifier):
             nn.Dropout(0.5),
             nn.Linear(hidden, self.num_classes),
         )
-
-    def logits(self, x: Tensor) -> Any:
-        return self.classifier(self.features(x))

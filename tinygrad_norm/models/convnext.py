@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tinygrad_norm import nn, ops
@@ -107,6 +105,3 @@ class ConvNeXtTiny(ImageClassifier):
     def reset_weights(self) -> None:
         """Draw the weights anew, with deviation 0.02."""
         draw_weights(self, nn.Conv2D | nn.Linear, lambda weight: init.trunc_normal_(weight, std=0.02))
-
-    def logits(self, x: Tensor) -> Any:
-        return self.classifier(self.avgpool(self.features(x)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tinygrad_norm import nn
 from tinygrad_norm.models.norms import Norms
@@ -111,9 +111,6 @@ class EfficientNetB0(ImageClassifier):
         draw_weights(self, nn.Conv2D, he_normal)
         bound = 1 / math.sqrt(self.num_classes)
         draw_weights(self, nn.Linear, lambda weight: init.uniform_(weight, -bound, bound))
-
-    def logits(self, x: Tensor) -> Any:
-        return self.classifier(self.avgpool(self.features(x)))
 
 
 def rounded(channels: int, width: float) -> int:

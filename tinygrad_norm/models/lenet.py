@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinygrad_norm import nn
 from tinygrad_norm.models.parts import SmallClassifier, conv_norm, numbered
-from tinygrad_norm.tensor import Tensor
 
 
 class LeNet5(SmallClassifier):
@@ -21,6 +18,8 @@ class LeNet5(SmallClassifier):
 
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998.
     """
+
+    in_order = ("features", "classifier")
 
     def __post_init__(self) -> None:
         norms, size = self.prepare(16, fixed=True)
@@ -39,6 +38,3 @@ class LeNet5(SmallClassifier):
             nn.Tanh(),
             nn.Linear(84, self.num_classes),
         )
-
-    def logits(self, x: Tensor) -> Any:
-        return self.classifier(self.features(x))

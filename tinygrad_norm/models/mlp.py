@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from tinygrad_norm import nn
 from tinygrad_norm.models.parts import SmallClassifier
-from tinygrad_norm.tensor import Tensor
 
 
 class MLP(SmallClassifier):
@@ -23,6 +21,7 @@ class MLP(SmallClassifier):
     Source: Ioffe and Szegedy 2015, section 4.1.
     """
 
+    in_order = ("layers",)
     hidden: Iterable[int] = (256, 128)
 
     def __post_init__(self) -> None:
@@ -35,6 +34,3 @@ class MLP(SmallClassifier):
             layers += [nn.Linear(features, width, bias=norms.bias), norms(width, "relu")]
             features = width
         self.layers = nn.Sequential(*layers, nn.Linear(features, self.num_classes))
-
-    def logits(self, x: Tensor) -> Any:
-        return self.layers(x)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import field
 from functools import partial
 from types import UnionType
-from typing import Any
+from typing import Any, ClassVar
 
 from tinygrad_norm import nn
 from tinygrad_norm.checks import POSITIVE, check_flag, check_integer, check_number
@@ -21,7 +21,7 @@ he_normal = partial(init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
 
 
 class ImageClassifier(DataclassModule):
-    """A net from images (N, in_channels, H, W) to logits (N, num_classes), which it defines as `logits(x)`.
+    """A net from images (N, in_channels, H, W) to logits (N, num_classes): its modules `in_order`, or its `logits(x)`.
 
     Args:
         num_classes, in_channels: how many logits and how many channels.
@@ -34,6 +34,7 @@ class ImageClassifier(DataclassModule):
         ValueError: a number is below 1, or the images are too small; in the call: they have another shape.
     """
 
+    in_order: ClassVar[tuple[str, ...]] = ("features", "avgpool", "classifier")
     num_classes: int = 10
     in_channels: int = 3
     norm: Norm = "batch"
@@ -73,8 +74,10 @@ class ImageClassifier(DataclassModule):
         return y
 
     def logits(self, x: Tensor) -> Any:
-        """Compute the logits; each net defines its own."""
-        raise TypeError(f"{type(self).__name__} defines no logits(x)")
+        """Return what the modules `in_order` make of x, one after the other."""
+        for name in self.in_order:
+            x = getattr(self, name)(x)
+        return x
 
 
 class SmallClassifier(ImageClassifier):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinygrad_norm import nn, ops
 from tinygrad_norm.models.norms import Norms
 from tinygrad_norm.models.parts import ImageClassifier, conv_norm, draw_weights, he_normal, numbered, scaled
@@ -58,8 +56,8 @@ class ResNet18(ImageClassifier):
     Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016.
     """
 
+    in_order = ("conv1", "bn1", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "fc")
     followed_by = (("conv1", "bn1"),)
-
     width: float = 1.0
 
     def __post_init__(self) -> None:
@@ -80,8 +78,3 @@ class ResNet18(ImageClassifier):
     def reset_weights(self) -> None:
         """Draw the weights of the convolutions anew, as He et al. 2015."""
         draw_weights(self, nn.Conv2D, he_normal)
-
-    def logits(self, x: Tensor) -> Any:
-        x = self.maxpool(self.bn1(self.conv1(x)))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(self.avgpool(x))
