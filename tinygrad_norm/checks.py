@@ -81,7 +81,7 @@ def check_float_dtype(name: str, value: Any) -> np.dtype[Any]:
     except TypeError:
         found = None
     for allowed in (np.dtype(np.float32), np.dtype(np.float64)):
-        if found == allowed:
+        if found is not None and found == allowed:  # None is equal to float64
             return allowed
     raise TypeError(f"{name} is float32 or float64, got {repr(value) if found is None else found}")
 

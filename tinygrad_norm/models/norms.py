@@ -9,9 +9,9 @@ from tinygrad_norm import nn
 from tinygrad_norm.checks import check_choice
 from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.nn.normalization import Normalization
+from tinygrad_norm.ops.convolution import Activation
 
 Norm = str | Callable[[int], nn.Module]
-Activation = str | tuple[str, float] | None
 Layers = dict[str, Callable[..., nn.Module]]
 
 MOST_GROUPS = 32
@@ -76,8 +76,8 @@ class Norms:
         if self.norm == "none":
             return activation_layer(activation)
         if isinstance(self.norm, str):
-            momentum = {} if self.norm != "batch" or self.momentum is None else {"momentum": self.momentum}
-            return self._named[self.norm](channels, activation=activation, **momentum)
+            options = {"momentum": self.momentum} if self.norm == "batch" and self.momentum is not None else {}
+            return self._named[self.norm](channels, activation=activation, **options)
         layer = self.norm(channels)
         if not isinstance(layer, nn.Module):
             raise TypeError(f"norm: the function returns a Module, got {layer!r} for {channels} channels")

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 from tinygrad_norm import nn
 from tinygrad_norm.checks import POSITIVE, check_flag, check_integer, check_number
-from tinygrad_norm.models.norms import Activation, Norm, Norms
+from tinygrad_norm.models.norms import Norm, Norms
 from tinygrad_norm.nn import init
 from tinygrad_norm.nn.checks import shape_of
 from tinygrad_norm.nn.dataclass_module import DataclassModule
+from tinygrad_norm.ops.convolution import Activation
 from tinygrad_norm.tensor import Tensor
 
 he_normal = partial(init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
