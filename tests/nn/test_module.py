@@ -416,7 +416,7 @@ def test_astype_refuses_other_dtypes(dtype):
 def test_float_dtype():
     assert float_dtype(None) == np.float32
     assert float_dtype(float) == np.float64
-    with pytest.raises(TypeError, match="float32 or float64, got 'int8'"):
+    with pytest.raises(TypeError, match="float32 or float64, got int8"):
         float_dtype("int8")
 
 

@@ -73,7 +73,10 @@ def _check_classes(path: Path, labels: Array) -> None:
 
 
 def _trained_classes(folder: Path) -> int | None:
-    """A test label that no training image has would only be noticed at the end of the first epoch."""
+    """Return the number of classes of the training images, where these are there.
+
+    A test label that no training image has would only be noticed at the end of the first epoch.
+    """
     path = folder / "train_labels.npy"
     if not path.is_file():
         return None

@@ -142,7 +142,7 @@ class Cutout:
         return np.where(rows[:, None, :, None] & columns[:, None, None, :], images.dtype.type(0), images)
 
     def _covered(self, n: int, length: int, generator: Generator) -> Array:
-        """Which pixels of an axis the square of each image covers: `size` of them around a random one."""
+        """Return which pixels of an axis the square of each image covers: `size` of them around a random one."""
         offset = np.arange(length) - generator.integers(length, size=(n, 1)) + self.size // 2
         return (offset >= 0) & (offset < self.size)
 
@@ -253,7 +253,7 @@ def rotate(images: Array, degrees: Array) -> Array:
 
 
 def _interval(length: int, share: float, generator: Generator) -> slice:
-    """About `share` of an axis, around a random pixel, within the axis."""
+    """Return about `share` of an axis, around a random pixel, within the axis."""
     half, centre = int(length * share) // 2, int(generator.integers(length))
     return slice(max(centre - half, 0), min(centre + half, length))
 

@@ -21,5 +21,5 @@ def check_labels(path: Path, labels: Array, count: int, num_classes: int | None 
 
 
 def describe(array: Array) -> str:
-    """An array's type and shape, as error messages tell them."""
+    """Return an array's type and shape, as error messages tell them."""
     return f"{array.dtype}{array.shape}"

@@ -122,7 +122,7 @@ def _read(release: Release, folder: Path, split: str) -> list[Array]:
 
 
 def _records(release: Release, split: str, path: Path, tar: tarfile.TarFile | None = None) -> Array:
-    """A file, on the disk or in the archive, as one record a row, after a look at its length and at every label."""
+    """Read a file, on the disk or in the archive, as one record a row, after a look at its length and its labels."""
     member = tar and tar.getmember(f"{release.folder}/{path.name}")
     size = member.size if member else path.stat().st_size
     length, count = len(release.labels) + IMAGE_BYTES, release.records[split]

@@ -105,7 +105,7 @@ def check_md5(path: Path, file: RemoteFile) -> None:
 
 
 def what_to_put(files: Iterable[RemoteFile]) -> str:
-    """The end of an error message about missing files: which they are, where they come from, and who fetches them."""
+    """Return the end of an error about missing files: which they are, where they come from, and who fetches them."""
     files = tuple(files)
     sources = dict.fromkeys(file.urls[0].removesuffix(file.name) for file in files)
     return (

@@ -96,7 +96,7 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _stack(paths: list[Path], image_size: int | None, grey: bool) -> Array:
-    """All images (N, H, W, C) as bytes, each written to its place as soon as it is read."""
+    """Return all images (N, H, W, C) as bytes, each written to its place as soon as it is read."""
     first = _read_image(paths[0], image_size, grey)
     images = np.empty((len(paths), *first.shape), np.uint8)
     for place, path in zip(images, paths, strict=True):
@@ -109,7 +109,7 @@ def _stack(paths: list[Path], image_size: int | None, grey: bool) -> Array:
 
 
 def _read_image(path: Path, image_size: int | None, grey: bool) -> Array:
-    """One image (H, W, C); whatever Pillow makes of a damaged or huge file is an error that names the file."""
+    """Return one image (H, W, C); whatever Pillow makes of a damaged or huge file is an error that names the file."""
     image_module = _import_pillow()
     try:
         with warnings.catch_warnings():

@@ -33,7 +33,7 @@ def resize(images: Array, size: int) -> Array:
 
 
 def _weights(n: int, size: int) -> Array:
-    """What each of `size` pixels takes from each of `n`: a triangle around its centre, cut off at the edges."""
+    """Return what each of `size` pixels takes from each of `n`: a triangle around its centre, cut off at the edges."""
     centre = (np.arange(size) + 0.5) * n / size - 0.5
     reach = max(n / size, 1.0)
     triangle = (1 - np.abs(centre[:, None] - np.arange(n)) / reach).clip(0)

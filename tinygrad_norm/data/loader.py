@@ -73,7 +73,7 @@ class DataLoader:
             )
 
     def __len__(self) -> int:
-        """The number of batches in a whole epoch."""
+        """Return the number of batches in a whole epoch."""
         full, rest = divmod(len(self.dataset), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 

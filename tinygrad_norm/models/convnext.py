@@ -33,7 +33,7 @@ class ConvNeXtBlock(nn.Module):
 
     Input and output (N, channels, H, W). The layers of f go by the numbers that torchvision gives them.
 
-    Source: Liu et al. 2022, figure 4.
+    Source: Liu et al., "A ConvNet for the 2020s", 2022, figure 4.
     """
 
     def __init__(self, channels: int, norms: Norms, layer_scale: float, stochastic_depth: float) -> None:

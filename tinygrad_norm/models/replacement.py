@@ -61,7 +61,7 @@ def replace_norm(model: nn.Module, path: str, norm: Norm, momentum: float | None
 
 
 def _is_of_rows(name: str, modules: Mapping[str, nn.Module]) -> bool:
-    """Whether a norm is of rows (N, C) rather than of images; group norm tells by the layer before it."""
+    """Return whether a norm is of rows (N, C) rather than of images; group norm tells by the layer before it."""
     norm, siblings = modules[name], list(modules[name.rpartition(".")[0]].children())
     if not isinstance(norm, ROWS + IMAGES) or len(norm.shape) != 1:
         raise ValueError(f"replace_norm: {name} is {norm}, which is neither of images (N, C, H, W) nor of rows (N, C)")
@@ -74,13 +74,13 @@ def _is_of_rows(name: str, modules: Mapping[str, nn.Module]) -> bool:
 
 
 def _follows_average(norm: nn.Module, model: nn.Module) -> bool:
-    """Whether the layer before a norm averages each channel over all its pixels."""
+    """Return whether the layer before a norm averages each channel over all its pixels."""
     layers = [module for module in model.modules() if not any(module.children())]
     return isinstance(layers[layers.index(norm) - 1], nn.GlobalAvgPool2D) and layers[0] is not norm
 
 
 def _dtype(norm: nn.Module, model: nn.Module) -> Any:
-    """That of a norm's own tensors, or else of the model's parameters."""
+    """Return the dtype of a norm's own tensors, or else of the model's parameters."""
     tensors = (*norm.parameters(), *norm.buffers(), *model.parameters())
     return next((tensor.dtype for tensor in tensors if tensor.dtype.kind == "f"), np.float32)
 

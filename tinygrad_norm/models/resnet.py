@@ -16,7 +16,7 @@ class BasicBlock(nn.Module):
 
     Input (N, in_channels, H, W), output (N, channels, ⌈H / stride⌉, ⌈W / stride⌉).
 
-    Source: He et al. 2016, figure 2.
+    Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016, figure 2.
     """
 
     followed_by = (("conv1", "bn1"), ("conv2", "bn2"))

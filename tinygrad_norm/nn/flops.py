@@ -74,7 +74,7 @@ def work_of(op: tape.Op, inputs: Sequence[Any]) -> int:
 
 
 def _work(definition: Callable[..., Any], *given: Any, **params: Any) -> int:
-    """Of all primitives that a call runs."""
+    """Return the operations of all primitives that a call runs."""
     counter = _Counter(work_of)
     with modes.no_grad(), modes.composed(), modes.hooks(counter):
         definition(*given, **params)

@@ -66,7 +66,8 @@ def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
         ValueError: a batch norm to be folded would normalize with the statistics of the batch, as it is in training
             or keeps no running statistics; nothing has changed.
 
-    Source: Jacob et al. 2018, section 3.2.
+    Source: Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
+        inference", 2018, section 3.2.
     """
     pairs = [pair for pair in _pairs(model, _is_before_norm) if _channels_are_last(model, *pair)]
     for path, _, (name, norm) in pairs:
@@ -108,7 +109,7 @@ Named = tuple[str, Any]
 
 
 def _pairs(model: Module, belong: Callable[[Any, Any], bool]) -> list[tuple[str, Named, Named]]:
-    """The modules that follow each other and belong together, with their names and the path of whom they are in."""
+    """Return the modules that follow each other and belong together, with their names and the path of their holder."""
     found = []
     for path, module in model.named_modules():
         own = dict(module.named_children(remove_duplicate=False))
@@ -122,7 +123,7 @@ def _pairs(model: Module, belong: Callable[[Any, Any], bool]) -> list[tuple[str,
 
 
 def _followed_by(module: Module) -> tuple[tuple[str, str], ...]:
-    """What its class says, unless the forward that it speaks of was replaced by a derived class."""
+    """Return what its class says, unless the forward that it speaks of was replaced by a derived class."""
     said = next(vars(kind) for kind in type(module).__mro__ if {"followed_by", "forward"} & vars(kind).keys())
     pairs: tuple[tuple[str, str], ...] = said.get("followed_by", ())
     return pairs
@@ -142,13 +143,13 @@ def _is_before_norm(layer: Any, norm: Any) -> bool:
 
 
 def _channels_are_last(model: Module, path: str, first: Named, second: Named) -> bool:
-    """Whether the channels of a Linear are those of the norm after it; a convolution's always are."""
+    """Return whether the channels of a Linear are those of the norm after it; a convolution's always are."""
     (name, layer), (_, norm) = first, second
     return isinstance(layer, Conv2D) or norm.ranks == {2} or _is_of_rows(model.get_submodule(path), name)
 
 
 def _is_of_rows(holder: Module, name: str) -> bool:
-    """Whether a module of a Sequential is given rows, which a Flatten before it made."""
+    """Return whether a module of a Sequential is given rows, which a Flatten before it made."""
     if type(holder).forward is not Sequential.forward:
         return False
     rows = False
@@ -176,7 +177,7 @@ def _check_constant(path: str, norm: BatchNorm) -> None:
 
 
 def _folded(layer: Any, norm: BatchNorm) -> Any:
-    """A copy of the layer that scales and shifts its output as the norm would; computed in float64."""
+    """Return a copy of the layer that scales and shifts its output as the norm would; computed in float64."""
     gamma, beta, bias = [
         default if parameter is None else parameter.raw.astype(np.float64)
         for parameter, default in ((norm.weight, 1.0), (norm.bias, 0.0), (layer.bias, 0.0))

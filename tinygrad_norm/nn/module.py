@@ -185,7 +185,7 @@ class Module:
         child._rename(self._scope_of(name))
 
     def _scope_of(self, name: str) -> str:
-        """The scope of a child: its name, after the name of this module if this one is never called itself."""
+        """Return the scope of a child: its name, after the name of this module if this one is never called itself."""
         return name if type(self).forward is not Module.forward else _join(self._scope, name)
 
     def _rename(self, scope: str) -> None:

@@ -166,12 +166,12 @@ class RunningNorm(ChannelNorm):
         self.reset_running_stats()
 
     def uses_batch_statistics(self) -> bool:
-        """Whether the next call normalizes with the statistics of what it is given."""
+        """Return whether the next call normalizes with the statistics of what it is given."""
         wanted = self.training if self.use_batch_statistics is None else self.use_batch_statistics
         return self.running_mean is None or (wanted and not self.frozen)
 
     def updates_running_statistics(self) -> bool:
-        """Whether the next call moves the running statistics."""
+        """Return whether the next call moves the running statistics."""
         wanted = self.training if self.update_running_statistics is None else self.update_running_statistics
         return self.running_mean is not None and wanted and not self.frozen
 
@@ -200,7 +200,7 @@ class RunningNorm(ChannelNorm):
                 )
 
     def _fill_in(self, state: dict[str, Any], prefix: str) -> None:
-        """A count of 0 for running statistics that were saved without one, as by PyTorch before 0.4.1."""
+        """Add a count of 0 to running statistics that were saved without one, as by PyTorch before 0.4.1."""
         if self.running_mean is not None and f"{prefix}running_mean" in state:
             state.setdefault(f"{prefix}num_batches_tracked", 0)
 

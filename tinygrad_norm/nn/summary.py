@@ -60,7 +60,7 @@ def output_shapes(model: Module, inputs: Sequence[Any]) -> dict[Module, str]:
 
 
 def _mode(module: Module, outside: bool) -> str:
-    """What is said of a module's mode: where it is not that of the module around it, and that a norm is frozen."""
+    """Return what is said of a module's mode where the one around it has another, and of a norm that is frozen."""
     words = ["training" if module.training else "eval"] if module.training != outside else []
     words += ["frozen"] if getattr(module, "frozen", False) is True else []
     return f" ({', '.join(words)})" if words else ""
@@ -89,7 +89,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def _aligned(rows: list[tuple[str, str, str, str]]) -> list[str]:
-    """Columns of equal width, the numbers to the right, with rules below the header and the last row."""
+    """Return columns of equal width, the numbers to the right, with rules below the header and the last row."""
     lines = format_table(rows, "<<<>").splitlines()
     rule = "-" * len(lines[0])
     return [lines[0], rule, *lines[1:], rule]

@@ -17,7 +17,7 @@ class Lookahead(Optimizer):
         k: steps between two meetings, at least 1.
         alpha: the part of the way, above 0 and up to 1.
 
-    Source: Zhang et al. 2019, Lookahead optimizer: k steps forward, 1 step back.
+    Source: Zhang et al., "Lookahead optimizer: k steps forward, 1 step back", 2019.
     """
 
     def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5) -> None:

@@ -122,7 +122,7 @@ class Optimizer(ABC):
         """Update one parameter in place, given its state, which already counts this step, and its group's options."""
 
     def buffer(self, name: str, like: Array, state: State, group: Group) -> Array | None:
-        """The array that `state` keeps under `name`, of zeros at first; None if the options do not ask for it."""
+        """Return what `state` keeps under `name`, an array of zeros at first; None if no option asks for it."""
         if not _is_used(self.buffers[name], group):
             return None
         array: Array | None = state.get(name)
@@ -230,19 +230,19 @@ class Optimizer(ABC):
                     yield f"{name!r} of {place} {lost}"
 
     def _numbered_groups(self) -> list[Group]:
-        """The groups, with each parameter's number in the place of the parameter."""
+        """Return the groups, with each parameter's number in the place of the parameter."""
         number = count()
         return [{**group, "params": [next(number) for _ in group["params"]]} for group in self.param_groups]
 
     def _by_number(self, saved_groups: list[Group]) -> dict[str, tuple[str, Tensor, Group]]:
-        """Each parameter's name for errors, the parameter and its saved options, by its number as JSON writes it."""
+        """Return the name for errors, the parameter and the saved options of each number, as JSON writes it."""
         options = [group for group in saved_groups for _ in group["params"]]
         owners = zip(_placed(self.param_groups), options, strict=True)
         return {str(number): (place, parameter, group) for number, ((place, parameter), group) in enumerate(owners)}
 
 
 def gradient_of(parameter: Tensor, place: str) -> Array | None:
-    """The array of a parameter's gradient, if it has one; a TypeError calls the parameter by its place."""
+    """Return the array of a parameter's gradient, if it has one; a TypeError calls the parameter by its place."""
     if parameter.grad is None:
         return None
     if not isinstance(parameter.grad, Tensor):
@@ -252,7 +252,7 @@ def gradient_of(parameter: Tensor, place: str) -> Array | None:
 
 
 def _as_groups(params: Parameters) -> list[Group]:
-    """One group of all tensors, or the groups as given."""
+    """Return one group of all tensors, or the groups as given."""
     if isinstance(params, (Tensor, dict, set, str)) or not isinstance(params, Iterable):
         raise TypeError(f"an optimizer takes a list of tensors, or of groups (dicts), got one {type(params).__name__}")
     given: list[Any] = list(params)
@@ -278,7 +278,7 @@ def _is_used(option: str | None, group: Group) -> bool:
 
 
 def _placed(groups: list[Group]) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter, in order, and what an error calls it."""
+    """Return every parameter, in order, and what an error calls it."""
     for number, group in enumerate(groups):
         for index, parameter in enumerate(group["params"]):
             yield f"parameter {index} of group {number}", parameter

@@ -48,10 +48,10 @@ class LRScheduler(ABC):
 
     @abstractmethod
     def lr_at(self, step: int, initial_lr: float) -> float:
-        """The learning rate after `step` steps of a group that began with `initial_lr`."""
+        """Return the learning rate after `step` steps of a group that began with `initial_lr`."""
 
     def next_lr(self, step: int, lr: float, initial_lr: float) -> float:
-        """The learning rate after `step` steps of a group that somebody else left at `lr`: scaled as its own would be.
+        """Return the learning rate after `step` steps of a group that somebody else left at `lr`, scaled as its own.
 
         Raises:
             ValueError: its own was 0 before, and `lr` is not.
@@ -77,7 +77,7 @@ class LRScheduler(ABC):
             group["lr"] = rate
 
     def _rates(self, step: int) -> list[float]:
-        """The learning rate of each group after `step` steps, going on from those after one step less."""
+        """Return the learning rate of each group after `step` steps, going on from those after one step less."""
         rates = []
         for group in self.optimizer.param_groups:
             lr: float = group["lr"]
@@ -87,16 +87,16 @@ class LRScheduler(ABC):
         return rates
 
     def _own_rates(self, step: int) -> list[float]:
-        """The learning rate of each group after `step` steps of this schedule alone."""
+        """Return the learning rate of each group after `step` steps of this schedule alone."""
         groups = self.optimizer.param_groups
         return [self.lr_at(step, group["initial_lr" if "initial_lr" in group else "lr"]) for group in groups]
 
     def get_last_lr(self) -> list[float]:
-        """The learning rate of each group now."""
+        """Return the learning rate of each group now."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of steps, and the learning rates if somebody else changed them; all else is an argument.
+        """Return the number of steps, and the learning rates if somebody else changed them; all else is an argument.
 
         The initial learning rates are saved with the optimizer.
         """
@@ -122,14 +122,14 @@ class StepLR(LRScheduler):
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
-        """`initial_lr * gamma ** (step // step_size)`."""
+        """Return `initial_lr * gamma ** (step // step_size)`."""
         return initial_lr * self.gamma ** (step // self.step_size)
 
 
 class CosineAnnealingLR(LRScheduler):
     """Go from the initial learning rate to `eta_min` on half a cosine of `T_max` steps, and then back, as a wave.
 
-    Source: Loshchilov and Hutter 2017, SGDR: Stochastic gradient descent with warm restarts (without the restarts).
+    Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017 (without the restarts).
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, *, per_batch: bool = False) -> None:
@@ -138,11 +138,11 @@ class CosineAnnealingLR(LRScheduler):
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
-        """`eta_min + (initial_lr - eta_min) * (1 + cos(pi * step / T_max)) / 2`."""
+        """Return `eta_min + (initial_lr - eta_min) * (1 + cos(pi * step / T_max)) / 2`."""
         return _cosine(initial_lr, self.eta_min, step / self.T_max)
 
     def next_lr(self, step: int, lr: float, initial_lr: float) -> float:
-        """The learning rate after `step` steps of a group that somebody else left at `lr`.
+        """Return the learning rate after `step` steps of a group that somebody else left at `lr`.
 
         Its distance from `eta_min` is scaled; from the end of a half wave it rises by what the schedule's own would.
         """
@@ -159,7 +159,7 @@ class LinearWarmup(LRScheduler):
 
     PyTorch's LinearLR with its defaults.
 
-    Source: Goyal et al. 2017, Accurate, large minibatch SGD: Training ImageNet in 1 hour.
+    Source: Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1 hour", 2017.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class LinearWarmup(LRScheduler):
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
-        """`initial_lr * (start_factor + (1 - start_factor) * min(step / total_iters, 1))`."""
+        """Return `initial_lr * (start_factor + (1 - start_factor) * min(step / total_iters, 1))`."""
         return initial_lr * _linear(self.start_factor, 1.0, min(step / self.total_iters, 1.0))
 
 
@@ -242,7 +242,7 @@ class SequentialLR(_Sole):
         super().__init__(optimizer, per_batch=schedulers[0].per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
-        """The learning rate of the schedule that this step is in."""
+        """Return the learning rate of the schedule that this step is in."""
         scheduler, step = self._active(step)
         return scheduler.lr_at(step, initial_lr)
 
@@ -280,7 +280,8 @@ class OneCycleLR(_Sole):
         ValueError: an argument out of range; in `step`, the end of the cycle is passed, a learning rate or momentum
             was changed since the last step, or a group added.
 
-    Source: Smith and Topin 2018, Super-convergence: Very fast training of neural networks using large learning rates.
+    Source: Smith and Topin, "Super-convergence: very fast training of neural networks using large learning rates",
+        2018.
     """
 
     def __init__(
@@ -440,11 +441,11 @@ class ReduceLROnPlateau:
                 group["lr"] = lr
 
     def get_last_lr(self) -> list[float]:
-        """The learning rate of each group now."""
+        """Return the learning rate of each group now."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """What was counted; the learning rates are saved with the optimizer."""
+        """Return what was counted; the learning rates are saved with the optimizer."""
         return {name: getattr(self, name) for name in ("last_epoch", "best", "num_bad_epochs", "cooldown_counter")}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -457,7 +458,7 @@ class ReduceLROnPlateau:
 
 
 def _cosine(start: float, end: float, part: float) -> float:
-    """From `start` to `end` on half a cosine, as `part` goes from 0 to 1."""
+    """Go from `start` to `end` on half a cosine, as `part` goes from 0 to 1."""
     return end + (start - end) / 2 * (1 + math.cos(math.pi * part))
 
 
