@@ -18,12 +18,6 @@ from tinygrad_norm.tensor import Tensor
 
 T = TypeVar("T")
 
-_WANTED = {  # in the place of what a module keeps under a name
-    "Parameter": "a Parameter(...), or write the array to its .data",
-    "buffer": "a Tensor that wants no gradient (see detach), or write the array to its .data",
-    "Module": "a Module",
-}
-
 
 class Parameter(Tensor):
     """A tensor that training changes: a module that it is assigned to finds it by itself.
@@ -158,16 +152,15 @@ class Module:
         """Refuse what would silently turn a parameter, buffer or module into an ordinary attribute."""
         old = vars(self).get(name)
         if name in self._persistent:
-            self._check_kind(name, "buffer", value, _can_be_buffer(value))
-        elif isinstance(old, Parameter):
-            self._check_kind(name, "Parameter", value, isinstance(value, Parameter))
-        elif isinstance(old, Module):
-            self._check_kind(name, "Module", value, isinstance(value, Module))
+            self._check_kind(name, "buffer", value)
+        elif isinstance(old, Parameter | Module):
+            self._check_kind(name, "Parameter" if isinstance(old, Parameter) else "Module", value)
 
-    def _check_kind(self, name: str, kind: str, value: Any, fits: bool) -> None:
-        if not fits and value is not None:
+    def _check_kind(self, name: str, kind: str, value: Any) -> None:
+        wanted, fits = _KINDS[kind]
+        if value is not None and not fits(value):
             raise TypeError(
-                f"{type(self).__name__}.{name} is a {kind}: assign {_WANTED[kind]}, or None; got {type(value).__name__}"
+                f"{type(self).__name__}.{name} is a {kind}: assign {wanted}, or None; got {type(value).__name__}"
             )
 
     def _check_name(self, name: str) -> None:
@@ -182,17 +175,17 @@ class Module:
             raise ValueError(
                 f"{type(self).__name__}.{name}: a module cannot contain itself; to point back, use a weakref"
             )
-        child._rename(self._scope_of(name))
-
-    def _scope_of(self, name: str) -> str:
-        """Return the scope of a child: its name, after the name of this module if this one is never called itself."""
-        return name if type(self).forward is not Module.forward else _join(self._scope, name)
+        child._rename(_join("" if self._is_called() else self._scope, name))
 
     def _rename(self, scope: str) -> None:
         vars(self)["_scope"] = scope
-        if type(self).forward is Module.forward:
+        if not self._is_called():
             for name, child in self._own_modules().items():
                 child._rename(_join(scope, name))
+
+    def _is_called(self) -> bool:
+        """Return whether this module opens a scope; one without a forward only lends its name to those inside."""
+        return type(self).forward is not Module.forward
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Name a tensor that is state but no parameter, such as a running mean; None keeps the name for later.
@@ -209,7 +202,7 @@ class Module:
         self._check_name(name)
         if name in vars(self) and name not in self._persistent:
             raise ValueError(f"{type(self).__name__}.register_buffer: {name!r} is an attribute already")
-        self._check_kind(name, "buffer", tensor, _can_be_buffer(tensor))
+        self._check_kind(name, "buffer", tensor)
         self._persistent[name] = persistent
         setattr(self, name, tensor)
 
@@ -220,7 +213,7 @@ class Module:
             TypeError: neither a Module nor None.
             ValueError: the name cannot be one.
         """
-        self._register(name, Module, module)
+        self._register(name, "Module", module)
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Assign a parameter under a name; None says that there is none.
@@ -229,11 +222,11 @@ class Module:
             TypeError: neither a Parameter nor None.
             ValueError: the name cannot be one.
         """
-        self._register(name, Parameter, parameter)
+        self._register(name, "Parameter", parameter)
 
-    def _register(self, name: str, kind: type[Parameter | Module], value: Any) -> None:
+    def _register(self, name: str, kind: str, value: Any) -> None:
         self._check_name(name)
-        self._check_kind(name, kind.__name__, value, isinstance(value, kind))
+        self._check_kind(name, kind, value)
         setattr(self, name, value)
 
     # What is inside
@@ -458,3 +451,10 @@ def _join(path: str, name: str) -> str:
 
 def _can_be_buffer(value: Any) -> bool:
     return isinstance(value, Tensor) and not (isinstance(value, Parameter) or value.requires_grad)
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what may take the place of each, in words and as a test
+    "Parameter": ("a Parameter(...), or write the array to its .data", lambda value: isinstance(value, Parameter)),
+    "buffer": ("a Tensor that wants no gradient (see detach), or write the array to its .data", _can_be_buffer),
+    "Module": ("a Module", lambda value: isinstance(value, Module)),
+}
