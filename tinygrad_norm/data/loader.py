@@ -115,15 +115,8 @@ class DataLoader:
 
     def state_dict(self) -> dict[str, int | bool]:
         """Return the position and all that it depends on, ready for JSON."""
-        return {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "length": len(self.dataset),
-            "batch_size": self.batch_size,
-            "shuffle": self.shuffle,
-            "drop_last": self.drop_last,
-            "seed": self.seed,
-        }
+        settings = {name: getattr(self, name) for name in ("batch_size", "shuffle", "drop_last", "seed")}
+        return {"epoch": self.epoch, "batch": self.batch, "length": len(self.dataset), **settings}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up the position of a saved state; on an error nothing changes.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +14,7 @@ from tinygrad_norm.checks import refuse_unknown, refuse_unknown_keywords
 from tinygrad_norm.dtypes import Array, beyond
 from tinygrad_norm.optim.options import check_option
 from tinygrad_norm.optim.param_group import ParamGroup
-from tinygrad_norm.schema import MAPPING, check_form
+from tinygrad_norm.schema import ANYTHING, COUNT, MAPPING, check_form
 from tinygrad_norm.tensor import Tensor
 
 Group = dict[str, Any]
@@ -157,11 +156,12 @@ class Optimizer(ABC):
         """Go on from what `state_dict` returned.
 
         Raises:
-            ValueError: it is for other parameters or another optimizer; every mismatch is named, and nothing changed.
+            ValueError: it is for other parameters or another optimizer; it says where, and nothing has changed.
         """
-        problems = [*self._group_problems(state_dict)] or [*self._state_problems(state_dict)]
-        if problems:
-            raise ValueError(f"{type(self).__name__}.load_state_dict: {'; '.join(problems)}")
+        try:
+            self._check_state(state_dict)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{type(self).__name__}.load_state_dict: {error}") from error
         parameters = self._by_number(state_dict["param_groups"])
         for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
             group.update({name: check_option(name, value) for name, value in saved.items() if name != "params"})
@@ -176,58 +176,35 @@ class Optimizer(ABC):
     def _known_options(self) -> list[str]:
         return ["params", *self.defaults, "initial_lr"]
 
-    def _group_problems(self, state_dict: Mapping[str, Any]) -> Iterator[str]:
-        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
-            yield "it needs the entries 'state' and 'param_groups'"
-            return
-        try:
-            check_form(state_dict["param_groups"], [MAPPING], "'param_groups'")
-            check_form(state_dict["state"], MAPPING, "'state'")
-            check_form([*state_dict["state"].values()], [MAPPING], "'state'")
-        except ValueError as error:
-            yield str(error)
-            return
-        groups, saved_groups = self._numbered_groups(), state_dict["param_groups"]
-        if len(saved_groups) != len(self.param_groups):
-            yield f"it has {len(saved_groups)} parameter groups, this optimizer {len(groups)}"
-            return
-        for number, (group, saved) in enumerate(zip(groups, saved_groups, strict=True)):
-            missing = [name for name in ("params", *self.defaults) if name not in saved]
-            unknown = [name for name in saved if name not in self._known_options()]
-            if missing or unknown:
-                yield from (f"group {number} lacks {name!r}" for name in missing)
-                yield from (
-                    f"group {number} has {name!r}, which {type(self).__name__} does not know" for name in unknown
-                )
-                continue
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        """Raise a TypeError or ValueError that says in what a state is not one of this optimizer."""
+        check_form(state_dict, {"state": MAPPING, "param_groups": [MAPPING], ...: ANYTHING}, "the state")
+        groups = state_dict["param_groups"]
+        if len(groups) != len(self.param_groups):
+            raise ValueError(f"it has {len(groups)} parameter groups, this optimizer {len(self.param_groups)}")
+        for number, (group, saved) in enumerate(zip(self._numbered_groups(), groups, strict=True)):
+            names = [name for name in self._known_options() if name != "initial_lr" or name in saved]
+            check_form(saved, dict.fromkeys(names, ANYTHING), f"group {number}")
             if saved["params"] != (wanted := group["params"]):
                 given = np.size(saved["params"])
-                yield f"group {number} has {given} parameters, not the {len(wanted)} numbered from {wanted[0]}"
-            try:
-                self.check(saved)
-            except (TypeError, ValueError) as error:
-                yield f"group {number}: {error}"
-
-    def _state_problems(self, state_dict: Mapping[str, Any]) -> Iterator[str]:
-        parameters = self._by_number(state_dict["param_groups"])
-        for number, saved in state_dict["state"].items():
-            if str(number) not in parameters:
-                yield f"it has a state for parameter {number}, which is in no group"
-                continue
-            place, parameter, group = parameters[str(number)]
-            wanted = ["step", *(name for name, option in self.buffers.items() if _is_used(option, group))]
-            yield from (f"the state of {place} lacks {name!r}" for name in wanted if name not in saved)
-            for name, value in saved.items():
-                if name == "step":
-                    if not isinstance(value, Integral) or value < 0:
-                        yield f"'step' of {place} is {value!r}, not a whole number of at least 0"
-                elif name not in self.buffers:
-                    yield f"the state of {place} has {name!r}, which {type(self).__name__} does not know"
-                elif (array := np.asarray(value)).shape != parameter.shape or array.dtype.kind != "f":
-                    given = f"{array.dtype} of shape {array.shape}"
-                    yield f"{name!r} of {place} is {given}, not floating point of shape {parameter.shape}"
-                elif lost := beyond(array, parameter.dtype):
-                    yield f"{name!r} of {place} {lost}"
+                raise ValueError(
+                    f"group {number} has {given} parameters, not the {len(wanted)} numbered from {wanted[0]}"
+                )
+            self.check(saved)
+        parameters = self._by_number(groups)
+        for key, saved in state_dict["state"].items():
+            if str(key) not in parameters:
+                raise ValueError(f"it has a state for parameter {key}, which is in no group")
+            place, parameter, group = parameters[str(key)]
+            names = [name for name, option in self.buffers.items() if name in saved or _is_used(option, group)]
+            check_form(saved, {"step": COUNT, **dict.fromkeys(names, ANYTHING)}, f"the state of {place}")
+            for name in names:
+                array = np.asarray(saved[name])
+                if array.shape != parameter.shape or array.dtype.kind != "f":
+                    found = f"{array.dtype} of shape {array.shape}"
+                    raise ValueError(f"{name!r} of {place} is floating point of shape {parameter.shape}, got {found}")
+                if lost := beyond(array, parameter.dtype):
+                    raise ValueError(f"{name!r} of {place} {lost}")
 
     def _numbered_groups(self) -> list[Group]:
         """Return the groups, with each parameter's number in the place of the parameter."""
