@@ -677,3 +677,13 @@ def test_a_walk_is_quiet_about_infinity_and_nan():
     assert_equal(x.grad, [np.nan, 0.5])
     zero = leaf(0.0)
     assert grad(zero.sqrt(), zero)[0].item() == np.inf
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_backward_pass_begins_with_a_gradient_of_the_output_s_dtype(dtype):
+    x = Tensor(np.ones(3, dtype), requires_grad=True)
+    y = x.sum()
+    seen = []
+    y.register_hook(lambda gradient: seen.append(gradient.dtype))
+    y.backward()
+    assert seen == [dtype]
