@@ -131,11 +131,11 @@ def _standardize(x: AnyArray, axes: Shape, eps: float, centred: bool = True) -> 
     if centred:
         mean = xp.mean(x, axis=axes, keepdims=True)
         x = x - mean
-        error = xp.mean(x, axis=axes, keepdims=True)  # 0, but for the rounding of a large mean
-        x, mean = x - error, mean + error
+        x = x - xp.mean(x, axis=axes, keepdims=True)  # which is 0, but for the rounding of a large mean
     var = xp.mean(xp.square(x), axis=axes, keepdims=True)
     rstd = rsqrt(var + eps)
-    return _Standard(x * rstd, rstd, unit, mean * unit, var * unit * unit)
+    statistics = (mean, var) if isinstance(unit, float) else (mean * unit, var * unit * unit)
+    return _Standard(x * rstd, rstd, unit, *statistics)
 
 
 def _standardize_by(x: AnyArray, mean: AnyArray, var: AnyArray, eps: float) -> _Standard:

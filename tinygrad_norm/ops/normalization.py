@@ -195,8 +195,8 @@ def norm_spec(
     if not rule.fewest <= len(shape) <= rule.most:
         wanted = f"{rule.fewest}" if rule.fewest == rule.most else f"{rule.fewest} or more"
         raise ValueError(f"{label(name)}: the input has {wanted} axes (N, C, ...), got shape {shape}")
-    eps = check_number(f"{label(name)}: eps", np.finfo(dtype).eps if eps is None else eps, NOT_NEGATIVE)
     check_dtypes(label(name), input=x, **affine)
+    eps = check_number(f"{label(name)}: eps", np.finfo(dtype).eps if eps is None else eps, NOT_NEGATIVE)
     try:
         axes, view, seen = rule.shapes(shape, size)
     except ValueError as error:
