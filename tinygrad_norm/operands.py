@@ -55,33 +55,31 @@ def edge_of(value: Any) -> Edge | None:
     return value if value.creator is None else value.creator
 
 
-def unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], list[Edge | None], list[bool], list[Array]]:
-    """The arrays of `inputs`, where the gradient of each goes, whether it wants one, and which arrays are the caller's.
+def unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], list[Edge | None], bool, list[Array]]:
+    """The arrays of `inputs`, where the gradient of each goes, whether any goes, and which arrays are the caller's.
 
     A number stays one, so that it widens no dtype; unless there are only numbers.
     """
     arrays: list[Any] = []
     edges: list[Edge | None] = []
-    wants: list[bool] = []
     borrowed: list[Array] = []
-    only_numbers = True
+    wanted, only_numbers = False, True
     for value in inputs:
+        edge = None
         if isinstance(value, _Tensor):
-            arrays.append(value.raw)
-            edges.append(edge_of(value))
-            wants.append(value.wants_grad)
-            only_numbers = False
+            array, only_numbers = value.raw, False
+            if value.wants_grad:
+                edge, wanted = value if value.creator is None else value.creator, True
         else:
             array = constant(value)
             if isinstance(array, np.ndarray):
                 borrowed.append(array)
                 only_numbers = False
-            arrays.append(array)
-            edges.append(None)
-            wants.append(False)
+        arrays.append(array)
+        edges.append(edge)
     if only_numbers:
         arrays = [None if value is None else _Tensor(value).raw for value in arrays]
-    return arrays, edges, wants, borrowed
+    return arrays, edges, wanted, borrowed
 
 
 def tell_apart(arrays: list[Any], edges: list[Edge | None]) -> None:

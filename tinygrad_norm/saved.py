@@ -28,9 +28,12 @@ class Saved(NamedTuple):
 
 def keep(op: Op, arrays: list[Any], borrowed: list[Array], result: Any, output: Array) -> tuple[Any, ...]:
     """What `op` saved, in the form that it is kept in: an input, the output or another array, or what is no array."""
+    values = (*arrays, *op._saved) if op.saves_inputs else op._saved
+    if not values:
+        return ()
     edges = dict(zip(map(id, arrays), op.edges, strict=True))
     kept: list[Any] = []
-    for value in (*arrays, *op._saved) if op.saves_inputs else op._saved:
+    for value in values:
         if isinstance(value, np.ndarray) or value is result:
             array, edge = (output, _OWN_OUTPUT) if value is result else (value, edges.get(id(value)))
             if borrowed and any(array is given for given in borrowed):  # who may change it and tell nobody

@@ -74,13 +74,14 @@ class Op:
         mode = modes.current()
         self.params, self.scope = params, modes.current_scope()
         try:
-            arrays, edges, wants, borrowed = operands.unwrap(inputs)
+            arrays, edges, wanted, borrowed = operands.unwrap(inputs)
         except TypeError as error:
             raise TypeError(f"{self.name}: {error}") from None
-        recorded = True in wants and mode.recording and self.differentiable
-        self.needs_input_grad = tuple(wants) if recorded else (False,) * len(wants)
+        recorded = wanted and mode.recording and self.differentiable
+        self.needs_input_grad = (False,) * len(edges)
         if recorded:
             self.edges = tuple(edges)
+            self.needs_input_grad = tuple([edge is not None for edge in edges])
             operands.tell_apart(arrays, edges)
         for hook in mode.hooks:
             hook.before_forward(self, inputs)
