@@ -687,3 +687,20 @@ def test_a_backward_pass_begins_with_a_gradient_of_the_output_s_dtype(dtype):
     y.register_hook(lambda gradient: seen.append(gradient.dtype))
     y.backward()
     assert seen == [dtype]
+
+
+class Doubled(FusedOp):
+    definition = staticmethod(lambda x: (x * 2, x * 3))
+
+
+def test_the_first_of_what_a_definition_returns_is_the_output():
+    with composed():
+        assert Doubled()(Tensor([1.0, 2.0])).raw.tolist() == [2, 4]
+
+
+def test_a_caller_s_array_may_change_after_the_call():
+    x, factor = Tensor([1.0, 2.0], requires_grad=True), np.array([3, 4], np.float32)
+    y = x * factor
+    factor[...] = 0
+    y.backward(np.ones(2, np.float32))
+    assert x.grad.raw.tolist() == [3, 4]
