@@ -231,25 +231,25 @@ class CutMix(_Mix):
 def rotate(images: Array, degrees: Array) -> Array:
     """Turn each image (N, C, H, W) counter-clockwise by its angle, bilinearly, with zeros around."""
     n, _, h, w = images.shape
-    angle = np.deg2rad(degrees)[:, None, None]
     y, x = np.arange(h)[:, None] - (h - 1) / 2, np.arange(w) - (w - 1) / 2
-    # Where the value of each pixel comes from; what lies beyond one pixel of zeros is zero as well.
-    source_y = (np.cos(angle) * y + np.sin(angle) * x + (h - 1) / 2).clip(-1, h)
-    source_x = (np.cos(angle) * x - np.sin(angle) * y + (w - 1) / 2).clip(-1, w)
-    top, left = (np.floor(source).clip(None, length - 1) for source, length in ((source_y, h), (source_x, w)))
-    below, right = source_y - top, source_x - left
+    angle = np.deg2rad(degrees)[:, None, None]
+    cosine, sine = np.cos(angle), np.sin(angle)
+    row, below = _cell(cosine * y + sine * x + (h - 1) / 2, h)
+    column, right = _cell(cosine * x - sine * y + (w - 1) / 2, w)
     padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1))).transpose(0, 2, 3, 1)
-    image, row, column = np.arange(n)[:, None, None], top.astype(np.intp) + 1, left.astype(np.intp) + 1
-    rotated = sum(
-        weight.astype(images.dtype)[..., None] * padded[image, row + dy, column + dx]
-        for dy, dx, weight in (
-            (0, 0, (1 - below) * (1 - right)),
-            (0, 1, (1 - below) * right),
-            (1, 0, below * (1 - right)),
-            (1, 1, below * right),
-        )
-    )
-    return np.asarray(rotated).transpose(0, 3, 1, 2)
+    image, rotated = np.arange(n)[:, None, None], np.zeros((n, h, w, 1), images.dtype)
+    for dy, vertical in enumerate((1 - below, below)):
+        for dx, horizontal in enumerate((1 - right, right)):
+            weight = (vertical * horizontal).astype(images.dtype)[..., None]
+            rotated = rotated + weight * padded[image, row + dy, column + dx]
+    return rotated.transpose(0, 3, 1, 2)
+
+
+def _cell(place: Array, length: int) -> tuple[Array, Array]:
+    """Return which pixel lies before each place on an axis with a zero before and after it, and how far before."""
+    place = place.clip(-1, length)  # what lies beyond the zeros is zero as well
+    pixel = np.floor(place).clip(None, length - 1)
+    return pixel.astype(np.intp) + 1, place - pixel
 
 
 def _interval(length: int, share: float, generator: Generator) -> slice:

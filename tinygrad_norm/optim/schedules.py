@@ -303,11 +303,10 @@ class OneCycleLR(_Sole):
         per_batch: bool = True,
     ) -> None:
         if total_steps is None:
-            lengths = {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
-            if missing := [name for name, length in lengths.items() if length is None]:
+            if epochs is None or steps_per_epoch is None:
                 raise ValueError(
-                    "OneCycleLR needs total_steps, or both epochs and steps_per_epoch; "
-                    f"{' and '.join(missing)} was not given"
+                    f"OneCycleLR takes total_steps, or both epochs and steps_per_epoch, got epochs={epochs} and "
+                    f"steps_per_epoch={steps_per_epoch}"
                 )
             total_steps = check_integer("epochs", epochs, 1) * check_integer("steps_per_epoch", steps_per_epoch, 1)
         self.total_steps = check_integer("total_steps", total_steps, 1)
