@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -17,9 +18,11 @@ from tinygrad_norm.checks import (
     Range,
     check_choice,
     check_flag,
+    check_float_dtype,
     check_integer,
     check_number,
     check_pair,
+    check_type,
     closest,
     did_you_mean,
     refuse_unknown,
@@ -236,3 +239,34 @@ def test_the_nearest_of_several_names_is_meant():
     assert closest("momentun", ["moment", "momentum", "monument"]) == "momentum"
     assert closest("Dropout", ["dropout2d", "Dropout2D", "dropout"]) == "dropout"
     assert closest("xyz", ["abc"]) is None
+
+
+@pytest.mark.parametrize("value", [np.float32, "float64", float, np.dtype("f4")])
+def test_floating_dtypes(value):
+    assert check_float_dtype("dtype", value) == np.dtype(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "given"), [(None, "None"), ("half", "float16"), (int, "int64"), ("no", "'no'"), (">f4", ">f4"), (3, "3")]
+)
+def test_other_dtypes_are_refused(value, given):
+    with pytest.raises(TypeError, match=f"^images: dtype is float32 or float64, got {given}$"):
+        check_float_dtype("images: dtype", value)
+
+
+def test_types():
+    check_type("hook", print, Callable, "callable")
+    check_type("k", 3, int | str, "a number or text")
+    with pytest.raises(TypeError, match=r"^k is a number or text, got list$"):
+        check_type("k", [], int | str, "a number or text")
+
+
+def test_a_choice_or_a_function():
+    check_choice("norm", "batch", ["batch", "none"], "a function")
+    check_choice("norm", print, ["batch", "none"], "a function")
+    with pytest.raises(ValueError, match=r"^norm is 'batch' or .* a function, got 'bach'; did you mean batch\?$"):
+        check_choice("norm", "bach", ["batch", "none"], "a function")
+    with pytest.raises(TypeError, match=r"^norm is 'batch' or 'none' or a function, got 3$"):
+        check_choice("norm", 3, ["batch", "none"], "a function")
+    with pytest.raises(ValueError, match=r"^norm is 'batch', got <built-in"):
+        check_choice("norm", print, ["batch"])

@@ -86,6 +86,12 @@ def check_float_dtype(name: str, value: Any) -> np.dtype[Any]:
     raise TypeError(f"{name} is float32 or float64, got {repr(value) if found is None else found}")
 
 
+def check_type(name: str, value: Any, kind: Any, words: str) -> None:
+    """Raise a TypeError if a value is no instance of a class, of a union of some, or of Callable."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {words}, got {type(value).__name__}")
+
+
 def check_flag(name: str, value: Any) -> None:
     """Raise a TypeError if an argument is neither True nor False: "no" would count as true."""
     if not isinstance(value, bool | np.bool_):

@@ -92,7 +92,7 @@ def test_a_data_set_that_returns_a_bare_array_is_refused():
         def __getitem__(self, index: np.ndarray) -> Any:
             return np.zeros((4, 2))[index]
 
-    with pytest.raises(TypeError, match="returns a tuple of arrays, got ndarray"):
+    with pytest.raises(TypeError, match="returns is a tuple of arrays, got ndarray"):
         next(iter(DataLoader(Alone(), batch_size=2)))
 
 

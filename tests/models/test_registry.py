@@ -52,7 +52,7 @@ def test_weights_are_drawn_so_that_activations_keep_their_size(name, rng):
         (None, {}, ValueError, "name is 'mlp' or 'lenet5'"),
         (["mlp"], {}, ValueError, "name is 'mlp' or 'lenet5'"),
         ("lenet5", {"small_images": "no"}, TypeError, "small_images is True or False, got 'no'"),
-        ("mlp", {"hidden": 5}, TypeError, r"hidden is a sequence of widths, such as .*, got 5"),
+        ("mlp", {"hidden": 5}, TypeError, r"hidden is a sequence of widths, such as .*, got int"),
         ("resnet18", {"norm": "bach"}, ValueError, "did you mean batch"),
         ("resnet18", {"norm": 3}, TypeError, "or a function"),
         ("mlp", {"norm": "instance"}, ValueError, "rows, which have no positions"),

@@ -483,7 +483,7 @@ def test_a_gradient_that_is_an_array_is_refused(weight, bias):
     optimizer = optim.SGD([weight, bias], lr=0.1)
     before = values(optimizer)
     weight.grad, bias.grad = Tensor(np.ones((3, 2))), np.ones(5)
-    with pytest.raises(TypeError, match="gradient of parameter 1 of group 0 is a Tensor, got ndarray"):
+    with pytest.raises(TypeError, match=r"gradient of parameter 1 of group 0 is a Tensor, .* got ndarray"):
         optimizer.step()
     for found, expected in zip(values(optimizer), before, strict=True):
         np.testing.assert_array_equal(found, expected)

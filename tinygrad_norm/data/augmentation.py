@@ -7,13 +7,22 @@ arrays that it is given.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, POSITIVE, Range, check_choice, check_integer, check_number
+from tinygrad_norm.checks import (
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Range,
+    check_choice,
+    check_integer,
+    check_number,
+    check_type,
+)
 from tinygrad_norm.data.checks import describe
 from tinygrad_norm.data.loader import Transform
 from tinygrad_norm.dtypes import Array
@@ -34,8 +43,7 @@ class Compose:
     def __init__(self, transforms: Sequence[Transform]) -> None:
         self.transforms = tuple(transforms)
         for transform in self.transforms:
-            if not callable(transform):
-                raise TypeError(f"Compose: a transform is callable, got {type(transform).__name__}")
+            check_type("Compose: a transform", transform, Callable, "callable")
 
     def __call__(self, images: Array, generator: Generator) -> Array:
         for transform in self.transforms:
@@ -259,8 +267,7 @@ def _interval(length: int, share: float, generator: Generator) -> slice:
 
 
 def _shape(name: str, images: Any, floating: bool = False) -> tuple[int, int, int, int]:
-    if not isinstance(images, np.ndarray):
-        raise TypeError(f"{name}: images are a NumPy array, got {type(images).__name__}")
+    check_type(f"{name}: the batch of images", images, np.ndarray, "a NumPy array")
     if images.ndim != 4:
         raise ValueError(f"{name}: images are (N, C, H, W), got shape {images.shape}")
     if floating and images.dtype.kind != "f":

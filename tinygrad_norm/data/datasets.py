@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_norm.checks import check_integer
+from tinygrad_norm.checks import check_integer, check_type
 from tinygrad_norm.data.checks import describe
 from tinygrad_norm.dtypes import Array
 
@@ -44,8 +44,7 @@ class ArrayDataset:
 
     def __post_init__(self) -> None:
         for name, array in (("inputs", self.inputs), ("targets", self.targets)):
-            if not isinstance(array, np.ndarray):
-                raise TypeError(f"{name} is a NumPy array, got {type(array).__name__}; np.asarray makes one")
+            check_type(name, array, np.ndarray, "a NumPy array, as np.asarray makes one")
             if array.ndim == 0:
                 raise ValueError(f"{name} has a first axis that counts the examples, got shape ()")
         if len(self.inputs) != len(self.targets):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinygrad_norm.checks import check_type
 from tinygrad_norm.dtypes import Array, PathLike
 
 TYPE_CODES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
@@ -58,8 +59,7 @@ def write_idx(path: PathLike, array: Array) -> None:
         TypeError: `array` is no NumPy array, or of a type that the format lacks.
         ValueError: it has no dimension, or one beyond 32 bits.
     """
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"write_idx takes a NumPy array, got {type(array).__name__}")
+    check_type("write_idx: array", array, np.ndarray, "a NumPy array")
     code = next((code for code, name in TYPE_CODES.items() if np.dtype(name) == array.dtype.newbyteorder("=")), None)
     if code is None:
         raise TypeError(f"IDX has no type for {array.dtype}; allowed: {', '.join(TYPE_CODES.values())}")

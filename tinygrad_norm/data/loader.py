@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_norm.checks import check_integer
+from tinygrad_norm.checks import check_integer, check_type
 from tinygrad_norm.data.datasets import ArrayDataset, Dataset
 from tinygrad_norm.dtypes import Array
 
@@ -146,8 +146,7 @@ class DataLoader:
     def _load(self, order: NDArray[np.intp], epoch: int, batch: int) -> tuple[Array, ...]:
         indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
         arrays = self.dataset[indices]
-        if not isinstance(arrays, tuple):  # an array alone would come apart into its rows
-            raise TypeError(f"a data set returns a tuple of arrays, got {type(arrays).__name__}")
+        check_type("what a data set returns", arrays, tuple, "a tuple of arrays")  # one alone would fall apart
         generator = self._generator(epoch, batch)
         if self.transform is not None:
             inputs = self.transform(arrays[0], generator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tinygrad_norm import nn
+from tinygrad_norm.checks import check_type
 from tinygrad_norm.models.parts import SmallClassifier
 
 
@@ -26,8 +27,7 @@ class MLP(SmallClassifier):
     hidden: Iterable[int] = (256, 128)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hidden, Iterable):
-            raise TypeError(f"MLP: hidden is a sequence of widths, such as (256, 128), got {self.hidden!r}")
+        check_type("MLP: hidden", self.hidden, Iterable, "a sequence of widths, such as (256, 128)")
         norms, size = self.prepare(1, fixed=True, rows=True)
         features = self.in_channels * size**2
         layers: list[nn.Module] = [nn.Flatten()]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_norm import nn
-from tinygrad_norm.checks import check_choice
+from tinygrad_norm.checks import check_choice, check_type
 from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.nn.normalization import Normalization
 from tinygrad_norm.ops.convolution import Activation
@@ -79,8 +79,7 @@ class Norms:
             options = {"momentum": self.momentum} if self.norm == "batch" and self.momentum is not None else {}
             return self._named[self.norm](channels, activation=activation, **options)
         layer = self.norm(channels)
-        if not isinstance(layer, nn.Module):
-            raise TypeError(f"norm: the function returns a Module, got {layer!r} for {channels} channels")
+        check_type("norm: what the function returns", layer, nn.Module, "a Module")
         if activation is None:
             return layer
         if isinstance(layer, Normalization) and layer.activation is None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_norm import generation, modes
-from tinygrad_norm.checks import check_flag, check_float_dtype, did_you_mean, refuse_unknown_keywords
+from tinygrad_norm.checks import check_flag, check_float_dtype, check_type, did_you_mean, refuse_unknown_keywords
 from tinygrad_norm.dtypes import beyond
 from tinygrad_norm.nn.state import IncompatibleKeys, load_into
 from tinygrad_norm.nn.summary import summary
@@ -45,8 +45,7 @@ class HookHandle:
     """The way to take a hook away again: `remove()`, or the end of a `with` block."""
 
     def __init__(self, hooks: dict[object, Any], hook: Callable[..., Any]) -> None:
-        if not callable(hook):
-            raise TypeError(f"a hook is callable, got {type(hook).__name__}")
+        check_type("a hook", hook, Callable, "callable")
         self._hooks, self._key = hooks, object()
         hooks[self._key] = hook
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from tinygrad_norm import generation
-from tinygrad_norm.checks import refuse_unknown, refuse_unknown_keywords
+from tinygrad_norm.checks import check_type, refuse_unknown, refuse_unknown_keywords
 from tinygrad_norm.dtypes import Array, beyond
 from tinygrad_norm.optim.options import check_option
 from tinygrad_norm.optim.param_group import ParamGroup
@@ -63,8 +63,7 @@ class Optimizer(ABC):
 
     def add_param_group(self, param_group: Group) -> None:
         """Update these parameters too, from now on: for layers that are unfrozen later."""
-        if not isinstance(param_group, dict):
-            raise TypeError(f"a parameter group is a dict with 'params', got {type(param_group).__name__}")
+        check_type("a parameter group", param_group, dict, "a dict with 'params'")
         number = len(self.param_groups)
         refuse_unknown(f"parameter group {number}", param_group, self._known_options())
         if "params" not in param_group:
@@ -222,9 +221,7 @@ def gradient_of(parameter: Tensor, place: str) -> Array | None:
     """Return the array of a parameter's gradient, if it has one; a TypeError calls the parameter by its place."""
     if parameter.grad is None:
         return None
-    if not isinstance(parameter.grad, Tensor):
-        given = type(parameter.grad).__name__
-        raise TypeError(f"the gradient of {place} is a Tensor, got {given}; Tensor(array) makes one")
+    check_type(f"the gradient of {place}", parameter.grad, Tensor, "a Tensor, as Tensor(array) makes one")
     return parameter.grad.raw
 
 

@@ -24,6 +24,7 @@ from tinygrad_norm.checks import (
     check_choice,
     check_integer,
     check_number,
+    check_type,
 )
 from tinygrad_norm.optim.optimizer import Optimizer
 
@@ -228,8 +229,7 @@ class SequentialLR(_Sole):
                 f"and {len(milestones)} milestones"
             )
         for scheduler in schedulers:
-            if not isinstance(scheduler, LRScheduler):
-                raise TypeError(f"SequentialLR takes schedules that depend on the step, not {type(scheduler).__name__}")
+            check_type("SequentialLR: a schedule", scheduler, LRScheduler, "one that depends on the step alone")
             if scheduler.optimizer is not optimizer or scheduler.per_batch != schedulers[0].per_batch:
                 raise ValueError("the schedules of SequentialLR share one optimizer and one per_batch")
         self.schedulers = list(schedulers)
@@ -466,8 +466,7 @@ def _linear(start: float, end: float, part: float) -> float:
 
 
 def _checked(optimizer: Optimizer, scheduler: object) -> Optimizer:
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"{type(scheduler).__name__} takes an optimizer, got {type(optimizer).__name__}")
+    check_type(f"{type(scheduler).__name__}: optimizer", optimizer, Optimizer, "one, such as SGD(...)")
     return optimizer
 
 
