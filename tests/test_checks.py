@@ -16,6 +16,7 @@ from tinygrad_norm.checks import (
     POSITIVE,
     UP_TO_INFINITY,
     Range,
+    RefusesUnknownKeywords,
     check_choice,
     check_flag,
     check_float_dtype,
@@ -26,7 +27,6 @@ from tinygrad_norm.checks import (
     closest,
     did_you_mean,
     refuse_unknown,
-    refuse_unknown_keywords,
 )
 
 
@@ -223,16 +223,16 @@ def test_what_takes_nothing_says_so():
 
 
 def test_keywords_are_those_of_init_and_any_where_it_takes_any():
-    class Some:
+    class Some(RefusesUnknownKeywords):
         def __init__(self, weight: int = 0) -> None: ...
 
-    class Every:
+    class Every(RefusesUnknownKeywords):
         def __init__(self, **options: int) -> None: ...
 
-    refuse_unknown_keywords(Some, ["weight"])
-    refuse_unknown_keywords(Every, ["wieght"])
+    Some(weight=1)
+    Every(wieght=1)
     with pytest.raises(TypeError, match=r"Some has no option 'wieght' \(it has weight\); did you mean weight\?"):
-        refuse_unknown_keywords(Some, ["wieght"])
+        Some(wieght=1)
 
 
 def test_the_nearest_of_several_names_is_meant():

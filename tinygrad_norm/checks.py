@@ -13,8 +13,7 @@ import math
 import sys
 from collections.abc import Callable, Collection, Iterable
 from numbers import Integral, Real
-from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -133,21 +132,30 @@ def refuse_unknown(owner: str, names: Iterable[str], known: Collection[str]) -> 
             raise TypeError(f"{owner} has no option {name!r} (it has {', '.join(sorted(known)) or 'none'}){hint}")
 
 
-def refuse_unknown_keywords(cls: type[object], names: Iterable[str]) -> None:
-    """Refuse keywords that the class's `__init__` does not take, unless it takes any."""
-    known = inspect.signature(cls.__init__, follow_wrapped=False).parameters
-    if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in known.values()):
-        refuse_unknown(cls.__name__, names, known.keys() - {"self"})
+class RefusesUnknownKeywords:
+    """The base of a class that refuses a keyword as Python would, but says which one was probably meant."""
+
+    def __new__(cls, *_arguments: Any, **keywords: Any) -> Self:
+        """Refuse keywords that `__init__` does not take, unless it takes any."""
+        if keywords:
+            known = inspect.signature(cls.__init__, follow_wrapped=False).parameters
+            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in known.values()):
+                refuse_unknown(cls.__name__, keywords, known.keys() - {"self"})
+        return super().__new__(cls)
 
 
-def missing_name(module: str, name: str, known: Iterable[str], caller: FrameType) -> Exception:
-    """Return the error for a module's `__getattr__` to raise about a name that it does not have.
+def module_getattr(module: str, known: Collection[str]) -> Callable[[str], object]:
+    """Return the `__getattr__` of a module of these names: it refuses another, and says which was probably meant.
 
     The interpreter turns an AttributeError under `from module import name` into words of its own, so that
     statement, told by the caller's current instruction, gets an ImportError; `getattr` and `hasattr` get the
     AttributeError that they expect.
     """
-    words = f"module {module!r} has no attribute {name!r}{did_you_mean(name, known)}"
-    if caller.f_code.co_code[caller.f_lasti] == IMPORT_FROM:
-        return ImportError(words, name=module)
-    return AttributeError(words, name=name)
+
+    def refuse(name: str) -> object:
+        words, caller = f"module {module!r} has no attribute {name!r}{did_you_mean(name, known)}", sys._getframe(1)
+        if caller.f_code.co_code[caller.f_lasti] == IMPORT_FROM:
+            raise ImportError(words, name=module)
+        raise AttributeError(words, name=name)
+
+    return refuse

@@ -381,26 +381,26 @@ def change(**entries: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("state", "error", "message"),
+    ("state", "message"),
     [
-        (change(seed=1), ValueError, r"of another loader: seed=1 \(here 0\)"),
-        (change(length=11, batch_size=5), ValueError, r"length=11 \(here 10\), batch_size=5 \(here 4\)"),
-        (change(shuffle=True), ValueError, r"shuffle=True \(here False\)"),
-        (change(drop_last=True), ValueError, r"drop_last=True \(here False\)"),
-        (change(epoch=1, batch=4), ValueError, "batch is at most 3, the number of batches in an epoch, got 4"),
-        (change(epoch=1, batch=-1), ValueError, "batch is an integer of at least 0, got -1"),
-        (change(epoch=-1), ValueError, "epoch is an integer of at least 0, got -1"),
-        (change(epoch=1.5), TypeError, "epoch is an integer of at least 0, got 1.5"),
-        (change(epoch=1, batch="2"), TypeError, "batch is an integer of at least 0, got '2'"),
-        ({"epoch": 1, "batch": 1}, ValueError, "has the keys epoch, batch, length, .*; got epoch, batch"),
-        (change(rank=0), ValueError, "got epoch, .*, rank"),
-        ({}, ValueError, "got none"),
+        (change(seed=1), r"of another loader: seed=1 \(here 0\)"),
+        (change(length=11, batch_size=5), r"length=11 \(here 10\), batch_size=5 \(here 4\)"),
+        (change(shuffle=True), r"shuffle=True \(here False\)"),
+        (change(drop_last=True), r"drop_last=True \(here False\)"),
+        (change(epoch=1, batch=4), "batch is at most 3, the number of batches in an epoch, got 4"),
+        (change(epoch=1, batch=-1), "batch is an integer of at least 0, got -1"),
+        (change(epoch=-1), "epoch is an integer of at least 0, got -1"),
+        (change(epoch=1.5), "epoch is an integer of at least 0, got 1.5"),
+        (change(epoch=1, batch="2"), "batch is an integer of at least 0, got '2'"),
+        ({"epoch": 1, "batch": 1}, r"state lacks 'length', .*; it has \['epoch', 'batch'\]"),
+        (change(rank=0), "state has 'rank', which is not known"),
+        ({}, "lacks 'epoch', 'batch', 'length'"),
     ],
 )
-def test_a_state_that_does_not_fit_changes_nothing(state, error, message):
+def test_a_state_that_does_not_fit_changes_nothing(state, message):
     loader = DataLoader(numbers(10), batch_size=4)
     next(loader.resume())
-    with pytest.raises(error, match=message):
+    with pytest.raises(ValueError, match=message):
         loader.load_state_dict(state)
     assert (loader.epoch, loader.batch) == (0, 1)
 

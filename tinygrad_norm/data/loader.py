@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tinygrad_norm.checks import check_integer, check_type
 from tinygrad_norm.data.datasets import ArrayDataset, Dataset
 from tinygrad_norm.dtypes import Array
+from tinygrad_norm.schema import ANYTHING, COUNT, check_form
 
 Transform = Callable[[Array, np.random.Generator], Array]
 Mix = Callable[[Array, Array, np.random.Generator], tuple[Array, Array]]
@@ -126,18 +127,14 @@ class DataLoader:
                 batch size, shuffling, `drop_last` or seed, in whose order the position means something else.
         """
         own = self.state_dict()
-        if set(state) != set(own):
-            raise ValueError(
-                f"a loader's state has the keys {', '.join(own)}; got {', '.join(map(str, state)) or 'none'}"
-            )
+        check_form(state, {**dict.fromkeys(own, ANYTHING), "epoch": COUNT, "batch": COUNT}, "a loader's state")
         differing = [key for key in own if key not in ("epoch", "batch") and state[key] != own[key]]
         if differing:
             found = ", ".join(f"{key}={state[key]!r} (here {own[key]!r})" for key in differing)
             raise ValueError(f"the state is of another loader: {found}")
-        epoch, batch = check_integer("epoch", state["epoch"], 0), check_integer("batch", state["batch"], 0)
-        if batch > len(self):
-            raise ValueError(f"batch is at most {len(self)}, the number of batches in an epoch, got {batch}")
-        self.epoch, self.batch = epoch, batch
+        if state["batch"] > len(self):
+            raise ValueError(f"batch is at most {len(self)}, the number of batches in an epoch, got {state['batch']}")
+        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
 
     def _order(self, epoch: int) -> NDArray[np.intp]:
         order = np.arange(len(self.dataset))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_norm import generation, modes
-from tinygrad_norm.checks import check_flag, check_float_dtype, check_type, did_you_mean, refuse_unknown_keywords
+from tinygrad_norm.checks import RefusesUnknownKeywords, check_flag, check_float_dtype, check_type, did_you_mean
 from tinygrad_norm.dtypes import beyond
 from tinygrad_norm.nn.state import IncompatibleKeys, load_into
 from tinygrad_norm.nn.summary import summary
@@ -60,7 +60,7 @@ class HookHandle:
         self.remove()
 
 
-class Module:
+class Module(RefusesUnknownKeywords):
     """Base of all layers and models: assign parameters and modules as attributes, and define `forward`.
 
     A module's attributes are its state: each Parameter, each Module, and each Tensor that `register_buffer` named.
@@ -77,12 +77,6 @@ class Module:
     if TYPE_CHECKING:  # attributes come by register_buffer and from mappings too, where no type checker sees them
 
         def __getattr__(self, name: str) -> Any: ...
-
-    def __new__(cls, *_args: Any, **arguments: Any) -> Self:
-        """Refuse an unknown keyword as Python would, but say which one was probably meant."""
-        if arguments:
-            refuse_unknown_keywords(cls, arguments)
-        return super().__new__(cls)
 
     def __init__(self) -> None:
         vars(self).update(training=True, _scope="", _persistent={}, _forward_pre_hooks={}, _forward_hooks={})

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from tinygrad_norm import generation
-from tinygrad_norm.checks import check_type, refuse_unknown, refuse_unknown_keywords
+from tinygrad_norm.checks import RefusesUnknownKeywords, check_type, refuse_unknown
 from tinygrad_norm.dtypes import Array, beyond
 from tinygrad_norm.optim.options import check_option
 from tinygrad_norm.optim.param_group import ParamGroup
@@ -22,7 +22,7 @@ State = dict[str, Any]
 Parameters = Iterable[Tensor | Mapping[str, Any]]
 
 
-class Optimizer(ABC):
+class Optimizer(RefusesUnknownKeywords, ABC):
     """The parameters to update, in groups with options of their own.
 
     A subclass names its options and buffers, and writes `update`. The options are in `param_groups`, where a schedule
@@ -38,11 +38,6 @@ class Optimizer(ABC):
         TypeError: something that is no tensor, an option of the wrong type, or one that does not exist.
         ValueError: no parameters, one given twice, or an option out of range.
     """
-
-    def __new__(cls, *args: Any, **options: Any) -> Self:
-        """Refuse an unknown keyword as Python would, but say which one was probably meant."""
-        refuse_unknown_keywords(cls, options)
-        return super().__new__(cls)
 
     def __init__(self, params: Parameters, defaults: Group, buffers: Mapping[str, str | None]) -> None:
         self.defaults = defaults
