@@ -92,7 +92,9 @@ def fold_activations(model: Module, in_place: bool = False) -> Module:
     """
     if not in_place:
         return fold_activations(copy.deepcopy(model), in_place=True)
-    for path, (name, layer), second in _pairs(model, _is_before_activation):
+    for path, (name, layer), second in _pairs(
+        model, lambda layer, follower: _is_linear(layer) and as_fusible(follower)
+    ):
         taking = copy.copy(layer)  # the layer may stand elsewhere too
         taking.activation = as_fusible(second[1])
         _replace(model.get_submodule(path), name, taking, *second)
@@ -108,7 +110,7 @@ def _replace(holder: Module, name: str, layer: Module, follower_name: str, follo
 Named = tuple[str, Any]
 
 
-def _pairs(model: Module, belong: Callable[[Any, Any], bool]) -> list[tuple[str, Named, Named]]:
+def _pairs(model: Module, belong: Callable[[Any, Any], Any]) -> list[tuple[str, Named, Named]]:
     """Return the modules that follow each other and belong together, with their names and the path of their holder."""
     found = []
     for path, module in model.named_modules():
@@ -162,10 +164,6 @@ def _is_of_rows(holder: Module, name: str) -> bool:
             rows = False
         rows = rows and not module.has_hooks
     return rows
-
-
-def _is_before_activation(layer: Any, activation: Any) -> bool:
-    return _is_linear(layer) and as_fusible(activation) is not None
 
 
 def _check_constant(path: str, norm: BatchNorm) -> None:

@@ -68,7 +68,13 @@ class Normalization(DataclassModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x."""
-        self._check_input(shape_of(self, x))
+        shape = shape_of(self, x)
+        fit = [len(shape) == len(axes) and shape[axes.index("C")] == self.shape[0] for axes in self.layouts]
+        if fit and not any(fit):
+            wanted = " or ".join(f"({', '.join(axes)})" for axes in self.layouts)
+            raise ValueError(
+                f"{label(type(self).__name__)}: the input has shape {wanted} with C = {self.shape[0]}, got {shape}"
+            )
         if self.fused:
             return self.normalize(x)
         with composed():
@@ -77,14 +83,6 @@ class Normalization(DataclassModule):
     def normalize(self, x: Tensor) -> Tensor:
         """Call the op; each layer defines its own."""
         raise TypeError(f"{type(self).__name__} defines no normalize(x)")
-
-    def _check_input(self, shape: Shape) -> None:
-        fit = [len(shape) == len(axes) and shape[axes.index("C")] == self.shape[0] for axes in self.layouts]
-        if fit and not any(fit):
-            wanted = " or ".join(f"({', '.join(axes)})" for axes in self.layouts)
-            raise ValueError(
-                f"{label(type(self).__name__)}: the input has shape {wanted} with C = {self.shape[0]}, got {shape}"
-            )
 
     def extra_repr(self) -> str:
         words = []
