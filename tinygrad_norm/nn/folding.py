@@ -92,9 +92,7 @@ def fold_activations(model: Module, in_place: bool = False) -> Module:
     """
     if not in_place:
         return fold_activations(copy.deepcopy(model), in_place=True)
-    for path, (name, layer), second in _pairs(
-        model, lambda layer, follower: _is_linear(layer) and as_fusible(follower)
-    ):
+    for path, (name, layer), second in _pairs(model, lambda layer, after: _is_linear(layer) and as_fusible(after)):
         taking = copy.copy(layer)  # the layer may stand elsewhere too
         taking.activation = as_fusible(second[1])
         _replace(model.get_submodule(path), name, taking, *second)

@@ -45,16 +45,16 @@ class Optimizer(RefusesUnknownKeywords, ABC):
         self.param_groups: list[Group] = []
         self.state: dict[Tensor, State] = {}
         self.first_lrs: dict[int, float] = {}  # by group: what schedules wrote as they were made, before any step
-        self._checked: dict[int, list[Any]] = {}
+        self._checked: dict[int, Group] = {}
         for group in _as_groups(params):
             self.add_param_group(group)
 
     def __repr__(self) -> str:
-        lines = [
-            f"  {len(group['params'])} parameters: " + ", ".join(f"{k}={v}" for k, v in group.items() if k != "params")
-            for group in self.param_groups
-        ]
-        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+        lines = [f"{type(self).__name__}("]
+        for group in self.param_groups:
+            options = ", ".join(f"{name}={value}" for name, value in _options(group).items())
+            lines.append(f"  {len(group['params'])} parameters: {options}")
+        return "\n".join([*lines, ")"])
 
     def add_param_group(self, param_group: Group) -> None:
         """Update these parameters too, from now on: for layers that are unfrozen later."""
@@ -64,7 +64,7 @@ class Optimizer(RefusesUnknownKeywords, ABC):
         if "params" not in param_group:
             raise ValueError(f"parameter group {number} has no 'params'")
         group = ParamGroup({**self.defaults, **param_group, "params": _as_list(param_group["params"], number)})
-        group.update({name: check_option(name, value) for name, value in group.items() if name != "params"})
+        group.update({name: check_option(name, value) for name, value in _options(group).items()})
         self.check(group)
         places = {id(parameter): place for place, parameter in _placed([*self.param_groups, group])}
         for place, parameter in _placed([*self.param_groups, group]):
@@ -76,9 +76,8 @@ class Optimizer(RefusesUnknownKeywords, ABC):
 
     def check(self, group: Group) -> None:
         """Raise a ValueError or TypeError if the options of a group are not allowed, alone or together."""
-        for name, value in group.items():
-            if name != "params":
-                check_option(name, value)
+        for name, value in _options(group).items():
+            check_option(name, value)
 
     def step(self) -> None:
         """Update every parameter that has a gradient, in place.
@@ -105,8 +104,7 @@ class Optimizer(RefusesUnknownKeywords, ABC):
     def _check_options(self) -> None:
         """Check the groups that a schedule or a user changed since the last step."""
         for number, group in enumerate(self.param_groups):
-            options = [value for name, value in group.items() if name != "params"]
-            if self._checked.get(number) != options:
+            if self._checked.get(number) != (options := _options(group)):
                 self.check(group)
                 self._checked[number] = options
 
@@ -153,12 +151,11 @@ class Optimizer(RefusesUnknownKeywords, ABC):
             ValueError: it is for other parameters or another optimizer; it says where, and nothing has changed.
         """
         try:
-            self._check_state(state_dict)
+            parameters = self._check_state(state_dict)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{type(self).__name__}.load_state_dict: {error}") from error
-        parameters = self._by_number(state_dict["param_groups"])
         for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
-            group.update({name: check_option(name, value) for name, value in saved.items() if name != "params"})
+            group.update({name: check_option(name, value) for name, value in _options(saved).items()})
         self.state.clear()
         for number, saved in state_dict["state"].items():
             _, parameter, _ = parameters[str(number)]
@@ -170,8 +167,12 @@ class Optimizer(RefusesUnknownKeywords, ABC):
     def _known_options(self) -> list[str]:
         return ["params", *self.defaults, "initial_lr"]
 
-    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
-        """Raise a TypeError or ValueError that says in what a state is not one of this optimizer."""
+    def _check_state(self, state_dict: Mapping[str, Any]) -> dict[str, tuple[str, Tensor, Group]]:
+        """Return the place, the parameter and the saved options of each number, as JSON writes it.
+
+        Raises:
+            TypeError, ValueError: the state is not one of this optimizer; says in what.
+        """
         check_form(state_dict, {"state": MAPPING, "param_groups": [MAPPING], ...: ANYTHING}, "the state")
         groups = state_dict["param_groups"]
         if len(groups) != len(self.param_groups):
@@ -185,7 +186,9 @@ class Optimizer(RefusesUnknownKeywords, ABC):
                     f"group {number} has {given} parameters, not the {len(wanted)} numbered from {wanted[0]}"
                 )
             self.check(saved)
-        parameters = self._by_number(groups)
+        options = [group for group in groups for _ in group["params"]]
+        owners = enumerate(zip(_placed(self.param_groups), options, strict=True))
+        parameters = {str(number): (*placed, group) for number, (placed, group) in owners}
         for key, saved in state_dict["state"].items():
             if str(key) not in parameters:
                 raise ValueError(f"it has a state for parameter {key}, which is in no group")
@@ -199,17 +202,12 @@ class Optimizer(RefusesUnknownKeywords, ABC):
                     raise ValueError(f"{name!r} of {place} is floating point of shape {parameter.shape}, got {found}")
                 if lost := beyond(array, parameter.dtype):
                     raise ValueError(f"{name!r} of {place} {lost}")
+        return parameters
 
     def _numbered_groups(self) -> list[Group]:
         """Return the groups, with each parameter's number in the place of the parameter."""
         number = count()
         return [{**group, "params": [next(number) for _ in group["params"]]} for group in self.param_groups]
-
-    def _by_number(self, saved_groups: list[Group]) -> dict[str, tuple[str, Tensor, Group]]:
-        """Return the name for errors, the parameter and the saved options of each number, as JSON writes it."""
-        options = [group for group in saved_groups for _ in group["params"]]
-        owners = zip(_placed(self.param_groups), options, strict=True)
-        return {str(number): (place, parameter, group) for number, ((place, parameter), group) in enumerate(owners)}
 
 
 def gradient_of(parameter: Tensor, place: str) -> Array | None:
@@ -240,6 +238,10 @@ def _as_list(params: Any, number: int) -> list[Any]:
             "(model.parameters() makes a new one at each call)"
         )
     return parameters
+
+
+def _options(group: Group) -> Group:
+    return {name: value for name, value in group.items() if name != "params"}
 
 
 def _is_used(option: str | None, group: Group) -> bool:
