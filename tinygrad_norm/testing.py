@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import modes, tape
+from tinygrad_norm.checks import check_integer
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.tensor import Tensor
 
@@ -54,8 +55,7 @@ def gradcheck(
             gradient, or the output does not depend on an input.
         TypeError: an input to be checked is not float64.
     """
-    if order < 1:
-        raise ValueError(f"gradcheck: order should be 1 or more, got {order}")
+    check_integer("gradcheck: order", order, 1)
     given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     names = [f"input {i}" for i in range(len(given))]
     for level in range(1, order + 1):
@@ -176,7 +176,7 @@ def _cotangent(function: Function, given: list[Any], before: dict[int, Array], s
         outputs = [function(*given) for _ in range(2)]
     _refuse_changes(given, before)
     if not isinstance(outputs[0], Tensor) or outputs[0].dtype != np.float64:
-        raise TypeError(f"gradcheck: the function should return a float64 tensor, not {outputs[0]!r}")
+        raise TypeError(f"gradcheck: the function returns a float64 tensor, got {outputs[0]!r}")
     if not np.isfinite(outputs[0].raw).all():
         raise GradientError("gradcheck: the output holds NaN or infinity, so there are no differences to take")
     if not np.array_equal(outputs[0].raw, outputs[1].raw):

@@ -102,7 +102,8 @@ def _stack(paths: list[Path], image_size: int | None, grey: bool) -> Array:
     for place, path in zip(images, paths, strict=True):
         image = _read_image(path, image_size, grey)
         if image.shape != place.shape:
-            sizes = f"{_size(image)} pixels, but {printable(paths[0])} has {_size(first)}"
+            (h, w, _), (height, width, _) = image.shape, first.shape
+            sizes = f"{w}×{h} pixels, but {printable(paths[0])} has {width}×{height}"
             raise ValueError(f"{printable(path)}: {sizes}; give image_size to bring them to one size")
         place[:] = image
     return images
@@ -133,7 +134,3 @@ def _prepare(image: Any, image_size: int | None, grey: bool) -> Any:
     if image_size is None:
         return image
     return ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
-
-
-def _size(image: Array) -> str:
-    return f"{image.shape[1]}×{image.shape[0]}"
