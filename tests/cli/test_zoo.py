@@ -204,7 +204,7 @@ def test_bad_input_is_one_line_and_status_2(run, tmp_path, arguments, message):
 def test_a_tuple_is_an_option_as_the_message_about_it_says(run, small):
     status, _, err = run("train", "mlp", *small, "--option", "hidden=3")
     assert status == 2
-    assert "such as (256, 128), got 3" in err
+    assert "such as (256, 128), got int" in err
     status, out, _ = run("train", "mlp", *small, "--option", "hidden=(16, 8)", "--json", "--quiet")
     assert status == 0
     assert json.loads(out)["recipe"]["options"] == {"hidden": [16, 8]}
