@@ -33,7 +33,7 @@ def from_arrays(folder: PathLike, split: Split = "train", dtype: DTypeLike = np.
         ValueError: a file is malformed (nothing is unpickled), the two do not fit together, images are not finite,
             hold values beyond the dtype or have their channels last, or there are more classes than training images.
     """
-    check_choice("split", split, ("train", "test"))
+    check_choice("from_arrays: split", split, ("train", "test"))
     images_path, labels_path = Path(folder) / f"{split}_images.npy", Path(folder) / f"{split}_labels.npy"
     for path in (images_path, labels_path):
         if not path.is_file():

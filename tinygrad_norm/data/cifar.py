@@ -92,8 +92,8 @@ def cifar100(
 
 
 def _load(release: Release, folder: Path, split: str, labels: str, dtype: DTypeLike) -> ArrayDataset:
-    check_choice("split", split, tuple(release.files))
-    check_choice("labels", labels, tuple(release.labels))
+    check_choice("cifar: split", split, tuple(release.files))
+    check_choice("cifar: labels", labels, tuple(release.labels))
     parts = _read(release, folder, split)
     pixels = np.concatenate([records[:, len(release.labels) :] for records in parts])
     targets = np.concatenate([records[:, list(release.labels).index(labels)] for records in parts])

@@ -80,7 +80,7 @@ class ArrayDataset:
         Nothing is drawn by chance: the examples keep their order, and the same data are always split alike. Targets
         that are not labels count as one class.
         """
-        every = check_integer("every", every, 2)
+        every = check_integer("ArrayDataset.split: every", every, 2)
         labels = self.targets if self._has_labels else np.zeros(len(self), np.int64)
         held_out = np.zeros(len(self), np.bool_)
         for label in np.unique(labels):

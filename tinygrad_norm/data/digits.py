@@ -32,8 +32,8 @@ def digits(
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository,
         1998, CC BY 4.0; digits.md tells more.
     """
-    check_choice("split", split, ("train", "test", "all"))
-    image_size = check_integer("image_size", image_size, 8)
+    check_choice("digits: split", split, ("train", "test", "all"))
+    image_size = check_integer("digits: image_size", image_size, 8)
     with (
         resources.files(__package__).joinpath("digits.npz").open("rb") as file,
         np.load(file, allow_pickle=False) as arrays,

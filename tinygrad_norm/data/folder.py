@@ -47,9 +47,9 @@ def image_folder(
         ValueError: a class is empty or, in `test`, unknown; a file is no image, is damaged, or is larger than Pillow
             allows.
     """
-    check_choice("split", split, ("train", "test"))
+    check_choice("image_folder: split", split, ("train", "test"))
     if image_size is not None:
-        image_size = check_integer("image_size", image_size, 1)
+        image_size = check_integer("image_folder: image_size", image_size, 1)
     _import_pillow()
     classes = _class_folders(Path(folder) / "train")
     names = tuple(path.name for path in classes)

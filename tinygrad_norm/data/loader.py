@@ -57,10 +57,10 @@ class DataLoader:
         mix: Mix | None = None,
     ) -> None:
         self.dataset = dataset = _as_dataset(dataset)
-        self.batch_size = check_integer("batch_size", batch_size, 1)
+        self.batch_size = check_integer("DataLoader: batch_size", batch_size, 1)
         self.shuffle = bool(shuffle)
         self.drop_last = bool(drop_last)
-        self.seed = check_integer("seed", seed, 0)
+        self.seed = check_integer("DataLoader: seed", seed, 0)
         self.transform = transform
         self.mix = mix
         self.epoch = 0
@@ -85,7 +85,7 @@ class DataLoader:
 
     @epoch.setter
     def epoch(self, number: int) -> None:
-        self._epoch = self._next = check_integer("epoch", number, 0)
+        self._epoch = self._next = check_integer("DataLoader: epoch", number, 0)
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         self._next += 1

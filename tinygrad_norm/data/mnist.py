@@ -46,8 +46,8 @@ def mnist(
         FileNotFoundError: a file is missing; says what to put where.
         ValueError: a file is malformed, or the two do not fit together.
     """
-    check_choice("split", split, PREFIXES)
-    check_choice("name", name, NAMES)
+    check_choice("mnist: split", split, PREFIXES)
+    check_choice("mnist: name", name, NAMES)
     files, classes = published(name)
     images_path, labels_path = [
         _find(Path(folder), f"{PREFIXES[split]}-{stem}-ubyte", f"the four {name} files there, {what_to_put(files)}")

@@ -38,7 +38,7 @@ class Prefetch(DataLoader):
         if type(loader) is not DataLoader:
             raise TypeError(f"Prefetch takes a DataLoader, got {type(loader).__name__}")
         vars(self).update(vars(loader))
-        self.depth = check_integer("depth", depth, 1)
+        self.depth = check_integer("Prefetch: depth", depth, 1)
 
     def _batches(self, epoch: int, first: int) -> Generator[tuple[Array, ...], None, None]:
         order = self._order(epoch)

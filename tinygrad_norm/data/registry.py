@@ -56,9 +56,9 @@ def load(
         FileNotFoundError: a file is missing; says what to put where.
         ValueError: the name is unknown, or a file is not what it should be.
     """
-    check_choice("split", split, ("train", "test"))
+    check_choice("load: split", split, ("train", "test"))
     if image_size is not None:
-        image_size = check_integer("image_size", image_size, 1)
+        image_size = check_integer("load: image_size", image_size, 1)
     if name_or_folder in READERS:
         dataset = _load_named(str(name_or_folder), split, Path(folder), download)
     else:

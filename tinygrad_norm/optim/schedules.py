@@ -118,8 +118,8 @@ class StepLR(LRScheduler):
     """Multiply the learning rate by `gamma` every `step_size` steps."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, *, per_batch: bool = False) -> None:
-        self.step_size = check_integer("step_size", step_size, 1)
-        self.gamma = check_number("gamma", gamma, POSITIVE)
+        self.step_size = check_integer("StepLR: step_size", step_size, 1)
+        self.gamma = check_number("StepLR: gamma", gamma, POSITIVE)
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
@@ -134,8 +134,8 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, *, per_batch: bool = False) -> None:
-        self.T_max = check_integer("T_max", T_max, 1)
-        self.eta_min = check_number("eta_min", eta_min, NOT_NEGATIVE)
+        self.T_max = check_integer("CosineAnnealingLR: T_max", T_max, 1)
+        self.eta_min = check_number("CosineAnnealingLR: eta_min", eta_min, NOT_NEGATIVE)
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
@@ -166,8 +166,8 @@ class LinearWarmup(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, total_iters: int = 5, start_factor: float = 1 / 3, *, per_batch: bool = False
     ) -> None:
-        self.total_iters = check_integer("total_iters", total_iters, 1)
-        self.start_factor = check_number("start_factor", start_factor, FRACTION)
+        self.total_iters = check_integer("LinearWarmup: total_iters", total_iters, 1)
+        self.start_factor = check_number("LinearWarmup: start_factor", start_factor, FRACTION)
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
@@ -225,17 +225,16 @@ class SequentialLR(_Sole):
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]) -> None:
         if not schedulers or len(milestones) != len(schedulers) - 1:
             raise ValueError(
-                f"SequentialLR takes one milestone fewer than schedules, got {len(schedulers)} schedules "
-                f"and {len(milestones)} milestones"
+                f"SequentialLR: milestones are one fewer than schedulers, got {len(milestones)} for {len(schedulers)}"
             )
         for scheduler in schedulers:
             check_type("SequentialLR: a schedule", scheduler, LRScheduler, "one that depends on the step alone")
             if scheduler.optimizer is not optimizer or scheduler.per_batch != schedulers[0].per_batch:
-                raise ValueError("the schedules of SequentialLR share one optimizer and one per_batch")
+                raise ValueError("SequentialLR: schedulers share one optimizer and one per_batch")
         self.schedulers = list(schedulers)
-        self.milestones = [check_integer("milestones", milestone, 1) for milestone in milestones]
+        self.milestones = [check_integer("SequentialLR: milestones", milestone, 1) for milestone in milestones]
         if self.milestones != sorted(set(self.milestones)):
-            raise ValueError(f"milestones rise, got {self.milestones}")
+            raise ValueError(f"SequentialLR: milestones rise, got {self.milestones}")
         for number, group in enumerate(optimizer.param_groups):
             if group["lr"] == optimizer.first_lrs.get(number):  # which these schedules wrote as they were made
                 group["lr"] = group["initial_lr"]
@@ -305,19 +304,21 @@ class OneCycleLR(_Sole):
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
                 raise ValueError(
-                    f"OneCycleLR takes total_steps, or both epochs and steps_per_epoch, got epochs={epochs} and "
+                    f"OneCycleLR: total_steps, or both epochs and steps_per_epoch are given, got epochs={epochs} and "
                     f"steps_per_epoch={steps_per_epoch}"
                 )
-            total_steps = check_integer("epochs", epochs, 1) * check_integer("steps_per_epoch", steps_per_epoch, 1)
-        self.total_steps = check_integer("total_steps", total_steps, 1)
-        check_choice("anneal_strategy", anneal_strategy, ("cos", "linear"))
+            total_steps = check_integer("OneCycleLR: epochs", epochs, 1) * check_integer(
+                "OneCycleLR: steps_per_epoch", steps_per_epoch, 1
+            )
+        self.total_steps = check_integer("OneCycleLR: total_steps", total_steps, 1)
+        check_choice("OneCycleLR: anneal_strategy", anneal_strategy, ("cos", "linear"))
         self.anneal = _cosine if anneal_strategy == "cos" else _linear
         self.cycle_momentum = cycle_momentum
-        base = check_number("base_momentum", base_momentum, FRACTION)
-        high = check_number("max_momentum", max_momentum, FRACTION)
-        div = check_number("div_factor", div_factor, POSITIVE)
-        final_div = check_number("final_div_factor", final_div_factor, POSITIVE)
-        rise = check_number("pct_start", pct_start, FRACTION) * self.total_steps
+        base = check_number("OneCycleLR: base_momentum", base_momentum, FRACTION)
+        high = check_number("OneCycleLR: max_momentum", max_momentum, FRACTION)
+        div = check_number("OneCycleLR: div_factor", div_factor, POSITIVE)
+        final_div = check_number("OneCycleLR: final_div_factor", final_div_factor, POSITIVE)
+        rise = check_number("OneCycleLR: pct_start", pct_start, FRACTION) * self.total_steps
         # Between which it goes: the step, the learning rate in units of the initial one, and the momentum.
         self.knots = [(0.0, 1.0, high), (rise - 1, div, base)]
         if three_phase:
@@ -326,8 +327,8 @@ class OneCycleLR(_Sole):
 
         groups = _checked(optimizer, self).param_groups
         if cycle_momentum and not any(name in optimizer.defaults for name in ("momentum", "betas")):
-            raise ValueError("cycle_momentum=True needs an optimizer with momentum or betas")
-        for group, highest in zip(groups, _per_group("max_lr", max_lr, len(groups), POSITIVE), strict=True):
+            raise ValueError("OneCycleLR: cycle_momentum=True is for an optimizer with momentum or betas")
+        for group, highest in zip(groups, _per_group("OneCycleLR: max_lr", max_lr, len(groups), POSITIVE), strict=True):
             group["lr"] = group["initial_lr"] = highest / div
         super().__init__(optimizer, per_batch=per_batch)
 
@@ -398,17 +399,17 @@ class ReduceLROnPlateau:
         eps: float = 1e-8,
     ) -> None:
         self.optimizer = _checked(optimizer, self)
-        check_choice("mode", mode, ("min", "max"))
-        check_choice("threshold_mode", threshold_mode, ("rel", "abs"))
+        check_choice("ReduceLROnPlateau: mode", mode, ("min", "max"))
+        check_choice("ReduceLROnPlateau: threshold_mode", threshold_mode, ("rel", "abs"))
         self.sign = 1.0 if mode == "min" else -1.0
-        self.factor = check_number("factor", factor, BELOW_ONE)
-        self.patience = check_integer("patience", patience, 0)
-        self.threshold = check_number("threshold", threshold, NOT_NEGATIVE)
+        self.factor = check_number("ReduceLROnPlateau: factor", factor, BELOW_ONE)
+        self.patience = check_integer("ReduceLROnPlateau: patience", patience, 0)
+        self.threshold = check_number("ReduceLROnPlateau: threshold", threshold, NOT_NEGATIVE)
         self.relative = threshold_mode == "rel"
-        self.cooldown = check_integer("cooldown", cooldown, 0)
-        _per_group("min_lr", min_lr, len(optimizer.param_groups), NOT_NEGATIVE)
+        self.cooldown = check_integer("ReduceLROnPlateau: cooldown", cooldown, 0)
+        _per_group("ReduceLROnPlateau: min_lr", min_lr, len(optimizer.param_groups), NOT_NEGATIVE)
         self.min_lr = min_lr
-        self.eps = check_number("eps", eps, NOT_NEGATIVE)
+        self.eps = check_number("ReduceLROnPlateau: eps", eps, NOT_NEGATIVE)
         self.best = self.sign * math.inf
         self.num_bad_epochs = 0
         self.cooldown_counter = 0
@@ -434,7 +435,9 @@ class ReduceLROnPlateau:
 
     def _reduce(self) -> None:
         groups = self.optimizer.param_groups
-        for group, lowest in zip(groups, _per_group("min_lr", self.min_lr, len(groups), NOT_NEGATIVE), strict=True):
+        for group, lowest in zip(
+            groups, _per_group("ReduceLROnPlateau: min_lr", self.min_lr, len(groups), NOT_NEGATIVE), strict=True
+        ):
             lr = max(group["lr"] * self.factor, lowest)
             if group["lr"] - lr > self.eps:
                 group["lr"] = lr
@@ -449,7 +452,7 @@ class ReduceLROnPlateau:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        best = check_number("best", state_dict.get("best"), Range("a number", lambda value: True))
+        best = check_number("ReduceLROnPlateau: best", state_dict.get("best"), Range("a number", lambda value: True))
         names = ("last_epoch", "num_bad_epochs", "cooldown_counter")
         counts = {name: check_integer(name, state_dict.get(name), 0) for name in names}
         self.best = best
@@ -473,5 +476,5 @@ def _checked(optimizer: Optimizer, scheduler: object) -> Optimizer:
 def _per_group(name: str, value: float | Sequence[float], groups: int, allowed: Range) -> list[float]:
     values = list(value) if isinstance(value, Sequence) else [value] * groups
     if len(values) != groups:
-        raise ValueError(f"{name} has {len(values)} values for an optimizer of {groups} groups")
+        raise ValueError(f"{name} is a number, or one for each of {groups} groups, got {len(values)}")
     return [check_number(name, value, allowed) for value in values]
