@@ -185,7 +185,9 @@ def test_zoo_refuses_nonsense_before_training(tmp_path, quick, arguments):
     out, err = run(tmp_path, "cnn_zoo", *arguments.split(), status=2, **quick)
     assert not out
     assert err.count("\n") == 1
-    assert arguments != "mlp --norm instance" or err.startswith("mlp: norm of rows, which have no positions, is 'batch'")
+    assert arguments != "mlp --norm instance" or err.startswith(
+        "mlp: norm of rows, which have no positions, is 'batch'"
+    )
     assert not (tmp_path / "runs").exists()
 
 
