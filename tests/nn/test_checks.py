@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn
-from tinygrad_norm.nn.checks import shape_of
+from tinygrad_norm.nn.checks import input_shape
 
 
 def test_tensors_and_arrays_have_a_shape_and_lists_have_none():
-    assert shape_of(nn.Linear(1, 1), Tensor([[1.0, 2.0]])) == shape_of(nn.Linear(1, 1), np.ones((1, 2))) == (1, 2)
+    assert input_shape(nn.Linear(1, 1), Tensor([[1.0, 2.0]])) == input_shape(nn.Linear(1, 1), np.ones((1, 2))) == (1, 2)
     with pytest.raises(TypeError, match=r"^Linear: the input is a Tensor or a NumPy array, got list$"):
-        shape_of(nn.Linear(1, 1), [[1.0]])
+        input_shape(nn.Linear(1, 1), [[1.0]])
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(3, 2), nn.BatchNorm1D(3), nn.LayerNorm(3)])

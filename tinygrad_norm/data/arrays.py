@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from tinygrad_norm.checks import check_choice
 from tinygrad_norm.data.checks import check_labels, describe
 from tinygrad_norm.data.datasets import ArrayDataset, Split
-from tinygrad_norm.data.images import scale
+from tinygrad_norm.data.images import rescale
 from tinygrad_norm.dtypes import Array, PathLike, beyond
 
 CHANNELS = (1, 3, 4)
@@ -56,7 +56,7 @@ def from_arrays(folder: PathLike, split: Split = "train", dtype: DTypeLike = np.
         raise ValueError(f"{images_path}: {describe(images)} {lost}")
     if split == "train":
         _check_classes(labels_path, labels)
-    return ArrayDataset(scale(images, 255 if images.dtype == np.uint8 else 1, dtype), labels.astype(np.int64))
+    return ArrayDataset(rescale(images, 255 if images.dtype == np.uint8 else 1, dtype), labels.astype(np.int64))
 
 
 def _check_classes(path: Path, labels: Array) -> None:

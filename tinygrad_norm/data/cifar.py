@@ -14,7 +14,7 @@ from tinygrad_norm.checks import check_choice
 from tinygrad_norm.data.checks import check_labels
 from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.download import RemoteFile, check_md5, what_to_put
-from tinygrad_norm.data.images import scale
+from tinygrad_norm.data.images import rescale
 from tinygrad_norm.data.published import published
 from tinygrad_norm.dtypes import Array, PathLike
 
@@ -97,7 +97,7 @@ def _load(release: Release, folder: Path, split: str, labels: str, dtype: DTypeL
     parts = _read(release, folder, split)
     pixels = np.concatenate([records[:, len(release.labels) :] for records in parts])
     targets = np.concatenate([records[:, list(release.labels).index(labels)] for records in parts])
-    images = scale(pixels.reshape(-1, *IMAGE_SHAPE), 255, dtype)
+    images = rescale(pixels.reshape(-1, *IMAGE_SHAPE), 255, dtype)
     return ArrayDataset(images, targets.astype(np.int64), release.labels[labels])
 
 

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from tinygrad_norm.checks import check_choice, check_integer
 from tinygrad_norm.data.datasets import ArrayDataset
-from tinygrad_norm.data.images import resize, scale
+from tinygrad_norm.data.images import rescale, resize
 
 
 def digits(
@@ -38,7 +38,7 @@ def digits(
         resources.files(__package__).joinpath("digits.npz").open("rb") as file,
         np.load(file, allow_pickle=False) as arrays,
     ):
-        images = scale(arrays["images"][:, None], 16, dtype)
+        images = rescale(arrays["images"][:, None], 16, dtype)
         labels = arrays["labels"].astype(np.int64)
     whole = ArrayDataset(resize(images, image_size), labels, tuple("0123456789"))
     if split == "all":

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from tinygrad_norm.checks import check_choice, check_integer
 from tinygrad_norm.data.datasets import ArrayDataset, Split
-from tinygrad_norm.data.images import scale
+from tinygrad_norm.data.images import rescale
 from tinygrad_norm.dtypes import Array, PathLike
 from tinygrad_norm.output import printable
 
@@ -61,7 +61,7 @@ def image_folder(
     files = [(file, names.index(path.name)) for path in classes for file in _image_files(path)]
     images = _stack([file for file, _ in files], image_size, grey)
     labels = np.array([label for _, label in files], np.int64)
-    return ArrayDataset(scale(images.transpose(0, 3, 1, 2), 255, dtype), labels, names)
+    return ArrayDataset(rescale(images.transpose(0, 3, 1, 2), 255, dtype), labels, names)
 
 
 def _import_pillow() -> Any:

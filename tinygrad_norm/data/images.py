@@ -9,7 +9,7 @@ from tinygrad_norm.checks import check_float_dtype
 from tinygrad_norm.dtypes import Array
 
 
-def scale(images: Array, highest: int, dtype: DTypeLike) -> Array:
+def rescale(images: Array, highest: int, dtype: DTypeLike) -> Array:
     """Divide by the highest value there can be; C-contiguous.
 
     Raises:

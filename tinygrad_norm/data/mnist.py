@@ -13,7 +13,7 @@ from tinygrad_norm.data.checks import check_labels, describe
 from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.download import what_to_put
 from tinygrad_norm.data.idx import read_idx
-from tinygrad_norm.data.images import scale
+from tinygrad_norm.data.images import rescale
 from tinygrad_norm.data.published import published
 from tinygrad_norm.dtypes import PathLike
 
@@ -57,7 +57,7 @@ def mnist(
     if images.ndim != 3 or images.dtype != np.uint8:
         raise ValueError(f"{images_path}: images are uint8(N, H, W), found {describe(images)}")
     check_labels(labels_path, labels, len(images), len(classes["class"]))
-    return ArrayDataset(scale(images[:, None], 255, dtype), labels.astype(np.int64), classes["class"])
+    return ArrayDataset(rescale(images[:, None], 255, dtype), labels.astype(np.int64), classes["class"])
 
 
 def _find(folder: Path, stem: str, advice: str) -> Path:

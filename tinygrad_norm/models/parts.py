@@ -12,7 +12,7 @@ from tinygrad_norm import nn
 from tinygrad_norm.checks import POSITIVE, check_flag, check_integer, check_number
 from tinygrad_norm.models.norms import Norm, Norms
 from tinygrad_norm.nn import init
-from tinygrad_norm.nn.checks import shape_of
+from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.dataclass_module import DataclassModule
 from tinygrad_norm.ops.convolution import Activation
 from tinygrad_norm.tensor import Tensor
@@ -63,7 +63,7 @@ class ImageClassifier(DataclassModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of images that fit."""
-        shape, size = shape_of(self, x), self.image_size
+        shape, size = input_shape(self, x), self.image_size
         fit = shape[2:] == (size, size) if self.fixed else min(shape[2:], default=0) >= self.smallest
         if len(shape) != 4 or shape[1] != self.in_channels or not fit:
             sides = (

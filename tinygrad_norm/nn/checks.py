@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def shape_of(layer: object, x: Any) -> tuple[int, ...]:
+def input_shape(layer: object, x: Any) -> tuple[int, ...]:
     """Return the shape of a layer's input.
 
     Raises:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tinygrad_norm import ops
 from tinygrad_norm.checks import check_choice, check_integer, check_pair
 from tinygrad_norm.dtypes import Pair
-from tinygrad_norm.nn.checks import shape_of
+from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.linear import LinearLayer
 from tinygrad_norm.ops.arguments import label
 from tinygrad_norm.ops.convolution import Activation, Padding, padding_of
@@ -74,7 +74,7 @@ class Conv2D(LinearLayer):
         self._make((self.out_channels, self.in_channels // self.groups, *kernel), bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = shape_of(self, x)
+        shape = input_shape(self, x)
         if len(shape) not in (3, 4) or shape[-3] != self.in_channels:
             last = len(shape) in (3, 4) and shape[-1] == self.in_channels
             hint = "; channels come before height and width: x.transpose(0, 3, 1, 2)" if last else ""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm.nn.activation import as_fusible
-from tinygrad_norm.nn.checks import shape_of
+from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.containers import Sequential
 from tinygrad_norm.nn.convolution import Conv2D
 from tinygrad_norm.nn.dropout import Dropout
@@ -33,7 +33,7 @@ class FoldedLinear(Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(shape := shape_of(self, x)) != 2:
+        if len(shape := input_shape(self, x)) != 2:
             raise ValueError(
                 f"FoldedLinear: the input has shape (N, {self.in_features}), for which the batch norm was "
                 f"folded, got {shape}"

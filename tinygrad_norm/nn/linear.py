@@ -13,7 +13,7 @@ from tinygrad_norm.checks import check_integer
 from tinygrad_norm.dtypes import Shape
 from tinygrad_norm.nn import init
 from tinygrad_norm.nn.budget import blank
-from tinygrad_norm.nn.checks import shape_of
+from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.dataclass_module import DataclassModule
 from tinygrad_norm.nn.module import Module, Parameter, float_dtype
 from tinygrad_norm.ops.activation import fusible
@@ -70,7 +70,7 @@ class Linear(LinearLayer):
         self._make((self.out_features, self.in_features), bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = shape_of(self, x)
+        shape = input_shape(self, x)
         if not shape or shape[-1] != self.in_features:
             flat = math.prod(shape[1:]) == self.in_features
             raise ValueError(

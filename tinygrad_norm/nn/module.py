@@ -112,6 +112,11 @@ class Module(RefusesUnknownKeywords):
         return HookHandle(self._forward_hooks, hook)
 
     @property
+    def scope_name(self) -> str:
+        """The name by which the module around this one calls it, and which it goes by on the tape."""
+        return self._scope
+
+    @property
     def has_hooks(self) -> bool:
         """Whether a hook is called before or after forward."""
         return bool(self._forward_pre_hooks or self._forward_hooks)

@@ -18,7 +18,7 @@ from tinygrad_norm import modes, ops
 from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_integer, check_number
 from tinygrad_norm.dtypes import Shape
 from tinygrad_norm.modes import composed, no_grad
-from tinygrad_norm.nn.checks import shape_of
+from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.dataclass_module import DataclassModule
 from tinygrad_norm.nn.module import Parameter, float_dtype
 from tinygrad_norm.ops.activation import fusible
@@ -68,7 +68,7 @@ class Normalization(DataclassModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x."""
-        shape = shape_of(self, x)
+        shape = input_shape(self, x)
         fit = [len(shape) == len(axes) and shape[axes.index("C")] == self.shape[0] for axes in self.layouts]
         if fit and not any(fit):
             wanted = " or ".join(f"({', '.join(axes)})" for axes in self.layouts)

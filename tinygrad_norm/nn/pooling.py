@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinygrad_norm import ops
 from tinygrad_norm.checks import check_flag
 from tinygrad_norm.dtypes import Pair
-from tinygrad_norm.nn.checks import shape_of
+from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.dataclass_module import DataclassModule
 from tinygrad_norm.nn.op_module import OpModule
 from tinygrad_norm.ops.arguments import label
@@ -78,7 +78,7 @@ class GlobalAvgPool2D(DataclassModule):
     keepdims: bool = False
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = shape_of(self, x)
+        shape = input_shape(self, x)
         if len(shape) not in (3, 4) or 0 in shape[-3:]:
             name = label("GlobalAvgPool2D")
             raise ValueError(f"{name}: the input has shape (N, C, H, W) or (C, H, W), not empty, got {shape}")

@@ -388,7 +388,7 @@ def _scopes(model: Module) -> Iterator[tuple[str, Module]]:
         path, caller, module = stack.pop()
         yield path, module
         base = path if type(module).forward is not Module.forward else caller
-        inside = [(f"{base}.{child._scope}".lstrip("."), base, child) for child in module.children()]
+        inside = [(f"{base}.{child.scope_name}".lstrip("."), base, child) for child in module.children()]
         stack += reversed(inside)
 
 
