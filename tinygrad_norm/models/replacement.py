@@ -53,7 +53,7 @@ def replace_norm(model: nn.Module, path: str, norm: Norm, momentum: float | None
         if modules[name] not in made:
             kind = "layer" if norm == "instance" and _follows_average(modules[name], model) else norm
             maker = Norms(kind, momentum, rows=_is_of_rows(name, modules))
-            made[modules[name]] = _replacement(modules[name], maker, _dtype(modules[name], model))
+            made[modules[name]] = _replacement(modules[name], maker, model)
     for name in chosen:
         parent, _, attribute = name.rpartition(".")
         setattr(modules[parent], attribute, made[modules[name]])
@@ -79,13 +79,9 @@ def _follows_average(norm: nn.Module, model: nn.Module) -> bool:
     return isinstance(layers[layers.index(norm) - 1], nn.GlobalAvgPool2D) and layers[0] is not norm
 
 
-def _dtype(norm: nn.Module, model: nn.Module) -> Any:
-    """Return the dtype of a norm's own tensors, or else of the model's parameters."""
-    tensors = (*norm.parameters(), *norm.buffers(), *model.parameters())
-    return next((tensor.dtype for tensor in tensors if tensor.dtype.kind == "f"), np.float32)
-
-
-def _replacement(old: Any, norms: Norms, dtype: Any) -> nn.Module:
+def _replacement(old: Any, norms: Norms, model: nn.Module) -> nn.Module:
+    tensors = (*old.parameters(), *old.buffers(), *model.parameters())
+    dtype = next((tensor.dtype for tensor in tensors if tensor.dtype.kind == "f"), np.float32)
     layer = norms(old.shape[0], old.activation).astype(dtype).train(old.training)
     new: Any = layer[0] if isinstance(layer, nn.Sequential) else layer
     both_batch = isinstance(old, BatchNorm) and isinstance(new, BatchNorm)

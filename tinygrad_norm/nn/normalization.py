@@ -61,10 +61,9 @@ class Normalization(DataclassModule):
 
     def reset_parameters(self) -> None:
         """Set weight to 1 and bias to 0."""
-        if self.weight is not None:
-            self.weight.replace(np.ones_like(self.weight.raw))
-        if self.bias is not None:
-            self.bias.replace(np.zeros_like(self.bias.raw))
+        for parameter, start in ((self.weight, 1), (self.bias, 0)):
+            if parameter is not None:
+                parameter.replace(np.full_like(parameter.raw, start))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x."""
@@ -146,17 +145,16 @@ class RunningNorm(ChannelNorm):
         self.frozen = False
         self.use_batch_statistics: bool | None = None
         self.update_running_statistics: bool | None = None
-        found, tracks = float_dtype(dtype), self.track_running_stats
-        self.register_buffer("running_mean", Tensor(np.zeros(self.shape, found)) if tracks else None)
-        self.register_buffer("running_var", Tensor(np.ones(self.shape, found)) if tracks else None)
-        self.register_buffer("num_batches_tracked", Tensor(0) if tracks else None)
+        found = float_dtype(dtype)
+        starts = {"running_mean": np.zeros(self.shape, found), "running_var": np.ones(self.shape, found)}
+        for name, start in {**starts, "num_batches_tracked": 0}.items():
+            self.register_buffer(name, Tensor(start) if self.track_running_stats else None)
 
     def reset_running_stats(self) -> None:
         """Begin the running statistics anew: mean 0, variance 1, no batches."""
         if self.running_mean is not None:
-            self.running_mean.replace(np.zeros_like(self.running_mean.raw))
-            self.running_var.replace(np.ones_like(self.running_var.raw))
-            self.num_batches_tracked.replace(np.zeros_like(self.num_batches_tracked.raw))
+            for buffer, start in ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0)):
+                buffer.replace(np.full_like(buffer.raw, start))
 
     def reset_parameters(self) -> None:
         """Set weight to 1 and bias to 0, and begin the running statistics anew."""
