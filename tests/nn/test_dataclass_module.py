@@ -49,6 +49,31 @@ def test_a_constructor_of_its_own_is_left_alone():
     assert [name for name, _ in module.named_children()] == ["layer", "last"]
 
 
+def test_a_class_derived_from_one_with_a_constructor_of_its_own_inherits_it():
+    class Quartered(Halved):
+        more: int = 3
+
+        def forward(self, x):
+            return super().forward(x) / 2
+
+    assert Quartered()(1.0) == 0.25
+    assert [*inspect.signature(Quartered).parameters] == []
+
+
+def test_a_layer_derived_from_is_made_as_it_was():
+    class Same(nn.Linear):
+        def __init__(self, features):
+            super().__init__(features, features, bias=False)
+
+    class Still(Same):
+        """Nothing more."""
+
+    layer = Still(3)
+    assert layer.weight.shape == (3, 3)
+    assert layer.bias is None
+    assert repr(layer) == "Still(in_features=3, out_features=3, bias=False)"
+
+
 def test_an_unknown_argument_is_told_with_what_was_meant():
     with pytest.raises(TypeError, match=r"Scaled has no option 'factr' .*; did you mean factor\?"):
         Scaled(nn.Identity(), factr=1.0)

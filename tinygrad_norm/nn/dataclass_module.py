@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Self, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
 from tinygrad_norm.nn.module import Module
 
@@ -13,8 +13,10 @@ class DataclassModule(Module):
     """A module that is told by its annotated attributes, which are the arguments of its constructor, as in a dataclass.
 
     A derived class checks them in `__post_init__`, and makes there what it is made of. One that writes `__init__`
-    itself is a module like any other.
+    itself, and those derived from it, are modules like any other.
     """
+
+    _made_of_attributes: ClassVar[bool]
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         self = super().__new__(cls, *arguments, **options)
@@ -23,5 +25,7 @@ class DataclassModule(Module):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "__init__" not in vars(cls):
+        owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+        if owner is Module or "_made_of_attributes" in vars(owner):
             dataclass(eq=False, repr=False)(cls)
+            cls._made_of_attributes = True
