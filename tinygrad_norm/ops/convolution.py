@@ -78,7 +78,8 @@ def conv2d(
     if len(given[0]) == 3:
         y = conv2d(reshape(x, (1, *given[0])), weight, bias, stride, padding, dilation, groups, activation)
         return y.reshape(y.shape[1:])
-    spec = _spec(given, *kinds_of(weight, bias), stride, padding, dilation, groups, activation)
+    weight_kind, bias_kind = kinds_of(weight, bias)
+    spec = _spec(given, weight_kind, bias_kind, stride, padding, dilation, groups, activation)
     return Conv2D()(x, weight, bias, **spec)
 
 

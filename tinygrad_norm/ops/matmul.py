@@ -166,7 +166,8 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | tuple[str, f
         ValueError: the shapes do not fit, or the activation is not known.
         TypeError: the dtypes differ.
     """
-    activation = _checked(*kinds_of(x, weight, bias), activation)
+    x_kind, weight_kind, bias_kind = kinds_of(x, weight, bias)
+    activation = _checked(x_kind, weight_kind, bias_kind, activation)
     return Linear()(x, weight, bias, activation=activation)
 
 
