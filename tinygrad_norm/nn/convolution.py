@@ -6,11 +6,10 @@ from dataclasses import InitVar
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from tinygrad_norm import ops
 from tinygrad_norm.checks import check_choice, check_integer, check_pair
-from tinygrad_norm.dtypes import Pair
+from tinygrad_norm.dtypes import DTypeOrNone, Pair
 from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.linear import LinearLayer
 from tinygrad_norm.ops.arguments import label
@@ -53,10 +52,10 @@ class Conv2D(LinearLayer):
     groups: int = 1
     bias: InitVar[bool] = True
     padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros"
-    dtype: InitVar[npt.DTypeLike | None] = None
+    dtype: InitVar[DTypeOrNone] = None
     activation: Activation = None
 
-    def __post_init__(self, bias: bool, dtype: npt.DTypeLike | None) -> None:
+    def __post_init__(self, bias: bool, dtype: DTypeOrNone) -> None:
         for name in ("in_channels", "out_channels", "groups"):
             setattr(self, name, check_integer(f"Conv2D: {name}", getattr(self, name), 1))
         kernel = self.kernel_size = check_pair("Conv2D: kernel_size", self.kernel_size, 1)

@@ -6,11 +6,9 @@ import math
 from dataclasses import InitVar
 from typing import Any
 
-import numpy.typing as npt
-
 from tinygrad_norm import ops
 from tinygrad_norm.checks import check_integer
-from tinygrad_norm.dtypes import Shape
+from tinygrad_norm.dtypes import DTypeOrNone, Shape
 from tinygrad_norm.nn import init
 from tinygrad_norm.nn.budget import blank
 from tinygrad_norm.nn.checks import input_shape
@@ -24,7 +22,7 @@ from tinygrad_norm.tensor import Tensor
 class LinearLayer(DataclassModule):
     """What Linear and Conv2D share: a weight (out, ...), a bias (out,) or none, and perhaps an activation."""
 
-    def _make(self, shape: Shape, bias: bool, dtype: npt.DTypeLike | None) -> None:
+    def _make(self, shape: Shape, bias: bool, dtype: DTypeOrNone) -> None:
         fusible(self.activation)  # refuses an unknown one here rather than at the first call
         self.weight = Parameter(blank(shape, float_dtype(dtype)))
         self.bias: Parameter | None = Parameter(blank(shape[:1], float_dtype(dtype))) if bias else None
@@ -61,10 +59,10 @@ class Linear(LinearLayer):
     in_features: int
     out_features: int
     bias: InitVar[bool] = True
-    dtype: InitVar[npt.DTypeLike | None] = None
+    dtype: InitVar[DTypeOrNone] = None
     activation: Activation = None
 
-    def __post_init__(self, bias: bool, dtype: npt.DTypeLike | None) -> None:
+    def __post_init__(self, bias: bool, dtype: DTypeOrNone) -> None:
         self.in_features = check_integer("Linear: in_features", self.in_features, 1)
         self.out_features = check_integer("Linear: out_features", self.out_features, 1)
         self._make((self.out_features, self.in_features), bias, dtype)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tinygrad_norm import generation, modes
 from tinygrad_norm.checks import RefusesUnknownKeywords, check_flag, check_float_dtype, check_type, did_you_mean
-from tinygrad_norm.dtypes import beyond
+from tinygrad_norm.dtypes import DTypeOrNone, beyond
 from tinygrad_norm.nn.state import IncompatibleKeys, load_into
 from tinygrad_norm.nn.summary import summary
 from tinygrad_norm.tensor import Tensor
@@ -28,11 +28,11 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, data: Any, requires_grad: bool = True, dtype: npt.DTypeLike | None = None) -> None:
+    def __init__(self, data: Any, requires_grad: bool = True, dtype: DTypeOrNone = None) -> None:
         super().__init__(data, requires_grad=requires_grad, dtype=dtype)
 
 
-def float_dtype(dtype: npt.DTypeLike | None) -> np.dtype[Any]:
+def float_dtype(dtype: DTypeOrNone) -> np.dtype[Any]:
     """Return the dtype of a layer's parameters: float32 or float64, and float32 where None is given.
 
     Raises:

@@ -12,11 +12,10 @@ from dataclasses import KW_ONLY, MISSING, InitVar, fields
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from tinygrad_norm import modes, ops
 from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_integer, check_number
-from tinygrad_norm.dtypes import Shape
+from tinygrad_norm.dtypes import DTypeOrNone, Shape
 from tinygrad_norm.modes import composed, no_grad
 from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.dataclass_module import DataclassModule
@@ -37,9 +36,9 @@ class Normalization(DataclassModule):
     _: KW_ONLY
     activation: Activation = None
     fused: bool = True
-    dtype: InitVar[npt.DTypeLike | None] = None
+    dtype: InitVar[DTypeOrNone] = None
 
-    def _make(self, shape: Shape, affine: bool, bias: bool, dtype: npt.DTypeLike | None) -> None:
+    def _make(self, shape: Shape, affine: bool, bias: bool, dtype: DTypeOrNone) -> None:
         """Check what all norms take, and make weight and bias."""
         if self.eps is not None or getattr(type(self), "eps", None) is not None:  # where None is not what it is anyway
             check_number(f"{type(self).__name__}: eps", self.eps, NOT_NEGATIVE)
@@ -99,7 +98,7 @@ class Normalization(DataclassModule):
 class ChannelNorm(Normalization):
     """A norm with a weight for each channel: all but those of trailing axes."""
 
-    def __post_init__(self, dtype: npt.DTypeLike | None, bias: bool = False) -> None:
+    def __post_init__(self, dtype: DTypeOrNone, bias: bool = False) -> None:
         for size in [field.name for field in fields(self) if field.default is MISSING]:
             setattr(self, size, channels := check_integer(f"{type(self).__name__}: {size}", getattr(self, size), 1))
         self._make((channels,), self.affine, bias, dtype)
@@ -110,7 +109,7 @@ class TrailingNorm(Normalization):
 
     normalized_shape: int | Sequence[int]
 
-    def __post_init__(self, dtype: npt.DTypeLike | None, bias: bool = False) -> None:
+    def __post_init__(self, dtype: DTypeOrNone, bias: bool = False) -> None:
         name, given = f"{type(self).__name__}: normalized_shape", self.normalized_shape
         lengths = tuple(given) if isinstance(given, Sequence) else (given,)
         if not lengths:
@@ -138,7 +137,7 @@ class RunningNorm(ChannelNorm):
     _: KW_ONLY
     bias: InitVar[bool] = True
 
-    def __post_init__(self, dtype: npt.DTypeLike | None, bias: bool = True) -> None:
+    def __post_init__(self, dtype: DTypeOrNone, bias: bool = True) -> None:
         super().__post_init__(dtype, bias)
         if self.momentum is not None:
             check_number(f"{type(self).__name__}: momentum", self.momentum, _MOMENTUM)
@@ -353,7 +352,7 @@ class GroupNorm(ChannelNorm):
     _: KW_ONLY
     bias: InitVar[bool] = True
 
-    def __post_init__(self, dtype: npt.DTypeLike | None, bias: bool = True) -> None:
+    def __post_init__(self, dtype: DTypeOrNone, bias: bool = True) -> None:
         super().__post_init__(dtype, bias)
         if self.num_channels % self.num_groups:
             sizes = f"{self.num_channels} and {self.num_groups}"
