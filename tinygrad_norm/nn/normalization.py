@@ -142,6 +142,7 @@ class RunningNorm(ChannelNorm):
         if self.momentum is not None:
             check_number(f"{type(self).__name__}: momentum", self.momentum, _MOMENTUM)
         self.frozen = False
+        self.ranks: set[int] = set()  # how many axes its inputs had so far: folding asks which they were
         self.use_batch_statistics: bool | None = None
         self.update_running_statistics: bool | None = None
         found = float_dtype(dtype)
@@ -172,6 +173,7 @@ class RunningNorm(ChannelNorm):
 
     def normalize(self, x: Tensor) -> Tensor:
         """Normalize with the statistics that the switches choose; then the running ones move, if they are to."""
+        self.ranks.add(len(x.shape))
         use, update = self.uses_batch_statistics(), self.updates_running_statistics()
         if not use and self.refuses_infinity:
             self.check_statistics()
@@ -236,16 +238,6 @@ class BatchNorm1D(BatchNorm):
     """`BatchNorm` of (N, C) or (N, C, L)."""
 
     layouts = ("NC", "NCL")
-
-    @property
-    def ranks(self) -> frozenset[int]:
-        """How many axes its inputs had so far: 2, 3, both or, before the first call, none."""
-        return frozenset(vars(self).get("_ranks", ()))
-
-    def normalize(self, x: Tensor) -> Tensor:
-        """Normalize as every batch norm does, and note the rank."""
-        vars(self).setdefault("_ranks", set()).add(len(x.shape))
-        return super().normalize(x)
 
 
 class BatchNorm2D(BatchNorm):
