@@ -61,11 +61,7 @@ class Norms:
         check_choice(name, norm, [*self._named, "none"], "a function from channels to a layer")
         self.norm = norm
         self.momentum = momentum
-
-    @property
-    def bias(self) -> bool:
-        """Whether a layer before the norm needs a bias: where there is no norm, or one without a bias."""
-        return self.norm in ("none", "rms")
+        self.bias = norm in ("none", "rms")  # whether a layer before needs one: without a norm, or before one without
 
     def __call__(self, channels: int, activation: Activation = None) -> nn.Module:
         """Return a norm that applies the activation too: in its own kernel, or, if it is foreign, in a module after it.
