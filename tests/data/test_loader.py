@@ -219,7 +219,7 @@ def test_a_mix_needs_inputs_and_targets():
         def __getitem__(self, index: np.ndarray) -> tuple[np.ndarray, ...]:
             return index, index, index
 
-    with pytest.raises(ValueError, match="mix takes data sets of inputs and targets, this one has 3 arrays"):
+    with pytest.raises(ValueError, match="mix is for data sets of inputs and targets, got 3 arrays"):
         next(iter(DataLoader(Triples(), batch_size=2, mix=halves)))
 
 
@@ -387,7 +387,7 @@ def change(**entries: object) -> dict[str, object]:
         (change(length=11, batch_size=5), r"length=11 \(here 10\), batch_size=5 \(here 4\)"),
         (change(shuffle=True), r"shuffle=True \(here False\)"),
         (change(drop_last=True), r"drop_last=True \(here False\)"),
-        (change(epoch=1, batch=4), "batch is at most 3, the number of batches in an epoch, got 4"),
+        (change(epoch=1, batch=4), "batch is at most 3, those of an epoch, got 4"),
         (change(epoch=1, batch=-1), "batch is an integer of at least 0, got -1"),
         (change(epoch=-1), "epoch is an integer of at least 0, got -1"),
         (change(epoch=1.5), "epoch is an integer of at least 0, got 1.5"),
@@ -411,7 +411,7 @@ def test_a_state_that_does_not_fit_changes_nothing(state, message):
 @pytest.mark.parametrize(
     ("count", "options", "error", "message"),
     [
-        (0, {"batch_size": 1}, ValueError, "the data set is empty; a loader needs at least 1 example"),
+        (0, {"batch_size": 1}, ValueError, "a data set has at least 1 example"),
         (3, {"batch_size": 0}, ValueError, "batch_size is an integer of at least 1, got 0"),
         (3, {"batch_size": -2}, ValueError, "batch_size is an integer of at least 1, got -2"),
         (3, {"batch_size": 2.0}, TypeError, "batch_size is an integer"),
@@ -421,7 +421,7 @@ def test_a_state_that_does_not_fit_changes_nothing(state, message):
             3,
             {"batch_size": 4, "drop_last": True},
             ValueError,
-            "leaves no batch: 3 examples are fewer than batch_size=4; make batch_size at most 3, or drop_last=False",
+            "leaves no batch of 3 examples with batch_size=4; make batch_size at most 3, or drop_last=False",
         ),
     ],
 )

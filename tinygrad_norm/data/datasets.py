@@ -44,11 +44,13 @@ class ArrayDataset:
 
     def __post_init__(self) -> None:
         for name, array in (("inputs", self.inputs), ("targets", self.targets)):
-            check_type(name, array, np.ndarray, "a NumPy array, as np.asarray makes one")
+            check_type(f"ArrayDataset: {name}", array, np.ndarray, "a NumPy array, as np.asarray makes one")
             if array.ndim == 0:
-                raise ValueError(f"{name} has a first axis that counts the examples, got shape ()")
+                raise ValueError(f"ArrayDataset: {name} has a first axis that counts the examples, got shape ()")
         if len(self.inputs) != len(self.targets):
-            raise ValueError(f"inputs and targets are as many, got {len(self.inputs)} and {len(self.targets)}")
+            raise ValueError(
+                f"ArrayDataset: inputs and targets are as many, got {len(self.inputs)} and {len(self.targets)}"
+            )
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -67,9 +69,7 @@ class ArrayDataset:
             TypeError: the targets are not labels.
         """
         if not self._has_labels:
-            raise TypeError(
-                f"classes are counted from integer labels (N,), but the targets are {describe(self.targets)}"
-            )
+            raise TypeError(f"ArrayDataset: classes are counted from integer labels (N,), got {describe(self.targets)}")
         if self.class_names or len(self) == 0:
             return len(self.class_names)
         return int(self.targets.max()) + 1

@@ -66,10 +66,10 @@ class DataLoader:
         self.epoch = 0
         self.batch = 0
         if len(dataset) == 0:
-            raise ValueError("the data set is empty; a loader needs at least 1 example")
+            raise ValueError("DataLoader: a data set has at least 1 example, got an empty one")
         if len(self) == 0:
             raise ValueError(
-                f"drop_last=True leaves no batch: {len(dataset)} examples are fewer than batch_size={batch_size}; "
+                f"DataLoader: drop_last=True leaves no batch of {len(dataset)} examples with batch_size={batch_size}; "
                 f"make batch_size at most {len(dataset)}, or drop_last=False"
             )
 
@@ -131,9 +131,9 @@ class DataLoader:
         differing = [key for key in own if key not in ("epoch", "batch") and state[key] != own[key]]
         if differing:
             found = ", ".join(f"{key}={state[key]!r} (here {own[key]!r})" for key in differing)
-            raise ValueError(f"the state is of another loader: {found}")
+            raise ValueError(f"DataLoader: the state is of another loader: {found}")
         if state["batch"] > len(self):
-            raise ValueError(f"batch is at most {len(self)}, the number of batches in an epoch, got {state['batch']}")
+            raise ValueError(f"DataLoader: batch is at most {len(self)}, those of an epoch, got {state['batch']}")
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
 
     def _order(self, epoch: int) -> NDArray[np.intp]:
@@ -143,21 +143,21 @@ class DataLoader:
     def _load(self, order: NDArray[np.intp], epoch: int, batch: int) -> tuple[Array, ...]:
         indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
         arrays = self.dataset[indices]
-        check_type("what a data set returns", arrays, tuple, "a tuple of arrays")  # one alone would fall apart
+        check_type("DataLoader: what a data set returns", arrays, tuple, "a tuple of arrays")
         generator = self._generator(epoch, batch)
         if self.transform is not None:
             inputs = self.transform(arrays[0], generator)
-            _check_count("transform returns an array", inputs, len(indices))
+            _check_count("DataLoader: transform returns an array", inputs, len(indices))
             arrays = (inputs, *arrays[1:])
         if self.mix is not None:
             if len(arrays) != 2:
-                raise ValueError(f"mix takes data sets of inputs and targets, this one has {len(arrays)} arrays")
+                raise ValueError(f"DataLoader: mix is for data sets of inputs and targets, got {len(arrays)} arrays")
             arrays = self.mix(*arrays, generator)
             if not isinstance(arrays, tuple) or len(arrays) != 2:
                 found = f"a tuple of {len(arrays)}" if isinstance(arrays, tuple) else type(arrays).__name__
-                raise ValueError(f"mix returns the pair (inputs, targets), got {found}")
+                raise ValueError(f"DataLoader: mix returns the pair (inputs, targets), got {found}")
             for array in arrays:
-                _check_count("mix returns two arrays", array, len(indices))
+                _check_count("DataLoader: mix returns two arrays", array, len(indices))
         return tuple(np.ascontiguousarray(array) for array in arrays)
 
     def _generator(self, *key: int) -> np.random.Generator:
@@ -176,6 +176,6 @@ def _as_dataset(given: Any) -> Dataset:
         return ArrayDataset(*given)
     if isinstance(given, tuple | list | np.ndarray):
         found = "an array alone" if isinstance(given, np.ndarray) else f"a {type(given).__name__} of {len(given)}"
-        raise TypeError(f"a loader takes a data set, or the pair (inputs, targets), got {found}")
+        raise TypeError(f"DataLoader: dataset is a data set, or the pair (inputs, targets), got {found}")
     dataset: Dataset = given
     return dataset

@@ -221,7 +221,7 @@ def gradient_of(parameter: Tensor, place: str) -> Array | None:
 def _as_groups(params: Parameters) -> list[Group]:
     """Return one group of all tensors, or the groups as given."""
     if isinstance(params, (Tensor, dict, set, str)) or not isinstance(params, Iterable):
-        raise TypeError(f"an optimizer takes a list of tensors, or of groups (dicts), got one {type(params).__name__}")
+        raise TypeError(f"params is a list of tensors, or of groups (dicts), got one {type(params).__name__}")
     given: list[Any] = list(params)
     if given and all(isinstance(item, dict) for item in given):
         return given
@@ -258,7 +258,7 @@ def _placed(groups: list[Group]) -> Iterator[tuple[str, Tensor]]:
 def _check_parameter(parameter: Any, place: str) -> None:
     if not isinstance(parameter, Tensor):
         hint = "; of (name, parameter) pairs, give the parameters" if isinstance(parameter, tuple) else ""
-        raise TypeError(f"{place} is a {type(parameter).__name__}, not a Tensor{hint}")
+        raise TypeError(f"{place} is a Tensor, got {type(parameter).__name__}{hint}")
     if not parameter.is_leaf:
         raise ValueError(f"{place} was made by a recorded op; only leaves are updated (see detach)")
     if parameter.dtype.kind != "f":
