@@ -6,12 +6,13 @@ import io
 import os
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm.files import write_atomically
 from tinygrad_norm.output import printable
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, told apart by colour-blind eyes too: https://jfly.uni-koeln.de/color/
@@ -45,6 +46,22 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: float = 150) 
     picture = io.BytesIO()
     figure.savefig(picture, format=Path(path).suffix.lower()[1:], dpi=dpi)
     write_atomically(path, picture.getvalue())
+
+
+def dress_axes(axes: Axes, x: str, y: str) -> None:
+    """Add labels, a pale grid, and no more frame than is needed."""
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
+    axes.grid(color=PALE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")
+
+
+def legend(axes: Axes, **options: Any) -> None:
+    """Say what the lines are, without a frame."""
+    axes.legend(frameon=False, labelcolor=INK, fontsize=9, **options)
 
 
 def as_text(text: str, longest: int = 24) -> str:

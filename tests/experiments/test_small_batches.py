@@ -32,7 +32,7 @@ def test_measuring_changes_nothing(result):
     """Batch norm's statistics after all epochs do not know of the recalibration on the way."""
     by_steps, by_epochs = experiment.tell(result).tables
     assert by_steps.rows != by_epochs.rows
-    nets = {"batch norm": partial(experiment._create, SMALL, experiment.NORMS["batch norm"])}
+    nets = {"batch norm": partial(experiment.create, SMALL, experiment.NORMS["batch norm"])}
     plain = train_each(SMALL, nets, Progress(show=False))
     assert plain == pick(result["rows"], variant="batch norm")
 
@@ -51,7 +51,7 @@ def test_groups(name, groups):
 
 def test_the_nets_hold_the_norms_they_are_named_for():
     kinds = {
-        name: {type(module) for module in experiment._create(SMALL, norm).modules()}
+        name: {type(module) for module in experiment.create(SMALL, norm).modules()}
         for name, norm in experiment.NORMS.items()
     }
     assert nn.BatchNorm2D in kinds["batch norm"]

@@ -173,7 +173,7 @@ def test_any_altered_or_missing_byte_is_noticed(saved):
             load_checkpoint(path)
     for length in rng.integers(0, len(good), 20):
         path.write_bytes(good[:length])
-        with pytest.raises(ValueError, match=r"run\.safetensors is (cut short|not a safetensors)"):
+        with pytest.raises(ValueError, match=r"run\.safetensors is cut short"):
             load_checkpoint(path)
 
 

@@ -38,56 +38,70 @@ def at_most(bytes_):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    "content",
     [
-        (
-            {"x": entry(shape=(1 << 60,))},
-            r"claims F32 of shape \(\d+,\), 4611686018427387904 bytes, and has 8",
-        ),
-        (
-            {"x": entry(shape=(1 << 60,), offsets=(0, 1 << 62))},
-            "is cut short: its arrays take 46116860184273",
-        ),
-        ({"x": entry(shape=(1 << 62, 1 << 62, 0), offsets=(0, 0))}, "larger than an array can be"),
-        ({"x": entry(shape=(1,) * 65, offsets=(0, 4))}, "larger than an array can be"),
-        ({"x": entry(shape=(-2,))}, r"shape \[-2\]"),
-        ({"x": entry(shape=(True, 2))}, r"shape \[True, 2\]"),
-        ({"x": entry(shape=(2.0,))}, r"shape \[2.0\]"),
-        ({"x": entry(offsets=(8, 0))}, "claims F32"),
-        ({"x": entry(offsets=(0, 8, 8))}, "data_offsets"),
-        ({"x": entry(), "y": entry(offsets=(4, 12))}, "'y' overlaps the array before it"),
-        ({"x": entry(), "y": entry()}, "'y' overlaps the array before it"),
-        ({"x": entry(offsets=(4, 12))}, "'x' leaves a gap before it"),
-        ({"x": entry(dtype="BF16", offsets=(0, 4))}, "dtype 'BF16', which NumPy lacks"),
-        ({"x": entry(dtype=["F32"])}, "dtype"),
-        ({"x": [1, 2]}, "'x' is not described by dtype, shape and data_offsets"),
-        ({"x": {**entry(), "more": 1}}, "'x' is not described by"),
-        ({"__metadata__": {"a": 1}}, "metadata does not map names to text"),
-        ({"__metadata__": []}, "metadata does not map names to text"),
-        ([1, 2], "header is no JSON object"),
-        (b'{"x": 1, "x": 2}', "a name stands in it twice"),
-        (b"{", "header cannot be read"),
-        (b"\xff\xfe", "header cannot be read"),
-        ("{}".encode("utf-16"), "header cannot be read"),
-        ("{}".encode("utf-16-le"), "header cannot be read"),
-        ("\ufeff{}".encode(), "header cannot be read"),
-        (b"[" * 100_000, r"header cannot be read \(lists and dicts lie more than 100 deep inside each other"),
-        (b"{" * 100_000, "more than 100 deep"),
-        (b'{"x": ' * 100_000 + b"1" + b"}" * 100_000, "more than 100 deep"),
-        (b'{"x": NaN}', "JSON has no NaN"),
-        (b'{"x": -Infinity}', "JSON has no -Infinity"),
-        ({"x": entry(shape=(1 << 64,))}, "'x' has shape"),
-        (json.dumps({"x": entry()}).replace("[2]", f"[{'9' * 5000}]").encode(), "header cannot be read"),
-        (json.dumps({"x": entry()}).replace("[2]", f"[{'9' * 4000}]").encode(), "'x' has shape"),
-        (b'{"\\ud800": 1}', r"'\\ud800' is no Unicode text"),
-        (b'{"__metadata__": {"a": "\\udfff"}}', r"'\\udfff' is no Unicode text"),
-        ({"n" * 10_000: [1, 2]}, "nnn' is not described by"),
-        ({"x": entry(dtype="F" * 10_000)}, "FFF', which NumPy lacks"),
-        ({"x": entry(shape=[2] * 1000)}, r"in shape \[2, 2, 2, 2, 2, 2, \.\.\.\], larger"),
+        {"x": entry(shape=(1 << 60,))},
+        {"x": entry(shape=(1 << 60,), offsets=(0, 1 << 62))},
+        {"x": entry(shape=(1 << 62, 1 << 62, 0), offsets=(0, 0))},
+        {"x": entry(shape=(-2,))},
+        {"x": entry(shape=(True, 2))},
+        {"x": entry(shape=(2.0,))},
+        {"x": entry(offsets=(8, 0))},
+        {"x": entry(offsets=(0, 8, 8))},
+        {"x": entry(), "y": entry(offsets=(4, 12))},
+        {"x": entry(), "y": entry()},
+        {"x": entry(offsets=(4, 12))},
+        {"x": entry(dtype=["F32"])},
+        {"x": [1, 2]},
+        {"__metadata__": {"a": 1}},
+        {"__metadata__": []},
+        [1, 2],
+        b"{",
+        b"\xff\xfe",
+        "{}".encode("utf-16"),
+        "{}".encode("utf-16-le"),
+        "\ufeff{}".encode(),
+        b"[" * 100_000,
+        b"{" * 100_000,
+        b'{"x": ' * 100_000 + b"1" + b"}" * 100_000,
+        b'{"x": NaN}',
+        b'{"x": -Infinity}',
+        {"x": entry(shape=(1 << 64,))},
+        json.dumps({"x": entry()}).replace("[2]", f"[{'9' * 5000}]").encode(),
+        json.dumps({"x": entry()}).replace("[2]", f"[{'9' * 4000}]").encode(),
+        b'{"\\ud800": 1}',
+        b'{"__metadata__": {"a": "\\udfff"}}',
+        {"n" * 10_000: [1, 2]},
+        {"x": entry(dtype="F" * 10_000)},
+        {"x": entry(shape=[2] * 1000)},
     ],
 )
-def test_a_false_header_is_refused(tmp_path, content, message):
-    path = write_file(tmp_path / "false.safetensors", content, bytes(12))
+def test_a_false_header_is_refused(tmp_path, content):
+    path = write_file(tmp_path / "false.safetensors", content, bytes(8))
+    with pytest.raises(ValueError, match="is cut short, was altered or is no safetensors file: ") as caught:
+        read_header(path)
+    assert str(caught.value).startswith(f"{path} ")
+    assert len(str(caught.value)) < 500
+
+
+WHOLE = json.dumps(entry()).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"x": %s, "x": %s}' % (WHOLE, WHOLE), "header cannot be read .a name stands in it twice"),
+        (b'{"__metadata__": {"a": "", "a": ""}, "x": %s}' % WHOLE, "a name stands in it twice"),
+        ({"x": {**entry(), "more": 1}}, "'x' has more than dtype, shape and data_offsets: .*'more'"),
+        ({"x": {**entry(), "path": 1, "name": 2}}, "'x' has more than dtype"),
+        ({"x": entry(dtype="BF16", shape=(4,))}, "'x' in dtype BF16, which NumPy lacks; known are BOOL, I8"),
+        ({"n" * 10_000: entry(dtype="F4", shape=(16,))}, "nnn' in dtype F4, which NumPy lacks"),
+        ({"x": entry(shape=(1,) * 64 + (2,))}, "larger than an array can be"),
+        ({"x": entry(), "y": entry(shape=(0, 1 << 63), offsets=(8, 8))}, "'y' in shape .*larger than an array can be"),
+    ],
+)
+def test_what_the_package_takes_and_numpy_or_we_do_not(tmp_path, content, message):
+    path = write_file(tmp_path / "false.safetensors", content, bytes(8))
     with pytest.raises(ValueError, match=message) as caught:
         read_header(path)
     assert str(caught.value).startswith(f"{path} ")
@@ -104,7 +118,7 @@ def test_a_huge_claim_is_refused_before_memory_is_taken(tmp_path, monkeypatch):
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("These are notes, and no arrays.")
-    with pytest.raises(ValueError, match="cut short, or not a safetensors file"):
+    with pytest.raises(ValueError, match="is no safetensors file"):
         read_header(path)
     with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
         read_header(tmp_path / "missing.safetensors")
@@ -138,7 +152,7 @@ def test_a_header_longer_than_the_format_allows_is_not_read(tmp_path):
         file.truncate(200_000_000)  # takes no room on the disk
     with (
         at_most(100_000),
-        pytest.raises(ValueError, match=r"its header of 100,000,001 bytes is longer than 100,000,000"),
+        pytest.raises(ValueError, match="is no safetensors file"),
     ):
         read_header(path)
 
@@ -146,8 +160,8 @@ def test_a_header_longer_than_the_format_allows_is_not_read(tmp_path):
 @pytest.mark.parametrize("item", ["[]", "{}", '{"":0}', "1.5", '"abc"', '{"a":[1,{}]}'])
 def test_a_header_of_many_values_is_refused_before_it_is_parsed(tmp_path, monkeypatch, item):
     monkeypatch.setattr(header, "MAX_TOKENS", 1000)
-    text = ('{"x":[' + ",".join([item] * 100_000) + "]}").encode()
-    path = write_file(tmp_path / "file", text)
+    text = json.dumps({"x": {**entry(), "more": None}}).replace("null", "[" + ",".join([item] * 100_000) + "]").encode()
+    path = write_file(tmp_path / "file", text, bytes(8))
     with (
         at_most(3 * len(text) + 200_000),
         pytest.raises(ValueError, match="more than 1,000 texts, brackets and commas"),

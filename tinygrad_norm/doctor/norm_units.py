@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,9 @@ from tinygrad_norm.nn.normalization import (
     Normalization,
     RMSNorm,
     RMSNorm2D,
+    RunningNorm,
 )
+from tinygrad_norm.nn.recalibration import put
 
 UNITS: dict[type[Normalization], str] = {
     BatchNorm: "channel",
@@ -46,6 +50,17 @@ def norms(model: Module) -> list[tuple[str, Normalization]]:
     found = ((path or type(module).__name__, module) for path, module in model.named_modules())
     kinds = tuple(UNITS)
     return [(path, module) for path, module in found if isinstance(module, Normalization) and isinstance(module, kinds)]
+
+
+@contextmanager
+def norms_held(model: Module) -> Iterator[dict[str, RunningNorm]]:
+    """Keep running statistics from moving and from refusing infinities; the norms that can have some, by path."""
+    held = {path: module for path, module in model.named_modules() if isinstance(module, RunningNorm)}
+    with ExitStack() as switches:
+        for layer in held.values():
+            put(switches, layer, "update_running_statistics", False)
+            put(switches, layer, "refuses_infinity", False)
+        yield held
 
 
 def rows(layer: Any, x: Array) -> Array:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_norm import data, nn, optim, random
-from tinygrad_norm.experiments.drawing import COLOURS, dress, legend, panels
+from tinygrad_norm import data, nn
+from tinygrad_norm.experiments.drawing import dress, in_percent, panels
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Table
-from tinygrad_norm.experiments.runs import evaluate, pick, short, standard_digits, train
+from tinygrad_norm.experiments.runs import evaluate, pick, short, spread_of, standard_digits, train_anew
 from tinygrad_norm.experiments.spread import Spread, compare, percent, which_is_lower
+from tinygrad_norm.figures import COLOURS, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,18 +29,18 @@ EQUAL = "epochs", "steps"
 """What nets at different batch sizes have had as much of when they are compared."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sweep:
     """A narrow net on digits, trained by SGD with momentum 0.9."""
 
     model: str
     width: float
-    image_size: int
-    images: int | None
+    image_size: int = 32
+    images: int | None = None
     epochs: int
     lr: float
     batch_sizes: tuple[int, ...]
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def train_each(
 ) -> Rows:
     """Train each variant at each batch size with each seed, one after the other.
 
-    Each is measured twice: after all epochs, and after as many steps as the largest batch takes in them.
+    Each is measured twice: after all epochs, and after as many steps as the largest batch takes in them. One that
+    diverges before a moment is measured as it is then.
 
     Args:
         measure: the rows of a net, which goes on training: it must leave the net as it is.
@@ -87,41 +90,37 @@ def train_each(
     Returns:
         The rows, each with "diverged", the step until then at which the loss was no longer finite, or None.
     """
-    train_set, test_set = standard_digits(sweep.image_size, sweep.images)
-    steps = {size: sweep.epochs * (len(train_set) // size) for size in sweep.batch_sizes}
+    sets = standard_digits(sweep.image_size, sweep.images)
+    steps = {size: sweep.epochs * (len(sets[0]) // size) for size in sweep.batch_sizes}
+    few = min(steps.values())
     cases = list(itertools.product(sweep.batch_sizes, variants, sweep.seeds))
     progress.expect(len(cases))
-    rows = []
+
+    def look(variant: str, size: int, seed: int, equal: str, steps: int, model: nn.Module) -> Rows:
+        return measure(Trained(variant, size, seed, equal, steps, model, *sets))
+
+    rows: Rows = []
     for size, variant, seed in cases:
-        with progress.run(f"{variant}, batch {size}, seed {seed}", steps[size]) as tick:
-            random.manual_seed(seed)
-            net = Trained(variant, size, seed, "epochs", steps[size], variants[variant](), train_set, test_set)
-            rows += _train(net, min(steps.values()), sweep.lr * size / REFERENCE_BATCH, tick, measure)
+        early = partial(look, variant, size, seed, "steps", few)
+        model, run = train_anew(
+            variants[variant],
+            sets[0],
+            progress,
+            f"{variant}, batch {size}, seed {seed}",
+            batch_size=size,
+            lr=sweep.lr * size / REFERENCE_BATCH,
+            seed=seed,
+            steps=steps[size],
+            at={few: early},
+        )
+        for row in (*look(variant, size, seed, "epochs", steps[size], model), *(run.seen.get(few) or early(model))):
+            rows.append({**row, "diverged": run.diverged if run.diverged and run.diverged <= row["steps"] else None})
     return rows
-
-
-def _train(
-    net: Trained, fewest_steps: int, lr: float, tick: Callable[[], object], measure: Callable[[Trained], Rows]
-) -> Rows:
-    """The rows of one net at both moments; one that diverges before a moment is measured as it is then."""
-    optimizer = optim.SGD(net.model.parameters(), lr=lr, momentum=0.9)
-    loader = data.DataLoader(net.train, net.batch_size, shuffle=True, drop_last=True, seed=net.seed)
-    early: Rows = []
-
-    def look() -> None:
-        early.extend(measure(replace(net, equal="steps", steps=fewest_steps)))
-
-    diverged = train(net.model, optimizer, loader, net.steps, tick, at={fewest_steps: look}).diverged
-    if not early:
-        look()
-    rows = [*measure(net), *early]
-    return [{**row, "diverged": diverged if diverged and diverged <= row["steps"] else None} for row in rows]
 
 
 def error_of(result: Result, variant: str, batch_size: int, equal: str) -> Spread:
     """The test error of one variant at one batch size, over the seeds, at equal "epochs" or "steps"."""
-    rows = pick(result["rows"], variant=variant, batch_size=batch_size, equal=equal)
-    return Spread.of(row["test_error"] for row in rows)
+    return spread_of(result, "test_error", variant=variant, batch_size=batch_size, equal=equal)
 
 
 def steps_of(result: Result, batch_size: int, equal: str) -> int:
@@ -208,24 +207,16 @@ def draw_errors(result: Result, variants: Sequence[str], title: str, styles: Map
 
 
 def _draw_errors(axes: Axes, result: Result, variants: Sequence[str], equal: str, styles: Mapping[str, str]) -> None:
-    from matplotlib.ticker import PercentFormatter
-
     sizes = result["settings"]["batch_sizes"]
     for number, (colour, variant) in enumerate(zip(itertools.cycle(COLOURS), variants)):
         spreads = [error_of(result, variant, size, equal) for size in sizes]
         beside = 1 + 0.03 * (number - (len(variants) - 1) / 2)  # so that no bar hides another
         arms = [[spread.mean - spread.low for spread in spreads], [spread.high - spread.mean for spread in spreads]]
-        style: dict[str, Any] = {
-            "color": colour,
-            "linestyle": styles.get(variant, "solid"),
-            "marker": "o",
-            "markersize": 4,
-        }
-        axes.errorbar(
-            [size * beside for size in sizes], [s.mean for s in spreads], arms, label=variant, capsize=2, **style
-        )
+        style: dict[str, Any] = {"marker": "o", "markersize": 4, "capsize": 2}
+        style |= {"color": colour, "linestyle": styles.get(variant, "solid"), "label": variant}
+        axes.errorbar([size * beside for size in sizes], [s.mean for s in spreads], arms, **style)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.set_xticks([], minor=True)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    in_percent(axes)
     dress(axes, f"at equal {equal}: mean over the seeds, lowest and highest", "batch size", "test error")

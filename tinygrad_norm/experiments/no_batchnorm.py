@@ -6,14 +6,25 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_norm import data, models, optim, random
-from tinygrad_norm.experiments.drawing import COLOURS, dress, legend, panels
+from tinygrad_norm.experiments.drawing import dress, in_percent, panels
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
-from tinygrad_norm.experiments.runs import evaluate, pick, short, standard_digits, steps_until, trailing_mean, train
-from tinygrad_norm.experiments.spread import Spread, compare, percent, step_count
+from tinygrad_norm.experiments.runs import (
+    evaluate,
+    make_net,
+    pick,
+    short,
+    spread_of,
+    standard_digits,
+    steps_until,
+    trailing_mean,
+    train_anew,
+)
+from tinygrad_norm.experiments.spread import compare, percent, step_count
+from tinygrad_norm.figures import COLOURS, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,15 +62,11 @@ def run(settings: Settings, progress: Progress) -> Result:
     progress.expect(len(cases))
     rows = []
     for lr, norm, seed in cases:
-        with progress.run(f"{NETS[norm]}, lr {lr:g}, seed {seed}", settings.steps) as tick:
-            random.manual_seed(seed)
-            model = models.create_model(
-                settings.model, in_channels=1, norm=norm, image_size=settings.image_size, width=settings.width
-            )
-            optimizer = optim.SGD(model.parameters(), lr=lr, momentum=0.9)
-            loader = data.DataLoader(train_set, settings.batch_size, shuffle=True, drop_last=True, seed=seed)
-            found = train(model, optimizer, loader, settings.steps, tick)
-            accuracy = evaluate(model, test_set)["accuracy"]
+        label, size = f"{NETS[norm]}, lr {lr:g}, seed {seed}", settings.batch_size
+        make = partial(make_net, settings, norm)
+        model, found = train_anew(
+            make, train_set, progress, label, batch_size=size, lr=lr, seed=seed, steps=settings.steps
+        )
         rows.append({
             "norm": norm,
             "lr": lr,
@@ -67,7 +74,7 @@ def run(settings: Settings, progress: Progress) -> Result:
             "outcome": outcome(found.losses, found.diverged, settings.window),
             "diverged": found.diverged,
             "steps": steps_until(found.losses, settings.target, settings.window),
-            "test_accuracy": short(accuracy),
+            "test_accuracy": short(evaluate(model, test_set)["accuracy"]),
             "losses": found.losses,
             "accuracies": found.accuracies,
         })  # fmt: skip
@@ -89,19 +96,19 @@ def tell(result: Result) -> Story:
     for lr in lrs:
         said = compare(
             f"lr {lr:g}: to a training loss of {settings['target']:g}, the net with batch norm",
-            _spread(result, "batch", lr, "steps"),
+            spread_of(result, "steps", norm="batch", lr=lr),
             "the one without",
-            _spread(result, "none", lr, "steps"),
+            spread_of(result, "steps", norm="none", lr=lr),
             form,
             words=("faster", "slower"),
         )
         summary.append(f"{said}.")
-    best = {norm: max(lrs, key=lambda lr: _spread(result, norm, lr, "test_accuracy").mean) for norm in NETS}
+    best = {norm: max(lrs, key=lambda lr: spread_of(result, "test_accuracy", norm=norm, lr=lr).mean) for norm in NETS}
     said = compare(
         f"Test accuracy, each at the rate where it is highest: without batch norm (lr {best['none']:g})",
-        _spread(result, "none", best["none"], "test_accuracy"),
+        spread_of(result, "test_accuracy", norm="none", lr=best["none"]),
         f"with it (lr {best['batch']:g})",
-        _spread(result, "batch", best["batch"], "test_accuracy"),
+        spread_of(result, "test_accuracy", norm="batch", lr=best["batch"]),
         percent,
         words=("lower", "higher"),
     )
@@ -111,8 +118,8 @@ def tell(result: Result) -> Story:
             f"{lr:g}",
             NETS[norm],
             _outcomes(result, norm, lr),
-            _spread(result, norm, lr, "steps").words(form),
-            _spread(result, norm, lr, "test_accuracy").words(percent),
+            spread_of(result, "steps", norm=norm, lr=lr).words(form),
+            spread_of(result, "test_accuracy", norm=norm, lr=lr).words(percent),
         ]
         for lr, norm in itertools.product(lrs, NETS)
     ]
@@ -140,18 +147,12 @@ def _outcomes(result: Result, norm: str, lr: float) -> str:
     return ", ".join(f"{found.count(word)} {word}" for word in ("learned", "at chance", "diverged") if word in found)
 
 
-def _spread(result: Result, norm: str, lr: float, key: str) -> Spread:
-    return Spread.of(row[key] for row in pick(result["rows"], norm=norm, lr=lr))
-
-
 def _list(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
 def draw(result: Result) -> Figure:
     """A column for each learning rate: the loss and the accuracy of every seed, and where runs diverged."""
-    from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
-
     lrs, window = result["settings"]["lrs"], result["settings"]["window"]
     title = "VGG-16 with and without batch norm (×: diverged)"
     figure, (top, bottom) = panels(2, len(lrs), title, width=3.0, sharex=True, sharey="row")
@@ -162,11 +163,13 @@ def draw(result: Result) -> Figure:
         dress(top[column], f"lr {lr:g}", "", "" if column else f"training loss, mean of {window} batches")
         dress(bottom[column], "", "step", "" if column else "training accuracy")
     top[0].set(yscale="log", ylim=_loss_limits(result))
-    top[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    top[0].yaxis.set_minor_formatter(NullFormatter())
+    top[0].yaxis.set_major_formatter("{x:g}")
+    top[0].yaxis.set_minor_formatter("")
     bottom[0].set_ylim(0, 1.02)
-    bottom[0].yaxis.set_major_formatter(PercentFormatter(1.0))
-    _draw_key(top[0])
+    in_percent(bottom[0])
+    for norm, label in NETS.items():
+        top[0].plot([], [], color=COLOUR_OF[norm], label=label)
+    legend(top[0], loc="lower left")
     return figure
 
 
@@ -182,9 +185,3 @@ def _draw_run(axes: Axes, row: dict[str, Any], key: str, window: int, highest: f
     axes.plot(range(1, len(means) + 1), means, color=colour, linewidth=1.2, alpha=0.8)
     if row["diverged"] and means:
         axes.plot(len(means), min(means[-1], 0.9 * highest), "x", color=colour, markersize=7, markeredgewidth=2)
-
-
-def _draw_key(axes: Axes) -> None:
-    for norm, label in NETS.items():
-        axes.plot([], [], color=COLOUR_OF[norm], label=label)
-    legend(axes, loc="lower left")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import platform
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm.experiments.spread import caution
+from tinygrad_norm.figures import save_figure
 from tinygrad_norm.files import write_atomically
 from tinygrad_norm.training.interrupt import HeldInterrupt
 from tinygrad_norm.training.logs import strict_json
@@ -63,13 +63,11 @@ def write_report(
     folder: Path, name: str, question: str, result: Result, story: Story, figure: Figure, command: str, seconds: float
 ) -> Report:
     """Write NAME.json, NAME.png and NAME.md into the folder, in place of those there."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=130)
     page = as_markdown(name, question, result, story, command, seconds)
-    files = {".json": as_json(result).encode(), ".png": picture.getvalue(), ".md": page.encode()}
     with HeldInterrupt():  # all three or none
-        for suffix, data in files.items():
-            write_atomically(folder / f"{name}{suffix}", data)
+        save_figure(figure, folder / f"{name}.png", dpi=130)
+        write_atomically(folder / f"{name}.json", as_json(result).encode())
+        write_atomically(folder / f"{name}.md", page.encode())
     return Report(folder, folder / f"{name}.md", tuple(story.summary))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_norm import data, models, nn
+from tinygrad_norm import data, nn
 from tinygrad_norm.experiments.batch_sizes import (
     Sweep,
     Trained,
@@ -21,7 +21,8 @@ from tinygrad_norm.experiments.batch_sizes import (
 )
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story
-from tinygrad_norm.experiments.runs import without_dropout
+from tinygrad_norm.experiments.runs import make_net, without_dropout
+from tinygrad_norm.models.norms import Norm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,27 +38,13 @@ RECALIBRATED = "batch norm, recalibrated"
 VARIANTS = (*NORMS, RECALIBRATED)
 
 
-@dataclass(frozen=True)
-class Settings(Sweep):
-    """A narrow baseline CNN on digits."""
-
-    model: str = "baseline_cnn"
-    width: float = 0.5
-    image_size: int = 32
-    images: int | None = None
-    epochs: int = 5
-    lr: float = 0.02
-    batch_sizes: tuple[int, ...] = (32, 16, 8, 4, 2)
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+FULL = Sweep(model="baseline_cnn", width=0.5, epochs=5, lr=0.02, batch_sizes=(32, 16, 8, 4, 2))
+QUICK = replace(FULL, width=0.25, image_size=16, images=256, epochs=3, seeds=(0, 1, 2))
 
 
-FULL = Settings()
-QUICK = Settings(width=0.25, image_size=16, images=256, epochs=3, seeds=(0, 1, 2))
-
-
-def run(settings: Settings, progress: Progress) -> Result:
+def run(settings: Sweep, progress: Progress) -> Result:
     """Train with each norm at each batch size; measure batch norm a second time with recalibrated statistics."""
-    nets = {name: partial(_create, settings, norm) for name, norm in NORMS.items()}
+    nets = {name: partial(create, settings, norm) for name, norm in NORMS.items()}
     return {"settings": asdict(settings), "rows": train_each(settings, nets, progress, _rows)}
 
 
@@ -70,9 +57,9 @@ def _rows(trained: Trained) -> list[dict[str, Any]]:
     return rows
 
 
-def _create(settings: Settings, norm: Callable[[int], nn.Module]) -> nn.Module:
-    size, width = settings.image_size, settings.width
-    return without_dropout(models.create_model(settings.model, in_channels=1, norm=norm, image_size=size, width=width))
+def create(settings: Sweep, norm: Norm) -> nn.Module:
+    """Create the net with one of the norms."""
+    return without_dropout(make_net(settings, norm))
 
 
 def tell(result: Result) -> Story:

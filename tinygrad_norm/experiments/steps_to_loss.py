@@ -7,12 +7,13 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_norm import data, nn, optim, random
-from tinygrad_norm.experiments.drawing import COLOURS, INK, dress, legend, panels
+from tinygrad_norm import nn
+from tinygrad_norm.experiments.drawing import dress, panels
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
-from tinygrad_norm.experiments.runs import pick, standard_digits, steps_until, trailing_mean, train
+from tinygrad_norm.experiments.runs import pick, spread_of, standard_digits, steps_until, trailing_mean, train_anew
 from tinygrad_norm.experiments.spread import Spread, compare, step_count
+from tinygrad_norm.figures import COLOURS, INK, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,13 +65,18 @@ def run(settings: Settings, progress: Progress) -> Result:
 def _train(
     settings: Settings, activation: str, lr: float, batch_norm: bool, seed: int, progress: Progress
 ) -> dict[str, Any]:
-    with progress.run(f"{activation}, {NETS[batch_norm]}, lr {lr:g}, seed {seed}", settings.steps) as tick:
-        random.manual_seed(seed)
-        model = _mlp(settings, activation, batch_norm)
-        optimizer = optim.SGD(model.parameters(), lr=lr, momentum=0.9)
-        loader = data.DataLoader(standard_digits()[0], settings.batch_size, shuffle=True, drop_last=True, seed=seed)
-        goal, window = settings.target, settings.window
-        found = train(model, optimizer, loader, settings.steps, tick, lambda run: _there(run.losses, goal, window))
+    goal, window = settings.target, settings.window
+    _, found = train_anew(
+        lambda: _mlp(settings, activation, batch_norm),
+        standard_digits()[0],
+        progress,
+        f"{activation}, {NETS[batch_norm]}, lr {lr:g}, seed {seed}",
+        batch_size=settings.batch_size,
+        lr=lr,
+        seed=seed,
+        steps=settings.steps,
+        enough=lambda run: len(run.losses) >= window and math.fsum(run.losses[-window:]) <= goal * window,
+    )
     return {
         "activation": activation,
         "batch_norm": batch_norm,
@@ -90,26 +96,21 @@ def _mlp(settings: Settings, activation: str, batch_norm: bool) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(settings.width, 10))
 
 
-def _there(losses: list[float], target: float, window: int) -> bool:
-    return len(losses) >= window and math.fsum(losses[-window:]) <= target * window
-
-
 def tell(result: Result) -> Story:
     """Compare the nets at each learning rate, and each net's best with the other's."""
     settings = result["settings"]
     target, limit = settings["target"], settings["steps"]
     summary, lines = [], []
     for activation, lr in result["best_lr"].items():
-        spreads = _spreads(result, activation)
-        rival = spreads[False, settings["factors"][0]]
+        rival = _spread(result, activation, False, settings["factors"][0])
         for factor in settings["factors"]:
-            normed = spreads[True, factor]
+            normed = _spread(result, activation, True, factor)
             times = _times_fewer(rival, normed, limit)
             with_norm = f"{activation}: with batch norm at {factor:g}× (lr {factor * lr:g}) the net"
             without = f"without it at {settings['factors'][0]:g}× (lr {lr:g})"
             said = compare(with_norm, normed, without, rival, step_count(limit), words=("faster", "slower"))
             summary.append(f"{said}{'' if times == NO_RATIO else f'; {times} times fewer steps'}.")
-            words = [spreads[norm, factor].words(step_count(limit)) for norm in NETS]
+            words = [_spread(result, activation, norm, factor).words(step_count(limit)) for norm in NETS]
             lines.append([activation, f"{factor * lr:g} ({factor:g}×)", *words, times])
     header = ["activation", "learning rate", *NETS.values(), "fewer than without at 1×"]
     how = (
@@ -123,14 +124,8 @@ def tell(result: Result) -> Story:
     return Story(summary, [Table(f"Steps to a training loss of {target:g}", header, lines)], how)
 
 
-def _spreads(result: Result, activation: str) -> dict[tuple[bool, float], Spread]:
-    return {
-        (norm, factor): Spread.of(
-            row["steps"] for row in pick(result["rows"], activation=activation, batch_norm=norm, factor=factor)
-        )
-        for norm in NETS
-        for factor in result["settings"]["factors"]
-    }
+def _spread(result: Result, activation: str, norm: bool, factor: float) -> Spread:
+    return spread_of(result, "steps", activation=activation, batch_norm=norm, factor=factor)
 
 
 def _times_fewer(plain: Spread, normed: Spread, limit: int) -> str:
@@ -156,7 +151,7 @@ def _draw_steps(axes: Axes, result: Result, activation: str) -> None:
     factors, limit = result["settings"]["factors"], result["settings"]["steps"]
     lr = result["best_lr"][activation]
     for shift, colour, (norm, label) in zip((-0.12, 0.12), (COLOURS[1], COLOURS[0]), NETS.items(), strict=True):
-        spreads = [_spreads(result, activation)[norm, factor] for factor in factors]
+        spreads = [_spread(result, activation, norm, factor) for factor in factors]
         points = [(x + shift, value) for x, spread in enumerate(spreads) for value in spread.values]
         arrived = [(x, steps) for x, steps in points if math.isfinite(steps)]
         axes.plot(*zip(*arrived, strict=True) if arrived else ((), ()), "o", color=colour, alpha=0.7, label=label)
@@ -172,9 +167,7 @@ def _draw_steps(axes: Axes, result: Result, activation: str) -> None:
 
 
 def _draw_losses(axes: Axes, result: Result, activation: str) -> None:
-    """In the colours of the panel beside it."""
-    from matplotlib.ticker import StrMethodFormatter
-
+    """Draw the losses of one seed, in the colours of the panel beside it."""
     settings = result["settings"]
     styles = dict(zip(settings["factors"], itertools.cycle(("solid", "dashed", "dotted"))))
     for row in pick(result["rows"], activation=activation, seed=settings["seeds"][0]):
@@ -185,6 +178,6 @@ def _draw_losses(axes: Axes, result: Result, activation: str) -> None:
         axes.plot([], [], color=INK, linestyle=style, label=f"{factor:g}×")
     axes.axhline(settings["target"], color=INK, linewidth=0.8, linestyle="dotted")
     axes.set(xscale="log", yscale="log", ylim=(settings["target"] / 2, 20))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_major_formatter("{x:g}")
     dress(axes, f"{activation}: loss, seed {settings['seeds'][0]}", "step", f"mean of {settings['window']} batches")
     legend(axes, loc="lower left")

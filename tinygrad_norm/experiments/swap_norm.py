@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tinygrad_norm import models, nn
@@ -18,6 +19,7 @@ from tinygrad_norm.experiments.batch_sizes import (
 )
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story
+from tinygrad_norm.experiments.runs import make_net
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,43 +28,30 @@ QUESTION = "What does layer norm in place of batch norm change, in one block and
 BATCH, ONE_BLOCK, EVERYWHERE = VARIANTS = "batch norm", "layer norm in one block", "layer norm everywhere"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings(Sweep):
-    """A narrow ResNet-18 on digits."""
+    """A sweep with the path of the block whose norms are swapped."""
 
-    model: str = "resnet18"
-    width: float = 0.25
-    image_size: int = 32
-    images: int | None = None
-    epochs: int = 4
-    lr: float = 0.05
-    batch_sizes: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     block: str = "layer3.0"
 
 
-FULL = Settings()
-QUICK = Settings(width=0.125, image_size=16, images=192, epochs=3, batch_sizes=(2, 8, 16), seeds=(0, 1, 2))
+FULL = Settings(model="resnet18", width=0.25, epochs=4, lr=0.05, batch_sizes=(2, 4, 8, 16, 32, 64))
+QUICK = replace(FULL, width=0.125, image_size=16, images=192, epochs=3, batch_sizes=(2, 8, 16), seeds=(0, 1, 2))
 
 
 def run(settings: Settings, progress: Progress) -> Result:
     """Train the three nets at each batch size."""
     nets: dict[str, Callable[[], nn.Module]] = {
-        BATCH: lambda: _create(settings, "batch"),
-        ONE_BLOCK: lambda: _swapped(settings),
-        EVERYWHERE: lambda: _create(settings, "layer"),
+        BATCH: partial(make_net, settings, "batch"),
+        ONE_BLOCK: partial(swapped, settings),
+        EVERYWHERE: partial(make_net, settings, "layer"),
     }
     return {"settings": asdict(settings), "rows": train_each(settings, nets, progress)}
 
 
-def _create(settings: Settings, norm: str) -> nn.Module:
-    size, width = settings.image_size, settings.width
-    return models.create_model(settings.model, in_channels=1, norm=norm, image_size=size, width=width)
-
-
-def _swapped(settings: Settings) -> nn.Module:
-    """The weights are those of batch norm everywhere, for a norm draws none."""
-    model = _create(settings, "batch")
+def swapped(settings: Settings) -> nn.Module:
+    """Swap the norms of one block. The weights are those of batch norm everywhere, for a norm draws none."""
+    model = make_net(settings, "batch")
     models.replace_norm(model, settings.block, "layer")
     return model
 

@@ -6,7 +6,16 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tinygrad_norm.figures import COLOURS, INK, PALE, add_title, as_text, check_format, new_figure, save_figure
+from tinygrad_norm.figures import (
+    COLOURS,
+    add_title,
+    as_text,
+    check_format,
+    dress_axes,
+    legend,
+    new_figure,
+    save_figure,
+)
 from tinygrad_norm.training.history import Record
 
 if TYPE_CHECKING:
@@ -71,19 +80,13 @@ def _colours(count: int) -> list[str]:
 
 
 def _dress(axes: Axes, metric: str, values: list[float]) -> None:
-    from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     if metric == "accuracy":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     elif min(values) > 0 and max(values) > 20 * min(values):
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.set_xlabel("epoch", color=INK)
-    axes.set_ylabel(metric, color=INK)
+        axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(color=PALE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")
-    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    dress_axes(axes, "epoch", metric)
+    legend(axes)

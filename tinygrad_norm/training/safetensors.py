@@ -15,11 +15,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.files import open_regular, write_atomically
-from tinygrad_norm.schema import shorten
-from tinygrad_norm.training.header import DTYPES, MAX_BYTES, SURROGATE, check_json, header_of, refuse
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from tinygrad_norm.training.header import DTYPES, MAX_BYTES, check_json, header_of, refuse
 
 DIGEST = "tinygrad_norm.sha256"
 _UNSET = "0" * 64
@@ -39,14 +37,12 @@ def save_safetensors(
         TypeError: a name is no string, or an array has a dtype that the format lacks.
         ValueError: a text is not Unicode, or names and metadata are too long or too many to be read again.
 
-    Source: https://github.com/huggingface/safetensors#format
+    Source: Hugging Face, Safetensors: the format, 2022, https://github.com/huggingface/safetensors#format
     """
     texts = dict(metadata or {})
     for key, text in texts.items():
         if not isinstance(key, str) or not isinstance(text, str):
             raise TypeError(f"save_safetensors: metadata maps strings to strings, not {key!r} to {text!r}")
-        _check_unicode(key)
-        _check_unicode(text)
     if DIGEST in texts:
         raise ValueError(f"save_safetensors: the metadata name {DIGEST!r} is taken by the file's own checksum")
     arrays = {name: _storable(name, value) for name, value in mapping.items()}
@@ -85,7 +81,7 @@ def _serialized(arrays: Mapping[str, Array], texts: Mapping[str, str]) -> bytes:
     """The file's bytes, unless its header is one that could not be read again."""
     try:
         data: bytes = save(dict(arrays), dict(texts))
-    except SafetensorError as error:
+    except (SafetensorError, UnicodeError) as error:
         raise ValueError(f"save_safetensors: {error}") from error
     length = int.from_bytes(data[:8], "little")
     if length > MAX_BYTES:
@@ -103,7 +99,6 @@ def _storable(name: str, value: Any) -> Array:
     """`value` as the format wants it: one block in C order, little-endian."""
     if not isinstance(name, str):
         raise TypeError(f"save_safetensors: names are strings, not {name!r}")
-    _check_unicode(name)
     if name == "__metadata__":
         raise ValueError("save_safetensors: the format keeps the name '__metadata__' for itself; use another")
     array = np.asarray(getattr(value, "raw", value))
@@ -112,11 +107,6 @@ def _storable(name: str, value: Any) -> Array:
         allowed = ", ".join(dtype.name for dtype in DTYPES.values())
         raise TypeError(f"save_safetensors: {name!r} has dtype {array.dtype}; the format has {allowed}")
     return np.asarray(array, dtype=little, order="C")
-
-
-def _check_unicode(text: str) -> None:
-    if SURROGATE.search(text):
-        raise ValueError(f"save_safetensors: {shorten(text)} is no Unicode text, which the format takes alone")
 
 
 def _digest_field(digest: str) -> bytes:
