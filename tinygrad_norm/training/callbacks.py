@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinygrad_norm.checks import NOT_NEGATIVE, check_choice, check_integer, check_number
 from tinygrad_norm.schema import ARRAY, COUNT, NUMBER, check_form, optional
@@ -52,11 +52,11 @@ class Callback:
         """Go on from what `state_dict` returned."""
 
 
-class Best:
-    """The best value of one quantity so far.
+class Best(Callback):
+    """Knows the best value of one quantity so far; what waits for better ones derives from it.
 
     Args:
-        monitor: a name in the records, as "val_loss".
+        monitor: a name in the records, as "val_loss"; None watches nothing.
         mode: "min", "max", or None for what the name says: an accuracy should grow, all else fall.
         min_delta: by how much a value must be better to count.
 
@@ -64,24 +64,27 @@ class Best:
         ValueError: `mode` is unknown, or `min_delta` negative or not finite.
     """
 
-    def __init__(self, monitor: str, mode: str | None = None, min_delta: float = 0.0) -> None:
+    remembered: ClassVar[dict[str, Any]] = {}
+    """The form of each attribute that survives a resume beside the best value."""
+
+    def __init__(self, monitor: str | None, mode: str | None = None, min_delta: float = 0.0) -> None:
         if mode is not None:
             check_choice("mode", mode, ("min", "max"))
         check_number("min_delta", min_delta, NOT_NEGATIVE)
         self.monitor = monitor
-        self.mode = mode or ("max" if "accuracy" in monitor else "min")
+        self.mode = mode or ("max" if "accuracy" in (monitor or "") else "min")
         self.min_delta = min_delta
         self.value: float | None = None
 
-    def check(self, trainer: Trainer) -> None:
-        """Raise a ValueError before the first epoch if nothing will be validated and this waits for it."""
-        if self.monitor.startswith("val_") and trainer.validation is None:
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Refuse to wait for a validation that there is not."""
+        if self.monitor and self.monitor.startswith("val_") and trainer.validation is None:
             training = self.monitor.replace("val_", "train_", 1)
             raise ValueError(f"{self.monitor!r} is monitored: give fit a validation loader, or monitor {training!r}")
 
     def update(self, record: Record) -> bool:
-        """Whether `record` is the best so far; NaN never is."""
-        value = measured(record, self.monitor)
+        """Return whether `record` is the best so far; NaN never is, nor is anything where nothing is watched."""
+        value = measured(record, self.monitor) if self.monitor else math.nan
         if math.isnan(value):
             return False
         if self.value is not None:
@@ -91,67 +94,71 @@ class Best:
         self.value = value
         return True
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.value, **{name: getattr(self, name) for name in self.remembered}} if self.monitor else {}
 
-class EarlyStopping(Callback):
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        form = {"best": optional(NUMBER), **self.remembered}
+        check_form(state, form, f"the state of {type(self).__name__}")
+        self.value = state["best"]
+        for name in self.remembered:
+            setattr(self, name, state[name])
+
+
+class EarlyStopping(Best):
     """Stops after `patience` epochs in a row that were no better than the best before them.
 
     Raises:
         ValueError: `patience` is below 1, or what `Best` refuses.
     """
 
+    remembered: ClassVar = {"waited": COUNT}
+
     def __init__(
         self, monitor: str = "val_loss", patience: int = 5, mode: str | None = None, min_delta: float = 0.0
     ) -> None:
-        check_integer("EarlyStopping: patience", patience, 1)
-        self.patience = patience
-        self.best = Best(monitor, mode, min_delta)
+        super().__init__(monitor, mode, min_delta)
+        self.patience = check_integer("EarlyStopping: patience", patience, 1)
         self.waited = 0
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Stop at once if a resumed run had stopped; a larger `patience` lets it go on."""
-        self.best.check(trainer)
+        super().on_train_begin(trainer)
         self._judge(trainer)
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
         """Count the epochs since the best."""
-        self.waited = 0 if self.best.update(record) else self.waited + 1
+        self.waited = 0 if self.update(record) else self.waited + 1
         self._judge(trainer)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The best value and the epochs since."""
-        return {"best": self.best.value, "waited": self.waited}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on counting."""
-        check_form(state, {"best": optional(NUMBER), "waited": COUNT}, "the state of EarlyStopping")
-        self.best.value, self.waited = state["best"], state["waited"]
 
     def _judge(self, trainer: Trainer) -> None:
         if self.waited >= self.patience:
-            trainer.stop(f"{self.best.monitor} was no better for {self.waited} epochs")
+            trainer.stop(f"{self.monitor} was no better for {self.waited} epochs")
 
 
-class BestWeights(Callback):
+class BestWeights(Best):
     """Keeps the weights of the best epoch, and gives them back to the model when training ends.
 
     After Ctrl-C the model keeps its latest weights, so that training can go on.
     """
 
+    remembered: ClassVar = {"epoch": COUNT, "weights": {...: ARRAY}}
+
     def __init__(self, monitor: str = "val_loss", mode: str | None = None, min_delta: float = 0.0) -> None:
-        self.best = Best(monitor, mode, min_delta)
+        super().__init__(monitor, mode, min_delta)
         self.epoch = 0
         self.weights: dict[str, Any] = {}
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Refuse to wait for a validation that there is not, and weights of another model."""
-        self.best.check(trainer)
+        super().on_train_begin(trainer)
         own, kept = ({name: a.shape for name, a in w.items()} for w in (trainer.model.state_dict(), self.weights))
         if kept and kept != own:
             raise ValueError("BestWeights: the weights that a checkpoint kept are of another model")
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
         """Keep a copy of the weights if they are the best so far."""
-        if self.best.update(record):
+        if self.update(record):
             self.epoch, self.weights = trainer.epoch, trainer.model.state_dict()
 
     def on_train_end(self, trainer: Trainer) -> None:
@@ -159,18 +166,8 @@ class BestWeights(Callback):
         if self.weights:
             trainer.model.load_state_dict(self.weights)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The best value, its epoch and its weights."""
-        return {"best": self.best.value, "epoch": self.epoch, "weights": self.weights}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up the best of a saved run."""
-        form = {"best": optional(NUMBER), "epoch": COUNT, "weights": {...: ARRAY}}
-        check_form(state, form, "the state of BestWeights")
-        self.best.value, self.epoch, self.weights = state["best"], state["epoch"], dict(state["weights"])
-
-
-class Checkpoint(Callback):
+class Checkpoint(Best):
     """Writes a checkpoint after each epoch and on Ctrl-C, always to the same file, and the best one beside it.
 
     Put it last: what callbacks after it remember of the epoch is not in the file yet.
@@ -182,34 +179,19 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str], monitor: str | None = None, mode: str | None = None) -> None:
+        super().__init__(monitor, mode)
         self.path = Path(path)
         self.best_path = self.path.with_name(f"{self.path.stem}.best{self.path.suffix}")
-        self.best = Best(monitor, mode) if monitor else None
-
-    def on_train_begin(self, trainer: Trainer) -> None:
-        """Refuse to wait for a validation that there is not."""
-        if self.best:
-            self.best.check(trainer)
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
         """Write the latest state, and before it the best where this is it: what is cut off in between is done again."""
-        if self.best is not None and self.best.update(record):
+        if self.update(record):
             trainer.save_checkpoint(self.best_path)
         trainer.save_checkpoint(self.path)
 
     def on_interrupt(self, trainer: Trainer) -> None:
         """Write the state after the last whole batch."""
         trainer.save_checkpoint(self.path)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The best value."""
-        return {"best": self.best.value} if self.best else {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on comparing with the best value."""
-        if self.best:
-            check_form(state, {"best": optional(NUMBER)}, "the state of Checkpoint")
-            self.best.value = state["best"]
 
 
 class JSONLLog(Callback):

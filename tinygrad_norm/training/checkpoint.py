@@ -56,7 +56,7 @@ def save_checkpoint(
         loader: with its position.
         extra: whatever else should come back: nested dicts, lists, numbers, text and arrays.
     """
-    save_parts(path, _given(model, loader, optimizer, schedule), extra)
+    save_parts(path, given_parts(model, loader, optimizer, schedule), extra)
 
 
 def load_checkpoint(
@@ -78,7 +78,7 @@ def load_checkpoint(
         ValueError: the file is no checkpoint, is cut short or was altered, lacks a part, or is of another model or
             one of another dtype; then the message lists what differs.
     """
-    return load_parts(path, _given(model, loader, optimizer, schedule))
+    return load_parts(path, given_parts(model, loader, optimizer, schedule))
 
 
 def save_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], extra: Any = None) -> None:
@@ -182,9 +182,7 @@ def _check_dtypes(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
             )
 
 
-def _given(
-    model: Stateful | None, loader: Stateful | None, optimizer: Stateful | None, schedule: Stateful | None
-) -> dict[str, Stateful]:
-    # The order of loading: a schedule goes by what the optimizer has loaded.
-    parts = {"model": model, "loader": loader, "optimizer": optimizer, "schedule": schedule}
+def given_parts(model: Any, loader: Any, optimizer: Any, schedule: Any, trainer: Any = None) -> dict[str, Stateful]:
+    """Return what is given by name, in the order of loading: a schedule goes by what the optimizer has loaded."""
+    parts = {"model": model, "loader": loader, "optimizer": optimizer, "schedule": schedule, "trainer": trainer}
     return {name: part for name, part in parts.items() if part is not None}

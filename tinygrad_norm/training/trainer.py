@@ -23,7 +23,7 @@ from tinygrad_norm.schema import COUNT, FLAG, MAPPING, NUMBER, TEXT, check_form
 from tinygrad_norm.tables import plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
-from tinygrad_norm.training.checkpoint import Stateful, load_parts, save_parts
+from tinygrad_norm.training.checkpoint import Stateful, given_parts, load_parts, save_parts
 from tinygrad_norm.training.checks import (
     check_callbacks,
     check_clip_norm,
@@ -179,7 +179,7 @@ class Trainer:
             self._interrupt = stack.enter_context(HeldInterrupt())
             try:
                 if self.epoch < epochs:
-                    self._start_training()
+                    self.frozen = start_training(self.model, self.frozen)
                 self._tell("on_train_begin")
                 while self.epoch < epochs and not self.stopped:
                     self._run_epoch()
@@ -280,7 +280,7 @@ class Trainer:
         self._check_interrupt()
 
     def _run_batches(self) -> None:
-        self._start_training()
+        self.frozen = start_training(self.model, self.frozen)  # again: a callback may have left the model in inference
         with closed(self._remaining_batches()) as batches:
             for batch in batches:
                 loss = self._train_batch(*_checked_batch(batch))
@@ -308,10 +308,6 @@ class Trainer:
             raise TypeError(f"fit: {type(loader).__name__} has a state, but no resume() that goes on from it")
         with closed(iter(loader)) as batches:
             yield from islice(batches, self.batch, None)
-
-    def _start_training(self) -> None:
-        """Before each epoch too: a callback may have frozen parts, or left the model in inference."""
-        self.frozen = start_training(self.model, self.frozen)
 
     def _train_batch(self, inputs: Any, targets: Any) -> float:
         """Take a step, and return the mean loss before it; where nothing counts, take none, and return NaN."""
@@ -370,10 +366,7 @@ class Trainer:
             getattr(callback, event)(self, *arguments)
 
     def _parts(self, loader: Loader) -> dict[str, Stateful]:
-        # The order of loading: a schedule goes by what the optimizer has loaded.
-        parts: dict[str, Any] = {"model": self.model, "loader": loader if _has_state(loader) else None}
-        parts |= {"optimizer": self.optimizer, "schedule": self.schedule, "trainer": self}
-        return {name: part for name, part in parts.items() if part is not None}
+        return given_parts(self.model, loader if _has_state(loader) else None, self.optimizer, self.schedule, self)
 
     def _named_callbacks(self) -> Iterator[tuple[str, Callback]]:
         """The callbacks by class, and those of one class by number."""
