@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.files import write_atomically
 from tinygrad_norm.output import printable
 
@@ -22,7 +23,7 @@ INK, PALE = "#333333", "#E6E6E6"
 FORMATS = (".pdf", ".png", ".svg")
 
 
-def check_format(caller: str, path: str | os.PathLike[str]) -> None:
+def check_format(caller: str, path: StrPath) -> None:
     """Raise a ValueError if the suffix of `path` is of no format that pictures are written in."""
     if (suffix := Path(path).suffix.lower()) not in FORMATS:
         raise ValueError(f"{caller}: {os.fspath(path)!r} has suffix {suffix!r}; allowed are {', '.join(FORMATS)}")
@@ -41,7 +42,7 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: float = 150) -> None:
+def save_figure(figure: Figure, path: StrPath, dpi: float = 150) -> None:
     """Write a figure in the format that the suffix of `path` says, whole or not at all."""
     picture = io.BytesIO()
     figure.savefig(picture, format=Path(path).suffix.lower()[1:], dpi=dpi)

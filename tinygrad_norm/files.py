@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from tinygrad_norm.dtypes import StrPath
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -31,7 +33,7 @@ _KINDS = {
 }
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+def write_atomically(path: StrPath, data: bytes) -> None:
     """Write `data` to `path` so that a crash at any moment leaves the old file or the new one, never a part of either.
 
     The bytes go to a temporary file beside it and to the disk before the name changes hands. Missing folders are made.
@@ -70,7 +72,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     _sync_folder(target.parent)
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: StrPath) -> BinaryIO:
     """Open a file to read its bytes; what is none is not opened, since to open a pipe waits for a writer.
 
     Raises:

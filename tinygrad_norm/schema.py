@@ -37,6 +37,14 @@ FLAG = Rule("True or False", lambda value: isinstance(value, bool))
 TEXT = Rule("text", lambda value: isinstance(value, str))
 ARRAY = Rule("an array", lambda value: isinstance(value, np.ndarray))
 
+MAX_TOKENS = 4_000_000
+"""How many texts, brackets and commas a JSON text may have: each takes up to 80 bytes when it is read."""
+
+MAX_DEPTH = 100
+"""How many lists and dicts may lie inside each other in a JSON text."""
+
+# A text, though it may lack its end, or a mark outside of texts. What is matched is not looked at twice.
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _PLAIN = re.compile(r"[\w.-]{1,80}", re.ASCII)
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
@@ -61,6 +69,25 @@ def check_form(value: Any, form: Any, name: str) -> None:
     elif not (isinstance(form, Rule) and form.test(value)):
         words = "a dict" if isinstance(form, dict) else "a list" if isinstance(form, list) else form.words
         raise ValueError(f"{name} is {words}, got {shorten(value)}")
+
+
+def check_json(text: str) -> None:
+    """Check, before a JSON text is read, that it takes no more memory than a small multiple of its length.
+
+    Raises:
+        ValueError: it has too many values, or they lie too deep inside each other.
+    """
+    depth = 0
+    for number, token in enumerate(_TOKEN.finditer(text)):
+        mark = text[token.start()]
+        if mark in "[{":
+            depth += 1
+        elif mark in "]}":
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"lists and dicts lie more than {MAX_DEPTH} deep inside each other")
+        if number >= MAX_TOKENS:
+            raise ValueError(f"it has more than {MAX_TOKENS:,} texts, brackets and commas")
 
 
 def shorten(value: Any) -> str:

@@ -24,10 +24,9 @@ from tinygrad_norm import nn, optim, random
 from tinygrad_norm.data import ArrayDataset, DataLoader
 from tinygrad_norm.training import BestWeights, EarlyStopping, Trainer, load_checkpoint, load_safetensors, load_trained
 from tinygrad_norm.training.checkpoint import FIELD, read_checkpoint, save_parts
-from tinygrad_norm.training.header import read_header
 from tinygrad_norm.training.preparation import make_model
 from tinygrad_norm.training.run import load_recipe
-from tinygrad_norm.training.safetensors import read_safetensors, save_safetensors
+from tinygrad_norm.training.safetensors import read_header, read_safetensors, save_safetensors
 from tinygrad_norm.training.state import split_state
 
 ROOM = 600 * 2**20

@@ -11,7 +11,7 @@ from typing import Any
 
 from tinygrad_norm import kernels
 from tinygrad_norm.output import printable
-from tinygrad_norm.training.header import read_header
+from tinygrad_norm.training.safetensors import read_header
 
 WIDEST = 60
 """Letters of a column of names; longer ones stand out of it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tinygrad_norm.checks import check_integer, did_you_mean
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.experiments import (
     no_batchnorm,
     one_pass_variance,
@@ -73,7 +73,7 @@ def describe(name: str) -> str:
 
 def run(
     name: str,
-    folder: str | os.PathLike[str],
+    folder: StrPath,
     *,
     quick: bool = False,
     seeds: int | Sequence[int] | None = None,

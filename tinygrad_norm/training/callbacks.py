@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinygrad_norm.checks import NOT_NEGATIVE, check_choice, check_integer, check_number
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.schema import ARRAY, COUNT, NUMBER, check_form, optional
 from tinygrad_norm.training.history import Record, measured
 from tinygrad_norm.training.logs import append_jsonl
@@ -178,7 +178,7 @@ class Checkpoint(Best):
         mode: as in `Best`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], monitor: str | None = None, mode: str | None = None) -> None:
+    def __init__(self, path: StrPath, monitor: str | None = None, mode: str | None = None) -> None:
         super().__init__(monitor, mode)
         self.path = Path(path)
         self.best_path = self.path.with_name(f"{self.path.stem}.best{self.path.suffix}")
@@ -201,7 +201,7 @@ class JSONLLog(Callback):
     batches of the epoch at hand, that are done.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: StrPath) -> None:
         self.path = Path(path)
 
     def on_train_begin(self, trainer: Trainer) -> None:

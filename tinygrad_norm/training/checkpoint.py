@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from tinygrad_norm import random
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.output import printable
-from tinygrad_norm.schema import ANYTHING, COUNT, MAPPING, check_form, cut_lines
-from tinygrad_norm.training.header import check_json
+from tinygrad_norm.schema import ANYTHING, COUNT, MAPPING, check_form, check_json, cut_lines
 from tinygrad_norm.training.safetensors import DIGEST, read_safetensors, save_safetensors
 from tinygrad_norm.training.state import join_state, split_state
 
@@ -36,7 +36,7 @@ class Stateful(Protocol):
 
 
 def save_checkpoint(
-    path: str | os.PathLike[str],
+    path: StrPath,
     model: Stateful,
     optimizer: Stateful | None = None,
     *,
@@ -60,7 +60,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: str | os.PathLike[str],
+    path: StrPath,
     model: Stateful | None = None,
     optimizer: Stateful | None = None,
     *,
@@ -81,7 +81,7 @@ def load_checkpoint(
     return load_parts(path, given_parts(model, loader, optimizer, schedule))
 
 
-def save_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], extra: Any = None) -> None:
+def save_parts(path: StrPath, parts: Mapping[str, Stateful], extra: Any = None) -> None:
     """Write the states of named parts, and of the global random generator."""
     trees, arrays = {}, {}
     for name, state in {**{name: part.state_dict() for name, part in parts.items()}, "extra": extra}.items():
@@ -96,7 +96,7 @@ def save_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], extr
 
 
 def load_parts(
-    path: str | os.PathLike[str], parts: Mapping[str, Stateful], *, every: bool = False, saved: Saved | None = None
+    path: StrPath, parts: Mapping[str, Stateful], *, every: bool = False, saved: Saved | None = None
 ) -> dict[str, Any]:
     """Give each of the named parts its state back, or change nothing; returns what `load_checkpoint` does.
 
@@ -135,7 +135,7 @@ class Saved(NamedTuple):
     extra: Any
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> Saved:
+def read_checkpoint(path: StrPath) -> Saved:
     """Read what a checkpoint holds, and give it to nobody.
 
     Raises:

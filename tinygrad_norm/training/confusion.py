@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_norm.checks import check_integer
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.figures import COLOURS, INK, add_title, as_text, check_format, new_figure, save_figure
 from tinygrad_norm.output import printable
 
@@ -65,7 +65,7 @@ def confusion_table(matrix: ArrayLike, class_names: Sequence[str] = ()) -> str:
 
 def plot_confusion(
     matrix: ArrayLike,
-    path: str | os.PathLike[str],
+    path: StrPath,
     class_names: Sequence[str] = (),
     title: str = "",
     *,

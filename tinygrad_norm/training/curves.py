@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.figures import (
     COLOURS,
     add_title,
@@ -27,9 +27,7 @@ Runs = Mapping[str, Sequence[Record]]
 SPLITS = {"train": ("training", (0, (4, 2))), "val": ("validation", "solid")}
 
 
-def plot_curves(
-    history: Sequence[Record] | Runs, path: str | os.PathLike[str], title: str = "", *, dpi: float = 150
-) -> None:
+def plot_curves(history: Sequence[Record] | Runs, path: StrPath, title: str = "", *, dpi: float = 150) -> None:
     """Draw loss and accuracy over the epochs, training dashed and validation solid, as PNG, SVG or PDF.
 
     Args:

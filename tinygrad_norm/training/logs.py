@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.dtypes import StrPath
 
-def append_jsonl(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+
+def append_jsonl(path: StrPath, record: Mapping[str, Any]) -> None:
     """Append `record` to a file as one line of strict JSON, in the file as soon as this returns.
 
     For NaN and the infinities JSON has no number: they become the strings "NaN", "Infinity" and "-Infinity".

@@ -14,6 +14,7 @@ from typing import Any
 
 from tinygrad_norm import optim
 from tinygrad_norm.data import ArrayDataset, DataLoader
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.figures import new_figure
 from tinygrad_norm.files import locked_folder
 from tinygrad_norm.nn import CrossEntropyLoss, Module
@@ -101,9 +102,9 @@ class Stopwatch(Callback):
 
 def train(
     recipe: Recipe,
-    folder: str | os.PathLike[str],
+    folder: StrPath,
     *,
-    resume: str | os.PathLike[str] | None = None,
+    resume: StrPath | None = None,
     download: bool = False,
     plot: bool = False,
     confusion: bool = False,
@@ -148,7 +149,7 @@ def train(
 def _train(
     recipe: Recipe,
     folder: Path,
-    resume: str | os.PathLike[str] | None,
+    resume: StrPath | None,
     download: bool,
     progress: bool,
     callbacks: Sequence[Callback],
@@ -200,7 +201,7 @@ def _trainer(
     )
 
 
-def check_folder(folder: Path, resume: str | os.PathLike[str] | None = None) -> None:
+def check_folder(folder: Path, resume: StrPath | None = None) -> None:
     """Raise a FileExistsError if a checkpoint is in the folder that is not the one to go on from."""
     last = folder / CHECKPOINT
     if not last.exists() or (resume is not None and Path(resume).resolve() == last.resolve()):
@@ -212,7 +213,7 @@ def check_folder(folder: Path, resume: str | os.PathLike[str] | None = None) -> 
     )
 
 
-def load_trained(path: str | os.PathLike[str]) -> tuple[Module, Recipe]:
+def load_trained(path: StrPath) -> tuple[Module, Recipe]:
     """Rebuild the net that `train` saved, in inference mode, and return it with its recipe. Nothing is unpickled.
 
     Raises:
@@ -226,12 +227,12 @@ def load_trained(path: str | os.PathLike[str]) -> tuple[Module, Recipe]:
     return model.eval(), saved.recipe
 
 
-def load_recipe(path: str | os.PathLike[str]) -> Recipe:
+def load_recipe(path: StrPath) -> Recipe:
     """The recipe in a checkpoint; raises what `load_trained` does."""
     return read_run(path).recipe
 
 
-def check_data(path: str | os.PathLike[str], dataset: ArrayDataset) -> None:
+def check_data(path: StrPath, dataset: ArrayDataset) -> None:
     """Raise a ValueError unless images have the channels and the classes of those that a checkpoint's net learned from.
 
     Labels without names are taken to be the same classes if they are not too many.

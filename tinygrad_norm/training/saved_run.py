@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.nn.budget import TooManyParametersError, at_most
 from tinygrad_norm.schema import ANYTHING, ARRAY, COUNT, MAPPING, POSITIVE, TEXT, check_form, cut_lines
 from tinygrad_norm.tables import plural
@@ -66,7 +67,7 @@ class SavedRun:
             raise ValueError(f"{self.path}: the net that it describes cannot be made: {reason}") from error
 
 
-def find_checkpoint(path: str | os.PathLike[str], purpose: str) -> Path:
+def find_checkpoint(path: StrPath, purpose: str) -> Path:
     """The checkpoint that is meant by a file, or by the folder of a run.
 
     Raises:
@@ -80,7 +81,7 @@ def find_checkpoint(path: str | os.PathLike[str], purpose: str) -> Path:
     return found
 
 
-def read_run(path: str | os.PathLike[str]) -> SavedRun:
+def read_run(path: StrPath) -> SavedRun:
     """Read what a checkpoint says of its run.
 
     Raises:

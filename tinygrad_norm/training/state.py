@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm.dtypes import Array
-from tinygrad_norm.schema import ANYTHING, check_form, shorten
-from tinygrad_norm.training.header import MAX_DEPTH
+from tinygrad_norm.schema import ANYTHING, MAX_DEPTH, check_form, shorten
 
 # What JSON has no word for becomes an object with one of these as its only name.
 ARRAY, SCALAR, FLOAT, TUPLE, DICT = "$array", "$scalar", "$float", "$tuple", "$dict"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.training.callbacks import Callback
 from tinygrad_norm.training.history import Record
 
@@ -21,7 +21,7 @@ class TensorBoardLog(Callback):
         ImportError: at once, if tensorboardX is not installed.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: StrPath) -> None:
         self.folder = Path(folder)
         self._writer_class = _summary_writer()
         self._writer: Any = None

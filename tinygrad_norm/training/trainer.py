@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm.checks import check_integer
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.loss import as_loss
 from tinygrad_norm.nn.modes import freeze, frozen_paths, start_training
@@ -39,7 +39,6 @@ from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted,
 from tinygrad_norm.training.metrics import Totals, agreement, mean_of, weight_of
 from tinygrad_norm.training.progress import progress as progress_for
 
-Path = str | os.PathLike[str]
 Loader = Iterable[tuple[Any, ...]]
 Loss = Callable[[Tensor, Any], Tensor]
 Schedule = LRScheduler | ReduceLROnPlateau
@@ -102,9 +101,9 @@ class Trainer:
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] = (),
         clip_norm: float | None = None,
-        log: Path | None = None,
+        log: StrPath | None = None,
         progress: bool = True,
-        checkpoint: Path | None = None,
+        checkpoint: StrPath | None = None,
         extra: Any = None,
     ) -> None:
         check_model_and_optimizer(model, optimizer)
@@ -219,11 +218,11 @@ class Trainer:
         """End the fit at hand after this epoch; for callbacks."""
         self.stopped = reason
 
-    def save_checkpoint(self, path: Path) -> None:
+    def save_checkpoint(self, path: StrPath) -> None:
         """Write all that training needs to go on exactly; `load_checkpoint` reads the model out of it too."""
         save_parts(path, self._parts(self.loader), self.extra)
 
-    def resume(self, path: Path, train_loader: Loader) -> None:
+    def resume(self, path: StrPath, train_loader: Loader) -> None:
         """Take up the state of a checkpoint: of model, optimizer, schedule, loader, callbacks and random generator.
 
         What the run is made of must be what it was; callbacks may come and go. Then `fit` goes on.
