@@ -144,7 +144,7 @@ def test_a_diagnosis_of_nothing_is_an_error(loader):
         diagnose(nn.Linear(8, 3), loader)
     with pytest.raises(ValueError, match="the loader gave no batch"):
         diagnose(net(bias=True), [])
-    with pytest.raises(TypeError, match="model should be a Module, got DataLoader"):
+    with pytest.raises(TypeError, match="model is a Module, got DataLoader"):
         diagnose(loader, net(bias=True), optim.SGD(net(bias=True).parameters(), lr=1))
     with pytest.raises(
         ValueError, match=r"Linear: the last axis of the input is in_features=8 long, got shape \(4, 7\)"

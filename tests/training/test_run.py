@@ -24,8 +24,7 @@ from tinygrad_norm.training import (
 )
 from tinygrad_norm.training.checkpoint import save_parts
 from tinygrad_norm.training.evaluation import evaluate
-from tinygrad_norm.training.images import check_classes, load_data
-from tinygrad_norm.training.preparation import make_model, make_schedule, prepare, rehearse
+from tinygrad_norm.training.preparation import check_classes, load_data, make_model, make_schedule, prepare, rehearse
 from tinygrad_norm.training.run import Stopwatch, check_data
 
 

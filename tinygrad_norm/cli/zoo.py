@@ -25,8 +25,7 @@ from tinygrad_norm.tables import format_table, plural
 from tinygrad_norm.training.callbacks import Callback
 from tinygrad_norm.training.confusion import confusion_table
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
-from tinygrad_norm.training.images import load_split, load_training
-from tinygrad_norm.training.preparation import count_parameters, make_loader, make_optimizer
+from tinygrad_norm.training.preparation import count_parameters, load_split, load_training, make_loader, make_optimizer
 from tinygrad_norm.training.recipe import Recipe, recipe_for
 from tinygrad_norm.training.run import (
     Result,

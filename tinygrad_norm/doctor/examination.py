@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import random
+from tinygrad_norm.checks import check_kind
 from tinygrad_norm.doctor.norm_units import UNCENTRED, UNITS, norms, rows
 from tinygrad_norm.doctor.useless_bias import useless_biases
 from tinygrad_norm.dtypes import Array
@@ -109,7 +110,7 @@ def _check(model: Module, loader: Any) -> None:
     layers = norms(model)
     if isinstance(loader, np.ndarray | Tensor) or not isinstance(loader, Iterable):
         given = type(loader).__name__
-        raise TypeError(f"diagnose: loader should give batches, got one {given}; a list of one array is one batch")
+        raise TypeError(f"diagnose: loader is a source of batches, got one {given}; a list of one array is one batch")
     if not layers:
         kinds = ", ".join(dict.fromkeys(type(module).__name__ for module in model.modules()))
         raise ValueError(f"diagnose: the model has no norm layer to look at; it is made of {kinds}")
@@ -119,8 +120,7 @@ def _output(model: Module, inputs: Tensor) -> Array:
     """What the model predicts: its output, or the first of several."""
     output = model(inputs)
     output = output[0] if isinstance(output, tuple | list) else output
-    if not isinstance(output, Tensor):
-        raise TypeError(f"diagnose: the model should return a Tensor, or several, got {type(output).__name__}")
+    check_kind("diagnose: the model's output", output, Tensor, "a Tensor, or several")
     return np.atleast_1d(output.raw)
 
 

@@ -18,9 +18,9 @@ from tinygrad_norm.dtypes import Array
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.spread import Spread
 from tinygrad_norm.models.norms import Norm
-from tinygrad_norm.nn.modes import start_training
+from tinygrad_norm.modes import no_grad
+from tinygrad_norm.nn.modes import in_inference, start_training
 from tinygrad_norm.tensor import Tensor
-from tinygrad_norm.training.evaluation import inference
 from tinygrad_norm.training.metrics import Totals, agreement
 
 _LOSS = nn.CrossEntropyLoss()
@@ -106,7 +106,7 @@ def _step(model: nn.Module, optimizer: optim.Optimizer, inputs: Array, targets: 
 def evaluate(model: nn.Module, dataset: ArrayDataset, batch_size: int = 256) -> dict[str, float]:
     """The mean "loss" and the "accuracy" in inference mode; a batch of which any output is NaN counts as wrong."""
     totals = Totals()
-    with inference(model), np.errstate(all="ignore"), norms_held(model):  # a run may have diverged
+    with in_inference(model), no_grad(), np.errstate(all="ignore"), norms_held(model):  # a run may have diverged
         for inputs, targets in DataLoader(dataset, batch_size):
             output = model(Tensor(inputs))
             right = agreement(_LOSS, output, targets) or (0, len(targets))

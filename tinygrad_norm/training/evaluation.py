@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +41,7 @@ def evaluate(model: Module, dataset: ArrayDataset, batch_size: int = 128) -> Eva
         ValueError: the data set is empty, or has other classes than the model; every target is ignored.
         FloatingPointError: the model gives NaN, which predicts no class.
     """
-    with inference(model):
+    with in_inference(model), no_grad():
         logits = np.concatenate([model(Tensor(images)).numpy() for images, _ in DataLoader(dataset, batch_size)])
     classes, named = logits.shape[1], len(dataset.class_names)
     if dataset.num_classes > classes or (named and named != classes):
@@ -62,10 +60,3 @@ def evaluate(model: Module, dataset: ArrayDataset, batch_size: int = 128) -> Eva
         confusion=confusion,
         class_names=dataset.class_names or tuple(map(str, range(classes))),
     )
-
-
-@contextmanager
-def inference(model: Module) -> Iterator[None]:
-    """Inference mode without a tape, and afterwards each module in the mode it was in."""
-    with in_inference(model), no_grad():
-        yield

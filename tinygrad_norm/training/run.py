@@ -26,9 +26,16 @@ from tinygrad_norm.training.confusion import plot_confusion
 from tinygrad_norm.training.curves import plot_curves
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
 from tinygrad_norm.training.history import History
-from tinygrad_norm.training.images import check_classes, load_data
 from tinygrad_norm.training.logs import append_jsonl, strict_json
-from tinygrad_norm.training.preparation import count_parameters, make_model, make_schedule, prepare, rehearse
+from tinygrad_norm.training.preparation import (
+    check_classes,
+    count_parameters,
+    load_data,
+    make_model,
+    make_schedule,
+    prepare,
+    rehearse,
+)
 from tinygrad_norm.training.progress import progress as progress_for
 from tinygrad_norm.training.recipe import Recipe
 from tinygrad_norm.training.saved_run import CHECKPOINT, Changes, changes, read_run

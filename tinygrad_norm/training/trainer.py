@@ -14,9 +14,10 @@ import numpy as np
 
 from tinygrad_norm.checks import check_integer
 from tinygrad_norm.dtypes import StrPath
+from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.loss import as_loss
-from tinygrad_norm.nn.modes import freeze, frozen_paths, start_training
+from tinygrad_norm.nn.modes import freeze, frozen_paths, in_inference, start_training
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm
 from tinygrad_norm.output import UnfailingStream, printable
 from tinygrad_norm.schema import COUNT, FLAG, MAPPING, NUMBER, TEXT, check_form
@@ -24,16 +25,7 @@ from tinygrad_norm.tables import plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
 from tinygrad_norm.training.checkpoint import Stateful, given_parts, load_parts, save_parts
-from tinygrad_norm.training.checks import (
-    check_callbacks,
-    check_clip_norm,
-    check_loader,
-    check_loss,
-    check_model_and_optimizer,
-    check_schedule,
-    used_up,
-)
-from tinygrad_norm.training.evaluation import inference
+from tinygrad_norm.training.checks import check_callbacks, check_loader, check_loss, check_parts, used_up
 from tinygrad_norm.training.history import History, Record, measured
 from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted, closed
 from tinygrad_norm.training.metrics import Totals, agreement, mean_of, weight_of
@@ -106,9 +98,7 @@ class Trainer:
         checkpoint: StrPath | None = None,
         extra: Any = None,
     ) -> None:
-        check_model_and_optimizer(model, optimizer)
-        check_schedule(schedule, optimizer)
-        check_clip_norm(clip_norm)
+        check_parts(model, optimizer, schedule, clip_norm)
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
@@ -202,7 +192,7 @@ class Trainer:
         """
         check_loader("evaluate: loader", loader)
         totals, count = Totals(), 0
-        with inference(self.model), _kept_position(loader), closed(iter(loader)) as batches:
+        with in_inference(self.model), no_grad(), _kept_position(loader), closed(iter(loader)) as batches:
             for batch in batches:
                 inputs, targets = _checked_batch(batch)
                 output, weight = self.model(Tensor(inputs)), weight_of(self._measured_by, targets)
