@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tinygrad_norm.cli.arguments import add_flags, add_options, add_output
 from tinygrad_norm.output import printable
 
 
@@ -14,12 +15,9 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Add `experiment`."""
     command = commands.add_parser("experiment", help="run a normalization experiment, or list them")
     command.add_argument("name", nargs="?", metavar="NAME", help="which one; without it, all are listed")
-    command.add_argument("--quick", action="store_true", help="smaller, in under two minutes")
-    command.add_argument(
-        "-o", "--output", type=Path, metavar="FOLDER", help="report, figures, picture (runs/NAME[-quick])"
-    )
-    command.add_argument("--quiet", action="store_true", help="show no progress")
-    command.add_argument("--seeds", type=int, metavar="N", help="repeat with so many seeds (the experiment's own)")
+    add_flags(command, quick="smaller, in under two minutes", quiet="show no progress")
+    add_output(command, "FOLDER", "report, figures, picture (runs/NAME[-quick])")
+    add_options(command, int, "N", seeds="repeat with so many seeds (the experiment's own)")
     command.set_defaults(run=run_experiment)
 
 

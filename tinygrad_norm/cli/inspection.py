@@ -18,16 +18,16 @@ import numpy as np
 from tinygrad_norm import random
 from tinygrad_norm.certificate import certify
 from tinygrad_norm.checks import check_integer
+from tinygrad_norm.cli.arguments import add_flags, add_model, add_norm, add_options, add_output
 from tinygrad_norm.figures import new_figure
 from tinygrad_norm.files import check_writable
-from tinygrad_norm.models import list_models
 from tinygrad_norm.modes import composed
 from tinygrad_norm.nn import CrossEntropyLoss
 from tinygrad_norm.output import printable
 from tinygrad_norm.tables import format_table, plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.preparation import make_model, make_optimizer
-from tinygrad_norm.training.recipe import NORMS, Recipe, recipe_for
+from tinygrad_norm.training.recipe import Recipe, recipe_for
 from tinygrad_norm.viz.timeline import Timeline, check_format, median
 
 CLASSES = 10
@@ -41,18 +41,16 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         help="measure time and memory of a training step, op by op",
         description="Measure time and memory of a training step, op by op.",
     )
-    command.add_argument("model", metavar="MODEL", help=f"one of {', '.join(list_models())}")
-    command.add_argument("--batch-size", type=int, default=64, metavar="N", help="images a step (default: 64)")
-    command.add_argument("--image-size", type=int, default=32, metavar="N", help="height and width (default: 32)")
-    command.add_argument("--norm", metavar="NAME", help=f"{', '.join(NORMS)} (default: the model's own)")
-    command.add_argument("--top", type=int, default=10, metavar="N", help="how many ops are listed (default: 10)")
-    command.add_argument("--repeats", type=int, default=5, metavar="N", help="how many steps are timed (default: 5)")
-    command.add_argument("--composed", action="store_true", help="run fused ops as their definitions")
-    command.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="draw memory and time (.png, .svg, .pdf), or write .json"
+    add_model(command)
+    add_options(
+        command, int, "N", batch_size="images a step (default: 64)", image_size="height and width (default: 32)"
     )
-    command.add_argument("--json", action="store_true", help="print all figures as JSON")
-    command.set_defaults(run=run_profile)
+    add_norm(command)
+    timed = "how many steps are timed (default: 5)"
+    add_options(command, int, "N", top="how many ops are listed (default: 10)", repeats=timed)
+    add_flags(command, composed="run fused ops as their definitions", json="print all figures as JSON")
+    add_output(command, "FILE", "draw memory and time (.png, .svg, .pdf), or write .json")
+    command.set_defaults(run=run_profile, batch_size=64, image_size=32, top=10, repeats=5)
 
     command = commands.add_parser(
         "certify",
@@ -71,9 +69,9 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="N,C,...",
         help="of an input of something of your own; once for each input (default: some that fit are looked for)",
     )
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)")
-    command.add_argument("--json", action="store_true", help="print all figures as JSON")
-    command.set_defaults(run=run_certify)
+    add_options(command, int, "N", seed="of all that is random (default: 0)")
+    add_flags(command, json="print all figures as JSON")
+    command.set_defaults(run=run_certify, seed=0)
 
 
 @dataclass(frozen=True)
@@ -202,5 +200,5 @@ def _shape(text: str) -> tuple[int, ...]:
     except ValueError:
         lengths = ()
     if not lengths or min(lengths) < 1:
-        raise argparse.ArgumentTypeError(f"should be lengths of 1 or more, such as 2,3,4, not {text!r}")
+        raise argparse.ArgumentTypeError(f"a shape is lengths of at least 1, such as 2,3,4, got {text!r}")
     return lengths

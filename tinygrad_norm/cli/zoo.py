@@ -13,12 +13,15 @@ from typing import Any
 
 from tinygrad_norm.cli.arguments import (
     add_data_arguments,
+    add_flags,
+    add_model,
     add_output_arguments,
     add_recipe_arguments,
     recipe_changes,
 )
-from tinygrad_norm.models import create_model, list_models
+from tinygrad_norm.models import create_model
 from tinygrad_norm.models.registry import MODELS
+from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.flops import count_flops
 from tinygrad_norm.output import printable
 from tinygrad_norm.tables import format_table, plural
@@ -27,21 +30,15 @@ from tinygrad_norm.training.confusion import confusion_table
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
 from tinygrad_norm.training.preparation import count_parameters, load_split, load_training, make_loader, make_optimizer
 from tinygrad_norm.training.recipe import Recipe, recipe_for
-from tinygrad_norm.training.run import (
-    Result,
-    check_data,
-    load_recipe,
-    load_trained,
-    train,
-)
-from tinygrad_norm.training.saved_run import CHANGEABLE, CHECKPOINT, find_checkpoint
+from tinygrad_norm.training.run import Result, check_data, load_trained, train
+from tinygrad_norm.training.saved_run import CHANGEABLE, CHECKPOINT, find_checkpoint, read_run
 from tinygrad_norm.training.trainer import Trainer
 
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the four commands."""
     command = commands.add_parser("train", help="train a net of the zoo", description="Train a net of the zoo.")
-    command.add_argument("model", metavar="MODEL", help=f"one of {', '.join(list_models())}")
+    add_model(command)
     add_recipe_arguments(command)
     add_output_arguments(command, "runs/MODEL")
     command.add_argument(
@@ -51,7 +48,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
 
     command = commands.add_parser("evaluate", help="measure a trained net on test images")
     _add_checkpoint_arguments(command)
-    command.add_argument("--confusion", action="store_true", help="print which class was taken for which")
+    add_flags(command, confusion="print which class was taken for which")
     command.set_defaults(run=run_evaluate)
 
     command = commands.add_parser("diagnose", help="check a trained net's norms, and say what to do")
@@ -59,8 +56,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     command.set_defaults(run=run_diagnose)
 
     command = commands.add_parser("models", help="list the zoo: parameters and floating-point operations")
-    command.add_argument("--imagenet", action="store_true", help="in the form for 224×224 pixels and 1,000 classes")
-    command.add_argument("--json", action="store_true", help="print JSON")
+    add_flags(command, imagenet="in the form for 224×224 pixels and 1,000 classes", json="print JSON")
     command.set_defaults(run=run_models)
 
 
@@ -83,7 +79,7 @@ class Announcement(Callback):
 def run_train(args: argparse.Namespace) -> None:
     """Train, print what came of it, and after Ctrl-C how to go on."""
     recipe, folder, resume = _plan(args)
-    epochs_before = recipe.epochs if resume is None else load_recipe(resume).epochs
+    epochs_before = recipe.epochs if resume is None else read_run(resume).recipe.epochs
     try:
         result = train(
             recipe,
@@ -115,9 +111,7 @@ def resume_command(args: argparse.Namespace, checkpoint: Path) -> list[str]:
 
 def run_evaluate(args: argparse.Namespace) -> None:
     """Measure a checkpoint on test images."""
-    checkpoint = find_checkpoint(args.checkpoint, "evaluate")
-    model, recipe = load_trained(checkpoint)
-    recipe = dataclasses.replace(recipe, **recipe_changes(args))
+    checkpoint, model, recipe = _load(args, "evaluate")
     test = load_split(recipe, "test", args.download)
     check_data(checkpoint, test)
     found = evaluate(model, test)
@@ -141,9 +135,7 @@ def run_diagnose(args: argparse.Namespace) -> None:
     """Examine a checkpoint's norms on the batches that it was trained with."""
     from tinygrad_norm.doctor import diagnose
 
-    checkpoint = find_checkpoint(args.checkpoint, "diagnose")
-    model, recipe = load_trained(checkpoint)
-    recipe = dataclasses.replace(recipe, **recipe_changes(args))
+    checkpoint, model, recipe = _load(args, "diagnose")
     training, _ = load_training(recipe, args.download)
     check_data(checkpoint, training)
     diagnosis = diagnose(model, make_loader(recipe, training), make_optimizer(recipe, model))
@@ -196,7 +188,14 @@ def _add_checkpoint_arguments(command: argparse.ArgumentParser) -> None:
         "checkpoint", metavar="CHECKPOINT", help="a file that `tinygrad-norm train` wrote, or its folder"
     )
     add_data_arguments(command, "those that it was trained with")
-    command.add_argument("--json", action="store_true", help="print all figures as JSON")
+    add_flags(command, json="print all figures as JSON")
+
+
+def _load(args: argparse.Namespace, purpose: str) -> tuple[Path, Module, Recipe]:
+    """Find a checkpoint, and load its net and its recipe with what the command line changes."""
+    checkpoint = find_checkpoint(args.checkpoint, purpose)
+    model, recipe = load_trained(checkpoint)
+    return checkpoint, model, dataclasses.replace(recipe, **recipe_changes(args))
 
 
 def _plan(args: argparse.Namespace) -> tuple[Recipe, Path, Path | None]:
@@ -206,7 +205,7 @@ def _plan(args: argparse.Namespace) -> tuple[Recipe, Path, Path | None]:
         return recipe, args.output or default_folder(recipe), None
     place = args.resume or args.output or default_folder(recipe_for(args.model, **recipe_changes(args)))
     checkpoint = find_checkpoint(place, "go on from")
-    recipe = dataclasses.replace(load_recipe(checkpoint), model=args.model, **recipe_changes(args))
+    recipe = dataclasses.replace(read_run(checkpoint).recipe, model=args.model, **recipe_changes(args))
     return recipe, args.output or checkpoint.parent, checkpoint
 
 

@@ -234,11 +234,6 @@ def load_trained(path: StrPath) -> tuple[Module, Recipe]:
     return model.eval(), saved.recipe
 
 
-def load_recipe(path: StrPath) -> Recipe:
-    """The recipe in a checkpoint; raises what `load_trained` does."""
-    return read_run(path).recipe
-
-
 def check_data(path: StrPath, dataset: ArrayDataset) -> None:
     """Raise a ValueError unless images have the channels and the classes of those that a checkpoint's net learned from.
 
