@@ -27,11 +27,8 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     add_flags(ways, backward=way, both="both ways in one picture")
     add_options(command, int, "N", depth="levels of modules that are open (default: 2)")
     add_flags(command, all="open all levels, down to each op", no_fold="draw equal blocks each by itself")
-    primitives, casts = (
-        "fused ops as their definitions, in primitives",
-        "with --composed, where they change dtype as well",
-    )
-    add_flags(command, composed=primitives, casts=casts)
+    add_flags(command, composed="fused ops as their definitions, in primitives")
+    add_flags(command, casts="with --composed, where they change dtype as well")
     command.add_argument(
         "--show",
         nargs="*",

@@ -42,12 +42,11 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         description="Measure time and memory of a training step, op by op.",
     )
     add_model(command)
-    add_options(
-        command, int, "N", batch_size="images a step (default: 64)", image_size="height and width (default: 32)"
-    )
     add_norm(command)
-    timed = "how many steps are timed (default: 5)"
-    add_options(command, int, "N", top="how many ops are listed (default: 10)", repeats=timed)
+    add_options(command, int, "N", batch_size="images a step (default: 64)")
+    add_options(command, int, "N", image_size="height and width (default: 32)")
+    add_options(command, int, "N", top="how many ops are listed (default: 10)")
+    add_options(command, int, "N", repeats="how many steps are timed (default: 5)")
     add_flags(command, composed="run fused ops as their definitions", json="print all figures as JSON")
     add_output(command, "FILE", "draw memory and time (.png, .svg, .pdf), or write .json")
     command.set_defaults(run=run_profile, batch_size=64, image_size=32, top=10, repeats=5)

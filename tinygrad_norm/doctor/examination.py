@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_norm import random
 from tinygrad_norm.checks import check_kind
-from tinygrad_norm.doctor.norm_units import UNCENTRED, UNITS, norms, rows
+from tinygrad_norm.doctor.norm_units import UNCENTRED, UNITS, norms, norms_held, rows
 from tinygrad_norm.doctor.useless_bias import useless_biases
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.modes import no_grad
@@ -81,9 +81,14 @@ def examine(model: Module, loader: Iterable[Any], vanishing: float) -> Examinati
         TypeError: the model is no Module, or returns no tensor; the loader is one array.
         ValueError: the model has no norm layer, or the loader no batch.
     """
-    _check(model, loader)
-    frozen = frozen_paths(model)
-    exams = [_Exam(layer, path, vanishing, path in frozen) for path, layer in norms(model)]
+    layers, frozen = norms(model), frozen_paths(model)
+    if isinstance(loader, np.ndarray | Tensor) or not isinstance(loader, Iterable):
+        given = f"one {type(loader).__name__}; a list of one array is one batch"
+        raise TypeError(f"diagnose: loader is a source of batches, got {given}")
+    if not layers:
+        kinds = ", ".join(dict.fromkeys(type(module).__name__ for module in model.modules()))
+        raise ValueError(f"diagnose: the model has no norm layer to look at; it is made of {kinds}")
+    exams = [_Exam(layer, path, vanishing, path in frozen) for path, layer in layers]
     predictions, batches, examples, biases = _Predictions(), 0, 0, None
     with _left_as_it_was(model), no_grad():
         for batch in from_the_start(loader):
@@ -100,20 +105,10 @@ def examine(model: Module, loader: Iterable[Any], vanishing: float) -> Examinati
             batches, examples = batches + 1, examples + len(inputs.raw)
     if not batches:
         raise ValueError("diagnose: the loader gave no batch; a generator that was used up gives none, a list would")
-    layers = [exam.finish() for exam in exams]
-    for figures in layers:
+    found = [exam.finish() for exam in exams]
+    for figures in found:
         figures.useless_biases = [bias for path, bias in biases or () if path == figures.path]
-    return Examination(layers, batches, examples, predictions.gap.share, predictions.changed)
-
-
-def _check(model: Module, loader: Any) -> None:
-    layers = norms(model)
-    if isinstance(loader, np.ndarray | Tensor) or not isinstance(loader, Iterable):
-        given = type(loader).__name__
-        raise TypeError(f"diagnose: loader is a source of batches, got one {given}; a list of one array is one batch")
-    if not layers:
-        kinds = ", ".join(dict.fromkeys(type(module).__name__ for module in model.modules()))
-        raise ValueError(f"diagnose: the model has no norm layer to look at; it is made of {kinds}")
+    return Examination(found, batches, examples, predictions.gap.share, predictions.changed)
 
 
 def _output(model: Module, inputs: Tensor) -> Array:
@@ -124,18 +119,14 @@ def _output(model: Module, inputs: Tensor) -> Array:
     return np.atleast_1d(output.raw)
 
 
-def _left_as_it_was(model: Module) -> ExitStack:
-    """The model as in inference, its norms not to move; afterwards modes, buffers and random state are as before."""
-    stack = ExitStack()
-    stack.callback(random.load_state_dict, random.state_dict())
-    stack.enter_context(in_inference(model))
-    for module in model.modules():
-        if isinstance(module, RunningNorm):
-            put(stack, module, "update_running_statistics", False)
-            put(stack, module, "refuses_infinity", False)
-    for buffer in model.buffers():
-        put(stack, buffer, "raw", buffer.raw.copy())
-    return stack
+@contextmanager
+def _left_as_it_was(model: Module) -> Iterator[None]:
+    """Put the model in inference, its norms held; afterwards modes, buffers and random state are as before."""
+    with in_inference(model), norms_held(model), ExitStack() as stack:
+        stack.callback(random.load_state_dict, random.state_dict())
+        for buffer in model.buffers():
+            put(stack, buffer, "raw", buffer.raw.copy())
+        yield
 
 
 class _Gap:

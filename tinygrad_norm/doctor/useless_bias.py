@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.doctor.norm_units import UNCENTRED, norms, rows
+from tinygrad_norm.doctor.norm_units import UNCENTRED, norms, norms_held, rows
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.modes import Hook, enable_grad, hooks
 from tinygrad_norm.nn.modes import in_training
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import Normalization, RunningNorm
-from tinygrad_norm.nn.recalibration import put
 from tinygrad_norm.operands import Edge
 from tinygrad_norm.ops.convolution import Conv2D
 from tinygrad_norm.ops.elementwise import Add
@@ -34,15 +33,10 @@ def useless_biases(model: Module, inputs: Tensor, frozen: Iterable[str] = ()) ->
     at the paths in `frozen`; modes are afterwards as before.
     """
     edges, layers = _Edges(), norms(model)
-    with ExitStack() as stack:
-        stack.enter_context(in_training(model, frozen))
+    with in_training(model, frozen), norms_held(model), enable_grad(), hooks(edges), ExitStack() as stack:
         for _, layer in layers:
-            if isinstance(layer, RunningNorm):
-                put(stack, layer, "update_running_statistics", False)
             stack.enter_context(layer.register_forward_pre_hook(edges.enter))
             stack.enter_context(layer.register_forward_hook(edges.leave))
-        stack.enter_context(enable_grad())
-        stack.enter_context(hooks(edges))
         model(inputs)
     paths: dict[Normalization, str] = {layer: path for path, layer in layers}
     names: dict[Edge, str] = {parameter: path for path, parameter in model.named_parameters()}

@@ -43,41 +43,11 @@ class Sweep:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A net at one of the two moments at which nets are compared, with the data to measure it on.
-
-    Args:
-        equal: what it has had as much of as the nets at other batch sizes: "epochs" or "steps".
-        steps: how many that are, unless it diverged before.
-    """
-
-    variant: str
-    batch_size: int
-    seed: int
-    equal: str
-    steps: int
-    model: nn.Module
-    train: data.ArrayDataset
-    test: data.ArrayDataset
-
-    def row(self) -> dict[str, Any]:
-        """What is kept of it: the error on the test images."""
-        return {
-            "variant": self.variant,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            "equal": self.equal,
-            "steps": self.steps,
-            "test_error": short(1 - evaluate(self.model, self.test)["accuracy"]),
-        }
-
-
 def train_each(
     sweep: Sweep,
     variants: Mapping[str, Callable[[], nn.Module]],
     progress: Progress,
-    measure: Callable[[Trained], Rows] = lambda trained: [trained.row()],
+    also: Callable[[str, nn.Module, data.ArrayDataset], Mapping[str, nn.Module]] = lambda *_: {},
 ) -> Rows:
     """Train each variant at each batch size with each seed, one after the other.
 
@@ -85,36 +55,42 @@ def train_each(
     diverges before a moment is measured as it is then.
 
     Args:
-        measure: the rows of a net, which goes on training: it must leave the net as it is.
+        also: what else is to be measured, by name, given a variant, its net, which it must leave as it is, and the
+            training images.
 
     Returns:
         The rows, each with "diverged", the step until then at which the loss was no longer finite, or None.
     """
-    sets = standard_digits(sweep.image_size, sweep.images)
-    steps = {size: sweep.epochs * (len(sets[0]) // size) for size in sweep.batch_sizes}
+    train_set, test_set = standard_digits(sweep.image_size, sweep.images)
+    steps = {size: sweep.epochs * (len(train_set) // size) for size in sweep.batch_sizes}
     few = min(steps.values())
     cases = list(itertools.product(sweep.batch_sizes, variants, sweep.seeds))
     progress.expect(len(cases))
 
-    def look(variant: str, size: int, seed: int, equal: str, steps: int, model: nn.Module) -> Rows:
-        return measure(Trained(variant, size, seed, equal, steps, model, *sets))
+    def errors(variant: str, model: nn.Module) -> dict[str, float]:
+        nets = {variant: model, **also(variant, model, train_set)}
+        return {name: short(1 - evaluate(net, test_set)["accuracy"]) for name, net in nets.items()}
 
     rows: Rows = []
     for size, variant, seed in cases:
-        early = partial(look, variant, size, seed, "steps", few)
+        measure = partial(errors, variant)
         model, run = train_anew(
             variants[variant],
-            sets[0],
+            train_set,
             progress,
             f"{variant}, batch {size}, seed {seed}",
             batch_size=size,
             lr=sweep.lr * size / REFERENCE_BATCH,
             seed=seed,
             steps=steps[size],
-            at={few: early},
+            at={few: measure},
         )
-        for row in (*look(variant, size, seed, "epochs", steps[size], model), *(run.seen.get(few) or early(model))):
-            rows.append({**row, "diverged": run.diverged if run.diverged and run.diverged <= row["steps"] else None})
+        late, early = measure(model), run.seen.get(few) or measure(model)
+        for equal, taken, found in (("epochs", steps[size], late), ("steps", few, early)):
+            case = {"batch_size": size, "seed": seed, "equal": equal, "steps": taken}
+            diverged = run.diverged if run.diverged and run.diverged <= taken else None
+            for name, error in found.items():
+                rows.append({"variant": name, **case, "test_error": error, "diverged": diverged})
     return rows
 
 

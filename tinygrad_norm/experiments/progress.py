@@ -5,7 +5,6 @@ A stream that can no longer be written to does not stop it.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ class Progress:
 
     def __init__(self, show: bool = True, stream: TextIO | None = None) -> None:
         self.show = show
-        self.stream = UnfailingStream(sys.stderr if stream is None else stream)
+        self.stream = UnfailingStream(stream or sys.stderr)
         self.total = 0
         self.done = 0
 
@@ -46,7 +45,7 @@ class Progress:
 
     @contextmanager
     def _bar(self, label: str, steps: int) -> Iterator[Callable[[], object]]:
-        if not self.show or not self.stream.isatty() or os.environ.get("TERM") == "dumb":
+        if not (self.show and self.stream.can_redraw()):
             yield lambda: None
             return
         from tqdm import tqdm

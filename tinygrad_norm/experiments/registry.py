@@ -21,10 +21,11 @@ from tinygrad_norm.experiments import (
     swap_norm,
 )
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Report, Result, Story, as_json, write_report
-from tinygrad_norm.figures import new_figure
+from tinygrad_norm.experiments.report import Report, Result, Story, as_json, as_markdown
+from tinygrad_norm.figures import new_figure, save_figure
 from tinygrad_norm.files import locked_folder, write_atomically
 from tinygrad_norm.output import UnfailingStream
+from tinygrad_norm.training.interrupt import HeldInterrupt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,8 +119,13 @@ def _run(name: str, experiment: Experiment, settings: Any, folder: Path, progres
         write_atomically(kept, as_json(result).encode())
         print(f"{name}: no report could be made; what was measured is in {kept}", file=UnfailingStream(sys.stderr))
         raise
-    seconds = time.perf_counter() - started
-    return write_report(folder, name, experiment.QUESTION, result, story, figure, command, seconds)
+    page = as_markdown(name, experiment.QUESTION, result, story, command, time.perf_counter() - started)
+    path = folder / f"{name}.md"
+    with HeldInterrupt():  # all three or none
+        save_figure(figure, path.with_suffix(".png"), dpi=130)
+        write_atomically(path.with_suffix(".json"), as_json(result).encode())
+        write_atomically(path, page.encode())
+    return Report(folder, path, tuple(story.summary))
 
 
 def _find(name: str) -> Experiment:
@@ -135,5 +141,5 @@ def _checked_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
         seeds = range(check_integer("seeds", seeds, 1))
     checked = tuple(check_integer("a seed", seed, 0) for seed in seeds)
     if not checked or len(set(checked)) < len(checked):
-        raise ValueError(f"seeds should be one or more different numbers, got {list(seeds)}")
+        raise ValueError(f"seeds are one or more different numbers, got {list(seeds)}")
     return checked

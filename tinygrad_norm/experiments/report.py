@@ -9,18 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_norm.experiments.spread import caution
-from tinygrad_norm.figures import save_figure
-from tinygrad_norm.files import write_atomically
-from tinygrad_norm.training.interrupt import HeldInterrupt
 from tinygrad_norm.training.logs import strict_json
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Result = dict[str, Any]
 """What JSON holds, and NaN: "settings", "rows", one for each run, and what else the experiment measured."""
@@ -57,18 +51,6 @@ class Report:
     folder: Path
     path: Path
     summary: tuple[str, ...]
-
-
-def write_report(
-    folder: Path, name: str, question: str, result: Result, story: Story, figure: Figure, command: str, seconds: float
-) -> Report:
-    """Write NAME.json, NAME.png and NAME.md into the folder, in place of those there."""
-    page = as_markdown(name, question, result, story, command, seconds)
-    with HeldInterrupt():  # all three or none
-        save_figure(figure, folder / f"{name}.png", dpi=130)
-        write_atomically(folder / f"{name}.json", as_json(result).encode())
-        write_atomically(folder / f"{name}.md", page.encode())
-    return Report(folder, folder / f"{name}.md", tuple(story.summary))
 
 
 def as_json(result: Mapping[str, Any]) -> str:

@@ -6,12 +6,11 @@ import copy
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinygrad_norm import data, nn
 from tinygrad_norm.experiments.batch_sizes import (
     Sweep,
-    Trained,
     compare_sizes,
     compare_with,
     draw_errors,
@@ -45,16 +44,16 @@ QUICK = replace(FULL, width=0.25, image_size=16, images=256, epochs=3, seeds=(0,
 def run(settings: Sweep, progress: Progress) -> Result:
     """Train with each norm at each batch size; measure batch norm a second time with recalibrated statistics."""
     nets = {name: partial(create, settings, norm) for name, norm in NORMS.items()}
-    return {"settings": asdict(settings), "rows": train_each(settings, nets, progress, _rows)}
+    return {"settings": asdict(settings), "rows": train_each(settings, nets, progress, recalibrated)}
 
 
-def _rows(trained: Trained) -> list[dict[str, Any]]:
-    rows = [trained.row()]
-    if trained.variant == "batch norm":
-        again = replace(trained, variant=RECALIBRATED, model=copy.deepcopy(trained.model))
-        nn.recalibrate(again.model, data.DataLoader(trained.train, 256))
-        rows.append(again.row())
-    return rows
+def recalibrated(variant: str, model: nn.Module, dataset: data.ArrayDataset) -> dict[str, nn.Module]:
+    """Return a copy of a net with batch norm whose statistics are recomputed; nothing of any other net."""
+    if variant != "batch norm":
+        return {}
+    again = copy.deepcopy(model)
+    nn.recalibrate(again, data.DataLoader(dataset, 256))
+    return {RECALIBRATED: again}
 
 
 def create(settings: Sweep, norm: Norm) -> nn.Module:

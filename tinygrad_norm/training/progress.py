@@ -6,7 +6,6 @@ A stream that can no longer be written to, such as a pipe that nobody reads, doe
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any, TextIO
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
 
 def progress(stream: TextIO | None = None) -> Callback:
     """What suits `stream` (standard error unless said): a ProgressBar on a terminal, else ProgressLines."""
-    shown = UnfailingStream(sys.stderr if stream is None else stream)
-    can_redraw = shown.isatty() and os.environ.get("TERM") != "dumb"
-    return ProgressBar(shown) if can_redraw else ProgressLines(shown)
+    stream = stream or sys.stderr
+    return ProgressBar(stream) if UnfailingStream(stream).can_redraw() else ProgressLines(stream)
 
 
 SPLITS = "train", "val"
@@ -32,8 +30,8 @@ SPLITS = "train", "val"
 class ProgressLines(Callback):
     """One line an epoch: fit for files, pipes and CI."""
 
-    def __init__(self, stream: TextIO | UnfailingStream) -> None:
-        self.stream = stream if isinstance(stream, UnfailingStream) else UnfailingStream(stream)
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = UnfailingStream(stream)
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Say which parts of the model stay in inference, so that nobody is surprised."""
@@ -56,9 +54,7 @@ class ProgressLines(Callback):
 class ProgressBar(ProgressLines):
     """A bar over the batches of the epoch, with their loss; it makes way for the epoch's line."""
 
-    def __init__(self, stream: TextIO | UnfailingStream) -> None:
-        super().__init__(stream)
-        self._bar: Any = None
+    _bar: Any = None
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
         """Begin a bar, where the epoch was resumed if it was."""
