@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygrad_norm import optim
 from tinygrad_norm.data import ArrayDataset, DataLoader
 from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.figures import new_figure
@@ -20,7 +19,7 @@ from tinygrad_norm.files import locked_folder
 from tinygrad_norm.nn import CrossEntropyLoss, Module
 from tinygrad_norm.output import printable
 from tinygrad_norm.schema import NUMBER, check_form
-from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
+from tinygrad_norm.training.callbacks import Callback, Checkpoint
 from tinygrad_norm.training.checkpoint import load_parts
 from tinygrad_norm.training.confusion import plot_confusion
 from tinygrad_norm.training.curves import plot_curves
@@ -36,7 +35,6 @@ from tinygrad_norm.training.preparation import (
     prepare,
     rehearse,
 )
-from tinygrad_norm.training.progress import progress as progress_for
 from tinygrad_norm.training.recipe import Recipe
 from tinygrad_norm.training.saved_run import CHECKPOINT, Changes, changes, read_run
 from tinygrad_norm.training.trainer import Trainer
@@ -169,7 +167,23 @@ def _train(
         model, optimizer, loader = prepare(recipe, training)
     rehearse(model, loader)
     stopwatch = Stopwatch()
-    trainer = _trainer(recipe, training, model, optimizer, loader, [*callbacks, stopwatch, *_records(folder, progress)])
+    trainer = Trainer(
+        model,
+        optimizer,
+        CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
+        schedule=make_schedule(recipe, optimizer, len(loader)),
+        callbacks=[*callbacks, stopwatch],
+        clip_norm=recipe.clip_norm,
+        log=folder / LOG,
+        progress=progress,
+        extra={
+            "recipe": recipe.to_dict(),
+            "channels": training.inputs.shape[1],
+            "classes": training.num_classes,
+            "class_names": training.class_names,
+        },
+    )
+    trainer.callbacks.append(Checkpoint(folder / CHECKPOINT, monitor="val_loss"))  # holds what the others remember
     if resume is not None:
         trainer.resume(resume, loader)
     _begin_log(folder, recipe, changed)
@@ -180,32 +194,6 @@ def _train(
     result = Result(recipe, history, evaluate(model, test), count_parameters(model), seconds, folder / CHECKPOINT)
     append_jsonl(folder / LOG, {"event": "test", "accuracy": result.test.accuracy, "loss": result.test.loss})
     return result
-
-
-def _trainer(
-    recipe: Recipe,
-    training: ArrayDataset,
-    model: Module,
-    optimizer: optim.Optimizer,
-    loader: DataLoader,
-    callbacks: Sequence[Callback],
-) -> Trainer:
-    """The trainer of a run, whose checkpoints say what `load_trained` needs to rebuild the net."""
-    return Trainer(
-        model,
-        optimizer,
-        CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
-        schedule=make_schedule(recipe, optimizer, len(loader)),
-        callbacks=callbacks,
-        clip_norm=recipe.clip_norm,
-        progress=False,
-        extra={
-            "recipe": recipe.to_dict(),
-            "channels": training.inputs.shape[1],
-            "classes": training.num_classes,
-            "class_names": training.class_names,
-        },
-    )
 
 
 def check_folder(folder: Path, resume: StrPath | None = None) -> None:
@@ -259,12 +247,6 @@ def _draw(result: Result, folder: Path, plot: bool, confusion: bool) -> Iterator
         except Exception as error:
             warnings.warn(f"{folder / name} could not be drawn: {error}", RuntimeWarning, stacklevel=3)
             yield folder / name
-
-
-def _records(folder: Path, progress: bool) -> list[Callback]:
-    """What writes down how training goes. The checkpoint comes last, to hold what the others remember."""
-    shown = [progress_for()] if progress else []
-    return [JSONLLog(folder / LOG), *shown, Checkpoint(folder / CHECKPOINT, monitor="val_loss")]
 
 
 def _begin_log(folder: Path, recipe: Recipe, changed: Changes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.checks import check_integer
+from tinygrad_norm.checks import check_integer, check_kind
 from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn import Module
@@ -165,6 +166,7 @@ class Trainer:
         with ExitStack() as stack:
             for callback in self.callbacks:
                 stack.callback(callback.close)
+            stack.callback(setattr, self, "_interrupt", self._interrupt)
             self._interrupt = stack.enter_context(HeldInterrupt())
             try:
                 if self.epoch < epochs:
@@ -177,8 +179,6 @@ class Trainer:
                 self._tell("on_interrupt")
                 print(interruption, file=UnfailingStream(sys.stderr))
                 raise
-            finally:
-                self._interrupt = HeldInterrupt()
         return self.history
 
     def evaluate(self, loader: Loader) -> dict[str, float]:
@@ -232,9 +232,7 @@ class Trainer:
             "lr": self.lr,
             "frozen": frozen_paths(self.model, self.frozen),
             "history": [dict(record) for record in self.history],
-            "callbacks": {
-                name: state for name, callback in self._named_callbacks() if (state := callback.state_dict())
-            },
+            "callbacks": {name: state for name, one in self._named_callbacks() if (state := one.state_dict())},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -279,9 +277,8 @@ class Trainer:
                 self._tell("on_batch_end", loss)
                 self._check_interrupt()
         if not self.batch:
-            raise ValueError(
-                f"fit: the training loader gave no batches in epoch {self.epoch + 1}{used_up(self.loader)}"
-            )
+            where = f"in epoch {self.epoch + 1}{used_up(self.loader)}"
+            raise ValueError(f"fit: the training loader gave no batches {where}")
         self._check_weights()
         self._batches_done = True
 
@@ -308,8 +305,7 @@ class Trainer:
         loss = self.loss(output, targets)
         value = _one_number(loss)
         if not math.isfinite(value):
-            place = f"epoch {self.epoch + 1}, batch {self.batch + 1}"
-            raise FloatingPointError(f"{place}: the loss is {value}; {self._advice()}")
+            raise self._divergence(f"epoch {self.epoch + 1}, batch {self.batch + 1}: the loss is {value}")
         loss.backward()
         if self.clip_norm is not None:
             clip_grad_norm(self.model.parameters(), self.clip_norm)
@@ -322,19 +318,17 @@ class Trainer:
         return mean
 
     def _current_lr(self) -> float:
-        lr: float = self.optimizer.param_groups[0]["lr"]
-        return lr
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def _check_weights(self) -> None:
         """The last step of an epoch can spoil the weights too, and no checkpoint should get to see that."""
         for name, parameter in self.model.named_parameters():
             if not np.isfinite(parameter.raw).all():
-                raise FloatingPointError(f"epoch {self.epoch + 1}: {name} is no longer finite; {self._advice()}")
+                raise self._divergence(f"epoch {self.epoch + 1}: {name} is no longer finite")
 
-    def _advice(self) -> str:
-        return (
-            f"try lr below {self.lr:g}, or clip_norm=1; `with detect_anomaly():` names the op that made the first NaN"
-        )
+    def _divergence(self, what: str) -> FloatingPointError:
+        advice = f"try lr below {self.lr:g}, or clip_norm=1"
+        return FloatingPointError(f"{what}; {advice}; `with detect_anomaly():` names the op that made the first NaN")
 
     def _step_schedule(self, record: Record) -> None:
         if isinstance(self.schedule, ReduceLROnPlateau):
@@ -359,10 +353,9 @@ class Trainer:
 
     def _named_callbacks(self) -> Iterator[tuple[str, Callback]]:
         """The callbacks by class, and those of one class by number."""
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         for callback in self.callbacks:
-            kind = type(callback).__name__
-            counts[kind] = counts.get(kind, 0) + 1
+            counts[kind := type(callback).__name__] += 1
             yield f"{kind}{counts[kind]}", callback
 
 
@@ -384,10 +377,11 @@ def _has_state(loader: Any) -> bool:
 
 
 def _checked_batch(batch: Any) -> tuple[Any, Any]:
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+    is_tuple = isinstance(batch, (tuple, list))
+    if not is_tuple or len(batch) != 2:
+        size = f" of {len(batch)}" if is_tuple else ""
         raise TypeError(f"a batch is a tuple (inputs, targets), got a {type(batch).__name__}{size}")
-    inputs, targets = np.asarray(batch[0]), np.asarray(batch[1])
+    inputs, targets = map(np.asarray, batch)
     if inputs.shape[:1] != targets.shape[:1] or inputs.shape[:1] in ((), (0,)):
         found = f"shapes {inputs.shape} and {targets.shape}"
         raise ValueError(f"a batch has as many inputs as targets, and at least 1; got {found}")
@@ -395,8 +389,7 @@ def _checked_batch(batch: Any) -> tuple[Any, Any]:
 
 
 def _one_number(loss: Any) -> float:
-    if not isinstance(loss, Tensor):
-        raise TypeError(f"the loss returns a Tensor, the mean over the batch, got {type(loss).__name__}")
+    check_kind("the loss's result", loss, Tensor, "a Tensor, the mean over the batch")
     if loss.size != 1:
-        raise ValueError(f"the loss is one number, the mean over the batch, got shape {loss.shape}")
+        raise ValueError(f"the loss's result is one number, the mean over the batch, got shape {loss.shape}")
     return float(loss.item())
