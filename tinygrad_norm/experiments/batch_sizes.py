@@ -157,8 +157,8 @@ def error_tables(result: Result, variants: Sequence[str]) -> list[Table]:
     return tables
 
 
-def how_it_was_done(result: Result) -> str:
-    """The procedure, in words."""
+def procedure(result: Result) -> str:
+    """Say how it was done."""
     settings = result["settings"]
     return (
         f"{settings['model']} at {settings['width']:g} of its width, {settings['epochs']} epochs of digits at "

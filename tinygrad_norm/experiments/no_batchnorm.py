@@ -9,20 +9,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_norm.experiments import runs
 from tinygrad_norm.experiments.drawing import dress, in_percent, panels
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
-from tinygrad_norm.experiments.runs import (
-    evaluate,
-    make_net,
-    pick,
-    short,
-    spread_of,
-    standard_digits,
-    steps_until,
-    trailing_mean,
-    train_anew,
-)
 from tinygrad_norm.experiments.spread import compare, percent, step_count
 from tinygrad_norm.figures import COLOURS, legend
 
@@ -57,14 +47,14 @@ QUICK = Settings(width=0.125, image_size=18, lrs=(0.01, 0.03, 1.0), batch_size=1
 
 def run(settings: Settings, progress: Progress) -> Result:
     """Train at each learning rate with each seed, with and without batch norm."""
-    train_set, test_set = standard_digits(settings.image_size, settings.images)
+    train_set, test_set = runs.standard_digits(settings.image_size, settings.images)
     cases = list(itertools.product(settings.lrs, NETS, settings.seeds))
     progress.expect(len(cases))
     rows = []
     for lr, norm, seed in cases:
         label, size = f"{NETS[norm]}, lr {lr:g}, seed {seed}", settings.batch_size
-        make = partial(make_net, settings, norm)
-        model, found = train_anew(
+        make = partial(runs.make_net, settings, norm)
+        model, found = runs.train_anew(
             make, train_set, progress, label, batch_size=size, lr=lr, seed=seed, steps=settings.steps
         )
         rows.append({
@@ -73,8 +63,8 @@ def run(settings: Settings, progress: Progress) -> Result:
             "seed": seed,
             "outcome": outcome(found.losses, found.diverged, settings.window),
             "diverged": found.diverged,
-            "steps": steps_until(found.losses, settings.target, settings.window),
-            "test_accuracy": short(evaluate(model, test_set)["accuracy"]),
+            "steps": runs.steps_until(found.losses, settings.target, settings.window),
+            "test_accuracy": runs.short(runs.evaluate(model, test_set)["accuracy"]),
             "losses": found.losses,
             "accuracies": found.accuracies,
         })  # fmt: skip
@@ -85,7 +75,7 @@ def outcome(losses: Sequence[float], diverged: int | None, window: int) -> str:
     """What became of a run: "diverged", "at chance" (in the end no better than a guess among ten), or "learned"."""
     if diverged:
         return "diverged"
-    return "at chance" if trailing_mean(losses, window)[-1] > 0.9 * math.log(10) else "learned"
+    return "at chance" if runs.trailing_mean(losses, window)[-1] > 0.9 * math.log(10) else "learned"
 
 
 def tell(result: Result) -> Story:
@@ -96,19 +86,21 @@ def tell(result: Result) -> Story:
     for lr in lrs:
         said = compare(
             f"lr {lr:g}: to a training loss of {settings['target']:g}, the net with batch norm",
-            spread_of(result, "steps", norm="batch", lr=lr),
+            runs.spread_of(result, "steps", norm="batch", lr=lr),
             "the one without",
-            spread_of(result, "steps", norm="none", lr=lr),
+            runs.spread_of(result, "steps", norm="none", lr=lr),
             form,
             words=("faster", "slower"),
         )
         summary.append(f"{said}.")
-    best = {norm: max(lrs, key=lambda lr: spread_of(result, "test_accuracy", norm=norm, lr=lr).mean) for norm in NETS}
+    best = {
+        norm: max(lrs, key=lambda lr: runs.spread_of(result, "test_accuracy", norm=norm, lr=lr).mean) for norm in NETS
+    }
     said = compare(
         f"Test accuracy, each at the rate where it is highest: without batch norm (lr {best['none']:g})",
-        spread_of(result, "test_accuracy", norm="none", lr=best["none"]),
+        runs.spread_of(result, "test_accuracy", norm="none", lr=best["none"]),
         f"with it (lr {best['batch']:g})",
-        spread_of(result, "test_accuracy", norm="batch", lr=best["batch"]),
+        runs.spread_of(result, "test_accuracy", norm="batch", lr=best["batch"]),
         percent,
         words=("lower", "higher"),
     )
@@ -118,8 +110,8 @@ def tell(result: Result) -> Story:
             f"{lr:g}",
             NETS[norm],
             _outcomes(result, norm, lr),
-            spread_of(result, "steps", norm=norm, lr=lr).words(form),
-            spread_of(result, "test_accuracy", norm=norm, lr=lr).words(percent),
+            runs.spread_of(result, "steps", norm=norm, lr=lr).words(form),
+            runs.spread_of(result, "test_accuracy", norm=norm, lr=lr).words(percent),
         ]
         for lr, norm in itertools.product(lrs, NETS)
     ]
@@ -134,16 +126,16 @@ def tell(result: Result) -> Story:
 
 
 def _where_it_learns(result: Result, norm: str) -> str:
-    lrs, rows = result["settings"]["lrs"], pick(result["rows"], norm=norm)
-    by_all = [lr for lr in lrs if all(row["outcome"] == "learned" for row in pick(rows, lr=lr))]
-    diverged = [lr for lr in lrs if any(row["outcome"] == "diverged" for row in pick(rows, lr=lr))]
+    lrs, rows = result["settings"]["lrs"], runs.pick(result["rows"], norm=norm)
+    by_all = [lr for lr in lrs if all(row["outcome"] == "learned" for row in runs.pick(rows, lr=lr))]
+    diverged = [lr for lr in lrs if any(row["outcome"] == "diverged" for row in runs.pick(rows, lr=lr))]
     learned = f"learned with every seed at lr {_list(by_all)}" if by_all else "learned with every seed at no rate"
     apart = f"diverged (NaN or infinity) with some seed at {_list(diverged)}" if diverged else "never diverged"
     return f"VGG-16 {NETS[norm]} {learned}; it {apart}."
 
 
 def _outcomes(result: Result, norm: str, lr: float) -> str:
-    found = [row["outcome"] for row in pick(result["rows"], norm=norm, lr=lr)]
+    found = [row["outcome"] for row in runs.pick(result["rows"], norm=norm, lr=lr)]
     return ", ".join(f"{found.count(word)} {word}" for word in ("learned", "at chance", "diverged") if word in found)
 
 
@@ -157,7 +149,7 @@ def draw(result: Result) -> Figure:
     title = "VGG-16 with and without batch norm (×: diverged)"
     figure, (top, bottom) = panels(2, len(lrs), title, width=3.0, sharex=True, sharey="row")
     for column, lr in enumerate(lrs):
-        for row in pick(result["rows"], lr=lr):
+        for row in runs.pick(result["rows"], lr=lr):
             _draw_run(top[column], row, "losses", window, _loss_limits(result)[1])
             _draw_run(bottom[column], row, "accuracies", window, 1.0)
         dress(top[column], f"lr {lr:g}", "", "" if column else f"training loss, mean of {window} batches")
@@ -175,12 +167,12 @@ def draw(result: Result) -> Figure:
 
 def _loss_limits(result: Result) -> tuple[float, float]:
     """From the lowest mean loss to three times what a guess among ten costs."""
-    means = [trailing_mean(row["losses"], result["settings"]["window"]) for row in result["rows"]]
+    means = [runs.trailing_mean(row["losses"], result["settings"]["window"]) for row in result["rows"]]
     return 0.8 * min(min(run, default=1.0) for run in means), 3 * math.log(10)
 
 
 def _draw_run(axes: Axes, row: dict[str, Any], key: str, window: int, highest: float) -> None:
-    means = trailing_mean(row[key], window)
+    means = runs.trailing_mean(row[key], window)
     colour = COLOUR_OF[row["norm"]]
     axes.plot(range(1, len(means) + 1), means, color=colour, linewidth=1.2, alpha=0.8)
     if row["diverged"] and means:

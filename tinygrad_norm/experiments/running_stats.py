@@ -14,10 +14,10 @@ import numpy as np
 from tinygrad_norm import data, nn, ops
 from tinygrad_norm.doctor.norm_units import norms_held
 from tinygrad_norm.dtypes import Array
+from tinygrad_norm.experiments import runs
 from tinygrad_norm.experiments.drawing import dress, in_percent, panels, ranges
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
-from tinygrad_norm.experiments.runs import make_net, pick, short, standard_digits, train_anew, without_dropout
 from tinygrad_norm.experiments.spread import Spread, compare, percent
 from tinygrad_norm.figures import COLOURS, INK, legend
 from tinygrad_norm.modes import no_grad
@@ -57,7 +57,7 @@ QUICK = Settings(width=0.125, image_size=20, images=256, measured_at=(1, 2, 5, 1
 
 def run(settings: Settings, progress: Progress) -> Result:
     """Train, and stop now and then to compare the running statistics with the true ones and the two modes' outputs."""
-    sets = standard_digits(settings.image_size, settings.images)
+    sets = runs.standard_digits(settings.image_size, settings.images)
     cases = list(itertools.product(settings.seeds, settings.momenta))
     progress.expect(len(cases))
     rows = [_train(settings, sets, seed, momentum, progress) for seed, momentum in cases]
@@ -68,7 +68,7 @@ def _train(settings: Settings, sets: Sets, seed: int, momentum: float | None, pr
     def look(model: nn.Module) -> dict[str, Any]:
         return _measure(model, *sets, settings.batch_size)
 
-    model, run = train_anew(
+    model, run = runs.train_anew(
         partial(create, settings, momentum),
         sets[0],
         progress,
@@ -103,7 +103,7 @@ def _blank(value: Any) -> Any:
 
 def create(settings: Settings, momentum: float | None) -> nn.Module:
     """Create the net with this momentum, and without dropout, which would set the modes apart too."""
-    return without_dropout(make_net(settings, partial(nn.BatchNorm2D, momentum=momentum)))
+    return runs.without_dropout(runs.make_net(settings, partial(nn.BatchNorm2D, momentum=momentum)))
 
 
 def _layers(model: nn.Module, norms: dict[str, RunningNorm], dataset: data.ArrayDataset) -> list[dict[str, Any]]:
@@ -127,9 +127,9 @@ def _distance(layer: RunningNorm, mean: Array, var: Array) -> dict[str, Any]:
     ratio = np.log((running_var + layer.eps) / (var + layer.eps))
     channel = zip(MEASURES, (running_mean[0], mean[0], running_var[0], var[0]), strict=True)
     return {
-        "mean_error": short(float(np.sqrt(np.square(offset).mean()))),
-        "var_ratio": short(float(np.exp(ratio.mean()))),
-        "first_channel": {name: short(float(value)) for name, value in channel},
+        "mean_error": runs.short(float(np.sqrt(np.square(offset).mean()))),
+        "var_ratio": runs.short(float(np.exp(ratio.mean()))),
+        "first_channel": {name: runs.short(float(value)) for name, value in channel},
     }
 
 
@@ -142,9 +142,9 @@ def _gap(model: nn.Module, loader: data.DataLoader) -> dict[str, float]:
     training, inference = outputs
     targets = np.concatenate([targets for _, targets in loader])
     return {
-        "gap": short(float(np.sqrt(np.square(training - inference).mean()) / training.std())),
-        "training_loss": short(ops.cross_entropy(Tensor(training), targets).item()),
-        "inference_loss": short(ops.cross_entropy(Tensor(inference), targets).item()),
+        "gap": runs.short(float(np.sqrt(np.square(training - inference).mean()) / training.std())),
+        "training_loss": runs.short(ops.cross_entropy(Tensor(training), targets).item()),
+        "inference_loss": runs.short(ops.cross_entropy(Tensor(inference), targets).item()),
     }
 
 
@@ -209,13 +209,13 @@ def _two(value: float) -> str:
 
 def _gaps(result: Result, momentum: float | None, key: str = "gap") -> list[Spread]:
     """The gap at each step that was measured, over the seeds."""
-    runs = [row["measured"] for row in pick(result["rows"], momentum=momentum)]
-    return [Spread.of(moment[key] for moment in moments) for moments in zip(*runs, strict=True)]
+    measured = [row["measured"] for row in runs.pick(result["rows"], momentum=momentum)]
+    return [Spread.of(moment[key] for moment in moments) for moments in zip(*measured, strict=True)]
 
 
 def _error(result: Result, momentum: float | None) -> Spread:
     """The error of the running means in the end, on average over the layers."""
-    ends = [row["measured"][-1]["layers"] for row in pick(result["rows"], momentum=momentum)]
+    ends = [row["measured"][-1]["layers"] for row in runs.pick(result["rows"], momentum=momentum)]
     return Spread.of(sum(layer["mean_error"] for layer in layers) / len(layers) for layers in ends)
 
 
@@ -257,7 +257,7 @@ def _draw_channel(axes: Axes, result: Result, layer: int, kind: str) -> None:
     """One channel of the first seed, in the colours of the gap's panel, beside the truth."""
     settings, steps = result["settings"], result["settings"]["measured_at"]
     for number, (colour, momentum) in enumerate(zip(COLOURS, settings["momenta"], strict=False)):
-        moments = pick(result["rows"], momentum=momentum)[0]["measured"]
+        moments = runs.pick(result["rows"], momentum=momentum)[0]["measured"]
         channel = [moment["layers"][layer]["first_channel"] for moment in moments]
         if not number:
             true = [values[f"true_{kind}"] for values in channel]
@@ -271,10 +271,10 @@ def _draw_channel(axes: Axes, result: Result, layer: int, kind: str) -> None:
 def _draw_layers(axes: Axes, result: Result, momentum: float | None) -> None:
     from matplotlib import colormaps
 
-    steps, runs = result["settings"]["measured_at"], pick(result["rows"], momentum=momentum)
-    count = len(runs[0]["measured"][0]["layers"])
+    steps, rows = result["settings"]["measured_at"], runs.pick(result["rows"], momentum=momentum)
+    count = len(rows[0]["measured"][0]["layers"])
     for layer in range(count):
-        errors = [[moment["layers"][layer]["mean_error"] for moment in row["measured"]] for row in runs]
+        errors = [[moment["layers"][layer]["mean_error"] for moment in row["measured"]] for row in rows]
         shade = colormaps["viridis_r"](0.1 + 0.9 * layer / max(count - 1, 1))
         label = {0: "first norm", count - 1: "last norm"}.get(layer)
         axes.plot(steps, np.mean(errors, axis=0), color=shade, linewidth=1.3, label=label)

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm import nn
+from tinygrad_norm.experiments import runs
 from tinygrad_norm.experiments.drawing import dress, panels
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
-from tinygrad_norm.experiments.runs import pick, spread_of, standard_digits, steps_until, trailing_mean, train_anew
 from tinygrad_norm.experiments.spread import Spread, compare, step_count
 from tinygrad_norm.figures import COLOURS, INK, legend
 
@@ -66,9 +66,9 @@ def _train(
     settings: Settings, activation: str, lr: float, batch_norm: bool, seed: int, progress: Progress
 ) -> dict[str, Any]:
     goal, window = settings.target, settings.window
-    _, found = train_anew(
+    _, found = runs.train_anew(
         lambda: _mlp(settings, activation, batch_norm),
-        standard_digits()[0],
+        runs.standard_digits()[0],
         progress,
         f"{activation}, {NETS[batch_norm]}, lr {lr:g}, seed {seed}",
         batch_size=settings.batch_size,
@@ -82,7 +82,7 @@ def _train(
         "batch_norm": batch_norm,
         "lr": lr,
         "seed": seed,
-        "steps": steps_until(found.losses, goal, window),
+        "steps": runs.steps_until(found.losses, goal, window),
         "diverged": found.diverged,
         "losses": found.losses,
     }
@@ -125,7 +125,7 @@ def tell(result: Result) -> Story:
 
 
 def _spread(result: Result, activation: str, norm: bool, factor: float) -> Spread:
-    return spread_of(result, "steps", activation=activation, batch_norm=norm, factor=factor)
+    return runs.spread_of(result, "steps", activation=activation, batch_norm=norm, factor=factor)
 
 
 def _times_fewer(plain: Spread, normed: Spread, limit: int) -> str:
@@ -170,8 +170,8 @@ def _draw_losses(axes: Axes, result: Result, activation: str) -> None:
     """Draw the losses of one seed, in the colours of the panel beside it."""
     settings = result["settings"]
     styles = dict(zip(settings["factors"], itertools.cycle(("solid", "dashed", "dotted"))))
-    for row in pick(result["rows"], activation=activation, seed=settings["seeds"][0]):
-        means = trailing_mean(row["losses"], settings["window"])
+    for row in runs.pick(result["rows"], activation=activation, seed=settings["seeds"][0]):
+        means = runs.trailing_mean(row["losses"], settings["window"])
         colour, style = COLOURS[0 if row["batch_norm"] else 1], styles[row["factor"]]
         axes.plot(range(1, len(means) + 1), means, color=colour, linestyle=style, linewidth=1.3)
     for factor, style in styles.items():

@@ -8,15 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tinygrad_norm import models, nn
-from tinygrad_norm.experiments.batch_sizes import (
-    Sweep,
-    compare_sizes,
-    compare_with,
-    draw_errors,
-    error_tables,
-    how_it_was_done,
-    train_each,
-)
+from tinygrad_norm.experiments import batch_sizes
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story
 from tinygrad_norm.experiments.runs import make_net
@@ -29,7 +21,7 @@ BATCH, ONE_BLOCK, EVERYWHERE = VARIANTS = "batch norm", "layer norm in one block
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Sweep):
+class Settings(batch_sizes.Sweep):
     """A sweep with the path of the block whose norms are swapped."""
 
     block: str = "layer3.0"
@@ -46,7 +38,7 @@ def run(settings: Settings, progress: Progress) -> Result:
         ONE_BLOCK: partial(swapped, settings),
         EVERYWHERE: partial(make_net, settings, "layer"),
     }
-    return {"settings": asdict(settings), "rows": train_each(settings, nets, progress)}
+    return {"settings": asdict(settings), "rows": batch_sizes.train_each(settings, nets, progress)}
 
 
 def swapped(settings: Settings) -> nn.Module:
@@ -58,15 +50,18 @@ def swapped(settings: Settings) -> nn.Module:
 
 def tell(result: Result) -> Story:
     """Compare the swapped nets with the original at each batch size, and each with itself over the sizes."""
-    summary = [*compare_with(result, BATCH, (ONE_BLOCK, EVERYWHERE)), *compare_sizes(result, VARIANTS)]
+    summary = [
+        *batch_sizes.compare_with(result, BATCH, (ONE_BLOCK, EVERYWHERE)),
+        *batch_sizes.compare_sizes(result, VARIANTS),
+    ]
     how = (
-        f"{how_it_was_done(result)} The one block is {result['settings']['block']}. Layer norm is that of images, over "
-        "the channels at each pixel: it does not see the batch, and is the same in training and inference."
+        f"{batch_sizes.procedure(result)} The one block is {result['settings']['block']}. Layer norm is that of images, "
+        "over the channels at each pixel: it does not see the batch, and is the same in training and inference."
     )
-    return Story(summary, error_tables(result, VARIANTS), how)
+    return Story(summary, batch_sizes.error_tables(result, VARIANTS), how)
 
 
 def draw(result: Result) -> Figure:
     """Test error over the batch size."""
     title = f"{result['settings']['model']}: batch norm swapped for layer norm"
-    return draw_errors(result, VARIANTS, title, {ONE_BLOCK: "dashed"})
+    return batch_sizes.draw_errors(result, VARIANTS, title, {ONE_BLOCK: "dashed"})

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tinygrad_norm import figures
 from tinygrad_norm.dtypes import StrPath
-from tinygrad_norm.figures import (
-    COLOURS,
-    add_title,
-    as_text,
-    check_format,
-    dress_axes,
-    legend,
-    new_figure,
-    save_figure,
-)
 from tinygrad_norm.training.history import Record
 
 if TYPE_CHECKING:
@@ -40,21 +31,21 @@ def plot_curves(history: Sequence[Record] | Runs, path: StrPath, title: str = ""
         ValueError: there is nothing to draw, or the suffix is unknown.
         ImportError: matplotlib is not installed.
     """
-    check_format("plot_curves", path)
+    figures.check_format("plot_curves", path)
     runs: Runs = history if isinstance(history, Mapping) else {"": history}
     if not any(runs.values()):
         raise ValueError("plot_curves: the history is empty, train for at least one epoch")
-    save_figure(_draw(runs, title), path, dpi)
+    figures.save_figure(_draw(runs, title), path, dpi)
 
 
 def _draw(runs: Runs, title: str) -> Figure:
     records = [record for run in runs.values() for record in run]
     names = {name for record in records for name in record}
     metrics = [metric for metric in ("loss", "accuracy") if any(f"{split}_{metric}" in names for split in SPLITS)]
-    figure = new_figure(4.6 * len(metrics), 3.6)
+    figure = figures.new_figure(4.6 * len(metrics), 3.6)
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         _draw_panel(axes, runs, metric)
-    add_title(figure, title)
+    figures.add_title(figure, title)
     return figure
 
 
@@ -67,14 +58,14 @@ def _draw_panel(axes: Axes, runs: Runs, metric: str) -> None:
                 continue
             epochs, values = zip(*points, strict=True)
             marker = "o" if len(points) < 16 else ""
-            label = f"{as_text(name)}, {word}" if name else word
+            label = f"{figures.as_text(name)}, {word}" if name else word
             axes.plot(epochs, values, color=colour, linestyle=style, marker=marker, markersize=3.5, label=label)
             drawn += values
     _dress(axes, metric, drawn)
 
 
 def _colours(count: int) -> list[str]:
-    return [COLOURS[index % len(COLOURS)] for index in range(count)]
+    return [figures.COLOURS[index % len(figures.COLOURS)] for index in range(count)]
 
 
 def _dress(axes: Axes, metric: str, values: list[float]) -> None:
@@ -86,5 +77,5 @@ def _dress(axes: Axes, metric: str, values: list[float]) -> None:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    dress_axes(axes, "epoch", metric)
-    legend(axes)
+    figures.dress_axes(axes, "epoch", metric)
+    figures.legend(axes)

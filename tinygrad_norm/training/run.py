@@ -19,6 +19,7 @@ from tinygrad_norm.files import locked_folder
 from tinygrad_norm.nn import CrossEntropyLoss, Module
 from tinygrad_norm.output import printable
 from tinygrad_norm.schema import NUMBER, check_form
+from tinygrad_norm.training import preparation
 from tinygrad_norm.training.callbacks import Callback, Checkpoint
 from tinygrad_norm.training.checkpoint import load_parts
 from tinygrad_norm.training.confusion import plot_confusion
@@ -26,15 +27,6 @@ from tinygrad_norm.training.curves import plot_curves
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
 from tinygrad_norm.training.history import History
 from tinygrad_norm.training.logs import append_jsonl, strict_json
-from tinygrad_norm.training.preparation import (
-    check_classes,
-    count_parameters,
-    load_data,
-    make_model,
-    make_schedule,
-    prepare,
-    rehearse,
-)
 from tinygrad_norm.training.recipe import Recipe
 from tinygrad_norm.training.saved_run import CHECKPOINT, Changes, changes, read_run
 from tinygrad_norm.training.trainer import Trainer
@@ -162,16 +154,16 @@ def _train(
     """Train and measure in a folder that is held."""
     saved = None if resume is None else read_run(resume)
     changed = {} if saved is None else changes(recipe, saved)
-    training, validation, test = load_data(recipe, download)
+    training, validation, test = preparation.load_data(recipe, download)
     with nullcontext() if saved is None else saved.at_most_its_parameters():
-        model, optimizer, loader = prepare(recipe, training)
-    rehearse(model, loader)
+        model, optimizer, loader = preparation.prepare(recipe, training)
+    preparation.rehearse(model, loader)
     stopwatch = Stopwatch()
     trainer = Trainer(
         model,
         optimizer,
         CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
-        schedule=make_schedule(recipe, optimizer, len(loader)),
+        schedule=preparation.make_schedule(recipe, optimizer, len(loader)),
         callbacks=[*callbacks, stopwatch],
         clip_norm=recipe.clip_norm,
         log=folder / LOG,
@@ -191,7 +183,9 @@ def _train(
     seconds = stopwatch.seconds
     if changed or not (folder / CHECKPOINT).exists():  # there may have been no epoch to train
         trainer.save_checkpoint(folder / CHECKPOINT)
-    result = Result(recipe, history, evaluate(model, test), count_parameters(model), seconds, folder / CHECKPOINT)
+    result = Result(
+        recipe, history, evaluate(model, test), preparation.count_parameters(model), seconds, folder / CHECKPOINT
+    )
     append_jsonl(folder / LOG, {"event": "test", "accuracy": result.test.accuracy, "loss": result.test.loss})
     return result
 
@@ -217,7 +211,7 @@ def load_trained(path: StrPath) -> tuple[Module, Recipe]:
     """
     saved = read_run(path)
     with saved.at_most_its_parameters():
-        model = make_model(saved.recipe, saved.channels, saved.classes)
+        model = preparation.make_model(saved.recipe, saved.channels, saved.classes)
     load_parts(path, {"model": model}, saved=saved.content)
     return model.eval(), saved.recipe
 
@@ -230,7 +224,7 @@ def check_data(path: StrPath, dataset: ArrayDataset) -> None:
     saved, found = read_run(path), dataset.inputs.shape[1]
     if found != saved.channels:
         raise ValueError(f"{os.fspath(path)} is for images of {saved.channels} channels, these have {found}")
-    check_classes(f"{os.fspath(path)} knows", saved.classes, saved.class_names, dataset)
+    preparation.check_classes(f"{os.fspath(path)} knows", saved.classes, saved.class_names, dataset)
 
 
 def _draw(result: Result, folder: Path, plot: bool, confusion: bool) -> Iterator[Path]:
