@@ -52,11 +52,9 @@ def run(settings: Settings, progress: Progress) -> Result:
     progress.expect(len(cases))
     rows = []
     for lr, norm, seed in cases:
-        label, size = f"{NETS[norm]}, lr {lr:g}, seed {seed}", settings.batch_size
-        make = partial(runs.make_net, settings, norm)
-        model, found = runs.train_anew(
-            make, train_set, progress, label, batch_size=size, lr=lr, seed=seed, steps=settings.steps
-        )
+        plan = runs.Plan(settings.batch_size, lr, seed, settings.steps)
+        make, label = partial(runs.make_net, settings, norm), f"{NETS[norm]}, lr {lr:g}, seed {seed}"
+        model, found = runs.train_anew(plan, make, train_set, progress, label)
         rows.append({
             "norm": norm,
             "lr": lr,

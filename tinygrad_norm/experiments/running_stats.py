@@ -68,17 +68,10 @@ def _train(settings: Settings, sets: Sets, seed: int, momentum: float | None, pr
     def look(model: nn.Module) -> dict[str, Any]:
         return _measure(model, *sets, settings.batch_size)
 
-    model, run = runs.train_anew(
-        partial(create, settings, momentum),
-        sets[0],
-        progress,
-        f"momentum {momentum}, seed {seed}",
-        batch_size=settings.batch_size,
-        lr=settings.lr,
-        seed=seed,
-        steps=settings.measured_at[-1],
-        at=dict.fromkeys(settings.measured_at, look),
-    )
+    plan = runs.Plan(settings.batch_size, settings.lr, seed, settings.measured_at[-1])
+    make, label = partial(create, settings, momentum), f"momentum {momentum}, seed {seed}"
+    at = dict.fromkeys(settings.measured_at, look)
+    model, run = runs.train_anew(plan, make, sets[0], progress, label, at=at)
     nothing = _blank(look(model)) if run.diverged else {}
     measured = [{"step": step, **run.seen.get(step, nothing)} for step in settings.measured_at]
     return {"momentum": momentum, "seed": seed, "diverged": run.diverged, "losses": run.losses, "measured": measured}

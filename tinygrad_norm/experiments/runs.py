@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice, repeat
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,25 +69,25 @@ def train(
     return run
 
 
+class Plan(NamedTuple):
+    """How a net is trained by SGD with momentum 0.9."""
+
+    batch_size: int
+    lr: float
+    seed: int
+    steps: int
+
+
 def train_anew(
-    make: Callable[[], nn.Module],
-    dataset: ArrayDataset,
-    progress: Progress,
-    label: str,
-    *,
-    batch_size: int,
-    lr: float,
-    seed: int,
-    steps: int,
-    **options: Any,
+    plan: Plan, make: Callable[[], nn.Module], dataset: ArrayDataset, progress: Progress, label: str, **options: Any
 ) -> tuple[nn.Module, Run]:
-    """Make a net by a seed and `train` it by SGD with momentum 0.9; the progress shows it under its label."""
-    with progress.run(label, steps) as tick:
-        random.manual_seed(seed)
+    """Make a net by the plan's seed and `train` it; the progress shows it under its label."""
+    with progress.run(label, plan.steps) as tick:
+        random.manual_seed(plan.seed)
         model = make()
-        optimizer = optim.SGD(model.parameters(), lr=lr, momentum=0.9)
-        loader = DataLoader(dataset, batch_size, shuffle=True, drop_last=True, seed=seed)
-        return model, train(model, optimizer, loader, steps, tick, **options)
+        optimizer = optim.SGD(model.parameters(), lr=plan.lr, momentum=0.9)
+        loader = DataLoader(dataset, plan.batch_size, shuffle=True, drop_last=True, seed=plan.seed)
+        return model, train(model, optimizer, loader, plan.steps, tick, **options)
 
 
 def _step(model: nn.Module, optimizer: optim.Optimizer, inputs: Array, targets: Array) -> tuple[float, float]:

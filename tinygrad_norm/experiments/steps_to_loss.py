@@ -66,15 +66,13 @@ def _train(
     settings: Settings, activation: str, lr: float, batch_norm: bool, seed: int, progress: Progress
 ) -> dict[str, Any]:
     goal, window = settings.target, settings.window
+    plan = runs.Plan(settings.batch_size, lr, seed, settings.steps)
     _, found = runs.train_anew(
+        plan,
         lambda: _mlp(settings, activation, batch_norm),
         runs.standard_digits()[0],
         progress,
         f"{activation}, {NETS[batch_norm]}, lr {lr:g}, seed {seed}",
-        batch_size=settings.batch_size,
-        lr=lr,
-        seed=seed,
-        steps=settings.steps,
         enough=lambda run: len(run.losses) >= window and math.fsum(run.losses[-window:]) <= goal * window,
     )
     return {

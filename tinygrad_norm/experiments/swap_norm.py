@@ -55,8 +55,8 @@ def tell(result: Result) -> Story:
         *batch_sizes.compare_sizes(result, VARIANTS),
     ]
     how = (
-        f"{batch_sizes.procedure(result)} The one block is {result['settings']['block']}. Layer norm is that of images, "
-        "over the channels at each pixel: it does not see the batch, and is the same in training and inference."
+        f"{batch_sizes.procedure(result)} The one block is {result['settings']['block']}. Layer norm is that of "
+        "images, over the channels at each pixel: it does not see the batch, and is the same in training and inference."
     )
     return Story(summary, batch_sizes.error_tables(result, VARIANTS), how)
 

@@ -143,10 +143,8 @@ def read_checkpoint(path: StrPath) -> Saved:
     """
     arrays, metadata = read_safetensors(path)
     if FIELD not in metadata:
-        raise ValueError(
-            f"{os.fspath(path)} is no checkpoint, but arrays alone; read it with load_safetensors, "
-            "and give a model its own with load_state_dict"
-        )
+        advice = "read it with load_safetensors, and give a model its own with load_state_dict"
+        raise ValueError(f"{os.fspath(path)} is no checkpoint, but arrays alone; {advice}")
     if DIGEST not in metadata:
         raise ValueError(f"{os.fspath(path)} was altered: the checksum of the checkpoint is missing")
     try:
@@ -159,9 +157,8 @@ def read_checkpoint(path: StrPath) -> Saved:
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)} is no checkpoint: its description is malformed ({error})") from error
     if version != VERSION:
-        raise ValueError(
-            f"{os.fspath(path)} is a checkpoint of version {version}; this package reads version {VERSION}"
-        )
+        reads = f"this package reads version {VERSION}"
+        raise ValueError(f"{os.fspath(path)} is a checkpoint of version {version}; {reads}")
     return Saved(states, content["random"], states.pop("extra"))
 
 
@@ -176,10 +173,8 @@ def _check_dtypes(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         if not (isinstance(array, np.ndarray) and isinstance(current, np.ndarray)):
             continue
         if array.dtype.kind == "f" and array.dtype != current.dtype:
-            raise ValueError(
-                f"the checkpoint's {name} is {array.dtype}, the model's {current.dtype}; "
-                f"call model.astype({str(array.dtype)!r}) first"
-            )
+            cast = f"call model.astype({str(array.dtype)!r}) first"
+            raise ValueError(f"the checkpoint's {name} is {array.dtype}, the model's {current.dtype}; {cast}")
 
 
 def given_parts(model: Any, loader: Any, optimizer: Any, schedule: Any, trainer: Any = None) -> dict[str, Stateful]:

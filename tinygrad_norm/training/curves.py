@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def _draw(runs: Runs, title: str) -> Figure:
 
 def _draw_panel(axes: Axes, runs: Runs, metric: str) -> None:
     drawn: list[float] = []
-    for colour, (name, run) in zip(_colours(len(runs)), runs.items(), strict=True):
+    for colour, (name, run) in zip(itertools.cycle(figures.COLOURS), runs.items()):
         for split, (word, style) in SPLITS.items():
             points = [(r["epoch"], r[f"{split}_{metric}"]) for r in run if f"{split}_{metric}" in r]
             if not points:
@@ -62,10 +63,6 @@ def _draw_panel(axes: Axes, runs: Runs, metric: str) -> None:
             axes.plot(epochs, values, color=colour, linestyle=style, marker=marker, markersize=3.5, label=label)
             drawn += values
     _dress(axes, metric, drawn)
-
-
-def _colours(count: int) -> list[str]:
-    return [figures.COLOURS[index % len(figures.COLOURS)] for index in range(count)]
 
 
 def _dress(axes: Axes, metric: str, values: list[float]) -> None:

@@ -57,21 +57,11 @@ def make_optimizer(recipe: Recipe, model: Module) -> optim.Optimizer:
 
 def make_loader(recipe: Recipe, training: ArrayDataset) -> DataLoader:
     """Shuffled and augmented batches, prepared ahead. A short last one is left out: one image has no variance."""
-    mix: Any = None
-    if recipe.mixup:
-        mix = augmentation.Mixup(recipe.mixup, training.num_classes)
-    elif recipe.cutmix:
-        mix = augmentation.CutMix(recipe.cutmix, training.num_classes)
-    steps = [AUGMENTATIONS[name]() for name in recipe.augment]
-    loader = DataLoader(
-        training,
-        recipe.batch_size,
-        shuffle=True,
-        drop_last=True,
-        seed=recipe.seed,
-        transform=augmentation.Compose(steps) if steps else None,
-        mix=mix,
-    )
+    kinds = (augmentation.Mixup, recipe.mixup), (augmentation.CutMix, recipe.cutmix)
+    mix = next((kind(alpha, training.num_classes) for kind, alpha in kinds if alpha), None)
+    steps = augmentation.Compose([AUGMENTATIONS[name]() for name in recipe.augment]) if recipe.augment else None
+    options: dict[str, Any] = {"shuffle": True, "drop_last": True, "seed": recipe.seed}
+    loader = DataLoader(training, recipe.batch_size, transform=steps, mix=mix, **options)
     return Prefetch(loader)
 
 

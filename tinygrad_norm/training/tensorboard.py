@@ -22,8 +22,12 @@ class TensorBoardLog(Callback):
     """
 
     def __init__(self, folder: StrPath) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise ImportError('TensorBoard logs need tensorboardX: pip install "tinygrad-norm[tensorboard]"') from error
         self.folder = Path(folder)
-        self._writer_class = _summary_writer()
+        self._writer_class = SummaryWriter
         self._writer: Any = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -45,11 +49,3 @@ class TensorBoardLog(Callback):
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-
-def _summary_writer() -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise ImportError('TensorBoard logs need tensorboardX: pip install "tinygrad-norm[tensorboard]"') from error
-    return SummaryWriter
