@@ -97,8 +97,3 @@ def test_standard_digits():
     assert abs(whole.inputs.mean()) < 1e-5
     assert abs(whole.inputs.std() - 1) < 1e-5
     np.testing.assert_array_equal(train.inputs, whole.inputs[:100])
-
-
-def test_pick():
-    rows = [{"lr": 1, "seed": 0}, {"lr": 1, "seed": 1}, {"lr": 2, "seed": 0}]
-    assert runs.pick(rows, lr=1, seed=1) == [{"lr": 1, "seed": 1}]

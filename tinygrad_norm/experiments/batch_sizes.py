@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_norm import data, nn
 from tinygrad_norm.experiments.drawing import dress, in_percent, panels
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Result, Table
-from tinygrad_norm.experiments.runs import Plan, evaluate, pick, short, spread_of, standard_digits, train_anew
+from tinygrad_norm.experiments.report import Result, Rows, Table
+from tinygrad_norm.experiments.runs import Plan, evaluate, short, standard_digits, train_anew
 from tinygrad_norm.experiments.spread import Spread, compare, percent, which_is_lower
 from tinygrad_norm.figures import COLOURS, legend
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Rows = list[dict[str, Any]]
 
 REFERENCE_BATCH = 32
 """The batch size at which the learning rate is `lr`; it grows in proportion, as in Goyal et al. 2017."""
@@ -87,14 +86,13 @@ def train_each(
 
 
 def error_of(result: Result, variant: str, batch_size: int, equal: str) -> Spread:
-    """The test error of one variant at one batch size, over the seeds, at equal "epochs" or "steps"."""
-    return spread_of(result, "test_error", variant=variant, batch_size=batch_size, equal=equal)
+    """Return the test error of one variant at one batch size, over the seeds, at equal "epochs" or "steps"."""
+    return result.spread("test_error", variant=variant, batch_size=batch_size, equal=equal)
 
 
 def steps_of(result: Result, batch_size: int, equal: str) -> int:
-    """How many steps a net at one batch size takes, at equal "epochs" or "steps"."""
-    steps: int = pick(result["rows"], batch_size=batch_size, equal=equal)[0]["steps"]
-    return steps
+    """Return how many steps a net at one batch size takes, at equal "epochs" or "steps"."""
+    return int(result.pick(batch_size=batch_size, equal=equal)[0]["steps"])
 
 
 def compare_with(result: Result, reference: str, others: Sequence[str]) -> list[str]:
@@ -103,7 +101,7 @@ def compare_with(result: Result, reference: str, others: Sequence[str]) -> list[
     for other in others:
         orders = {
             size: which_is_lower(error_of(result, other, size, "epochs"), error_of(result, reference, size, "epochs"))
-            for size in result["settings"]["batch_sizes"]
+            for size in result.settings.batch_sizes
         }
         verdicts = {"better": -1, "worse": 1, "no difference seen": 0}
         found = {word: [str(size) for size in orders if orders[size] == order] for word, order in verdicts.items()}
@@ -117,7 +115,7 @@ def compare_sizes(result: Result, variants: Sequence[str]) -> list[str]:
 
     Each sentence says which, for a net gets better by more steps, whatever its batches.
     """
-    small, large = min(result["settings"]["batch_sizes"]), max(result["settings"]["batch_sizes"])
+    small, large = min(result.settings.batch_sizes), max(result.settings.batch_sizes)
     many, few = (steps_of(result, size, "epochs") for size in (small, large))
     budgets = {"epochs": f"equal epochs ({many:,} steps against {few:,})", "steps": f"equal steps ({few:,} each)"}
     return [
@@ -129,7 +127,6 @@ def compare_sizes(result: Result, variants: Sequence[str]) -> list[str]:
             percent,
             words=("better", "worse"),
         )
-        + "."
         for equal, budget in budgets.items()
         for variant in variants
     ]
@@ -137,7 +134,7 @@ def compare_sizes(result: Result, variants: Sequence[str]) -> list[str]:
 
 def error_tables(result: Result, variants: Sequence[str]) -> list[Table]:
     """Test errors at equal epochs and at equal steps: a row for each variant, a column for each batch size."""
-    sizes = result["settings"]["batch_sizes"]
+    sizes = result.settings.batch_sizes
     tables = []
     for equal in EQUAL:
         steps = ["steps", *(f"{steps_of(result, size, equal):,}" for size in sizes)]
@@ -151,13 +148,13 @@ def error_tables(result: Result, variants: Sequence[str]) -> list[Table]:
 
 def procedure(result: Result) -> str:
     """Say how it was done."""
-    settings = result["settings"]
+    settings = result.settings
     return (
-        f"{settings['model']} at {settings['width']:g} of its width, {settings['epochs']} epochs of digits at "
-        f"{settings['image_size']}×{settings['image_size']} pixels, by SGD with momentum 0.9; the learning rate is "
-        f"{settings['lr']:g} at a batch of {REFERENCE_BATCH}, and in proportion at others, so that small batches take "
+        f"{settings.model} at {settings.width:g} of its width, {settings.epochs} epochs of digits at "
+        f"{settings.image_size}×{settings.image_size} pixels, by SGD with momentum 0.9; the learning rate is "
+        f"{settings.lr:g} at a batch of {REFERENCE_BATCH}, and in proportion at others, so that small batches take "
         "more and smaller steps. The test error is measured after the last epoch (equal epochs), and in the same run "
-        f"after as many steps as batches of {max(settings['batch_sizes'])} take in all epochs (equal steps), by when "
+        f"after as many steps as batches of {max(settings.batch_sizes)} take in all epochs (equal steps), by when "
         "small batches have seen fewer images; 90 % would be a guess, and outputs of NaN count as wrong."
     )
 
@@ -175,7 +172,7 @@ def draw_errors(result: Result, variants: Sequence[str], title: str, styles: Map
 
 
 def _draw_errors(axes: Axes, result: Result, variants: Sequence[str], equal: str, styles: Mapping[str, str]) -> None:
-    sizes = result["settings"]["batch_sizes"]
+    sizes = result.settings.batch_sizes
     for number, (colour, variant) in enumerate(zip(itertools.cycle(COLOURS), variants)):
         spreads = [error_of(result, variant, size, equal) for size in sizes]
         beside = 1 + 0.03 * (number - (len(variants) - 1) / 2)  # so that no bar hides another

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,7 @@ def run(settings: Settings, progress: Progress) -> Result:
             "losses": found.losses,
             "accuracies": found.accuracies,
         })  # fmt: skip
-    return {"settings": asdict(settings), "rows": rows}
+    return Result.of(settings, rows)
 
 
 def outcome(losses: Sequence[float], diverged: int | None, window: int) -> str:
@@ -78,62 +78,60 @@ def outcome(losses: Sequence[float], diverged: int | None, window: int) -> str:
 
 def tell(result: Result) -> Story:
     """Say at which rates each net learns, and compare them at each rate and at their best."""
-    settings = result["settings"]
-    form, lrs = step_count(settings["steps"]), settings["lrs"]
+    settings = result.settings
+    form, lrs = step_count(settings.steps), settings.lrs
     summary = [_where_it_learns(result, norm) for norm in NETS]
     for lr in lrs:
-        said = compare(
-            f"lr {lr:g}: to a training loss of {settings['target']:g}, the net with batch norm",
-            runs.spread_of(result, "steps", norm="batch", lr=lr),
+        compared = compare(
+            f"lr {lr:g}: to a training loss of {settings.target:g}, the net with batch norm",
+            result.spread("steps", norm="batch", lr=lr),
             "the one without",
-            runs.spread_of(result, "steps", norm="none", lr=lr),
+            result.spread("steps", norm="none", lr=lr),
             form,
             words=("faster", "slower"),
         )
-        summary.append(f"{said}.")
-    best = {
-        norm: max(lrs, key=lambda lr: runs.spread_of(result, "test_accuracy", norm=norm, lr=lr).mean) for norm in NETS
-    }
-    said = compare(
+        summary.append(compared)
+    best = {norm: max(lrs, key=lambda lr: result.spread("test_accuracy", norm=norm, lr=lr).mean) for norm in NETS}
+    at_best = compare(
         f"Test accuracy, each at the rate where it is highest: without batch norm (lr {best['none']:g})",
-        runs.spread_of(result, "test_accuracy", norm="none", lr=best["none"]),
+        result.spread("test_accuracy", norm="none", lr=best["none"]),
         f"with it (lr {best['batch']:g})",
-        runs.spread_of(result, "test_accuracy", norm="batch", lr=best["batch"]),
+        result.spread("test_accuracy", norm="batch", lr=best["batch"]),
         percent,
         words=("lower", "higher"),
     )
-    header = ["learning rate", "net", "of the seeds", f"steps to a loss of {settings['target']:g}", "test accuracy"]
+    header = ["learning rate", "net", "of the seeds", f"steps to a loss of {settings.target:g}", "test accuracy"]
     lines = [
         [
             f"{lr:g}",
             NETS[norm],
             _outcomes(result, norm, lr),
-            runs.spread_of(result, "steps", norm=norm, lr=lr).words(form),
-            runs.spread_of(result, "test_accuracy", norm=norm, lr=lr).words(percent),
+            result.spread("steps", norm=norm, lr=lr).words(form),
+            result.spread("test_accuracy", norm=norm, lr=lr).words(percent),
         ]
         for lr, norm in itertools.product(lrs, NETS)
     ]
     how = (
-        f"VGG-16 at {settings['width']:g} of its width, {settings['steps']} steps of SGD with momentum 0.9 and batches "
-        f"of {settings['batch_size']} digits. Its weights are drawn as He et al. (2015) do for ReLU nets, which Ioffe "
+        f"VGG-16 at {settings.width:g} of its width, {settings.steps} steps of SGD with momentum 0.9 and batches "
+        f"of {settings.batch_size} digits. Its weights are drawn as He et al. (2015) do for ReLU nets, which Ioffe "
         "and Szegedy (2015) did not have; the images are standardized. A run has diverged when its loss is NaN or "
         "infinite, and is at chance when it ends with a loss above 0.9 ln 10; losses are means of the last "
-        f"{settings['window']} batches. Outputs of NaN count as wrong."
+        f"{settings.window} batches. Outputs of NaN count as wrong."
     )
-    return Story([*summary, f"{said}."], [Table("By learning rate", header, lines)], how)
+    return Story([*summary, at_best], [Table("By learning rate", header, lines)], how)
 
 
 def _where_it_learns(result: Result, norm: str) -> str:
-    lrs, rows = result["settings"]["lrs"], runs.pick(result["rows"], norm=norm)
-    by_all = [lr for lr in lrs if all(row["outcome"] == "learned" for row in runs.pick(rows, lr=lr))]
-    diverged = [lr for lr in lrs if any(row["outcome"] == "diverged" for row in runs.pick(rows, lr=lr))]
+    lrs = result.settings.lrs
+    by_all = [lr for lr in lrs if all(row["outcome"] == "learned" for row in result.pick(norm=norm, lr=lr))]
+    diverged = [lr for lr in lrs if any(row["outcome"] == "diverged" for row in result.pick(norm=norm, lr=lr))]
     learned = f"learned with every seed at lr {_list(by_all)}" if by_all else "learned with every seed at no rate"
     apart = f"diverged (NaN or infinity) with some seed at {_list(diverged)}" if diverged else "never diverged"
     return f"VGG-16 {NETS[norm]} {learned}; it {apart}."
 
 
 def _outcomes(result: Result, norm: str, lr: float) -> str:
-    found = [row["outcome"] for row in runs.pick(result["rows"], norm=norm, lr=lr)]
+    found = [row["outcome"] for row in result.pick(norm=norm, lr=lr)]
     return ", ".join(f"{found.count(word)} {word}" for word in ("learned", "at chance", "diverged") if word in found)
 
 
@@ -143,11 +141,11 @@ def _list(values: Sequence[float]) -> str:
 
 def draw(result: Result) -> Figure:
     """A column for each learning rate: the loss and the accuracy of every seed, and where runs diverged."""
-    lrs, window = result["settings"]["lrs"], result["settings"]["window"]
+    lrs, window = result.settings.lrs, result.settings.window
     title = "VGG-16 with and without batch norm (×: diverged)"
     figure, (top, bottom) = panels(2, len(lrs), title, width=3.0, sharex=True, sharey="row")
     for column, lr in enumerate(lrs):
-        for row in runs.pick(result["rows"], lr=lr):
+        for row in result.pick(lr=lr):
             _draw_run(top[column], row, "losses", window, _loss_limits(result)[1])
             _draw_run(bottom[column], row, "accuracies", window, 1.0)
         dress(top[column], f"lr {lr:g}", "", "" if column else f"training loss, mean of {window} batches")
@@ -165,7 +163,7 @@ def draw(result: Result) -> Figure:
 
 def _loss_limits(result: Result) -> tuple[float, float]:
     """From the lowest mean loss to three times what a guess among ten costs."""
-    means = [runs.trailing_mean(row["losses"], result["settings"]["window"]) for row in result["rows"]]
+    means = [runs.trailing_mean(row["losses"], result.settings.window) for row in result["rows"]]
     return 0.8 * min(min(run, default=1.0) for run in means), 3 * math.log(10)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from tinygrad_norm.dtypes import Array
 from tinygrad_norm.experiments.drawing import dress, in_percent, panels, ranges
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
-from tinygrad_norm.experiments.runs import short, spread_of
+from tinygrad_norm.experiments.runs import short
 from tinygrad_norm.experiments.spread import Spread, percent
 from tinygrad_norm.figures import COLOURS, INK, legend
 from tinygrad_norm.modes import composed
@@ -55,7 +55,7 @@ def run(settings: Settings, progress: Progress) -> Result:
             for method in METHODS:
                 rows.append({"mean": mean, "method": method, "seed": seed, **_errors(_variance(method, x), truth)})
                 tick()
-    return {"settings": asdict(settings), "rows": rows}
+    return Result.of(settings, rows)
 
 
 def _variance(method: str, x: Array) -> Array:
@@ -80,8 +80,8 @@ def _errors(found: Array, truth: Array) -> dict[str, float]:
 
 def tell(result: Result) -> Story:
     """Say from which mean on one pass is useless, and how far ours is off at most."""
-    rows, means = result["rows"], result["settings"]["means"]
-    useless = [mean for mean in means if spread_of(result, "median_error", method="one pass", mean=mean).low > 1]
+    rows, means = result["rows"], result.settings.means
+    useless = [mean for mean in means if result.spread("median_error", method="one pass", mean=mean).low > 1]
     negative = [mean for mean in means if _negative(result, mean).high > 0]
     ours = max(row["largest_error"] for row in rows if row["method"] != "one pass")
     summary = [
@@ -114,13 +114,13 @@ def tell(result: Result) -> Story:
 
 
 def _cell(result: Result, method: str, mean: float) -> str:
-    worst = spread_of(result, "largest_error", method=method, mean=mean).high
-    return f"{_exponent(spread_of(result, 'median_error', method=method, mean=mean).mean)}, worst {_exponent(worst)}"
+    worst = result.spread("largest_error", method=method, mean=mean).high
+    return f"{_exponent(result.spread('median_error', method=method, mean=mean).mean)}, worst {_exponent(worst)}"
 
 
 def _negative(result: Result, mean: float) -> Spread:
     """The share of channels whose one-pass variance is below 0."""
-    return spread_of(result, "negative", method="one pass", mean=mean)
+    return result.spread("negative", method="one pass", mean=mean)
 
 
 def _exponent(error: float) -> str:
@@ -129,11 +129,11 @@ def _exponent(error: float) -> str:
 
 def draw(result: Result) -> Figure:
     """The errors over the mean, and the share of negative variances."""
-    means = result["settings"]["means"]
+    means = result.settings.means
     figure, [[left, right]] = panels(1, 2, "The variance of float32 values whose mean outgrows their spread")
     for colour, (method, label) in zip((COLOURS[1], COLOURS[0], COLOURS[2]), METHODS.items(), strict=True):
         style = "dashed" if method == "composed" else "solid"
-        spreads = [spread_of(result, "median_error", method=method, mean=mean) for mean in means]
+        spreads = [result.spread("median_error", method=method, mean=mean) for mean in means]
         ranges(left, means, spreads, colour, label, linestyle=style)
     left.axhline(1, color=INK, linewidth=0.8, linestyle="dotted")
     left.annotate(

@@ -111,7 +111,7 @@ def run(
 def _run(name: str, experiment: Experiment, settings: Any, folder: Path, progress: Progress, command: str) -> Report:
     started = time.perf_counter()
     found = {"experiment": name, **experiment.run(settings, progress)}
-    result = json.loads(json.dumps(found))  # words and picture know no more than the file
+    result = Result(json.loads(json.dumps(found)))  # words and picture know no more than the file
     try:
         story, figure = experiment.tell(result), experiment.draw(result)
     except Exception:  # the runs took long, and what they found is worth more than its picture

@@ -6,18 +6,40 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.experiments.spread import caution
+from tinygrad_norm.experiments.spread import Spread, caution
 from tinygrad_norm.training.logs import strict_json
 
-Result = dict[str, Any]
-"""What JSON holds, and NaN: "settings", "rows", one for each run, and what else the experiment measured."""
+Rows = list[dict[str, Any]]
+
+
+class Result(dict[str, Any]):
+    """What JSON holds, and NaN: "settings", "rows", one for each run, and what else the experiment measured."""
+
+    @classmethod
+    def of(cls, settings: Any, rows: Rows, **more: Any) -> Result:
+        """Put together what a run of an experiment found."""
+        return cls(settings=asdict(settings), **more, rows=rows)
+
+    @property
+    def settings(self) -> Any:
+        """The settings, each by its name."""
+        return SimpleNamespace(**self["settings"])
+
+    def pick(self, **wanted: Any) -> Rows:
+        """Return the rows that have these values."""
+        return [row for row in self["rows"] if all(row[key] == value for key, value in wanted.items())]
+
+    def spread(self, key: str, **wanted: Any) -> Spread:
+        """Return the spread of one quantity over the runs that have these values."""
+        return Spread.of(row[key] for row in self.pick(**wanted))
 
 
 @dataclass(frozen=True)

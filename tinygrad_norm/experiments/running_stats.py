@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ def run(settings: Settings, progress: Progress) -> Result:
     cases = list(itertools.product(settings.seeds, settings.momenta))
     progress.expect(len(cases))
     rows = [_train(settings, sets, seed, momentum, progress) for seed, momentum in cases]
-    return {"settings": asdict(settings), "rows": rows}
+    return Result.of(settings, rows)
 
 
 def _train(settings: Settings, sets: Sets, seed: int, momentum: float | None, progress: Progress) -> dict[str, Any]:
@@ -143,8 +143,8 @@ def _gap(model: nn.Module, loader: data.DataLoader) -> dict[str, float]:
 
 def tell(result: Result) -> Story:
     """Compare the momenta at the end of training; tabulate the gap over the steps."""
-    settings = result["settings"]
-    momenta, steps = settings["momenta"], settings["measured_at"]
+    settings = result.settings
+    momenta, steps = settings.momenta, settings.measured_at
     last = {momentum: _gaps(result, momentum)[-1] for momentum in momenta}
     order = sorted(momenta, key=lambda momentum: last[momentum].mean)
     best = order[0]
@@ -157,7 +157,6 @@ def tell(result: Result) -> Story:
             percent,
             words=("smaller", "larger"),
         )
-        + "."
         for other in order[1:]
     ]
     summary += [
@@ -202,27 +201,27 @@ def _two(value: float) -> str:
 
 def _gaps(result: Result, momentum: float | None, key: str = "gap") -> list[Spread]:
     """The gap at each step that was measured, over the seeds."""
-    measured = [row["measured"] for row in runs.pick(result["rows"], momentum=momentum)]
+    measured = [row["measured"] for row in result.pick(momentum=momentum)]
     return [Spread.of(moment[key] for moment in moments) for moments in zip(*measured, strict=True)]
 
 
 def _error(result: Result, momentum: float | None) -> Spread:
     """The error of the running means in the end, on average over the layers."""
-    ends = [row["measured"][-1]["layers"] for row in runs.pick(result["rows"], momentum=momentum)]
+    ends = [row["measured"][-1]["layers"] for row in result.pick(momentum=momentum)]
     return Spread.of(sum(layer["mean_error"] for layer in layers) / len(layers) for layers in ends)
 
 
 def _under_half(result: Result, momentum: float | None) -> str:
     """The step from which on every seed's gap is small."""
-    steps, gaps = result["settings"]["measured_at"], _gaps(result, momentum)
+    steps, gaps = result.settings.measured_at, _gaps(result, momentum)
     late = [step for index, step in enumerate(steps) if all(gap.high < 0.5 for gap in gaps[index:])]
     return f"the gap is under 50 % from step {late[0]} on" if late else f"the gap is not yet under 50 % at {steps[-1]}"
 
 
 def draw(result: Result) -> Figure:
     """Two channels with their true values, the gap, and the distance of each layer at each momentum."""
-    settings = result["settings"]
-    momenta, steps = settings["momenta"], settings["measured_at"]
+    settings = result.settings
+    momenta, steps = settings.momenta, settings.measured_at
     figure, (top, bottom) = panels(
         2, 3, "How fast running statistics follow the true ones, for each momentum", sharex=True
     )
@@ -248,9 +247,9 @@ def draw(result: Result) -> Figure:
 
 def _draw_channel(axes: Axes, result: Result, layer: int, kind: str) -> None:
     """One channel of the first seed, in the colours of the gap's panel, beside the truth."""
-    settings, steps = result["settings"], result["settings"]["measured_at"]
-    for number, (colour, momentum) in enumerate(zip(COLOURS, settings["momenta"], strict=False)):
-        moments = runs.pick(result["rows"], momentum=momentum)[0]["measured"]
+    settings, steps = result.settings, result.settings.measured_at
+    for number, (colour, momentum) in enumerate(zip(COLOURS, settings.momenta, strict=False)):
+        moments = result.pick(momentum=momentum)[0]["measured"]
         channel = [moment["layers"][layer]["first_channel"] for moment in moments]
         if not number:
             true = [values[f"true_{kind}"] for values in channel]
@@ -264,7 +263,7 @@ def _draw_channel(axes: Axes, result: Result, layer: int, kind: str) -> None:
 def _draw_layers(axes: Axes, result: Result, momentum: float | None) -> None:
     from matplotlib import colormaps
 
-    steps, rows = result["settings"]["measured_at"], runs.pick(result["rows"], momentum=momentum)
+    steps, rows = result.settings.measured_at, result.pick(momentum=momentum)
     count = len(rows[0]["measured"][0]["layers"])
     for layer in range(count):
         errors = [[moment["layers"][layer]["mean_error"] for moment in row["measured"]] for row in rows]

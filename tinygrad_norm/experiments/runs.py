@@ -16,7 +16,6 @@ from tinygrad_norm.data import ArrayDataset, DataLoader, digits
 from tinygrad_norm.doctor.norm_units import norms_held
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.spread import Spread
 from tinygrad_norm.models.norms import Norm
 from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn.modes import in_inference, start_training
@@ -144,16 +143,6 @@ def steps_until(losses: Sequence[float], target: float, window: int) -> int | No
 def short(value: float) -> float:
     """Six digits of it, which keep a file of thousands readable."""
     return float(f"{value:.6g}")
-
-
-def spread_of(result: Mapping[str, Any], key: str, **wanted: Any) -> Spread:
-    """Return the spread of one quantity over the runs that have these values."""
-    return Spread.of(row[key] for row in pick(result["rows"], **wanted))
-
-
-def pick(rows: Sequence[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
-    """The rows that have these values."""
-    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
 
 
 def standard_digits(image_size: int = 8, images: int | None = None) -> tuple[ArrayDataset, ArrayDataset]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ QUICK = replace(FULL, width=0.25, image_size=16, images=256, epochs=3, seeds=(0,
 def run(settings: batch_sizes.Sweep, progress: Progress) -> Result:
     """Train with each norm at each batch size; measure batch norm a second time with recalibrated statistics."""
     nets = {name: partial(create, settings, norm) for name, norm in NORMS.items()}
-    return {"settings": asdict(settings), "rows": batch_sizes.train_each(settings, nets, progress, recalibrated)}
+    return Result.of(settings, batch_sizes.train_each(settings, nets, progress, recalibrated))
 
 
 def recalibrated(variant: str, model: nn.Module, dataset: data.ArrayDataset) -> dict[str, nn.Module]:
@@ -70,5 +70,5 @@ def tell(result: Result) -> Story:
 
 def draw(result: Result) -> Figure:
     """Test error over the batch size."""
-    title = f"{result['settings']['model']}: norms at small batches"
+    title = f"{result.settings.model}: norms at small batches"
     return batch_sizes.draw_errors(result, VARIANTS, title, {RECALIBRATED: "dashed"})

@@ -42,7 +42,9 @@ class Spread:
         return f"{form(self.mean)} ({form(self.low)} to {form(self.high)})"
 
 
-def compare(first: str, a: Spread, second: str, b: Spread, form: Form, *, words: tuple[str, str]) -> str:
+def compare(
+    first: str, a: Spread, second: str, b: Spread, form: Form, *, words: tuple[str, str], more: str = ""
+) -> str:
     """Say which of two is lower, if the ranges over the seeds do not overlap; else that no difference was seen.
 
     Args:
@@ -50,10 +52,11 @@ def compare(first: str, a: Spread, second: str, b: Spread, form: Form, *, words:
         a, b: what was measured of each.
         form: a value in words.
         words: what a lower value is called, and a higher one, such as ("better", "worse").
+        more: the end of the sentence.
     """
-    figures = f"{a.words(form)} against {b.words(form)}"
+    figures = f"{a.words(form)} against {b.words(form)}{more}."
     if math.isinf(a.low) and math.isinf(b.low):
-        return f"{first} and {second}: {form(math.inf)}, either"
+        return f"{first} and {second}: {form(math.inf)}, either{more}."
     if len(a.values) < 2:
         return f"{first} and {second}: one seed says nothing of a difference; {figures}"
     if order := which_is_lower(a, b):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm import nn
@@ -59,7 +59,7 @@ def run(settings: Settings, progress: Progress) -> Result:
         {**_train(settings, activation, factor * best[activation], norm, seed, progress), "factor": factor}
         for activation, factor, norm, seed in combinations
     ]
-    return {"settings": asdict(settings), "best_lr": best, "scan": scan, "rows": rows}
+    return Result.of(settings, rows, best_lr=best, scan=scan)
 
 
 def _train(
@@ -96,25 +96,26 @@ def _mlp(settings: Settings, activation: str, batch_norm: bool) -> nn.Module:
 
 def tell(result: Result) -> Story:
     """Compare the nets at each learning rate, and each net's best with the other's."""
-    settings = result["settings"]
-    target, limit = settings["target"], settings["steps"]
+    settings = result.settings
+    target, limit = settings.target, settings.steps
     summary, lines = [], []
     for activation, lr in result["best_lr"].items():
-        rival = _spread(result, activation, False, settings["factors"][0])
-        for factor in settings["factors"]:
+        rival = _spread(result, activation, False, settings.factors[0])
+        for factor in settings.factors:
             normed = _spread(result, activation, True, factor)
             times = _times_fewer(rival, normed, limit)
             with_norm = f"{activation}: with batch norm at {factor:g}× (lr {factor * lr:g}) the net"
-            without = f"without it at {settings['factors'][0]:g}× (lr {lr:g})"
-            said = compare(with_norm, normed, without, rival, step_count(limit), words=("faster", "slower"))
-            summary.append(f"{said}{'' if times == NO_RATIO else f'; {times} times fewer steps'}.")
-            words = [_spread(result, activation, norm, factor).words(step_count(limit)) for norm in NETS]
-            lines.append([activation, f"{factor * lr:g} ({factor:g}×)", *words, times])
+            without = f"without it at {settings.factors[0]:g}× (lr {lr:g})"
+            fewer = "" if times == NO_RATIO else f"; {times} times fewer steps"
+            words = "faster", "slower"
+            summary.append(compare(with_norm, normed, without, rival, step_count(limit), words=words, more=fewer))
+            taken = [_spread(result, activation, norm, factor).words(step_count(limit)) for norm in NETS]
+            lines.append([activation, f"{factor * lr:g} ({factor:g}×)", *taken, times])
     header = ["activation", "learning rate", *NETS.values(), "fewer than without at 1×"]
     how = (
-        f"Counted are the steps until the mean training loss of the last {settings['window']} batches is {target:g} "
-        f"or less, by SGD with momentum 0.9 on {settings['depth']} hidden layers of {settings['width']}. 1× is the "
-        f"rate, out of {', '.join(f'{lr:g}' for lr in settings['lrs'])}, at which the net without batch norm needed "
+        f"Counted are the steps until the mean training loss of the last {settings.window} batches is {target:g} "
+        f"or less, by SGD with momentum 0.9 on {settings.depth} hidden layers of {settings.width}. 1× is the "
+        f"rate, out of {', '.join(f'{lr:g}' for lr in settings.lrs)}, at which the net without batch norm needed "
         "the fewest steps, at a seed that is not measured. Ioffe and Szegedy (2015, figure 3) report, for Inception on "
         "ImageNet, 2.3 times fewer steps at 1×, 14.8 at 5× and 11.5 at 30×, each beside the net without batch norm at "
         "1×, which there was the rate of the published net."
@@ -123,7 +124,7 @@ def tell(result: Result) -> Story:
 
 
 def _spread(result: Result, activation: str, norm: bool, factor: float) -> Spread:
-    return runs.spread_of(result, "steps", activation=activation, batch_norm=norm, factor=factor)
+    return result.spread("steps", activation=activation, batch_norm=norm, factor=factor)
 
 
 def _times_fewer(plain: Spread, normed: Spread, limit: int) -> str:
@@ -136,8 +137,8 @@ def _times_fewer(plain: Spread, normed: Spread, limit: int) -> str:
 
 def draw(result: Result) -> Figure:
     """For each activation, the steps at each learning rate, and the losses over the steps."""
-    activations = result["settings"]["activations"]
-    title = f"Steps to a training loss of {result['settings']['target']:g}, with and without batch norm"
+    activations = result.settings.activations
+    title = f"Steps to a training loss of {result.settings.target:g}, with and without batch norm"
     figure, grid = panels(len(activations), 2, title, width=4.4)
     for (left, right), activation in zip(grid, activations, strict=True):
         _draw_steps(left, result, activation)
@@ -146,7 +147,7 @@ def draw(result: Result) -> Figure:
 
 
 def _draw_steps(axes: Axes, result: Result, activation: str) -> None:
-    factors, limit = result["settings"]["factors"], result["settings"]["steps"]
+    factors, limit = result.settings.factors, result.settings.steps
     lr = result["best_lr"][activation]
     for shift, colour, (norm, label) in zip((-0.12, 0.12), (COLOURS[1], COLOURS[0]), NETS.items(), strict=True):
         spreads = [_spread(result, activation, norm, factor) for factor in factors]
@@ -166,16 +167,16 @@ def _draw_steps(axes: Axes, result: Result, activation: str) -> None:
 
 def _draw_losses(axes: Axes, result: Result, activation: str) -> None:
     """Draw the losses of one seed, in the colours of the panel beside it."""
-    settings = result["settings"]
-    styles = dict(zip(settings["factors"], itertools.cycle(("solid", "dashed", "dotted"))))
-    for row in runs.pick(result["rows"], activation=activation, seed=settings["seeds"][0]):
-        means = runs.trailing_mean(row["losses"], settings["window"])
+    settings = result.settings
+    styles = dict(zip(settings.factors, itertools.cycle(("solid", "dashed", "dotted"))))
+    for row in result.pick(activation=activation, seed=settings.seeds[0]):
+        means = runs.trailing_mean(row["losses"], settings.window)
         colour, style = COLOURS[0 if row["batch_norm"] else 1], styles[row["factor"]]
         axes.plot(range(1, len(means) + 1), means, color=colour, linestyle=style, linewidth=1.3)
     for factor, style in styles.items():
         axes.plot([], [], color=INK, linestyle=style, label=f"{factor:g}×")
-    axes.axhline(settings["target"], color=INK, linewidth=0.8, linestyle="dotted")
-    axes.set(xscale="log", yscale="log", ylim=(settings["target"] / 2, 20))
+    axes.axhline(settings.target, color=INK, linewidth=0.8, linestyle="dotted")
+    axes.set(xscale="log", yscale="log", ylim=(settings.target / 2, 20))
     axes.yaxis.set_major_formatter("{x:g}")
-    dress(axes, f"{activation}: loss, seed {settings['seeds'][0]}", "step", f"mean of {settings['window']} batches")
+    dress(axes, f"{activation}: loss, seed {settings.seeds[0]}", "step", f"mean of {settings.window} batches")
     legend(axes, loc="lower left")

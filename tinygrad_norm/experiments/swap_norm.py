@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ def run(settings: Settings, progress: Progress) -> Result:
         ONE_BLOCK: partial(swapped, settings),
         EVERYWHERE: partial(make_net, settings, "layer"),
     }
-    return {"settings": asdict(settings), "rows": batch_sizes.train_each(settings, nets, progress)}
+    return Result.of(settings, batch_sizes.train_each(settings, nets, progress))
 
 
 def swapped(settings: Settings) -> nn.Module:
@@ -55,7 +55,7 @@ def tell(result: Result) -> Story:
         *batch_sizes.compare_sizes(result, VARIANTS),
     ]
     how = (
-        f"{batch_sizes.procedure(result)} The one block is {result['settings']['block']}. Layer norm is that of "
+        f"{batch_sizes.procedure(result)} The one block is {result.settings.block}. Layer norm is that of "
         "images, over the channels at each pixel: it does not see the batch, and is the same in training and inference."
     )
     return Story(summary, batch_sizes.error_tables(result, VARIANTS), how)
@@ -63,5 +63,5 @@ def tell(result: Result) -> Story:
 
 def draw(result: Result) -> Figure:
     """Test error over the batch size."""
-    title = f"{result['settings']['model']}: batch norm swapped for layer norm"
+    title = f"{result.settings.model}: batch norm swapped for layer norm"
     return batch_sizes.draw_errors(result, VARIANTS, title, {ONE_BLOCK: "dashed"})
