@@ -25,7 +25,8 @@ from tinygrad_norm.training import (
 from tinygrad_norm.training.checkpoint import save_parts
 from tinygrad_norm.training.evaluation import evaluate
 from tinygrad_norm.training.preparation import check_classes, load_data, make_model, make_schedule, prepare, rehearse
-from tinygrad_norm.training.run import Stopwatch, check_data
+from tinygrad_norm.training.run import Stopwatch
+from tinygrad_norm.training.saved_run import read_run
 
 
 @pytest.fixture
@@ -193,8 +194,8 @@ def test_only_the_classes_that_a_net_learned_can_be_put_to_it(tmp_path, recipe):
     model, checkpoint = nn.Linear(3, 2), tmp_path / "net"
     extra = {"recipe": recipe.to_dict(), "channels": 1, "classes": 2, "class_names": ("cat", "dog")}
     save_checkpoint(checkpoint, model, extra=extra)
-    check_data(checkpoint, images("cat", "dog"))
-    check_data(checkpoint, images(label=1))
+    read_run(checkpoint).check_data(images("cat", "dog"))
+    read_run(checkpoint).check_data(images(label=1))
     for other, message in (
         (images("cat", "cow"), r"knows 2 classes \(cat, dog\), these images 2 classes \(cat, cow\)"),
         (images("cat"), r"1 class \(cat\)"),
@@ -202,7 +203,7 @@ def test_only_the_classes_that_a_net_learned_can_be_put_to_it(tmp_path, recipe):
         (images("cat", "dog", channels=3), "images of 1 channels, these have 3"),
     ):
         with pytest.raises(ValueError, match=message):
-            check_data(checkpoint, other)
+            read_run(checkpoint).check_data(other)
 
 
 def test_class_names_in_errors_do_not_reach_the_terminal_as_they_are():

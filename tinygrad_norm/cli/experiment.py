@@ -9,6 +9,7 @@ from typing import Any
 
 from tinygrad_norm.cli.arguments import add_flags, add_options, add_output
 from tinygrad_norm.output import printable
+from tinygrad_norm.tables import format_table
 
 
 def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
@@ -26,9 +27,7 @@ def run_experiment(args: argparse.Namespace) -> None:
     from tinygrad_norm import experiments
 
     if args.name is None:
-        width = max(map(len, experiments.names()))
-        for name in experiments.names():
-            print(f"{name:{width}}  {experiments.describe(name)}")
+        print(format_table([(name, experiments.describe(name)) for name in experiments.names()]))
         return
     folder = args.output or Path("runs", f"{args.name}{'-quick' if args.quick else ''}")
     try:

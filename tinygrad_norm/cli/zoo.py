@@ -21,7 +21,6 @@ from tinygrad_norm.cli.arguments import (
 )
 from tinygrad_norm.models import create_model
 from tinygrad_norm.models.registry import MODELS
-from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.flops import count_flops
 from tinygrad_norm.output import printable
 from tinygrad_norm.tables import format_table, plural
@@ -30,8 +29,8 @@ from tinygrad_norm.training.confusion import confusion_table
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
 from tinygrad_norm.training.preparation import count_parameters, load_split, load_training, make_loader, make_optimizer
 from tinygrad_norm.training.recipe import Recipe, recipe_for
-from tinygrad_norm.training.run import Result, check_data, load_trained, train
-from tinygrad_norm.training.saved_run import CHANGEABLE, CHECKPOINT, find_checkpoint, read_run
+from tinygrad_norm.training.run import Result, train
+from tinygrad_norm.training.saved_run import CHANGEABLE, CHECKPOINT, SavedRun, find_checkpoint, read_run
 from tinygrad_norm.training.trainer import Trainer
 
 
@@ -78,13 +77,13 @@ class Announcement(Callback):
 
 def run_train(args: argparse.Namespace) -> None:
     """Train, print what came of it, and after Ctrl-C how to go on."""
-    recipe, folder, resume = _plan(args)
-    epochs_before = recipe.epochs if resume is None else read_run(resume).recipe.epochs
+    recipe, folder, saved = _plan(args)
+    epochs_before = recipe.epochs if saved is None else saved.recipe.epochs
     try:
         result = train(
             recipe,
             folder,
-            resume=resume,
+            resume=None if saved is None else saved.path,
             download=args.download,
             plot=args.plot,
             confusion=args.confusion,
@@ -111,15 +110,15 @@ def resume_command(args: argparse.Namespace, checkpoint: Path) -> list[str]:
 
 def run_evaluate(args: argparse.Namespace) -> None:
     """Measure a checkpoint on test images."""
-    checkpoint, model, recipe = _load(args, "evaluate")
+    saved, recipe = _find(args, "evaluate")
     test = load_split(recipe, "test", args.download)
-    check_data(checkpoint, test)
-    found = evaluate(model, test)
+    saved.check_data(test)
+    found = evaluate(saved.net(), test)
     if not args.json:
         print(describe_evaluation(recipe, found, args.confusion))
         return
     figures = {
-        "checkpoint": str(checkpoint),
+        "checkpoint": str(saved.path),
         "model": recipe.model,
         "data": recipe.data,
         "images": len(test),
@@ -135,9 +134,10 @@ def run_diagnose(args: argparse.Namespace) -> None:
     """Examine a checkpoint's norms on the batches that it was trained with."""
     from tinygrad_norm.doctor import diagnose
 
-    checkpoint, model, recipe = _load(args, "diagnose")
+    saved, recipe = _find(args, "diagnose")
     training, _ = load_training(recipe, args.download)
-    check_data(checkpoint, training)
+    saved.check_data(training)
+    model = saved.net()
     diagnosis = diagnose(model, make_loader(recipe, training), make_optimizer(recipe, model))
     if args.json:
         print(json.dumps(diagnosis.to_json(), indent=2))
@@ -191,22 +191,21 @@ def _add_checkpoint_arguments(command: argparse.ArgumentParser) -> None:
     add_flags(command, json="print all figures as JSON")
 
 
-def _load(args: argparse.Namespace, purpose: str) -> tuple[Path, Module, Recipe]:
-    """Find a checkpoint, and load its net and its recipe with what the command line changes."""
-    checkpoint = find_checkpoint(args.checkpoint, purpose)
-    model, recipe = load_trained(checkpoint)
-    return checkpoint, model, dataclasses.replace(recipe, **recipe_changes(args))
+def _find(args: argparse.Namespace, purpose: str) -> tuple[SavedRun, Recipe]:
+    """Read a checkpoint; return it, and its recipe with what the command line changes."""
+    saved = read_run(find_checkpoint(args.checkpoint, purpose))
+    return saved, dataclasses.replace(saved.recipe, **recipe_changes(args))
 
 
-def _plan(args: argparse.Namespace) -> tuple[Recipe, Path, Path | None]:
-    """The recipe, the folder and the checkpoint to go on from; without options that one's recipe goes on."""
+def _plan(args: argparse.Namespace) -> tuple[Recipe, Path, SavedRun | None]:
+    """The recipe, the folder and the run to go on with; without options that one's recipe goes on."""
     if not args.resume and args.resume != "":
         recipe = recipe_for(args.model, **recipe_changes(args))
         return recipe, args.output or default_folder(recipe), None
     place = args.resume or args.output or default_folder(recipe_for(args.model, **recipe_changes(args)))
-    checkpoint = find_checkpoint(place, "go on from")
-    recipe = dataclasses.replace(read_run(checkpoint).recipe, model=args.model, **recipe_changes(args))
-    return recipe, args.output or checkpoint.parent, checkpoint
+    saved = read_run(find_checkpoint(place, "go on from"))
+    recipe = dataclasses.replace(saved.recipe, model=args.model, **recipe_changes(args))
+    return recipe, args.output or saved.path.parent, saved
 
 
 def default_folder(recipe: Recipe) -> Path:

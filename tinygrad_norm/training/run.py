@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygrad_norm.data import ArrayDataset, DataLoader
+from tinygrad_norm.data import DataLoader
 from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.figures import new_figure
 from tinygrad_norm.files import locked_folder
@@ -21,7 +21,6 @@ from tinygrad_norm.output import printable
 from tinygrad_norm.schema import NUMBER, check_form
 from tinygrad_norm.training import preparation
 from tinygrad_norm.training.callbacks import Callback, Checkpoint
-from tinygrad_norm.training.checkpoint import load_parts
 from tinygrad_norm.training.confusion import plot_confusion
 from tinygrad_norm.training.curves import plot_curves
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
@@ -183,11 +182,9 @@ def _train(
     seconds = stopwatch.seconds
     if changed or not (folder / CHECKPOINT).exists():  # there may have been no epoch to train
         trainer.save_checkpoint(folder / CHECKPOINT)
-    result = Result(
-        recipe, history, evaluate(model, test), preparation.count_parameters(model), seconds, folder / CHECKPOINT
-    )
-    append_jsonl(folder / LOG, {"event": "test", "accuracy": result.test.accuracy, "loss": result.test.loss})
-    return result
+    found = evaluate(model, test)
+    append_jsonl(folder / LOG, {"event": "test", "accuracy": found.accuracy, "loss": found.loss})
+    return Result(recipe, history, found, preparation.count_parameters(model), seconds, folder / CHECKPOINT)
 
 
 def check_folder(folder: Path, resume: StrPath | None = None) -> None:
@@ -197,9 +194,8 @@ def check_folder(folder: Path, resume: StrPath | None = None) -> None:
         return
     if resume is not None and Path(resume).resolve().parent == folder.resolve():
         raise FileExistsError(f"to go on from {resume} would overwrite {last}; choose another folder (-o)")
-    raise FileExistsError(
-        f"{folder} holds another run ({CHECKPOINT}); go on with it by --resume, or choose another folder"
-    )
+    choice = "go on with it by --resume, or choose another folder"
+    raise FileExistsError(f"{folder} holds another run ({CHECKPOINT}); {choice}")
 
 
 def load_trained(path: StrPath) -> tuple[Module, Recipe]:
@@ -210,21 +206,7 @@ def load_trained(path: StrPath) -> tuple[Module, Recipe]:
             of another net than its recipe's.
     """
     saved = read_run(path)
-    with saved.at_most_its_parameters():
-        model = preparation.make_model(saved.recipe, saved.channels, saved.classes)
-    load_parts(path, {"model": model}, saved=saved.content)
-    return model.eval(), saved.recipe
-
-
-def check_data(path: StrPath, dataset: ArrayDataset) -> None:
-    """Raise a ValueError unless images have the channels and the classes of those that a checkpoint's net learned from.
-
-    Labels without names are taken to be the same classes if they are not too many.
-    """
-    saved, found = read_run(path), dataset.inputs.shape[1]
-    if found != saved.channels:
-        raise ValueError(f"{os.fspath(path)} is for images of {saved.channels} channels, these have {found}")
-    preparation.check_classes(f"{os.fspath(path)} knows", saved.classes, saved.class_names, dataset)
+    return saved.net(), saved.recipe
 
 
 def _draw(result: Result, folder: Path, plot: bool, confusion: bool) -> Iterator[Path]:

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinygrad_norm.data import ArrayDataset
 from tinygrad_norm.dtypes import StrPath
+from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.budget import TooManyParametersError, at_most
 from tinygrad_norm.schema import ANYTHING, ARRAY, COUNT, MAPPING, POSITIVE, TEXT, check_form, cut_lines
 from tinygrad_norm.tables import plural
-from tinygrad_norm.training.checkpoint import Saved, read_checkpoint
+from tinygrad_norm.training.checkpoint import Saved, load_parts, read_checkpoint
+from tinygrad_norm.training.preparation import check_classes, make_model
 from tinygrad_norm.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -65,6 +68,26 @@ class SavedRun:
         except ValueError as error:
             reason = cut_lines(str(error))
             raise ValueError(f"{self.path}: the net that it describes cannot be made: {reason}") from error
+
+    def net(self) -> Module:
+        """Rebuild the net, in inference mode. Nothing is unpickled.
+
+        Raises:
+            ValueError: the recipe is of no net that can be made, or of another one than the weights are.
+        """
+        with self.at_most_its_parameters():
+            model = make_model(self.recipe, self.channels, self.classes)
+        load_parts(self.path, {"model": model}, saved=self.content)
+        return model.eval()
+
+    def check_data(self, dataset: ArrayDataset) -> None:
+        """Raise a ValueError unless images have the channels and the classes of those that the net learned from.
+
+        Labels without names are taken to be the same classes if they are not too many.
+        """
+        if (found := dataset.inputs.shape[1]) != self.channels:
+            raise ValueError(f"{self.path} is for images of {self.channels} channels, these have {found}")
+        check_classes(f"{self.path} knows", self.classes, self.class_names, dataset)
 
 
 def find_checkpoint(path: StrPath, purpose: str) -> Path:
