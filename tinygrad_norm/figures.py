@@ -30,7 +30,7 @@ def check_format(caller: str, path: StrPath) -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches.
+    """Return an empty figure, in inches.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -66,7 +66,7 @@ def legend(axes: Axes, **options: Any) -> None:
 
 
 def as_text(text: str, longest: int = 24) -> str:
-    """A name as matplotlib shall draw it: short, and letter by letter.
+    """Return a name as matplotlib shall draw it: short, and letter by letter.
 
     Its dollars begin no formula, and its underscore does not keep it out of a legend.
     """

@@ -199,7 +199,7 @@ def _lock(descriptor: int) -> None:
 
 
 def _open_temporary(folder: Path, mode: int) -> BinaryIO:
-    """A new file of a mode, locked so that others see it in use."""
+    """Return a new file of a mode, locked so that others see it in use."""
 
     def opener(path: str, flags: int) -> int:
         return os.open(path, flags, mode | stat.S_IWUSR)

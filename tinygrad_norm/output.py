@@ -13,7 +13,7 @@ ESCAPING = "tinygrad_norm.escaping"
 
 
 def printable(text: object, longest: int | None = None) -> str:
-    r"""Text that a terminal, a picture or a page shows and does not obey.
+    r"""Return text that a terminal, a picture or a page shows and does not obey.
 
     Control characters, line ends, escapes and halves of letters become what Python writes for them, such as \x1b.
 

@@ -24,7 +24,7 @@ class Rule(NamedTuple):
 
 
 def optional(rule: Rule) -> Rule:
-    """The rule, or None."""
+    """Return the rule, or None."""
     return Rule(f"{rule.words}, or None", lambda value: value is None or rule.test(value))
 
 
@@ -91,12 +91,12 @@ def check_json(text: str) -> None:
 
 
 def shorten(value: Any) -> str:
-    """A value as an error message shows it, however long it is."""
+    """Return a value as an error message shows it, however long it is."""
     return _short.repr(value)
 
 
 def cut_lines(text: str, length: int = 500) -> str:
-    """A message in which no line is longer than this, whatever it quotes of a file."""
+    """Return a message in which no line is longer than this, whatever it quotes of a file."""
     lines = text.split("\n")
     return "\n".join(line if len(line) <= length else f"{line[:length]} ..." for line in lines)
 

@@ -96,19 +96,19 @@ def add_output_arguments(parser: argparse.ArgumentParser, folder: str, default: 
 
 
 def recipe_changes(args: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says of a recipe; what it does not say is left out."""
+    """Return what the command line says of a recipe; what it does not say is left out."""
     given = {name: value for name, value in vars(args).items() if name in FIELDS and name != "model"}
     changes = {name: value for name, value in given.items() if value is not None}
     return changes | ({"options": dict(changes["options"])} if "options" in changes else {})
 
 
 def recipe_from(args: argparse.Namespace, model: str) -> Recipe:
-    """The model's own recipe with what the command line changes."""
+    """Return the model's own recipe with what the command line changes."""
     return recipe_for(model, **recipe_changes(args))
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """The name and the value of "width=0.25"; what is neither JSON nor a literal of Python is text."""
+    """Return the name and the value of "width=0.25"; what is neither JSON nor a literal of Python is text."""
     name, equals, value = text.partition("=")
     if not (name.isidentifier() and equals):
         raise argparse.ArgumentTypeError(f"an option is NAME=VALUE, such as width=0.5, got {text!r}")
@@ -119,7 +119,7 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def defaults_table() -> str:
-    """Each model's own recipe, for --help."""
+    """Return each model's own recipe, for --help."""
     names = (
         "epochs",
         "batch_size",

@@ -123,7 +123,7 @@ def run_certify(args: argparse.Namespace) -> None:
 
 
 def make_step(recipe: Recipe) -> Callable[[], Step]:
-    """A function that takes one training step with random images, and times it."""
+    """Return a function that takes one training step with random images, and times it."""
     random.manual_seed(recipe.seed)
     model = make_model(recipe, 3, CLASSES).train()
     optimizer, loss = make_optimizer(recipe, model), CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
@@ -162,7 +162,7 @@ def check_output(path: Path) -> None:
 
 
 def _totals(middle: Timeline, seconds: dict[str, list[float]]) -> str:
-    """The parts of a step, and how much of each is in ops."""
+    """Return the parts of a step, and how much of each is in ops."""
     whole = sum(map(statistics.median, seconds.values()))
     rows = [("", "ms", "of time", "in ops", "outside")]
     for name, runs in seconds.items():
@@ -193,7 +193,7 @@ def _figures(args: argparse.Namespace, middle: Timeline, seconds: dict[str, list
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    """The lengths of "2,3,4"."""
+    """Return the lengths of "2,3,4"."""
     try:
         lengths = tuple(int(length) for length in text.split(","))
     except ValueError:

@@ -53,7 +53,7 @@ def show_file(path: str) -> None:
 
 
 def _kernels() -> str:
-    """Which kernels are in use, and what shares out their work or why there is no better."""
+    """Return which kernels are in use, and what shares out their work or why there is no better."""
     if lacking := kernels.missing():
         return f"plain NumPy, for want of {', '.join(lacking)} (pip install 'tinygrad-norm[fast]')"
     if os.environ.get("TINYGRAD_NORM_KERNELS") == "reference":

@@ -100,7 +100,7 @@ def run_train(args: argparse.Namespace) -> None:
 
 
 def resume_command(args: argparse.Namespace, checkpoint: Path) -> list[str]:
-    """The command that goes on with an interrupted run, and shows and draws what this one was asked for."""
+    """Return the command that goes on with an interrupted run, and shows and draws what this one was asked for."""
     command = ["tinygrad-norm", "train", args.model, "--resume", str(checkpoint)]
     if args.resume is not None:  # a second Ctrl-C leaves a checkpoint that knows nothing of what was changed
         changed = {name: getattr(args, name) for name in CHANGEABLE}
@@ -167,7 +167,7 @@ def run_models(args: argparse.Namespace) -> None:
 
 
 def describe(result: Result, confusion: bool = False) -> str:
-    """A result in a few lines."""
+    """Return a result in a few lines."""
     epochs = f"{plural(len(result.history), 'epoch')} in {result.seconds:.1f} s"
     return (
         f"{describe_evaluation(result.recipe, result.test, confusion)}\n"
@@ -176,7 +176,7 @@ def describe(result: Result, confusion: bool = False) -> str:
 
 
 def describe_evaluation(recipe: Recipe, found: Evaluation, confusion: bool = False) -> str:
-    """An evaluation in a line, and the confusion matrix if it is wanted."""
+    """Return an evaluation in a line, and the confusion matrix if it is wanted."""
     images = found.confusion.sum()
     figures = f"test accuracy {found.accuracy:.2%}, loss {found.loss:.4f}, {images} images"
     line = f"{recipe.model} on {printable(recipe.data)}: {figures}"
@@ -198,7 +198,7 @@ def _find(args: argparse.Namespace, purpose: str) -> tuple[SavedRun, Recipe]:
 
 
 def _plan(args: argparse.Namespace) -> tuple[Recipe, Path, SavedRun | None]:
-    """The recipe, the folder and the run to go on with; without options that one's recipe goes on."""
+    """Return the recipe, the folder and the run to go on with; without options that one's recipe goes on."""
     if not args.resume and args.resume != "":
         recipe = recipe_for(args.model, **recipe_changes(args))
         return recipe, args.output or default_folder(recipe), None
@@ -209,6 +209,6 @@ def _plan(args: argparse.Namespace) -> tuple[Recipe, Path, SavedRun | None]:
 
 
 def default_folder(recipe: Recipe) -> Path:
-    """Where a run goes unless told: runs/MODEL, with the norm and the data if they are not the usual ones."""
+    """Return where a run goes unless told: runs/MODEL, with the norm and the data if they are not the usual ones."""
     parts = [recipe.model, recipe.norm, Path(recipe.data).name if recipe.data != "digits" else None]
     return Path("runs", "-".join(part for part in parts if part))

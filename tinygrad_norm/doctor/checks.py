@@ -62,7 +62,7 @@ class Thresholds:
             check_number(f"Thresholds: {field.name}", getattr(self, field.name), UP_TO_INFINITY)
 
     def grade(self, figure: float, threshold: float) -> Severity | None:
-        """How serious a figure is, None if it stays below the threshold; NaN is an error."""
+        """Return how serious a figure is, None if it stays below the threshold; NaN is an error."""
         if figure < threshold:
             return None
         return "warning" if figure < self.serious * threshold else "error"

@@ -37,7 +37,7 @@ class Diagnosis:
         return bool(self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        """The findings and all figures, in what strict JSON can say."""
+        """Return the findings and all figures, in what strict JSON can say."""
         findings = [asdict(finding) for finding in self.findings]
         return {"findings": findings, **strict_json(asdict(self.examination))}
 
@@ -89,7 +89,7 @@ def diagnose(
 
 
 def _table(findings: list[Finding]) -> Iterator[str]:
-    """A row for each finding: layer, how serious, what was seen, and below it what to do; like ones share a row."""
+    """Yield a row for each finding: layer, severity, what was seen, and below it what to do; like ones share a row."""
     merged: dict[tuple[str, str, str], list[str]] = {}
     for finding in findings:
         merged.setdefault((finding.severity, finding.seen, finding.advice), []).append(finding.path)

@@ -112,7 +112,7 @@ def examine(model: Module, loader: Iterable[Any], vanishing: float) -> Examinati
 
 
 def _output(model: Module, inputs: Tensor) -> Array:
-    """What the model predicts: its output, or the first of several."""
+    """Return what the model predicts: its output, or the first of several."""
     output = model(inputs)
     output = output[0] if isinstance(output, tuple | list) else output
     check_kind("diagnose: the model's output", output, Tensor, "a Tensor, or several")
@@ -227,7 +227,7 @@ class _Exam:
             layer.training = training
 
     def finish(self) -> LayerFigures:
-        """Everything there is to say of the layer."""
+        """Return everything there is to say of the layer."""
         figures, layer, population = self.figures, self.layer, self.population
         if layer.weight is not None:
             figures.scales = np.abs(layer.weight.raw.astype(np.float64))
@@ -249,7 +249,7 @@ class _Exam:
 
 
 def _drift(layer: RunningNorm, mean: Array, variance: Array) -> tuple[Array, Array]:
-    """How far the running statistics are from these, in mean and in scale, as the layer feels it, eps included."""
+    """Return how far running statistics are from these, in mean and in scale, as the layer feels it, eps included."""
     running_mean, running_var = [buffer.raw.astype(np.float64) for buffer in (layer.running_mean, layer.running_var)]
     with np.errstate(all="ignore"):  # statistics that are NaN, or 0 with an eps of 0, drift by NaN or infinity
         std, running_std = np.sqrt(variance + layer.eps), np.sqrt(running_var + layer.eps)

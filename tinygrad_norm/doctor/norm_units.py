@@ -41,7 +41,7 @@ UNCENTRED = RMSNorm, RMSNorm2D
 
 
 def norms(model: Module) -> list[tuple[str, Normalization]]:
-    """The norm layers of a model, each with its path; a model that is one itself goes by its class.
+    """Return the norm layers of a model, each with its path; a model that is one itself goes by its class.
 
     Raises:
         TypeError: the model is no Module.
@@ -64,7 +64,7 @@ def norms_held(model: Module) -> Iterator[dict[str, RunningNorm]]:
 
 
 def rows(layer: Any, x: Array) -> Array:
-    """`x` as (units, values): those in a row share a mean and a variance in this layer."""
+    """Return `x` as (units, values): those in a row share a mean and a variance in this layer."""
     if isinstance(layer, BatchNorm):
         return np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
     if isinstance(layer, LayerNorm2D | RMSNorm2D):

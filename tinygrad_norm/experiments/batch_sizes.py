@@ -96,7 +96,7 @@ def steps_of(result: Result, batch_size: int, equal: str) -> int:
 
 
 def compare_with(result: Result, reference: str, others: Sequence[str]) -> list[str]:
-    """Each of the others beside the reference, at the same batch size: where it is better, worse, or no different."""
+    """Say where each of the others is better, worse, or no different than the reference, at the same batch size."""
     sentences = []
     for other in others:
         orders = {
@@ -111,7 +111,7 @@ def compare_with(result: Result, reference: str, others: Sequence[str]) -> list[
 
 
 def compare_sizes(result: Result, variants: Sequence[str]) -> list[str]:
-    """Each variant at the smallest batch size beside itself at the largest, at equal epochs and at equal steps.
+    """Compare each variant at the smallest batch size with itself at the largest, at equal epochs and at equal steps.
 
     Each sentence says which, for a net gets better by more steps, whatever its batches.
     """
@@ -133,7 +133,7 @@ def compare_sizes(result: Result, variants: Sequence[str]) -> list[str]:
 
 
 def error_tables(result: Result, variants: Sequence[str]) -> list[Table]:
-    """Test errors at equal epochs and at equal steps: a row for each variant, a column for each batch size."""
+    """Tabulate test errors at equal epochs and at equal steps: a row for each variant, a column for each batch size."""
     sizes = result.settings.batch_sizes
     tables = []
     for equal in EQUAL:
@@ -160,7 +160,7 @@ def procedure(result: Result) -> str:
 
 
 def draw_errors(result: Result, variants: Sequence[str], title: str, styles: Mapping[str, str]) -> Figure:
-    """Test error over the batch size, a line for each variant, with the range over the seeds."""
+    """Draw the test error over the batch size, a line for each variant, with the range over the seeds."""
     figure, [row] = panels(1, 2, title, width=5.6, sharey=True)
     figure.set_figheight(4.2)
     for axes, equal in zip(row, EQUAL, strict=True):

@@ -70,7 +70,7 @@ def run(settings: Settings, progress: Progress) -> Result:
 
 
 def outcome(losses: Sequence[float], diverged: int | None, window: int) -> str:
-    """What became of a run: "diverged", "at chance" (in the end no better than a guess among ten), or "learned"."""
+    """Say what became of a run: "diverged", "at chance" (in the end no better than a guess among ten), or "learned"."""
     if diverged:
         return "diverged"
     return "at chance" if runs.trailing_mean(losses, window)[-1] > 0.9 * math.log(10) else "learned"
@@ -140,7 +140,7 @@ def _list(values: Sequence[float]) -> str:
 
 
 def draw(result: Result) -> Figure:
-    """A column for each learning rate: the loss and the accuracy of every seed, and where runs diverged."""
+    """Draw a column for each learning rate: the loss and the accuracy of every seed, and where runs diverged."""
     lrs, window = result.settings.lrs, result.settings.window
     title = "VGG-16 with and without batch norm (×: diverged)"
     figure, (top, bottom) = panels(2, len(lrs), title, width=3.0, sharex=True, sharey="row")
@@ -162,7 +162,7 @@ def draw(result: Result) -> Figure:
 
 
 def _loss_limits(result: Result) -> tuple[float, float]:
-    """From the lowest mean loss to three times what a guess among ten costs."""
+    """Return the lowest mean loss, with room below it, and three times what a guess among ten costs."""
     means = [runs.trailing_mean(row["losses"], result.settings.window) for row in result["rows"]]
     return 0.8 * min(min(run, default=1.0) for run in means), 3 * math.log(10)
 

@@ -119,7 +119,7 @@ def _cell(result: Result, method: str, mean: float) -> str:
 
 
 def _negative(result: Result, mean: float) -> Spread:
-    """The share of channels whose one-pass variance is below 0."""
+    """Return the share of channels whose one-pass variance is below 0."""
     return result.spread("negative", method="one pass", mean=mean)
 
 
@@ -128,7 +128,7 @@ def _exponent(error: float) -> str:
 
 
 def draw(result: Result) -> Figure:
-    """The errors over the mean, and the share of negative variances."""
+    """Draw the errors over the mean, and the share of negative variances."""
     means = result.settings.means
     figure, [[left, right]] = panels(1, 2, "The variance of float32 values whose mean outgrows their spread")
     for colour, (method, label) in zip((COLOURS[1], COLOURS[0], COLOURS[2]), METHODS.items(), strict=True):

@@ -34,7 +34,7 @@ class Progress:
 
     @contextmanager
     def run(self, label: str, steps: int) -> Iterator[Callable[[], object]]:
-        """One run; call what it gives after each step. A line follows when the run is over."""
+        """Show one run; call what it gives after each step. A line follows when the run is over."""
         place = f"{self.done + 1:>{len(str(self.total))}}/{self.total}  {label}"
         started = time.perf_counter()
         with self._bar(place, steps) as step:

@@ -59,12 +59,12 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 def names() -> tuple[str, ...]:
-    """The names of all experiments."""
+    """Return the names of all experiments."""
     return tuple(EXPERIMENTS)
 
 
 def describe(name: str) -> str:
-    """The question that an experiment asks, in one line.
+    """Return the question that an experiment asks, in one line.
 
     Raises:
         ValueError: there is no such experiment.

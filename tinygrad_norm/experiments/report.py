@@ -76,7 +76,7 @@ class Report:
 
 
 def as_json(result: Mapping[str, Any]) -> str:
-    """The result as strict JSON, one line for each run. The same runs give the same text: no clock time is in it."""
+    """Write the result as strict JSON, a line a run. The same runs give the same text: no clock time is in it."""
     parts = []
     for key, value in strict_json(result).items():
         text = json.dumps(value, allow_nan=False)
@@ -87,7 +87,7 @@ def as_json(result: Mapping[str, Any]) -> str:
 
 
 def as_markdown(name: str, question: str, result: Result, story: Story, command: str, seconds: float) -> str:
-    """The page: the question, the findings, the picture, the tables, and how it was done."""
+    """Write the page: the question, the findings, the picture, the tables, and how it was done."""
     settings = ", ".join(f"{key} {_plain(value)}" for key, value in result["settings"].items())
     blocks = [
         f"# {name}",
@@ -104,7 +104,7 @@ def as_markdown(name: str, question: str, result: Result, story: Story, command:
 
 
 def machine() -> str:
-    """What the experiment ran on, in general words."""
+    """Return what the experiment ran on, in general words."""
     fast = find_spec("numba") is not None and os.environ.get("TINYGRAD_NORM_KERNELS") != "reference"
     kernels = "Numba kernels" if fast else "plain NumPy kernels"
     count = os.cpu_count() or 1

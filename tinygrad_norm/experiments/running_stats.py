@@ -86,7 +86,7 @@ def _measure(model: nn.Module, train: data.ArrayDataset, test: data.ArrayDataset
 
 
 def _blank(value: Any) -> Any:
-    """A copy of nested lists and dicts with NaN for every number."""
+    """Return a copy of nested lists and dicts with NaN for every number."""
     if isinstance(value, dict):
         return {key: _blank(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -100,7 +100,7 @@ def create(settings: Settings, momentum: float | None) -> nn.Module:
 
 
 def _layers(model: nn.Module, norms: dict[str, RunningNorm], dataset: data.ArrayDataset) -> list[dict[str, Any]]:
-    """For each norm, in order: how far its running statistics are from those of the whole data as one batch."""
+    """Return how far the running statistics of each norm are from those of the whole data as one batch."""
     seen: dict[RunningNorm, tuple[Array, Array]] = {}
 
     def look(layer: Any, args: tuple[Any, ...]) -> None:
@@ -127,7 +127,7 @@ def _distance(layer: RunningNorm, mean: Array, var: Array) -> dict[str, Any]:
 
 
 def _gap(model: nn.Module, loader: data.DataLoader) -> dict[str, float]:
-    """How far the outputs of the two modes are apart, relative to their own spread; and the loss in each mode."""
+    """Return how far the outputs of the two modes are apart, relative to their spread; and the loss in each mode."""
     outputs = []
     for modes in (in_training(model, frozen_paths(model)), in_inference(model)):
         with modes:
@@ -200,26 +200,26 @@ def _two(value: float) -> str:
 
 
 def _gaps(result: Result, momentum: float | None, key: str = "gap") -> list[Spread]:
-    """The gap at each step that was measured, over the seeds."""
+    """Return the gap at each step that was measured, over the seeds."""
     measured = [row["measured"] for row in result.pick(momentum=momentum)]
     return [Spread.of(moment[key] for moment in moments) for moments in zip(*measured, strict=True)]
 
 
 def _error(result: Result, momentum: float | None) -> Spread:
-    """The error of the running means in the end, on average over the layers."""
+    """Return the error of the running means in the end, on average over the layers."""
     ends = [row["measured"][-1]["layers"] for row in result.pick(momentum=momentum)]
     return Spread.of(sum(layer["mean_error"] for layer in layers) / len(layers) for layers in ends)
 
 
 def _under_half(result: Result, momentum: float | None) -> str:
-    """The step from which on every seed's gap is small."""
+    """Return the step from which on every seed's gap is small."""
     steps, gaps = result.settings.measured_at, _gaps(result, momentum)
     late = [step for index, step in enumerate(steps) if all(gap.high < 0.5 for gap in gaps[index:])]
     return f"the gap is under 50 % from step {late[0]} on" if late else f"the gap is not yet under 50 % at {steps[-1]}"
 
 
 def draw(result: Result) -> Figure:
-    """Two channels with their true values, the gap, and the distance of each layer at each momentum."""
+    """Draw two channels with their true values, the gap, and the distance of each layer at each momentum."""
     settings = result.settings
     momenta, steps = settings.momenta, settings.measured_at
     figure, (top, bottom) = panels(
@@ -246,7 +246,7 @@ def draw(result: Result) -> Figure:
 
 
 def _draw_channel(axes: Axes, result: Result, layer: int, kind: str) -> None:
-    """One channel of the first seed, in the colours of the gap's panel, beside the truth."""
+    """Draw one channel of the first seed, in the colours of the gap's panel, beside the truth."""
     settings, steps = result.settings, result.settings.measured_at
     for number, (colour, momentum) in enumerate(zip(COLOURS, settings.momenta, strict=False)):
         moments = result.pick(momentum=momentum)[0]["measured"]

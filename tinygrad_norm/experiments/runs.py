@@ -103,7 +103,7 @@ def _step(model: nn.Module, optimizer: optim.Optimizer, inputs: Array, targets: 
 
 
 def evaluate(model: nn.Module, dataset: ArrayDataset, batch_size: int = 256) -> dict[str, float]:
-    """The mean "loss" and the "accuracy" in inference mode; a batch of which any output is NaN counts as wrong."""
+    """Return mean "loss" and "accuracy" in inference mode; a batch of which any output is NaN counts as wrong."""
     totals = Totals()
     with in_inference(model), no_grad(), np.errstate(all="ignore"), norms_held(model):  # a run may have diverged
         for inputs, targets in DataLoader(dataset, batch_size):
@@ -128,25 +128,25 @@ def without_dropout(model: nn.Module) -> nn.Module:
 
 
 def trailing_mean(values: Sequence[float], window: int) -> list[float]:
-    """The mean of the last `window` values up to each, of fewer at the beginning."""
+    """Return the mean of the last `window` values up to each, of fewer at the beginning."""
     # Not from differences of one cumulative sum, in which a single loss of 1e30 would drown all that follow.
     lasts = (values[max(end - window, 0) : end] for end in range(1, len(values) + 1))
     return [math.fsum(last) / len(last) for last in lasts]
 
 
 def steps_until(losses: Sequence[float], target: float, window: int) -> int | None:
-    """The first step, from 1, at which the mean of the last `window` losses is at most `target`, or None."""
+    """Return the first step, from 1, at which the mean of the last `window` losses is at most `target`, or None."""
     means = trailing_mean(losses, window)
     return next((step for step in range(window, len(means) + 1) if means[step - 1] <= target), None)
 
 
 def short(value: float) -> float:
-    """Six digits of it, which keep a file of thousands readable."""
+    """Round to six digits, which keep a file of thousands readable."""
     return float(f"{value:.6g}")
 
 
 def standard_digits(image_size: int = 8, images: int | None = None) -> tuple[ArrayDataset, ArrayDataset]:
-    """Training digits, the first `images` or all, and test digits, standardized by the training pixels."""
+    """Return training digits, the first `images` or all, and test digits, standardized by the training pixels."""
     train, test = digits("train", image_size), digits("test", image_size)
     mean, std = train.inputs.mean(), train.inputs.std()
     train, test = (ArrayDataset((part.inputs - mean) / std, part.targets, part.class_names) for part in (train, test))

@@ -69,6 +69,6 @@ def tell(result: Result) -> Story:
 
 
 def draw(result: Result) -> Figure:
-    """Test error over the batch size."""
+    """Draw the test error over the batch size."""
     title = f"{result.settings.model}: norms at small batches"
     return batch_sizes.draw_errors(result, VARIANTS, title, {RECALIBRATED: "dashed"})

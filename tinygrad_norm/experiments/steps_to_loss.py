@@ -128,7 +128,7 @@ def _spread(result: Result, activation: str, norm: bool, factor: float) -> Sprea
 
 
 def _times_fewer(plain: Spread, normed: Spread, limit: int) -> str:
-    """The ratio of the means; a lower bound where a seed without batch norm never arrived."""
+    """Return the ratio of the means; a lower bound where a seed without batch norm never arrived."""
     if math.isinf(normed.mean):
         return NO_RATIO
     at_least = math.fsum(min(value, limit) for value in plain.values) / len(plain.values)
@@ -136,7 +136,7 @@ def _times_fewer(plain: Spread, normed: Spread, limit: int) -> str:
 
 
 def draw(result: Result) -> Figure:
-    """For each activation, the steps at each learning rate, and the losses over the steps."""
+    """Draw for each activation the steps at each learning rate, and the losses over the steps."""
     activations = result.settings.activations
     title = f"Steps to a training loss of {result.settings.target:g}, with and without batch norm"
     figure, grid = panels(len(activations), 2, title, width=4.4)

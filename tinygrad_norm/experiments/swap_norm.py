@@ -62,6 +62,6 @@ def tell(result: Result) -> Story:
 
 
 def draw(result: Result) -> Figure:
-    """Test error over the batch size."""
+    """Draw the test error over the batch size."""
     title = f"{result.settings.model}: batch norm swapped for layer norm"
     return batch_sizes.draw_errors(result, VARIANTS, title, {ONE_BLOCK: "dashed"})

@@ -24,28 +24,28 @@ class Callback:
     """
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        """Before the first epoch of a `fit`."""
+        """Called before the first epoch of a `fit`."""
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
-        """Before the first batch of an epoch, or the first after a resume inside it."""
+        """Called before the first batch of an epoch, or the first after a resume inside it."""
 
     def on_batch_end(self, trainer: Trainer, loss: float) -> None:
-        """After the optimizer's step, with the mean loss of the batch; NaN where nothing counted, and no step was."""
+        """Called after the optimizer's step, with the batch's mean loss; NaN where nothing counted, and no step was."""
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
-        """After validation, with what the epoch measured; it is already the last record of `trainer.history`."""
+        """Called after validation, with what the epoch measured; it is already the last record of `trainer.history`."""
 
     def on_train_end(self, trainer: Trainer) -> None:
-        """After the last epoch, or after the one that stopped early."""
+        """Called after the last epoch, or after the one that stopped early."""
 
     def on_interrupt(self, trainer: Trainer) -> None:
-        """After Ctrl-C, between two batches; then training ends."""
+        """Called after Ctrl-C, between two batches; then training ends."""
 
     def close(self) -> None:
-        """At the end of a `fit`, whatever ended it."""
+        """Called at the end of a `fit`, whatever ended it."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers from epoch to epoch."""
+        """Return what it remembers from epoch to epoch."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

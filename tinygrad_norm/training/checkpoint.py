@@ -29,7 +29,7 @@ class Stateful(Protocol):
     """Anything whose state can be saved: models, optimizers, schedules, loaders, trainers."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """The state as nested dicts, lists, numbers, text and arrays."""
+        """Return the state as nested dicts, lists, numbers, text and arrays."""
 
     def load_state_dict(self, state: Any, /) -> Any:
         """Take up such a state."""

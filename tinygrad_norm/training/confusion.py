@@ -43,7 +43,7 @@ def confusion_matrix(predictions: ArrayLike, targets: ArrayLike, classes: int) -
 
 
 def confusion_table(matrix: ArrayLike, class_names: Sequence[str] = ()) -> str:
-    """The matrix as text: a row for each true class, with the share of it that was found; dots are zeros.
+    """Write the matrix as text: a row for each true class, with the share of it that was found; dots are zeros.
 
     Of more than 20 classes, only the ten commonest confusions.
     """

@@ -28,7 +28,7 @@ def append_jsonl(path: StrPath, record: Mapping[str, Any]) -> None:
 
 
 def strict_json(value: Any) -> Any:
-    """`value` in what strict JSON can say: NumPy's numbers and arrays become numbers and lists, NaN becomes "NaN"."""
+    """Put `value` in what strict JSON can say: NumPy's numbers and arrays become numbers and lists, NaN "NaN"."""
     if isinstance(value, (np.generic, np.ndarray)):
         return strict_json(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):

@@ -19,7 +19,7 @@ from tinygrad_norm.training.recipe import AUGMENTATIONS, OPTIMIZERS, Recipe
 
 
 def prepare(recipe: Recipe, training: ArrayDataset) -> tuple[Module, optim.Optimizer, DataLoader]:
-    """The net, its optimizer and the loader of its training images, all freshly seeded."""
+    """Return the net, its optimizer and the loader of its training images, all freshly seeded."""
     random.manual_seed(recipe.seed)
     model = make_model(recipe, training.inputs.shape[1], training.num_classes)
     return model, make_optimizer(recipe, model), make_loader(recipe, training)
@@ -37,7 +37,7 @@ def rehearse(model: Module, loader: DataLoader) -> None:
 
 
 def make_model(recipe: Recipe, channels: int, classes: int) -> Module:
-    """The net of a recipe, for images of so many channels.
+    """Return the net of a recipe, for images of so many channels.
 
     Raises:
         ValueError: the net does not take such images, or an option that the recipe has for it.
@@ -50,13 +50,13 @@ def make_model(recipe: Recipe, channels: int, classes: int) -> Module:
 
 
 def make_optimizer(recipe: Recipe, model: Module) -> optim.Optimizer:
-    """The optimizer of a net's parameters; biases and norms do not decay."""
+    """Return the optimizer of a net's parameters; biases and norms do not decay."""
     make, _ = OPTIMIZERS[recipe.optimizer]
     return make(optim.decay_groups(model, recipe.weight_decay), lr=recipe.lr)
 
 
 def make_loader(recipe: Recipe, training: ArrayDataset) -> DataLoader:
-    """Shuffled and augmented batches, prepared ahead. A short last one is left out: one image has no variance."""
+    """Return shuffled and augmented batches, prepared ahead, but for a short last one: one image has no variance."""
     kinds = (augmentation.Mixup, recipe.mixup), (augmentation.CutMix, recipe.cutmix)
     mix = next((kind(alpha, training.num_classes) for kind, alpha in kinds if alpha), None)
     steps = augmentation.Compose([AUGMENTATIONS[name]() for name in recipe.augment]) if recipe.augment else None
@@ -66,7 +66,7 @@ def make_loader(recipe: Recipe, training: ArrayDataset) -> DataLoader:
 
 
 def make_schedule(recipe: Recipe, optimizer: optim.Optimizer, steps_per_epoch: int) -> optim.LRScheduler | None:
-    """The learning rate over all steps: up during the warm-up, then down to nothing or constant."""
+    """Return the learning rate over all steps: up during the warm-up, then down to nothing or constant."""
     total = recipe.epochs * steps_per_epoch
     if recipe.schedule == "onecycle":
         return optim.OneCycleLR(optimizer, recipe.lr, total, pct_start=recipe.warmup, cycle_momentum=False)
@@ -82,12 +82,12 @@ def make_schedule(recipe: Recipe, optimizer: optim.Optimizer, steps_per_epoch: i
 
 
 def count_parameters(model: Module) -> int:
-    """How many numbers a net learns."""
+    """Return how many numbers a net learns."""
     return sum(parameter.size for parameter in model.parameters())
 
 
 def load_data(recipe: Recipe, download: bool = False) -> tuple[ArrayDataset, ArrayDataset, ArrayDataset]:
-    """The images to train, to validate and to test with.
+    """Return the images to train, to validate and to test with.
 
     Raises:
         FileNotFoundError: the data are not there; the error says what to put where.
@@ -105,12 +105,12 @@ def load_data(recipe: Recipe, download: bool = False) -> tuple[ArrayDataset, Arr
 
 
 def load_split(recipe: Recipe, split: Literal["train", "test"], download: bool = False) -> ArrayDataset:
-    """The images of one split, at the size the recipe says; raises what `data.load` does."""
+    """Return the images of one split, at the size the recipe says; raises what `data.load` does."""
     return load(recipe.data, split, folder=recipe.data_folder, image_size=recipe.image_size, download=download)
 
 
 def load_training(recipe: Recipe, download: bool = False) -> tuple[ArrayDataset, ArrayDataset]:
-    """The images to train and to validate with; raises what `load_data` does."""
+    """Return the images to train and to validate with; raises what `load_data` does."""
     training, validation = load_split(recipe, "train", download).split(recipe.validation_every)
     if not len(validation):
         needed = f"no class has validation_every={recipe.validation_every} training images"

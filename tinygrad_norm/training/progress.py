@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def progress(stream: TextIO | None = None) -> Callback:
-    """What suits `stream` (standard error unless said): a ProgressBar on a terminal, else ProgressLines."""
+    """Return what suits `stream` (standard error unless said): a ProgressBar on a terminal, else ProgressLines."""
     stream = stream or sys.stderr
     return ProgressBar(stream) if UnfailingStream(stream).can_redraw() else ProgressLines(stream)
 
@@ -93,7 +93,7 @@ class ProgressBar(ProgressLines):
 
 
 def describe(record: Record, epochs: int) -> str:
-    """One epoch in one line of plain text."""
+    """Describe one epoch in one line of plain text."""
     parts = [f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}"]
     for metric, form in (("loss", ".4f"), ("accuracy", ".2%")):
         train, val = (f"{record[name]:{form}}" if (name := f"{split}_{metric}") in record else "" for split in SPLITS)

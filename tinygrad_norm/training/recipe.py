@@ -152,12 +152,12 @@ class Recipe:
             raise ValueError(f"mixup and cutmix exclude each other, got mixup={self.mixup} and cutmix={self.cutmix}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe in values that JSON knows."""
+        """Return the recipe in values that JSON knows."""
         return dataclasses.asdict(self) | {"augment": list(self.augment)}
 
     @classmethod
     def from_dict(cls, values: Any) -> Recipe:
-        """The recipe that `to_dict` described.
+        """Return the recipe that `to_dict` described.
 
         Raises:
             TypeError, ValueError: it is no such description, or not one that this version knows.
@@ -225,7 +225,7 @@ def _check_name(what: str, name: Any, known: Collection[str]) -> None:
 
 
 def _plain(options: Any) -> dict[str, Any]:
-    """A copy of the options, as JSON would give them back."""
+    """Return a copy of the options, as JSON would give them back."""
     if not isinstance(options, Mapping):
         raise TypeError(f"options are a dict of what create_model takes, got {options!r}")
     try:

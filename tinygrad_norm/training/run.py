@@ -56,7 +56,7 @@ class Result:
     undrawn: tuple[Path, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures in values that JSON knows."""
+        """Return all figures in values that JSON knows."""
         figures = {
             "model": self.recipe.model,
             "parameters": self.parameters,
@@ -82,7 +82,7 @@ class Stopwatch(Callback):
 
     @property
     def seconds(self) -> float:
-        """So far."""
+        """The seconds so far."""
         return self.before + time.perf_counter() - self.started
 
     def on_train_begin(self, trainer: Trainer) -> None:

@@ -160,7 +160,7 @@ def _entry(path: Any, name: str, field: dict[str, Any]) -> Entry:
 
 
 def _serialized(arrays: Mapping[str, Array], texts: Mapping[str, str]) -> bytes:
-    """The file's bytes, unless its header is one that could not be read again."""
+    """Return the file's bytes, unless its header is one that could not be read again."""
     try:
         data: bytes = save(dict(arrays), dict(texts))
     except (SafetensorError, UnicodeError) as error:
@@ -178,7 +178,7 @@ def _serialized(arrays: Mapping[str, Array], texts: Mapping[str, str]) -> bytes:
 
 
 def _storable(name: str, value: Any) -> Array:
-    """`value` as the format wants it: one block in C order, little-endian."""
+    """Return `value` as the format wants it: one block in C order, little-endian."""
     if not isinstance(name, str):
         raise TypeError(f"save_safetensors: names are strings, not {name!r}")
     if name == "__metadata__":

@@ -53,7 +53,7 @@ class SavedRun:
 
     @contextmanager
     def at_most_its_parameters(self) -> Iterator[None]:
-        """Within it, the net is made, and refused as soon as it would be larger than what the file holds.
+        """Refuse a net that is made within the block as soon as it would be larger than what the file holds.
 
         Raises:
             ValueError: it would be, or the recipe is of no net that can be made.
@@ -91,7 +91,7 @@ class SavedRun:
 
 
 def find_checkpoint(path: StrPath, purpose: str) -> Path:
-    """The checkpoint that is meant by a file, or by the folder of a run.
+    """Return the checkpoint that is meant by a file, or by the folder of a run.
 
     Raises:
         FileNotFoundError: there is none "to go on from", or what else the purpose is.
@@ -138,7 +138,7 @@ def read_run(path: StrPath) -> SavedRun:
 
 
 def changes(recipe: Recipe, saved: SavedRun) -> Changes:
-    """What a recipe changes of a saved run that is to go on.
+    """Return what a recipe changes of a saved run that is to go on.
 
     Raises:
         ValueError: something else than `CHANGEABLE`, since only a run that goes on as it began ends as it would have

@@ -63,7 +63,7 @@ def _array(name: Any, arrays: Mapping[str, Array], scalar: bool) -> Any:
 
 
 def _pair(entry: list[Any], arrays: Mapping[str, Array]) -> tuple[Any, Any]:
-    """The key and the value of an entry of a dict."""
+    """Return the key and the value of an entry of a dict."""
     key, *values = (join_state(item, arrays) for item in entry) if entry else (None,)
     try:
         hash(key)

@@ -223,7 +223,7 @@ class Trainer:
         load_parts(path, self._parts(train_loader), every=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training is, what it measured, and what the callbacks remember."""
+        """Return where training is, what it measured, and what the callbacks remember."""
         return {
             "epoch": self.epoch,
             "batch": self.batch,
@@ -352,7 +352,7 @@ class Trainer:
         return given_parts(self.model, loader if _has_state(loader) else None, self.optimizer, self.schedule, self)
 
     def _named_callbacks(self) -> Iterator[tuple[str, Callback]]:
-        """The callbacks by class, and those of one class by number."""
+        """Return the callbacks by class, and those of one class by number."""
         counts: Counter[str] = Counter()
         for callback in self.callbacks:
             counts[kind := type(callback).__name__] += 1
@@ -361,7 +361,7 @@ class Trainer:
 
 @contextmanager
 def _kept_position(loader: Any) -> Iterator[None]:
-    """So that an evaluation, cut short or not, changes nothing for the next: its order, its random transforms."""
+    """Keep an evaluation, cut short or not, from changing the order and the random transforms of the next."""
     state = loader.state_dict() if _has_state(loader) else None
     if state is not None:
         loader.load_state_dict(state)  # its position says which order is next, whoever looked at a batch
