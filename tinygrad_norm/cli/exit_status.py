@@ -91,7 +91,7 @@ def _complain(name: str, error: object, status: int) -> int:
 
 
 def _lines(text: object) -> str:
-    """Return text with its line ends, all else that a terminal would obey escaped; a system's error as file and cause."""
+    """Return text with its line ends, all else that a terminal obeys escaped; a system's error as file and cause."""
     if isinstance(text, OSError) and text.filename is not None and text.strerror:
         return f"{printable(text.filename)}: {text.strerror}"
     return "\n".join(map(printable, str(text).split("\n")))
