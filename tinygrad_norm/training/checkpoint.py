@@ -154,8 +154,9 @@ def read_checkpoint(path: StrPath) -> Saved:
         if (version := content["version"]) == VERSION:
             check_form(content, FORM, "it")
             states = {name: join_state(tree, arrays) for name, tree in content["parts"].items()}
-    except ValueError as error:
-        raise ValueError(f"{os.fspath(path)} is no checkpoint: its description is malformed ({error})") from error
+    except (KeyError, TypeError, ValueError) as error:
+        reason = cut_lines(f"{type(error).__name__}: {error}")
+        raise ValueError(f"{os.fspath(path)} is no checkpoint: its description is malformed ({reason})") from error
     if version != VERSION:
         reads = f"this package reads version {VERSION}"
         raise ValueError(f"{os.fspath(path)} is a checkpoint of version {version}; {reads}")
