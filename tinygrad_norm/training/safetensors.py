@@ -120,17 +120,15 @@ def read_header(path: StrPath) -> Header:
 
 def _header_of(path: StrPath, file: BinaryIO) -> Header:
     """Read the header of an open file, which is left at the first array; raises what `read_header` does."""
+    prefix = file.read(8)
+    length, most = int.from_bytes(prefix, "little"), min(MAX_BYTES, os.fstat(file.fileno()).st_size)
+    text = file.read(length) if length <= most else b""
     try:
+        check_json(text.decode())  # first, for the package takes many times the memory of a text of many values
         with safe_open(os.fspath(path), "np"):
-            prefix = file.read(8)
-            text = file.read(int.from_bytes(prefix, "little"))
-    except SafetensorError as error:
+            fields = json.loads(text, object_pairs_hook=_unique)
+    except (SafetensorError, ValueError) as error:
         _refuse(path, f"is cut short, was altered or is no safetensors file: {cut_lines(str(error), 200)}")
-    try:
-        check_json(text.decode())
-        fields = json.loads(text, object_pairs_hook=_unique)
-    except ValueError as error:
-        _refuse(path, f"was altered: its header cannot be read ({error})")
     metadata = fields.pop("__metadata__", None) or {}
     entries = [_entry(path, name, field) for name, field in fields.items()]
     return Header(prefix + text, sorted(entries, key=lambda entry: (entry.begin, entry.end)), metadata)
