@@ -88,7 +88,7 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
         )
 
 
-def check_kind(name: str, value: Any, kinds: type | tuple[type, ...], words: str) -> None:
+def check_kind(name: str, value: Any, kinds: Any, words: str) -> None:
     """Raise a TypeError if an argument is of none of these types."""
     if not isinstance(value, kinds):
         raise TypeError(f"{name} is {words}, got {kind_of(value)}")

@@ -177,12 +177,7 @@ def _totals(middle: Timeline, seconds: dict[str, list[float]]) -> str:
 def _figures(args: argparse.Namespace, middle: Timeline, seconds: dict[str, list[float]], top: int) -> dict[str, Any]:
     most, event = middle.peak
     return {
-        "model": args.model,
-        "batch_size": args.batch_size,
-        "image_size": args.image_size,
-        "norm": args.norm,
-        "composed": args.composed,
-        "repeats": args.repeats,
+        **{name: getattr(args, name) for name in ("model", "batch_size", "image_size", "norm", "composed", "repeats")},
         "seconds": {name: statistics.median(runs) for name, runs in seconds.items()},
         "seconds_outside_ops": middle.outside_ops,
         "peak_bytes": most,

@@ -125,16 +125,9 @@ def read_run(path: StrPath) -> SavedRun:
     except (TypeError, ValueError) as error:
         reason = cut_lines(str(error))
         raise ValueError(f"{os.fspath(path)}: its recipe is not one of this version: {reason}") from error
-    return SavedRun(
-        path=Path(path),
-        recipe=recipe,
-        channels=extra["channels"],
-        classes=extra["classes"],
-        class_names=tuple(extra["class_names"]),
-        epoch=position["epoch"],
-        batch=position["batch"],
-        content=saved,
-    )
+    classes, names = extra["classes"], tuple(extra["class_names"])
+    epoch, batch = position["epoch"], position["batch"]
+    return SavedRun(Path(path), recipe, extra["channels"], classes, names, epoch, batch, saved)
 
 
 def changes(recipe: Recipe, saved: SavedRun) -> Changes:
