@@ -182,6 +182,6 @@ def _checked(
             "the last axes are equal, and the weight has shape (out_features, in_features)"
         )
     if bias is not None and bias[0] != wanted[:1]:
-        raise ValueError(f"linear: a weight of shape {wanted} needs a bias of shape {wanted[:1]}, not {bias[0]}")
+        raise ValueError(f"linear: bias has shape {wanted[:1]} beside a weight of shape {wanted}, got {bias[0]}")
     check_dtypes("linear", input=x, weight=weight, bias=bias)
     return fusible(activation)
