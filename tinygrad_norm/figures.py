@@ -13,8 +13,10 @@ from tinygrad_norm.files import write_atomically
 from tinygrad_norm.output import printable
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes as Axes
+    from matplotlib.figure import Figure as Figure
+else:  # matplotlib is optional
+    Axes = Figure = Any
 
 # Okabe and Ito's palette, told apart by colour-blind eyes too: https://jfly.uni-koeln.de/color/
 # In place of its yellow, which is pale on white, Tol's wine: one for each of eight nets.

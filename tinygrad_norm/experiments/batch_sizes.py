@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygrad_norm import data, nn
 from tinygrad_norm.experiments.drawing import dress, in_percent, panels
@@ -14,12 +14,7 @@ from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Rows, Table
 from tinygrad_norm.experiments.runs import Plan, evaluate, short, standard_digits, train_anew
 from tinygrad_norm.experiments.spread import Spread, compare, percent, which_is_lower
-from tinygrad_norm.figures import COLOURS, legend
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
+from tinygrad_norm.figures import COLOURS, Axes, Figure, legend
 
 REFERENCE_BATCH = 32
 """The batch size at which the learning rate is `lr`; it grows in proportion, as in Goyal et al. 2017."""

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygrad_norm.experiments.spread import Spread
-from tinygrad_norm.figures import INK, dress_axes, new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from tinygrad_norm.figures import INK, Axes, Figure, dress_axes, new_figure
 
 
 def panels(rows: int, columns: int, title: str, *, width: float = 3.6, **share: Any) -> tuple[Figure, list[list[Axes]]]:

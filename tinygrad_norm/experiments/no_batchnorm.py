@@ -7,18 +7,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygrad_norm.experiments import runs
 from tinygrad_norm.experiments.drawing import dress, in_percent, panels
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
 from tinygrad_norm.experiments.spread import compare, percent, step_count
-from tinygrad_norm.figures import COLOURS, legend
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from tinygrad_norm.figures import COLOURS, Axes, Figure, legend
 
 QUESTION = "How fast does VGG-16 learn with and without batch norm, and at which learning rates does it diverge?"
 NETS = {"none": "without batch norm", "batch": "with batch norm"}

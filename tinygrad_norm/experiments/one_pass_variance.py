@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,11 +14,8 @@ from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
 from tinygrad_norm.experiments.runs import short
 from tinygrad_norm.experiments.spread import Spread, percent
-from tinygrad_norm.figures import COLOURS, INK, legend
+from tinygrad_norm.figures import COLOURS, INK, Figure, legend
 from tinygrad_norm.modes import composed
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 QUESTION = "How wrong is the variance E[x²] − E[x]² in float32, beside ours, as the mean outgrows the spread?"
 METHODS = {"one pass": "E[x²] − E[x]²", "fused": "batch norm, fused", "composed": "batch norm, composed"}

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from tinygrad_norm.checks import check_integer, did_you_mean
 from tinygrad_norm.dtypes import StrPath
@@ -22,13 +22,10 @@ from tinygrad_norm.experiments import (
 )
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Report, Result, Story, as_json, as_markdown
-from tinygrad_norm.figures import new_figure, save_figure
+from tinygrad_norm.figures import Figure, new_figure, save_figure
 from tinygrad_norm.files import locked_folder, write_atomically
 from tinygrad_norm.output import UnfailingStream
 from tinygrad_norm.training.interrupt import HeldInterrupt
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class Experiment(Protocol):

@@ -7,7 +7,7 @@ import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,15 +19,11 @@ from tinygrad_norm.experiments.drawing import dress, in_percent, panels, ranges
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
 from tinygrad_norm.experiments.spread import Spread, compare, percent
-from tinygrad_norm.figures import COLOURS, INK, legend
+from tinygrad_norm.figures import COLOURS, INK, Axes, Figure, legend
 from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn.modes import frozen_paths, in_inference, in_training
 from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.tensor import Tensor
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 QUESTION = (
     "How fast do batch norm's running statistics follow the true ones, and how far apart are training and inference?"

@@ -6,17 +6,14 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from tinygrad_norm import data, nn
 from tinygrad_norm.experiments import batch_sizes
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story
 from tinygrad_norm.experiments.runs import make_net, without_dropout
+from tinygrad_norm.figures import Figure
 from tinygrad_norm.models.norms import Norm
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 QUESTION = "How do batch, group, layer and instance norm fare at batches of 32, 16, 8, 4 and 2?"
 NORMS: dict[str, Callable[[int], nn.Module]] = {

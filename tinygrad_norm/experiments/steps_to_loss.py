@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygrad_norm import nn
 from tinygrad_norm.experiments import runs
@@ -13,11 +13,7 @@ from tinygrad_norm.experiments.drawing import dress, panels
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
 from tinygrad_norm.experiments.spread import Spread, compare, step_count
-from tinygrad_norm.figures import COLOURS, INK, legend
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from tinygrad_norm.figures import COLOURS, INK, Axes, Figure, legend
 
 QUESTION = "How many fewer steps does batch norm need to a fixed loss, at 1, 5 and 30 times the learning rate?"
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from tinygrad_norm import models, nn
 from tinygrad_norm.experiments import batch_sizes
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story
 from tinygrad_norm.experiments.runs import make_net
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from tinygrad_norm.figures import Figure
 
 QUESTION = "What does layer norm in place of batch norm change, in one block and everywhere, at batches of 2 to 64?"
 BATCH, ONE_BLOCK, EVERYWHERE = VARIANTS = "batch norm", "layer norm in one block", "layer norm everywhere"

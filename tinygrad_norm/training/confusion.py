@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_norm.checks import check_integer
 from tinygrad_norm.dtypes import StrPath
-from tinygrad_norm.figures import COLOURS, INK, add_title, as_text, check_format, new_figure, save_figure
+from tinygrad_norm.figures import COLOURS, INK, Axes, add_title, as_text, check_format, new_figure, save_figure
 from tinygrad_norm.output import printable
 from tinygrad_norm.tables import format_table
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Matrix = NDArray[np.int64]
 

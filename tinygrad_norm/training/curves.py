@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from tinygrad_norm import figures
 from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.training.history import Record
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Runs = Mapping[str, Sequence[Record]]
 
@@ -39,7 +34,7 @@ def plot_curves(history: Sequence[Record] | Runs, path: StrPath, title: str = ""
     figures.save_figure(_draw(runs, title), path, dpi)
 
 
-def _draw(runs: Runs, title: str) -> Figure:
+def _draw(runs: Runs, title: str) -> figures.Figure:
     records = [record for run in runs.values() for record in run]
     names = {name for record in records for name in record}
     metrics = [metric for metric in ("loss", "accuracy") if any(f"{split}_{metric}" in names for split in SPLITS)]
@@ -50,7 +45,7 @@ def _draw(runs: Runs, title: str) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, runs: Runs, metric: str) -> None:
+def _draw_panel(axes: figures.Axes, runs: Runs, metric: str) -> None:
     drawn: list[float] = []
     for colour, (name, run) in zip(itertools.cycle(figures.COLOURS), runs.items()):
         for split, (word, style) in SPLITS.items():
@@ -65,7 +60,7 @@ def _draw_panel(axes: Axes, runs: Runs, metric: str) -> None:
     _dress(axes, metric, drawn)
 
 
-def _dress(axes: Axes, metric: str, values: list[float]) -> None:
+def _dress(axes: figures.Axes, metric: str, values: list[float]) -> None:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     if metric == "accuracy":

@@ -73,7 +73,7 @@ def save_safetensors(path: StrPath, mapping: Mapping[str, Any], metadata: Mappin
     texts = dict(metadata or {})
     for key, text in texts.items():
         if not isinstance(key, str) or not isinstance(text, str):
-            raise TypeError(f"save_safetensors: metadata maps strings to strings, not {key!r} to {text!r}")
+            raise TypeError(f"save_safetensors: metadata maps strings to strings, got {key!r} to {text!r}")
     if DIGEST in texts:
         raise ValueError(f"save_safetensors: the metadata name {DIGEST!r} is taken by the file's own checksum")
     arrays = {name: _storable(name, value) for name, value in mapping.items()}
@@ -178,7 +178,7 @@ def _serialized(arrays: Mapping[str, Array], texts: Mapping[str, str]) -> bytes:
 def _storable(name: str, value: Any) -> Array:
     """Return `value` as the format wants it: one block in C order, little-endian."""
     if not isinstance(name, str):
-        raise TypeError(f"save_safetensors: names are strings, not {name!r}")
+        raise TypeError(f"save_safetensors: names are strings, got {name!r}")
     if name == "__metadata__":
         raise ValueError("save_safetensors: the format keeps the name '__metadata__' for itself; use another")
     array = np.asarray(getattr(value, "raw", value))
