@@ -27,6 +27,7 @@ from tinygrad_norm.tables import format_table, plural
 from tinygrad_norm.training.callbacks import Callback
 from tinygrad_norm.training.confusion import confusion_table
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
+from tinygrad_norm.training.logs import strict_json
 from tinygrad_norm.training.preparation import count_parameters, load_split, load_training, make_loader, make_optimizer
 from tinygrad_norm.training.recipe import Recipe, recipe_for
 from tinygrad_norm.training.run import Result, train
@@ -117,16 +118,8 @@ def run_evaluate(args: argparse.Namespace) -> None:
     if not args.json:
         print(describe_evaluation(recipe, found, args.confusion))
         return
-    figures = {
-        "checkpoint": str(saved.path),
-        "model": recipe.model,
-        "data": recipe.data,
-        "images": len(test),
-        "accuracy": found.accuracy,
-        "loss": found.loss,
-        "confusion": found.confusion.tolist(),
-        "class_names": found.class_names,
-    }
+    figures = {"checkpoint": str(saved.path), "model": recipe.model, "data": recipe.data, "images": len(test)}
+    figures |= strict_json(dataclasses.asdict(found))
     print(json.dumps(figures, indent=2))
 
 

@@ -35,20 +35,13 @@ class Progress:
     @contextmanager
     def run(self, label: str, steps: int) -> Iterator[Callable[[], object]]:
         """Show one run; call what it gives after each step. A line follows when the run is over."""
+        from tqdm import tqdm
+
         place = f"{self.done + 1:>{len(str(self.total))}}/{self.total}  {label}"
-        started = time.perf_counter()
-        with self._bar(place, steps) as step:
-            yield step
+        started, hidden = time.perf_counter(), not (self.show and self.stream.can_redraw())
+        options = {"unit": "step", "leave": False, "dynamic_ncols": True, "file": self.stream, "disable": hidden}
+        with tqdm(desc=place, total=steps, **options) as bar:
+            yield bar.update
         self.done += 1
         if self.show:
             print(f"{place}  {time.perf_counter() - started:.1f} s", file=self.stream, flush=True)
-
-    @contextmanager
-    def _bar(self, label: str, steps: int) -> Iterator[Callable[[], object]]:
-        if not (self.show and self.stream.can_redraw()):
-            yield lambda: None
-            return
-        from tqdm import tqdm
-
-        with tqdm(desc=label, total=steps, unit="step", leave=False, dynamic_ncols=True, file=self.stream) as bar:
-            yield bar.update

@@ -30,7 +30,7 @@ from tinygrad_norm.training.checks import check_callbacks, check_loader, check_l
 from tinygrad_norm.training.history import History, Record, measured
 from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted, closed
 from tinygrad_norm.training.metrics import Totals, agreement, mean_of, weight_of
-from tinygrad_norm.training.progress import progress as progress_for
+from tinygrad_norm.training.progress import TrainingProgress
 
 Loader = Iterable[tuple[Any, ...]]
 Loss = Callable[[Tensor, Any], Tensor]
@@ -109,7 +109,7 @@ class Trainer:
         self.callbacks = [
             *check_callbacks(callbacks),
             *([JSONLLog(log)] if log is not None else []),
-            *([progress_for()] if progress else []),
+            *([TrainingProgress()] if progress else []),
             *([Checkpoint(checkpoint)] if checkpoint is not None else []),
         ]
         self.history = History()
