@@ -108,7 +108,7 @@ def examine(model: Module, loader: Iterable[Any], vanishing: float) -> Examinati
     found = [exam.finish() for exam in exams]
     for figures in found:
         figures.useless_biases = [bias for path, bias in biases or () if path == figures.path]
-    return Examination(found, batches, examples, predictions.gap.share, predictions.changed)
+    return Examination(found, batches, examples, predictions.share, predictions.changed)
 
 
 def _output(model: Module, inputs: Tensor) -> Array:
@@ -152,16 +152,14 @@ class _Gap:
         return math.sqrt(self.squares / self.spread) if self.spread else math.inf
 
 
-class _Predictions:
+class _Predictions(_Gap):
     """The outputs of the model in training and in inference, compared."""
 
-    def __init__(self) -> None:
-        self.gap = _Gap()
-        self.labels = self.differing = 0
+    labels = differing = 0
 
     def add(self, training: Array, inference: Array) -> None:
         """Take in one batch."""
-        self.gap.add(*[np.reshape(output, (len(output), -1)).T for output in (training, inference)])
+        super().add(*[np.reshape(output, (len(output), -1)).T for output in (training, inference)])
         if training.ndim > 1 and training.shape[1] > 1:
             differ = training.argmax(axis=1) != inference.argmax(axis=1)
             differ |= ~(np.isfinite(training) & np.isfinite(inference)).all(axis=1)  # argmax would find the first NaN
