@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm.checks import NOT_NEGATIVE, check_choice, check_integer, check_number
 from tinygrad_norm.dtypes import StrPath
@@ -22,6 +22,9 @@ class Callback:
 
     What has to survive a resume goes through `state_dict` and `load_state_dict`, which checkpoints include.
     """
+
+    remembered: Mapping[str, Any] = {}
+    """The form of each attribute that survives a resume, unless the two methods are overridden; see `schema`."""
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Called before the first epoch of a `fit`."""
@@ -46,10 +49,17 @@ class Callback:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what it remembers from epoch to epoch."""
-        return {}
+        return {name: getattr(self, name) for name in self.remembered}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
+        if self.remembered:
+            check_form(state, self.remembered, f"the state of {type(self).__name__}")
+        for name in self.remembered:
+            setattr(self, name, state[name])
+
+
+BEST: dict[str, Any] = {"best": optional(NUMBER)}
 
 
 class Best(Callback):
@@ -64,8 +74,7 @@ class Best(Callback):
         ValueError: `mode` is unknown, or `min_delta` negative or not finite.
     """
 
-    remembered: ClassVar[dict[str, Any]] = {}
-    """The form of each attribute that survives a resume beside the best value."""
+    remembered = BEST
 
     def __init__(self, monitor: str | None, mode: str | None = None, min_delta: float = 0.0) -> None:
         if mode is not None:
@@ -74,7 +83,9 @@ class Best(Callback):
         self.monitor = monitor
         self.mode = mode or ("max" if "accuracy" in (monitor or "") else "min")
         self.min_delta = min_delta
-        self.value: float | None = None
+        self.best: float | None = None
+        if monitor is None:
+            self.remembered = {}
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Refuse to wait for a validation that there is not."""
@@ -85,24 +96,11 @@ class Best(Callback):
     def update(self, record: Record) -> bool:
         """Return whether `record` is the best so far; NaN never is, nor is anything where nothing is watched."""
         value = measured(record, self.monitor) if self.monitor else math.nan
-        if math.isnan(value):
+        gain = math.inf if self.best is None else (value - self.best) * (1 if self.mode == "max" else -1)
+        if math.isnan(value) or not gain > self.min_delta:
             return False
-        if self.value is not None:
-            gain = self.value - value if self.mode == "min" else value - self.value
-            if not gain > self.min_delta:
-                return False
-        self.value = value
+        self.best = value
         return True
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self.value, **{name: getattr(self, name) for name in self.remembered}} if self.monitor else {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        form = {"best": optional(NUMBER), **self.remembered}
-        check_form(state, form, f"the state of {type(self).__name__}")
-        self.value = state["best"]
-        for name in self.remembered:
-            setattr(self, name, state[name])
 
 
 class EarlyStopping(Best):
@@ -112,7 +110,7 @@ class EarlyStopping(Best):
         ValueError: `patience` is below 1, or what `Best` refuses.
     """
 
-    remembered: ClassVar = {"waited": COUNT}
+    remembered = BEST | {"waited": COUNT}
 
     def __init__(
         self, monitor: str = "val_loss", patience: int = 5, mode: str | None = None, min_delta: float = 0.0
@@ -142,7 +140,7 @@ class BestWeights(Best):
     After Ctrl-C the model keeps its latest weights, so that training can go on.
     """
 
-    remembered: ClassVar = {"epoch": COUNT, "weights": {...: ARRAY}}
+    remembered = BEST | {"epoch": COUNT, "weights": {...: ARRAY}}
 
     def __init__(self, monitor: str = "val_loss", mode: str | None = None, min_delta: float = 0.0) -> None:
         super().__init__(monitor, mode, min_delta)

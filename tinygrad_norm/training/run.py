@@ -18,7 +18,7 @@ from tinygrad_norm.figures import new_figure
 from tinygrad_norm.files import locked_folder
 from tinygrad_norm.nn import CrossEntropyLoss, Module
 from tinygrad_norm.output import printable
-from tinygrad_norm.schema import NUMBER, check_form
+from tinygrad_norm.schema import NUMBER
 from tinygrad_norm.training import preparation
 from tinygrad_norm.training.callbacks import Callback, Checkpoint
 from tinygrad_norm.training.confusion import plot_confusion
@@ -77,23 +77,22 @@ class Result:
 class Stopwatch(Callback):
     """Counts the seconds of training, with those before a resume."""
 
+    remembered: Mapping[str, Any] = {"seconds": NUMBER}
+
     def __init__(self) -> None:
         self.before, self.started = 0.0, time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """The seconds so far."""
+        """The seconds so far; those of a resumed run are set."""
         return self.before + time.perf_counter() - self.started
+
+    @seconds.setter
+    def seconds(self, before: float) -> None:
+        self.before = before
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self.started = time.perf_counter()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        check_form(state, {"seconds": NUMBER}, "the state of Stopwatch")
-        self.before = state["seconds"]
 
 
 def train(
