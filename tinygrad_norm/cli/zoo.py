@@ -78,7 +78,7 @@ class Announcement(Callback):
 
 def run_train(args: argparse.Namespace) -> None:
     """Train, print what came of it, and after Ctrl-C how to go on."""
-    recipe, folder, saved = _plan(args)
+    recipe, folder, saved = _find_run(args)
     epochs_before = recipe.epochs if saved is None else saved.recipe.epochs
     try:
         result = train(
@@ -190,7 +190,7 @@ def _find(args: argparse.Namespace, purpose: str) -> tuple[SavedRun, Recipe]:
     return saved, dataclasses.replace(saved.recipe, **recipe_changes(args))
 
 
-def _plan(args: argparse.Namespace) -> tuple[Recipe, Path, SavedRun | None]:
+def _find_run(args: argparse.Namespace) -> tuple[Recipe, Path, SavedRun | None]:
     """Return the recipe, the folder and the run to go on with; without options that one's recipe goes on."""
     if not args.resume and args.resume != "":
         recipe = recipe_for(args.model, **recipe_changes(args))

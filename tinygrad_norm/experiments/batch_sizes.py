@@ -12,7 +12,7 @@ from tinygrad_norm import data, nn
 from tinygrad_norm.experiments.drawing import dress, in_percent, panels
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Rows, Table
-from tinygrad_norm.experiments.runs import Plan, evaluate, short, standard_digits, train_anew
+from tinygrad_norm.experiments.runs import Hyperparameters, evaluate, short, standard_digits, train_anew
 from tinygrad_norm.experiments.spread import Spread, compare, percent, which_is_lower
 from tinygrad_norm.figures import COLOURS, Axes, Figure, legend
 
@@ -68,9 +68,9 @@ def train_each(
     rows: Rows = []
     for size, variant, seed in cases:
         measure = partial(errors, variant)
-        plan = Plan(size, sweep.lr * size / REFERENCE_BATCH, seed, steps[size])
+        hyper = Hyperparameters(size, sweep.lr * size / REFERENCE_BATCH, seed, steps[size])
         label = f"{variant}, batch {size}, seed {seed}"
-        model, run = train_anew(plan, variants[variant], train_set, progress, label, at={few: measure})
+        model, run = train_anew(hyper, variants[variant], train_set, progress, label, at={few: measure})
         late, early = measure(model), run.seen.get(few) or measure(model)
         for equal, taken, found in (("epochs", steps[size], late), ("steps", few, early)):
             case = {"batch_size": size, "seed": seed, "equal": equal, "steps": taken}

@@ -48,9 +48,9 @@ def run(settings: Settings, progress: Progress) -> Result:
     progress.expect(len(cases))
     rows = []
     for lr, norm, seed in cases:
-        plan = runs.Plan(settings.batch_size, lr, seed, settings.steps)
+        hyper = runs.Hyperparameters(settings.batch_size, lr, seed, settings.steps)
         make, label = partial(runs.make_net, settings, norm), f"{NETS[norm]}, lr {lr:g}, seed {seed}"
-        model, found = runs.train_anew(plan, make, train_set, progress, label)
+        model, found = runs.train_anew(hyper, make, train_set, progress, label)
         rows.append({
             "norm": norm,
             "lr": lr,

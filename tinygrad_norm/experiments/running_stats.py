@@ -64,10 +64,10 @@ def _train(settings: Settings, sets: Sets, seed: int, momentum: float | None, pr
     def look(model: nn.Module) -> dict[str, Any]:
         return _measure(model, *sets, settings.batch_size)
 
-    plan = runs.Plan(settings.batch_size, settings.lr, seed, settings.measured_at[-1])
+    hyper = runs.Hyperparameters(settings.batch_size, settings.lr, seed, settings.measured_at[-1])
     make, label = partial(create, settings, momentum), f"momentum {momentum}, seed {seed}"
     at = dict.fromkeys(settings.measured_at, look)
-    model, run = runs.train_anew(plan, make, sets[0], progress, label, at=at)
+    model, run = runs.train_anew(hyper, make, sets[0], progress, label, at=at)
     nothing = _blank(look(model)) if run.diverged else {}
     measured = [{"step": step, **run.seen.get(step, nothing)} for step in settings.measured_at]
     return {"momentum": momentum, "seed": seed, "diverged": run.diverged, "losses": run.losses, "measured": measured}

@@ -68,7 +68,7 @@ def train(
     return run
 
 
-class Plan(NamedTuple):
+class Hyperparameters(NamedTuple):
     """How a net is trained by SGD with momentum 0.9."""
 
     batch_size: int
@@ -78,15 +78,20 @@ class Plan(NamedTuple):
 
 
 def train_anew(
-    plan: Plan, make: Callable[[], nn.Module], dataset: ArrayDataset, progress: Progress, label: str, **options: Any
+    hyper: Hyperparameters,
+    make: Callable[[], nn.Module],
+    dataset: ArrayDataset,
+    progress: Progress,
+    label: str,
+    **options: Any,
 ) -> tuple[nn.Module, Run]:
-    """Make a net by the plan's seed and `train` it; the progress shows it under its label."""
-    with progress.run(label, plan.steps) as tick:
-        random.manual_seed(plan.seed)
+    """Make a net by its seed and `train` it by these hyperparameters; the progress shows it under its label."""
+    with progress.run(label, hyper.steps) as tick:
+        random.manual_seed(hyper.seed)
         model = make()
-        optimizer = optim.SGD(model.parameters(), lr=plan.lr, momentum=0.9)
-        loader = DataLoader(dataset, plan.batch_size, shuffle=True, drop_last=True, seed=plan.seed)
-        return model, train(model, optimizer, loader, plan.steps, tick, **options)
+        optimizer = optim.SGD(model.parameters(), lr=hyper.lr, momentum=0.9)
+        loader = DataLoader(dataset, hyper.batch_size, shuffle=True, drop_last=True, seed=hyper.seed)
+        return model, train(model, optimizer, loader, hyper.steps, tick, **options)
 
 
 def _step(model: nn.Module, optimizer: optim.Optimizer, inputs: Array, targets: Array) -> tuple[float, float]:

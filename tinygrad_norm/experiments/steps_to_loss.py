@@ -62,9 +62,9 @@ def _train(
     settings: Settings, activation: str, lr: float, batch_norm: bool, seed: int, progress: Progress
 ) -> dict[str, Any]:
     goal, window = settings.target, settings.window
-    plan = runs.Plan(settings.batch_size, lr, seed, settings.steps)
+    hyper = runs.Hyperparameters(settings.batch_size, lr, seed, settings.steps)
     _, found = runs.train_anew(
-        plan,
+        hyper,
         lambda: _mlp(settings, activation, batch_norm),
         runs.standard_digits()[0],
         progress,

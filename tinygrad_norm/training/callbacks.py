@@ -23,7 +23,7 @@ class Callback:
     What has to survive a resume goes through `state_dict` and `load_state_dict`, which checkpoints include.
     """
 
-    remembered: Mapping[str, Any] = {}
+    state_form: Mapping[str, Any] = {}
     """The form of each attribute that survives a resume, unless the two methods are overridden; see `schema`."""
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -49,13 +49,13 @@ class Callback:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what it remembers from epoch to epoch."""
-        return {name: getattr(self, name) for name in self.remembered}
+        return {name: getattr(self, name) for name in self.state_form}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        if self.remembered:
-            check_form(state, self.remembered, f"the state of {type(self).__name__}")
-        for name in self.remembered:
+        if self.state_form:
+            check_form(state, self.state_form, f"the state of {type(self).__name__}")
+        for name in self.state_form:
             setattr(self, name, state[name])
 
 
@@ -74,7 +74,7 @@ class Best(Callback):
         ValueError: `mode` is unknown, or `min_delta` negative or not finite.
     """
 
-    remembered = BEST
+    state_form = BEST
 
     def __init__(self, monitor: str | None, mode: str | None = None, min_delta: float = 0.0) -> None:
         if mode is not None:
@@ -85,7 +85,7 @@ class Best(Callback):
         self.min_delta = min_delta
         self.best: float | None = None
         if monitor is None:
-            self.remembered = {}
+            self.state_form = {}
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Refuse to wait for a validation that there is not."""
@@ -110,7 +110,7 @@ class EarlyStopping(Best):
         ValueError: `patience` is below 1, or what `Best` refuses.
     """
 
-    remembered = BEST | {"waited": COUNT}
+    state_form = BEST | {"waited": COUNT}
 
     def __init__(
         self, monitor: str = "val_loss", patience: int = 5, mode: str | None = None, min_delta: float = 0.0
@@ -140,7 +140,7 @@ class BestWeights(Best):
     After Ctrl-C the model keeps its latest weights, so that training can go on.
     """
 
-    remembered = BEST | {"epoch": COUNT, "weights": {...: ARRAY}}
+    state_form = BEST | {"epoch": COUNT, "weights": {...: ARRAY}}
 
     def __init__(self, monitor: str = "val_loss", mode: str | None = None, min_delta: float = 0.0) -> None:
         super().__init__(monitor, mode, min_delta)

@@ -77,7 +77,7 @@ class Result:
 class Stopwatch(Callback):
     """Counts the seconds of training, with those before a resume."""
 
-    remembered: Mapping[str, Any] = {"seconds": NUMBER}
+    state_form: Mapping[str, Any] = {"seconds": NUMBER}
 
     def __init__(self) -> None:
         self.before, self.started = 0.0, time.perf_counter()
