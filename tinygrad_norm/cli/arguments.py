@@ -8,13 +8,23 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tinygrad_norm.models import list_models
 from tinygrad_norm.tables import format_table
 from tinygrad_norm.training.recipe import AUGMENTATIONS, FIELDS, NORMS, OPTIMIZERS, SCHEDULES, Recipe, recipe_for
 
+Parser = argparse.ArgumentParser
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
 DATA = "digits (ships with the package), mnist, fashion-mnist, cifar10, cifar100, or a folder of images or arrays"
+
+
+def add_command(commands: Commands, name: str, run: Callable[..., None], words: str, **defaults: Any) -> Parser:
+    """Add a command, which runs a function, with its help in words, and the defaults of its options."""
+    command = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+    command.set_defaults(run=run, **defaults)
+    return command
 
 
 def add_flags(parser: argparse._ActionsContainer, **words: str) -> None:

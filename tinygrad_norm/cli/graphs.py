@@ -6,10 +6,9 @@ import argparse
 import sys
 import webbrowser
 from pathlib import Path
-from typing import Any
 
 from tinygrad_norm.checks import check_integer
-from tinygrad_norm.cli.arguments import add_flags, add_model, add_norm, add_options, add_output
+from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_model, add_norm, add_options, add_output
 from tinygrad_norm.models import create_model
 from tinygrad_norm.output import printable
 from tinygrad_norm.viz import draw_graph
@@ -17,9 +16,10 @@ from tinygrad_norm.viz.drawing import SUFFIXES, check_output
 from tinygrad_norm.viz.style import SHOWN
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+def add_commands(commands: Commands) -> None:
     """Add the command."""
-    command = commands.add_parser("graph", help="draw a net", description="Draw the computation of a net of the zoo.")
+    words = "draw the computation of a net of the zoo"
+    command = add_command(commands, "graph", run_graph, words, batch_size=2, image_size=32)
     add_model(command)
     add_output(command, "FILE", f"{', '.join(SUFFIXES)} (default: MODEL.svg)")
     ways = command.add_mutually_exclusive_group()
@@ -38,7 +38,6 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     add_norm(command)
     add_flags(command, eval="in inference (default: in training, as it is trained)", open="show it in the browser")
     add_options(command, int, "N", batch_size="images (default: 2)", image_size="height and width (default: 32)")
-    command.set_defaults(run=run_graph, batch_size=2, image_size=32)
 
 
 def run_graph(args: argparse.Namespace) -> None:

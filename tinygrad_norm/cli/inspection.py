@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_norm import random
 from tinygrad_norm.certificate import certify
 from tinygrad_norm.checks import check_integer
-from tinygrad_norm.cli.arguments import add_flags, add_model, add_norm, add_options, add_output
+from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_model, add_norm, add_options, add_output
 from tinygrad_norm.figures import new_figure
 from tinygrad_norm.files import check_writable
 from tinygrad_norm.modes import composed
@@ -34,13 +34,10 @@ CLASSES = 10
 OUTSIDE = "outside of ops: Python, sums of gradients that meet, memory given back, and this measurement itself"
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+def add_commands(commands: Commands) -> None:
     """Add the two commands."""
-    command = commands.add_parser(
-        "profile",
-        help="measure time and memory of a training step, op by op",
-        description="Measure time and memory of a training step, op by op.",
-    )
+    words, defaults = "measure time and memory of a training step, op by op", {"top": 10, "repeats": 5}
+    command = add_command(commands, "profile", run_profile, words, batch_size=64, image_size=32, **defaults)
     add_model(command)
     add_norm(command)
     add_options(command, int, "N", batch_size="images a step (default: 64)")
@@ -49,14 +46,10 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     add_options(command, int, "N", repeats="how many steps are timed (default: 5)")
     add_flags(command, composed="run fused ops as their definitions", json="print all figures as JSON")
     add_output(command, "FILE", "draw memory and time (.png, .svg, .pdf), or write .json")
-    command.set_defaults(run=run_profile, batch_size=64, image_size=32, top=10, repeats=5)
 
-    command = commands.add_parser(
-        "certify",
-        help="check a layer's or an op's gradients, and the checks",
-        description="Check the gradients of a layer or an op, and whether the checks would notice wrong ones. The exit "
-        "status is 0 if all is in order, 1 if not, 2 for bad input.",
-    )
+    words = "check a layer's or an op's gradients, and the checks"
+    command = add_command(commands, "certify", run_certify, words, seed=0)
+    command.epilog = "The exit status is 0 if all is in order, 1 if not, 2 for bad input."
     command.add_argument(
         "what", metavar="WHAT", help="a layer of nn or an op of ops; or path/to/file.py:Name, or package.module:Name"
     )
@@ -70,7 +63,6 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     )
     add_options(command, int, "N", seed="of all that is random (default: 0)")
     add_flags(command, json="print all figures as JSON")
-    command.set_defaults(run=run_certify, seed=0)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 from tinygrad_norm.cli.arguments import (
+    Commands,
+    add_command,
     add_data_arguments,
     add_flags,
     add_model,
@@ -35,29 +36,25 @@ from tinygrad_norm.training.saved_run import CHANGEABLE, CHECKPOINT, SavedRun, f
 from tinygrad_norm.training.trainer import Trainer
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+def add_commands(commands: Commands) -> None:
     """Add the four commands."""
-    command = commands.add_parser("train", help="train a net of the zoo", description="Train a net of the zoo.")
+    command = add_command(commands, "train", run_train, "train a net of the zoo")
     add_model(command)
     add_recipe_arguments(command)
     add_output_arguments(command, "runs/MODEL")
     command.add_argument(
         "--resume", nargs="?", const="", metavar="FILE", help="go on from a checkpoint (that of the folder)"
     )
-    command.set_defaults(run=run_train)
 
-    command = commands.add_parser("evaluate", help="measure a trained net on test images")
+    command = add_command(commands, "evaluate", run_evaluate, "measure a trained net on test images")
     _add_checkpoint_arguments(command)
     add_flags(command, confusion="print which class was taken for which")
-    command.set_defaults(run=run_evaluate)
 
-    command = commands.add_parser("diagnose", help="check a trained net's norms, and say what to do")
-    _add_checkpoint_arguments(command)
-    command.set_defaults(run=run_diagnose)
+    words = "check a trained net's norms, and say what to do"
+    _add_checkpoint_arguments(add_command(commands, "diagnose", run_diagnose, words))
 
-    command = commands.add_parser("models", help="list the zoo: parameters and floating-point operations")
+    command = add_command(commands, "models", run_models, "list the zoo: parameters and floating-point operations")
     add_flags(command, imagenet="in the form for 224×224 pixels and 1,000 classes", json="print JSON")
-    command.set_defaults(run=run_models)
 
 
 class Announcement(Callback):
