@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:  # matplotlib is optional
     Axes = Figure = Any
 
-# Okabe and Ito's palette, told apart by colour-blind eyes too: https://jfly.uni-koeln.de/color/
+# Okabe and Ito, Color Universal Design, 2002: a palette told apart by colour-blind eyes too.
 # In place of its yellow, which is pale on white, Tol's wine: one for each of eight nets.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 INK, PALE = "#333333", "#E6E6E6"

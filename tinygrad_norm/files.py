@@ -91,12 +91,11 @@ def check_writable(path: Path) -> None:
     Raises:
         OSError: the path is a folder or a device, lies below a file, or in a folder that cannot be written.
     """
-    folder = next(parent for parent in path.resolve().parents if parent.exists())
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file")
     if path.exists() and not path.is_file():
         raise OSError(f"{path} cannot be written: it is {_kind(path.stat().st_mode)}, not a file")
-    _check_folder(path, folder)
+    _check_folder(path, path.resolve().parent)
 
 
 def put_in_place(finished: Path, target: Path) -> None:
@@ -152,7 +151,7 @@ def locked_folder(folder: Path, lock: str, in_use: str) -> Iterator[None]:
     Raises:
         OSError: somebody holds the lock, or the folder cannot be made or written to.
     """
-    _check_folder(folder, next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists()))
+    _check_folder(folder, folder.resolve())
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -250,7 +249,8 @@ def _take_over(descriptor: int, old: os.stat_result) -> None:
 
 
 def _check_folder(path: Path, folder: Path) -> None:
-    """Raise an OSError that names `path` if nothing can be made in `folder`, the innermost on the way that is there."""
+    """Raise an OSError that names `path` if nothing can be made in `folder`, or the innermost above that is there."""
+    folder = next(place for place in (folder, *folder.parents) if place.exists())
     if not folder.is_dir():
         raise NotADirectoryError(f"{path} cannot be written: {folder} is a file, not a folder")
     if not os.access(folder, os.W_OK):

@@ -17,7 +17,10 @@ from tinygrad_norm.experiments.spread import Spread, compare, percent, which_is_
 from tinygrad_norm.figures import COLOURS, Axes, Figure, legend
 
 REFERENCE_BATCH = 32
-"""The batch size at which the learning rate is `lr`; it grows in proportion, as in Goyal et al. 2017."""
+"""The batch size at which the learning rate is `lr`; it grows in proportion.
+
+Source: Goyal et al., Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour, 2017.
+"""
 
 EQUAL = "epochs", "steps"
 """What nets at different batch sizes have had as much of when they are compared."""

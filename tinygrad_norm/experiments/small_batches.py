@@ -1,4 +1,7 @@
-"""Batch, group, layer and instance norm at small batches, as in Wu and He's table."""
+"""Batch, group, layer and instance norm at small batches.
+
+Source: Wu and He, Group Normalization, 2018, table 2.
+"""
 
 from __future__ import annotations
 

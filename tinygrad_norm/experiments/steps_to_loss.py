@@ -1,4 +1,8 @@
-"""Steps to a fixed loss, with and without batch norm, at multiples of the learning rate that suits the net without."""
+"""Steps to a fixed loss, with and without batch norm, at multiples of the learning rate that suits the net without.
+
+Source: Ioffe and Szegedy, Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift,
+2015, figure 3.
+"""
 
 from __future__ import annotations
 
