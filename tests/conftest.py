@@ -27,7 +27,11 @@ collect_ignore_glob = [
     *(["browser"] if find_spec("playwright") is None else []),
     *(["viz/test_drawing.py", "cli/test_graphs.py"] if find_spec("pygraphviz") is None else []),
     *(["kernels/cpu/*"] if find_spec("numba") is None else []),
-    *(["training/test_curves.py", "training/test_plot_confusion.py"] if find_spec("matplotlib") is None else []),
+    *(
+        ["test_figures.py", "training/test_curves.py", "training/test_plot_confusion.py"]
+        if find_spec("matplotlib") is None
+        else []
+    ),
     *(["data/test_folder.py"] if find_spec("PIL") is None else []),
     *(["training/test_tensorboard.py"] if find_spec("tensorboardX") is None else []),
 ]

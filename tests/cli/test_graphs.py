@@ -108,7 +108,7 @@ def test_the_default_is_a_picture_here_and_opens_on_demand(tmp_path, monkeypatch
         (["mlp", "--show", "shapes"], "not 'shapes'; did you mean shape?"),
         (["mlp", "--depth", "-1"], "depth (None for all levels) is an integer of at least 0, got -1"),
         (["mlp", "--all", "--depth", "1"], "--all and --depth exclude each other"),
-        (["mlp", "--batch-size", "0"], "--batch-size should be 1 or more, not 0"),
+        (["mlp", "--batch-size", "0"], "--batch-size is an integer of at least 1, got 0"),
     ],
 )
 def test_bad_input_is_one_line(options, message, tmp_path, monkeypatch, capsys):

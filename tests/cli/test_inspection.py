@@ -104,7 +104,7 @@ def test_a_step_that_fails_leaves_no_hook(run, monkeypatch):
         ("certify BatchNrom2D", "did you mean BatchNorm2D?"),
         ("certify nowhere.py:Name", "nowhere.py cannot be imported"),
         ("certify argmax", "argmax has no gradient"),
-        ("certify BatchNorm2D --shape 2,x", "should be lengths of 1 or more, such as 2,3,4, not '2,x'"),
+        ("certify BatchNorm2D --shape 2,x", "a shape is lengths of at least 1, such as 2,3,4, got '2,x'"),
         ("certify gelu --seed -1", "--seed is an integer of at least 0, got -1"),
         ("certify", "WHAT"),
     ],
