@@ -10,7 +10,8 @@ import pytest
 from tinygrad_norm import nn, ops
 from tinygrad_norm.models import create_model
 from tinygrad_norm.viz.graph import from_call
-from tinygrad_norm.viz.outline import Box, Item, Link, outline
+from tinygrad_norm.viz.outline import Link, outline
+from tinygrad_norm.viz.parts import Box, Item
 
 
 class Block(nn.Module):

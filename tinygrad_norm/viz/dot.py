@@ -7,7 +7,8 @@ from typing import Any
 
 import graphviz
 
-from tinygrad_norm.viz.outline import Box, Item, Link, Outline
+from tinygrad_norm.viz.outline import Link, Outline
+from tinygrad_norm.viz.parts import Box, Item
 from tinygrad_norm.viz.style import (
     BACKWARD,
     BOX,
@@ -56,7 +57,7 @@ def dot(outline: Outline, show: tuple[str, ...], direction: str = "forward") -> 
 
 def _add_parts(picture: Any, box: Box, show: tuple[str, ...], direction: str) -> None:
     for part in box.parts:
-        if isinstance(part, Item):
+        if not isinstance(part, Box):
             _add_item(picture, part, facts(part, show, direction))
             if keeps(part, direction):
                 _add_saved(picture, part)

@@ -104,6 +104,17 @@ class Graph:
         """The ops."""
         return [node for node in self.nodes.values() if node.kind == "op"]
 
+    @property
+    def layers(self) -> set[str]:
+        """The paths of modules that have none in them."""
+        return set(self.modules) - {path.rpartition(".")[0] for path in self.modules}
+
+    @property
+    def wires(self) -> list[tuple[str, str]]:
+        """The ends of each edge, and of those from results to what stands for them: "output0", "output1", ..."""
+        ends = [(edge.source, edge.target) for edge in self.edges]
+        return ends + [(node, f"output{place}") for place, node in enumerate(self.outputs)]
+
     def to_json(self) -> dict[str, Any]:
         """The graph in dictionaries, lists, numbers and text."""
         return {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tinygrad_norm.viz.outline import Box, Item, Outline
+from tinygrad_norm.viz.outline import Outline
+from tinygrad_norm.viz.parts import Box
 from tinygrad_norm.viz.style import LOOKS, facts, keeps, kept, kind_of, kinds, line
 
 SHAPES = {
@@ -37,7 +38,7 @@ def mermaid(outline: Outline, show: tuple[str, ...], direction: str = "forward")
 def _add_parts(lines: list[str], box: Box, show: tuple[str, ...], direction: str, indent: str) -> None:
     for part in box.parts:
         title = f"{part.title} × {part.repeats}".strip() if part.repeats > 1 else part.title
-        if isinstance(part, Item):
+        if not isinstance(part, Box):
             lines.append(indent + _node(part.id, kind_of(part), [title, *facts(part, show, direction)]))
             if keeps(part, direction):
                 lines.append(indent + _node(f"{part.id}_saved", "saved", ["keeps", *kept(part)]))

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from tinygrad_norm.output import printable
 from tinygrad_norm.viz.graph import total_flops
-from tinygrad_norm.viz.outline import Item, Outline
+from tinygrad_norm.viz.outline import Outline
+from tinygrad_norm.viz.parts import Item
 
 
 class Look(NamedTuple):
