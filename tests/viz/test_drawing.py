@@ -21,7 +21,7 @@ from tinygrad_norm.output import printable
 from tinygrad_norm.viz import compare_graphs, draw_graph, render
 from tinygrad_norm.viz import drawing as drawing_module
 from tinygrad_norm.viz.drawing import MOST, Drawing
-from tinygrad_norm.viz.style import LONGEST, width
+from tinygrad_norm.viz.formats import LONGEST, width
 
 GOLDEN = Path(__file__).with_name("golden")
 HOSTILE = """<script>alert(1)</script> "it's" & \\n \\ </TABLE>> {a|b} \x07 --> ]]>"""

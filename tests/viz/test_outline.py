@@ -138,7 +138,7 @@ def test_a_module_that_runs_again_is_drawn_again():
 
 def test_parameters_stand_in_the_box_of_their_op(net):
     found = outline(from_call(net, (2, 6)), fold=False)
-    assert [part.title for part in found.root.parts[1].parts] == ["weight", "bias", "Linear"]
+    assert parts(found.root.parts[1])[1] == ["weight", "bias", "Linear"]
 
 
 def test_arrows_tell_how_many_bytes_go_along():

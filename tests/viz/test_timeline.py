@@ -12,8 +12,8 @@ import pytest
 
 from tinygrad_norm import Op, Tensor, composed, grad, modes, nn, no_grad, ops
 from tinygrad_norm.viz import timeline_picture
+from tinygrad_norm.viz.formats import size
 from tinygrad_norm.viz.ledger import Ledger
-from tinygrad_norm.viz.style import size
 from tinygrad_norm.viz.timeline import Timeline, median
 
 KB = 1000

@@ -15,8 +15,8 @@ from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tables import plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz.drawing import Drawing, check_how
+from tinygrad_norm.viz.formats import flops, line, seconds, size
 from tinygrad_norm.viz.graph import Edge, Graph, as_input, from_call, mode_of, tensors_in, total_flops, unchanged
-from tinygrad_norm.viz.style import line, scaled, seconds, size
 
 ROUNDS = 9
 """Of which the median time counts."""
@@ -32,8 +32,8 @@ class Side(NamedTuple):
     seconds: float
 
     def __str__(self) -> str:
-        ops, flops = plural(self.ops, "op"), f"{scaled(self.flops)}FLOP"
-        return f"{ops}, keeps {size(self.saved_bytes)}, {flops}, {seconds(self.seconds)}"
+        ops = plural(self.ops, "op")
+        return f"{ops}, keeps {size(self.saved_bytes)}, {flops(self.flops)}, {seconds(self.seconds)}"
 
 
 class Comparison(Drawing):

@@ -7,6 +7,7 @@ from typing import Any
 
 import graphviz
 
+from tinygrad_norm.viz.formats import line, size, width
 from tinygrad_norm.viz.outline import Link, Outline
 from tinygrad_norm.viz.parts import Box, Item
 from tinygrad_norm.viz.style import (
@@ -22,9 +23,6 @@ from tinygrad_norm.viz.style import (
     kept,
     kind_of,
     kinds,
-    line,
-    size,
-    width,
 )
 
 FONT = "Helvetica,Arial,sans-serif"

@@ -15,17 +15,14 @@ from string import Template
 from typing import Any
 
 from tinygrad_norm.viz.graph import Graph
-from tinygrad_norm.viz.outline import output_names
+from tinygrad_norm.viz.levels import Levels
+from tinygrad_norm.viz.style import LOOKS, LOST, RAMP, style_sheet
 
 SCRIPTS = (
     "dom.js",
-    "format.js",
-    "tree.js",
-    "folding.js",
+    "graph.js",
     "measures.js",
     "cards.js",
-    "layers.js",
-    "places.js",
     "scene.js",
     "drawing.js",
     "view.js",
@@ -55,12 +52,16 @@ def page(graph: Graph, direction: str = "forward", depth: int | None = 0, fold: 
         raise TypeError(
             f"html.page: a Graph is needed, as from_call and from_tensor return it, got {type(graph).__name__}"
         )
-    script, style = "\n".join(map(_read, SCRIPTS)), _read("viewer.css")
+    script, style = "\n".join(map(_read, SCRIPTS)), style_sheet() + _read("viewer.css")
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    data = _data(graph) | {"start": {"direction": direction, "depth": depth, "fold": fold}}
+    levels = Levels(graph, depth)
+    data = {name: getattr(levels, name) for name in ("things", "definitions", "root", "layouts")}
+    legend = [(kind, look.title) for kind, look in LOOKS.items() if kind != "output"]
+    data |= {"title": graph.title, "start": {"direction": direction, "fold": fold}}
+    data |= {"legend": legend, "ramp": RAMP, "lost": LOST}
     return Template(_read("page.html")).substitute(policy=policy, style=style, script=script, data=_json(data))
 
 
@@ -71,17 +72,6 @@ def _read(name: str) -> str:
 def _hash(text: str) -> str:
     """How a content security policy names an inline script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _data(graph: Graph) -> dict[str, Any]:
-    """The graph in dictionaries, lists, numbers and text. Code, which many nodes share, is in `definitions`, once."""
-    data = graph.to_json() | {"output_names": output_names(graph)}
-    definitions: dict[tuple[str, str], int] = {}
-    for node in data["nodes"]:
-        definition = node.pop("code"), node.pop("source")
-        node["definition"] = definitions.setdefault(definition, len(definitions))
-    data["definitions"] = [{"code": code, "source": source} for code, source in definitions]
-    return data
 
 
 def _json(data: dict[str, Any]) -> str:

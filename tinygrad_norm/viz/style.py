@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from tinygrad_norm.output import printable
+from tinygrad_norm.viz.formats import flops, gradient, seconds, shape, size
 from tinygrad_norm.viz.graph import total_flops
 from tinygrad_norm.viz.outline import Outline
 from tinygrad_norm.viz.parts import Item
@@ -44,18 +44,30 @@ DARK = dict([TEXT, GROUND, BOX, FORWARD, BACKWARD])
 for _look in LOOKS.values():
     DARK |= {_look.line: _look.dark_line, _look.fill: _look.dark_fill}
 """By dark, what each colour is by light."""
+RAMP = ("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#fee838")
+"""Cividis, which colour-blind eyes read alike (Nuñez, Anderton and Renslow, Optimizing colormaps with consideration for
+color vision deficiency, 2018), at nine places: from the least to the most of a measure."""
+LOST = "#d55e00"
+"""What is infinite or no number, beside that."""
 
 SHOWN = ("shape", "dtype", "settings", "parameters", "flops", "saved", "time", "gradient")
 """What can be written on a node."""
+UNKNOWN = "FLOPs unknown"
 
 
-LONGEST = 120
-"""Letters of a line in a drawing; nobody could read more, and Graphviz draws no picture as wide as some names."""
-
-
-def line(text: str) -> str:
-    """A name or a fact as one line of a drawing."""
-    return printable(text, LONGEST)
+def style_sheet() -> str:
+    """The palette as variables of a page: its ground and its text, and of each kind the fill and the line."""
+    colours = {
+        "ground": GROUND,
+        "text": TEXT,
+        "box": BOX,
+        "forward": FORWARD,
+        "backward": BACKWARD,
+        "lost": (LOST, LOST),
+    }
+    for kind, look in LOOKS.items():
+        colours |= {kind: (look.fill, look.dark_fill), f"{kind}-line": (look.line, look.dark_line)}
+    return f":root {{{''.join(f'--{name}:light-dark({light},{dark});' for name, (light, dark) in colours.items())}}}\n"
 
 
 def kind_of(item: Item) -> str:
@@ -71,7 +83,7 @@ def keeps(item: Item, direction: str) -> bool:
 def kept(item: Item) -> list[str]:
     """The lines that tell what it keeps."""
     own = f"{size(item.last.saved_bytes)} of its own" if item.last.saved_bytes else "shared"
-    return [*(_shape(shape) for shape, _ in item.last.saved), own]
+    return [*(shape(lengths) for lengths, _ in item.last.saved), own]
 
 
 def kinds(outline: Outline, direction: str) -> list[str]:
@@ -83,29 +95,33 @@ def kinds(outline: Outline, direction: str) -> list[str]:
 
 
 def facts(item: Item, show: Collection[str], direction: str) -> list[str]:
-    """The lines of an item besides its title; of one that stands for several, from the least to the most of them."""
-    last, each = item.last, " each" if item.repeats > 1 else ""
-    times = [_total(item, "seconds", seconds, "{} →"), _total(item, "backward_seconds", seconds, "{} ←")]
-    flops = _total(item, "flops", lambda number: f"{scaled(number)}FLOP", "{}" + each)
-    gradients = [nodes[-1].gradient for nodes in (item.nodes, *item.others)]
-    told = {
-        "shape": _shape(last.shape),
-        "dtype": last.dtype,
-        "settings": ", ".join(map(" ".join, last.settings.items())) if len(item.nodes) == 1 else "",
-        "parameters": _total(item, "parameters", "{:,}".format, "{} parameters" + each),
-        "flops": "FLOPs unknown" if total_flops(item.nodes) is None else flops,
-        "saved": _total(item, "saved_bytes", size, "keeps {}" + each),
-        "time": "  ".join(filter(None, times)) + (each if any(times) else ""),
-        "gradient": _range([value for value in gradients if value is not None], "{:.3g}".format, "|gradient| {}"),
-    }
+    """The lines of an item besides its title, of those facts that are to be shown."""
     untold = {"op": ("parameters",), "output": SHOWN[2:]}.get(item.kind, ())  # it stands beside it
     if keeps(item, direction):
         untold += ("saved",)
-    return [fact for what, fact in told.items() if fact and what in show and what not in untold]
+    costs = ("parameters", "flops", "saved", "time") if item.repeats > 1 else ()
+    return [
+        fact + " each" if what in costs and fact != UNKNOWN else fact
+        for what, fact in told(item).items()
+        if fact and what in show and what not in untold
+    ]
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape)) or "scalar"
+def told(item: Item) -> dict[str, str]:
+    """All facts of an item; of one that stands for several, from the least to the most of them."""
+    last = item.last
+    times = _total(item, "seconds", seconds, "{} →"), _total(item, "backward_seconds", seconds, "{} ←")
+    gradients = [nodes[-1].gradient for nodes in (item.nodes, *item.others)]
+    return {
+        "shape": shape(last.shape),
+        "dtype": last.dtype,
+        "settings": ", ".join(map(" ".join, last.settings.items())) if len(item.nodes) == 1 else "",
+        "parameters": _total(item, "parameters", "{:,}".format, "{} parameters"),
+        "flops": UNKNOWN if total_flops(item.nodes) is None else _total(item, "flops", flops, "{}"),
+        "saved": _total(item, "saved_bytes", size, "keeps {}"),
+        "time": "  ".join(filter(None, times)),
+        "gradient": _range([value for value in gradients if value is not None], gradient, "|gradient| {}"),
+    }
 
 
 def _total(item: Item, name: str, write: Callable[[float], str], text: str) -> str:
@@ -118,33 +134,3 @@ def _range(values: list[float], write: Callable[[float], str], text: str) -> str
     """The text with the least and the most of some values, of which what is no number is the most."""
     ends = sorted(values, key=lambda value: (math.isnan(value), value))[:: max(len(values) - 1, 1)]
     return text.format("…".join(dict.fromkeys(map(write, ends)))) if values else ""
-
-
-def scaled(number: float) -> str:
-    """A number with three digits and a prefix: "1.23 G"."""
-    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= factor:
-            return f"{number / factor:.3g} {prefix}"
-    return f"{number:.3g} "
-
-
-def size(nbytes: float) -> str:
-    """Bytes in a unit that leaves at most three digits before the point."""
-    for unit in ("B", "kB", "MB"):
-        if nbytes < 1000:
-            return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.1f} {unit}"
-        nbytes /= 1000
-    return f"{nbytes:,.1f} GB"
-
-
-def seconds(duration: float) -> str:
-    """A time with three digits."""
-    for least, unit in ((1.0, "s"), (1e-3, "ms")):
-        if duration >= least:
-            return f"{duration / least:.3g} {unit}"
-    return f"{duration * 1e6:.3g} µs"
-
-
-def width(nbytes: int) -> float:
-    """Of an arrow that carries so many bytes, in points: from 100 bytes on each factor of ten adds half a point."""
-    return 0.8 + 0.5 * max(0.0, math.log10(max(nbytes, 1)) - 2)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from tinygrad_norm import modes, tape
 from tinygrad_norm.files import write_atomically
 from tinygrad_norm.tables import format_table
+from tinygrad_norm.viz.formats import line, size
 from tinygrad_norm.viz.ledger import Ledger
-from tinygrad_norm.viz.style import line, size
 from tinygrad_norm.viz.timeline_picture import draw
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm.figures import COLOURS, INK, PALE, as_text, new_figure, save_figure
-from tinygrad_norm.viz.style import size
+from tinygrad_norm.viz.formats import size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
