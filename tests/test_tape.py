@@ -677,3 +677,30 @@ def test_a_walk_is_quiet_about_infinity_and_nan():
     assert_equal(x.grad, [np.nan, 0.5])
     zero = leaf(0.0)
     assert grad(zero.sqrt(), zero)[0].item() == np.inf
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_backward_pass_begins_with_a_gradient_of_the_output_s_dtype(dtype):
+    x = Tensor(np.ones(3, dtype), requires_grad=True)
+    y = x.sum()
+    seen = []
+    y.register_hook(lambda gradient: seen.append(gradient.dtype))
+    y.backward()
+    assert seen == [dtype]
+
+
+class Doubled(FusedOp):
+    definition = staticmethod(lambda x: (x * 2, x * 3))
+
+
+def test_the_first_of_what_a_definition_returns_is_the_output():
+    with composed():
+        assert Doubled()(Tensor([1.0, 2.0])).raw.tolist() == [2, 4]
+
+
+def test_a_caller_s_array_may_change_after_the_call():
+    x, factor = Tensor([1.0, 2.0], requires_grad=True), np.array([3, 4], np.float32)
+    y = x * factor
+    factor[...] = 0
+    y.backward(np.ones(2, np.float32))
+    assert x.grad.raw.tolist() == [3, 4]

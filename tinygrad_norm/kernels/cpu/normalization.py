@@ -57,9 +57,11 @@ def normalize_inference_gradient(
     bias: Array | None,
     eps: float,
     activation: Activation,
-) -> tuple[Array, Array | None, Array | None]:
+) -> tuple[Array, None, None, Array | None, Array | None]:
     """Gradients of `normalize_inference`."""
-    return _backward(dy, x, weight, bias, mean, var, _reduced(mean), (False, False), eps, activation)
+    of_x = (False, False)
+    dx, dweight, dbias = _backward(dy, x, weight, bias, mean, var, _reduced(mean), of_x, eps, activation)
+    return dx, None, None, dweight, dbias
 
 
 def rms_normalize(
