@@ -151,7 +151,7 @@ def test_starts_with_as_many_levels_open_as_asked_for(show, depth, opened):
 def test_starts_in_the_direction_that_was_asked_for(show):
     page = show(small(), ("backward", 0, False))
     assert page.locator('input[value="backward"]').is_checked()
-    assert "|gradient| 100 at its output" in card(page, "module:stem").text_content()
+    assert "|gradient| 100" in card(page, "module:stem").text_content()
     assert not page.locator("#fold").is_checked()
     click(page, "module:layers")
     assert "module:layers.2" in ids(page)
@@ -203,7 +203,7 @@ def test_equal_blocks_fold(show):
     click(page, "module:layers")
     assert [name for name in ids(page) if name.startswith("module:layers.")] == ["module:layers.0"]
     assert card(page, "module:layers.0").locator(".badge text").text_content() == "× 3"
-    assert "3 ops · 64 parameters · 256 FLOP each" in card(page, "module:layers.0").text_content()
+    assert "3 ops · 64 parameters each · 256 FLOP each" in card(page, "module:layers.0").text_content()
     card(page, "module:layers.0").locator(".badge").click()
     assert [name for name in ids(page) if name.startswith("module:layers.")] == [f"module:layers.{k}" for k in range(3)]
     assert "3 ops · 64 parameters" in card(page, "module:layers.0").text_content()
@@ -283,10 +283,12 @@ def test_facts_of_an_op(show):
     expect(facts.locator("h2")).to_have_text("Head")
     for text in (
         "Fused op",
-        "2 × 5 × 3 float32, 120 B",
-        "axis = (1,)",
-        "1 µs",
-        "Gradient norm0.0001",
+        "2 × 5 × 3",
+        "float32",
+        "120 B",
+        "axis (1,)",
+        "1 µs →",
+        "gradient0.0001",
         "head.py:7",
         "Add",
     ):
@@ -306,7 +308,7 @@ def test_facts_of_what_an_op_saves(show):
     page.keyboard.press("Enter")
     click(page, "node:op2")
     facts = page.locator("#facts").text_content()
-    for text in ("2 × 8 float32", "64 B", "256 FLOP", "Time forward2 ms", "Time backward1 ms", "Gradient norm100"):
+    for text in ("2 × 8", "64 B of its own", "256 FLOP", "time2 ms →  1 ms ←", "gradient100"):
         assert text in facts
 
 
@@ -340,7 +342,7 @@ def fading():
 
 def test_equal_blocks_tell_the_least_and_the_most_of_their_gradients(show):
     page = show(fading(), ("backward", 2))
-    assert "|gradient| 0.01…100 at its output" in card(page, "module:layers.0").text_content()
+    assert "|gradient| 0.01…100" in card(page, "module:layers.0").text_content()
     choose(page, "gradient")
     assert page.locator(".marks span").all_text_contents() == ["1"]  # halfway
     click(page, "module:layers.0")
@@ -355,13 +357,13 @@ def test_equal_blocks_of_which_one_lost_its_gradient_stand_out(show):
     graph.nodes["op8"].gradient = math.nan
     page = show(graph, ("backward", 2))
     choose(page, "gradient")
-    assert "…nan at its output" in card(page, "module:layers.0").text_content()
+    assert "…nan" in card(page, "module:layers.0").text_content()
     assert fill(page, "module:layers.0") == (213, 94, 0)
 
 
 def test_equal_blocks_say_that_their_totals_are_of_each(show):
     page = show(small(), ("forward", 2))
-    told = "3 ops · 64 parameters · 256 FLOP eachkeeps 64 B · 4 ms →  3 ms ← each"
+    told = "3 ops · 64 parameters each · 256 FLOP eachkeeps 64 B each · 4 ms →  3 ms ← each"
     assert told in card(page, "module:layers.0").text_content()
     card(page, "module:layers.0").locator(".badge").click()
     assert "each" not in card(page, "module:layers.0").text_content()
@@ -412,7 +414,7 @@ def test_direction_turns_the_arrows(show):
     choose(page, "backward")
     # no gradient goes to the input
     assert sorted(page.eval_on_selector_all("#lines path", ends)) == [[False, False]] + [[True, False]] * 3
-    assert "|gradient| 100 at its output" in card(page, "module:stem").text_content()
+    assert "|gradient| 100" in card(page, "module:stem").text_content()
     choose(page, "both")
     assert sorted(page.eval_on_selector_all("#lines path", ends)) == [[False, True]] + [[True, True]] * 3
 

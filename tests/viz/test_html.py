@@ -87,17 +87,18 @@ def test_what_is_hostile_comes_back_as_it_was():
     assert data["title"] == HOSTILE
     op = data["things"]["node:op0"]
     assert op["name"] == HOSTILE
-    assert op["facts"]["Settings"] == [f"{HOSTILE} = {HOSTILE}"]
+    assert data["root"]["items"][1]["level"]["items"][0]["facts"]["settings"] == f"{HOSTILE} {HOSTILE}"
     assert data["definitions"] == [[HOSTILE, HOSTILE]]
 
 
-def test_half_letters_are_replaced():
+def test_half_letters_are_no_harm():
     graph = plain()
     graph.title = "a\ud800b\udc00"
     graph.nodes["op0"].settings["m\udfff"] = "M"
-    data = Page(html.page(graph)).data
-    assert data["title"] == "a�b�"
-    assert "m� = M" in set(texts(data["things"]))
+    text = html.page(graph)
+    text.encode()
+    assert Page(text).data["title"] == graph.title
+    assert any(found.endswith("m\udfff M") for found in texts(Page(text).data["root"]))
 
 
 def test_the_page_knows_how_to_start():
@@ -175,8 +176,7 @@ def test_the_viewer_never_reads_text_as_markup():
 def test_numbers_that_json_does_not_know_are_text(value):
     graph = plain()
     graph.nodes["op0"].gradient = value
-    found = set(texts(Page(html.page(graph)).data["root"]))
-    assert {math.nan: "NaN", math.inf: "Infinity", -math.inf: "-Infinity"}[value] in found
+    assert str(value) in set(texts(Page(html.page(graph)).data["root"]))
 
 
 def test_an_empty_graph_is_a_page():
@@ -184,5 +184,5 @@ def test_an_empty_graph_is_a_page():
 
 
 def test_what_is_no_graph_is_refused():
-    with pytest.raises(TypeError, match=r"html\.page: a Graph is needed.*got Linear"):
+    with pytest.raises(TypeError, match=r"html\.page: graph is a Graph, .*got Linear"):
         html.page(nn.Linear(2, 2))

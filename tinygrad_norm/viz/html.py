@@ -9,10 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from importlib.resources import files
 from string import Template
-from typing import Any
 
 from tinygrad_norm.viz.graph import Graph
 from tinygrad_norm.viz.levels import Levels
@@ -49,9 +47,7 @@ def page(graph: Graph, direction: str = "forward", depth: int | None = 0, fold: 
         TypeError: that is no graph.
     """
     if not isinstance(graph, Graph):
-        raise TypeError(
-            f"html.page: a Graph is needed, as from_call and from_tensor return it, got {type(graph).__name__}"
-        )
+        raise TypeError(f"html.page: graph is a Graph, as from_call returns it, got {type(graph).__name__}")
     script, style = "\n".join(map(_read, SCRIPTS)), style_sheet() + _read("viewer.css")
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
@@ -62,7 +58,8 @@ def page(graph: Graph, direction: str = "forward", depth: int | None = 0, fold: 
     legend = [(kind, look.title) for kind, look in LOOKS.items() if kind != "output"]
     data |= {"title": graph.title, "start": {"direction": direction, "fold": fold}}
     data |= {"legend": legend, "ramp": RAMP, "lost": LOST}
-    return Template(_read("page.html")).substitute(policy=policy, style=style, script=script, data=_json(data))
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).translate(ESCAPES)
+    return Template(_read("page.html")).substitute(policy=policy, style=style, script=script, data=text)
 
 
 def _read(name: str) -> str:
@@ -72,21 +69,3 @@ def _read(name: str) -> str:
 def _hash(text: str) -> str:
     """How a content security policy names an inline script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _json(data: dict[str, Any]) -> str:
-    """JSON that may stand in HTML."""
-    return json.dumps(_plain(data), separators=(",", ":"), allow_nan=False).translate(ESCAPES)
-
-
-def _plain(value: Any) -> Any:
-    """The value without half letters; numbers that JSON does not know are text: "NaN", "Infinity", "-Infinity"."""
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_plain(name): _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value

@@ -12,7 +12,7 @@ from operator import mul
 from typing import Any
 
 from tinygrad_norm.viz import render
-from tinygrad_norm.viz.cards import Description, written
+from tinygrad_norm.viz.cards import named, written
 from tinygrad_norm.viz.formats import width
 from tinygrad_norm.viz.graph import Graph
 from tinygrad_norm.viz.outline import nested
@@ -43,11 +43,13 @@ class Levels:
         self._graph, self._depth = graph, depth
         self._texts: dict[str, int] = {}
         self._names: dict[str, str] = {}
-        self._description = Description(graph)
+        self._codes: dict[tuple[str, str], int] = {}
         parts = nested(graph).parts
         self.root = self._level(parts, graph.wires, [{}] * len(parts))
-        self.layouts = lay_out(list(self._texts))
-        self.definitions = self._description.definitions
+        self.layouts, self.definitions = lay_out(list(self._texts)), list(self._codes)
+        for source, target in graph.wires:
+            self._neighbours(source, "to").append(f"node:{target}")
+            self._neighbours(target, "from").append(f"node:{source}")
 
     def _level(self, parts: list[Item], wires: Wires, places: list[dict[str, Any]]) -> dict[str, Any]:
         """Some parts, the ports of the module around them, and the arcs from vertex to vertex: parts, and then ports.
@@ -84,13 +86,17 @@ class Levels:
     def _part(self, part: Item, wires: Wires, place: dict[str, Any]) -> dict[str, Any]:
         """A part as it is drawn there, with the level in it, and that of all blocks for which it stands."""
         name = self._names.setdefault(part.id, self._name(part))
-        self.things.setdefault(name, self._description(part) | place)
+        thing = self.things.setdefault(name, named(part, self._graph) | place)
         shown = {"id": name, **written(part)}
+        if part.kind == "op":
+            node = part.last
+            code = self._codes.setdefault((node.code, node.source), len(self._codes))
+            thing |= {"fused": node.fused, "saves": bool(node.saved), "definition": code}
         inside = place
         if isinstance(part, Box):
             inner = part.path in self._graph.layers
             opened = self._depth is None or (part.path.count(".") + 1 < self._depth and not inner)
-            self.things[name] |= {"open": opened} if part.path else {"open": True, "block": True}
+            thing |= {"open": opened} if part.path else {"open": True, "block": True}
             folded = set(part.folded_nodes)
             kept = [ends for ends in wires if ends[1] not in folded]
             shown["level"] = self._level(part.parts, kept, [{"parent": name}] * len(part.parts))
@@ -106,6 +112,10 @@ class Levels:
             return f"node:{part.id}"
         name = f"module:{part.path}" if part.path else part.id
         return name if name not in self.things else f"{name} {part.id}"
+
+    def _neighbours(self, node: str, side: str) -> list[str]:
+        found: list[str] = self.things.get(f"node:{node}", {}).setdefault(side, [])  # what is not drawn has none
+        return found
 
     def _arc(self, ends: tuple[int, int], carried: dict[str, list[str]]) -> list[Any]:
         """The vertices, how wide the line is, whether no gradient comes back, and from where to where it leads."""

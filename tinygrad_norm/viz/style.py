@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from tinygrad_norm.viz.formats import flops, gradient, seconds, shape, size
-from tinygrad_norm.viz.graph import total_flops
+from tinygrad_norm.viz.graph import Node, total_flops
 from tinygrad_norm.viz.outline import Outline
 from tinygrad_norm.viz.parts import Item
 
@@ -53,6 +53,8 @@ LOST = "#d55e00"
 SHOWN = ("shape", "dtype", "settings", "parameters", "flops", "saved", "time", "gradient")
 """What can be written on a node."""
 UNKNOWN = "FLOPs unknown"
+WORDS = {"parameters": "{} parameters", "saved": "keeps {}", "gradient": "|gradient| {}"}
+"""Around what does not say by itself what it is."""
 
 
 def style_sheet() -> str:
@@ -96,41 +98,43 @@ def kinds(outline: Outline, direction: str) -> list[str]:
 
 def facts(item: Item, show: Collection[str], direction: str) -> list[str]:
     """The lines of an item besides its title, of those facts that are to be shown."""
-    untold = {"op": ("parameters",), "output": SHOWN[2:]}.get(item.kind, ())  # it stands beside it
-    if keeps(item, direction):
-        untold += ("saved",)
-    costs = ("parameters", "flops", "saved", "time") if item.repeats > 1 else ()
-    return [
-        fact + " each" if what in costs and fact != UNKNOWN else fact
-        for what, fact in told(item).items()
-        if fact and what in show and what not in untold
-    ]
+    beside = ("parameters",) * (item.kind == "op") + ("saved",) * keeps(item, direction)
+    return [worded(item, what, text) for what, text in told(item).items() if what in show and what not in beside]
+
+
+def worded(item: Item, what: str, text: str) -> str:
+    """A fact with the words that say what it is, where it does not stand beside its name."""
+    costs = what in ("parameters", "flops", "saved", "time") and text != UNKNOWN
+    each = " each" if costs and item.repeats > 1 else ""
+    return WORDS.get(what, "{}").format(text) + each
 
 
 def told(item: Item) -> dict[str, str]:
-    """All facts of an item; of one that stands for several, from the least to the most of them."""
-    last = item.last
-    times = _total(item, "seconds", seconds, "{} →"), _total(item, "backward_seconds", seconds, "{} ←")
-    gradients = [nodes[-1].gradient for nodes in (item.nodes, *item.others)]
-    return {
+    """The facts that are known of an item; of one that stands for several, from the least to the most of them."""
+    last, blocks = item.last, [item.nodes, *item.others]
+    times = _total(blocks, "seconds", seconds), _total(blocks, "backward_seconds", seconds)
+    gradients = [block[-1].gradient for block in blocks]
+    facts = {
         "shape": shape(last.shape),
         "dtype": last.dtype,
         "settings": ", ".join(map(" ".join, last.settings.items())) if len(item.nodes) == 1 else "",
-        "parameters": _total(item, "parameters", "{:,}".format, "{} parameters"),
-        "flops": UNKNOWN if total_flops(item.nodes) is None else _total(item, "flops", flops, "{}"),
-        "saved": _total(item, "saved_bytes", size, "keeps {}"),
-        "time": "  ".join(filter(None, times)),
-        "gradient": _range([value for value in gradients if value is not None], gradient, "|gradient| {}"),
+        "parameters": _total(blocks, "parameters", "{:,}".format),
+        "flops": UNKNOWN if total_flops(item.nodes) is None else _total(blocks, "flops", flops),
+        "saved": _total(blocks, "saved_bytes", size),
+        "time": "  ".join(f"{time} {way}" for time, way in zip(times, "→←", strict=True) if time),
+        "gradient": _range([value for value in gradients if value is not None], gradient),
     }
+    known = SHOWN[:2] if item.kind == "output" else SHOWN  # the rest stands at what made it
+    return {what: facts[what] for what in known if facts[what]}
 
 
-def _total(item: Item, name: str, write: Callable[[float], str], text: str) -> str:
-    """The sum of what its nodes have of something; nothing if they have none."""
-    sums = [sum(getattr(node, name) or 0 for node in nodes) for nodes in (item.nodes, *item.others)]
-    return _range(sums, write, text) if any(sums) else ""
+def _total(blocks: list[list[Node]], name: str, write: Callable[[float], str]) -> str:
+    """The sum of what the nodes of a block have of something; nothing if they have none."""
+    sums = [sum(getattr(node, name) or 0 for node in nodes) for nodes in blocks]
+    return _range(sums, write) if any(sums) else ""
 
 
-def _range(values: list[float], write: Callable[[float], str], text: str) -> str:
-    """The text with the least and the most of some values, of which what is no number is the most."""
+def _range(values: list[float], write: Callable[[float], str]) -> str:
+    """The least and the most of some values, of which what is no number is the most."""
     ends = sorted(values, key=lambda value: (math.isnan(value), value))[:: max(len(values) - 1, 1)]
-    return text.format("…".join(dict.fromkeys(map(write, ends)))) if values else ""
+    return "…".join(dict.fromkeys(map(write, ends)))

@@ -14,7 +14,7 @@ class GraphData {
     for (const item of level.items) {
       Object.setPrototypeOf(item, this.things.get(item.id));
       for (const [name, measure] of Object.entries(item.measures)) {
-        measure[0] = Number(measure[0]); // "NaN" and "Infinity" come as text
+        measure[0] = Number(measure[0]); // what is not finite comes as text
         if (measure[0] !== 0 || name === "gradient") this.known.add(name);
       }
       if (item.level) this.join(item.level, layouts);

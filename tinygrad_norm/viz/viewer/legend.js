@@ -20,7 +20,9 @@ function kinds({ legend }, scale) {
   const kind = ([name, text]) => {
     const round = ["op", "fused", "module", "saved"].includes(name) ? 3 : 7;
     const face = { class: "face", x: 1, y: 1, width: 26, height: 14, rx: round };
-    const parts = [draw("rect", name === "saved" ? { class: "saved", x: 11, y: 1, width: 6, height: 14, rx: 2 } : face)];
+    const parts = [
+      draw("rect", name === "saved" ? { class: "saved", x: 11, y: 1, width: 6, height: 14, rx: 2 } : face),
+    ];
     if (name === "fused") parts.push(draw("rect", { class: "inner", x: 3.5, y: 3.5, width: 21, height: 9, rx: 2 }));
     const card = draw("g", { class: `card ${name === "fused" ? "op" : name}${scale ? " unmeasured" : ""}` }, ...parts);
     return make("li", {}, sample(card), text);

@@ -26,20 +26,22 @@ function arrange(level, scene) {
     ];
   });
   level.across = stretch([...halves.flat(), [0, level.width, 0]]);
-  level.down = stretch(boxes.map(([, y, , height], vertex) => [y - height / 2, y + height / 2, level.rooms[vertex].height]));
+  level.down = stretch(
+    boxes.map(([, y, , height], vertex) => [y - height / 2, y + height / 2, level.rooms[vertex].height]),
+  );
   Object.assign(level, { wide: 2 * Math.ceil(level.across.end / 2), high: level.down.end });
 }
 
 /** Where coordinates go, so that each span, from and to, is as long as it needs to be; nothing gets shorter. */
 function stretch(spans) {
-  const ending = new Map();
   const stops = [...new Set(spans.flatMap(([from, to]) => [from, to]))].sort((one, other) => one - other);
-  for (const span of spans) ending.set(span[1], [...(ending.get(span[1]) ?? []), span]);
+  const ending = new Map(stops.map((stop) => [stop, []]));
+  for (const [from, to, need] of spans) if (from < to) ending.get(to).push([from, need]);
   const places = new Map();
   let [last, end] = [stops[0] ?? 0, 0];
-  for (const stop of stops) {
+  for (const [stop, needs] of ending) {
     end += stop - last;
-    for (const [from, , need] of ending.get(stop) ?? []) if (from < stop) end = Math.max(end, places.get(from) + need);
+    for (const [from, need] of needs) end = Math.max(end, places.get(from) + need);
     places.set(stop, end);
     last = stop;
   }
@@ -94,7 +96,8 @@ function spread(level, left, top, edges, scene) {
       scene.items.push(item);
       scene.shown.set(item.id, item);
     }
-    if (item.inner) spread(item.inner, item.x + item.inset, item.y + item.header, [item.y, item.y + item.height], scene);
+    if (item.inner)
+      spread(item.inner, item.x + item.inset, item.y + item.header, [item.y, item.y + item.height], scene);
   }
   for (const [place, arc] of level.arcs.entries()) addArcs(level, arc, place, [left, top], edges, scene);
 }
@@ -108,7 +111,10 @@ function addArcs(level, [tail, head, wide, dead, carried], place, [left, top], e
     const [start, end] = ends.map((item, side) => {
       const port = level.rooms[[tail, head][side]];
       if (!item) return [left + level.across.at(level.boxes[[tail, head][side]][0]), edges[side]];
-      return [item.x + (item.inner ? portOf(item, side ? "in" : "out", source) : port.left), item.y + (side ? 0 : item.height)];
+      return [
+        item.x + (item.inner ? portOf(item, side ? "in" : "out", source) : port.left),
+        item.y + (side ? 0 : item.height),
+      ];
     });
     const path = [start, ...points, end];
     if (!lines.has(`${start} ${end}`)) {

@@ -3,7 +3,7 @@
 /** The ids, in the order they ran, in whose names the text occurs; 64×32, 64x32 and (64, 32) are one shape. */
 function findItems({ things }, text) {
   const query = plain(text);
-  const names = ({ name, tag, facts }) => plain(`${name} ${tag} ${facts.Shape ?? ""}`);
+  const names = ({ name, tag, shape }) => plain(`${name} ${tag} ${shape ?? ""}`);
   return query ? [...things].filter(([, thing]) => !thing.block && names(thing).includes(query)).map(([id]) => id) : [];
 }
 
