@@ -224,6 +224,34 @@ def test_a_folded_block_opens_like_any_other(show):
     assert page.evaluate("document.querySelectorAll('#lines path').length") == 4 + 2 + 5
 
 
+def test_blocks_of_several_modules_fold_and_unfold(show):
+    builder = Builder()
+    x = builder.add("input", "input")
+    for number in range(24):
+        x = builder.add("op", "Linear", f"{2 * number}", (x,), parameters=8)
+        x = builder.add("op", "Norm", f"{2 * number + 1}", (x,))
+    builder.graph.outputs = [x]
+    builder.graph.modules = {f"{place}": "Linear" if place % 2 == 0 else "Norm" for place in range(48)}
+    page = show(builder.graph)
+    (block,) = [name for name in ids(page) if name.startswith("block")]
+    assert ids(page)[1:4] == [block, "module:0", "module:1"]
+    assert card(page, block).locator(".badge text").text_content() == "× 24"
+    card(page, block).locator(".badge").click()
+    assert block not in ids(page)
+    page.locator("#fit").click()  # from afar, where names stand beside
+    assert len(ids(page)) == 48 + 2
+    assert page.locator("#names text").count() == 0 or scale(page) < 0.35
+    find(page, "46")
+    page.keyboard.press("Enter")
+    assert card(page, "module:46").is_visible()
+    page.locator("#fold").uncheck(force=True)
+    page.locator("#fold").check(force=True)
+    assert block in ids(page)
+    click(page, block)
+    assert ids(page) == ["node:input0", block, "node:output0"]
+    assert "2 ops" in card(page, block).text_content()
+
+
 def slope(graph):
     graph.nodes["op12"].settings["slope"] = "0.1"
 

@@ -62,7 +62,7 @@ def test_an_op_tells_what_it_keeps_and_an_output_its_shape_alone(graph):
     (first,) = [item for item in parts_of(graph, 1) if item.kind == "op"]
     told = written(first)["facts"]
     assert told["kind"] == "Fused op"
-    assert told["keeps"] == ["2 × 6", "4 × 6", "48 B of its own"]
+    assert told["keeps"] == ["2 × 6", "4 × 6", "4", "48 B of its own"]
     output = nested(graph).parts[-1]
     assert written(output) == {
         "lines": ["2 × 2"],

@@ -22,7 +22,7 @@ class Folding:
         for edge in graph.edges:
             self._inputs[edge.target].append(edge.source)
             self._users[edge.source].append(edge.target)
-        self._signatures: dict[str, tuple[object, ...]] = {}
+        self._signatures: dict[tuple[str, ...], tuple[object, ...]] = {}
 
     def fold(self, parts: list[Item]) -> list[Item]:
         """The parts with one that stands for them all in place of equal blocks; and so in each box."""
@@ -59,35 +59,28 @@ class Folding:
 
     def _chain(self, parts: list[Item], at: int, period: int) -> list[list[Item]]:
         """Blocks of so many modules that are equal, each of which takes what the one before it made."""
-        blocks = [parts[at : at + period]]
-        if any(part.kind != "module" for part in blocks[0]) or len(_ops(blocks[0])) < 2:
+        first = parts[at : at + period]
+        blocks = [first]
+        if any(part.kind != "module" for part in first) or len(_ops(first)) < 2:
             return blocks
-        if period > 1 and len({self._of(part) for part in blocks[0]}) == 1:  # one after another of its kind
+        if period > 1 and len({self._signature([part]) for part in first}) == 1:  # one after another of its kind
             return blocks
-        while True:
-            start = at + period * len(blocks)
+        for start in range(at + period, len(parts), period):
             block = parts[start : start + period]
-            if not self._equal(block, blocks[0]) or not self._follows(block, blocks):
-                return blocks
+            if self._signature(block) != self._signature(first) or not self._follows(block, blocks):
+                break
             blocks.append(block)
-
-    def _equal(self, block: list[Item], other: list[Item]) -> bool:
-        if [self._of(part) for part in block] != [self._of(part) for part in other]:
-            return False
-        return len(block) == 1 or self._signature(block) == self._signature(other)
-
-    def _of(self, part: Item) -> tuple[object, ...]:
-        """The signature of a part by itself."""
-        if part.id not in self._signatures:
-            self._signatures[part.id] = self._signature([part])
-        return self._signatures[part.id]
+        return blocks
 
     def _signature(self, block: Sequence[Item]) -> tuple[object, ...]:
         """What a block is, whatever comes before it: its ops, how they are joined, and what they take from outside."""
+        key = tuple(part.id for part in block)
+        if key in self._signatures:
+            return self._signatures[key]
         ops = _ops(block)
         places = {node.id: place for place, node in enumerate(ops)}
         outside: dict[str, int] = {}
-        found: list[object] = [isinstance(part, Box) for part in block]
+        found: list[object] = [(isinstance(part, Box), len(part.nodes)) for part in block]
         for node in ops:
             taken: list[object] = []
             for source in self._inputs[node.id]:
@@ -100,30 +93,25 @@ class Folding:
                     taken.append((given.kind, given.shape, given.differentiable, _from(node.module, given.name)))
             settings = tuple(node.settings.items()) if node.name != "Reshape" else ()
             found.append((node.name, node.shape, node.dtype, settings, node.differentiable, tuple(taken)))
-        return tuple(found)
+        return self._signatures.setdefault(key, tuple(found))
 
     def _follows(self, block: Sequence[Item], before: list[list[Item]]) -> bool:
         """Whether a block takes all it takes from the last one before, which nobody else uses, at the same places."""
-        made, own = _ops(before[-1]), {node.id for node in _ops(block)}
-        places = {node.id: place for place, node in enumerate(made)}
+        made, own = [node.id for node in _ops(before[-1])], {node.id for node in _ops(block)}
+        users = {user for node in made for user in self._users[node]} - {*made}
         taken = self._outside(block)
-        if not taken or any(source not in places for source in taken):
+        if not taken or not {*taken} <= {*made} or not users <= own or not self._outputs.isdisjoint(made):
             return False
-        for node in made:
-            users = [user for user in self._users[node.id] if user not in places]
-            if node.id in self._outputs or any(user not in own for user in users):
-                return False
         if len(before) == 1:
             return True
         earlier = [node.id for node in _ops(before[-2])]
-        return [places[source] for source in taken] == [earlier.index(source) for source in self._outside(before[-1])]
+        return list(map(made.index, taken)) == list(map(earlier.index, self._outside(before[-1])))
 
     def _outside(self, block: Sequence[Item]) -> list[str]:
         """The ops and inputs outside of a block from which it takes something, in order."""
-        ops = _ops(block)
-        own = {node.id for node in ops}
-        found = [source for node in ops for source in self._inputs[node.id] if source not in own]
-        return list(dict.fromkeys(source for source in found if self._nodes[source].kind in ("op", "input")))
+        own = {node.id for node in _ops(block)}
+        found = dict.fromkeys(source for node in _ops(block) for source in self._inputs[node.id] if source not in own)
+        return [source for source in found if self._nodes[source].kind in ("op", "input")]
 
 
 def _standing_for(first: list[Item], others: list[list[Item]]) -> Item:

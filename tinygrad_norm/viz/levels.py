@@ -40,7 +40,7 @@ class Levels:
 
     def __init__(self, graph: Graph, depth: int | None) -> None:
         self.things: dict[str, dict[str, Any]] = {}
-        self._graph, self._depth = graph, depth
+        self._graph, self._depth, self._layers = graph, depth, graph.layers
         self._texts: dict[str, int] = {}
         self._names: dict[str, str] = {}
         self._codes: dict[tuple[str, str], int] = {}
@@ -94,8 +94,8 @@ class Levels:
             thing |= {"fused": node.fused, "saves": bool(node.saved), "definition": code}
         inside = place
         if isinstance(part, Box):
-            inner = part.path in self._graph.layers
-            opened = self._depth is None or (part.path.count(".") + 1 < self._depth and not inner)
+            layer = part.path in self._layers
+            opened = self._depth is None or (part.path.count(".") + 1 < self._depth and not layer)
             thing |= {"open": opened} if part.path else {"open": True, "block": True}
             folded = set(part.folded_nodes)
             kept = [ends for ends in wires if ends[1] not in folded]
@@ -141,16 +141,17 @@ def _dot(
             lines.append(f"{{rank={rank};{';'.join(f'n{vertex}' for vertex in ports[side].values())}}}")
     count = len(sizes)
     spans = [(head if head < count else count) - (tail if tail < count else -1) for tail, head in arcs]
-    main = {head: place for place, (tail, head) in enumerate(arcs) if tail >= count}
-    latest = sorted((tail, head, place) for place, (tail, head) in enumerate(arcs) if tail < count and gates[tail])
-    main |= {head: place for _, head, place in latest}
+    latest: dict[int, tuple[int, int]] = {}
+    for place, (tail, head) in enumerate(arcs):
+        made = -1 if tail >= count else tail if gates[tail] else -2
+        latest[head] = max(latest.get(head, (-2, -1)), (made, place))
     left = BENDS - max(count - BENDS, 0)
     for place in sorted(range(len(arcs)), key=spans.__getitem__):
         left -= max(spans[place] - 1, 0)
         if left < 0:
             break
         tail, head = arcs[place]
-        weight = ",weight=50" if main.get(head) == place else ""
+        weight = ",weight=50" if latest[head][1] == place else ""
         lines.append(f"n{tail}->n{head}[id=e{place}{weight}]")
     return LEVEL.format("".join(lines))
 

@@ -101,12 +101,12 @@ function drawArc(arc, { scene: { direction }, near }) {
 /** From afar the outermost modules have names at their left, and those in them, but for small ones, at the right. */
 function isNamed({ kind, id, width, height }, { scale }, { state, shown }) {
   if (kind !== "module" || height * scale <= 18) return false;
-  const [outer, ...inner] = state.lineage(id);
+  const [outer, ...inner] = state.lineage(id).filter((around) => shown.has(around));
   return !inner.length || (inner.length === 1 && width > shown.get(outer).width / 2);
 }
 
 function drawName({ y, height, name, id, ...own }, { scale }, { state, shown }) {
-  const [outer, ...inner] = state.lineage(id);
+  const [outer, ...inner] = state.lineage(id).filter((around) => shown.has(around));
   const { x, width } = inner.length ? shown.get(outer) : own;
   const [at, anchor] = inner.length ? [x + width + 10 / scale, "start"] : [x - 10 / scale, "end"];
   const place = { x: at, y: y + Math.min(height / 2, 100 / scale) + 4 / scale, "text-anchor": anchor };
