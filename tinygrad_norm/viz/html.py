@@ -1,5 +1,4 @@
-"""The interactive page: one file that holds what is drawn as data, and the viewer that draws it; it needs no
-network.
+"""The interactive page: one file that holds what is drawn, as data, and the viewer that draws it; no network is needed.
 
 Labels are data. They stand in a JSON block that none of them can end early, and the viewer puts them on the page as
 text. The page's policy lets no script or style run but the viewer's own, known by their hashes, and allows no request.
