@@ -19,7 +19,7 @@ Wires = list[tuple[str, str]]
 
 
 class Levels:
-    """All levels of a graph, from the `root` down, the `things` in them by id, and `layouts`, which equal ones share."""
+    """All levels of a graph, from the `root` down, the `things` in them by id, and the `layouts` that they share."""
 
     def __init__(self, graph: Graph, depth: int | None) -> None:
         self.things: dict[str, dict[str, Any]] = {}
