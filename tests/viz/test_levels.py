@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.viz.nets import net
@@ -79,6 +80,21 @@ def test_arcs_join_items_and_ports():
     ports = level["in"]["op0"], level["out"]["op9"]
     assert {tuple(arc[:2]) for arc in level["arcs"]} == {(ports[0], 0), (0, 1), (1, 2), (ports[0], 2), (2, ports[1])}
     assert root["arcs"][2][4] == {"op9": ["op10"]}
+
+
+def test_a_result_that_no_op_takes_or_makes_is_not_drawn():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(np.ones(2, np.float32))
+
+        def forward(self, x):
+            return {"twice": 2 * x, "given": x, "weight": self.weight}
+
+    root = Levels(from_call(Model(), (3, 2)), 0).root
+    assert [item["id"] for item in root["items"]] == ["node:input0", "node:op0", "node:output0", "node:output1"]
+    assert root["in"] == root["out"] == {}
+    assert [arc[:2] for arc in root["arcs"]] == [[0, 1], [1, 2], [0, 3]]
 
 
 def test_equal_levels_share_a_layout():

@@ -15,7 +15,7 @@ from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tables import plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz.drawing import Drawing, check_how
-from tinygrad_norm.viz.formats import flops, line, seconds, size
+from tinygrad_norm.viz.formats import flops, line, seconds, shape, size
 from tinygrad_norm.viz.graph import Edge, Graph, as_input, from_call, mode_of, tensors_in, total_flops, unchanged
 
 ROUNDS = 9
@@ -86,8 +86,8 @@ def compare_graphs(
     differences, times = run.differences(), run.times()
     sides = {name: _side(graph, times[name]) for name, graph in graphs.items()}
     apart = max(differences.values())
-    shape = " × ".join(map(str, x.shape))
-    title = f"{type(layer).__name__}, {mode_of(layer)}\n{layer!r}\ninput {shape}; the two differ by {apart:.1g} at most"
+    figures = f"input {shape(x.shape)}; the two differ by {apart:.1g} at most"
+    title = f"{type(layer).__name__}, {mode_of(layer)}\n{layer!r}\n{figures}"
     graph = beside(title, {f"{name}: {sides[name]}": graphs[name] for name in SIDES})
     return Comparison(graph, sides, differences, direction=direction, show=facts)
 

@@ -76,9 +76,9 @@ def _add_item(picture: Any, item: Item, lines: list[str]) -> None:
 
 def _add_saved(picture: Any, item: Item) -> None:
     """What an op keeps for the way back, as a node of its own."""
-    name, line = f"{item.id}_saved", LOOKS["saved"].line
+    name = f"{item.id}_saved"
     _add_node(picture, name, _label("keeps", kept(item)), "saved")
-    picture.edge(name, item.id, style="dashed", color=line, arrowhead="none", constraint="false")
+    picture.edge(name, item.id, style="dashed", color=LOOKS["saved"].line, arrowhead="none", constraint="false")
 
 
 def _add_node(picture: Any, name: str, label: str, kind: str, **more: str) -> None:

@@ -32,7 +32,9 @@ class Levels:
             self._ends[source]["to"].append(f"node:{target}")
             self._ends[target]["from"].append(f"node:{source}")
         parts = nested(graph).parts
-        self.root = self._level(parts, graph.wires, [{}] * len(parts))
+        known = {part.id for part in parts} | set(graph.nodes)  # a result that no op takes or makes is not drawn
+        wires = [ends for ends in graph.wires if ends[1] in known]
+        self.root = self._level(parts, wires, [{}] * len(parts))
         self.layouts, self.definitions = lay_out(list(self._texts)), list(self._codes)
 
     def _level(self, parts: list[Item], wires: Wires, places: list[dict[str, Any]]) -> dict[str, Any]:
