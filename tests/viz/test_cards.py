@@ -9,10 +9,10 @@ import pytest
 from tests.viz.nets import net
 from tinygrad_norm import nn
 from tinygrad_norm.viz.cards import named, written
+from tinygrad_norm.viz.facts import SHOWN, facts
 from tinygrad_norm.viz.graph import from_call
 from tinygrad_norm.viz.outline import nested
 from tinygrad_norm.viz.parts import Box
-from tinygrad_norm.viz.style import SHOWN, facts
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 from tinygrad_norm.tables import plural
+from tinygrad_norm.viz.facts import kept, told, worded
 from tinygrad_norm.viz.formats import flops, gradient, line, seconds, shape, size
 from tinygrad_norm.viz.graph import Graph, total_flops
 from tinygrad_norm.viz.parts import Box, Item
-from tinygrad_norm.viz.style import kept, kind_of, told, worded
+from tinygrad_norm.viz.style import kind_of
 
 KINDS = {"fused": "Fused op", "tensor": "Tensor that no op made"}
 
@@ -47,7 +48,7 @@ def written(part: Item) -> dict[str, Any]:
 
 def _lines(words: dict[str, str], lines: list[tuple[str, ...]]) -> list[str]:
     """Lines of facts, of which some may not be known."""
-    return list(filter(None, (" · ".join(words[what] for what in line if what in words) for line in lines)))
+    return list(filter(None, (" · ".join(words[what] for what in some if what in words) for some in lines)))
 
 
 def _measures(part: Item) -> dict[str, tuple[float | str, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import graphviz
 
+from tinygrad_norm.viz.facts import facts, keeps, kept
 from tinygrad_norm.viz.formats import line, size, width
 from tinygrad_norm.viz.outline import Link, Outline
 from tinygrad_norm.viz.parts import Box, Item
@@ -18,9 +19,6 @@ from tinygrad_norm.viz.style import (
     LOOKS,
     TEXT,
     Look,
-    facts,
-    keeps,
-    kept,
     kind_of,
     kinds,
 )

@@ -17,12 +17,13 @@ from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz import render
 from tinygrad_norm.viz.dot import WAYS, dot
+from tinygrad_norm.viz.facts import SHOWN
 from tinygrad_norm.viz.formats import line, scaled, seconds, size
 from tinygrad_norm.viz.graph import Graph, from_call, from_tensor, total_flops
 from tinygrad_norm.viz.html import page
 from tinygrad_norm.viz.mermaid import mermaid
 from tinygrad_norm.viz.outline import Outline, outline
-from tinygrad_norm.viz.style import DARK, SHOWN
+from tinygrad_norm.viz.style import DARK
 
 TEXTS = {".dot": "dot", ".mmd": "mermaid", ".html": "html"}
 SUFFIXES = (*(f".{kind}" for kind in render.FORMATS), *TEXTS)

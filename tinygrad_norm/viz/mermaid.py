@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tinygrad_norm.viz.facts import facts, keeps, kept
 from tinygrad_norm.viz.formats import line
 from tinygrad_norm.viz.outline import Outline
 from tinygrad_norm.viz.parts import Box
-from tinygrad_norm.viz.style import LOOKS, facts, keeps, kept, kind_of, kinds
+from tinygrad_norm.viz.style import LOOKS, kind_of, kinds
 
 SHAPES = {
     "op": '("{}")',
