@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.test_picture import CONTRASTS
 from tinygrad_norm.viz import html
 from tinygrad_norm.viz.graph import Edge, Graph, Node
 from tinygrad_norm.viz.outline import output_names
@@ -760,6 +761,15 @@ def test_a_phone_shows_it_all(show):
         assert box["y"] + box["height"] <= 700, part
     assert card(page, "node:op17").is_visible()
     assert card(page, "node:op17").bounding_box()["y"] < page.locator("#facts").bounding_box()["y"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_every_text_can_be_read(show, scheme, direction):
+    page = show(small(), (direction, None), color_scheme=scheme, viewport={"width": 2400, "height": 4000})
+    contrasts = page.evaluate(CONTRASTS)
+    assert len(contrasts) > 10
+    assert [(text, ratio) for text, ratio in contrasts if ratio < 4.5] == []
 
 
 def test_dark_and_light(show):

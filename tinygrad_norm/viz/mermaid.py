@@ -6,7 +6,7 @@ from tinygrad_norm.viz.facts import facts, keeps, kept
 from tinygrad_norm.viz.formats import line
 from tinygrad_norm.viz.outline import Outline
 from tinygrad_norm.viz.parts import Box
-from tinygrad_norm.viz.style import LOOKS, kind_of, kinds
+from tinygrad_norm.viz.style import LOOKS, TEXT, kind_of, kinds
 
 SHAPES = {
     "op": '("{}")',
@@ -33,7 +33,7 @@ def mermaid(outline: Outline, show: tuple[str, ...], direction: str = "forward")
             lines.append(f"  {link.target} -.-> {link.source}")
     for kind in kinds(outline, direction):
         look = LOOKS[kind]
-        lines.append(f"  classDef {kind} fill:{look.fill},stroke:{look.line},color:#1B1F23")
+        lines.append(f"  classDef {kind} fill:{look.fill},stroke:{look.line},color:{TEXT[0]}")
     return "\n".join(lines) + "\n"
 
 
