@@ -32,7 +32,7 @@ def dot(outline: Outline, show: tuple[str, ...], direction: str = "forward") -> 
 
     Args:
         outline: what is drawn.
-        show: what is written on each node, of `style.SHOWN`.
+        show: what is written on each node, of `facts.SHOWN`.
         direction: forward, backward (gradients go against the arrows, to what wants them) or both.
     """
     if direction == "backward":

@@ -24,6 +24,7 @@ from tinygrad_norm.nn.flops import work_of
 from tinygrad_norm.nn.module import Module, Parameter
 from tinygrad_norm.ops.elementwise import AsType
 from tinygrad_norm.ops.matmul import Einsum
+from tinygrad_norm.targets import ops_behind
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz.ledger import Ledger
 
@@ -153,8 +154,8 @@ def from_tensor(*outputs: Tensor, title: str = "", model: Module | None = None) 
                 f"graph: this tensor of shape {output.shape} has no tape: nothing it was made from has "
                 "requires_grad=True, or it was made under no_grad(); draw_graph(model, x) needs none"
             )
-    roots = [output.creator for output in outputs]
-    for op in sorted(_reachable(roots), key=lambda op: op.number):
+    roots: list[Any] = [output.creator for output in outputs]
+    for op in sorted(set(ops_behind(roots)), key=lambda op: op.number):
         node = builder.add_op(op, op.edges, op, None)
         inputs = _inputs_of(op)
         node.flops = None if inputs is None else work_of(op, inputs)
@@ -368,18 +369,6 @@ class _Tracer(modes.Hook):
         for leaf, grad in tape.backward_pass(reached, seeds).items():
             if (node := self._builder.ids.get(id(leaf))) is not None:
                 self.graph.nodes[node].gradient = _norm(grad)
-
-
-def _reachable(roots: Iterable[Any]) -> set[tape.Op]:
-    """The entries from which the roots were made, and they themselves."""
-    seen: set[tape.Op] = set()
-    stack = list(roots)
-    while stack:
-        entry = stack.pop()
-        if isinstance(entry, tape.Op) and entry not in seen:
-            seen.add(entry)
-            stack.extend(entry.edges)
-    return seen
 
 
 def _inputs_of(op: tape.Op) -> Sequence[Any] | None:
