@@ -43,9 +43,7 @@ def seed(output: Tensor, given: Any) -> Tensor:
     plain = type(given) is np.ndarray and given.dtype == like.dtype
     grad = wrap(given.copy("K")) if plain else as_tensor(given)
     if grad.raw.shape != like.shape:
-        raise ValueError(
-            f"backward: the gradient has shape {grad.shape}, the tensor {output.shape}; they must be equal"
-        )
+        raise ValueError(f"backward: the gradient has the shape of the tensor, {output.shape}, got {grad.shape}")
     return grad if grad.raw.dtype == like.dtype else grad.astype(like.dtype)
 
 

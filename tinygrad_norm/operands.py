@@ -121,7 +121,7 @@ def as_output(op: Op, result: Any, arrays: list[Any], borrowed: list[Array]) -> 
         return array
     if array.dtype not in dtypes.SUPPORTED:
         raise TypeError(
-            f"{op.name}: forward should return an array of float32, float64, integers or bool, and returned "
+            f"{op.name}: forward returns an array of float32, float64, integers or bool, got "
             + ("None" if array.dtype == object and array[()] is None else f"elements of {array.dtype}")
         )
     if array.dtype != _FLOAT64 or op.sets_dtype or any(_is_float64(given) for given in arrays):
@@ -138,4 +138,4 @@ def with_shapes(op: Op, error: ValueError, arrays: list[Any]) -> ValueError:
     if not (op.broadcasts and "broadcast" in str(error)):
         return error
     shapes = " and ".join(str(array.shape) for array in arrays if isinstance(array, np.ndarray))
-    return ValueError(f"{op.name}: shapes {shapes} do not broadcast; each axis must be equal, or 1 in one of them")
+    return ValueError(f"{op.name}: shapes {shapes} do not broadcast; each axis is equal, or 1 in one of them")

@@ -54,15 +54,15 @@ class Block:
 
     def __exit__(self, *exception: object) -> None:
         """Undo what this block changed, and only that; in a context that never entered it, nothing."""
+        setting, entry = self.setting, self.setting.open.get()
         later: list[Block] = []
-        entry = self.setting.open.get()
         while entry is not None and entry[0] is not self:
             later.append(entry[0])
             entry = entry[2]
         if entry is not None:
             _, outside, outer = entry
-            self.setting.open.set(outer)
-            self.setting.value.set(outside)
+            setting.open.set(outer)
+            setting.value.set(outside)
             for inner in reversed(later):
                 inner.__enter__()
 

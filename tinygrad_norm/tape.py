@@ -282,8 +282,8 @@ def _go_back(node: Op, going: Op, grad: Tensor, hooks: tuple[modes.Hook, ...]) -
     result = going.backward(grad)
     if result is None:
         raise RuntimeError(
-            f"{node.name}: backward returned None; it should return a gradient for each input, or, if there is none "
-            "to go back, the op should say differentiable = False"
+            f"{node.name}: backward returns a gradient for each input, got None; where there is none to go back, "
+            "the op says differentiable = False"
         )
     grads = result if isinstance(result, tuple) else (result,)
     if len(grads) != len(node.edges):

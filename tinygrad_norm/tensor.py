@@ -207,7 +207,7 @@ class Tensor:
         if holder is self and not self.requires_grad:
             raise ValueError("register_hook: this tensor does not require a gradient")
         if not callable(hook):
-            raise TypeError(f"register_hook: a hook should be callable, got {type(hook).__name__}")
+            raise TypeError(f"register_hook: a hook can be called, got {type(hook).__name__}")
         key = object()
         with _shared_leaves:
             holder.grad_hooks = {**(holder.grad_hooks or {}), key: hook}
@@ -271,7 +271,7 @@ class Tensor:
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iu":
-            raise TypeError(f"only integer tensors can be an index, not {self.dtype}")
+            raise TypeError(f"an index is a tensor of integers, got {self.dtype}")
         return operator.index(self.item())
 
     def __contains__(self, value: Any) -> bool:

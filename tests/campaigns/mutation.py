@@ -59,7 +59,6 @@ ALSO = {
             "normalization": ["ops/test_normalization.py"],
             "optimizer": ["optim/test_adam.py", "optim/test_rmsprop.py", "optim/test_sgd.py"],
             "pooling": ["ops/test_pooling.py"],
-            "ranges": ["ops/test_normalization.py"],
             "special": ["ops/test_activation.py", "ops/test_elementwise.py"],
         }.items()
     },
@@ -67,6 +66,7 @@ ALSO = {
         f"{name}.py": ["test_tape.py", "test_tape_memory.py", "test_tape_modes.py", "test_tensor.py"]
         for name in ("gradients", "modes", "operands", "quiet", "saved", "targets")
     },
+    **{f"optim/{name}.py": ["optim/test_optimizer.py"] for name in ("adam", "rmsprop", "sgd")},
     "optim/param_group.py": ["test_generation.py"],
     "ops/reduction.py": ["ops/test_activation.py"],
 }
