@@ -11,9 +11,11 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.test_picture import CONTRASTS
+from tinygrad_norm.models import create_model
 from tinygrad_norm.viz import html
-from tinygrad_norm.viz.graph import Edge, Graph, Node
-from tinygrad_norm.viz.outline import output_names
+from tinygrad_norm.viz.graph import Edge, Graph, Node, from_call
+from tinygrad_norm.viz.outline import nested, output_names
+from tinygrad_norm.viz.parts import Box
 
 HOSTILE = "\"'><img src=x onerror=window.hurt=1></script><script>window.hurt=1</script><!--\u2028\u2029&amp;\\u003c"
 
@@ -251,6 +253,15 @@ def test_blocks_of_several_modules_fold_and_unfold(show):
     click(page, block)
     assert ids(page) == ["node:input0", block, "node:output0"]
     assert "2 ops" in card(page, block).text_content()
+
+
+def test_vgg_folds_the_runs_that_its_picture_folds(show):
+    graph = from_call(create_model("vgg16", 10), (2, 3, 32, 32))
+    page = show(graph, ("forward", 2), viewport={"width": 1280, "height": 8000})
+    assert page.locator(".badge text").all_text_contents() == ["× 2", "× 2", "× 3"]
+    features = nested(graph, 2).parts[1]
+    assert isinstance(features, Box)
+    assert [part.repeats for part in features.parts if part.repeats > 1] == [2, 2, 3]
 
 
 def slope(graph):

@@ -32,27 +32,26 @@ def flops(count: float) -> str:
 
 def scaled(number: float) -> str:
     """A number with three digits and a prefix: "1.23 G"."""
-    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= factor:
-            return f"{number / factor:.3g} {prefix}"
-    return f"{number:.3g} "
-
-
-def size(nbytes: float) -> str:
-    """Bytes in a unit that leaves at most three digits before the point."""
-    for unit in ("B", "kB", "MB"):
-        if nbytes < 1000:
-            return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.1f} {unit}"
-        nbytes /= 1000
-    return f"{nbytes:,.1f} GB"
+    return _in_units(number, ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")))
 
 
 def seconds(duration: float) -> str:
     """A time with three digits."""
-    for least, unit in ((1.0, "s"), (1e-3, "ms")):
-        if duration >= least:
-            return f"{duration / least:.3g} {unit}"
-    return f"{duration * 1e6:.3g} µs"
+    return _in_units(duration, ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")))
+
+
+def _in_units(value: float, units: tuple[tuple[float, str], ...]) -> str:
+    """A value with three digits, in the first of some units of which it has one, or in the last."""
+    factor, unit = next((each for each in units if value >= each[0]), units[-1])
+    return f"{value / factor:.3g} {unit}"
+
+
+def size(nbytes: float) -> str:
+    """Bytes in a unit that leaves at most three digits before the point."""
+    if nbytes < 1000:
+        return f"{nbytes:.0f} B"
+    factor, unit = next((each for each in ((1e3, "kB"), (1e6, "MB")) if nbytes < 1000 * each[0]), (1e9, "GB"))
+    return f"{nbytes / factor:,.1f} {unit}"
 
 
 def width(nbytes: int) -> float:
