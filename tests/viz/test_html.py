@@ -85,9 +85,9 @@ def texts(value):
 def test_what_is_hostile_comes_back_as_it_was():
     data = Page(html.page(hostile())).data
     assert data["title"] == HOSTILE
-    op = data["things"]["node:op0"]
+    op = data["root"]["items"][1]["level"]["items"][0]
     assert op["name"] == HOSTILE
-    assert data["root"]["items"][1]["level"]["items"][0]["facts"]["settings"] == f"{HOSTILE} {HOSTILE}"
+    assert op["facts"]["settings"] == f"{HOSTILE} {HOSTILE}"
     assert data["definitions"] == [[HOSTILE, HOSTILE]]
 
 
@@ -121,7 +121,7 @@ def test_the_page_holds_one_viewer_and_the_data_once():
     page = Page(text)
     assert [attributes["type"] for attributes, _ in page.all("script")] == ["application/json", "module"]
     assert len(page.all("style")) == 1
-    assert text.count('"things":{') == 1
+    assert text.count('"root":{') == 1
     codes = [code for code, _ in page.data["definitions"]]
     assert len(codes) == len(set(codes)) == 2  # of Linear and LayerNorm
 
@@ -180,7 +180,7 @@ def test_numbers_that_json_does_not_know_are_text(value):
 
 
 def test_an_empty_graph_is_a_page():
-    assert Page(html.page(Graph("Nothing"))).data["things"] == {}
+    assert Page(html.page(Graph("Nothing"))).data["root"]["items"] == []
 
 
 def test_what_is_no_graph_is_refused():

@@ -48,25 +48,31 @@ def test_a_run_has_the_level_of_its_first_block_and_that_of_all():
     assert [item["id"] for item in run["members"]["items"]] == ["module:1", "module:2", "module:3"]
 
 
+def things(found):
+    """The items of all levels by id, each as it is drawn first."""
+    return {item["id"]: item for item in reversed(list(every(found.root)))}
+
+
 def test_what_is_folded_away_knows_behind_which_it_is():
-    things = Levels(from_call(net(), (2, 6)), 0).things
-    assert {name: thing["behind"] for name, thing in things.items() if "behind" in thing} == {
+    known = things(Levels(from_call(net(), (2, 6)), 0))
+    assert {name: thing["behind"] for name, thing in known.items() if "behind" in thing} == {
         "module:2": "module:1",
         "module:3": "module:1",
     }
-    assert things["node:op1"]["parent"] == "module:1.linear"
-    assert things["module:1.linear"]["parent"] == "module:1"
+    assert known["node:op1"]["parent"] == "module:1.linear"
+    assert known["module:1.linear"]["parent"] == "module:1"
 
 
 def test_a_block_of_several_modules_holds_them_whether_folded_or_not():
     layers = [layer for _ in range(3) for layer in (nn.Linear(4, 4), nn.LayerNorm(4))]
     found = Levels(from_call(nn.Sequential(nn.Linear(6, 4), *layers), (2, 6)), 0)
     (block,) = [item for item in found.root["items"] if "members" in item]
+    known = things(found)
     assert [item["id"] for item in block["members"]["items"]] == [f"module:{k}" for k in range(1, 7)]
-    assert {found.things[f"module:{k}"]["parent"] for k in range(1, 7)} == {block["id"]}
-    assert [k for k in range(1, 7) if "behind" in found.things[f"module:{k}"]] == [3, 4, 5, 6]
-    assert found.things[block["id"]]["title"] == "1…2"
-    assert found.things[block["id"]]["tag"] == "Linear · LayerNorm · 2 × 4"
+    assert {known[f"module:{k}"]["parent"] for k in range(1, 7)} == {block["id"]}
+    assert [k for k in range(1, 7) if "behind" in known[f"module:{k}"]] == [3, 4, 5, 6]
+    assert block["title"] == "1…2"
+    assert block["tag"] == "Linear · LayerNorm · 2 × 4"
 
 
 def test_arcs_join_items_and_ports():
@@ -107,4 +113,4 @@ def test_equal_levels_share_a_layout():
 
 @pytest.mark.parametrize(("depth", "opened"), [(0, 0), (1, 0), (2, 3), (3, 3), (None, 11)])
 def test_as_many_levels_are_open_as_asked_for(depth, opened):
-    assert sum(bool(thing.get("open")) for thing in Levels(from_call(net(), (2, 6)), depth).things.values()) == opened
+    assert sum(bool(thing.get("open")) for thing in things(Levels(from_call(net(), (2, 6)), depth)).values()) == opened

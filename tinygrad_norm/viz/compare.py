@@ -53,11 +53,7 @@ class Comparison(Drawing):
 
 
 def compare_graphs(
-    layer: Module,
-    x: Any,
-    *,
-    direction: str = "forward",
-    show: str | Iterable[str] = ("shape", "parameters", "saved"),
+    layer: Module, x: Any, *, direction: str = "forward", show: str | Iterable[str] = ("shape", "parameters", "saved")
 ) -> Comparison:
     """Draw one layer both ways in one picture: by its fused ops, and by the primitives that define them.
 

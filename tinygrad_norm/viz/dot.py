@@ -11,17 +11,7 @@ from tinygrad_norm.viz.facts import facts, keeps, kept
 from tinygrad_norm.viz.formats import line, size, width
 from tinygrad_norm.viz.outline import Link, Outline
 from tinygrad_norm.viz.parts import Box, Item
-from tinygrad_norm.viz.style import (
-    BACKWARD,
-    BOX,
-    FORWARD,
-    GROUND,
-    LOOKS,
-    TEXT,
-    Look,
-    kind_of,
-    kinds,
-)
+from tinygrad_norm.viz.style import BACKWARD, BOX, FORWARD, GROUND, LOOKS, TEXT, Look, kind_of, kinds
 
 FONT = "Helvetica,Arial,sans-serif"
 WAYS = {"forward": (False,), "backward": (True,), "both": (False, True)}

@@ -166,12 +166,7 @@ def from_tensor(*outputs: Tensor, title: str = "", model: Module | None = None) 
 
 
 def from_call(
-    model: Module,
-    *inputs: Any,
-    title: str = "",
-    gradients: bool = False,
-    composed: bool = False,
-    casts: bool = False,
+    model: Module, *inputs: Any, title: str = "", gradients: bool = False, composed: bool = False, casts: bool = False
 ) -> Graph:
     """The graph of one call of a model, by a hook that sees each op. Buffers and the random generator are as before.
 

@@ -16,23 +16,10 @@ from tinygrad_norm.viz.graph import Graph
 from tinygrad_norm.viz.levels import Levels
 from tinygrad_norm.viz.style import LOOKS, LOST, RAMP, style_sheet
 
-SCRIPTS = (
-    "dom.js",
-    "graph.js",
-    "measures.js",
-    "cards.js",
-    "scene.js",
-    "drawing.js",
-    "view.js",
-    "legend.js",
-    "facts.js",
-    "search.js",
-    "keyboard.js",
-    "app.js",
-    "main.js",
-)
-"""The viewer, one script when joined; `main.js` starts it."""
-
+START = "main.js"
+VIEWER = files("tinygrad_norm.viz") / "viewer"
+SCRIPTS = sorted(path.name for path in VIEWER.iterdir() if path.name.endswith(".js") and path.name != START)
+"""The viewer, one script when joined; the last part starts it."""
 ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
@@ -48,13 +35,13 @@ def page(graph: Graph, direction: str = "forward", depth: int | None = 0, fold: 
     """
     if not isinstance(graph, Graph):
         raise TypeError(f"html.page: graph is a Graph, as from_call returns it, got {type(graph).__name__}")
-    script, style = "\n".join(map(_read, SCRIPTS)), style_sheet() + _read("viewer.css")
+    script, style = "\n".join(map(_read, (*SCRIPTS, START))), style_sheet() + _read("viewer.css")
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     levels = Levels(graph, depth)
-    data = {name: getattr(levels, name) for name in ("things", "definitions", "root", "layouts")}
+    data = {name: getattr(levels, name) for name in ("root", "layouts", "definitions")}
     legend = [(kind, look.title) for kind, look in LOOKS.items() if kind != "output"]
     data |= {"title": graph.title, "start": {"direction": direction, "fold": fold}}
     data |= {"legend": legend, "ramp": RAMP, "lost": LOST}
@@ -63,7 +50,7 @@ def page(graph: Graph, direction: str = "forward", depth: int | None = 0, fold: 
 
 
 def _read(name: str) -> str:
-    return (files("tinygrad_norm.viz") / "viewer" / name).read_text(encoding="utf-8")
+    return (VIEWER / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

@@ -19,14 +19,13 @@ Wires = list[tuple[str, str]]
 
 
 class Levels:
-    """All levels of a graph, from the `root` down, the `things` in them by id, and the `layouts` that they share."""
+    """All levels of a graph, from the `root` down; the `layouts` that equal ones share, and `definitions` of ops."""
 
     def __init__(self, graph: Graph, depth: int | None) -> None:
-        self.things: dict[str, dict[str, Any]] = {}
         self._graph, self._depth, self._layers = graph, depth, graph.layers
         self._texts: dict[str, int] = {}
-        self._names: dict[str, str] = {}
         self._codes: dict[tuple[str, str], int] = {}
+        self._first: dict[str, str] = {}
         self._ends: dict[str, dict[str, list[str]]] = defaultdict(lambda: {"from": [], "to": []})
         for source, target in graph.wires:
             self._ends[source]["to"].append(f"node:{target}")
@@ -64,43 +63,40 @@ class Levels:
                 head = ports["out"].setdefault(source, vertex)
             arcs.setdefault((tail, head), {}).setdefault(source, []).append(target)
         items = list(map(self._part, parts, inside, places))
-        sizes = [_size(self.things[item["id"]], item["lines"]) for item in items]
         flow = [part.kind not in ("parameter", "tensor") for part in parts]
-        text = described(sizes, flow, ports, list(arcs))
+        text = described(list(map(_size, items)), flow, ports, list(arcs))
         layout = self._texts.setdefault(text, len(self._texts))
         return {"items": items, **ports, "arcs": list(map(self._arc, arcs, arcs.values())), "layout": layout}
 
     def _part(self, part: Item, wires: Wires, place: dict[str, Any]) -> dict[str, Any]:
         """A part as it is drawn there, with the level in it, and that of all blocks for which it stands."""
-        name = self._names.setdefault(part.id, self._name(part))
-        thing = self.things.setdefault(name, named(part, self._graph) | place)
-        shown = {"id": name, **written(part)}
-        if not isinstance(part, Box):
-            thing |= self._ends[part.id]
+        shown = {"id": self._name(part), **place, **named(part, self._graph), **written(part)}
         if part.kind == "op":
             node = part.last
             code = self._codes.setdefault((node.code, node.source), len(self._codes))
-            thing |= {"fused": node.fused, "saves": bool(node.saved), "definition": code}
-        inside = place
+            shown |= {"fused": node.fused, "saves": bool(node.saved), "definition": code}
         if isinstance(part, Box):
             layer = part.path in self._layers
             opened = self._depth is None or (part.path.count(".") + 1 < self._depth and not layer)
-            thing |= {"open": opened} if part.path else {"open": True, "block": True}
+            shown |= {"open": opened} if part.path else {"open": True, "block": True}
             folded = set(part.folded_nodes)
             kept = [ends for ends in wires if ends[1] not in folded]
-            shown["level"] = self._level(part.parts, kept, [{"parent": name}] * len(part.parts))
-            inside = place if part.path else {"parent": name}
+            shown["level"] = self._level(part.parts, kept, [{"parent": shown["id"]}] * len(part.parts))
+        else:
+            shown |= self._ends[part.id]
         if part.members:
+            inside = {"parent": shown["id"]} if "block" in shown else place
             first = len(part.members) // part.repeats
-            places = [inside] * first + [inside | {"behind": name}] * (len(part.members) - first)
+            places = [inside] * first + [inside | {"behind": shown["id"]}] * (len(part.members) - first)
             shown |= {"repeats": part.repeats, "members": self._level(part.members, wires, places)}
         return shown
 
     def _name(self, part: Item) -> str:
+        """The same for a part and for its copy that stands for others."""
         if not isinstance(part, Box):
             return f"node:{part.id}"
-        name = f"module:{part.path}" if part.path else part.id
-        return name if name not in self.things else f"{name} {part.id}"
+        runs_again = part.path and self._first.setdefault(part.path, part.id) != part.id
+        return f"module:{part.path}" if part.path and not runs_again else part.id
 
     def _arc(self, ends: tuple[int, int], carried: dict[str, list[str]]) -> list[Any]:
         """The vertices, how wide the line is, whether no gradient comes back, and from where to where it leads."""
@@ -109,7 +105,8 @@ class Levels:
         return [*ends, round(width(sum(node.nbytes for node in nodes)), 2), dead, carried]
 
 
-def _size(thing: dict[str, Any], lines: list[str]) -> tuple[int, int]:
+def _size(item: dict[str, Any]) -> tuple[int, int]:
     """About how large a card is, in pixels: the page measures its text, and makes room where this is too little."""
-    head = 7.5 * len(thing["title"]) + 6.5 * len(thing["tag"]) + (16 if thing["kind"] == "module" else 0)
-    return 2 * round(12 + max([head, *(6.2 * len(line) for line in lines)]) / 2), 32 + 16 * len(lines)
+    head = 7.5 * len(item["title"]) + 6.5 * len(item["tag"]) + (16 if item["kind"] == "module" else 0)
+    widest = max([head, *(6.2 * len(line) for line in item["lines"])])
+    return 2 * round(12 + widest / 2), 32 + 16 * len(item["lines"])

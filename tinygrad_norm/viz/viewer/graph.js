@@ -1,25 +1,25 @@
-// The graph as Python wrote it: levels of items, joined by arcs. What is so of an item wherever it is drawn, as its kind,
-// its names and its facts, stands once, under its id, in `things`; an item in a level tells what it says there.
+// The graph as Python wrote it: levels of items, joined by arcs. Of equal blocks there are levels for both: the first that
+// stands for all, and all of them; `things` has an item for each id, the first there is.
 
 class GraphData {
-  constructor({ things, definitions, layouts, root, ...rest }) {
-    Object.assign(this, rest, { things: new Map(Object.entries(things)), root, known: new Set(), firstOf: new Map() });
-    for (const thing of this.things.values()) thing.definition = definitions[thing.definition];
-    this.join(root, layouts);
+  constructor({ definitions, layouts, root, ...rest }) {
+    Object.assign(this, rest, { root, things: new Map(), known: new Set(), firstOf: new Map() });
+    this.join(root, layouts, definitions);
   }
 
-  /** Gives the items of a level, and of those in it, what is so of them everywhere. */
-  join(level, layouts) {
+  /** Gives a level its layout, the ops in it their definitions, and so on for the levels in it. */
+  join(level, layouts, definitions) {
     Object.assign(level, layouts[level.layout]);
     for (const item of level.items) {
-      Object.setPrototypeOf(item, this.things.get(item.id));
+      if (!this.things.has(item.id)) this.things.set(item.id, item);
+      item.definition = definitions[item.definition];
       for (const [name, measure] of Object.entries(item.measures)) {
         measure[0] = Number(measure[0]); // what is not finite comes as text
         if (measure[0] !== 0 || name === "gradient") this.known.add(name);
       }
-      if (item.level) this.join(item.level, layouts);
+      if (item.level) this.join(item.level, layouts, definitions);
       if (!item.members) continue;
-      this.join(item.members, layouts);
+      this.join(item.members, layouts, definitions);
       item.members.items[0].folds = item;
       this.firstOf.set(item.id, item.members.items[0].id);
     }
