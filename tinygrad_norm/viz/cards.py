@@ -7,7 +7,7 @@ from typing import Any
 
 from tinygrad_norm.tables import plural
 from tinygrad_norm.viz.facts import kept, told, worded
-from tinygrad_norm.viz.formats import flops, gradient, line, seconds, shape, size
+from tinygrad_norm.viz.formats import flops, gradient, line, seconds, size
 from tinygrad_norm.viz.graph import Graph, total_flops
 from tinygrad_norm.viz.parts import Box, Item
 from tinygrad_norm.viz.style import kind_of
@@ -15,35 +15,34 @@ from tinygrad_norm.viz.style import kind_of
 KINDS = {"fused": "Fused op", "tensor": "Tensor that no op made"}
 
 
-def named(part: Item, graph: Graph) -> dict[str, Any]:
-    """What is so of a part wherever it is drawn: its kind, its title and the `tag` behind that, its whole name."""
-    lengths = shape(part.last.shape)
-    if not isinstance(part, Box):
-        name = part.title if part.kind == "output" else part.last.name
-        return {"kind": part.kind, "title": line(part.title), "tag": "", "name": name, "shape": lengths}
-    paths = [part.path] if part.path else [each.path for each in part.parts if isinstance(each, Box)]
-    ends = dict.fromkeys((paths[0], paths[-1]))
-    title = "…".join(path.rpartition(".")[2] for path in ends)
-    classes = dict.fromkeys(filter(None, map(graph.modules.get, paths)))
-    tag = " · ".join([*classes, lengths])
-    return {"kind": part.kind, "title": line(title), "tag": line(tag), "name": "…".join(ends)}
+def card(part: Item, graph: Graph) -> dict[str, Any]:
+    """What a part is called, and what is told of it.
 
-
-def written(part: Item) -> dict[str, Any]:
-    """What stands on a part's card, its `lines` and those that the way `back` adds; its `facts`, and its `measures`."""
-    kind, known = kind_of(part), told(part)
+    Its kind, its title with the `tag` behind that, and its whole name; the `lines` on its card and those that the way
+    `back` adds; the facts in its panel, and the measures that colour it.
+    """
+    known = told(part)
     words = {what: worded(part, what, text) for what, text in known.items()}
-    facts = {"kind": KINDS.get(kind, kind.capitalize()), **known}
+    kind = kind_of(part)
+    facts: dict[str, Any] = {"kind": KINDS.get(kind, kind.capitalize()), **known}
+    shown: dict[str, Any] = {"kind": part.kind, "title": part.title, "tag": "", "name": part.title, "facts": facts}
     lines: list[tuple[str, ...]] = [("shape",)]
     back: list[tuple[str, ...]] = [("gradient", "saved")]
-    if part.kind == "module":
+    if isinstance(part, Box):
         words["ops"] = facts["ops"] = plural(len(part.nodes), "op")
         lines, back = [("ops", "parameters", "flops"), ("saved", "time")], [("gradient",)]
+        paths = [part.path] if part.path else [each.path for each in part.parts if isinstance(each, Box)]
+        ends = dict.fromkeys((paths[0], paths[-1]))
+        classes = dict.fromkeys(filter(None, map(graph.modules.get, paths)))
+        shown |= {"name": "…".join(ends), "title": "…".join(path.rpartition(".")[2] for path in ends)}
+        shown["tag"] = line(" · ".join([*classes, known["shape"]]))
     else:
         facts["size"] = size(part.last.nbytes)
-    more = {"keeps": kept(part)} if part.kind == "op" and part.last.saved else {}
-    written = {"lines": _lines(words, lines), "back": _lines(words, back)}
-    return written | {"facts": facts | more, "measures": _measures(part)}
+        shown |= {"shape": known["shape"], "name": part.title if part.kind == "output" else part.last.name}
+    if part.kind == "op" and part.last.saved:
+        facts["keeps"] = kept(part)
+    shown |= {"title": line(shown["title"]), "lines": _lines(words, lines), "back": _lines(words, back)}
+    return shown | {"measures": _measures(part)}
 
 
 def _lines(words: dict[str, str], lines: list[tuple[str, ...]]) -> list[str]:

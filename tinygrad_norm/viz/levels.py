@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from tinygrad_norm.viz.cards import named, written
+from tinygrad_norm.viz.cards import card
 from tinygrad_norm.viz.formats import width
 from tinygrad_norm.viz.graph import Graph
 from tinygrad_norm.viz.layout import described, lay_out
@@ -70,7 +70,7 @@ class Levels:
 
     def _part(self, part: Item, wires: Wires, place: dict[str, Any]) -> dict[str, Any]:
         """A part as it is drawn there, with the level in it, and that of all blocks for which it stands."""
-        shown = {"id": self._name(part), **place, **named(part, self._graph), **written(part)}
+        shown = {"id": self._name(part), **place, **card(part, self._graph)}
         if part.kind == "op":
             node = part.last
             code = self._codes.setdefault((node.code, node.source), len(self._codes))
