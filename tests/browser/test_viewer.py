@@ -459,6 +459,23 @@ def test_direction_turns_the_arrows(show):
     assert sorted(page.eval_on_selector_all("#lines path", ends)) == [[False, True]] + [[True, True]] * 3
 
 
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_arrowheads_point_along_their_lines(show, direction):
+    """No line begins or ends in one of no length, by which a browser could not turn the head."""
+    page = show(small(), (direction, None), viewport={"width": 2400, "height": 4000})
+    steps = page.eval_on_selector_all(
+        "#lines path",
+        """all => all.flatMap((arc) => {
+            const places = arc.getAttribute("d").split(/[MLCQ]/).filter(Boolean).map((part) => part.trim().split(" "));
+            const ends = places.map((part) => part.slice(-2).map(Number));
+            return [[0, 1], [-2, -1]].map(([one, other]) => [ends.at(one), ends.at(other)])
+                .map(([[x, y], [across, down]]) => Math.hypot(across - x, down - y));
+        })""",
+    )
+    assert len(steps) > 20
+    assert min(steps) > 0
+
+
 def test_backward_shows_what_is_saved(show):
     page = show(small())
     choose(page, "backward")

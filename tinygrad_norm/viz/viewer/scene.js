@@ -132,6 +132,7 @@ function addArcs(level, [tail, head, wide, dead, carried], place, [left, top], e
 /** A line through points with round corners, to both ends of which a line or a gentle S leads. */
 function pathThrough([start, ...points]) {
   const lead = ([x, y], [across, down]) => {
+    if (x === across && y === down) return ""; // a line of no length would turn its arrowhead anywhere
     const half = (y + down) / 2;
     return x === across ? `L${across} ${down}` : `C${x} ${half} ${across} ${half} ${across} ${down}`;
   };
