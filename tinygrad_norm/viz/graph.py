@@ -225,7 +225,7 @@ class _Builder:
         self._ledger = Ledger()
         self._sources: dict[int, Any] = {}  # what a cast that is not shown was given, by its result
         self._names: dict[int, str] = {}
-        self._root = "" if model is None else model._scope
+        self._root = "" if model is None else model.scope_name
         for path, module in () if model is None else _scopes(model):
             if path:
                 self.graph.modules[path] = type(module).__name__
