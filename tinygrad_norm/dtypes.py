@@ -19,7 +19,6 @@ Pair = tuple[int, int]
 """One number for the height of an image, and one for its width."""
 Axis = int | Sequence[int] | None
 DTypeOrNone = DTypeLike | None
-PathLike = str | os.PathLike[str]
 
 SUPPORTED = frozenset(
     np.dtype(name)

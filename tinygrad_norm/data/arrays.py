@@ -12,13 +12,13 @@ from tinygrad_norm.checks import check_choice
 from tinygrad_norm.data.checks import check_labels, describe
 from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.images import rescale
-from tinygrad_norm.dtypes import Array, PathLike, beyond
+from tinygrad_norm.dtypes import Array, StrPath, beyond
 
 CHANNELS = (1, 3, 4)
 """How many an image has: grey, or red, green and blue, perhaps with how opaque it is."""
 
 
-def from_arrays(folder: PathLike, split: Split = "train", dtype: DTypeLike = np.float32) -> ArrayDataset:
+def from_arrays(folder: StrPath, split: Split = "train", dtype: DTypeLike = np.float32) -> ArrayDataset:
     """Load a data set of one's own from `train_images.npy`, `train_labels.npy`, `test_images.npy`, `test_labels.npy`.
 
     Images are (N, H, W), which get a channel axis, (N, C, H, W) or (N, F). Those of uint8 are scaled from 0..255 to

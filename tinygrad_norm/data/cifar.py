@@ -16,7 +16,7 @@ from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.download import RemoteFile, check_md5, what_to_put
 from tinygrad_norm.data.images import rescale
 from tinygrad_norm.data.published import published
-from tinygrad_norm.dtypes import Array, PathLike
+from tinygrad_norm.dtypes import Array, StrPath
 
 IMAGE_SHAPE = (3, 32, 32)
 IMAGE_BYTES = 3 * 32 * 32
@@ -52,7 +52,7 @@ CIFAR100 = Release(
 )
 
 
-def cifar10(folder: PathLike, split: Split = "train", dtype: DTypeLike = np.float32) -> ArrayDataset:
+def cifar10(folder: StrPath, split: Split = "train", dtype: DTypeLike = np.float32) -> ArrayDataset:
     """Load CIFAR-10 from a folder that holds `cifar-10-binary.tar.gz`, or the .bin files that were in it.
 
     Returns:
@@ -69,7 +69,7 @@ def cifar10(folder: PathLike, split: Split = "train", dtype: DTypeLike = np.floa
 
 
 def cifar100(
-    folder: PathLike,
+    folder: StrPath,
     split: Split = "train",
     labels: Literal["fine", "coarse"] = "fine",
     dtype: DTypeLike = np.float32,

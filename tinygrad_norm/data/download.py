@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygrad_norm.dtypes import PathLike
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.files import locked, put_in_place
 from tinygrad_norm.output import UnfailingStream
 
@@ -43,7 +43,7 @@ class DownloadError(OSError):
     """No address gave the file; the message says why, and what to put where by hand."""
 
 
-def fetch(file: RemoteFile, folder: PathLike, progress: bool = True, timeout: float = 30) -> Path:
+def fetch(file: RemoteFile, folder: StrPath, progress: bool = True, timeout: float = 30) -> Path:
     """Bring a file into a folder, unless it is there already, and return its path.
 
     What arrives is kept as `NAME.part`, from which a later call or the next address goes on, and gets its name only

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from tinygrad_norm.checks import check_choice, check_integer
 from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.images import rescale
-from tinygrad_norm.dtypes import Array, PathLike
+from tinygrad_norm.dtypes import Array, StrPath
 from tinygrad_norm.output import printable
 
 # Pillow reads many more, some through other programs; these are what data sets consist of.
@@ -21,7 +21,7 @@ LITTER = ("Thumbs.db", "desktop.ini")  # what systems leave in folders of images
 
 
 def image_folder(
-    folder: PathLike,
+    folder: StrPath,
     split: Split = "train",
     image_size: int | None = None,
     grey: bool = False,

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_norm.checks import check_type
-from tinygrad_norm.dtypes import Array, PathLike
+from tinygrad_norm.dtypes import Array, StrPath
 
 TYPE_CODES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 MAX_DIMENSIONS = 64  # as many as a NumPy array can have; the format itself would allow 255
 CHUNK_SIZE = 1 << 20
 
 
-def read_idx(path: PathLike, max_bytes: int = 1 << 32) -> Array:
+def read_idx(path: StrPath, max_bytes: int = 1 << 32) -> Array:
     """Read an IDX file, plain or gzip-compressed (told by its content, not its name).
 
     Memory is taken only as data arrives and never beyond the declared size, so a header that lies and a decompression
@@ -50,7 +50,7 @@ def read_idx(path: PathLike, max_bytes: int = 1 << 32) -> Array:
             raise ValueError(f"{path}: a damaged gzip file: {error}") from error
 
 
-def write_idx(path: PathLike, array: Array) -> None:
+def write_idx(path: StrPath, array: Array) -> None:
     """Write an array as an IDX file, compressed if the name ends in ".gz".
 
     The same array always gives the same bytes.

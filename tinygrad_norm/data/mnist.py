@@ -15,14 +15,14 @@ from tinygrad_norm.data.download import what_to_put
 from tinygrad_norm.data.idx import read_idx
 from tinygrad_norm.data.images import rescale
 from tinygrad_norm.data.published import published
-from tinygrad_norm.dtypes import PathLike
+from tinygrad_norm.dtypes import StrPath
 
 PREFIXES = {"train": "train", "test": "t10k"}
 NAMES = "mnist", "fashion-mnist"
 
 
 def mnist(
-    folder: PathLike,
+    folder: StrPath,
     split: Split = "train",
     name: Literal["mnist", "fashion-mnist"] = "mnist",
     dtype: DTypeLike = np.float32,

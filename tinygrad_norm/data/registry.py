@@ -18,7 +18,7 @@ from tinygrad_norm.data.folder import image_folder
 from tinygrad_norm.data.images import resize
 from tinygrad_norm.data.mnist import mnist
 from tinygrad_norm.data.published import published
-from tinygrad_norm.dtypes import PathLike
+from tinygrad_norm.dtypes import StrPath
 
 READERS: dict[str, Callable[..., ArrayDataset]] = {
     "digits": lambda folder, split: digits(split),
@@ -31,10 +31,10 @@ names = tuple(READERS)
 
 
 def load(
-    name_or_folder: PathLike,
+    name_or_folder: StrPath,
     split: Split = "train",
     *,
-    folder: PathLike = "datasets",
+    folder: StrPath = "datasets",
     image_size: int | None = None,
     download: bool = False,
 ) -> ArrayDataset:
@@ -81,7 +81,7 @@ def _load_named(name: str, split: Split, folder: Path, download: bool) -> ArrayD
     return READERS[name](folder / name, split)
 
 
-def _load_folder(given: PathLike, split: Split, image_size: int | None) -> ArrayDataset:
+def _load_folder(given: StrPath, split: Split, image_size: int | None) -> ArrayDataset:
     folder = Path(given)
     if not folder.is_dir():
         known = f"the known ones are {', '.join(names)}"
