@@ -166,7 +166,7 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch, name, channels_last, 
     monkeypatch.setattr(compiler, "LARGE", 1)
     together = run()
     if name in ("batch, of features", "batch, of images", "layer"):
-        assert layout(x.shape, x.strides, 4, axes, weight.shape, bias.shape).sizes[-1] > 1, "more than one block"
+        assert layout(x.shape, x.strides, 4, axes, weight.shape, bias.shape).units[0] > 1, "more than one block"
     numba.set_num_threads(1)
     in_turn = run()
     numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)

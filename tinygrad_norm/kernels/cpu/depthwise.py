@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu import launches
-from tinygrad_norm.kernels.cpu.compiler import Kernel, helper
+from tinygrad_norm.kernels.cpu.compiler import Kernel, device
+from tinygrad_norm.kernels.cpu.launch import empty, launch
 from tinygrad_norm.kernels.cpu.vector import BYTES, lanes, load, multiply_add, store, zeros
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -119,10 +119,11 @@ def correlate(x: Array, places: Array, start: Pair, down: Pair, up: Pair, dilati
     """
     channels = x.shape[3]
     met, windows, phases = _plan(x.shape[1:3], places.shape[:2], start, down, up, dilation, size)
-    x, places = _wide(x), launches.contiguous(_wide(places[met]))
-    y = np.empty((len(x), *size, x.shape[3]), x.dtype)
-    _correlate(y.size * prod(places.shape[:2]), _UNITS, _images(x), places.reshape(-1), windows, phases, _images(y))
-    return launches.contiguous(y[..., :channels])
+    x, places = _wide(x), launch(np.ascontiguousarray, _wide(places[met]))
+    y = empty((len(x), *size, x.shape[3]), x.dtype)
+    size = y.size * prod(places.shape[:2])
+    launch(_correlate, size, _UNITS, _images(x), places.reshape(-1), windows, phases, _images(y))
+    return launch(np.ascontiguousarray, y[..., :channels])
 
 
 @lru_cache(1024)
@@ -164,11 +165,12 @@ def weight_gradient(dy: Array, x: Array, kernel: Pair, start: Pair, stride: Pair
     met, windows, steps = _gradient_plan(x.shape[1:3], kernel, start, stride, dilation, size)
     step = 2 * BYTES // x.itemsize
     parts, blocks = max(1, -(-dy.size // x.shape[3] // _SUM)), -(-x.shape[3] // step)
-    sums = np.empty((parts, blocks, steps.size, step), x.dtype)
-    _sum_parts(dy.size * steps.size, _images(dy), _images(x), windows, steps, _Sums(sums.reshape(-1), *sums.shape[:3]))
-    dplaces = np.empty((*kernel, channels), x.dtype)
+    sums = empty((parts, blocks, steps.size, step), x.dtype)
+    given = _images(dy), _images(x), windows, steps
+    launch(_sum_parts, dy.size * steps.size, *given, _Sums(sums.reshape(-1), *sums.shape[:3]))
+    dplaces = empty((*kernel, channels), x.dtype)
     (top, left), (bottom, right) = [taps.start for taps in met], [taps.stop for taps in met]
-    _add_parts(sums.size, sums, x.shape[3], (top, left), (bottom, right), dplaces)
+    launch(_add_parts, sums.size, sums, x.shape[3], (top, left), (bottom, right), dplaces)
     return dplaces
 
 
@@ -204,14 +206,18 @@ def _met(pixels: int, taps: int, start: int, down: int, up: int, dilation: int, 
 def _wide(array: Array) -> Array:
     """The array with as many channels as a block has, at least."""
     channels = 2 * BYTES // array.itemsize
-    return array if array.shape[-1] >= channels else launches.pad_channels(array, channels)
+    if array.shape[-1] >= channels:
+        return array
+    wide: Array = launch(np.zeros, (*array.shape[:-1], channels), array.dtype)
+    launch(np.copyto, wide[..., : array.shape[-1]], array)
+    return wide
 
 
 def _images(x: Array) -> _Images:
     return _Images(x.reshape(-1), *x.shape)
 
 
-@helper
+@device
 def _fill(x: _Images, image: int, top: int, left: int, channel: int, extent: Pair, scratch: Array) -> None:
     """Copy one block of channels of a part of an image; 0 where it lies outside."""
     half = lanes(x.flat)
@@ -237,7 +243,7 @@ def _correlate(units: int, x: _Images, places: Array, windows: _Windows, phases:
         _correlate_unit(np.intp(unit), units, x, places, windows, phases, y)
 
 
-@helper
+@device
 def _correlate_unit(
     unit: int, units: int, x: _Images, places: Array, windows: _Windows, phases: _Phases, y: _Images
 ) -> None:
@@ -274,7 +280,7 @@ def _correlate_unit(
                 )
 
 
-@helper
+@device
 def _line(columns: int, pixels: _Strided, places: _Strided, steps: Array, taps: Array, y: _Strided) -> None:
     """Write a row of one phase of the output, four pixels at a time."""
     scratch, place, apart = pixels
@@ -317,7 +323,7 @@ def _sum_parts(dy: _Images, x: _Images, windows: _Windows, steps: Array, sums: _
         _sum_part(np.intp(unit), dy, x, windows, steps, sums)
 
 
-@helper
+@device
 def _sum_part(unit: int, dy: _Images, x: _Images, windows: _Windows, steps: Array, sums: _Sums) -> None:
     """Write one block of channels of one part."""
     rows, height, width, together = windows.rows, windows.height, windows.width, windows.together
@@ -342,7 +348,7 @@ def _sum_part(unit: int, dy: _Images, x: _Images, windows: _Windows, steps: Arra
             _sum(dy, at, images, deep, scratch, windows, steps[tap : tap + _TAPS], sums.flat[to : to + _TAPS * step])
 
 
-@helper
+@device
 def _sum(
     dy: _Images, first: int, images: int, rows: int, scratch: Array, windows: _Windows, steps: Array, sums: Array
 ) -> None:

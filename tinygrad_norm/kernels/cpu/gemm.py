@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu import blas, launches, panel_microkernel, row_microkernel
-from tinygrad_norm.kernels.cpu.compiler import LARGE, Kernel, ProductKernel, helper
+from tinygrad_norm.kernels.cpu import blas, panel_microkernel, row_microkernel
+from tinygrad_norm.kernels.cpu.compiler import LARGE, Kernel, ProductKernel, device
+from tinygrad_norm.kernels.cpu.launch import empty, launch
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -48,28 +49,35 @@ def gemm(a: Array, b: Array, out: Array, add: bool = False) -> None:
     """Write a b to `out`, or add it there, for stacks of matrices of any layout."""
     (groups, rows, depth), columns = a.shape, b.shape[2]
     (a, transposed_a), (b, transposed_b) = _by_rows(a), _by_rows(b)
-    size, made = groups * rows * columns * depth // _WORK, out if _in_rows(out) else launches.contiguous(out)
+    size, made = groups * rows * columns * depth // _WORK, out if _in_rows(out) else launch(np.ascontiguousarray, out)
+    given = a, transposed_a, b, transposed_b
     if rows <= FEW and transposed_b and not transposed_a:
-        _multiply_few(max(size, b.size), a, b, add, made)
+        launch(_multiply_few, max(size, b.size), a, b, add, made)
     elif depth > _PARTS * max(rows, columns) and size >= LARGE:
-        parts = np.empty((_PARTS, *out.shape), out.dtype)
-        _multiply_by_tiles(size, a, transposed_a, b, transposed_b, rows, columns, False, parts)
-        launches.sum_parts(parts, add, made)
+        parts = empty((_PARTS, *out.shape), out.dtype)
+        launch(_multiply_by_tiles, size, *given, rows, columns, False, parts)
+        launch(_sum_parts, parts, add, made)
     elif depth <= _SHORT and size >= _SHORT_WORK:
-        _multiply_by_tiles(size, a, transposed_a, b, transposed_b, *_unit(rows, columns, size), add, made[np.newaxis])
+        launch(_multiply_by_tiles, size, *given, *_unit(rows, columns, size), add, made[np.newaxis])
     else:
-        _multiply(size, a, transposed_a, b, transposed_b, *_unit(rows, columns, size), add, made)
+        launch(_multiply, size, *given, *_unit(rows, columns, size), add, made)
     if made is not out:
-        launches.copy(made, out)
+        launch(np.copyto, out, made)
+
+
+def _sum_parts(parts: Array, add: bool, out: Array) -> None:
+    """Write the sums over the first axis of `parts` to `out`, or add them there."""
+    total = parts.sum(axis=0)
+    np.copyto(out, total + out if add else total, casting="same_kind")
 
 
 def sum_rows(x: Array) -> Array:
     """Return the sum of the rows of x [M, N], taken in float64."""
-    x = launches.contiguous(x)
-    parts = launches.zeros((1 if x.size < LARGE else 4 * _PARTS, x.shape[1]), np.dtype(np.float64))
-    total = np.empty(x.shape[1], x.dtype)
-    _sum_rows(x.size, x, parts)
-    launches.sum_parts(parts, False, total)
+    x = launch(np.ascontiguousarray, x)
+    parts = launch(np.zeros, (1 if x.size < LARGE else 4 * _PARTS, x.shape[1]), np.dtype(np.float64))
+    total = empty(x.shape[1:], x.dtype)
+    launch(_sum_rows, x.size, x, parts)
+    launch(_sum_parts, parts, False, total)
     return total
 
 
@@ -86,7 +94,7 @@ def _by_rows(x: Array) -> tuple[Array, bool]:
     if _in_rows(x):
         return x, False
     transposed = x.transpose(0, 2, 1)
-    return (transposed, True) if _in_rows(transposed) else (launches.contiguous(x), False)
+    return (transposed, True) if _in_rows(transposed) else (launch(np.ascontiguousarray, x), False)
 
 
 def _in_rows(x: Array) -> bool:
@@ -130,12 +138,12 @@ def _multiply_by_tiles(
 # number of the unit is of one type; in the parallel form it has no sign.
 
 
-@helper
+@device
 def _units(out: Array, rows: int, columns: int) -> int:
     return len(out) * -(-out.shape[1] // rows) * -(-out.shape[2] // columns)
 
 
-@helper
+@device
 def _unit_of(
     unit: int, a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, out: Array
 ) -> tuple[Array, Array, Array]:
@@ -146,7 +154,7 @@ def _unit_of(
     return some_a, some_b, out[group, top : top + rows, left : left + columns]
 
 
-@helper
+@device
 def _part_of(
     unit: int, a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, parts: Array
 ) -> tuple[Array, Array, Array]:
@@ -159,7 +167,7 @@ def _part_of(
     return some_a, some_b[:, first:last] if transposed_b else some_b[first:last, :], some
 
 
-@helper
+@device
 def _rows(x: Array, group: int, transposed: bool, first: int, count: int) -> Array:
     """Some rows of a matrix of the stack, or of one that is transposed, columns as they lie."""
     return x[group, :, first : first + count] if transposed else x[group, first : first + count, :]

@@ -8,6 +8,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel
+from tinygrad_norm.kernels.cpu.launch import empty, empty_like, launch
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -70,8 +71,8 @@ def cross_entropy(
     logits: Array, target: Array, weight: Array | None, smoothing: float, ignore: int
 ) -> tuple[Array, Array]:
     """The cross-entropy of each row of logits [N, C] with its class in target [N]; log Σ exp(logits) in two parts."""
-    losses, lse = np.empty(len(logits), logits.dtype), np.empty((2, len(logits)))
-    _losses(logits.size, *_prepared(logits, target, weight), float(smoothing), int(ignore), losses, *lse)
+    losses, lse = empty(logits.shape[:1], logits.dtype), empty((2, len(logits)), np.float64)
+    launch(_losses, logits.size, *_prepared(logits, target, weight), float(smoothing), int(ignore), losses, *lse)
     return losses, lse
 
 
@@ -80,11 +81,13 @@ def cross_entropy_gradient(
 ) -> Array:
     """The gradient of `cross_entropy` with respect to the logits."""
     logits, target, weight = _prepared(logits, target, weight)
-    dlogits, dloss, lse = np.empty_like(logits), np.ascontiguousarray(dloss), np.ascontiguousarray(lse)
-    _losses_gradient(logits.size, dloss, logits, target, weight, *lse, float(smoothing), int(ignore), dlogits)
+    dlogits, dloss, lse = empty_like(logits), *(launch(np.ascontiguousarray, array) for array in (dloss, lse))
+    launch(_losses_gradient, logits.size, dloss, logits, target, weight, *lse, float(smoothing), int(ignore), dlogits)
     return dlogits
 
 
 def _prepared(logits: Array, target: Array, weight: Array | None) -> tuple[Array, Array, Array]:
-    weight = np.ones(logits.shape[1], logits.dtype) if weight is None else np.ascontiguousarray(weight)
-    return np.ascontiguousarray(logits), np.ascontiguousarray(target, np.int64), weight
+    if weight is None:
+        weight = launch(np.ones, logits.shape[1], logits.dtype)
+    given = (logits, logits.dtype), (target, np.int64), (weight, weight.dtype)
+    return tuple(launch(np.ascontiguousarray, array, dtype) for array, dtype in given)

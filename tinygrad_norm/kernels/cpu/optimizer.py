@@ -12,6 +12,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel
+from tinygrad_norm.kernels.cpu.launch import launch
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -77,11 +78,11 @@ def rmsprop_update(
 
 def _run(kernel: Callable[..., None], gradient: Array, written: tuple[Array | None, ...], *scalars: float) -> None:
     """Call a kernel on flat arrays, and copy back what lies in memory in another order."""
-    flat = [None if array is None else array.ravel() for array in written]
-    kernel(_WORK * gradient.size, gradient.ravel(), *flat, *scalars)
+    flat = [None if array is None else launch(array.ravel) for array in written]
+    launch(kernel, _WORK * gradient.size, launch(gradient.ravel), *flat, *scalars)
     for array, result in zip(written, flat, strict=True):
         if array is not None and result is not None and not array.flags.c_contiguous:
-            array[...] = result.reshape(array.shape)
+            launch(np.copyto, array, result.reshape(array.shape))
 
 
 @Kernel

@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinygrad_norm.kernels.cpu.compiler import helper, inline
+from tinygrad_norm.kernels.cpu.compiler import device, inline
 from tinygrad_norm.kernels.cpu.grid import Grid, memory
 from tinygrad_norm.kernels.cpu.vector import Vector, lanes
 
@@ -36,7 +36,7 @@ _TERMS = 1024
 """Those of all panels that are made at a time, 64 KB."""
 
 
-@helper
+@device
 def multiply_panels(a: Array, transposed_a: bool, b: Array, transposed_b: bool, add: bool, out: Array) -> None:
     """Write a b to `out`, or add it there; `transposed`, an array is taken for its transpose. As `blas.gemm`."""
     rows, columns = out.shape

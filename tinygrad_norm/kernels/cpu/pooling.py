@@ -14,8 +14,8 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.definitions.windows import Window
-from tinygrad_norm.kernels.cpu import launches
-from tinygrad_norm.kernels.cpu.compiler import Kernel, helper
+from tinygrad_norm.kernels.cpu.compiler import Kernel, device
+from tinygrad_norm.kernels.cpu.launch import empty, launch
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -105,7 +105,7 @@ def _average(x: Array, divisor: Array, window: Window, y: Array) -> None:
                 _add_shares(met, divisor[row, column], y[image, row, column])
 
 
-@helper
+@device
 def _add_shares(pixels: Array, divisor: float, y: Array) -> None:
     """Write the averages that are not finite again, as sums of shares, which may be where the sum of all is not."""
     for c in range(len(y)):
@@ -148,43 +148,43 @@ def _mean_of_pixels(images: Array, y: Array) -> None:
 
 def max_pool2d(x: Array, window: Window) -> tuple[Array, Array]:
     """As the reference; y and the places are channels-last."""
-    y = np.empty((len(x), *window.size, x.shape[1]), x.dtype)
-    position = np.empty(y.shape, np.uint8 if math.prod(window.kernel_size) < 256 else np.int32)
-    _max(x.size, _last(x), window, y, position)
+    y = empty((len(x), *window.size, x.shape[1]), x.dtype)
+    position = empty(y.shape, np.uint8 if math.prod(window.kernel_size) < 256 else np.int32)
+    launch(_max, x.size, _last(x), window, y, position)
     return _first(y), _first(position)
 
 
 def max_pool2d_gradient(dy: Array, position: Array, shape: tuple[int, ...], window: Window) -> Array:
     """As the reference; dx is channels-last."""
-    dx = np.empty((shape[0], *shape[2:], shape[1]), dy.dtype)
-    _max_gradient(dx.size, _last(dy), _last(position), window, dx)
+    dx = empty((shape[0], *shape[2:], shape[1]), dy.dtype)
+    launch(_max_gradient, dx.size, _last(dy), _last(position), window, dx)
     return _first(dx)
 
 
 def avg_pool2d(x: Array, divisor: Array, window: Window) -> Array:
     """As the reference; y is channels-last."""
-    y = np.empty((len(x), *window.size, x.shape[1]), x.dtype)
-    _average(x.size, _last(x), divisor, window, y)
+    y = empty((len(x), *window.size, x.shape[1]), x.dtype)
+    launch(_average, x.size, _last(x), divisor, window, y)
     return _first(y)
 
 
 def avg_pool2d_gradient(dy: Array, divisor: Array, shape: tuple[int, ...], window: Window) -> Array:
     """As the reference; dx is channels-last."""
-    dx = np.empty((shape[0], *shape[2:], shape[1]), dy.dtype)
-    _average_gradient(dx.size, _last(dy), divisor, window, dx)
+    dx = empty((shape[0], *shape[2:], shape[1]), dy.dtype)
+    launch(_average_gradient, dx.size, _last(dy), divisor, window, dx)
     return _first(dx)
 
 
 def mean_of_pixels(x: Array) -> Array:
     """The mean of each channel of each image, taken in float64."""
-    y = np.empty(x.shape[:2], x.dtype)
-    _mean_of_pixels(x.size, _last(x).reshape(len(x), math.prod(x.shape[2:]), x.shape[1]), y)
+    y = empty(x.shape[:2], x.dtype)
+    launch(_mean_of_pixels, x.size, _last(x).reshape(len(x), math.prod(x.shape[2:]), x.shape[1]), y)
     return y
 
 
 def _last(images: Array) -> Array:
     """[N, C, H, W] with the channels last, copied only if they are not in memory."""
-    return launches.contiguous(images.transpose(0, 2, 3, 1))
+    return launch(np.ascontiguousarray, images.transpose(0, 2, 3, 1))
 
 
 def _first(images: Array) -> Array:

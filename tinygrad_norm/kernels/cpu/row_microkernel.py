@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinygrad_norm.kernels.cpu.compiler import helper, inline
+from tinygrad_norm.kernels.cpu.compiler import device, inline
 from tinygrad_norm.kernels.cpu.grid import Grid, memory
 from tinygrad_norm.kernels.cpu.vector import Vector, lanes
 
@@ -32,7 +32,7 @@ _BLOCK = 12
 """The rows of b that stay in the first cache, where 24 KB of it are, while all rows of a meet them."""
 
 
-@helper
+@device
 def multiply_rows(a: Array, b: Array, add: bool, out: Array) -> None:
     """Write a bᵀ to `out`, or add it there. Rows are not empty, and their elements lie side by side."""
     (rows, columns), depth = out.shape, a.shape[1]

@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu import blas, launches
-from tinygrad_norm.kernels.cpu.compiler import Kernel, ProductKernel, apart, free_order, helper, inline, scratch
+from tinygrad_norm.kernels.cpu import blas
+from tinygrad_norm.kernels.cpu.compiler import Kernel, ProductKernel, device, inline, noalias, reassociate
+from tinygrad_norm.kernels.cpu.launch import empty, launch, scratch
 from tinygrad_norm.kernels.cpu.window import Pair, Window
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -60,42 +61,49 @@ def correlate(x: Array, weight: Array, start: Pair, size: Pair, rotated: bool = 
 
     Rotated by 180°, the filters lead from O channels to C, as the gradient of the input asks for.
     """
-    y = np.empty((len(x), *size, weight.shape[1 if rotated else 0]), x.dtype)
-    weight = launches.reshaped(weight, *weight.shape[:2], 9)
+    y = empty((len(x), *size, weight.shape[1 if rotated else 0]), x.dtype)
+    weight = launch(weight.reshape, (*weight.shape[:2], 9))
     tiles = _tiles(size)
-    finite = np.empty(len(y) * tiles[0], np.bool_)
+    finite = empty((len(y) * tiles[0],), np.bool_)
     runs, parts = _plan(len(x) * prod(tiles), len(x), weight.shape[:2])
     for number, images in enumerate(runs):
         given, made = _room(images, tiles, x, y)
-        _transform_input(given.size, x[images], start, tiles, given)
+        launch(_transform_input, given.size, x[images], start, tiles, given)
         for some in parts:
             if number == 0:
                 filters = scratch("filters", (36, some.stop - some.start, weight.shape[1]), x.dtype)
-                _transform_filters(filters.size, weight[some], rotated, filters)
+                launch(_transform_filters, filters.size, weight[some], rotated, filters)
             if rotated:
-                _multiply(given.size * y.shape[3], given[..., some], filters, False, some.start > 0, made)
+                launch(_multiply, given.size * y.shape[3], given[..., some], filters, False, some.start > 0, made)
             else:
-                _multiply(given.size * y.shape[3], given, filters, True, False, made[..., some])
-        _transform_output(made.size, made, tiles, y[images], finite[images.start * tiles[0] : images.stop * tiles[0]])
-    _repair(y.size, finite, x, weight, start, rotated, y)
+                launch(_multiply, given.size * y.shape[3], given, filters, True, False, made[..., some])
+        launch(
+            _transform_output,
+            made.size,
+            made,
+            tiles,
+            y[images],
+            finite[images.start * tiles[0] : images.stop * tiles[0]],
+        )
+    launch(_repair, y.size, finite, x, weight, start, rotated, y)
     return y
 
 
 def filter_gradient(dy: Array, x: Array, start: Pair) -> Array:
     """The gradient of the weight of `correlate`."""
     shape, tiles = (dy.shape[3], x.shape[3]), _tiles(dy.shape[1:3])
-    dweight, finite = np.empty((*shape, 9), x.dtype), np.empty(shape[0], np.bool_)
+    dweight, finite = empty((*shape, 9), x.dtype), empty(shape[:1], np.bool_)
     runs, parts = _plan(len(x) * prod(tiles), len(x), shape)
     for number, images in enumerate(runs):
         given, back = _room(images, tiles, x, dy)
-        _transform_input(given.size, x[images], start, tiles, given)
-        _transform_gradient(back.size, dy[images], tiles, back)
+        launch(_transform_input, given.size, x[images], start, tiles, given)
+        launch(_transform_gradient, back.size, dy[images], tiles, back)
         for some in parts:
             total = scratch("filters", (36, some.stop - some.start, shape[1]), x.dtype)
-            _add_products(given.size * total.shape[1], back[..., some], given, number > 0, total)
+            launch(_add_products, given.size * total.shape[1], back[..., some], given, number > 0, total)
             if number == len(runs) - 1:
-                _transform_filters_back(total.size, total, dweight[some], finite[some])
-    _repair_gradient(dweight.size, finite, dy, x, start, dweight)
+                launch(_transform_filters_back, total.size, total, dweight[some], finite[some])
+    launch(_repair_gradient, dweight.size, finite, dy, x, start, dweight)
     return dweight.reshape(*shape, 3, 3)
 
 
@@ -117,7 +125,7 @@ def _cut(length: int, parts: int) -> list[slice]:
 def _room(images: slice, tiles: Pair, x: Array, y: Array) -> tuple[Array, Array]:
     """Arrays for the tiles of some images of x and of y."""
     count = (images.stop - images.start) * prod(tiles)
-    return np.empty((36, count, x.shape[3]), x.dtype), np.empty((36, count, y.shape[3]), y.dtype)
+    return empty((36, count, x.shape[3]), x.dtype), empty((36, count, y.shape[3]), y.dtype)
 
 
 def _tiles(size: Pair) -> Pair:
@@ -237,7 +245,7 @@ def _repair(finite: Array, x: Array, weight: Array, start: Pair, rotated: bool, 
             _convolve(x[image], weight, (start[0] + top, start[1]), rotated, y[image, top : top + 4])
 
 
-@helper
+@device
 def _convolve(image: Array, weight: Array, start: Pair, rotated: bool, y: Array) -> None:
     """Write rows of the output [rows, W, channels] as sums of products."""
     height, width, channels = y.shape
@@ -259,7 +267,7 @@ def _repair_gradient(finite: Array, dy: Array, x: Array, start: Pair, dweight: A
             _add_images(dy, x, start[0] + np.intp(k) // 3, start[1] + np.intp(k) % 3, dweight[:, :, np.intp(k)])
 
 
-@helper
+@device
 def _add_images(dy: Array, x: Array, top: int, left: int, dweight: Array) -> None:
     """Write the sum over all pixels of dy times the pixel of x that lies so far from it."""
     images, height, width, channels = dy.shape
@@ -270,7 +278,7 @@ def _add_images(dy: Array, x: Array, top: int, left: int, dweight: Array) -> Non
     dweight[:] = total
 
 
-@helper
+@device
 def _shift(image: Array, top: int, left: int, width: int, pixels: Array) -> None:
     """Copy the pixels of rows of that width, from [top, left] on; 0 where they lie outside."""
     for p in range(len(pixels)):
@@ -299,7 +307,7 @@ def _transform_gradient(dy: Array, tiles: Pair, back: Array) -> None:
             _along_gradient(rows[i], _six(back, 6 * i, first, last))
 
 
-@free_order
+@reassociate
 def _sum_of_zeros(y: Array) -> Any:
     total = zero = y.dtype.type(0)
     for w in range(y.shape[0]):
@@ -353,7 +361,7 @@ def _gradient(two: Any, e0: Any, e1: Any, e2: Any, e3: Any) -> Any:
     return e0, even1 + odd1, even1 - odd1, even2 + odd2, even2 - odd2, e3
 
 
-@apart
+@noalias
 def _down_input(d: Any, v: Any) -> None:
     d0, d1, d2, d3, d4, d5 = d
     v0, v1, v2, v3, v4, v5 = v
@@ -364,7 +372,7 @@ def _down_input(d: Any, v: Any) -> None:
             v0[w, c], v1[w, c], v2[w, c], v3[w, c], v4[w, c], v5[w, c] = made
 
 
-@apart
+@noalias
 def _along_input(d: Array, v: Any) -> None:
     v0, v1, v2, v3, v4, v5 = v
     two = d.dtype.type(2)
@@ -375,7 +383,7 @@ def _along_input(d: Array, v: Any) -> None:
             v0[t, c], v1[t, c], v2[t, c], v3[t, c], v4[t, c], v5[t, c] = made
 
 
-@apart
+@noalias
 def _along_output(m: Any, y: Array) -> None:
     m0, m1, m2, m3, m4, m5 = m
     two = y.dtype.type(2)
@@ -385,7 +393,7 @@ def _along_output(m: Any, y: Array) -> None:
             y[4 * t, c], y[4 * t + 1, c], y[4 * t + 2, c], y[4 * t + 3, c] = made
 
 
-@apart
+@noalias
 def _down_output(m: Any, y: Any) -> None:
     m0, m1, m2, m3, m4, m5 = m
     y0, y1, y2, y3 = y
@@ -396,7 +404,7 @@ def _down_output(m: Any, y: Any) -> None:
             y0[w, c], y1[w, c], y2[w, c], y3[w, c] = made
 
 
-@apart
+@noalias
 def _down_gradient(e: Any, m: Any) -> None:
     e0, e1, e2, e3 = e
     m0, m1, m2, m3, m4, m5 = m
@@ -407,7 +415,7 @@ def _down_gradient(e: Any, m: Any) -> None:
             m0[w, c], m1[w, c], m2[w, c], m3[w, c], m4[w, c], m5[w, c] = made
 
 
-@apart
+@noalias
 def _along_gradient(e: Array, m: Any) -> None:
     m0, m1, m2, m3, m4, m5 = m
     two = e.dtype.type(2)
@@ -417,7 +425,7 @@ def _along_gradient(e: Array, m: Any) -> None:
             m0[t, c], m1[t, c], m2[t, c], m3[t, c], m4[t, c], m5[t, c] = made
 
 
-@apart
+@noalias
 def _filters(g: Any, u: Any) -> None:
     """Write u = G g."""
     g0, g1, g2 = g
@@ -431,7 +439,7 @@ def _filters(g: Any, u: Any) -> None:
         u3[c], u4[c] = even2 + odd * twelfth, even2 - odd * twelfth
 
 
-@apart
+@noalias
 def _filters_back(u: Any, g: Any) -> None:
     """Write g = Gᵀ u."""
     g0, g1, g2 = g
