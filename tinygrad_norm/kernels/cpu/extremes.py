@@ -17,7 +17,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.activation import Line
-from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline
+from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline, not_inlined
 from tinygrad_norm.kernels.cpu.layout import Affine, Array, Statistics, Units
 
 
@@ -155,6 +155,7 @@ def _unit(x: Array, centred: bool, eps: float) -> float:
 @device
 def _normalize(x: Array, affine: Affine, statistics: Statistics, line: Line | None, y: Array) -> tuple[float, float]:
     """Write y of a group; return its mean and its variance."""
+    not_inlined()
     unit, mean, var, rstd = _moments(x, statistics)
     for r in range(x.shape[0]):
         for k in range(x.shape[1]):
@@ -168,6 +169,7 @@ def _differentiate(
     dy: Array, x: Array, affine: Affine, statistics: Statistics, line: Line | None, dx: Array, sums: Affine
 ) -> None:
     """Write dx of a group, and add to the sums of dweight and dbias."""
+    not_inlined()
     unit, mean, _, rstd = _moments(x, statistics)
     by_mean, by_var = statistics.centred / x.size, statistics.own / x.size
     through_mean = through_var = 0.0
