@@ -245,6 +245,21 @@ def test_values_that_are_hard(values, shape, axes, affine, dtype, large, monkeyp
 
 
 @pytest.mark.usefixtures("_layouts")
+@pytest.mark.parametrize(("shape", "axes", "affine"), FORMS.values(), ids=FORMS)
+def test_groups_out_of_range_are_alike_with_one_thread_and_with_all(shape, axes, affine, monkeypatch, rng):
+    x, dy = 1e200 * rng.normal(3, 1, shape), rng.normal(size=shape)
+    weight, bias = rng.normal(size=(2, *affine))
+    alone = cpu.normalize(x, weight, bias, axes, 0.1, None)
+    gradients = cpu.normalize_gradient(dy, x, weight, bias, *alone[1:], axes, 0.1, None)
+    monkeypatch.setattr(compiler, "LARGE", 1)
+    together = cpu.normalize(x, weight, bias, axes, 0.1, None)
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(gradients, cpu.normalize_gradient(dy, x, weight, bias, *alone[1:], axes, 0.1, None), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12 * np.abs(a).max())
+
+
+@pytest.mark.usefixtures("_layouts")
 @pytest.mark.parametrize("large", [compiler.LARGE, 1])
 @pytest.mark.parametrize(("shape", "axes", "affine"), FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("value", [0.1, 3e9, -1e30])

@@ -9,10 +9,9 @@ from types import FunctionType
 from typing import Any
 
 import numba
-from numba import types
 from numba.core import event
 from numba.core.compiler import Compiler
-from numba.extending import intrinsic, register_jitable
+from numba.extending import register_jitable
 
 from tinygrad_norm.kernels.cpu import memory, threads
 from tinygrad_norm.kernels.cpu.cache import cache_of, say_once
@@ -46,18 +45,6 @@ Arrays in a tuple are told apart as well; one that is given twice may only be re
 counts no references to arrays, which takes longer than to add up a short row: it can neither make an array nor return
 one.
 """
-
-
-@intrinsic
-def not_inlined(_: Any) -> tuple[Any, Callable[..., Any]]:
-    """Have LLVM call the function in which this stands: inlined in a loop, it may multiply by inverses, not divide."""
-
-    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
-
-    return types.void(), code
-
 
 inline: Callable[..., Any] = register_jitable(forceinline=True)
 """For a function that is part of whoever calls it: a loop around a call that is left is not vectorized."""

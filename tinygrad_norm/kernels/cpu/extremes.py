@@ -17,7 +17,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.activation import Line
-from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline, not_inlined
+from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline
 from tinygrad_norm.kernels.cpu.layout import Affine, Array, Statistics, Units
 
 
@@ -53,14 +53,12 @@ def first_row(group: int, units: Units) -> int:
 def normalize(x: Array, affine: Affine, statistics: Statistics, units: Units, line: Line | None, y: Array) -> None:
     """Write y of the groups that are not ordinary and, unless they are given, their mean and variance."""
     affine, statistics, units = Affine(*affine), Statistics(*statistics), Units(*units)
-    means, variances, ordinary = statistics.mean.ravel(), statistics.var.ravel(), statistics.ordinary.ravel()
-    for k in prange(len(means)):
+    ordinary = statistics.ordinary.ravel()
+    for k in prange(len(ordinary)):
         if not ordinary[k]:
             group, rows, columns = _place(np.intp(k), x, statistics, units)
             own = _row(affine, group, columns)
-            mean, var = _normalize(x[rows, columns], own, _of_group(statistics, k), line, y[rows, columns])
-            if not statistics.given:
-                means[k], variances[k] = mean, var
+            _keep(statistics, k, *_normalize(x[rows, columns], own, _of_group(statistics, k), line, y[rows, columns]))
 
 
 @Kernel
@@ -100,6 +98,13 @@ def _place(k: int, x: Array, statistics: Statistics, units: Units) -> tuple[int,
     group, length = k // shares, x.shape[1] // shares
     top, left = first_row(group, units), k % shares * length
     return group, slice(top, top + units.repeat * units.inner, units.inner), slice(left, left + length)
+
+
+@device
+def _keep(statistics: Statistics, k: int, mean: float, var: float) -> None:
+    # Not in the kernel: a write to an array of a tuple that is made there is dead to Numba's parallel form.
+    if not statistics.given:
+        statistics.mean.ravel()[k], statistics.var.ravel()[k] = mean, var
 
 
 @inline
@@ -155,7 +160,6 @@ def _unit(x: Array, centred: bool, eps: float) -> float:
 @device
 def _normalize(x: Array, affine: Affine, statistics: Statistics, line: Line | None, y: Array) -> tuple[float, float]:
     """Write y of a group; return its mean and its variance."""
-    not_inlined()
     unit, mean, var, rstd = _moments(x, statistics)
     for r in range(x.shape[0]):
         for k in range(x.shape[1]):
@@ -169,7 +173,6 @@ def _differentiate(
     dy: Array, x: Array, affine: Affine, statistics: Statistics, line: Line | None, dx: Array, sums: Affine
 ) -> None:
     """Write dx of a group, and add to the sums of dweight and dbias."""
-    not_inlined()
     unit, mean, _, rstd = _moments(x, statistics)
     by_mean, by_var = statistics.centred / x.size, statistics.own / x.size
     through_mean = through_var = 0.0

@@ -35,8 +35,9 @@ _SHORT = 64
 """The R1 from which a loop over rows is the faster one."""
 
 
-# What travels together. Kernels get plain tuples, whose types Numba finds sooner, and give them these names, at most
-# three in one assignment: it unpacks more in another way, and `prange` does not find the classes.
+# What travels together. Kernels get plain tuples, whose types Numba finds sooner, and give them these names: at most
+# three in one assignment, which it unpacks so that `prange` finds the classes. What is written to their arrays is
+# written by functions: Numba's parallel form takes a write in the kernel itself for a dead one.
 
 
 class Affine(NamedTuple):
