@@ -2,11 +2,11 @@
 
 Algorithm: direct sums. A unit of work takes bands of rows and blocks of channels. It copies what the windows of a band
 see to a scratch, within the zeros of the border, so that all taps are alike. Then it walks the taps with its sums in
-registers: two vectors of channels, for four neighbouring pixels of the output or for five taps of the weight.
+registers: a vector of channels, for four neighbouring pixels of the output or for five taps of the weight.
 
 Source: Zhang, Lo and Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, AAAI 2020.
 
-Blocking: a block of channels is two vectors, 64 bytes. The last block begins earlier where channels are no multiple,
+Blocking: a block of channels is a vector, 64 bytes. The last block begins earlier where channels are no multiple,
 and fewer channels than a block are padded. `python -m benchmarks --only convolutions` measures the constants again.
 
 Accuracy: the output is summed in its own dtype, tap after tap. A weight gradient is summed in its own dtype over about
@@ -24,7 +24,7 @@ from numba import prange
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel, device
 from tinygrad_norm.kernels.cpu.launch import empty, launch
-from tinygrad_norm.kernels.cpu.vector import BYTES, lanes, load, multiply_add, store, zeros
+from tinygrad_norm.kernels.cpu.vector import BYTES, length, load, multiply_add, store, zeros
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pair = tuple[int, int]
@@ -163,7 +163,7 @@ def weight_gradient(dy: Array, x: Array, kernel: Pair, start: Pair, stride: Pair
     channels, size = x.shape[3], dy.shape[1:3]
     dy, x = _wide(dy), _wide(x)
     met, windows, steps = _gradient_plan(x.shape[1:3], kernel, start, stride, dilation, size)
-    step = 2 * BYTES // x.itemsize
+    step = BYTES // x.itemsize
     parts, blocks = max(1, -(-dy.size // x.shape[3] // _SUM)), -(-x.shape[3] // step)
     sums = empty((parts, blocks, steps.size, step), x.dtype)
     given = _images(dy), _images(x), windows, steps
@@ -205,7 +205,7 @@ def _met(pixels: int, taps: int, start: int, down: int, up: int, dilation: int, 
 
 def _wide(array: Array) -> Array:
     """The array with as many channels as a block has, at least."""
-    channels = 2 * BYTES // array.itemsize
+    channels = BYTES // array.itemsize
     if array.shape[-1] >= channels:
         return array
     wide: Array = launch(np.zeros, (*array.shape[:-1], channels), array.dtype)
@@ -220,20 +220,14 @@ def _images(x: Array) -> _Images:
 @device
 def _fill(x: _Images, image: int, top: int, left: int, channel: int, extent: Pair, scratch: Array) -> None:
     """Copy one block of channels of a part of an image; 0 where it lies outside."""
-    half = lanes(x.flat)
-    step = 2 * half
+    at, step = 0, length(x.flat)
     for row in range(extent[0]):
         line = top + row
         end = min(max(x.width - left, 0), extent[1]) if (line >= 0) & (line < x.height) else 0
         source = ((image * x.height + line) * x.width + left) * x.channels + channel
-        at = row * extent[1] * step
         for column in range(extent[1]):
-            if (column >= -left) & (column < end):
-                store(scratch, at, load(x.flat, source))
-                store(scratch, at + half, load(x.flat, source + half))
-            else:
-                store(scratch, at, zeros(x.flat))
-                store(scratch, at + half, zeros(x.flat))
+            inside = (column >= -left) & (column < end)
+            store(scratch, at, load(x.flat, source) if inside else zeros(x.flat))
             at, source = at + step, source + x.channels
 
 
@@ -249,7 +243,7 @@ def _correlate_unit(
 ) -> None:
     """Write what one unit of work has of y."""
     top, left, down, right, up, across, rows, height, width, _ = windows
-    step = 2 * lanes(x.flat)
+    step = length(x.flat)
     bands, blocks = -(-y.height // rows), -(-x.channels // step)
     count = x.number * bands * blocks
     scratch = np.empty(height * width * step, x.flat.dtype)
@@ -283,38 +277,27 @@ def _correlate_unit(
 @device
 def _line(columns: int, pixels: _Strided, places: _Strided, steps: Array, taps: Array, y: _Strided) -> None:
     """Write a row of one phase of the output, four pixels at a time."""
-    scratch, place, apart = pixels
-    weights, channel, channels = places
+    scratch, place, far = pixels
     out, to, apiece = y
-    half = lanes(scratch)
-    step = 2 * half
+    step = length(scratch)
     for column in range(0, columns, _COLUMNS):
-        a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zeros(scratch)
+        a0 = a1 = a2 = a3 = zeros(scratch)
         for row in range(steps.shape[0]):
             for tap in range(steps.shape[1]):
-                p0, factor = place + steps[row, tap] * step, taps[row, tap] * channels + channel
-                p1, p2, p3 = p0 + apart, p0 + 2 * apart, p0 + 3 * apart
-                f, g = load(weights, factor), load(weights, factor + half)
-                a0 = multiply_add(load(scratch, p0), f, a0)
-                b0 = multiply_add(load(scratch, p0 + half), g, b0)
-                a1 = multiply_add(load(scratch, p1), f, a1)
-                b1 = multiply_add(load(scratch, p1 + half), g, b1)
-                a2 = multiply_add(load(scratch, p2), f, a2)
-                b2 = multiply_add(load(scratch, p2 + half), g, b2)
-                a3 = multiply_add(load(scratch, p3), f, a3)
-                b3 = multiply_add(load(scratch, p3 + half), g, b3)
+                at = place + steps[row, tap] * step
+                factor = load(places.flat, places.start + taps[row, tap] * places.step)
+                a0 = multiply_add(load(scratch, at), factor, a0)
+                a1 = multiply_add(load(scratch, at + far), factor, a1)
+                a2 = multiply_add(load(scratch, at + 2 * far), factor, a2)
+                a3 = multiply_add(load(scratch, at + 3 * far), factor, a3)
         store(out, to, a0)
-        store(out, to + half, b0)
         if column + 1 < columns:
             store(out, to + apiece, a1)
-            store(out, to + apiece + half, b1)
         if column + 2 < columns:
             store(out, to + 2 * apiece, a2)
-            store(out, to + 2 * apiece + half, b2)
         if column + 3 < columns:
             store(out, to + 3 * apiece, a3)
-            store(out, to + 3 * apiece + half, b3)
-        place, to = place + _COLUMNS * apart, to + _COLUMNS * apiece
+        place, to = place + _COLUMNS * far, to + _COLUMNS * apiece
 
 
 @Kernel
@@ -327,7 +310,7 @@ def _sum_parts(dy: _Images, x: _Images, windows: _Windows, steps: Array, sums: _
 def _sum_part(unit: int, dy: _Images, x: _Images, windows: _Windows, steps: Array, sums: _Sums) -> None:
     """Write one block of channels of one part."""
     rows, height, width, together = windows.rows, windows.height, windows.width, windows.together
-    step, bands = 2 * lanes(x.flat), -(-dy.height // rows)
+    step, bands = length(x.flat), -(-dy.height // rows)
     area = height * width * step
     count = -(-dy.number // together) * bands
     part, block = unit // sums.blocks, unit % sums.blocks
@@ -353,44 +336,30 @@ def _sum(
     dy: _Images, first: int, images: int, rows: int, scratch: Array, windows: _Windows, steps: Array, sums: Array
 ) -> None:
     """Add to five taps' sums what some rows of some images of dy, from number `first` on, met in the scratch."""
-    half = lanes(scratch)
-    step = 2 * half
-    line, apart = windows.down * windows.width * step, windows.right * step
+    step = length(scratch)
+    line, right = windows.down * windows.width * step, windows.right * step
     area = windows.height * windows.width * step
-    a0, b0 = load(sums, 0), load(sums, half)
-    a1, b1 = load(sums, step), load(sums, step + half)
-    a2, b2 = load(sums, 2 * step), load(sums, 2 * step + half)
-    a3, b3 = load(sums, 3 * step), load(sums, 3 * step + half)
-    a4, b4 = load(sums, 4 * step), load(sums, 4 * step + half)
-    s0, s1, s2, s3, s4 = steps[0] * step, steps[1] * step, steps[2] * step, steps[3] * step, steps[4] * step
+    a0, a1, a2 = load(sums, 0), load(sums, step), load(sums, 2 * step)
+    a3, a4 = load(sums, 3 * step), load(sums, 4 * step)
     for row in range(images * rows):
         place = row // rows * area + row % rows * line
         at = first + (row // rows * dy.height + row % rows) * dy.width * dy.channels
-        p0, p1, p2, p3, p4 = place + s0, place + s1, place + s2, place + s3, place + s4
+        p0, p1, p2 = place + steps[0] * step, place + steps[1] * step, place + steps[2] * step
+        p3, p4 = place + steps[3] * step, place + steps[4] * step
         for _ in range(dy.width):
-            f, g = load(dy.flat, at), load(dy.flat, at + half)
-            a0 = multiply_add(load(scratch, p0), f, a0)
-            b0 = multiply_add(load(scratch, p0 + half), g, b0)
-            a1 = multiply_add(load(scratch, p1), f, a1)
-            b1 = multiply_add(load(scratch, p1 + half), g, b1)
-            a2 = multiply_add(load(scratch, p2), f, a2)
-            b2 = multiply_add(load(scratch, p2 + half), g, b2)
-            a3 = multiply_add(load(scratch, p3), f, a3)
-            b3 = multiply_add(load(scratch, p3 + half), g, b3)
-            a4 = multiply_add(load(scratch, p4), f, a4)
-            b4 = multiply_add(load(scratch, p4 + half), g, b4)
+            factor = load(dy.flat, at)
+            a0 = multiply_add(load(scratch, p0), factor, a0)
+            a1 = multiply_add(load(scratch, p1), factor, a1)
+            a2 = multiply_add(load(scratch, p2), factor, a2)
+            a3 = multiply_add(load(scratch, p3), factor, a3)
+            a4 = multiply_add(load(scratch, p4), factor, a4)
             at += dy.channels
-            p0, p1, p2, p3, p4 = p0 + apart, p1 + apart, p2 + apart, p3 + apart, p4 + apart
+            p0, p1, p2, p3, p4 = p0 + right, p1 + right, p2 + right, p3 + right, p4 + right
     store(sums, 0, a0)
-    store(sums, half, b0)
     store(sums, step, a1)
-    store(sums, step + half, b1)
     store(sums, 2 * step, a2)
-    store(sums, 2 * step + half, b2)
     store(sums, 3 * step, a3)
-    store(sums, 3 * step + half, b3)
     store(sums, 4 * step, a4)
-    store(sums, 4 * step + half, b4)
 
 
 @Kernel

@@ -1,6 +1,6 @@
 """The matrix product of thin matrices, with which BLAS takes longer to arrange than to multiply.
 
-A tile of the result, six rows of two vectors, stays in registers while it walks along the sum. The columns of b that it
+A tile of the result, six rows of a vector, stays in registers while it walks along the sum. The columns of b that it
 meets are a panel, copied so that they lie side by side in the cache; a is read where it lies.
 
 Source: Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008; with a not packed.
@@ -19,15 +19,12 @@ from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import device, inline
 from tinygrad_norm.kernels.cpu.grid import Grid, memory
-from tinygrad_norm.kernels.cpu.vector import Vector, lanes
+from tinygrad_norm.kernels.cpu.vector import Vector, length
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _HEIGHTS = 6, 4, 1
 """The rows of a tile: as many as are left, or the most below that."""
-
-_VECTORS = 2
-"""In a row of a tile."""
 
 _DEPTH = 256
 """The terms of a sum that are taken at a time: a panel is 16 KB then."""
@@ -40,7 +37,7 @@ _TERMS = 1024
 def multiply_panels(a: Array, transposed_a: bool, b: Array, transposed_b: bool, add: bool, out: Array) -> None:
     """Write a b to `out`, or add it there; `transposed`, an array is taken for its transpose. As `blas.gemm`."""
     rows, columns = out.shape
-    depth, width = a.shape[0] if transposed_a else a.shape[1], _VECTORS * lanes(a)
+    depth, width = a.shape[0] if transposed_a else a.shape[1], length(a)
     terms, edge = min(depth, _DEPTH), np.empty((_HEIGHTS[0], width), a.dtype)
     across = min(-(-columns // width), max(1, _TERMS // max(terms, 1)))
     panels = np.empty((across, terms, width), a.dtype)
@@ -132,22 +129,21 @@ def _tiles(context: Any, builder: Any, signature: Any, values: Any) -> Any:
 def _tile(builder: Any, form: Any, height: int, rows: Grid, columns: Grid, count: Any, add: Any, out: Grid) -> None:
     """The code of one tile, for vectors of this form."""
     number, many = count.type, form.as_pointer()
-    places = [(r, v * form.count) for r in range(height) for v in range(_VECTORS)]
-    totals = [cgutils.alloca_once(builder, form) for _ in places]
-    for total, (r, c) in zip(totals, places, strict=True):
+    totals = [cgutils.alloca_once(builder, form) for _ in range(height)]
+    for r, total in enumerate(totals):
         builder.store(ir.Constant(form, None), total)
-        out.fetch(number(height + r), number(c))  # those of the next tile, which memory sends meanwhile
+        out.fetch(number(height + r), number(0))  # those of the next tile, which memory sends meanwhile
     with cgutils.for_range(builder, count) as loop:
-        b = {c: columns.load(many, loop.index, number(c)) for _, c in places}
-        a = [_spread(builder, rows.load(form.element.as_pointer(), number(r), loop.index), form) for r in range(height)]
-        for total, (r, c) in zip(totals, places, strict=True):
-            product = builder.fmul(a[r], b[c], flags=("contract",))
+        b = columns.load(many, loop.index, number(0))
+        for r, total in enumerate(totals):
+            a = _spread(builder, rows.load(form.element.as_pointer(), number(r), loop.index), form)
+            product = builder.fmul(a, b, flags=("contract",))
             builder.store(builder.fadd(product, builder.load(total), flags=("contract",)), total)
     with builder.if_then(add):
-        for total, (r, c) in zip(totals, places, strict=True):
-            builder.store(builder.fadd(builder.load(total), out.load(many, number(r), number(c))), total)
-    for total, (r, c) in zip(totals, places, strict=True):
-        out.store(builder.load(total), number(r), number(c))
+        for r, total in enumerate(totals):
+            builder.store(builder.fadd(builder.load(total), out.load(many, number(r), number(0))), total)
+    for r, total in enumerate(totals):
+        out.store(builder.load(total), number(r), number(0))
 
 
 def _spread(builder: Any, value: Any, form: Any) -> Any:

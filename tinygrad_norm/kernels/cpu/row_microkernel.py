@@ -17,13 +17,15 @@ from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import device, inline
 from tinygrad_norm.kernels.cpu.grid import Grid, memory
-from tinygrad_norm.kernels.cpu.vector import Vector, lanes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _ROWS = 4, 1
 _COLUMNS = 3, 1
 """The rows of a and of b that meet at a time: the first where so many are left, else the last."""
+
+_BYTES = 32
+"""The length of a vector, each number of which is a sum of its own."""
 
 _DEPTH = 512
 """The terms of a sum that are taken at a time."""
@@ -53,7 +55,8 @@ def multiply_rows(a: Array, b: Array, add: bool, out: Array) -> None:
 def _multiply_part(
     a: Array, top: int, down: int, b: Array, left: int, across: int, first: int, count: int, add: bool, out: Array
 ) -> None:
-    whole = count // lanes(a) * lanes(a)
+    step = _BYTES // a.itemsize
+    whole = count // step * step
     _multiply_vectors(a, top, down, b, left, across, first, whole, add, out)
     for i in range(top, top + down):
         for j in range(left, left + across):
@@ -74,7 +77,7 @@ def _blocks(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     """The code of each number of rows and columns, of which one is run."""
     a, top, down, b, left, across, first, count, add, out = values
     kinds = [signature.args[place] for place in (0, 3, 9)]
-    form = context.get_value_type(Vector(kinds[0].dtype))
+    form = ir.VectorType(context.get_value_type(kinds[0].dtype), _BYTES * 8 // kinds[0].dtype.bitwidth)
     item = context.get_constant(types.intp, kinds[0].dtype.bitwidth // 8)
     given, met, made = [
         Grid(builder, *memory(context, builder, kind, array), item).at(row, column)
