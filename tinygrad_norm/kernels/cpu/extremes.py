@@ -49,6 +49,13 @@ def first_row(group: int, units: Units) -> int:
     return group if units.repeat == 1 else group + group // units.inner * units.inner * (units.repeat - 1)
 
 
+@inline
+def groups_of(unit: int, units: int, groups: int, period: int) -> tuple[int, int]:
+    """The first group of a unit of work, every period-th of which it has, and the end of them."""
+    block, blocks, turns = unit // period, units // period, groups // period
+    return turns * block // blocks * period + unit % period, turns * (block + 1) // blocks * period
+
+
 @Kernel
 def normalize(x: Array, affine: Affine, statistics: Statistics, units: Units, line: Line | None, y: Array) -> None:
     """Write y of the groups that are not ordinary and, unless they are given, their mean and variance."""
@@ -75,10 +82,11 @@ def differentiate(
     """Write dx of the groups that are not ordinary, and add to dweight and dbias."""
     affine, statistics, units = Affine(*affine), Statistics(*statistics), Units(*units)
     daffine = Affine(*daffine)
-    ordinary, rows = statistics.ordinary.ravel(), len(daffine.weight)
-    shares = len(ordinary) * units.repeat // len(x)
+    ordinary, rows, groups = statistics.ordinary.ravel(), len(daffine.weight), len(x) // units.repeat
+    shares, period = len(ordinary) // groups, rows if rows == groups else len(affine.weight)
     for row in prange(rows):
-        for group in range(np.intp(row), len(ordinary) // shares, rows):
+        first, last = groups_of(np.intp(row), rows, groups, period)
+        for group in range(first, last, period):
             for k in range(group * shares, (group + 1) * shares):
                 if not ordinary[k]:
                     _, places, columns = _place(k, x, statistics, units)

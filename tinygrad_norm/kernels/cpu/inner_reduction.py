@@ -18,7 +18,7 @@ from numba import prange
 
 from tinygrad_norm.kernels.cpu.activation import Line, activated, times_derivative
 from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline, noalias, reassociate
-from tinygrad_norm.kernels.cpu.extremes import are_ordinary, first_row
+from tinygrad_norm.kernels.cpu.extremes import are_ordinary, first_row, groups_of
 from tinygrad_norm.kernels.cpu.layout import Affine, Array, Statistics, Units
 from tinygrad_norm.kernels.cpu.outer_reduction import BEGINNING, is_sound, move
 
@@ -129,8 +129,7 @@ def _sums(x: Array, daffine: Affine) -> Sums:
 @inline
 def _groups(unit: int, period: int, statistics: Statistics, units: Units) -> Groups:
     """Those of a unit of work."""
-    block, blocks, turns = unit // period, units.blocks, len(statistics.mean) // period
-    first, last = turns * block // blocks * period + unit % period, turns * (block + 1) // blocks * period
+    first, last = groups_of(unit, units.blocks * period, len(statistics.mean), period)
     return Groups(first, last, period, units.repeat, units.inner)
 
 
