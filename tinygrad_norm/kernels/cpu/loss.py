@@ -7,22 +7,21 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu.compiler import Kernel
+from tinygrad_norm.kernels.cpu.compiler import Kernel, inline
 from tinygrad_norm.kernels.cpu.launch import empty, empty_like, launch
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+@inline
+def _wanted(k: int, target: int, weight: Array, smoothing: float) -> float:
+    """The probability that class k should have, times its weight."""
+    return weight[k] * (smoothing / len(weight) + (1 - smoothing if k == target else 0.0))
+
+
 @Kernel
 def _losses(
-    logits: Array,
-    target: Array,
-    weight: Array,
-    smoothing: float,
-    ignore: int,
-    losses: Array,
-    largest: Array,
-    rests: Array,
+    logits: Array, target: Array, weight: Array, smoothing: float, ignore: int, losses: Array, lse: Array
 ) -> None:
     rows, classes = logits.shape
     for r in prange(rows):
@@ -33,9 +32,9 @@ def _losses(
         for k in range(classes):
             total += np.exp(logits[r, k] - highest)
         rest = np.log(total)
-        largest[r], rests[r] = highest, rest
+        lse[0, r], lse[1, r] = highest, rest
         for k in range(classes):
-            q = weight[k] * (smoothing / classes + (1 - smoothing if k == target[r] else 0.0))
+            q = _wanted(k, target[r], weight, smoothing)
             if q != 0:  # the surprise of an impossible class may be infinite
                 loss += q * (rest + (highest - logits[r, k]))
         losses[r] = 0.0 if target[r] == ignore else loss
@@ -47,8 +46,7 @@ def _losses_gradient(
     logits: Array,
     target: Array,
     weight: Array,
-    largest: Array,
-    rests: Array,
+    lse: Array,
     smoothing: float,
     ignore: int,
     dlogits: Array,
@@ -57,14 +55,13 @@ def _losses_gradient(
     for r in prange(rows):
         total = 0.0
         for k in range(classes):
-            total += weight[k] * (smoothing / classes + (1 - smoothing if k == target[r] else 0.0))
+            total += _wanted(k, target[r], weight, smoothing)
         if target[r] == ignore:
             dlogits[r] = 0  # whatever the logits are
         else:
             for k in range(classes):
-                q = weight[k] * (smoothing / classes + (1 - smoothing if k == target[r] else 0.0))
-                p = np.exp(logits[r, k] - largest[r] - rests[r])
-                dlogits[r, k] = dlosses[r] * (p * total - q)
+                p = np.exp(logits[r, k] - lse[0, r] - lse[1, r])
+                dlogits[r, k] = dlosses[r] * (p * total - _wanted(k, target[r], weight, smoothing))
 
 
 def cross_entropy(
@@ -72,7 +69,7 @@ def cross_entropy(
 ) -> tuple[Array, Array]:
     """The cross-entropy of each row of logits [N, C] with its class in target [N]; log Σ exp(logits) in two parts."""
     losses, lse = empty(logits.shape[:1], logits.dtype), empty((2, len(logits)), np.float64)
-    launch(_losses, logits.size, *_prepared(logits, target, weight), float(smoothing), int(ignore), losses, *lse)
+    launch(_losses, logits.size, *_prepared(logits, target, weight), float(smoothing), int(ignore), losses, lse)
     return losses, lse
 
 
@@ -82,7 +79,7 @@ def cross_entropy_gradient(
     """The gradient of `cross_entropy` with respect to the logits."""
     logits, target, weight = _prepared(logits, target, weight)
     dlogits, dloss, lse = empty_like(logits), *(launch(np.ascontiguousarray, array) for array in (dloss, lse))
-    launch(_losses_gradient, logits.size, dloss, logits, target, weight, *lse, float(smoothing), int(ignore), dlogits)
+    launch(_losses_gradient, logits.size, dloss, logits, target, weight, lse, float(smoothing), int(ignore), dlogits)
     return dlogits
 
 

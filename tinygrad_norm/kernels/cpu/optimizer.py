@@ -76,17 +76,18 @@ def rmsprop_update(
     _run(_rmsprop, gradient, written, lr, alpha, 1 - alpha, eps, weight_decay, momentum)
 
 
-def _run(kernel: Callable[..., None], gradient: Array, written: tuple[Array | None, ...], *scalars: float) -> None:
+def _run(kernel: Callable[..., None], gradient: Array, written: tuple[Array | None, ...], *rates: float) -> None:
     """Call a kernel on flat arrays, and copy back what lies in memory in another order."""
     flat = [None if array is None else launch(array.ravel) for array in written]
-    launch(kernel, _WORK * gradient.size, launch(gradient.ravel), *flat, *scalars)
+    launch(kernel, _WORK * gradient.size, launch(gradient.ravel), *flat, rates)
     for array, result in zip(written, flat, strict=True):
         if array is not None and result is not None and not array.flags.c_contiguous:
             launch(np.copyto, array, result.reshape(array.shape))
 
 
 @Kernel
-def _sgd(gradient, parameter, momentum_buffer, lr, momentum, keep, weight_decay, nesterov):  # type: ignore[no-untyped-def]
+def _sgd(gradient: Array, parameter: Array, momentum_buffer: Any, rates: tuple[Any, ...]) -> None:
+    lr, momentum, keep, weight_decay, nesterov = rates
     cast = parameter.dtype.type  # a float64 scalar would widen float32 arithmetic
     for i in prange(parameter.size):
         g = gradient[i]
@@ -100,21 +101,15 @@ def _sgd(gradient, parameter, momentum_buffer, lr, momentum, keep, weight_decay,
 
 
 @Kernel
-def _adam(  # type: ignore[no-untyped-def]
-    gradient,
-    parameter,
-    exp_avg,
-    exp_avg_sq,
-    max_exp_avg_sq,
-    shrink,
-    weight_decay,
-    weight1,
-    beta2,
-    weight2,
-    unbias,
-    eps,
-    step_size,
-):
+def _adam(
+    gradient: Array,
+    parameter: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    max_exp_avg_sq: Any,
+    rates: tuple[Any, ...],
+) -> None:
+    shrink, weight_decay, weight1, beta2, weight2, unbias, eps, step_size = rates
     cast = parameter.dtype.type
     for i in prange(parameter.size):
         p = cast(shrink) * parameter[i]
@@ -132,19 +127,10 @@ def _adam(  # type: ignore[no-untyped-def]
 
 
 @Kernel
-def _rmsprop(  # type: ignore[no-untyped-def]
-    gradient,
-    parameter,
-    square_avg,
-    grad_avg,
-    momentum_buffer,
-    lr,
-    alpha,
-    weight,
-    eps,
-    weight_decay,
-    momentum,
-):
+def _rmsprop(
+    gradient: Array, parameter: Array, square_avg: Array, grad_avg: Any, momentum_buffer: Any, rates: tuple[Any, ...]
+) -> None:
+    lr, alpha, weight, eps, weight_decay, momentum = rates
     cast = parameter.dtype.type
     for i in prange(parameter.size):
         g = gradient[i]

@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.definitions.windows import Window
-from tinygrad_norm.kernels.cpu.compiler import Kernel, device
+from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline
 from tinygrad_norm.kernels.cpu.launch import empty, launch
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -86,9 +86,11 @@ def _average(x: Array, divisor: Array, window: Window, y: Array) -> None:
     for unit in prange(len(y) * rows):
         image, row = unit // rows, unit % rows
         y[image, row] = 0
+        above, below = _met(row, down, top, kernel_height, height)
         for column in range(columns):
-            for h in range(max(row * down - top, 0), min(row * down - top + kernel_height, height)):
-                for w in range(max(column * right - left, 0), min(column * right - left + kernel_width, width)):
+            first, last = _met(column, right, left, kernel_width, width)
+            for h in range(above, below):
+                for w in range(first, last):
                     for c in range(channels):
                         y[image, row, column, c] += x[image, h, w, c]
             finite = True
@@ -96,13 +98,14 @@ def _average(x: Array, divisor: Array, window: Window, y: Array) -> None:
                 y[image, row, column, c] /= divisor[row, column]
                 finite &= abs(y[image, row, column, c]) < np.inf
             if not finite:
-                first_row, first_column = max(row * down - top, 0), max(column * right - left, 0)
-                met = x[
-                    image,
-                    first_row : min(row * down - top + kernel_height, height),
-                    first_column : min(column * right - left + kernel_width, width),
-                ]
-                _add_shares(met, divisor[row, column], y[image, row, column])
+                _add_shares(x[image, above:below, first:last], divisor[row, column], y[image, row, column])
+
+
+@inline
+def _met(number: int, stride: int, padding: int, kernel: int, length: int) -> tuple[int, int]:
+    """The first pixel that a window meets along one axis, and the end of them."""
+    first = number * stride - padding
+    return max(first, 0), min(first + kernel, length)
 
 
 @device
@@ -130,7 +133,8 @@ def _average_gradient(dy: Array, divisor: Array, window: Window, dx: Array) -> N
             if begin % down or row < 0 or row >= rows:
                 continue
             for column in range(columns):
-                for w in range(max(column * right - left, 0), min(column * right - left + kernel_width, width)):
+                first, last = _met(column, right, left, kernel_width, width)
+                for w in range(first, last):
                     for c in range(channels):
                         dx[image, h, w, c] += dy[image, row, column, c] / divisor[row, column]
 

@@ -330,8 +330,8 @@ def _six(rows: Array, first: int, low: int, high: int) -> tuple[Array, Array, Ar
     )
 
 
-# The transforms, down the columns of all tiles in a row, whose lines are arrays, or along the rows of tiles, which are in
-# one array: there the pixels of a tile are `far` from each other, and a tile is so many `apiece` from the next.
+# The transforms, down the columns of all tiles in a row, whose lines are arrays, or along the rows of tiles, in one
+# array: there the pixels of a tile are `far` from each other, and a tile is `apiece` from the next.
 
 
 @noalias
