@@ -19,9 +19,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.kernels.cpu.compiler import Kernel, inline
 from tinygrad_norm.kernels.cpu.elementwise import flat
-from tinygrad_norm.kernels.cpu.launch import empty_like, launch
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from tinygrad_norm.kernels.cpu.launch import Array, empty_like, launch
 
 
 class _Format(NamedTuple):
@@ -372,27 +370,16 @@ def _work(name: str, z: Array) -> int:
 
 
 @cache
-def _value(name: str) -> Kernel:
+def _kernel(name: str) -> Kernel:
     formula = _FORMULAS[name]
 
-    def value(z: Array, parameter: float, y: Array) -> None:
+    def apply(dy: Array | None, z: Array, parameter: float, out: Array) -> None:
         real = z.dtype.type
         for i in prange(z.size):
-            y[i] = formula(z[i], real(parameter), real)[0]
+            value, derivative = formula(z[i], real(parameter), real)
+            out[i] = value if dy is None else dy[i] * derivative
 
-    return Kernel(value)
-
-
-@cache
-def _gradient(name: str) -> Kernel:
-    formula = _FORMULAS[name]
-
-    def gradient(dy: Array, z: Array, parameter: float, dz: Array) -> None:
-        real = z.dtype.type
-        for i in prange(z.size):
-            dz[i] = dy[i] * formula(z[i], real(parameter), real)[1]
-
-    return Kernel(gradient)
+    return Kernel(apply)
 
 
 @cache
@@ -423,7 +410,7 @@ def activate(z: Array, activation: Activation) -> Array:
     if activation is None:
         return z
     y, (name, parameter) = empty_like(z), activation
-    launch(_value(name), _work(name, z), flat(z, y), parameter, flat(y, y))
+    launch(_kernel(name), _work(name, z), None, flat(z, y), parameter, flat(y, y))
     return y
 
 
@@ -432,7 +419,7 @@ def activation_gradient(dy: Array, z: Array, activation: Activation) -> Array:
     if activation is None:
         return dy
     dz, (name, parameter) = empty_like(z), activation
-    launch(_gradient(name), _work(name, z), flat(dy, dz), flat(z, dz), parameter, flat(dz, dz))
+    launch(_kernel(name), _work(name, z), flat(dy, dz), flat(z, dz), parameter, flat(dz, dz))
     return dz
 
 

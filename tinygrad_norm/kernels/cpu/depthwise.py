@@ -17,17 +17,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel, device
-from tinygrad_norm.kernels.cpu.launch import empty, launch
+from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
 from tinygrad_norm.kernels.cpu.vector import BYTES, length, load, multiply_add, store, zeros
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Pair = tuple[int, int]
+from tinygrad_norm.kernels.cpu.window import Pair
 
 _SCRATCH = 2**12
 """About how many pixels a scratch holds."""
@@ -43,16 +41,6 @@ _UNITS = 2**6
 
 _COLUMNS, _TAPS = 4, 5
 """The pixels of the output, and the taps of the weight, whose sums are in registers: `_line` and `_sum` name them."""
-
-
-class _Images(NamedTuple):
-    """Images [N, H, W, C] as the kernels address them."""
-
-    flat: Array
-    number: int
-    height: int
-    width: int
-    channels: int
 
 
 class _Windows(NamedTuple):
@@ -95,20 +83,11 @@ class _Phases(NamedTuple):
 
 
 class _Strided(NamedTuple):
-    """Vectors in memory: the first, and how far each is from the one before."""
+    """Vectors in the memory of an array: the first, and how far each is from the one before."""
 
-    flat: Array
+    array: Array
     start: int
     step: int
-
-
-class _Sums(NamedTuple):
-    """Partial sums [parts, blocks, taps, channels of a block]."""
-
-    flat: Array
-    parts: int
-    blocks: int
-    taps: int
 
 
 def correlate(x: Array, places: Array, start: Pair, down: Pair, up: Pair, dilation: Pair, size: Pair) -> Array:
@@ -121,8 +100,7 @@ def correlate(x: Array, places: Array, start: Pair, down: Pair, up: Pair, dilati
     met, windows, phases = _plan(x.shape[1:3], places.shape[:2], start, down, up, dilation, size)
     x, places = _wide(x), launch(np.ascontiguousarray, _wide(places[met]))
     y = empty((len(x), *size, x.shape[3]), x.dtype)
-    size = y.size * prod(places.shape[:2])
-    launch(_correlate, size, _UNITS, _images(x), places.reshape(-1), windows, phases, _images(y))
+    launch(_correlate, y.size * prod(places.shape[:2]), x, places, windows, phases, y)
     return launch(np.ascontiguousarray, y[..., :channels])
 
 
@@ -166,8 +144,7 @@ def weight_gradient(dy: Array, x: Array, kernel: Pair, start: Pair, stride: Pair
     step = BYTES // x.itemsize
     parts, blocks = max(1, -(-dy.size // x.shape[3] // _SUM)), -(-x.shape[3] // step)
     sums = empty((parts, blocks, steps.size, step), x.dtype)
-    given = _images(dy), _images(x), windows, steps
-    launch(_sum_parts, dy.size * steps.size, *given, _Sums(sums.reshape(-1), *sums.shape[:3]))
+    launch(_sum_parts, dy.size * steps.size, dy, x, windows, steps, sums)
     dplaces = empty((*kernel, channels), x.dtype)
     (top, left), (bottom, right) = [taps.start for taps in met], [taps.stop for taps in met]
     launch(_add_parts, sums.size, sums, x.shape[3], (top, left), (bottom, right), dplaces)
@@ -213,64 +190,56 @@ def _wide(array: Array) -> Array:
     return wide
 
 
-def _images(x: Array) -> _Images:
-    return _Images(x.reshape(-1), *x.shape)
-
-
 @device
-def _fill(x: _Images, image: int, top: int, left: int, channel: int, extent: Pair, scratch: Array) -> None:
+def _fill(x: Array, image: int, top: int, left: int, channel: int, extent: Pair, scratch: Array) -> None:
     """Copy one block of channels of a part of an image; 0 where it lies outside."""
-    at, step = 0, length(x.flat)
+    at, step, (_, height, width, channels) = 0, length(x), x.shape
     for row in range(extent[0]):
         line = top + row
-        end = min(max(x.width - left, 0), extent[1]) if (line >= 0) & (line < x.height) else 0
-        source = ((image * x.height + line) * x.width + left) * x.channels + channel
+        end = min(max(width - left, 0), extent[1]) if (line >= 0) & (line < height) else 0
+        source = ((image * height + line) * width + left) * channels + channel
         for column in range(extent[1]):
             inside = (column >= -left) & (column < end)
-            store(scratch, at, load(x.flat, source) if inside else zeros(x.flat))
-            at, source = at + step, source + x.channels
+            store(scratch, at, load(x, source) if inside else zeros(x))
+            at, source = at + step, source + channels
 
 
 @Kernel
-def _correlate(units: int, x: _Images, places: Array, windows: _Windows, phases: _Phases, y: _Images) -> None:
-    for unit in prange(units):
-        _correlate_unit(np.intp(unit), units, x, places, windows, phases, y)
+def _correlate(x: Array, places: Array, windows: _Windows, phases: _Phases, y: Array) -> None:
+    for unit in prange(_UNITS):
+        _correlate_unit(np.intp(unit), x, places, windows, phases, y)
 
 
 @device
-def _correlate_unit(
-    unit: int, units: int, x: _Images, places: Array, windows: _Windows, phases: _Phases, y: _Images
-) -> None:
+def _correlate_unit(unit: int, x: Array, places: Array, windows: _Windows, phases: _Phases, y: Array) -> None:
     """Write what one unit of work has of y."""
     top, left, down, right, up, across, rows, height, width, _ = windows
-    step = length(x.flat)
-    bands, blocks = -(-y.height // rows), -(-x.channels // step)
-    count = x.number * bands * blocks
-    scratch = np.empty(height * width * step, x.flat.dtype)
-    for turn in range(count * unit // units, count * (unit + 1) // units):
+    (images, x_height, _, channels), (_, y_height, y_width, _), step = x.shape, y.shape, length(x)
+    bands, blocks = -(-y_height // rows), -(-channels // step)
+    count, scratch = images * bands * blocks, np.empty(height * width * step, x.dtype)
+    for turn in range(count * unit // _UNITS, count * (unit + 1) // _UNITS):
         image, band, block = turn // (bands * blocks), turn // blocks % bands, turn % blocks
-        channel = min(block * step, x.channels - step)
+        channel = min(block * step, channels - step)
         above = max(0, (top + band * rows * down) // up)  # rows outside are not read
-        seen = min(height, x.height - above), width
-        _fill(x, image, above, left // across, channel, seen, scratch)
-        for row in range(band * rows, min((band + 1) * rows, y.height)):
-            for phase in range(row % up * across, row % up * across + min(across, y.width)):
+        _fill(x, image, above, left // across, channel, (min(height, x_height - above), width), scratch)
+        for row in range(band * rows, min((band + 1) * rows, y_height)):
+            for phase in range(row % up * across, row % up * across + min(across, y_width)):
                 line = row // up * down + top // up + phases.top[phase]
                 low, high = 0, phases.height[phase]
                 while low < high and line + phases.lines[phase, low] < 0:
                     low += 1
-                while low < high and line + phases.lines[phase, high - 1] >= x.height:
+                while low < high and line + phases.lines[phase, high - 1] >= x_height:
                     high -= 1
                 place = ((line - above) * width + phases.left[phase]) * step
-                to = ((image * y.height + row) * y.width + phase % across) * x.channels + channel
+                to = ((image * y_height + row) * y_width + phase % across) * channels + channel
                 taps = phases.width[phase]
                 _line(
-                    (y.width - phase % across + across - 1) // across,
+                    (y_width - phase % across + across - 1) // across,
                     _Strided(scratch, place, right * step),
-                    _Strided(places, channel, x.channels),
+                    _Strided(places, channel, channels),
                     phases.steps[phase, low:high, :taps],
                     phases.taps[phase, low:high, :taps],
-                    _Strided(y.flat, to, across * x.channels),
+                    _Strided(y, to, across * channels),
                 )
 
 
@@ -285,7 +254,7 @@ def _line(columns: int, pixels: _Strided, places: _Strided, steps: Array, taps: 
         for row in range(steps.shape[0]):
             for tap in range(steps.shape[1]):
                 at = place + steps[row, tap] * step
-                factor = load(places.flat, places.start + taps[row, tap] * places.step)
+                factor = load(places.array, places.start + taps[row, tap] * places.step)
                 a0 = multiply_add(load(scratch, at), factor, a0)
                 a1 = multiply_add(load(scratch, at + far), factor, a1)
                 a2 = multiply_add(load(scratch, at + 2 * far), factor, a2)
@@ -301,59 +270,56 @@ def _line(columns: int, pixels: _Strided, places: _Strided, steps: Array, taps: 
 
 
 @Kernel
-def _sum_parts(dy: _Images, x: _Images, windows: _Windows, steps: Array, sums: _Sums) -> None:
-    for unit in prange(sums.parts * sums.blocks):
+def _sum_parts(dy: Array, x: Array, windows: _Windows, steps: Array, sums: Array) -> None:
+    """Write the partial sums [parts, blocks, taps, channels of a block]."""
+    for unit in prange(sums.shape[0] * sums.shape[1]):
         _sum_part(np.intp(unit), dy, x, windows, steps, sums)
 
 
 @device
-def _sum_part(unit: int, dy: _Images, x: _Images, windows: _Windows, steps: Array, sums: _Sums) -> None:
+def _sum_part(unit: int, dy: Array, x: Array, windows: _Windows, steps: Array, sums: Array) -> None:
     """Write one block of channels of one part."""
     rows, height, width, together = windows.rows, windows.height, windows.width, windows.together
-    step, bands = length(x.flat), -(-dy.height // rows)
-    area = height * width * step
-    count = -(-dy.number // together) * bands
-    part, block = unit // sums.blocks, unit % sums.blocks
-    channel = min(block * step, x.channels - step)
-    scratch = np.empty(together * area, x.flat.dtype)
-    first = unit * sums.taps * step
-    sums.flat[first : first + sums.taps * step] = 0
-    for turn in range(count * part // sums.parts, count * (part + 1) // sums.parts):
+    (number, dy_height, dy_width, channels), (parts, blocks, taps, step) = dy.shape, sums.shape
+    bands, area, part, block = -(-dy_height // rows), height * width * step, unit // blocks, unit % blocks
+    count, channel = -(-number // together) * bands, min(block * step, channels - step)
+    scratch = np.empty(together * area, x.dtype)
+    sums[part, block] = 0
+    for turn in range(count * part // parts, count * (part + 1) // parts):
         image, begin = turn // bands * together, turn % bands * rows
-        images = min(together, dy.number - image)
+        images, deep = min(together, number - image), min(rows, dy_height - begin)
         for n in range(images):
             seen = scratch[n * area : (n + 1) * area]
             _fill(x, image + n, windows.top + begin * windows.down, windows.left, channel, (height, width), seen)
-        deep = min(rows, dy.height - begin)
-        at = ((image * dy.height + begin) * dy.width) * dy.channels + channel
-        for tap in range(0, sums.taps, _TAPS):
-            to = first + tap * step
-            _sum(dy, at, images, deep, scratch, windows, steps[tap : tap + _TAPS], sums.flat[to : to + _TAPS * step])
+        at = ((image * dy_height + begin) * dy_width) * channels + channel
+        for tap in range(0, taps, _TAPS):
+            some = slice(tap, tap + _TAPS)
+            _sum(dy, at, images, deep, scratch, windows, steps[some], sums[part, block, some])
 
 
 @device
 def _sum(
-    dy: _Images, first: int, images: int, rows: int, scratch: Array, windows: _Windows, steps: Array, sums: Array
+    dy: Array, first: int, images: int, rows: int, scratch: Array, windows: _Windows, steps: Array, sums: Array
 ) -> None:
     """Add to five taps' sums what some rows of some images of dy, from number `first` on, met in the scratch."""
-    step = length(scratch)
+    step, (_, height, width, channels) = length(scratch), dy.shape
     line, right = windows.down * windows.width * step, windows.right * step
     area = windows.height * windows.width * step
     a0, a1, a2 = load(sums, 0), load(sums, step), load(sums, 2 * step)
     a3, a4 = load(sums, 3 * step), load(sums, 4 * step)
     for row in range(images * rows):
         place = row // rows * area + row % rows * line
-        at = first + (row // rows * dy.height + row % rows) * dy.width * dy.channels
+        at = first + (row // rows * height + row % rows) * width * channels
         p0, p1, p2 = place + steps[0] * step, place + steps[1] * step, place + steps[2] * step
         p3, p4 = place + steps[3] * step, place + steps[4] * step
-        for _ in range(dy.width):
-            factor = load(dy.flat, at)
+        for _ in range(width):
+            factor = load(dy, at)
             a0 = multiply_add(load(scratch, p0), factor, a0)
             a1 = multiply_add(load(scratch, p1), factor, a1)
             a2 = multiply_add(load(scratch, p2), factor, a2)
             a3 = multiply_add(load(scratch, p3), factor, a3)
             a4 = multiply_add(load(scratch, p4), factor, a4)
-            at += dy.channels
+            at += channels
             p0, p1, p2, p3, p4 = p0 + right, p1 + right, p2 + right, p3 + right, p4 + right
     store(sums, 0, a0)
     store(sums, step, a1)

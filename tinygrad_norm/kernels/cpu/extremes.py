@@ -18,7 +18,8 @@ from numba import prange
 
 from tinygrad_norm.kernels.cpu.activation import Line
 from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline
-from tinygrad_norm.kernels.cpu.layout import Affine, Array, Statistics, Units
+from tinygrad_norm.kernels.cpu.launch import Array
+from tinygrad_norm.kernels.cpu.layout import Affine, Statistics, Units
 
 
 @inline

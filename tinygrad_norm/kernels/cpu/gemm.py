@@ -12,16 +12,12 @@ of `sum_rows` in float64. `python -m benchmarks --only convolutions` measures th
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu import blas, panel_microkernel, row_microkernel
 from tinygrad_norm.kernels.cpu.compiler import LARGE, Kernel, ProductKernel, device
-from tinygrad_norm.kernels.cpu.launch import empty, launch
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
 
 _SIDE = 512
 """The most rows or columns of a result that are a unit of work."""

@@ -19,7 +19,8 @@ from numba import prange
 from tinygrad_norm.kernels.cpu.activation import Line, activated, times_derivative
 from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline, noalias, reassociate
 from tinygrad_norm.kernels.cpu.extremes import are_ordinary, first_row, groups_of
-from tinygrad_norm.kernels.cpu.layout import Affine, Array, Statistics, Units
+from tinygrad_norm.kernels.cpu.launch import Array
+from tinygrad_norm.kernels.cpu.layout import Affine, Statistics, Units
 from tinygrad_norm.kernels.cpu.outer_reduction import BEGINNING, is_sound, move
 
 _GROUPS, _NUMBERS = 64, 4096

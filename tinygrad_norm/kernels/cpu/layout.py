@@ -23,10 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_norm.kernels.cpu import compiler
-from tinygrad_norm.kernels.cpu.launch import empty, launch
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Shape = tuple[int, ...]
+from tinygrad_norm.kernels.cpu.launch import Array, Shape, empty, launch
 
 _UNITS = 32
 """How many units of work a large array is cut into: whatever the number of threads, so that it changes no bit."""

@@ -6,16 +6,13 @@ dbias is summed in float64.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.kernels.cpu.activation import activation_gradient, finish
 from tinygrad_norm.kernels.cpu.gemm import gemm, sum_rows
-from tinygrad_norm.kernels.cpu.launch import empty, launch
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
 
 _THREADED = 2**18
 """The multiplications of a product from which OpenBLAS, which NumPy calls, shares them out and waits for its threads.

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel, inline
-from tinygrad_norm.kernels.cpu.launch import empty, empty_like, launch
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from tinygrad_norm.kernels.cpu.launch import Array, empty, empty_like, launch
 
 
 @inline

@@ -11,8 +11,8 @@ from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.kernels.cpu import extremes, inner_reduction, outer_reduction
 from tinygrad_norm.kernels.cpu.activation import Line, activate, activation_gradient
 from tinygrad_norm.kernels.cpu.compiler import Kernel
-from tinygrad_norm.kernels.cpu.launch import empty, empty_like, launch
-from tinygrad_norm.kernels.cpu.layout import Affine, Array, Layout, Shape, Statistics, layout_of
+from tinygrad_norm.kernels.cpu.launch import Array, Shape, empty, empty_like, launch
+from tinygrad_norm.kernels.cpu.layout import Affine, Layout, Statistics, layout_of
 
 
 def normalize(

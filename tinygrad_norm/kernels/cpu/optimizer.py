@@ -12,9 +12,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel
-from tinygrad_norm.kernels.cpu.launch import launch
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from tinygrad_norm.kernels.cpu.launch import Array, launch
 
 _WORK = 2
 """How many elements another kernel treats in the time of one parameter, which has several arrays, and a root."""

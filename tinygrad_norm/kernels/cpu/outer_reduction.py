@@ -27,7 +27,8 @@ from numba import prange
 from tinygrad_norm.kernels.cpu.activation import Line, activated, times_derivative
 from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline, noalias
 from tinygrad_norm.kernels.cpu.extremes import are_columns_ordinary
-from tinygrad_norm.kernels.cpu.layout import Affine, Array, Statistics, Units
+from tinygrad_norm.kernels.cpu.launch import Array
+from tinygrad_norm.kernels.cpu.layout import Affine, Statistics, Units
 
 BEGINNING = 8
 """How many values x₀ is the average of."""

@@ -19,9 +19,8 @@ from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import device, inline
 from tinygrad_norm.kernels.cpu.grid import Grid, memory
+from tinygrad_norm.kernels.cpu.launch import Array
 from tinygrad_norm.kernels.cpu.vector import Vector, length
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 _HEIGHTS = 6, 4, 1
 """The rows of a tile: as many as are left, or the most below that."""

@@ -8,16 +8,13 @@ summed in the dtype of the images, and `mean_of_pixels` in float64.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numba import prange
 
 from tinygrad_norm.definitions.windows import Window
 from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline
-from tinygrad_norm.kernels.cpu.launch import empty, launch
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
 
 
 @Kernel

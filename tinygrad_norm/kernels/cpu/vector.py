@@ -54,7 +54,7 @@ def zeros(_: Any, array: Any) -> tuple[Any, Callable[..., Any]]:
 
 
 def _place(context: Any, builder: Any, array: Any, values: Any) -> Any:
-    """The address of an element of a contiguous array of one axis, as that of a vector."""
+    """The address of an element of an array without gaps, as that of a vector."""
     data = context.make_array(array)(context, builder, values[0]).data
     at = builder.gep(data, [values[1]])
     return builder.bitcast(at, context.get_value_type(Vector(array.dtype)).as_pointer())
@@ -62,7 +62,7 @@ def _place(context: Any, builder: Any, array: Any, values: Any) -> Any:
 
 @intrinsic
 def load(_: Any, array: Any, start: Any) -> tuple[Any, Callable[..., Any]]:
-    """The vector that begins at array[start]."""
+    """The vector that begins at the element with that number."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.load(_place(context, builder, array, values), align=array.dtype.bitwidth // 8)
@@ -72,7 +72,7 @@ def load(_: Any, array: Any, start: Any) -> tuple[Any, Callable[..., Any]]:
 
 @intrinsic
 def store(_: Any, array: Any, start: Any, vector: Any) -> tuple[Any, Callable[..., Any]]:
-    """Write a vector to array[start] and what follows."""
+    """Write a vector to the element with that number and what follows."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         builder.store(values[2], _place(context, builder, array, values), align=array.dtype.bitwidth // 8)

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from tinygrad_norm.kernels.cpu.gemm import gemm
-from tinygrad_norm.kernels.cpu.launch import empty, launch
+from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
 from tinygrad_norm.kernels.cpu.window import Pair, Window
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def suits(size: Pair, kernel: Pair) -> bool:
