@@ -80,7 +80,7 @@ class Kernel:
             threads.team.release()
 
 
-class ProductKernel(Kernel):
+class GemmKernel(Kernel):
     """A kernel that calls `blas.multiply`, which is SciPy's BLAS: each of our threads has one of its own."""
 
     def __call__(self, size: int, *arguments: Any) -> Any:

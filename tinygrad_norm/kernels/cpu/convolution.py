@@ -319,11 +319,11 @@ def _phase(first: int, length: int, kernel: int, start: int, stride: int, dilati
         read from the last of them to the first.
     """
     common = gcd(stride, dilation)
-    apart = stride // common
+    step = stride // common
     met = [i for i in range(kernel) if (first - start - dilation * i) % stride == 0]
     begin, last = (met[0], met[-1]) if met else (kernel, kernel)
     count = len(range(first, length, stride))
-    return slice(begin, None, apart), count, (first - start - dilation * last) // stride, dilation // common
+    return slice(begin, None, step), count, (first - start - dilation * last) // stride, dilation // common
 
 
 def _windows(x: Array, groups: int, window: Window) -> Iterator[tuple[slice, Array]]:

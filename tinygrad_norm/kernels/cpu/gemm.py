@@ -1,6 +1,6 @@
 """Products of stacks of matrices, [G, M, K] times [G, K, N], and sums of rows: each thread takes a part of its own.
 
-A part is multiplied by BLAS; by tiles, where sums are short or very long; or row by row, where rows are few.
+A part is multiplied by BLAS; by panels, where sums are short or very long; or row by row, where rows are few.
 NumPy's BLAS has threads of its own, which spin for a while after a product and slow down the kernels that follow.
 
 Source: Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008.
@@ -16,7 +16,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu import blas, panel_microkernel, row_microkernel
-from tinygrad_norm.kernels.cpu.compiler import LARGE, Kernel, ProductKernel, device
+from tinygrad_norm.kernels.cpu.compiler import LARGE, GemmKernel, Kernel, device
 from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
 
 _SIDE = 512
@@ -35,10 +35,10 @@ _COLUMNS = 24
 """The columns that are a unit of work then."""
 
 _SHORT = 48
-"""The terms of the longest sums that BLAS takes longer to prepare than to add up: tiles do."""
+"""The terms of the longest sums that BLAS takes longer to prepare than to add up: panels do."""
 
 _SHORT_WORK = 2**14
-"""The least work, in elements of another kernel, for which they do; the tiles have to be compiled."""
+"""The least work, in elements of another kernel, for which they do; their kernel has to be compiled."""
 
 
 def gemm(a: Array, b: Array, out: Array, add: bool = False) -> None:
@@ -51,12 +51,12 @@ def gemm(a: Array, b: Array, out: Array, add: bool = False) -> None:
         launch(_multiply_few, max(size, b.size), a, b, add, made)
     elif depth > _PARTS * max(rows, columns) and size >= LARGE:
         parts = empty((_PARTS, *out.shape), out.dtype)
-        launch(_multiply_by_tiles, size, *given, rows, columns, False, parts)
+        launch(_multiply_by_panels, size, *given, rows, columns, False, parts)
         launch(_sum_parts, parts, add, made)
     elif depth <= _SHORT and size >= _SHORT_WORK:
-        launch(_multiply_by_tiles, size, *given, *_unit(rows, columns, size), add, made[np.newaxis])
+        launch(_multiply_by_panels, size, *given, *_unit(rows, columns, size), add, made[np.newaxis])
     else:
-        launch(_multiply, size, *given, *_unit(rows, columns, size), add, made)
+        launch(_multiply, size, *given, *_unit(rows, columns, size), add, made[np.newaxis])
     if made is not out:
         launch(np.copyto, out, made)
 
@@ -101,15 +101,6 @@ def _in_rows(x: Array) -> bool:
     return between_columns == x.itemsize and between_rows >= whole and between_rows % x.itemsize == 0
 
 
-@ProductKernel
-def _multiply(
-    a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, add: bool, out: Array
-) -> None:
-    for unit in prange(_units(out, rows, columns)):
-        some_a, some_b, some = _unit_of(np.intp(unit), a, transposed_a, b, transposed_b, rows, columns, out)
-        blas.gemm(some_a, transposed_a, some_b, transposed_b, add, some)
-
-
 @Kernel
 def _multiply_few(a: Array, b: Array, add: bool, out: Array) -> None:
     along = -(-out.shape[2] // _COLUMNS)
@@ -120,13 +111,22 @@ def _multiply_few(a: Array, b: Array, add: bool, out: Array) -> None:
         )
 
 
-@Kernel
-def _multiply_by_tiles(
+@GemmKernel
+def _multiply(
     a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, add: bool, parts: Array
 ) -> None:
     """Write to parts, [P, G, M, N], or add there, the product of each of P parts of the terms."""
-    for unit in prange(len(parts) * _units(parts[0], rows, columns)):
-        some_a, some_b, some = _part_of(np.intp(unit), a, transposed_a, b, transposed_b, rows, columns, parts)
+    for unit in prange(_units(parts, rows, columns)):
+        some_a, some_b, some = _unit_of(np.intp(unit), a, transposed_a, b, transposed_b, rows, columns, parts)
+        blas.gemm(some_a, transposed_a, some_b, transposed_b, add, some)
+
+
+@Kernel
+def _multiply_by_panels(
+    a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, add: bool, parts: Array
+) -> None:
+    for unit in prange(_units(parts, rows, columns)):
+        some_a, some_b, some = _unit_of(np.intp(unit), a, transposed_a, b, transposed_b, rows, columns, parts)
         panel_microkernel.multiply_panels(some_a, transposed_a, some_b, transposed_b, add, some)
 
 
@@ -135,32 +135,24 @@ def _multiply_by_tiles(
 
 
 @device
-def _units(out: Array, rows: int, columns: int) -> int:
-    return len(out) * -(-out.shape[1] // rows) * -(-out.shape[2] // columns)
+def _units(parts: Array, rows: int, columns: int) -> int:
+    return parts.shape[0] * parts.shape[1] * -(-parts.shape[2] // rows) * -(-parts.shape[3] // columns)
 
 
 @device
 def _unit_of(
-    unit: int, a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, out: Array
-) -> tuple[Array, Array, Array]:
-    """The rows of a, the columns of b and the part of the result that are a unit of work."""
-    down, along = -(-out.shape[1] // rows), -(-out.shape[2] // columns)
-    group, top, left = unit // (down * along), unit // along % down * rows, unit % along * columns
-    some_a, some_b = _rows(a, group, transposed_a, top, rows), _rows(b, group, not transposed_b, left, columns)
-    return some_a, some_b, out[group, top : top + rows, left : left + columns]
-
-
-@device
-def _part_of(
     unit: int, a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, parts: Array
 ) -> tuple[Array, Array, Array]:
-    """What `_unit_of` returns, of one part of the terms."""
-    count, apiece = len(parts), _units(parts[0], rows, columns)
-    part, depth = unit // apiece, a.shape[1] if transposed_a else a.shape[2]
+    """The rows of a, the columns of b and the part of the result that are a unit of work."""
+    (count, groups), depth = parts.shape[:2], a.shape[1] if transposed_a else a.shape[2]
+    down, along = -(-parts.shape[2] // rows), -(-parts.shape[3] // columns)
+    part, group = unit // (groups * down * along), unit // (down * along) % groups
+    top, left = unit // along % down * rows, unit % along * columns
     first, last = depth * part // count, depth * (part + 1) // count
-    some_a, some_b, some = _unit_of(unit % apiece, a, transposed_a, b, transposed_b, rows, columns, parts[part])
+    some_a, some_b = _rows(a, group, transposed_a, top, rows), _rows(b, group, not transposed_b, left, columns)
     some_a = some_a[first:last, :] if transposed_a else some_a[:, first:last]
-    return some_a, some_b[:, first:last] if transposed_b else some_b[first:last, :], some
+    some_b = some_b[:, first:last] if transposed_b else some_b[first:last, :]
+    return some_a, some_b, parts[part, group, top : top + rows, left : left + columns]
 
 
 @device

@@ -1,6 +1,6 @@
 """The matrix product of thin matrices, with which BLAS takes longer to arrange than to multiply.
 
-A tile of the result, six rows of a vector, stays in registers while it walks along the sum. The columns of b that it
+A block of the result, six rows of a vector, stays in registers while it walks along the sum. The columns of b that it
 meets are a panel, copied so that they lie side by side in the cache; a is read where it lies.
 
 Source: Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008; with a not packed.
@@ -18,12 +18,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import device, inline
-from tinygrad_norm.kernels.cpu.grid import Grid, memory
 from tinygrad_norm.kernels.cpu.launch import Array
+from tinygrad_norm.kernels.cpu.matrix import Matrix, memory
 from tinygrad_norm.kernels.cpu.vector import Vector, length
 
 _HEIGHTS = 6, 4, 1
-"""The rows of a tile: as many as are left, or the most below that."""
+"""The rows of a block: as many as are left, or the most below that."""
 
 _DEPTH = 256
 """The terms of a sum that are taken at a time: a panel is 16 KB then."""
@@ -105,33 +105,35 @@ def _multiply_panel(
 ) -> tuple[Any, Callable[..., Any]]:
     """Write to `out`, from [top, left] on, `height` rows of a, from row i and column k on, times the panel."""
     size, flag = types.intp, types.boolean
-    return types.void(a, flag, size, size, size, panel, size, flag, out, size, size), _tiles
+    return types.void(a, flag, size, size, size, panel, size, flag, out, size, size), _microkernels
 
 
-def _tiles(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+def _microkernels(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     """The code of each height, of which one is run."""
     a, transposed, i, k, count, panel, height, add, out, top, left = values
     kind_a, kind_panel, kind_out = (signature.args[place] for place in (0, 5, 8))
     item = context.get_constant(types.intp, kind_a.dtype.bitwidth // 8)
-    start, apart = memory(context, builder, kind_a, a)
-    by_row, by_term = builder.select(transposed, item, apart), builder.select(transposed, apart, item)
-    rows = Grid(builder, start, by_row, by_term).at(i, k)
-    columns = Grid(builder, *memory(context, builder, kind_panel, panel), item)
-    results = Grid(builder, *memory(context, builder, kind_out, out), item).at(top, left)
+    start, leading = memory(context, builder, kind_a, a)
+    by_row, by_term = builder.select(transposed, item, leading), builder.select(transposed, leading, item)
+    rows = Matrix(builder, start, by_row, by_term).at(i, k)
+    columns = Matrix(builder, *memory(context, builder, kind_panel, panel), item)
+    results = Matrix(builder, *memory(context, builder, kind_out, out), item).at(top, left)
     form = context.get_value_type(Vector(kind_a.dtype))
     for number in _HEIGHTS:
         with builder.if_then(builder.icmp_signed("==", height, height.type(number))):
-            _tile(builder, form, number, rows, columns, count, add, results)
+            _microkernel(builder, form, number, rows, columns, count, add, results)
     return context.get_dummy_value()
 
 
-def _tile(builder: Any, form: Any, height: int, rows: Grid, columns: Grid, count: Any, add: Any, out: Grid) -> None:
-    """The code of one tile, for vectors of this form."""
+def _microkernel(
+    builder: Any, form: Any, height: int, rows: Matrix, columns: Matrix, count: Any, add: Any, out: Matrix
+) -> None:
+    """The code of one block, for vectors of this form."""
     number, many = count.type, form.as_pointer()
     totals = [cgutils.alloca_once(builder, form) for _ in range(height)]
     for r, total in enumerate(totals):
         builder.store(ir.Constant(form, None), total)
-        out.fetch(number(height + r), number(0))  # those of the next tile, which memory sends meanwhile
+        out.fetch(number(height + r), number(0))  # those of the next block, which memory sends meanwhile
     with cgutils.for_range(builder, count) as loop:
         b = columns.load(many, loop.index, number(0))
         for r, total in enumerate(totals):

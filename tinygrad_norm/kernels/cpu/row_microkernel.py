@@ -15,8 +15,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import device, inline
-from tinygrad_norm.kernels.cpu.grid import Grid, memory
 from tinygrad_norm.kernels.cpu.launch import Array
+from tinygrad_norm.kernels.cpu.matrix import Matrix, memory
 
 _ROWS = 4, 1
 _COLUMNS = 3, 1
@@ -78,7 +78,7 @@ def _blocks(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     form = ir.VectorType(context.get_value_type(kinds[0].dtype), _BYTES * 8 // kinds[0].dtype.bitwidth)
     item = context.get_constant(types.intp, kinds[0].dtype.bitwidth // 8)
     given, met, made = [
-        Grid(builder, *memory(context, builder, kind, array), item).at(row, column)
+        Matrix(builder, *memory(context, builder, kind, array), item).at(row, column)
         for kind, array, row, column in zip(kinds, (a, b, out), (top, left, top), (first, first, left), strict=True)
     ]
     for rows in _ROWS:
@@ -91,7 +91,7 @@ def _blocks(context: Any, builder: Any, signature: Any, values: Any) -> Any:
 
 
 def _block(
-    builder: Any, form: Any, shape: tuple[int, int], given: Grid, met: Grid, count: Any, add: Any, made: Grid
+    builder: Any, form: Any, shape: tuple[int, int], given: Matrix, met: Matrix, count: Any, add: Any, made: Matrix
 ) -> None:
     """The code of one block of this shape, for vectors of this form."""
     number, many = count.type, form.as_pointer()

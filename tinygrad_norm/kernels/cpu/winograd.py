@@ -26,7 +26,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu import blas
-from tinygrad_norm.kernels.cpu.compiler import Kernel, ProductKernel, device, inline, noalias, reassociate
+from tinygrad_norm.kernels.cpu.compiler import GemmKernel, Kernel, device, inline, noalias, reassociate
 from tinygrad_norm.kernels.cpu.launch import Array, empty, launch, scratch
 from tinygrad_norm.kernels.cpu.window import Pair, Window
 
@@ -130,13 +130,13 @@ def _tiles(size: Pair) -> Pair:
     return -(-size[0] // 4), -(-size[1] // 4)
 
 
-@ProductKernel
+@GemmKernel
 def _multiply(given: Array, filters: Array, transposed: bool, add: bool, made: Array) -> None:
     for p in prange(36):
         blas.gemm(given[p], False, filters[p], transposed, add, made[p])
 
 
-@ProductKernel
+@GemmKernel
 def _add_products(back: Array, given: Array, add: bool, total: Array) -> None:
     for p in prange(36):
         blas.gemm(back[p], True, given[p], False, add, total[p])
@@ -228,7 +228,7 @@ def _transform_output(made: Array, tiles: Pair, y: Array, finite: Array) -> None
 # computed again, directly, a matrix product for each of the nine taps.
 
 
-@ProductKernel
+@GemmKernel
 def _repair(finite: Array, x: Array, weight: Array, start: Pair, rotated: bool, y: Array) -> None:
     """Write the rows of tiles that are not finite again, from weight [O, C, 9]."""
     tiles = -(-y.shape[1] // 4)
@@ -252,7 +252,7 @@ def _convolve(image: Array, weight: Array, start: Pair, rotated: bool, y: Array)
         y[p // width, p % width] = out[p]
 
 
-@ProductKernel
+@GemmKernel
 def _repair_gradient(finite: Array, dy: Array, x: Array, start: Pair, dweight: Array) -> None:
     """Write dweight [O, C, 9] again, unless all of it is finite."""
     for k in prange(9):

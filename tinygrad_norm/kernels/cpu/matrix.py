@@ -1,4 +1,4 @@
-"""Where the elements of a matrix lie, for kernels whose innermost loops are written in LLVM."""
+"""Matrices in memory, for kernels whose innermost loops are written in LLVM."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from llvmlite import ir
 from numba.core import cgutils
 
 
-class Grid:
+class Matrix:
     """Where the elements of a matrix lie: so many bytes from each row to the next, and from each column."""
 
     def __init__(self, builder: Any, start: Any, by_row: Any, by_column: Any) -> None:
         self._builder, self._start, self._by_row, self._by_column = builder, start, by_row, by_column
 
-    def at(self, row: Any, column: Any) -> Grid:
+    def at(self, row: Any, column: Any) -> Matrix:
         """The part that begins there."""
-        return Grid(self._builder, self._place(row, column), self._by_row, self._by_column)
+        return Matrix(self._builder, self._place(row, column), self._by_row, self._by_column)
 
     def load(self, pointer: Any, row: Any, column: Any) -> Any:
         """What lies there, a number or a vector."""
