@@ -1,4 +1,4 @@
-"""The Python in README.md and CONTRIBUTING.md runs, and computes what the text around it says."""
+"""The Python in documents runs, and computes what the text around it says; links lead somewhere."""
 
 from __future__ import annotations
 
@@ -29,6 +29,19 @@ def test_readme(capsys):
     assert found["accuracy"] > 0.96
     assert f"{found['accuracy']:.1%}\n" in capsys.readouterr().out
     assert found["replaced"] == ["layer3.0.bn1", "layer3.0.bn2", "layer3.0.downsample.1"]
+
+
+def test_the_reading_guide(capsys):
+    found = run_blocks("docs/reading.md")
+    assert found["x"].shape == (64, 32)
+    assert found["x"].dtype == np.float32
+    np.testing.assert_allclose(found["by_kernel"], found["by_definition"], atol=1e-5)
+    shown = capsys.readouterr().out
+    assert "Tensor([ 3., 40.])" in shown
+    sums = [float(number) for number in re.findall(r"\]\] (\S+)$", shown, re.MULTILINE)]
+    assert len(sums) == 2
+    assert abs(sums[0]) < 1e-12 < 0.1 < abs(sums[1])
+    assert re.search(r"on purpose: (\d+) of \1 killed", shown)
 
 
 FOLDERS = ("benchmarks", "docs", "tinygrad_norm")

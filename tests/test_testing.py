@@ -195,13 +195,13 @@ def test_without_a_gradient_there_is_nothing_to_check():
 def test_float32_is_refused():
     with pytest.raises(TypeError, match=r"input 0 is float32; .*dtype='float64'"):
         gradcheck(lambda x: x * 2.0, Tensor([1.0], requires_grad=True))
-    with pytest.raises(TypeError, match=r"should return a float64 tensor, not Tensor\("):
+    with pytest.raises(TypeError, match=r"returns a float64 tensor, got Tensor\("):
         gradcheck(lambda x: x.astype("float32"), leaf(2))
 
 
 @pytest.mark.parametrize("function", [lambda x: x.numpy(), lambda x: (x, x), lambda x: 1.0])
 def test_what_is_no_tensor_is_refused(function):
-    with pytest.raises(TypeError, match="the function should return a float64 tensor"):
+    with pytest.raises(TypeError, match="the function returns a float64 tensor"):
         gradcheck(function, leaf(2))
 
 
@@ -251,7 +251,7 @@ def test_nan_and_infinity_are_refused():
 
 @pytest.mark.parametrize("order", [0, -1])
 def test_the_order_is_at_least_one(order):
-    with pytest.raises(ValueError, match=f"order should be 1 or more, got {order}"):
+    with pytest.raises(ValueError, match=f"order is an integer of at least 1, got {order}"):
         gradcheck(lambda x: x * 2.0, leaf(3), order=order)
 
 

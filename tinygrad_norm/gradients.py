@@ -43,23 +43,21 @@ def seed(output: Tensor, given: Any) -> Tensor:
     plain = type(given) is np.ndarray and given.dtype == like.dtype
     grad = wrap(given.copy("K")) if plain else as_tensor(given)
     if grad.raw.shape != like.shape:
-        raise ValueError(
-            f"backward: the gradient has shape {grad.shape}, the tensor {output.shape}; they must be equal"
-        )
+        raise ValueError(f"backward: the gradient has the shape of the tensor, {output.shape}, got {grad.shape}")
     return grad if grad.raw.dtype == like.dtype else grad.astype(like.dtype)
 
 
 def fit(op: Op, grad: Tensor, edge: Edge) -> Tensor:
     """Undo broadcasting and dtype promotion: the one place where both are undone."""
+    shape, dtype = edge.shape, edge.dtype
     if not is_tensor(grad):
         raise TypeError(f"{op.name}: backward returned a {type(grad).__name__}; gradients are tensors, or None")
-    array, shape, dtype = grad.raw, edge.shape, edge.dtype
-    if array.shape == shape and array.dtype == dtype:
+    if grad.shape == shape and grad.dtype == dtype:
         return grad
-    fitted = _sum_to(grad, shape) if op.broadcasts and array.shape != shape else grad
+    fitted = _sum_to(grad, shape) if op.broadcasts and grad.shape != shape else grad
     if fitted.shape != shape:
         raise RuntimeError(
-            f"{op.name}: backward returned a gradient of shape {array.shape} for an input of shape {shape}"
+            f"{op.name}: backward returned a gradient of shape {grad.shape} for an input of shape {shape}"
         )
     return fitted if fitted.dtype == dtype else fitted.astype(dtype)
 

@@ -55,41 +55,42 @@ def edge_of(value: Any) -> Edge | None:
     return value if value.creator is None else value.creator
 
 
-def unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], bool, list[Array]]:
-    """The arrays of `inputs`, whether one of them wants a gradient, and the arrays that are the caller's own.
+def unwrap(inputs: tuple[Any, ...]) -> tuple[list[Any], list[Edge | None], bool, list[Array]]:
+    """The arrays of `inputs`, where the gradient of each goes, whether any goes, and which arrays are the caller's.
 
     A number stays one, so that it widens no dtype; unless there are only numbers.
     """
     arrays: list[Any] = []
+    edges: list[Edge | None] = []
     borrowed: list[Array] = []
     wanted, only_numbers = False, True
     for value in inputs:
+        edge = None
         if isinstance(value, _Tensor):
-            array = value.raw
-            wanted, only_numbers = wanted or value.wants_grad, False
+            array, only_numbers = value.raw, False
+            if value.wants_grad:
+                edge, wanted = value if value.creator is None else value.creator, True
         else:
             array = constant(value)
             if isinstance(array, np.ndarray):
                 borrowed.append(array)
                 only_numbers = False
         arrays.append(array)
+        edges.append(edge)
     if only_numbers:
         arrays = [None if value is None else _Tensor(value).raw for value in arrays]
-    return arrays, wanted, borrowed
+    return arrays, edges, wanted, borrowed
 
 
-def edges_of(inputs: tuple[Any, ...], arrays: list[Any]) -> tuple[Edge | None, ...]:
-    """Where the gradient of each input goes.
+def tell_apart(arrays: list[Any], edges: list[Edge | None]) -> None:
+    """Put a view in the place of an array that has another edge before (`x * x.detach()`).
 
-    Where two inputs share an array but not an edge (`x * x.detach()`), `arrays` gets a view of it: what an op saves is
-    known by its array.
+    What an op saves is known by its array.
     """
-    edges = tuple([edge_of(value) for value in inputs])
     for i in range(1, len(arrays)):
         for j in range(i):
             if arrays[j] is arrays[i] and edges[j] is not edges[i] and isinstance(arrays[i], np.ndarray):
                 arrays[i] = arrays[i].view()
-    return edges
 
 
 def constant(value: Any) -> Any:
@@ -116,11 +117,11 @@ def as_output(op: Op, result: Any, arrays: list[Any], borrowed: list[Array]) -> 
     array: Array = result if type(result) is np.ndarray else np.asarray(result)
     if borrowed and any(integrity.owner_of(array) is integrity.owner_of(given) for given in borrowed):
         array = array.copy()
-    if array.dtype is _FLOAT32 or (array.dtype is _FLOAT64 and _is_float64(arrays[0])):
+    if array.dtype is getattr(arrays[0], "dtype", _FLOAT32):
         return array
     if array.dtype not in dtypes.SUPPORTED:
         raise TypeError(
-            f"{op.name}: forward should return an array of float32, float64, integers or bool, and returned "
+            f"{op.name}: forward returns an array of float32, float64, integers or bool, got "
             + ("None" if array.dtype == object and array[()] is None else f"elements of {array.dtype}")
         )
     if array.dtype != _FLOAT64 or op.sets_dtype or any(_is_float64(given) for given in arrays):
@@ -137,4 +138,4 @@ def with_shapes(op: Op, error: ValueError, arrays: list[Any]) -> ValueError:
     if not (op.broadcasts and "broadcast" in str(error)):
         return error
     shapes = " and ".join(str(array.shape) for array in arrays if isinstance(array, np.ndarray))
-    return ValueError(f"{op.name}: shapes {shapes} do not broadcast; each axis must be equal, or 1 in one of them")
+    return ValueError(f"{op.name}: shapes {shapes} do not broadcast; each axis is equal, or 1 in one of them")

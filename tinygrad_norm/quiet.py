@@ -6,8 +6,8 @@ once, and the variable is found by comparing the context inside with that outsid
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,23 +22,7 @@ def _settings_of_errstate() -> list[tuple[ContextVar[Any], Any]]:
 
 ((_variable, _ignore),) = _settings_of_errstate()
 
-
-def quietly(function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any]) -> Any:
-    """Call `function` without warnings: NaN and infinity are values, as `detect_anomaly()` knows."""
-    token = _variable.set(_ignore)
-    try:
-        return function(*arguments, **keywords)
-    finally:
-        _variable.reset(token)
-
-
-class Quiet:
-    """A `with` block without warnings."""
-
-    __slots__ = ("_token",)
-
-    def __enter__(self) -> None:
-        self._token = _variable.set(_ignore)
-
-    def __exit__(self, *exception: object) -> None:
-        _variable.reset(self._token)
+enter_quiet = partial(_variable.set, _ignore)
+"""Compute without warnings from now on: NaN and infinity are values, as `detect_anomaly()` knows."""
+leave_quiet = _variable.reset
+"""End what `enter_quiet` began, given what it returned."""

@@ -28,10 +28,14 @@ class Saved(NamedTuple):
 
 def keep(op: Op, arrays: list[Any], borrowed: list[Array], result: Any, output: Array) -> tuple[Any, ...]:
     """What `op` saved, in the form that it is kept in: an input, the output or another array, or what is no array."""
+    values = (*arrays, *op._saved) if op.saves_inputs else op._saved
+    if not values:
+        return ()
+    edges = dict(zip(map(id, arrays), op.edges, strict=True))
     kept: list[Any] = []
-    for value in (*arrays, *op._saved) if op.saves_inputs else op._saved:
+    for value in values:
         if isinstance(value, np.ndarray) or value is result:
-            array, edge = (output, _OWN_OUTPUT) if value is result else (value, _edge_of_input(op, arrays, value))
+            array, edge = (output, _OWN_OUTPUT) if value is result else (value, edges.get(id(value)))
             if borrowed and any(array is given for given in borrowed):  # who may change it and tell nobody
                 array = array.copy("K")  # in the order of memory that kernels like
             kept.append(Saved(array, edge, integrity.snapshot(array)))
@@ -40,21 +44,20 @@ def keep(op: Op, arrays: list[Any], borrowed: list[Array], result: Any, output: 
     return tuple(kept)
 
 
-def _edge_of_input(op: Op, arrays: list[Any], value: Array) -> Edge | None:
-    """Where the gradient of a saved array goes, if it is that of an input."""
-    for array, edge in zip(arrays, op.edges, strict=True):
-        if array is value:
-            return edge
-    return None
-
-
 def arrays_of(op: Op) -> tuple[Any, ...]:
     """What `op` saved, as plain arrays.
 
     Raises:
         RuntimeError: one of them was changed since.
     """
-    return tuple([_intact(op, value) if type(value) is Saved else value for value in op._saved])
+    arrays = []
+    for value in op._saved:
+        if type(value) is Saved:
+            if not integrity.unchanged(value.array, value.snapshot):
+                raise _changed(op, value)
+            value = value.array
+        arrays.append(value)
+    return tuple(arrays)
 
 
 def tensors_of(op: Op, attached: bool) -> tuple[Any, ...]:
@@ -64,21 +67,19 @@ def tensors_of(op: Op, attached: bool) -> tuple[Any, ...]:
         RuntimeError: one of them was changed since.
     """
     tensors = []
-    for value in op._saved:
+    for value, array in zip(op._saved, arrays_of(op), strict=True):
         if type(value) is Saved:
-            array, edge = _intact(op, value), value.edge if attached else None
-            value = wrap(array, op if edge is _OWN_OUTPUT else edge)
-        tensors.append(value)
+            edge = value.edge if attached else None
+            array = wrap(array, op if edge is _OWN_OUTPUT else edge)
+        tensors.append(array)
     return tuple(tensors)
 
 
-def _intact(op: Op, value: Saved) -> Array:
-    if not integrity.unchanged(value.array, value.snapshot):
-        raise RuntimeError(
-            f"{op.name}: an array of shape {value.array.shape} that it saved for backward was changed in place after "
-            "the forward pass, so its gradient would be wrong; change a copy, or change it after backward()"
-        )
-    return value.array
+def _changed(op: Op, value: Saved) -> RuntimeError:
+    return RuntimeError(
+        f"{op.name}: an array of shape {value.array.shape} that it saved for backward was changed in place after "
+        "the forward pass, so its gradient would be wrong; change a copy, or change it after backward()"
+    )
 
 
 def for_twin(op: Op) -> tuple[Any, ...]:

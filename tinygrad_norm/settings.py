@@ -20,41 +20,20 @@ _Open: TypeAlias = "tuple[Block, Any, _Open | None]"
 
 
 class Setting(Generic[T]):
-    """A value of each thread or task, which blocks change.
-
-    The token of a ContextVar has to come back in the context that gave it, last one first. But a block in a generator
-    may be left after one that was entered later, or in another thread, and several threads may enter one object. So
-    the open blocks are kept beside the value, and leaving one takes out that one, wherever it stands.
-    """
+    """A value of each thread or task, which blocks change."""
 
     def __init__(self, name: str, default: T) -> None:
-        self._value: ContextVar[T] = ContextVar(name, default=default)
-        self._open: ContextVar[_Open | None] = ContextVar(f"{name}.open", default=None)
-        self.get = self._value.get
-
-    def enter(self, block: Block) -> None:
-        """Change the value as `block` says."""
-        outside = self.get()
-        self._open.set((block, outside, self._open.get()))
-        self._value.set(block.change(outside))
-
-    def leave(self, block: Block) -> None:
-        """Undo what `block` changed, and only that; in a context that never entered it, nothing."""
-        later: list[Block] = []
-        entry = self._open.get()
-        while entry is not None and entry[0] is not block:
-            later.append(entry[0])
-            entry = entry[2]
-        if entry is not None:
-            _, outside, outer = entry
-            self._open.set(outer)
-            self._value.set(outside)
-            for inner in reversed(later):
-                self.enter(inner)
+        self.value: ContextVar[T] = ContextVar(name, default=default)
+        self.open: ContextVar[_Open | None] = ContextVar(f"{name}.open", default=None)
+        self.get = self.value.get
 
 
 class Block:
     """A `with` block in which a setting has another value; also a decorator, for what a function runs.
+
+    The token of a ContextVar has to come back in the context that gave it, last one first. But a block in a generator
+    may be left after one that was entered later, or in another thread, and several threads may enter one object. So
+    the open blocks are kept beside the value, and leaving one takes out that one, wherever it stands.
 
     Args:
         setting: what changes.
@@ -68,10 +47,24 @@ class Block:
         self.change: Callable[[Any], Any] = change
 
     def __enter__(self) -> None:
-        self.setting.enter(self)
+        setting = self.setting
+        outside = setting.get()
+        setting.open.set((self, outside, setting.open.get()))
+        setting.value.set(self.change(outside))
 
     def __exit__(self, *exception: object) -> None:
-        self.setting.leave(self)
+        """Undo what this block changed, and only that; in a context that never entered it, nothing."""
+        setting, entry = self.setting, self.setting.open.get()
+        later: list[Block] = []
+        while entry is not None and entry[0] is not self:
+            later.append(entry[0])
+            entry = entry[2]
+        if entry is not None:
+            _, outside, outer = entry
+            setting.open.set(outer)
+            setting.value.set(outside)
+            for inner in reversed(later):
+                inner.__enter__()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate `function`, which holds the block open while it runs.

@@ -21,7 +21,7 @@ import numpy as np
 from tinygrad_norm import gradients, kernels, modes, operands, saved
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.operands import Edge, as_tensor, edge_of, is_tensor, wrap
-from tinygrad_norm.quiet import Quiet, quietly
+from tinygrad_norm.quiet import enter_quiet, leave_quiet
 from tinygrad_norm.targets import Route
 
 if TYPE_CHECKING:
@@ -74,21 +74,24 @@ class Op:
         mode = modes.current()
         self.params, self.scope = params, modes.current_scope()
         try:
-            arrays, wanted, borrowed = operands.unwrap(inputs)
+            arrays, edges, wanted, borrowed = operands.unwrap(inputs)
         except TypeError as error:
             raise TypeError(f"{self.name}: {error}") from None
         recorded = wanted and mode.recording and self.differentiable
+        self.needs_input_grad = (False,) * len(edges)
         if recorded:
-            self.edges = operands.edges_of(inputs, arrays)
-            self.needs_input_grad = tuple([edge is not None for edge in self.edges])
-        else:
-            self.needs_input_grad = (False,) * len(inputs)
+            self.edges = tuple(edges)
+            self.needs_input_grad = tuple([edge is not None for edge in edges])
+            operands.tell_apart(arrays, edges)
         for hook in mode.hooks:
             hook.before_forward(self, inputs)
-        try:  # a backward pass is quiet as a whole
-            result = self.forward(*arrays, **params) if mode.in_backward else quietly(self.forward, arrays, params)
+        quiet = enter_quiet()
+        try:
+            result = self.forward(*arrays, **params)
         except ValueError as error:
             raise operands.with_shapes(self, error, arrays) from None
+        finally:
+            leave_quiet(quiet)
         array = operands.as_output(self, result, arrays, borrowed)
         output = wrap(array, self if recorded else None)
         self.shape, self.dtype = array.shape, array.dtype
@@ -238,29 +241,32 @@ def backward_pass(
             if isinstance(edge, Op):
                 heapq.heappush(queue, (-edge.number, edge))
 
-    hooks = modes.current().hooks
-    with modes.backward(create_graph), Quiet():
-        for output, given in zip(outputs, grads, strict=True):
-            accumulate(gradients.root(output), gradients.seed(output, given))
-        route = None if targets is None else Route(targets, pending)
-        while queue:
-            node = heapq.heappop(queue)[1]
-            grad = pending.pop(node)
-            if node.grad_hooks:
-                grad = gradients.hooked(node, grad)
-            if route and node in route.targets:
-                found[node] = grad
-            going = route.narrowed(node) if route else node
-            if going is None:
-                continue
-            for edge, back in zip(going.edges, _go_back(node, going, grad, hooks), strict=True):
-                if edge is not None and back is not None:
-                    accumulate(edge, gradients.fit(node, back, edge))
-            if not retain:
-                node.free()
-        for leaf, grad in pending.items():
-            if route is None or leaf in route.targets:
-                found[leaf] = gradients.hooked(leaf, grad) if leaf.grad_hooks else grad
+    hooks, quiet = modes.current().hooks, enter_quiet()
+    try:
+        with modes.backward(create_graph):
+            for output, given in zip(outputs, grads, strict=True):
+                accumulate(gradients.root(output), gradients.seed(output, given))
+            route = None if targets is None else Route(targets, pending)
+            while queue:
+                node = heapq.heappop(queue)[1]
+                grad = pending.pop(node)
+                if node.grad_hooks:
+                    grad = gradients.hooked(node, grad)
+                if route and node in route.targets:
+                    found[node] = grad
+                going = route.narrowed(node) if route else node
+                if going is None:
+                    continue
+                for edge, back in zip(going.edges, _go_back(node, going, grad, hooks), strict=True):
+                    if edge is not None and back is not None:
+                        accumulate(edge, gradients.fit(node, back, edge))
+                if not retain:
+                    node.free()
+            for leaf, grad in pending.items():
+                if route is None or leaf in route.targets:
+                    found[leaf] = gradients.hooked(leaf, grad) if leaf.grad_hooks else grad
+    finally:
+        leave_quiet(quiet)
     return found
 
 
@@ -276,8 +282,8 @@ def _go_back(node: Op, going: Op, grad: Tensor, hooks: tuple[modes.Hook, ...]) -
     result = going.backward(grad)
     if result is None:
         raise RuntimeError(
-            f"{node.name}: backward returned None; it should return a gradient for each input, or, if there is none "
-            "to go back, the op should say differentiable = False"
+            f"{node.name}: backward returns a gradient for each input, got None; where there is none to go back, "
+            "the op says differentiable = False"
         )
     grads = result if isinstance(result, tuple) else (result,)
     if len(grads) != len(node.edges):

@@ -100,30 +100,12 @@ class Tensor:
         """Say that `raw` was written in place, so that a backward through its old values is refused."""
         integrity.mark_changed(self.raw)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The length of each axis."""
-        return self.raw.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """NumPy's dtype of the elements."""
-        return self.raw.dtype
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return self.raw.ndim
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return self.raw.size
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes of the elements."""
-        return self.raw.nbytes
+    # Properties, made below
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    ndim: int
+    size: int
+    nbytes: int
 
     def numpy(self) -> Array:
         """The tensor's memory as an array, not a copy, as `data`."""
@@ -198,7 +180,8 @@ class Tensor:
             if self.grad is None:
                 self.grad = gradients.unshared(new, taken, "C")
                 return
-            _check_gradient(self.grad, new)
+            if not isinstance(self.grad, Tensor) or (self.grad.shape, self.grad.dtype) != (new.shape, new.dtype):
+                raise _no_gradient_can_be_added(self.grad, new)
             self.grad = gradients.total(self.grad, new, create_graph)
 
     def graph(self, **how: Any) -> Any:
@@ -224,7 +207,7 @@ class Tensor:
         if holder is self and not self.requires_grad:
             raise ValueError("register_hook: this tensor does not require a gradient")
         if not callable(hook):
-            raise TypeError(f"register_hook: a hook should be callable, got {type(hook).__name__}")
+            raise TypeError(f"register_hook: a hook can be called, got {type(hook).__name__}")
         key = object()
         with _shared_leaves:
             holder.grad_hooks = {**(holder.grad_hooks or {}), key: hook}
@@ -288,7 +271,7 @@ class Tensor:
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iu":
-            raise TypeError(f"only integer tensors can be an index, not {self.dtype}")
+            raise TypeError(f"an index is a tensor of integers, got {self.dtype}")
         return operator.index(self.item())
 
     def __contains__(self, value: Any) -> bool:
@@ -528,19 +511,22 @@ _shared_leaves = free_when_forking(threading.RLock())
 """Held while a gradient or a hook is added to a tensor, which several threads may do."""
 operands.register_tensor(Tensor)
 
+for _name, _doc in {
+    "shape": "The length of each axis.",
+    "dtype": "NumPy's dtype of the elements.",
+    "ndim": "The number of axes.",
+    "size": "The number of elements.",
+    "nbytes": "The bytes of the elements.",
+}.items():  # without a call of Python, as ops ask all the time
+    setattr(Tensor, _name, property(operator.attrgetter(f"raw.{_name}"), doc=_doc))
 
-def _check_gradient(set_to: Any, new: Tensor) -> None:
-    """Refuse to add a gradient to what somebody set `.grad` to, unless it is one like it."""
-    if isinstance(set_to, Tensor) and (set_to.shape, set_to.dtype) == (new.shape, new.dtype):
-        return
-    found = (
-        f"a tensor of shape {set_to.shape} and {set_to.dtype}"
-        if isinstance(set_to, Tensor)
-        else f"a {type(set_to).__name__}"
-    )
-    raise ValueError(
-        f"backward: .grad was set to {found}, to which no gradient of shape {new.shape} and {new.dtype} can be added; "
-        "set it to None, or to a tensor of that shape and dtype"
+
+def _no_gradient_can_be_added(set_to: Any, new: Tensor) -> ValueError:
+    """The error about what somebody set `.grad` to, if that is no gradient like the new one."""
+    shape = f" of shape {set_to.shape} and {set_to.dtype}" if isinstance(set_to, Tensor) else ""
+    return ValueError(
+        f"backward: .grad was set to a {type(set_to).__name__}{shape}, to which no gradient of shape {new.shape} and "
+        f"{new.dtype} can be added; set it to None, or to a tensor of that shape and dtype"
     )
 
 

@@ -55,7 +55,7 @@ def gradcheck(
         TypeError: an input to be checked is not float64.
     """
     if order < 1:
-        raise ValueError(f"gradcheck: order should be 1 or more, got {order}")
+        raise ValueError(f"gradcheck: order is an integer of at least 1, got {order}")
     given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     names = [f"input {i}" for i in range(len(given))]
     for level in range(1, order + 1):
@@ -176,7 +176,7 @@ def _cotangent(function: Function, given: list[Any], before: dict[int, Array], s
         outputs = [function(*given) for _ in range(2)]
     _refuse_changes(given, before)
     if not isinstance(outputs[0], Tensor) or outputs[0].dtype != np.float64:
-        raise TypeError(f"gradcheck: the function should return a float64 tensor, not {outputs[0]!r}")
+        raise TypeError(f"gradcheck: the function returns a float64 tensor, got {outputs[0]!r}")
     if not np.isfinite(outputs[0].raw).all():
         raise GradientError("gradcheck: the output holds NaN or infinity, so there are no differences to take")
     if not np.array_equal(outputs[0].raw, outputs[1].raw):

@@ -40,7 +40,7 @@ CORE = (
     *("tape.py", "modes.py", "operands.py", "saved.py", "gradients.py", "targets.py", "quiet.py", "generation.py"),
     *("tensor.py", "in_place.py", "integrity.py", "dtypes.py", "settings.py"),
     *("ops/*.py", "nn/*.py", "optim/*.py", "data/loader.py", "definitions/*.py", "viz/graph.py"),
-    *(f"training/{name}.py" for name in ("metrics", "trainer", "checkpoint", "header", "safetensors")),
+    *(f"training/{name}.py" for name in ("metrics", "trainer", "checkpoint", "safetensors")),
 )
 ALSO = {
     "dtypes.py": ["test_tensor.py", "test_in_place.py"],
@@ -59,7 +59,6 @@ ALSO = {
             "normalization": ["ops/test_normalization.py"],
             "optimizer": ["optim/test_adam.py", "optim/test_rmsprop.py", "optim/test_sgd.py"],
             "pooling": ["ops/test_pooling.py"],
-            "ranges": ["ops/test_normalization.py"],
             "special": ["ops/test_activation.py", "ops/test_elementwise.py"],
         }.items()
     },
@@ -67,6 +66,7 @@ ALSO = {
         f"{name}.py": ["test_tape.py", "test_tape_memory.py", "test_tape_modes.py", "test_tensor.py"]
         for name in ("gradients", "modes", "operands", "quiet", "saved", "targets")
     },
+    **{f"optim/{name}.py": ["optim/test_optimizer.py"] for name in ("adam", "rmsprop", "sgd")},
     "optim/param_group.py": ["test_generation.py"],
     "ops/reduction.py": ["ops/test_activation.py"],
 }

@@ -1,22 +1,22 @@
-"""The checks are worth something: each plausible slip in a hand-written gradient is caught.
+"""The checks are worth something: each plausible mutant of a hand-written gradient is killed.
 
-A slip is made by changing one line of a reference kernel, as its author might have written it. `gradcheck` and
+A mutant is made by changing one line of a definition, as its author might have written it. `gradcheck` and
 `compare_with_composition` weigh the output at random and see all of them. A check of `y.sum()` does not: in training
 the sum of a batch-normalized output is constant, Σ y = N · bias, so its gradient with respect to x and weight is 0, and
-so is whatever these slips make of it.
+so is whatever these mutants make of it.
 """
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, definitions, grad, kernels, no_grad, ops
+from tinygrad_norm.certificate.norm_mutants import MUTANTS, mutant
 from tinygrad_norm.testing import GradientError, compare_with_composition, gradcheck
 
 RNG = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def leaf(*shape: int) -> Tensor:
     return Tensor(RNG.normal(0.5, 1, shape), requires_grad=True)
 
 
-AFFINE = leaf(3), leaf(3)  # weight ≠ 1 and bias ≠ 0, or slips about them would not show
+AFFINE = leaf(3), leaf(3)  # weight ≠ 1 and bias ≠ 0, or mutants about them would not show
 MEAN, VAR, LABELS, CLASS_WEIGHTS = (
     RNG.normal(size=3),
     RNG.uniform(1, 2, 3),
@@ -56,96 +56,75 @@ CASES: dict[str, tuple[Callable[..., Tensor], list[Tensor]]] = {
     ),
 }
 
-# What is wrong: the case, the kernel, the text that is replaced, and by what.
-MEAN_TERM = " - xp.mean(g, axis=axes, keepdims=True)"
-VARIANCE_TERM = " - normal * xp.mean(g * normal, axis=axes, keepdims=True)"
-ROOT, WRONG_ROOT = "1 / xp.sqrt(var + eps)", "1 / (xp.sqrt(var) + eps)"
-SLIPS: dict[str, tuple[str, str, str, str]] = {
-    "no mean term": ("batch", "normalize_gradient", MEAN_TERM, ""),
-    "no variance term": ("batch", "normalize_gradient", VARIANCE_TERM, ""),
-    "neither: the inference formula": ("batch", "normalize_gradient", MEAN_TERM + VARIANCE_TERM, ""),
-    "no division by the count, mean": ("batch", "normalize_gradient", "xp.mean(g,", "xp.sum(g,"),
-    "no division by the count, variance": ("batch", "normalize_gradient", "xp.mean(g * normal,", "xp.sum(g * normal,"),
-    "variance term of the wrong sign": ("batch", "normalize_gradient", "- normal * xp", "+ normal * xp"),
-    "no weight in dx": ("batch", "normalize_gradient", "g = dy if weight is None else dy * weight", "g = dy"),
-    "no rstd in dx": ("batch", "normalize_gradient", "dx = rstd * (g", "dx = (g"),
-    "no rstd in dweight": ("batch", "normalize_gradient", "_sum_like(dy * normal, ", "_sum_like(dy * (x - mean), "),
-    "eps outside of the root": ("batch", "normalize_gradient", ROOT, WRONG_ROOT),
-    "dx is zero": ("batch", "normalize_gradient", "dx = rstd", "dx = 0 * rstd"),
-    "dweight and dbias swapped": (
+OF_NORMS = {
+    "batch": [name for name in MUTANTS if name not in ("dx by the training formula", "dx with a mean term")],
+    "layer": ["dx without the mean term", "dx without the variance term"],
+    "inference": ["dx by the training formula", "dx without the weight", "eps outside of the root"],
+    "rms": ["dx without the variance term", "variance term not divided by the count", "dx with a mean term"],
+}
+# What is wrong: the case, the file, the text that is replaced, and by what.
+NORM, LINEAR = definitions.normalization, sys.modules["tinygrad_norm.definitions.linear"]  # not the function
+CHANGES: dict[str, tuple[str, ModuleType, str, str]] = {
+    **{f"{case}: {name}": (case, NORM, *MUTANTS[name]) for case, names in OF_NORMS.items() for name in names},
+    "batch: dx is zero": ("batch", NORM, "dx = standard.rstd", "dx = 0 * standard.rstd"),
+    "batch: dweight and dbias swapped": (
         "batch",
-        "normalize_gradient",
-        "_sum_like(dy * normal, weight), _sum_like(dy, bias)",
-        "_sum_like(dy, bias), _sum_like(dy * normal, weight)",
+        NORM,
+        "_sum_like(dy * standard.x, weight), _sum_like(dy, bias)",
+        "_sum_like(dy, bias), _sum_like(dy * standard.x, weight)",
     ),
-    "no activation gradient": ("batch, silu", "activation_gradient", "dy * definition", "dy + 0 * definition"),
-    "activation gradient at x̂": (
+    "batch, silu: no activation gradient": (
         "batch, silu",
-        "normalize_gradient",
-        "_affine(normal, weight, bias)",
-        "normal",
+        definitions.activation,
+        "return dy * definition",
+        "return dy + 0 * definition",
     ),
-    "layer: no mean term": ("layer", "normalize_gradient", MEAN_TERM, ""),
-    "layer: no variance term": ("layer", "normalize_gradient", VARIANCE_TERM, ""),
-    "group: means over the other axes": ("group", "normalize_gradient", "xp.mean(g, axis=axes", "xp.mean(g, axis=1"),
-    "the training formula in inference": (
-        "inference",
-        "normalize_inference_gradient",
-        "dx = dy * rstd if weight is None else dy * rstd * weight",
-        "dx = normalize_gradient(dy, x, weight, bias, mean, var, (0, 2), eps, activation)[0]",
+    "batch, silu: activation gradient at x̂": (
+        "batch, silu",
+        NORM,
+        "copy=False), _affine(standard.x, weight, bias), activation)",
+        "copy=False), standard.x, activation)",
     ),
-    "inference: no weight in dx": (
-        "inference",
-        "normalize_inference_gradient",
-        "else dy * rstd * weight",
-        "else dy * rstd",
+    "group: means over the other axes": ("group", NORM, "xp.mean(g, axis=axes", "xp.mean(g, axis=1"),
+    "linear: dbias of the first row": (
+        "linear",
+        sys.modules["tinygrad_norm.definitions.linear"],
+        "xp.sum(rows, axis=0)",
+        "rows[0]",
     ),
-    "inference: eps outside of the root": ("inference", "normalize_inference_gradient", ROOT, WRONG_ROOT),
-    "rms: no second term": ("rms", "rms_normalize_gradient", VARIANCE_TERM, ""),
-    "rms: a sum for the mean": ("rms", "rms_normalize_gradient", "xp.mean(g * normal", "xp.sum(g * normal"),
-    "rms: the mean taken off as in layer norm": (
-        "rms",
-        "rms_normalize_gradient",
-        "(g - normal",
-        "(g - xp.mean(g) - normal",
-    ),
-    "linear: dbias of the first row": ("linear", "linear_gradient", "xp.sum(rows, axis=0)", "rows[0]"),
-    "linear: dweight negated": ("linear", "linear_gradient", "rows.mT @", "-rows.mT @"),
-    "cross-entropy: no softmax": ("cross-entropy", "cross_entropy_gradient", "(p * ", "(0 * p * "),
+    "linear: dweight negated": ("linear", LINEAR, "rows.mT @", "-rows.mT @"),
+    "cross-entropy: no softmax": ("cross-entropy", definitions.loss, "(p * ", "(0 * p * "),
     "cross-entropy: class weights left out of Σ q": (
         "cross-entropy",
-        "cross_entropy_gradient",
+        definitions.loss,
         " * xp.sum(q, axis=1, keepdims=True)",
         "",
     ),
-    "cross-entropy: no cotangent": ("cross-entropy", "cross_entropy_gradient", "dloss[:, None] * (", "("),
+    "cross-entropy: no cotangent": ("cross-entropy", definitions.loss, "dloss[:, None] * (", "("),
 }
 BLIND_SUM = [
-    "no variance term",
-    "no division by the count, variance",
-    "variance term of the wrong sign",
-    "no weight in dx",
-    "no rstd in dx",
-    "no rstd in dweight",
-    "eps outside of the root",
-    "dx is zero",
+    "batch: dx without the variance term",
+    "batch: variance term not divided by the count",
+    "batch: variance term of the wrong sign",
+    "batch: dx without the weight",
+    "batch: dx without 1/std",
+    "batch: dweight without 1/std",
+    "batch: eps outside of the root",
+    "batch: dx is zero",
 ]
 
 
 @pytest.fixture
-def slip(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[Callable[..., Tensor], list[Tensor]]]:
-    """Makes a slip, and gives the case that it is in."""
+def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[Callable[..., Tensor], list[Tensor]]]:
+    """Breaks a definition, and gives the case that it is in."""
 
     def make(name: str) -> tuple[Callable[..., Tensor], list[Tensor]]:
-        case, kernel, right, wrong = SLIPS[name]
-        function = getattr(definitions, kernel)
-        source = inspect.getsource(function)
-        assert source.count(right) == 1, f"{kernel} reads otherwise now: say the slip in its new words"
-        names: dict[str, Any] = dict(vars(sys.modules[function.__module__]))
-        exec(compile(source.replace(right, wrong), kernel, "exec"), names)
-        for module in (definitions, definitions.activation, definitions.normalization):
-            if hasattr(module, kernel):
-                monkeypatch.setattr(module, kernel, names[kernel])
+        case, source, right, wrong = CHANGES[name]
+        made = vars(mutant(source, right, wrong))
+        for module in (definitions, definitions.normalization):
+            for known in [known for known in vars(module) if known.endswith("_gradient")]:
+                if getattr(module, known).__module__ == source.__name__ and (module is definitions or source != module):
+                    monkeypatch.setattr(module, known, made[known])
         monkeypatch.setattr(kernels, "of", lambda array: definitions)
         return CASES[case]
 
@@ -175,35 +154,35 @@ def test_right_kernels_pass(case):
     assert compare_with_composition(function, inputs, order=1)
 
 
-@pytest.mark.parametrize("name", SLIPS)
-def test_gradcheck_catches(name, slip):
-    function, inputs = slip(name)
+@pytest.mark.parametrize("name", CHANGES)
+def test_gradcheck_catches(name, broken):
+    function, inputs = broken(name)
     with pytest.raises(GradientError, match="derivative 1"):
         gradcheck(function, inputs)
 
 
-@pytest.mark.parametrize("name", SLIPS)
-def test_the_composition_catches(name, slip):
-    function, inputs = slip(name)
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_composition_catches(name, broken):
+    function, inputs = broken(name)
     with pytest.raises(GradientError, match="derivative 1"):
         compare_with_composition(function, inputs, order=1)
 
 
 @pytest.mark.parametrize("name", BLIND_SUM)
-def test_a_sum_does_not_see(name, slip):
-    function, inputs = slip(name)
+def test_a_sum_does_not_see(name, broken):
+    function, inputs = broken(name)
     assert sum_passes(function, inputs)
 
 
-@pytest.mark.parametrize("name", [name for name in SLIPS if SLIPS[name][0] == "batch" and name not in BLIND_SUM])
-def test_a_sum_sees_the_others(name, slip):
-    function, inputs = slip(name)
+@pytest.mark.parametrize("name", [name for name in CHANGES if name.startswith("batch:") and name not in BLIND_SUM])
+def test_a_sum_sees_the_others(name, broken):
+    function, inputs = broken(name)
     assert not sum_passes(function, inputs)
 
 
-def test_a_sum_of_squares_does_not_see_a_gradient_of_zero(slip):
+def test_a_sum_of_squares_does_not_see_a_gradient_of_zero(broken):
     """Σ x̂² = N · var / (var + eps) is all but constant too: the true gradient is of the size of eps."""
-    slip("dx is zero")
+    broken("batch: dx is zero")
     assert sum_passes(
         lambda x: ops.batch_norm(x, None, None, training=True) ** 2, [Tensor(4 * leaf(8, 3).numpy(), True)]
     )

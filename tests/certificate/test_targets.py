@@ -96,9 +96,9 @@ def test_a_layer_of_two_inputs_gets_two(own):
         ("argmax", "argmax has no gradient"),
         ("{own}:MyNrom", "has no 'MyNrom'; did you mean MyNorm"),
         ("{own}:Scaled", r"no input was found that Scaled takes \(ValueError: seven columns are wanted\)"),
-        ("{own}:Named", "Named should return one tensor, it returned dict"),
-        ("{own}:pair", "pair should return one tensor, it returned tuple"),
-        ("{own}:array", "array should return one tensor, it returned ndarray"),
+        ("{own}:Named", "Named returns one tensor, got dict"),
+        ("{own}:pair", "pair returns one tensor, got tuple"),
+        ("{own}:array", "array returns one tensor, got ndarray"),
         ("{own}:strange", "no input was found that strange takes .* --shape"),
         ("nowhere.py:Name", "nowhere.py cannot be imported: FileNotFoundError"),
         ("no.such.module:Name", "no.such.module cannot be imported: ModuleNotFoundError"),
@@ -112,7 +112,7 @@ def test_bad_names_get_one_clear_error(what, message, own):
 
 def test_results_and_numbers_of_inputs_are_checked_for_shapes_of_ones_own(own):
     for what in (load(f"{own}:Named"), load(f"{own}:Named")()):
-        with pytest.raises(ValueError, match="Named should return one tensor, it returned dict"):
+        with pytest.raises(ValueError, match="Named returns one tensor, got dict"):
             certify(what, (2, 3))
     for what in (load(f"{own}:Gated"), load(f"{own}:Gated")()):
         with pytest.raises(ValueError, match=r"Gated takes x, gate, scale=2\.0; 1 input given"):

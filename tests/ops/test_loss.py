@@ -435,3 +435,8 @@ def test_probabilities_outside_0_to_1_are_refused():
         ops.binary_cross_entropy_with_logits(logits, np.full((1, 3), 7.0))
     with pytest.raises(ValueError, match=r"cross_entropy: .* between 0 and 1, but one is -1"):
         ops.cross_entropy(logits, np.array([[-1.0, 5.0, 0.0]]))
+
+
+def test_an_ignored_label_asks_for_no_class_that_is_not_there():
+    loss = ops.nll_loss(np.array([[-0.5], [-0.25]]), [-100, 0])
+    assert loss.item() == 0.25

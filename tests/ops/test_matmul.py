@@ -280,8 +280,8 @@ def test_linear_takes_views_and_float32(rng):
         (((2, 3), (5, 4), (5,)), r"linear: an input of shape \(2, 3\) and a weight of shape \(5, 4\) do not fit"),
         (((), (5, 4), None), r"linear: an input of shape \(\) and a weight of shape \(5, 4\)"),
         (((2, 4), (4,), None), r"linear: an input of shape \(2, 4\) and a weight of shape \(4,\)"),
-        (((2, 4), (5, 4), (4,)), r"linear: a weight of shape \(5, 4\) needs a bias of shape \(5,\), not \(4,\)"),
-        (((2, 4), (5, 4), (1, 5)), r"needs a bias of shape \(5,\), not \(1, 5\)"),
+        (((2, 4), (5, 4), (4,)), r"linear: bias has shape \(5,\) beside a weight of shape \(5, 4\), got \(4,\)"),
+        (((2, 4), (5, 4), (1, 5)), r"bias has shape \(5,\) .*, got \(1, 5\)"),
     ],
 )
 def test_linear_of_shapes_that_do_not_fit(shapes, message):

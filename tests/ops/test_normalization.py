@@ -439,42 +439,54 @@ X, ONES = np.ones((2, 4)), np.ones(4)
 @pytest.mark.parametrize(
     ("function", "arguments", "words"),
     [
-        (ops.batch_norm, [np.ones(3), None, None], "batch_norm: the input needs 2 or more axes"),
-        (ops.batch_norm, [X, np.ones(3), ONES], r"of shape \(2, 4\), running_mean needs shape \(4,\), not \(3,\)"),
-        (ops.batch_norm, [X, ONES, np.ones((1, 4))], r"running_var needs shape \(4,\), not \(1, 4\)"),
-        (ops.batch_norm, [X, ONES, ONES, np.ones(5)], r"weight needs shape \(4,\), not \(5,\)"),
-        (ops.batch_norm, [X, ONES, ONES, ONES, np.ones(5)], r"bias needs shape \(4,\), not \(5,\)"),
-        (ops.batch_norm, [X, None, ONES], "inference needs running_mean and running_var, both"),
-        (ops.batch_norm, [X, None, None, None, None, True, 1.5], "momentum is .* between 0 and 1, not 1.5"),
+        (ops.batch_norm, [np.ones(3), None, None], "batch_norm: the input has 2 or more axes"),
+        (
+            ops.batch_norm,
+            [X, np.ones(3), ONES],
+            r"running_mean has shape \(4,\) beside an input of \(2, 4\), got \(3,\)",
+        ),
+        (ops.batch_norm, [X, ONES, np.ones((1, 4))], r"running_var has shape \(4,\) .*, got \(1, 4\)"),
+        (ops.batch_norm, [X, ONES, ONES, np.ones(5)], r"weight has shape \(4,\) .*, got \(5,\)"),
+        (ops.batch_norm, [X, ONES, ONES, ONES, np.ones(5)], r"bias has shape \(4,\) .*, got \(5,\)"),
+        (ops.batch_norm, [X, None, ONES], "inference takes running_mean and running_var, got no running_mean"),
+        (
+            ops.batch_norm,
+            [X, None, None, None, None, True, 1.5],
+            "momentum is the weight of the new value, a number from 0 to 1, got 1.5",
+        ),
         (ops.batch_norm, [X, None, None, None, None, True, float("nan")], "momentum"),
-        (ops.batch_norm, [X, None, None, None, None, True, 0.1, -1e-5], "eps .* 0 or a positive number, not -1e-05"),
+        (
+            ops.batch_norm,
+            [X, None, None, None, None, True, 0.1, -1e-5],
+            "eps is a finite number of at least 0, got -1e-05",
+        ),
         (ops.batch_norm, [X, None, None, None, None, True, 0.1, float("nan")], "eps"),
         (ops.batch_norm, [X, None, None, None, None, True, 0.1, float("inf")], "eps"),
         (
             ops.batch_norm,
             [X[:1], None, None, None, None, True],
-            r"one value per channel .* \(1, 4\): use a larger batch",
+            r"one value per channel .* \(1, 4\); use a larger batch",
         ),
         (ops.batch_norm, [np.ones((1, 4, 1, 1)), None, None, None, None, True], r"drop_last=True.*eval\(\)"),
         (ops.batch_norm, [X, ONES, ONES, None, None, False, 0.1, 1e-5, "selu"], "'selu' is not known"),
-        (ops.layer_norm, [X, 3], r"shape \(2, 4\) does not end in normalized_shape \(3,\)"),
-        (ops.layer_norm, [X, (1, 2, 4)], "does not end in"),
-        (ops.layer_norm, [X, ()], "does not end in"),
-        (ops.layer_norm, [X, 4, np.ones(2)], r"weight needs shape \(4,\), not \(2,\)"),
-        (ops.layer_norm, [X, (2, 4), np.ones((2, 4)), ONES], r"bias needs shape \(2, 4\), not \(4,\)"),
-        (ops.layer_norm_2d, [X], "layer_norm_2d: the input needs 4 axes"),
-        (ops.layer_norm_2d, [np.ones((1, 2, 3, 4)), np.ones(4)], r"weight needs shape \(2,\)"),
-        (ops.group_norm, [X, 3], "4 channels cannot be cut into 3 equal groups"),
-        (ops.group_norm, [X, 0], "into 0 equal groups"),
+        (ops.layer_norm, [X, 3], r"normalized_shape is what the input's shape ends in, \(2, 4\), got \(3,\)"),
+        (ops.layer_norm, [X, (1, 2, 4)], "normalized_shape is what"),
+        (ops.layer_norm, [X, ()], "normalized_shape is what"),
+        (ops.layer_norm, [X, 4, np.ones(2)], r"weight has shape \(4,\) .*, got \(2,\)"),
+        (ops.layer_norm, [X, (2, 4), np.ones((2, 4)), ONES], r"bias has shape \(2, 4\) .*, got \(4,\)"),
+        (ops.layer_norm_2d, [X], "layer_norm_2d: the input has 4 axes"),
+        (ops.layer_norm_2d, [np.ones((1, 2, 3, 4)), np.ones(4)], r"weight has shape \(2,\)"),
+        (ops.group_norm, [X, 3], "num_groups is a divisor of the number of channels, 4, got 3"),
+        (ops.group_norm, [X, 0], "num_groups .*, got 0"),
         (ops.group_norm, [X, 4], "one value per group .* use fewer groups"),
-        (ops.group_norm, [X, 2, np.ones(2)], r"weight needs shape \(4,\)"),
-        (ops.instance_norm, [X], "instance_norm: the input needs 3 or more axes"),
+        (ops.group_norm, [X, 2, np.ones(2)], r"weight has shape \(4,\)"),
+        (ops.instance_norm, [X], "instance_norm: the input has 3 or more axes"),
         (ops.instance_norm, [np.ones((2, 4, 1))], "one value per channel of an image .* use larger images"),
-        (ops.instance_norm, [np.ones((2, 4, 3)), np.ones(3), ONES], "running_mean needs shape"),
-        (ops.instance_norm, [np.ones((2, 4, 3)), None, None, None, None, False], "inference needs running_mean"),
-        (ops.rms_norm, [X, 3], "rms_norm: the input of shape"),
+        (ops.instance_norm, [np.ones((2, 4, 3)), np.ones(3), ONES], "running_mean has shape"),
+        (ops.instance_norm, [np.ones((2, 4, 3)), None, None, None, None, False], "inference takes running_mean"),
+        (ops.rms_norm, [X, 3], "rms_norm: normalized_shape is what"),
         (ops.rms_norm, [X, 4, None, -1.0], "eps"),
-        (ops.rms_norm, [X, 4, np.ones(1)], "weight needs shape"),
+        (ops.rms_norm, [X, 4, np.ones(1)], "weight has shape"),
     ],
 )
 def test_bad_input_is_refused(function, arguments, words):
@@ -490,9 +502,9 @@ def test_wrong_dtypes_are_refused():
         ):
             ops.batch_norm(x, running, running, weight)
     counts = np.ones(4, int)
-    with pytest.raises(TypeError, match="running statistics are arrays or tensors of floats"):
+    with pytest.raises(TypeError, match=r"running_(mean|var) is an array or a tensor of floats"):
         ops.batch_norm(X, counts, ONES, training=True)
-    with pytest.raises(TypeError, match="running statistics are arrays or tensors of floats"):
+    with pytest.raises(TypeError, match=r"running_(mean|var) is an array or a tensor of floats"):
         ops.batch_norm(X, ONES, [1.0] * 4, training=True)
 
 
@@ -557,9 +569,9 @@ def test_rms_norm_2d_shares_the_mean_square_among_the_channels_of_a_pixel(rng):
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 3, 4, 5, 6)])
 def test_norms_of_images_take_images(shape):
     for norm in (ops.rms_norm_2d, ops.layer_norm_2d):
-        with pytest.raises(ValueError, match=rf"{norm.__name__}: the input needs 4 axes"):
+        with pytest.raises(ValueError, match=rf"{norm.__name__}: the input has 4 axes"):
             norm(np.ones(shape))
-    with pytest.raises(ValueError, match=r"rms_norm_2d: .* weight needs shape \(3,\), not \(4,\)"):
+    with pytest.raises(ValueError, match=r"rms_norm_2d: weight has shape \(3,\) .*, got \(4,\)"):
         ops.rms_norm_2d(np.ones((2, 3, 4, 5)), np.ones(4))
 
 
@@ -580,7 +592,7 @@ def test_weight_and_bias_are_of_the_dtype_and_the_shape_of_the_input(name, which
     with pytest.raises(TypeError, match=r"one floating dtype is needed throughout, .* input float64.* float32"):
         ALL[name](x, **{which: np.ones(shape, np.float32)})
     with pytest.raises(
-        ValueError, match=rf"^{CALLED[name]}: for an input of shape {re.escape(str(x.shape))}, {which} needs shape"
+        ValueError, match=rf"^{CALLED[name]}: {which} has shape .* beside an input of {re.escape(str(x.shape))}, got"
     ):
         ALL[name](x, **{which: np.ones((*shape[:-1], shape[-1] + 1))})
 
@@ -590,7 +602,7 @@ def test_eps_is_a_number_of_at_least_0(name, rng):
     x = rng.normal(size=SHAPES.get(name, (3, 4, 3)))
     assert np.isfinite(ALL[name](x, eps=0).raw).all()
     for wrong in (-1e-3, np.nan, np.inf):
-        with pytest.raises(ValueError, match="eps is added to the variance and must be 0 or a positive number"):
+        with pytest.raises(ValueError, match="eps is a finite number of at least 0, got"):
             ALL[name](x, eps=wrong)
 
 
@@ -624,16 +636,14 @@ def test_norms_take_as_many_axes_as_arrays_have():
 @pytest.mark.parametrize("norm", [ops.layer_norm, ops.rms_norm])
 @pytest.mark.parametrize("lengths", [4.0, (4.0,), "4", None])
 def test_normalized_shape_is_made_of_integers(norm, lengths):
-    with pytest.raises(TypeError, match=rf"{norm.__name__}: normalized_shape should be an integer or several, got "):
+    with pytest.raises(TypeError, match=rf"{norm.__name__}: normalized_shape is an integer or several, got "):
         norm(np.ones((2, 4)), lengths)
 
 
 @pytest.mark.parametrize("norm", [ops.batch_norm, ops.instance_norm])
 def test_running_statistics_are_arrays_or_tensors(norm):
     for running in ([1.0] * 4, 1.0):
-        with pytest.raises(
-            TypeError, match=f"{norm.__name__}: running statistics are arrays or tensors of floats, not"
-        ):
+        with pytest.raises(TypeError, match=f"{norm.__name__}: running_mean is an array or a tensor of floats, got"):
             norm(np.ones((2, 4, 3)), running, np.ones(4))
 
 
@@ -641,7 +651,9 @@ def test_running_statistics_are_arrays_or_tensors(norm):
 @pytest.mark.parametrize("norm", [ops.batch_norm, ops.instance_norm])
 def test_momentum_is_a_share(norm, momentum):
     mean, var = np.zeros(4), np.ones(4)
-    with pytest.raises(ValueError, match=rf"{norm.__name__}: momentum is .* between 0 and 1, not {momentum}"):
+    with pytest.raises(
+        ValueError, match=rf"{norm.__name__}: momentum is the weight of the new value, .*, got {momentum}"
+    ):
         norm(np.ones((2, 4, 3)), mean, var, momentum=momentum)
 
 
@@ -741,7 +753,23 @@ def test_an_empty_batch_moves_no_running_statistics(norm, shape):
 
 
 def test_an_empty_batch_is_checked_as_any_other():
-    with pytest.raises(ValueError, match="weight needs shape"):
+    with pytest.raises(ValueError, match="weight has shape"):
         ops.layer_norm(np.ones((0, 4)), 4, np.ones(3))
     with pytest.raises(TypeError, match="one floating dtype"):
         ops.batch_norm(np.ones((0, 4), int), None, None, training=True)
+
+
+def test_an_empty_batch_of_images_of_one_pixel_is_no_lack_of_values():
+    assert ops.instance_norm(np.ones((0, 3, 1))).shape == (0, 3, 1)
+
+
+def test_one_row_without_a_batch_is_normalized(rng):
+    x = rng.normal(size=4)
+    for norm in (ops.layer_norm, ops.rms_norm):
+        np.testing.assert_array_equal(norm(x, 4).raw, norm(x[None], 4).raw[0])
+
+
+def test_running_statistics_of_another_dtype_keep_their_digits(rng):
+    x, mean, var = rng.normal(size=(5, 2)).astype(np.float32), np.array([1 / 3, 2 / 3]), np.array([1 / 7, 3 / 7])
+    expected = ((x - mean) / np.sqrt(var + 1e-5)).astype(np.float32)
+    np.testing.assert_allclose(ops.batch_norm(x, mean, var).raw, expected, rtol=2e-7)

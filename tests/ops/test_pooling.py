@@ -349,3 +349,11 @@ def test_averages_take_true_and_false_for_flags(option, value):
 def test_a_window_moves_by_its_own_size_and_touches_neighbours_if_nothing_is_said():
     assert check_window("op", (2, 3), None, 1) == ((2, 3), (2, 3), (1, 1), (1, 1))
     assert check_window("op", 3, 2, (0, 1), 4) == ((3, 3), (2, 2), (0, 1), (4, 4))
+
+
+def test_an_image_without_a_batch_is_averaged_as_one_of_a_batch(rng):
+    image = rng.normal(size=(2, 4, 6))
+    options = {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True, "count_include_pad": False}
+    for more in ({}, {"divisor_override": 5}):
+        (expected,) = ops.avg_pool2d(image[None], **options, **more).raw
+        np.testing.assert_array_equal(ops.avg_pool2d(image, **options, **more).raw, expected)

@@ -305,7 +305,7 @@ def test_wrong_axes(name):
     for axis in (2, -3):
         with pytest.raises(ValueError, match=f"{name}: axis {axis} is out of range for an input with 2 axes"):
             op(x, axis=axis)
-    with pytest.raises(TypeError, match=rf"{name}: an axis is an integer, not 0\.5"):
+    with pytest.raises(TypeError, match=rf"{name}: an axis is an integer.*, got 0\.5"):
         op(x, axis=0.5)
     if name not in ("argmax", "argmin", "cumulative_sum"):
         with pytest.raises(ValueError, match=rf"{name}: axis \(0, -2\) names the same axis twice"):
@@ -314,7 +314,7 @@ def test_wrong_axes(name):
 
 def test_finding_goes_along_one_axis():
     for op in (ops.argmax, ops.argmin):
-        with pytest.raises(TypeError, match=r"an axis is an integer, not \(0, 1\)"):
+        with pytest.raises(TypeError, match=r"an axis is an integer.*, got \(0, 1\)"):
             op([[1, 5], [7, 2]], axis=(0, 1))
 
 

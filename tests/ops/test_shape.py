@@ -232,7 +232,7 @@ def test_a_key_belongs_to_the_op(rng):
 
 @pytest.mark.parametrize("key", [[0.5], np.array([1.0]), Tensor([0.0]), np.array(1.0), Tensor(1.7), 1.5, "a"])
 def test_what_is_no_index(key):
-    with pytest.raises(TypeError, match="an index is made of integers or booleans, not"):
+    with pytest.raises(TypeError, match="an index is made of integers or booleans, got"):
         Tensor([1.0, 2.0])[key]
 
 

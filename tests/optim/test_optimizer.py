@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
@@ -28,6 +29,17 @@ EVERY = {
     "RMSprop": lambda params: optim.RMSprop(params, centered=True, momentum=0.5),
     "Lookahead": lambda params: optim.Lookahead(optim.Adam(params), k=3),
 }
+
+
+OPTIONS = {"lr": 0.5, "betas": (0.5, 0.75), "alpha": 0.5, "eps": 0.25, "weight_decay": 0.125, "momentum": 0.5}
+OPTIONS |= {"dampening": 0.0, "amsgrad": True, "centered": True, "nesterov": True, "maximize": True}
+
+
+@pytest.mark.parametrize("make", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop])
+def test_every_option_given_is_that_of_the_group(make, weight):
+    given = {name: OPTIONS[name] for name in inspect.signature(make).parameters if name != "params"}
+    (group,) = make([weight], **given).param_groups
+    assert {name: group[name] for name in given} == given
 
 
 def run(optimizer, gradients):

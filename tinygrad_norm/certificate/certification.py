@@ -15,7 +15,7 @@ from tinygrad_norm.certificate.case import Case
 from tinygrad_norm.certificate.checks import ROWS, Finding, findings, kills
 from tinygrad_norm.certificate.first_order import go_back, gradients, random_cotangent
 from tinygrad_norm.certificate.memory_layouts import BROADCAST, LAYOUTS, in_fortran_order
-from tinygrad_norm.certificate.mutations import mutated, slips_of
+from tinygrad_norm.certificate.mutations import mutants_of, mutated
 from tinygrad_norm.certificate.targets import cases_of, name_of
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.tables import format_table
@@ -224,7 +224,7 @@ def _mutate(case: Case, certificate: Certificate) -> None:
     """Make each mutant of each class of op that a case runs, and add what kills it, or that it changed nothing."""
     right = _results(case)
     for kind in case.ops():
-        for name, change in slips_of(kind, len(case.inputs)).items():
+        for name, change in mutants_of(kind, len(case.inputs)).items():
             with mutated(kind, change):
                 if any(_differ(*pair) for pair in zip(right, _results(case), strict=True)):
                     certificate.mutants.append(Mutant(kind.__name__, name, case.name, kills(case)))

@@ -1,4 +1,4 @@
-"""Slips that somebody who writes a gradient by hand might make: each is made on purpose, and has to be noticed."""
+"""Mutants: mistakes that somebody who writes a gradient by hand might make, made on purpose, for the checks to kill."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import modes, tape
-from tinygrad_norm.certificate.norm_slips import norm_slips
+from tinygrad_norm.certificate.norm_mutants import norm_mutants
 from tinygrad_norm.tape import Op
 from tinygrad_norm.tensor import Tensor
 
@@ -28,13 +28,13 @@ class Call:
     """As the op's class defines it."""
 
 
-Slip = Callable[[Call], Grads]
+Change = Callable[[Call], Grads]
 """Gives wrong gradients, or the right ones where it has nothing to change."""
 
 
 @contextmanager
-def mutated(kind: type[Op], slip: Slip) -> Iterator[None]:
-    """Let every op of this class make the slip on its way back.
+def mutated(kind: type[Op], change: Change) -> Iterator[None]:
+    """Let every op of this class make the change on its way back.
 
     The composition that a fused op differentiates for higher derivatives is not touched: nobody wrote that gradient.
     """
@@ -44,7 +44,7 @@ def mutated(kind: type[Op], slip: Slip) -> Iterator[None]:
         grads = _tuple(right(op, grad))
         if isinstance(op, tape.FusedOp) and modes.is_recording():
             return grads
-        return slip(Call(op, grad, grads, right))
+        return change(Call(op, grad, grads, right))
 
     kind.backward = backward  # type: ignore[method-assign, assignment]
     try:
@@ -56,17 +56,17 @@ def mutated(kind: type[Op], slip: Slip) -> Iterator[None]:
             kind.backward = own  # type: ignore[method-assign]
 
 
-def slips_of(kind: type[Op], inputs: int) -> dict[str, Slip]:
-    """All slips for ops of a class with so many inputs, by what is wrong."""
-    slips: dict[str, Slip] = {"the cotangent forgotten": _cotangent_forgotten}
+def mutants_of(kind: type[Op], inputs: int) -> dict[str, Change]:
+    """All mutants of ops of a class with so many inputs, by what is wrong."""
+    mutants: dict[str, Change] = {"the cotangent forgotten": _cotangent_forgotten}
     for i in range(inputs):
-        slips |= {f"gradient {i} {what}": _on(i, change) for what, change in CHANGES.items()}
-        slips |= {f"gradients {j} and {i} swapped": _swapped(j, i) for j in range(i)}
-    slips["the activation's derivative forgotten"] = _activation_forgotten
-    slips["the cotangent changed in place"] = _changed_in_place
-    slips["the cotangent taken for contiguous"] = _taken_for_contiguous
-    slips |= {name: _on_norm(formula) for name, formula in norm_slips(kind).items()}
-    return slips
+        mutants |= {f"gradient {i} {what}": _on(i, wrong) for what, wrong in CHANGES.items()}
+        mutants |= {f"gradients {j} and {i} swapped": _swapped(j, i) for j in range(i)}
+    mutants["the activation's derivative forgotten"] = _activation_forgotten
+    mutants["the cotangent changed in place"] = _changed_in_place
+    mutants["the cotangent taken for contiguous"] = _taken_for_contiguous
+    mutants |= {name: _by(backward) for name, backward in norm_mutants(kind).items()}
+    return mutants
 
 
 def _tuple(found: Any) -> Grads:
@@ -88,18 +88,18 @@ CHANGES: dict[str, Callable[[Tensor], Tensor | None]] = {
 }
 
 
-def _on(index: int, change: Callable[[Tensor], Tensor | None]) -> Slip:
-    def slip(call: Call) -> Grads:
+def _on(index: int, wrong: Callable[[Tensor], Tensor | None]) -> Change:
+    def change(call: Call) -> Grads:
         found = call.grads[index] if index < len(call.grads) else None
         if found is None:
             return call.grads
-        return (*call.grads[:index], change(found), *call.grads[index + 1 :])
+        return (*call.grads[:index], wrong(found), *call.grads[index + 1 :])
 
-    return slip
+    return change
 
 
-def _swapped(i: int, j: int) -> Slip:
-    def slip(call: Call) -> Grads:
+def _swapped(i: int, j: int) -> Change:
+    def change(call: Call) -> Grads:
         grads = list(call.grads)
         one, other = [grads[k] if k < len(grads) else None for k in (i, j)]
         if one is None or other is None or one.shape != other.shape:
@@ -107,7 +107,7 @@ def _swapped(i: int, j: int) -> Slip:
         grads[i], grads[j] = other, one
         return tuple(grads)
 
-    return slip
+    return change
 
 
 def _cotangent_forgotten(call: Call) -> Grads:
@@ -135,5 +135,5 @@ def _activation_forgotten(call: Call) -> Grads:
         call.op.params = before
 
 
-def _on_norm(formula: Callable[[Op, Any, Grads], Grads]) -> Slip:
-    return lambda call: formula(call.op, call.grad.raw, call.grads)
+def _by(backward: Callable[[Op, Any], Grads]) -> Change:
+    return lambda call: backward(call.op, call.grad.raw)

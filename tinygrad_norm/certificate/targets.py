@@ -59,7 +59,7 @@ def cases_of(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
     try:
         cases = _small_cases(what, inputs, rng)
     except ResultError as error:
-        raise ValueError(f"certify: {name_of(what)} should return one tensor, it returned {error}") from error
+        raise ValueError(f"certify: {name_of(what)} returns one tensor, got {error}") from error
     if not all(any(map(is_differentiated, case.inputs)) for case in cases):
         raise ValueError(f"certify: no input of {name_of(what)} is of floats, so there is no gradient to check")
     return cases if any(case.larger for case in cases) else [*cases, *filter(None, map(enlarge, cases))]

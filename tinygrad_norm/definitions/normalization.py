@@ -1,161 +1,200 @@
-"""Normalization: subtract the mean of the values that share it, divide by their deviation.
+"""Normalization: subtract the mean of the values that share it, divide by their deviation, apply weight and bias.
 
-Normalization. The axes share a mean and a variance; weight and bias have the rank of x, with length 1 where they are
-shared. One derivation serves batch, layer, group and instance norm: they differ in the axes alone. All of it is done
-in float64, as a square may be beyond float32 and long sums lose digits; what comes out is rounded once. What is too
-large, too small or too constant for float64 as well is measured in units of its own, a power of two for each group.
+Batch, layer, group and instance norm differ in the axes alone, whose values share a mean and a variance. Weight and
+bias have the rank of x, with length 1 where they are shared. All is computed in float64, as a square may be beyond
+float32 and long sums lose digits; what comes out is rounded once.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import NamedTuple
 
 from tinygrad_norm.definitions.activation import Activation, activate, activation_gradient
-from tinygrad_norm.definitions.ranges import are_ordinary, group_unit, moments, times_difference
-
-Array = Any
+from tinygrad_norm.definitions.special import rsqrt, stop_gradient
+from tinygrad_norm.dtypes import AnyArray, Shape
 
 
 def normalize(
-    x: Array, weight: Array | None, bias: Array | None, axes: tuple[int, ...], eps: float, activation: Activation
-) -> tuple[Array, Array, Array]:
+    x: AnyArray, weight: AnyArray | None, bias: AnyArray | None, axes: Shape, eps: float, activation: Activation
+) -> tuple[AnyArray, AnyArray, AnyArray]:
     """x̂ = (x - mean) / √(var + eps), times weight, plus bias, activated.
 
     Returns:
         The output, and the mean and the biased variance over `axes`, kept as length 1, in float64.
     """
-    xp = x.__array_namespace__()
-    mean = xp.mean(xp.astype(x, xp.float64), axis=axes, keepdims=True)
-    centred, own = x - mean, 1.0
-    var = xp.mean(centred * centred, axis=axes, keepdims=True)
-    if not are_ordinary(x, mean, var, eps):
-        own = group_unit(x, axes, eps)
-        mean, var, eps = moments(x, axes, own, eps)
-        centred = x / own - mean
-    y = activate(_affine(centred * (1 / xp.sqrt(var + eps)), weight, bias), activation)
-    return _like(x, y), mean * own, var * own * own
+    standard = _standardize(x, axes, eps)
+    y = activate(_affine(standard.x, weight, bias), activation)
+    return _like(x, y), standard.mean, standard.var
 
 
 def normalize_gradient(
-    dy: Array,
-    x: Array,
-    weight: Array | None,
-    bias: Array | None,
-    mean: Array,
-    var: Array,
-    axes: tuple[int, ...],
+    dy: AnyArray,
+    x: AnyArray,
+    weight: AnyArray | None,
+    bias: AnyArray | None,
+    mean: AnyArray,
+    var: AnyArray,
+    axes: Shape,
     eps: float,
     activation: Activation,
-) -> tuple[Array, Array | None, Array | None]:
+) -> tuple[AnyArray, AnyArray | None, AnyArray | None]:
     """Gradients of `normalize` with respect to x, weight and bias.
 
-    With r = 1/√(var + eps), x̂ = (x - mean) r and g = weight · dy, means taken over `axes`:
-    dx = r (g - mean(g) - x̂ mean(g x̂)); dweight = Σ dy x̂; dbias = Σ dy.
-    Source: Ioffe and Szegedy 2015, section 3, with the three paths of x (itself, mean, variance) joined.
+    With r = 1/√(var + eps) and g = weight · dy, dx = r (g - mean(g) - x̂ mean(g x̂)), means taken over `axes`;
+    dweight = Σ dy x̂; dbias = Σ dy. Mean and variance spare kernels a pass; here they are taken of x anew.
+    Source: Ioffe and Szegedy, Batch normalization: accelerating deep network training by reducing internal covariate
+    shift, 2015, section 3, with the three paths of x (itself, mean, variance) joined.
     """
-    xp, own, like = x.__array_namespace__(), 1.0, x
-    if not are_ordinary(x, mean, var, eps):
-        own = group_unit(x, axes, eps)
-        mean, var, eps = moments(x, axes, own, eps)
-        x = x / own
-    dy, rstd = xp.astype(dy, xp.float64), 1 / xp.sqrt(var + eps)
-    normal = (x - mean) * rstd
-    dy = activation_gradient(dy, _affine(normal, weight, bias), activation)
-    g = dy if weight is None else dy * weight
-    dx = rstd * (g - xp.mean(g, axis=axes, keepdims=True) - normal * xp.mean(g * normal, axis=axes, keepdims=True))
-    return _like(like, dx / own), _sum_like(dy * normal, weight), _sum_like(dy, bias)
+    xp, standard = x.__array_namespace__(), _standardize(x, axes, eps)
+    g, dweight, dbias = _affine_gradient(dy, standard, weight, bias, activation)
+    mean_term = xp.mean(g, axis=axes, keepdims=True)
+    variance_term = standard.x * xp.mean(g * standard.x, axis=axes, keepdims=True)
+    dx = standard.rstd * (g - mean_term - variance_term) / standard.unit
+    return _like(x, dx), dweight, dbias
 
 
 def normalize_inference(
-    x: Array,
-    mean: Array,
-    var: Array,
-    weight: Array | None,
-    bias: Array | None,
+    x: AnyArray,
+    mean: AnyArray,
+    var: AnyArray,
+    weight: AnyArray | None,
+    bias: AnyArray | None,
     eps: float,
     activation: Activation,
-) -> Array:
+) -> AnyArray:
     """`normalize` with a given mean and variance: constants, through which no gradient goes."""
-    xp = x.__array_namespace__()
-    mean, var = xp.astype(mean, xp.float64), xp.astype(var, xp.float64)
-    normal = times_difference(x, mean, 1 / xp.sqrt(var + eps))
-    return _like(x, activate(_affine(normal, weight, bias), activation))
+    standard = _standardize_by(x, mean, var, eps)
+    return _like(x, activate(_affine(standard.x, weight, bias), activation))
 
 
 def normalize_inference_gradient(
-    dy: Array,
-    x: Array,
-    mean: Array,
-    var: Array,
-    weight: Array | None,
-    bias: Array | None,
+    dy: AnyArray,
+    x: AnyArray,
+    mean: AnyArray,
+    var: AnyArray,
+    weight: AnyArray | None,
+    bias: AnyArray | None,
     eps: float,
     activation: Activation,
-) -> tuple[Array, Array | None, Array | None]:
-    """Gradients of `normalize_inference`: dx = weight · r · dy; dweight = Σ dy x̂; dbias = Σ dy."""
-    xp = x.__array_namespace__()
-    dy, mean, var = [xp.astype(array, xp.float64) for array in (dy, mean, var)]
-    rstd = 1 / xp.sqrt(var + eps)
-    normal = times_difference(x, mean, rstd)
-    dy = activation_gradient(dy, _affine(normal, weight, bias), activation)
-    dx = dy * rstd if weight is None else dy * rstd * weight
-    return _like(x, dx), _sum_like(dy * normal, weight), _sum_like(dy, bias)
+) -> tuple[AnyArray, None, None, AnyArray | None, AnyArray | None]:
+    """Gradients of `normalize_inference`, none for the statistics: dx = r g, the rest as in `normalize_gradient`."""
+    standard = _standardize_by(x, mean, var, eps)
+    g, dweight, dbias = _affine_gradient(dy, standard, weight, bias, activation)
+    dx = standard.rstd * g
+    return _like(x, dx), None, None, dweight, dbias
 
 
 def rms_normalize(
-    x: Array, weight: Array | None, axes: tuple[int, ...], eps: float, activation: Activation
-) -> tuple[Array, Array]:
+    x: AnyArray, weight: AnyArray | None, axes: Shape, eps: float, activation: Activation
+) -> tuple[AnyArray, AnyArray]:
     """x / √(mean(x²) + eps), times weight, activated. Returns the output, and mean(x²) in float64.
 
-    Source: Zhang and Sennrich 2019.
+    Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
     """
-    xp = x.__array_namespace__()
-    wide, own = xp.astype(x, xp.float64), 1.0
-    square = xp.mean(wide * wide, axis=axes, keepdims=True)
-    if not are_ordinary(x, 0.0, square, eps):
-        own = group_unit(x, axes, eps, centred=False)
-        wide, eps = wide / own, eps / own / own
-        square = xp.mean(wide * wide, axis=axes, keepdims=True)
-    y = activate(_affine(wide * (1 / xp.sqrt(square + eps)), weight, None), activation)
-    return _like(x, y), square * own * own
+    standard = _standardize(x, axes, eps, centred=False)
+    return _like(x, activate(_affine(standard.x, weight, None), activation)), standard.var
 
 
 def rms_normalize_gradient(
-    dy: Array,
-    x: Array,
-    weight: Array | None,
-    square: Array,
-    axes: tuple[int, ...],
+    dy: AnyArray,
+    x: AnyArray,
+    weight: AnyArray | None,
+    square: AnyArray,
+    axes: Shape,
     eps: float,
     activation: Activation,
-) -> tuple[Array, Array | None]:
-    """Gradients of `rms_normalize`: with x̂ = r x, dx = r (g - x̂ mean(g x̂)); dweight = Σ dy x̂."""
-    xp, own, like = x.__array_namespace__(), 1.0, x
-    if not are_ordinary(x, 0.0, square, eps):
-        own = group_unit(x, axes, eps, centred=False)
-        x, eps = x / own, eps / own / own
-        square = xp.mean(x * x, axis=axes, keepdims=True)
-    dy, rstd = xp.astype(dy, xp.float64), 1 / xp.sqrt(square + eps)
-    normal = x * rstd
-    dy = activation_gradient(dy, _affine(normal, weight, None), activation)
-    g = dy if weight is None else dy * weight
-    dx = rstd * (g - normal * xp.mean(g * normal, axis=axes, keepdims=True))
-    return _like(like, dx / own), _sum_like(dy * normal, weight)
+) -> tuple[AnyArray, AnyArray | None]:
+    """Gradients of `rms_normalize`: as `normalize_gradient`, without the term of the mean."""
+    xp, standard = x.__array_namespace__(), _standardize(x, axes, eps, centred=False)
+    g, dweight, _ = _affine_gradient(dy, standard, weight, None, activation)
+    variance_term = standard.x * xp.mean(g * standard.x, axis=axes, keepdims=True)
+    dx = standard.rstd * (g - variance_term) / standard.unit
+    return _like(x, dx), dweight
 
 
-def _affine(normal: Array, weight: Array | None, bias: Array | None) -> Array:
+class _Standard(NamedTuple):
+    """x̂, which has mean 0 and variance 1 but for eps; the mean and the variance of x; 1/√(var + eps), in a unit."""
+
+    x: AnyArray
+    mean: AnyArray
+    var: AnyArray
+    rstd: AnyArray
+    unit: AnyArray | float = 1.0
+
+
+def _standardize(x: AnyArray, axes: Shape, eps: float, centred: bool = True) -> _Standard:
+    """x less its mean (0 unless `centred`), over the root of its mean square and eps."""
+    xp, mean = x.__array_namespace__(), 0.0
+    x, unit, eps = _in_own_unit(x, axes, eps, centred)
+    if centred:
+        mean = xp.mean(x, axis=axes, keepdims=True)
+        x = x - mean
+        x = x - xp.mean(x, axis=axes, keepdims=True)  # which is 0, but for the rounding of a large mean
+    var = xp.mean(xp.square(x), axis=axes, keepdims=True)
+    rstd = rsqrt(var + eps)
+    if not isinstance(unit, float):
+        mean, var = mean * unit, var * unit * unit
+    return _Standard(x * rstd, mean, var, rstd, unit)
+
+
+def _standardize_by(x: AnyArray, mean: AnyArray, var: AnyArray, eps: float) -> _Standard:
+    """x less a given mean, over the root of a given variance and eps."""
+    xp = x.__array_namespace__()
+    mean, var = xp.astype(mean, xp.float64), xp.astype(var, xp.float64)
+    rstd = rsqrt(var + eps)
+    if xp.all(xp.abs(mean) < 1e290):
+        return _Standard((x - mean) * rstd, mean, var, rstd)
+    return _Standard((x / 2 - mean / 2) * (2 * rstd), mean, var, rstd)  # x - mean might leave the range of float64
+
+
+def _in_own_unit(
+    x: AnyArray, axes: Shape, eps: float, centred: bool
+) -> tuple[AnyArray, AnyArray | float, AnyArray | float]:
+    """x in float64; where squares or sums might leave its range, or vanish, in units of its own.
+
+    Returns:
+        x, the unit of each group (1 if none needs one; or the power of two, which rounds nothing, near its range, or
+        its largest magnitude unless `centred`, and no less than √eps), and eps in the square of the unit.
+    """
+    xp = x.__array_namespace__()
+    if x.dtype == xp.float32:
+        return xp.astype(x, xp.float64), 1.0, eps
+    low, high = (extreme(stop_gradient(x), axis=axes, keepdims=True) for extreme in (xp.min, xp.max))
+    largest = xp.maximum(xp.abs(low), xp.abs(high))
+    size = xp.maximum(high / 2 - low / 2, largest * 2.0**-960) if centred else largest
+    size = xp.clip(xp.where(xp.isfinite(size), size, 1.0), max(math.sqrt(eps), 2.0**-1000), 2.0**1000)
+    exponent = xp.floor(xp.log(size) / math.log(2))
+    if xp.max(xp.abs(exponent)) < 400 and xp.max(largest) < 2.0**900:
+        return x, 1.0, eps
+    unit = 2.0**exponent
+    return x / unit, unit, eps / unit / unit
+
+
+def _affine(normal: AnyArray, weight: AnyArray | None, bias: AnyArray | None) -> AnyArray:
     y = normal if weight is None else normal * weight
     return y if bias is None else y + bias
 
 
-def _like(like: Array, x: Array) -> Array:
-    """x, rounded to the dtype of `like`."""
-    return x.__array_namespace__().astype(x, like.dtype, copy=False)
+def _affine_gradient(
+    dy: AnyArray, standard: _Standard, weight: AnyArray | None, bias: AnyArray | None, activation: Activation
+) -> tuple[AnyArray, AnyArray | None, AnyArray | None]:
+    """Gradients of weight times x̂, plus bias, activated: g, of x̂, in float64; dweight = Σ dy x̂; dbias = Σ dy."""
+    xp = dy.__array_namespace__()
+    dy = activation_gradient(xp.astype(dy, xp.float64, copy=False), _affine(standard.x, weight, bias), activation)
+    g = dy if weight is None else dy * weight
+    return g, _sum_like(dy * standard.x, weight), _sum_like(dy, bias)
 
 
-def _sum_like(x: Array, like: Array | None) -> Array | None:
+def _sum_like(x: AnyArray, like: AnyArray | None) -> AnyArray | None:
     """x summed over the axes where `like` has length 1, and rounded to its dtype."""
     if like is None:
         return None
+    xp = x.__array_namespace__()
     axes = tuple(i for i, (n, m) in enumerate(zip(x.shape, like.shape, strict=True)) if m == 1 and n != 1)
-    return _like(like, x.__array_namespace__().sum(x, axis=axes, keepdims=True) if axes else x)
+    return _like(like, xp.sum(x, axis=axes, keepdims=True) if axes else x)
+
+
+def _like(like: AnyArray, x: AnyArray) -> AnyArray:
+    """x, rounded to the dtype of `like`."""
+    return x.__array_namespace__().astype(x, like.dtype, copy=False)

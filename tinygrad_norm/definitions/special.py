@@ -36,6 +36,12 @@ def relu(x: AnyArray) -> AnyArray:
 
 
 @_atom
+def rsqrt(z: AnyArray) -> AnyArray:
+    """1 / √z."""
+    return 1 / z.__array_namespace__().sqrt(z)
+
+
+@_atom
 def sigmoid(z: AnyArray) -> AnyArray:
     """1 / (1 + exp(-z)), without overflow."""
     xp = z.__array_namespace__()

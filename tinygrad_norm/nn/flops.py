@@ -14,6 +14,7 @@ from tinygrad_norm.nn.summary import output_shapes
 from tinygrad_norm.ops import shape as moving
 from tinygrad_norm.ops.activation import activate
 from tinygrad_norm.ops.convolution import Conv2D
+from tinygrad_norm.ops.elementwise import AsType
 from tinygrad_norm.ops.matmul import Einsum, Linear, MatMul
 from tinygrad_norm.tensor import Tensor
 
@@ -57,7 +58,7 @@ def work_of(op: tape.Op, inputs: Sequence[Any]) -> int:
     """Return the floating-point operations of one op that was called, all of them; of a fused op, its definition's.
 
     Beside those of `flops_of`, any other function of numbers counts one for each that it takes or makes, whichever are
-    more: an addition of two arrays of N numbers N, and so a sum of N. To move numbers is none.
+    more: an addition of two arrays of N numbers N, and so a sum of N. To move or to cast numbers is none.
 
     Args:
         op: a fused one other than conv2d and linear runs once more, as its definition.
@@ -68,7 +69,7 @@ def work_of(op: tape.Op, inputs: Sequence[Any]) -> int:
         return flops_of(op, inputs) + size * (inputs[2] is not None) + _work(activate, y, op.params["activation"])
     if isinstance(op, tape.FusedOp):
         return _work(type(op)(), *inputs, **op.params)
-    if type(op).__module__ == moving.__name__:
+    if type(op).__module__ == moving.__name__ or isinstance(op, AsType):
         return 0
     return flops_of(op, inputs) or max(math.prod(_shape(each)) for each in (op, *inputs))
 

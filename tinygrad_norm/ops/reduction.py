@@ -355,7 +355,7 @@ def _integer(dtype: Any) -> Any:
 
 def _find(name: str, op: Op, x: Any, axis: int | None, keepdims: bool) -> Tensor:
     if axis is not None and not isinstance(axis, int | np.integer):
-        raise TypeError(f"{name}: an axis is an integer, not {axis!r}; or None for the flattened input")
+        raise TypeError(f"{name}: an axis is an integer, or None for the flattened input, got {axis!r}")
     shape, axes = _shape_and_axes(name, x, axis)
     _check_elements(name, shape, axes, axis)
     return op(x, axis=None if axis is None else axes[0], keepdims=keepdims, shape=shape)
@@ -402,7 +402,7 @@ def checked_axis(name: str, axis: Any, ndim: int) -> int:
     try:
         place = operator.index(axis)
     except TypeError:
-        raise TypeError(f"{name}: an axis is an integer, not {axis!r}") from None
+        raise TypeError(f"{name}: an axis is an integer, got {axis!r}") from None
     if not -ndim <= place < ndim:
         raise ValueError(f"{name}: axis {axis} is out of range for an input with {ndim} axes")
     return place % ndim

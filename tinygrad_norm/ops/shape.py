@@ -124,7 +124,7 @@ def plain_key(key: Any) -> Any:
     if isinstance(key, list) and not array.size:
         array = array.astype(np.int64)
     if array.dtype.kind not in "biu":
-        raise TypeError(f"an index is made of integers or booleans, not {array.dtype}")
+        raise TypeError(f"an index is made of integers or booleans, got {array.dtype}")
     return array if array.ndim or array.dtype == np.bool_ else operator.index(array)
 
 
@@ -171,7 +171,7 @@ def _indices(name: str, indices: Any, shape: Shape) -> Array:
     """`indices` as an array of integers with as many axes as `shape`."""
     picked = np.asarray(getattr(indices, "raw", indices))
     if picked.dtype.kind not in "iu":
-        raise TypeError(f"{name}: indices are integers, not {picked.dtype}")
+        raise TypeError(f"{name}: indices are integers, got {picked.dtype}")
     if picked.ndim != len(shape):
         raise ValueError(
             f"{name}: indices of shape {picked.shape} need as many axes as the input, which has shape {shape}"

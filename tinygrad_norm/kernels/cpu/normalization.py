@@ -61,10 +61,11 @@ def normalize_inference_gradient(
     bias: Array | None,
     eps: float,
     activation: Activation,
-) -> tuple[Array, Array | None, Array | None]:
+) -> tuple[Array, None, None, Array | None, Array | None]:
     """Gradients of `normalize_inference`."""
     statistics = Statistics(eps, own=False, centred=False, given=True, mean=mean, var=var)
-    return _backward(dy, x, Affine(weight, bias), _reduced(mean), statistics, activation)
+    dx, dweight, dbias = _backward(dy, x, Affine(weight, bias), _reduced(mean), statistics, activation)
+    return dx, None, None, dweight, dbias
 
 
 def rms_normalize(
