@@ -2,6 +2,9 @@
 
 Arrays of equal shape are seen as vectors, in the order of their memory. A scale that is shared along some axes, as that
 of channels is by all pixels, leaves x a matrix: either each row has one number, or `repeat` rows have one row of them.
+
+Accuracy: the dtype's own; the gradient of a scale is summed in float64, over 32 units of work that are cut in blocks of
+rows. `python -m benchmarks --only others` measures them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ have at most four, some of length 1: kept, reduced, kept, reduced, or (K0, R0, K
 - an inner reduction of a matrix [K0 R0 K1, R1]: layer norm; batch, instance and group norm on images with the channels
   first.
 
-Anything else is copied for an inner reduction, with the reduced axes last.
+Anything else is copied for an inner reduction, with the reduced axes last. `python -m benchmarks --only norms` measures
+the constants again.
 """
 
 from __future__ import annotations

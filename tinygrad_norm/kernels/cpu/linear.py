@@ -1,6 +1,7 @@
 """Matrix products. The linear layer is one product of all rows; its bias and activation cost no temporary array.
 
-dbias is summed in float64.
+Layout: any; a weight [O, I] is read as it lies. Blocking: as in `gemm.py`. Accuracy: sums are taken in the arrays' own
+dtype, but for dbias, which is summed in float64.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Optimizer steps in one pass over memory. What they compute is told in `definitions/optimizer.py`.
 
-A buffer of None is a type of its own to Numba: each kernel is compiled without what is not used.
+A buffer of None is a type of its own to Numba: each kernel is compiled without what is not used. Arrays are vectors,
+element by element, and what is computed has their dtype.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ The sums of a gradient are taken in the same way; they need no more digits than 
 is done once more, in `extremes.py`.
 
 Blocking: the rows of one k0 are a group, and cut into blocks, each a unit of work. Where a group is one unit, all
-passes over it follow each other while it is in the cache.
+passes over it follow each other while it is in the cache. `python -m benchmarks --only norms` measures the constants
+again.
 """
 
 from __future__ import annotations

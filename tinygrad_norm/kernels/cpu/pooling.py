@@ -1,8 +1,9 @@
 """Pooling on channels-last memory [N, H, W, C]: the innermost loop runs over the channels of one pixel.
 
 A row of pixels is a unit of work: of the output on the way there, of the input on the way back, where each row gathers
-what the windows over it give it. So no two threads write to one place, and their number changes no bit. Averages are
-summed in the dtype of the images, and `mean_of_pixels` in float64.
+what the windows over it give it. So no two threads write to one place, and their number changes no bit.
+
+Accuracy: averages are summed in the dtype of the images, and `mean_of_pixels` in float64.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 BLAS copies the matrix to panels, which pays where many rows meet them. Here each number of it is loaded once, and
 meets the numbers of four rows; all sums stay in registers, a vector for each.
+
+Blocking: 12 rows of the matrix, and 512 terms. Accuracy: each number of a vector is a sum of its own, in the dtype of
+the arrays, and they are added up by halves. `python -m benchmarks --only convolutions` measures the constants again.
 """
 
 from __future__ import annotations

@@ -213,12 +213,7 @@ def _transform_output(made: Array, tiles: Pair, y: Array, finite: Array) -> None
         for i in range(6):
             row = rows[i]
             _output(_six(made, 6 * i, first, last), (row, row, row, row), 4, 1)
-        lines = (
-            image[top],
-            _line(image, top + 1, 0, width, beyond[0]),
-            _line(image, top + 2, 0, width, beyond[1]),
-            _line(image, top + 3, 0, width, beyond[2]),
-        )
+        lines = _four(image, top, beyond)
         _output(_six(rows, 0, 0, width), lines, 1, 0)
         zeros = _sum_of_zeros(lines[0]) + _sum_of_zeros(lines[1]) + _sum_of_zeros(lines[2]) + _sum_of_zeros(lines[3])
         finite[unit] = zeros == 0
@@ -287,14 +282,8 @@ def _transform_gradient(dy: Array, tiles: Pair, back: Array) -> None:
     width, channels = dy.shape[2:]
     for unit in prange(len(dy) * tiles[0]):
         image, top = dy[unit // tiles[0]], unit % tiles[0] * 4
-        rows, nothing = np.zeros((6, 4 * tiles[1], channels), dy.dtype), np.zeros((width, channels), dy.dtype)
-        lines = (
-            image[top],
-            _line(image, top + 1, 0, width, nothing),
-            _line(image, top + 2, 0, width, nothing),
-            _line(image, top + 3, 0, width, nothing),
-        )
-        _gradient(lines, 1, 0, _six(rows, 0, 0, width))
+        rows, beyond = np.zeros((6, 4 * tiles[1], channels), dy.dtype), np.zeros((3, width, channels), dy.dtype)
+        _gradient(_four(image, top, beyond), 1, 0, _six(rows, 0, 0, width))
         first, last = unit * tiles[1], (unit + 1) * tiles[1]
         for i in range(6):
             row = rows[i]
@@ -313,6 +302,18 @@ def _sum_of_zeros(y: Array) -> Any:
 @inline
 def _line(image: Array, h: int, low: int, high: int, otherwise: Array) -> Array:
     return image[h, low:high] if 0 <= h < len(image) else otherwise
+
+
+@inline
+def _four(image: Array, top: int, beyond: Array) -> tuple[Array, Array, Array, Array]:
+    """The lines of a row of tiles; those that the image does not have are `beyond`."""
+    end = image.shape[1]
+    return (
+        image[top],
+        _line(image, top + 1, 0, end, beyond[0]),
+        _line(image, top + 2, 0, end, beyond[1]),
+        _line(image, top + 3, 0, end, beyond[2]),
+    )
 
 
 @inline
