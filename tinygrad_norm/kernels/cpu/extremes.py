@@ -78,12 +78,12 @@ def differentiate(
     units: Units,
     line: Line | None,
     dx: Array,
-    daffine: Affine,
+    grads: Affine,
 ) -> None:
     """Write dx of the groups that are not ordinary, and add to dweight and dbias."""
     affine, statistics, units = Affine(*affine), Statistics(*statistics), Units(*units)
-    daffine = Affine(*daffine)
-    ordinary, rows, groups = statistics.ordinary.ravel(), len(daffine.weight), len(x) // units.repeat
+    grads = Affine(*grads)
+    ordinary, rows, groups = statistics.ordinary.ravel(), len(grads.weight), len(x) // units.repeat
     shares, period = len(ordinary) // groups, rows if rows == groups else len(affine.weight)
     for row in prange(rows):
         first, last = groups_of(np.intp(row), rows, groups, period)
@@ -93,7 +93,7 @@ def differentiate(
                     _, places, columns = _place(k, x, statistics, units)
                     own, sums, given = (
                         _row(affine, group, columns),
-                        _row(daffine, row, columns),
+                        _row(grads, row, columns),
                         _of_group(statistics, k),
                     )
                     some = dy[places, columns], x[places, columns], dx[places, columns]

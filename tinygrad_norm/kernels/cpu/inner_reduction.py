@@ -93,16 +93,16 @@ def gradient(
     units: Units,
     line: Line | None,
     dx: Array,
-    daffine: Affine,
+    grads: Affine,
 ) -> bool:
     """Write dx, and for each unit of work its part of dweight and dbias [blocks period, R1]; tell as `forward`."""
     affine, statistics, units = Affine(*affine), Statistics(*statistics), Units(*units)
-    daffine = Affine(*daffine)
+    grads = Affine(*grads)
     period = len(affine.weight)
     for unit in prange(units.blocks * period):
         own = Affine(affine.weight[unit % period], affine.bias[unit % period])
         few, groups = _few(x, units), _groups(np.intp(unit), period, statistics, units)
-        sums = _sums(x, Affine(daffine.weight[unit], daffine.bias[unit]))
+        sums = _sums(x, Affine(grads.weight[unit], grads.bias[unit]))
         for start in range(groups.first, groups.last, len(few.scale) * period):
             some = _some(groups, start, few)
             _find_coefficients(statistics, some, few)
@@ -120,11 +120,11 @@ def _few(x: Array, units: Units) -> Few:
 
 
 @device
-def _sums(x: Array, daffine: Affine) -> Sums:
+def _sums(x: Array, grads: Affine) -> Sums:
     parts = np.zeros((2, x.shape[1]), x.dtype)
-    daffine.weight[:] = 0
-    daffine.bias[:] = 0
-    return Sums(parts[0], parts[1], daffine.weight, daffine.bias, np.zeros(1, np.intp))
+    grads.weight[:] = 0
+    grads.bias[:] = 0
+    return Sums(parts[0], parts[1], grads.weight, grads.bias, np.zeros(1, np.intp))
 
 
 @inline
@@ -210,14 +210,7 @@ def _normalize(x: Array, affine: Affine, groups: Groups, line: Line | None, few:
 
 @noalias
 def _sum_products(
-    dy: Array,
-    x: Array,
-    affine: Affine,
-    statistics: Statistics,
-    groups: Groups,
-    line: Line | None,
-    few: Few,
-    sums: Sums,
+    dy: Array, x: Array, affine: Affine, statistics: Statistics, groups: Groups, line: Line | None, few: Few, sums: Sums
 ) -> None:
     """Add to dweight and dbias, and write what of dx goes through mean and variance."""
     length, numbers = x.shape[1], groups.repeat * x.shape[1]

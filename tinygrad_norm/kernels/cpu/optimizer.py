@@ -101,12 +101,7 @@ def _sgd(gradient: Array, parameter: Array, momentum_buffer: Any, rates: tuple[A
 
 @Kernel
 def _adam(
-    gradient: Array,
-    parameter: Array,
-    exp_avg: Array,
-    exp_avg_sq: Array,
-    max_exp_avg_sq: Any,
-    rates: tuple[Any, ...],
+    gradient: Array, parameter: Array, exp_avg: Array, exp_avg_sq: Array, max_exp_avg_sq: Any, rates: tuple[Any, ...]
 ) -> None:
     shrink, weight_decay, weight1, beta2, weight2, unbias, eps, step_size = rates
     cast = parameter.dtype.type

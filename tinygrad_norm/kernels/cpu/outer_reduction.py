@@ -90,10 +90,10 @@ def gradient(
     units: Units,
     line: Line | None,
     dx: Array,
-    daffine: Affine,
+    grads: Affine,
 ) -> bool:
     """Write dx, and dweight and dbias [K0, K1 R1]; tell if all groups are ordinary."""
-    affine, statistics, daffine = Affine(*affine), Statistics(*statistics), Affine(*daffine)
+    affine, statistics, grads = Affine(*affine), Statistics(*statistics), Affine(*grads)
     groups, blocks, length = len(statistics.mean), Units(*units).blocks, x.shape[1]
     columns, sums = np.empty((groups, 6, length), x.dtype), np.empty((groups * blocks, 3, length))
     if blocks == 1:
@@ -101,7 +101,7 @@ def gradient(
             unit = np.intp(group)
             _find_coefficients(unit, affine, statistics, columns)
             _sum_products(unit, blocks, dy, x, columns, line, sums)
-            _find_paths(unit, x, affine, statistics, columns, sums, daffine)
+            _find_paths(unit, x, affine, statistics, columns, sums, grads)
             _differentiate(unit, blocks, dy, x, columns, line, statistics.own, dx)
     else:
         for group in range(groups):
@@ -109,7 +109,7 @@ def gradient(
         for unit in prange(len(sums)):
             _sum_products(np.intp(unit), blocks, dy, x, columns, line, sums)
         for group in range(groups):
-            _find_paths(group, x, affine, statistics, columns, sums, daffine)
+            _find_paths(group, x, affine, statistics, columns, sums, grads)
         for turn in prange(len(sums)):
             _differentiate(len(sums) - 1 - np.intp(turn), blocks, dy, x, columns, line, statistics.own, dx)
     return statistics.ordinary.all()
@@ -238,12 +238,12 @@ def _sum_products(unit: int, blocks: int, dy: Array, x: Array, columns: Array, l
 
 @device
 def _find_paths(
-    group: int, x: Array, affine: Affine, statistics: Statistics, columns: Array, sums: Array, daffine: Affine
+    group: int, x: Array, affine: Affine, statistics: Statistics, columns: Array, sums: Array, grads: Affine
 ) -> None:
     """Write dweight and dbias, and what of dx goes through mean and variance."""
     weight, mean, var = affine.weight[group % len(affine.weight)], statistics.mean[group], statistics.var[group]
     known, total = _columns(columns, group), _total(group, len(sums) // len(columns), sums)
-    dweight, dbias, share = daffine.weight[group], daffine.bias[group], len(weight) // len(mean)
+    dweight, dbias, share = grads.weight[group], grads.bias[group], len(weight) // len(mean)
     count = len(x) // len(columns) * share
     by_mean, by_var = statistics.centred / count, statistics.own / count
     for s in range(len(mean)):
