@@ -53,17 +53,19 @@ def multiply_panels(a: Array, transposed_a: bool, b: Array, transposed_b: bool, 
                 _fill(panels[(left - start) // width], b, transposed_b, first, count, left)
             top = 0
             while top < rows:
-                height = _height(rows - top)
+                height, last = _height(rows - top), first + count
+                bottom = top + height
+                some = a[first:last, top:bottom] if transposed_a else a[top:bottom, first:last]
                 for left in range(start, stop, width):
-                    panel, whole = panels[(left - start) // width], left + width <= columns
-                    to, at, x = (out, top, left) if whole else (edge, 0, 0)
-                    _multiply_panel(a, transposed_a, top, first, count, panel, height, more and whole, to, at, x)
+                    panel, whole = panels[(left - start) // width, :count], left + width <= columns
+                    to = out[top:bottom, left : left + width] if whole else edge[:height]
+                    _multiply_panel(some, transposed_a, panel, more and whole, to)
                     if not whole:
                         for i in range(height):
                             for j in range(columns - left):
                                 before = out[top + i, left + j] if more else a.dtype.type(0)
                                 out[top + i, left + j] = before + edge[i, j]
-                top += height
+                top = bottom
 
 
 @inline
@@ -92,35 +94,21 @@ def _fill(panel: Array, b: Array, transposed: bool, first: int, count: int, left
 
 
 @intrinsic
-def _multiply_panel(
-    _: Any,
-    a: Any,
-    transposed: Any,
-    i: Any,
-    k: Any,
-    count: Any,
-    panel: Any,
-    height: Any,
-    add: Any,
-    out: Any,
-    top: Any,
-    left: Any,
-) -> tuple[Any, Callable[..., Any]]:
-    """Write to `out`, from [top, left] on, `height` rows of a, from row i and column k on, times the panel."""
-    size, flag = types.intp, types.boolean
-    return types.void(a, flag, size, size, size, panel, size, flag, out, size, size), _microkernels
+def _multiply_panel(_: Any, a: Any, transposed: Any, panel: Any, add: Any, out: Any) -> tuple[Any, Callable[..., Any]]:
+    """Write to `out` as many rows of a, or add there, times the panel."""
+    return types.void(a, types.boolean, panel, types.boolean, out), _microkernels
 
 
 def _microkernels(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     """The code of each height, of which one is run."""
-    a, transposed, i, k, count, panel, height, add, out, top, left = values
-    kind_a, kind_panel, kind_out = (signature.args[place] for place in (0, 5, 8))
+    (a, transposed, panel, add, out), (kind_a, _, kind_panel, _, kind_out) = values, signature.args
     item = context.get_constant(types.intp, kind_a.dtype.bitwidth // 8)
-    start, leading = memory(context, builder, kind_a, a)
-    by_row, by_term = builder.select(transposed, item, leading), builder.select(transposed, leading, item)
-    rows = Matrix(builder, start, by_row, by_term).at(i, k)
-    columns = Matrix(builder, *memory(context, builder, kind_panel, panel), item)
-    results = Matrix(builder, *memory(context, builder, kind_out, out), item).at(top, left)
+    start, apart, _ = memory(context, builder, kind_a, a)
+    rows = Matrix(builder, start, builder.select(transposed, item, apart), builder.select(transposed, apart, item))
+    start, apart, (count, _) = memory(context, builder, kind_panel, panel)
+    columns = Matrix(builder, start, apart, item)
+    start, apart, (height, _) = memory(context, builder, kind_out, out)
+    results = Matrix(builder, start, apart, item)
     form = context.get_value_type(Vector(kind_a.dtype))
     for number in _HEIGHTS:
         with builder.if_then(builder.icmp_signed("==", height, height.type(number))):
