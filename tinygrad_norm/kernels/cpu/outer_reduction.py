@@ -120,9 +120,9 @@ def gradient(
 
 
 @inline
-def _rows(x: Array, unit: int, units: int) -> Array:
+def _rows(x: Array, unit: int, units: int) -> slice:
     """The rows of one of so many units or groups."""
-    return x[len(x) * unit // units : len(x) * (unit + 1) // units]
+    return slice(len(x) * unit // units, len(x) * (unit + 1) // units)
 
 
 @inline
@@ -137,7 +137,7 @@ def _sum_squares(unit: int, blocks: int, x: Array, statistics: Statistics, sums:
     if statistics.given:
         return
     units, own, centred = len(sums), Sums(sums[unit, 0], sums[unit, 1]), statistics.centred
-    rows, start = _rows(x, unit, units), _start(_rows(x, unit // blocks, units // blocks), centred)
+    rows, start = x[_rows(x, unit, units)], _start(x[_rows(x, unit // blocks, units // blocks)], centred)
     for k in range(len(start)):
         sums[unit, 2, k] = start[k]
     _add_squares(rows, start, _zeros(start), own)
@@ -232,8 +232,8 @@ def _find_coefficients(group: int, affine: Affine, statistics: Statistics, colum
 def _sum_products(unit: int, blocks: int, dy: Array, x: Array, columns: Array, line: Line | None, sums: Array) -> None:
     """Write Σ d and Σ d x̂ of a unit's columns, where d = dy times the derivative of the activation."""
     units, known = len(sums), _columns(columns, unit // blocks)
-    part, own = _zeros(known.centre), Sums(sums[unit, 0], sums[unit, 1])
-    _add_products(_rows(dy, unit, units), _rows(x, unit, units), known, line, part, own)
+    rows, own = _rows(x, unit, units), Sums(sums[unit, 0], sums[unit, 1])
+    _add_products(dy[rows], x[rows], known, line, _zeros(known.centre), own)
 
 
 @device
@@ -279,8 +279,9 @@ def _total(group: int, blocks: int, sums: Array) -> Array:
 
 @noalias
 def _normalize(unit: int, blocks: int, x: Array, columns: Array, line: Line | None, y: Array) -> None:
-    known, units = _columns(columns, unit // blocks), len(columns) * blocks
-    for r in range(len(x) * unit // units, len(x) * (unit + 1) // units):
+    known, rows = _columns(columns, unit // blocks), _rows(x, unit, len(columns) * blocks)
+    x, y = x[rows], y[rows]
+    for r in range(len(x)):
         for k in range(x.shape[1]):
             z = (x[r, k] - known.centre[k]) * known.scale[k] + known.shift[k]
             y[r, k] = activated(z, line)
@@ -290,8 +291,9 @@ def _normalize(unit: int, blocks: int, x: Array, columns: Array, line: Line | No
 def _differentiate(
     unit: int, blocks: int, dy: Array, x: Array, columns: Array, line: Line | None, own: bool, dx: Array
 ) -> None:
-    known, units = _columns(columns, unit // blocks), len(columns) * blocks
-    for r in range(len(x) * unit // units, len(x) * (unit + 1) // units):
+    known, rows = _columns(columns, unit // blocks), _rows(x, unit, len(columns) * blocks)
+    dy, x, dx = dy[rows], x[rows], dx[rows]
+    for r in range(len(x)):
         for k in range(x.shape[1]):
             c = x[r, k] - known.centre[k]
             d = times_derivative(dy[r, k], c * known.scale[k] + known.shift[k], line)
