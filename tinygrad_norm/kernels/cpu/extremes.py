@@ -45,6 +45,15 @@ def are_columns_ordinary(weight: Array, bias: Array, mean: float, var: float, ep
 
 
 @inline
+def all_are_ordinary(statistics: Statistics) -> bool:
+    """Whether all groups are, as a kernel found; NumPy's `all` takes long to compile."""
+    ordinary = True
+    for one in statistics.ordinary.ravel():
+        ordinary &= one
+    return ordinary
+
+
+@inline
 def first_row(group: int, units: Units) -> int:
     """The first row of a group, of which each inner-th row is one, `repeat` times."""
     return group if units.repeat == 1 else group + group // units.inner * units.inner * (units.repeat - 1)

@@ -18,7 +18,7 @@ from numba import prange
 
 from tinygrad_norm.kernels.cpu.activation import Line, activated, times_derivative
 from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline, noalias, reassociate
-from tinygrad_norm.kernels.cpu.extremes import are_ordinary, first_row, groups_of
+from tinygrad_norm.kernels.cpu.extremes import all_are_ordinary, are_ordinary, first_row, groups_of
 from tinygrad_norm.kernels.cpu.launch import Array
 from tinygrad_norm.kernels.cpu.layout import Affine, Statistics, Units
 from tinygrad_norm.kernels.cpu.outer_reduction import BEGINNING, is_sound, move
@@ -81,7 +81,7 @@ def forward(x: Array, affine: Affine, statistics: Statistics, units: Units, line
                 _find_statistics(x, statistics, some, few)
             _find_coefficients(statistics, some, few)
             _normalize(x, own, some, line, few, y)
-    return statistics.ordinary.all()
+    return all_are_ordinary(statistics)
 
 
 @Kernel
@@ -109,7 +109,7 @@ def gradient(
             _sum_products(dy, x, own, statistics, some, line, few, sums)
             _differentiate(dy, x, own, some, line, few, statistics.own, dx)
         _move(sums)
-    return statistics.ordinary.all()
+    return all_are_ordinary(statistics)
 
 
 @device

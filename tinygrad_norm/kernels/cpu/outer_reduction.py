@@ -27,7 +27,7 @@ from numba import prange
 
 from tinygrad_norm.kernels.cpu.activation import Line, activated, times_derivative
 from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline, noalias
-from tinygrad_norm.kernels.cpu.extremes import are_columns_ordinary
+from tinygrad_norm.kernels.cpu.extremes import all_are_ordinary, are_columns_ordinary
 from tinygrad_norm.kernels.cpu.launch import Array
 from tinygrad_norm.kernels.cpu.layout import Affine, Statistics, Units
 
@@ -78,7 +78,7 @@ def forward(x: Array, affine: Affine, statistics: Statistics, units: Units, line
         for turn in prange(len(sums)):
             # what was read last may still be in the cache
             _normalize(len(sums) - 1 - np.intp(turn), blocks, x, columns, line, y)
-    return statistics.ordinary.all()
+    return all_are_ordinary(statistics)
 
 
 @Kernel
@@ -112,7 +112,7 @@ def gradient(
             _find_paths(group, x, affine, statistics, columns, sums, grads)
         for turn in prange(len(sums)):
             _differentiate(len(sums) - 1 - np.intp(turn), blocks, dy, x, columns, line, statistics.own, dx)
-    return statistics.ordinary.all()
+    return all_are_ordinary(statistics)
 
 
 # What a unit of work or a group does, in functions of their own: they are compiled once for both forms of a kernel, if
