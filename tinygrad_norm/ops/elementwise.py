@@ -79,9 +79,8 @@ class Power(Op):
 
     def backward(self, grad: Tensor) -> Gradients:
         x, y = self.saved
-        return _by_base(grad, x, y) if self.needs_input_grad[0] else None, _by_exponent(
-            grad, x, y
-        ) if self.needs_input_grad[1] else None
+        by_base = _by_base(grad, x, y) if self.needs_input_grad[0] else None
+        return by_base, _by_exponent(grad, x, y) if self.needs_input_grad[1] else None
 
 
 def _kind(x: Any) -> str:
@@ -111,26 +110,16 @@ class Maximum(Op):
         return np.maximum(x, y)
 
     def backward(self, grad: Tensor) -> Gradients:
+        """The gradient where x > y, and where y > x; half where they are equal, all where one is NaN, to be seen."""
         x, y = self.saved
-        return _to_the_larger(grad, x, y)
+        shared = where(equal(x, y), 0.5 * grad, grad)
+        return where(less(x, y), 0.0, shared), where(greater(x, y), 0.0, shared)
 
 
-class Minimum(Op):
-    broadcasts = True
-
+class Minimum(Maximum):
     def forward(self, x: Any, y: Any) -> Any:
-        self.save(x, y)
+        self.save(y, x)  # x is the smaller where y is the larger
         return np.minimum(x, y)
-
-    def backward(self, grad: Tensor) -> Gradients:
-        x, y = self.saved
-        return _to_the_larger(grad, y, x)  # x is the smaller where y is the larger
-
-
-def _to_the_larger(grad: Tensor, x: Any, y: Any) -> Gradients:
-    """The gradient where x > y, and where y > x; half of it where they are equal, all where one is NaN, to be seen."""
-    shared = where(equal(x, y), 0.5 * grad, grad)
-    return where(less(x, y), 0.0, shared), where(greater(x, y), 0.0, shared)
 
 
 class LogAddExp(Op):
@@ -207,57 +196,90 @@ class Negative(Op):
         return -grad
 
 
-class Exp(Op):
-    def forward(self, x: Array) -> Array:
-        y = np.exp(real(x))
-        self.save(y)
-        return y
+class KnownByInput(Op):
+    """A NumPy function of real numbers, whose gradient is a function of x, which is saved."""
 
-    def backward(self, grad: Tensor) -> Tensor:
-        (y,) = self.saved
-        return grad * y
+    numpy_function: Any
 
-
-class Expm1(Op):
-    def forward(self, x: Array) -> Array:
-        y = np.expm1(real(x))
-        self.save(y)
-        return y
-
-    def backward(self, grad: Tensor) -> Tensor:
-        (y,) = self.saved
-        return grad * (y + 1)
-
-
-class Log(Op):
     def forward(self, x: Array) -> Array:
         self.save(x)
-        return np.log(real(x))
+        y: Array = self.numpy_function(real(x))
+        return y
+
+
+class Log(KnownByInput):
+    numpy_function = np.log
 
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
         return grad / x
 
 
-class Log1p(Op):
-    def forward(self, x: Array) -> Array:
-        self.save(x)
-        return np.log1p(real(x))
+class Log1p(KnownByInput):
+    numpy_function = np.log1p
 
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
         return grad / (x + 1)
 
 
-class Sqrt(Op):
+class Sin(KnownByInput):
+    numpy_function = np.sin
+
+    def backward(self, grad: Tensor) -> Tensor:
+        (x,) = self.saved
+        return grad * cos(x)
+
+
+class Cos(KnownByInput):
+    numpy_function = np.cos
+
+    def backward(self, grad: Tensor) -> Tensor:
+        (x,) = self.saved
+        return -grad * sin(x)
+
+
+class KnownByValue(Op):
+    """A NumPy function of real numbers, whose gradient is a function of its value y, which is saved."""
+
+    numpy_function: Any
+
     def forward(self, x: Array) -> Array:
-        y = np.sqrt(real(x))
+        y: Array = self.numpy_function(real(x))
         self.save(y)
         return y
+
+
+class Exp(KnownByValue):
+    numpy_function = np.exp
+
+    def backward(self, grad: Tensor) -> Tensor:
+        (y,) = self.saved
+        return grad * y
+
+
+class Expm1(KnownByValue):
+    numpy_function = np.expm1
+
+    def backward(self, grad: Tensor) -> Tensor:
+        (y,) = self.saved
+        return grad * (y + 1)
+
+
+class Sqrt(KnownByValue):
+    numpy_function = np.sqrt
 
     def backward(self, grad: Tensor) -> Tensor:
         (y,) = self.saved
         return grad / (2 * y)
+
+
+class Tanh(KnownByValue):
+    numpy_function = np.tanh
+
+    def backward(self, grad: Tensor) -> Tensor:
+        (y,) = self.saved
+        return grad * (1 - y * y)
 
 
 class Rsqrt(Op):
@@ -269,57 +291,6 @@ class Rsqrt(Op):
     def backward(self, grad: Tensor) -> Tensor:
         (y,) = self.saved
         return -0.5 * grad * y * y * y
-
-
-class Square(Op):
-    def forward(self, x: Array) -> Array:
-        self.save(x)
-        return np.square(x)
-
-    def backward(self, grad: Tensor) -> Tensor:
-        (x,) = self.saved
-        return 2 * grad * x
-
-
-class Abs(Op):
-    def forward(self, x: Array) -> Array:
-        self.save(x)
-        return np.abs(x)
-
-    def backward(self, grad: Tensor) -> Tensor:
-        (x,) = self.saved
-        return grad * sign(x)
-
-
-class Sin(Op):
-    def forward(self, x: Array) -> Array:
-        self.save(x)
-        return np.sin(real(x))
-
-    def backward(self, grad: Tensor) -> Tensor:
-        (x,) = self.saved
-        return grad * cos(x)
-
-
-class Cos(Op):
-    def forward(self, x: Array) -> Array:
-        self.save(x)
-        return np.cos(real(x))
-
-    def backward(self, grad: Tensor) -> Tensor:
-        (x,) = self.saved
-        return -grad * sin(x)
-
-
-class Tanh(Op):
-    def forward(self, x: Array) -> Array:
-        y = np.tanh(real(x))
-        self.save(y)
-        return y
-
-    def backward(self, grad: Tensor) -> Tensor:
-        (y,) = self.saved
-        return grad * (1 - y * y)
 
 
 class Sigmoid(Op):
@@ -341,6 +312,26 @@ class Erf(Op):
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
         return grad * (2 / np.pi**0.5) * exp(-x * x)
+
+
+class Square(Op):
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        return np.square(x)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        (x,) = self.saved
+        return 2 * grad * x
+
+
+class Abs(Op):
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        return np.abs(x)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        (x,) = self.saved
+        return grad * sign(x)
 
 
 class Comparison(Op):
