@@ -86,22 +86,10 @@ class Certificate:
 
     def to_json(self) -> dict[str, Any]:
         """All of it in dictionaries, lists, numbers and text; what is infinite is None."""
-        checks = [
-            {**asdict(check), "error": check.error if math.isfinite(check.error) else None, "ok": check.ok}
-            for check in self.checks
-        ]
-        return {
-            "name": self.name,
-            "ok": self.ok,
-            "cases": self.cases,
-            "sizes": self.sizes,
-            "larger": self.larger,
-            "layouts": self.layouts,
-            "checks": checks,
-            "mutants": [asdict(mutant) for mutant in self.mutants],
-            "without_effect": self.without_effect,
-            "seconds": self.seconds,
-        }
+        fields = asdict(self)
+        for row, check in zip(fields["checks"], self.checks, strict=True):
+            row |= {"error": check.error if math.isfinite(check.error) else None, "ok": check.ok}
+        return {"name": self.name, "ok": self.ok, **fields}
 
     def __str__(self) -> str:
         return "\n".join([*self._head(), *self._rows(), *self._about_mutants(), self._verdict()])

@@ -21,6 +21,19 @@ def real(x: Array) -> Array:
     return x if x.dtype.kind == "f" else x.astype(np.float32)
 
 
+class NumPyOp(Op):
+    """An op whose forward is one function of NumPy's: `class Floor(NumPyOp, function=np.floor)`."""
+
+    function: Any
+
+    def __init_subclass__(cls, function: Any = None) -> None:
+        if function is not None:
+            cls.function = staticmethod(function)
+
+    def forward(self, *arrays: Any, **params: Any) -> Any:
+        return self.function(*arrays, **params)
+
+
 class Add(Op):
     broadcasts = True
 
@@ -31,11 +44,8 @@ class Add(Op):
         return grad, grad
 
 
-class Subtract(Op):
+class Subtract(NumPyOp, function=np.subtract):
     broadcasts = True
-
-    def forward(self, x: Any, y: Any) -> Any:
-        return np.subtract(x, y)
 
     def backward(self, grad: Tensor) -> Gradients:
         return grad, -grad if self.needs_input_grad[1] else None
@@ -188,95 +198,66 @@ class StopGradient(Op):
         return x
 
 
-class Negative(Op):
-    def forward(self, x: Array) -> Array:
-        return np.negative(x)
+class KnownByInput(NumPyOp):
+    """A function of real numbers, whose gradient is a function of x, which is saved."""
 
-    def backward(self, grad: Tensor) -> Tensor:
-        return -grad
-
-
-class KnownByInput(Op):
-    """A NumPy function of real numbers, whose gradient is a function of x, which is saved."""
-
-    numpy_function: Any
-
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: Array) -> Any:
         self.save(x)
-        y: Array = self.numpy_function(real(x))
-        return y
+        return self.function(real(x))
 
 
-class Log(KnownByInput):
-    numpy_function = np.log
-
+class Log(KnownByInput, function=np.log):
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
         return grad / x
 
 
-class Log1p(KnownByInput):
-    numpy_function = np.log1p
-
+class Log1p(KnownByInput, function=np.log1p):
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
         return grad / (x + 1)
 
 
-class Sin(KnownByInput):
-    numpy_function = np.sin
-
+class Sin(KnownByInput, function=np.sin):
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
         return grad * cos(x)
 
 
-class Cos(KnownByInput):
-    numpy_function = np.cos
-
+class Cos(KnownByInput, function=np.cos):
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
         return -grad * sin(x)
 
 
-class KnownByValue(Op):
-    """A NumPy function of real numbers, whose gradient is a function of its value y, which is saved."""
+class KnownByValue(NumPyOp):
+    """A function of real numbers, whose gradient is a function of its value y, which is saved."""
 
-    numpy_function: Any
-
-    def forward(self, x: Array) -> Array:
-        y: Array = self.numpy_function(real(x))
+    def forward(self, x: Array) -> Any:
+        y = self.function(real(x))
         self.save(y)
         return y
 
 
-class Exp(KnownByValue):
-    numpy_function = np.exp
-
+class Exp(KnownByValue, function=np.exp):
     def backward(self, grad: Tensor) -> Tensor:
         (y,) = self.saved
         return grad * y
 
 
-class Expm1(KnownByValue):
-    numpy_function = np.expm1
-
+class Expm1(KnownByValue, function=np.expm1):
     def backward(self, grad: Tensor) -> Tensor:
         (y,) = self.saved
         return grad * (y + 1)
 
 
-class Sqrt(KnownByValue):
-    numpy_function = np.sqrt
-
+class Sqrt(KnownByValue, function=np.sqrt):
     def backward(self, grad: Tensor) -> Tensor:
         (y,) = self.saved
         return grad / (2 * y)
 
 
-class Tanh(KnownByValue):
-    numpy_function = np.tanh
-
+class Tanh(KnownByValue, function=np.tanh):
     def backward(self, grad: Tensor) -> Tensor:
         (y,) = self.saved
         return grad * (1 - y * y)
@@ -334,91 +315,71 @@ class Abs(Op):
         return grad * sign(x)
 
 
-class Comparison(Op):
+class Negative(NumPyOp, function=np.negative):
+    def backward(self, grad: Tensor) -> Tensor:
+        return -grad
+
+
+class Comparison(NumPyOp):
     """Compares element by element; no gradient goes through."""
 
     broadcasts = True
     differentiable = False
-    numpy_function: Any
-
-    def forward(self, *arrays: Any) -> Any:
-        return type(self).numpy_function(*arrays)
 
 
-class Equal(Comparison):
-    numpy_function = np.equal
+class Equal(Comparison, function=np.equal): ...
 
 
-class NotEqual(Comparison):
-    numpy_function = np.not_equal
+class NotEqual(Comparison, function=np.not_equal): ...
 
 
-class Less(Comparison):
-    numpy_function = np.less
+class Less(Comparison, function=np.less): ...
 
 
-class LessEqual(Comparison):
-    numpy_function = np.less_equal
+class LessEqual(Comparison, function=np.less_equal): ...
 
 
-class Greater(Comparison):
-    numpy_function = np.greater
+class Greater(Comparison, function=np.greater): ...
 
 
-class GreaterEqual(Comparison):
-    numpy_function = np.greater_equal
+class GreaterEqual(Comparison, function=np.greater_equal): ...
 
 
-class LogicalNot(Comparison):
-    numpy_function = np.logical_not
+class LogicalNot(Comparison, function=np.logical_not): ...
 
 
-class LogicalAnd(Comparison):
-    numpy_function = np.logical_and
+class LogicalAnd(Comparison, function=np.logical_and): ...
 
 
-class LogicalOr(Comparison):
-    numpy_function = np.logical_or
+class LogicalOr(Comparison, function=np.logical_or): ...
 
 
-class LogicalXor(Comparison):
-    numpy_function = np.logical_xor
+class LogicalXor(Comparison, function=np.logical_xor): ...
 
 
-class IsNan(Comparison):
-    numpy_function = np.isnan
+class IsNan(Comparison, function=np.isnan): ...
 
 
-class IsFinite(Comparison):
-    numpy_function = np.isfinite
+class IsFinite(Comparison, function=np.isfinite): ...
 
 
-class Step(Op):
+class Step(NumPyOp):
     """A function that is constant but for its jumps, so that its gradient is 0."""
-
-    numpy_function: Any
-
-    def forward(self, x: Array) -> Any:
-        return type(self).numpy_function(x)
 
     def backward(self, grad: Tensor) -> Tensor:
         return where(False, grad, 0.0)
 
 
-class Sign(Step):
-    numpy_function = np.sign
+class Sign(Step, function=np.sign): ...
 
 
-class Floor(Step):
-    numpy_function = np.floor
+class Floor(Step, function=np.floor): ...
 
 
-class Ceil(Step):
-    numpy_function = np.ceil
+class Ceil(Step, function=np.ceil): ...
 
 
-class Round(Step):
-    numpy_function = np.round
+class Round(Step, function=np.round): ...
 
 
 def add(x: Any, y: Any) -> Tensor:

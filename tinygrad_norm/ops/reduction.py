@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import kernels
-from tinygrad_norm.dtypes import Array, Axis
-from tinygrad_norm.ops import elementwise
+from tinygrad_norm.dtypes import Array, Axis, Shape
+from tinygrad_norm.ops import elementwise as e
+from tinygrad_norm.ops.elementwise import NumPyOp
 from tinygrad_norm.tape import Op
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Reduction(Op):
 
 
 class Sum(Reduction):
-    def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...], dtype: Any) -> Any:
+    def forward(self, x: Array, *, axis: Shape, keepdims: bool, shape: Shape, dtype: Any) -> Any:
         wanted = _accumulator(x, axis) if dtype is None else dtype
         return _within_range(np.ndarray.sum, x, axis=axis, keepdims=keepdims, dtype=wanted)
 
@@ -40,7 +41,7 @@ class Sum(Reduction):
 
 
 class Mean(Reduction):
-    def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Any:
+    def forward(self, x: Array, *, axis: Shape, keepdims: bool, shape: Shape) -> Any:
         if len(shape) == 4 and axis == (2, 3) and x.dtype.kind == "f":
             y = _within_range(kernels.of(x).mean_of_pixels, x)
             return y.reshape(*shape[:2], *([1, 1] if keepdims else []))
@@ -48,11 +49,15 @@ class Mean(Reduction):
 
     def backward(self, grad: Tensor) -> Tensor:
         shape = self.params["shape"]
-        count = math.prod(shape[i] for i in self.params["axis"])
-        return (self.spread(grad) / count).broadcast_to(shape)
+        return (self.spread(grad) / _count(shape, self.params["axis"])).broadcast_to(shape)
 
 
-def _accumulator(x: Array, axis: tuple[int, ...]) -> Any:
+def _count(shape: Shape, axes: Sequence[int]) -> int:
+    """How many values a reduction over `axes` takes for one of its own."""
+    return math.prod([shape[i] for i in axes])
+
+
+def _accumulator(x: Array, axis: Shape) -> Any:
     """The dtype to sum in: float64 for what is so long that in float32 rounding adds up; None for the usual one."""
     long = x.dtype.kind == "f" and math.prod([x.shape[i] for i in axis]) > _LONG
     return np.result_type(x, np.float64) if long else None
@@ -70,35 +75,29 @@ def _within_range(function: Callable[..., Any], x: Array, **how: Any) -> Any:
     return np.where(np.isfinite(y), y, function(x * _SCALE, **how) / _SCALE)
 
 
-class Extremum(Reduction):
+class Extremum(Reduction, NumPyOp):
     """The largest or smallest; elements that tie share the gradient evenly."""
 
-    numpy_function: Any
-
-    def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Any:
-        y = type(self).numpy_function(x, axis=axis, keepdims=keepdims)
+    def forward(self, x: Array, *, axis: Shape, keepdims: bool, shape: Shape) -> Any:
+        y = self.function(x, axis=axis, keepdims=keepdims)
         self.save(x, y)
         return y
 
     def backward(self, grad: Tensor) -> Tensor:
         x, y = self.saved
         # An extremum that is NaN was chosen among the NaNs.
-        chosen = elementwise.logical_or(elementwise.equal(x, self.spread(y)), elementwise.isnan(x)).astype(grad.dtype)
+        chosen = e.logical_or(e.equal(x, self.spread(y)), e.isnan(x)).astype(grad.dtype)
         return self.spread(grad) * (chosen / chosen.sum(axis=self.params["axis"], keepdims=True))
 
 
-class Max(Extremum):
-    numpy_function = np.max
+class Max(Extremum, function=np.max): ...
 
 
-class Min(Extremum):
-    numpy_function = np.min
+class Min(Extremum, function=np.min): ...
 
 
 class Std(Reduction):
-    def forward(
-        self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...], correction: float
-    ) -> Any:
+    def forward(self, x: Array, *, axis: Shape, keepdims: bool, shape: Shape, correction: float) -> Any:
         wide = x.astype(np.result_type(x, np.float64), copy=False)
         y = _deviation(wide, axis, correction)
         lost = ~((y > 1e-150) & (y < np.inf))  # what has squares that are no normal numbers, or is constant, or NaN
@@ -106,7 +105,7 @@ class Std(Reduction):
             size = np.abs(wide).max(axis=axis, keepdims=True)
             size = np.where((size > 0) & (size < np.inf), size, 1)
             y = np.where(lost, size * _deviation(wide / size, axis, correction), y)
-        y = y.astype(elementwise.real(x).dtype)
+        y = y.astype(e.real(x).dtype)
         y = y if keepdims else np.squeeze(y, axis)
         self.save(x, y)
         return y
@@ -114,21 +113,21 @@ class Std(Reduction):
     def backward(self, grad: Tensor) -> Tensor:
         x, y = self.saved
         y, axis = self.spread(y), self.params["axis"]
-        constant = elementwise.equal(y, 0)
-        normal = (x - mean(x, axis, keepdims=True)) / elementwise.where(constant, 1.0, y)
-        count = math.prod([self.params["shape"][i] for i in axis])
-        return self.spread(grad) * elementwise.where(constant, 0.0, normal) / (count - self.params["correction"])
+        constant = e.equal(y, 0)
+        normal = (x - mean(x, axis, keepdims=True)) / e.where(constant, 1.0, y)
+        degrees = _count(x.shape, axis) - self.params["correction"]
+        return self.spread(grad) * e.where(constant, 0.0, normal) / degrees
 
 
-def _deviation(x: Array, axis: tuple[int, ...], correction: float) -> Array:
+def _deviation(x: Array, axis: Shape, correction: float) -> Array:
     """The square root of the variance, with the axes kept as length 1."""
     centred = x - x.mean(axis=axis, keepdims=True)
     squares = np.square(centred - centred.mean(axis=axis, keepdims=True))  # a large mean is rounded
-    return np.sqrt(squares.sum(axis=axis, keepdims=True) / (math.prod([x.shape[i] for i in axis]) - correction))
+    return np.sqrt(squares.sum(axis=axis, keepdims=True) / (_count(x.shape, axis) - correction))
 
 
 class Prod(Reduction):
-    def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...], dtype: Any) -> Any:
+    def forward(self, x: Array, *, axis: Shape, keepdims: bool, shape: Shape, dtype: Any) -> Any:
         self.save(x)
         return np.prod(x, axis=axis, keepdims=keepdims, dtype=dtype)
 
@@ -137,7 +136,7 @@ class Prod(Reduction):
         return self.spread(grad) * _product_of_others(x, self.params["axis"])
 
 
-def _product_of_others(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+def _product_of_others(x: Tensor, axes: Shape) -> Tensor:
     """For each element the product of the others over `axes`, without a division, so that zeros do no harm."""
     kept = [i for i in range(x.ndim) if i not in axes]
     order = (*kept, *axes)
@@ -155,7 +154,7 @@ def _product_before(rows: Tensor) -> Tensor:
     place = np.arange(rows.shape[-1])
 
     def before(values: Tensor, distance: int) -> Tensor:
-        return elementwise.where(place >= distance, values[..., place - distance], 1.0)
+        return e.where(place >= distance, values[..., place - distance], 1.0)
 
     product, reach = before(rows, 1), 1
     while reach < len(place):
@@ -165,8 +164,8 @@ def _product_before(rows: Tensor) -> Tensor:
 
 
 class LogSumExp(Reduction):
-    def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Any:
-        z = elementwise.real(x)
+    def forward(self, x: Array, *, axis: Shape, keepdims: bool, shape: Shape) -> Any:
+        z = e.real(x)
         highest = np.max(z, axis=axis, keepdims=True, initial=-np.inf)
         highest = np.where(np.isfinite(highest), highest, 0)
         with np.errstate(divide="ignore", over="ignore"):  # -inf throughout gives log(0), and inf a sum of inf
@@ -179,14 +178,14 @@ class LogSumExp(Reduction):
     def backward(self, grad: Tensor) -> Tensor:
         x, y = self.saved
         weights = Softmax()(x, axis=self.params["axis"])  # exp(x - y) would lose what large values differ by
-        return self.spread(grad) * elementwise.where(elementwise.equal(self.spread(y), -np.inf), 0.0, weights)
+        return self.spread(grad) * e.where(e.equal(self.spread(y), -np.inf), 0.0, weights)
 
 
 class Softmax(Op):
     """exp(x) over its sum along an axis or several, with differences from the largest, so that nothing overflows."""
 
     def forward(self, x: Array, *, axis: Any) -> Array:
-        z = elementwise.real(x)
+        z = e.real(x)
         y = np.exp(z - z.max(axis=axis, keepdims=True, initial=-np.inf))
         y /= y.sum(axis=axis, keepdims=True, dtype=_accumulator(y, axis if isinstance(axis, tuple) else (axis,)))
         self.save(y)
@@ -199,7 +198,7 @@ class Softmax(Op):
 
 class LogSoftmax(Op):
     def forward(self, x: Array, *, axis: int) -> Array:
-        z = elementwise.real(x)
+        z = e.real(x)
         y = z - z.max(axis=axis, keepdims=True, initial=-np.inf)
         y -= np.log(np.exp(y).sum(axis=axis, keepdims=True, dtype=_accumulator(y, (axis,))))
         self.save(y)
@@ -207,7 +206,7 @@ class LogSoftmax(Op):
 
     def backward(self, grad: Tensor) -> Tensor:
         (y,) = self.saved
-        return grad - elementwise.exp(y) * grad.sum(axis=self.params["axis"], keepdims=True)
+        return grad - e.exp(y) * grad.sum(axis=self.params["axis"], keepdims=True)
 
 
 class CumulativeSum(Op):
@@ -221,30 +220,25 @@ class CumulativeSum(Op):
         return cumulative_sum(grad[backwards], axis=axis)[backwards]
 
 
-class Finding(Reduction):
+class Finding(Reduction, NumPyOp):
     """A reduction to indices or truth; no gradient goes through."""
 
     differentiable = False
-    numpy_function: Any
 
-    def forward(self, x: Array, *, axis: Any, keepdims: bool, shape: tuple[int, ...]) -> Any:
-        return type(self).numpy_function(x, axis=axis, keepdims=keepdims)
-
-
-class ArgMax(Finding):
-    numpy_function = np.argmax
+    def forward(self, x: Array, *, axis: Any, keepdims: bool, shape: Shape) -> Any:
+        return self.function(x, axis=axis, keepdims=keepdims)
 
 
-class ArgMin(Finding):
-    numpy_function = np.argmin
+class ArgMax(Finding, function=np.argmax): ...
 
 
-class AllTrue(Finding):
-    numpy_function = np.all
+class ArgMin(Finding, function=np.argmin): ...
 
 
-class AnyTrue(Finding):
-    numpy_function = np.any
+class AllTrue(Finding, function=np.all): ...
+
+
+class AnyTrue(Finding, function=np.any): ...
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
@@ -254,7 +248,7 @@ def sum(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) ->
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The mean over `axis`."""
-    return _reduce("mean", Mean(), x, axis, keepdims, needs_elements=True)
+    return _reduce("mean", Mean(), x, axis, keepdims, nonempty=True)
 
 
 def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
@@ -264,7 +258,7 @@ def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = Fal
         ValueError: no more values than `correction`.
     """
     count, axes = _counted("var", x, axis, correction)
-    centred = elementwise.subtract(x, mean(x, axes, keepdims=True))
+    centred = e.subtract(x, mean(x, axes, keepdims=True))
     centred = centred - mean(centred, axes, keepdims=True)  # 0, but for the rounding of a large mean
     return sum(centred * centred, axes, keepdims) / (count - correction)
 
@@ -279,10 +273,11 @@ def std(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = Fal
     return Std()(x, axis=axes, keepdims=keepdims, shape=shape_of(x), correction=correction)
 
 
-def _counted(name: str, x: Any, axis: Axis, correction: float) -> tuple[int, tuple[int, ...]]:
+def _counted(name: str, x: Any, axis: Axis, correction: float) -> tuple[int, Shape]:
     """How many values share a variance, more than `correction`, and the axes."""
-    shape, axes = _shape_and_axes(name, x, axis)
-    count = math.prod(shape[i] for i in axes)
+    shape = shape_of(x)
+    axes = checked_axes(name, axis, len(shape))
+    count = _count(shape, axes)
     if count <= correction:
         raise ValueError(f"{name}: {count} values over axis {axis} of shape {shape}, and a correction of {correction}")
     return count, axes
@@ -290,12 +285,12 @@ def _counted(name: str, x: Any, axis: Axis, correction: float) -> tuple[int, tup
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The largest element over `axis`; elements that tie share the gradient."""
-    return _reduce("max", Max(), x, axis, keepdims, needs_elements=True)
+    return _reduce("max", Max(), x, axis, keepdims, nonempty=True)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The smallest element over `axis`; elements that tie share the gradient."""
-    return _reduce("min", Min(), x, axis, keepdims, needs_elements=True)
+    return _reduce("min", Min(), x, axis, keepdims, nonempty=True)
 
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
@@ -319,12 +314,12 @@ def cumulative_sum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The index of the largest element along `axis` (of the flattened input, if None)."""
-    return _find("argmax", ArgMax(), x, axis, keepdims)
+    return _reduce("argmax", ArgMax(), x, axis, keepdims, nonempty=True, one_axis=True)
 
 
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The index of the smallest element along `axis` (of the flattened input, if None)."""
-    return _find("argmin", ArgMin(), x, axis, keepdims)
+    return _reduce("argmin", ArgMin(), x, axis, keepdims, nonempty=True, one_axis=True)
 
 
 def all(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -337,15 +332,22 @@ def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return _reduce("any", AnyTrue(), x, axis, keepdims)
 
 
-def _reduce(name: str, op: Op, x: Any, axis: Axis, keepdims: bool, needs_elements: bool = False, **how: Any) -> Tensor:
-    shape, axes = _shape_and_axes(name, x, axis)
-    if needs_elements:
-        _check_elements(name, shape, axes, axis)
-    return op(x, axis=axes, keepdims=keepdims, shape=shape, **how)
+def _reduce(
+    name: str, op: Op, x: Any, axis: Axis, keepdims: bool, nonempty: bool = False, one_axis: bool = False, **how: Any
+) -> Tensor:
+    if one_axis and not isinstance(axis, int | np.integer | None):
+        raise TypeError(f"{name}: an axis is an integer, or None for the flattened input, got {axis!r}")
+    shape = shape_of(x)
+    axes = checked_axes(name, axis, len(shape))
+    if nonempty and 0 in [shape[i] for i in axes]:
+        over = "" if axis is None else f" over axis {axis}"
+        raise ValueError(f"{name}: an input of shape {shape} has no elements{over}")
+    wanted = axes if not one_axis else None if axis is None else axes[0]
+    return op(x, axis=wanted, keepdims=keepdims, shape=shape, **how)
 
 
 def _cast(x: Any, dtype: Any) -> Any:
-    return x if dtype is None else elementwise.astype(x, dtype)
+    return x if dtype is None else e.astype(x, dtype)
 
 
 def _integer(dtype: Any) -> Any:
@@ -353,40 +355,20 @@ def _integer(dtype: Any) -> Any:
     return None if dtype is None or np.dtype(dtype).kind == "f" else np.dtype(dtype)
 
 
-def _find(name: str, op: Op, x: Any, axis: int | None, keepdims: bool) -> Tensor:
-    if axis is not None and not isinstance(axis, int | np.integer):
-        raise TypeError(f"{name}: an axis is an integer, or None for the flattened input, got {axis!r}")
-    shape, axes = _shape_and_axes(name, x, axis)
-    _check_elements(name, shape, axes, axis)
-    return op(x, axis=None if axis is None else axes[0], keepdims=keepdims, shape=shape)
-
-
-def _check_elements(name: str, shape: tuple[int, ...], axes: tuple[int, ...], axis: Axis) -> None:
-    if 0 in [shape[i] for i in axes]:
-        where = "" if axis is None else f" over axis {axis}"
-        raise ValueError(f"{name}: an input of shape {shape} has no elements{where}")
-
-
-def _shape_and_axes(name: str, x: Any, axis: Axis) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    shape = shape_of(x)
-    if axis is None:
-        return shape, tuple(range(len(shape)))
-    return shape, checked_axes(name, axis, len(shape))
-
-
-def shape_of(x: Any) -> tuple[int, ...]:
+def shape_of(x: Any) -> Shape:
     """The shape of a tensor, an array, a number or nested lists."""
     return x.shape if hasattr(x, "shape") else np.shape(x)
 
 
-def checked_axes(name: str, axis: int | Sequence[int], ndim: int) -> tuple[int, ...]:
-    """One axis or several, counted from the front.
+def checked_axes(name: str, axis: Axis, ndim: int) -> Shape:
+    """One axis or several, counted from the front; all, if None.
 
     Raises:
         ValueError: there is no such axis, or one is named twice.
     """
-    given = axis if isinstance(axis, tuple | list) else (axis,)
-    axes = tuple([checked_axis(name, i, ndim) for i in given])
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple([checked_axis(name, i, ndim) for i in (axis if isinstance(axis, tuple | list) else (axis,))])
     if len(set(axes)) < len(axes):
         raise ValueError(f"{name}: axis {axis} names the same axis twice")
     return axes

@@ -53,15 +53,9 @@ class Concat(Op):
         return np.concatenate(parts, axis)
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
-        ends = np.cumsum(self.saved).tolist()
         before = (slice(None),) * self.params["axis"]
-        starts = [0, *ends[:-1]]
-        return tuple(
-            [
-                grad[(*before, slice(a, b))] if n else None
-                for a, b, n in zip(starts, ends, self.needs_input_grad, strict=True)
-            ]
-        )
+        cuts = zip(pairwise([0, *np.cumsum(self.saved).tolist()]), self.needs_input_grad, strict=True)
+        return tuple([grad[(*before, slice(*ends))] if needed else None for ends, needed in cuts])
 
 
 class Pad(Op):
@@ -317,7 +311,7 @@ def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Tensor:
 def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     """x in reverse along `axis` (all axes, if None)."""
     ndim = len(shape_of(x))
-    axes = range(ndim) if axis is None else checked_axes("flip", axis, ndim)
+    axes = checked_axes("flip", axis, ndim)
     return getitem(x, tuple([slice(None, None, -1 if i in axes else None) for i in range(ndim)]))
 
 
