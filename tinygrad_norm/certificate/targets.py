@@ -18,14 +18,7 @@ import numpy as np
 
 from tinygrad_norm import tape
 from tinygrad_norm.certificate.case import Case, Random, ResultError, is_differentiated
-from tinygrad_norm.certificate.catalog import (
-    NO_GRADIENT,
-    OPS,
-    cases_of_layer,
-    layer_cases,
-    layer_names,
-    op_cases,
-)
+from tinygrad_norm.certificate.catalog import NO_GRADIENT, OPS, cases_of_layer, layer_cases, layer_names, op_cases
 from tinygrad_norm.certificate.enlarge import enlarge
 from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.nn.module import Module

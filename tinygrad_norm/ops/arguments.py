@@ -12,8 +12,9 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from tinygrad_norm import dtypes, modes
+from tinygrad_norm.dtypes import Shape
 
-ShapeDtype = tuple[tuple[int, ...], Any]
+ShapeDtype = tuple[Shape, Any]
 """The shape and the dtype of an operand; None for the dtype of a number, which takes that of what it meets."""
 
 Check = TypeVar("Check", bound=Callable[..., Any])
@@ -83,11 +84,25 @@ def check_dtypes(name: str, **kinds: ShapeDtype | None) -> None:
     Raises:
         TypeError: one is no float, or they differ.
     """
-    dtypes = {key: kind[1] for key, kind in kinds.items() if kind is not None and kind[1] is not None}
-    first, *others = dtypes.values() or [np.dtype(np.float32)]
+    given = {key: kind[1] for key, kind in kinds.items() if kind is not None and kind[1] is not None}
+    first, *others = given.values() or [np.dtype(np.float32)]
     if first.kind != "f" or any(dtype != first for dtype in others):
-        listed = ", ".join(f"{key} {dtype}" for key, dtype in dtypes.items())
+        listed = ", ".join(f"{key} {dtype}" for key, dtype in given.items())
         raise TypeError(
             f"{name}: one floating dtype is needed throughout, but given are {listed}; "
             "convert the input with x.astype('float32'), or the module with module.astype('float64')"
         )
+
+
+def check_images(name: str, x: Any) -> Shape:
+    """Return the shape (N, C, H, W) of images of floats.
+
+    Raises:
+        TypeError: they hold no floats.
+        ValueError: they have another number of axes, or hold no pixel (an empty batch is one).
+    """
+    kind = shape, _ = kind_of(x)
+    check_dtypes(name, input=kind)
+    if len(shape) != 4 or 0 in shape[1:]:
+        raise ValueError(f"{name}: the input has shape (N, C, H, W), not empty, got {shape}")
+    return shape

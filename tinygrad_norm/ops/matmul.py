@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_norm import definitions, kernels
 from tinygrad_norm.definitions.activation import Activation
-from tinygrad_norm.dtypes import Array
+from tinygrad_norm.dtypes import Array, Shape
 from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, kinds_of
 from tinygrad_norm.ops.contraction import contract
@@ -103,7 +103,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     return Einsum()(*operands, inputs=tuple(inputs), output=output)
 
 
-def _parse(equation: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], str]:
+def _parse(equation: str, shapes: list[Shape]) -> tuple[list[str], str]:
     """The letters of each operand and of the output, with "..." and a missing output spelled out."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
@@ -128,9 +128,7 @@ def _parse(equation: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], str
     return inputs, output
 
 
-def _check_letters(
-    equation: str, shapes: list[tuple[int, ...]], inputs: list[str], output: str, stretched: str
-) -> None:
+def _check_letters(equation: str, shapes: list[Shape], inputs: list[str], output: str, stretched: str) -> None:
     """Refuse an axis of two lengths (those of "...", which are `stretched`, may be 1), and an output without source."""
     lengths = _lengths(inputs, shapes)
     for letter, found in lengths.items():
@@ -138,13 +136,13 @@ def _check_letters(
             name = "..." if letter in stretched else letter
             raise ValueError(f"einsum: axis {name!r} of {equation!r} has lengths {sorted(found)} in shapes {shapes}")
     for letter in output:
-        if letter not in lengths:
-            raise ValueError(f"einsum: the output of {equation!r} has {letter!r}, which no operand has")
-        if output.count(letter) > 1:
-            raise ValueError(f"einsum: the output of {equation!r} has {letter!r} twice")
+        if letter not in lengths or output.count(letter) > 1:
+            raise ValueError(
+                f"einsum: the output of {equation!r} has letters of its operands, each once, got {letter!r}"
+            )
 
 
-def _lengths(terms: list[str], shapes: list[tuple[int, ...]]) -> dict[str, set[int]]:
+def _lengths(terms: list[str], shapes: list[Shape]) -> dict[str, set[int]]:
     """The lengths that each letter stands for."""
     lengths: dict[str, set[int]] = {}
     for letters, shape in zip(terms, shapes, strict=True):

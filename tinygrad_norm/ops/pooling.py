@@ -10,9 +10,9 @@ import numpy as np
 from tinygrad_norm import definitions, kernels
 from tinygrad_norm.checks import check_flag, check_pair
 from tinygrad_norm.definitions.windows import Window, windows
-from tinygrad_norm.dtypes import Array, Pair
+from tinygrad_norm.dtypes import Array, Pair, Shape
 from tinygrad_norm.ops import elementwise as e
-from tinygrad_norm.ops.arguments import check_dtypes, kind_of, label
+from tinygrad_norm.ops.arguments import check_images, label
 from tinygrad_norm.ops.interpolation import resample
 from tinygrad_norm.ops.reduction import mean, shape_of
 from tinygrad_norm.ops.shape import reshape
@@ -45,7 +45,7 @@ class MaxPool2D(FusedOp):
 class MaxUnpool2D(Op):
     """The sum, at each pixel of an image of that shape, of the values of the windows that chose it."""
 
-    def forward(self, y: Array, position: Array, *, shape: tuple[int, ...], window: Window) -> Array:
+    def forward(self, y: Array, position: Array, *, shape: Shape, window: Window) -> Array:
         self.save(position)
         return kernels.of(y).max_pool2d_gradient(y, position, shape, window)
 
@@ -98,8 +98,7 @@ def max_pool2d(
         y = max_pool2d(reshape(x, (1, *shape)), kernel_size, stride, padding, dilation, ceil_mode)
         return y.reshape(y.shape[1:])
     name = label("max_pool2d")
-    window = _window(name, x, check_window(name, kernel_size, stride, padding, dilation, ceil_mode), ceil_mode)
-    return MaxPool2D()(x, window=window)
+    return MaxPool2D()(x, window=_window(name, x, kernel_size, stride, padding, dilation, ceil_mode))
 
 
 def avg_pool2d(
@@ -129,7 +128,7 @@ def avg_pool2d(
     name = label("avg_pool2d")
     check_divisor(name, divisor_override)
     check_flag(f"{name}: count_include_pad", count_include_pad)
-    window = _window(name, x, check_window(name, kernel_size, stride, padding, 1, ceil_mode), ceil_mode)
+    window = _window(name, x, kernel_size, stride, padding, 1, ceil_mode)
     if divisor_override is None:
         along = zip(shape[2:], window.kernel_size, window.stride, window.padding, window.size, strict=True)
         divisor = np.multiply.outer(*[_counted(*axis, count_include_pad) for axis in along])
@@ -166,14 +165,6 @@ def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None]
     dtype = getattr(x, "dtype", np.float32)
     rows, columns = [_averages(n, count).astype(dtype) for n, count in zip(shape[2:], size, strict=True)]
     return resample(x, rows, columns)
-
-
-def check_images(name: str, x: Any) -> None:
-    """Refuse what is no batch of images of floats."""
-    shape = shape_of(x)
-    check_dtypes(name, input=kind_of(x))
-    if len(shape) != 4 or 0 in shape[1:]:
-        raise ValueError(f"{name}: the input has shape (N, C, H, W) or (C, H, W), not empty, got {shape}")
 
 
 def check_window(
@@ -216,17 +207,17 @@ def check_divisor(name: str, divisor: Any) -> None:
         raise ValueError(f"{name}: divisor_override is not 0")
 
 
-def _window(name: str, x: Any, given: tuple[Pair, Pair, Pair, Pair], ceil_mode: bool) -> Window:
-    """The windows of x."""
-    check_images(name, x)
-    shape, (kernel_size, stride, padding, dilation) = shape_of(x), given
+def _window(name: str, x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Window:
+    """The windows of x, after the checks of all arguments."""
+    given = check_window(name, kernel, stride, padding, dilation, ceil_mode)
+    shape = check_images(name, x)
     rows, columns = [_count(*axis, ceil_mode) for axis in zip(shape[2:], *given, strict=True)]
     if min(rows, columns) < 1:
         raise ValueError(
-            f"{name}: the image is too small: windows of {kernel_size} with dilation {dilation} do not fit in an input "
-            f"of shape {shape} with padding {padding}; pool less often, or use larger images"
+            f"{name}: the image is too small: windows of {given[0]} with dilation {given[3]} do not fit in an input "
+            f"of shape {shape} with padding {given[2]}; pool less often, or use larger images"
         )
-    return Window(kernel_size, stride, padding, dilation, (rows, columns))
+    return Window(*given, (rows, columns))
 
 
 def _count(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:

@@ -305,10 +305,7 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def cumulative_sum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
     """Each element plus all before it along `axis` (which may be left out where there is only one)."""
-    ndim = len(shape_of(x))
-    if axis is None and ndim != 1:
-        raise ValueError(f"cumulative_sum: axis is given for an input with {ndim} axes")
-    place = checked_axis("cumulative_sum", axis or 0, ndim)
+    place = lone_axis("cumulative_sum", axis, len(shape_of(x)))
     return CumulativeSum()(_cast(x, dtype), axis=place, dtype=_integer(dtype))
 
 
@@ -388,3 +385,14 @@ def checked_axis(name: str, axis: Any, ndim: int) -> int:
     if not -ndim <= place < ndim:
         raise ValueError(f"{name}: axis {axis} is out of range for an input with {ndim} axes")
     return place % ndim
+
+
+def lone_axis(name: str, axis: int | None, ndim: int) -> int:
+    """`axis`, counted from the front; the only one, if None.
+
+    Raises:
+        ValueError: there is no such axis, or none is given and there is not just one.
+    """
+    if axis is None and ndim != 1:
+        raise ValueError(f"{name}: axis is given for an input with {ndim} axes")
+    return checked_axis(name, axis or 0, ndim)

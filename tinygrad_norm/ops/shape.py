@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm.dtypes import Array, Shape
-from tinygrad_norm.ops.reduction import checked_axes, checked_axis, shape_of
+from tinygrad_norm.ops.reduction import checked_axes, checked_axis, lone_axis, shape_of
 from tinygrad_norm.tape import Op
 
 if TYPE_CHECKING:
@@ -124,11 +124,7 @@ def plain_key(key: Any) -> Any:
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """The slices of x at `indices` along `axis` (which may be left out where there is only one)."""
-    ndim = len(shape_of(x))
-    if axis is None and ndim != 1:
-        raise ValueError(f"take: axis is given for an input with {ndim} axes")
-    before = (slice(None),) * checked_axis("take", axis or 0, ndim)
-    return getitem(x, (*before, indices))
+    return getitem(x, (*[slice(None)] * lone_axis("take", axis, len(shape_of(x))), indices))
 
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
