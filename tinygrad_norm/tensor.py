@@ -192,7 +192,12 @@ class Tensor:
                 self.grad = gradients.unshared(new, taken, "C")
                 return
             if not isinstance(self.grad, Tensor) or (self.grad.shape, self.grad.dtype) != (new.shape, new.dtype):
-                raise _no_gradient_can_be_added(self.grad, new)
+                is_tensor = isinstance(self.grad, Tensor)
+                given = f"{self.grad.dtype} of shape {self.grad.shape}" if is_tensor else type(self.grad).__name__
+                raise ValueError(
+                    f"backward: .grad is None, or a tensor like its gradient, {new.dtype} of shape {new.shape}, "
+                    f"got {given}"
+                )
             self.grad = gradients.total(self.grad, new, create_graph)
 
     def graph(self, **how: Any) -> Any:
@@ -429,15 +434,6 @@ for _name, _doc in {
     "nbytes": "The bytes of the elements.",
 }.items():  # without a call of Python, as ops ask all the time
     setattr(Tensor, _name, property(operator.attrgetter(f"raw.{_name}"), doc=_doc))
-
-
-def _no_gradient_can_be_added(set_to: Any, new: Tensor) -> ValueError:
-    """The error about what somebody set `.grad` to, if that is no gradient like the new one."""
-    shape = f" of shape {set_to.shape} and {set_to.dtype}" if isinstance(set_to, Tensor) else ""
-    return ValueError(
-        f"backward: .grad was set to a {type(set_to).__name__}{shape}, to which no gradient of shape {new.shape} and "
-        f"{new.dtype} can be added; set it to None, or to a tensor of that shape and dtype"
-    )
 
 
 def from_dlpack(source: Any) -> Tensor:

@@ -55,18 +55,17 @@ def findings(case: Case) -> Iterator[Finding]:
     """What all checks that make sense for a case find."""
     compared = case.is_fused and not case.larger
     if compared:
-        yield from _found(case, _composition, VALUE, _composition_row)
+        yield from _found(case, _composition, VALUE, FIRST, SECOND)
+        yield from _found(case, _constant, CONSTANT)
+        yield from _found(case, _large_mean, LARGE_MEAN)
     if case.larger:
         yield from _found(case, at_size, LARGER)
     else:
-        yield from _found(case, _differences, DIFFERENCES[0], _differences_row)
+        yield from _found(case, _differences, DIFFERENCES[0], *DIFFERENCES)
     yield from _found(case, in_layouts, LAYOUTS)
     yield from _found(case, subsets, SOME)
     yield from _found(case, repeated, REPEATED)
     yield from _found(case, _float32, FLOAT32)
-    if compared:
-        yield from _found(case, _constant, CONSTANT)
-        yield from _found(case, _large_mean, LARGE_MEAN)
 
 
 def kills(case: Case) -> list[str]:
@@ -90,40 +89,35 @@ def _refusing(case: Case, checks: dict[str, Comparison]) -> list[str]:
     return refusing
 
 
-def _found(case: Case, check: Comparison, first: str, row_of: Callable[[str], str] | None = None) -> Iterator[Finding]:
-    """The findings of a check: one for each comparison, and one for what it raises besides."""
+def _found(case: Case, check: Comparison, *rows: str) -> Iterator[Finding]:
+    """The findings of a check: one for each comparison, and one for what it raises besides.
+
+    `rows` are those of the output, of first and of second derivatives, or one for all.
+    """
     errors: Errors = {}
-    message, told = "", False
+    message, told, row = "", False, rows[0]
     try:
         check(case, errors)
     except BeyondFloat32Error:
-        yield Finding(first, case.name, skipped=True)
+        yield Finding(row, case.name, skipped=True)
         return
     except Exception as error:  # whatever the function raises is a finding about it
         message = str(error) if isinstance(error, GradientError) else f"{type(error).__name__}: {error}"
-    rows = {what: row_of(what) if row_of else first for what in errors}
     for what, (largest, bound) in errors.items():
-        wrong = largest > bound
+        order = 0 if what == "the output" else 1 if what.startswith("derivative 1") else 2
+        row, wrong = rows[order if len(rows) > 1 else 0], largest > bound
+        yield Finding(row, case.name, largest, bound, message if wrong else "")
         told |= wrong
-        yield Finding(rows[what], case.name, largest, bound, message if wrong else "")
     if message and not told:
-        yield Finding([first, *rows.values()][-1], case.name, math.inf, 0.0, message)
+        yield Finding(row, case.name, math.inf, 0.0, message)
 
 
 def _composition(case: Case, errors: Errors) -> None:
     compare_with_composition(case.call, case.leaves(), errors=errors)
 
 
-def _composition_row(what: str) -> str:
-    return VALUE if what == "the output" else FIRST if what.startswith("derivative 1") else SECOND
-
-
 def _differences(case: Case, errors: Errors) -> None:
     gradcheck(case.call, case.leaves(), order=2, errors=errors)
-
-
-def _differences_row(what: str) -> str:
-    return DIFFERENCES[not what.startswith("derivative 1")]
 
 
 def _float32(case: Case, errors: Errors) -> None:

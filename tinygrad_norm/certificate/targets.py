@@ -10,7 +10,7 @@ import math
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +74,10 @@ def _named(name: str, inputs: Sequence[Any], rng: Random) -> list[Case]:
     if name in NO_GRADIENT:
         raise ValueError(f"certify: {name} has no gradient that could be wrong")
     if name not in known:
-        hint = did_you_mean(name, known)
+        hint = did_you_mean(name, known) or f" (they are {', '.join(known)})"
         raise ValueError(
-            f"certify: {name!r} is no layer or op{hint}{'' if hint else ' (they are ' + ', '.join(known) + ')'}; "
-            "for one of your own: path/to/file.py:Name, or package.module:Name"
+            f"certify: {name!r} is no layer or op{hint}; for one of your own: path/to/file.py:Name, or "
+            "package.module:Name"
         )
     if inputs:
         raise ValueError(f"certify: {name} has inputs of its own; give yours to the layer or function itself")
@@ -101,13 +101,11 @@ def load(target: str) -> Any:
 
 
 def _run(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
     name = f"certified_{path.stem}"
-    loader = SourceFileLoader(name, str(path))
-    module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=str(path)))
+    spec: Any = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses look for it
-    loader.exec_module(module)
+    spec.loader.exec_module(module)
     return module
 
 
@@ -136,21 +134,17 @@ def _own(what: Any, arrays: list[Any], rng: Random) -> list[Case]:
 def _built(kind: type[Module], arrays: list[Any], rng: Random) -> list[Case]:
     """The cases of a class of modules: built without arguments, or with the number of channels or of features."""
     shape = arrays[0].shape
-    refused: list[Exception] = []  # the arguments
-    failed: list[Exception] = []  # with this input: says more of what is wrong
+    problems: list[tuple[bool, Exception]] = []
     for arguments in ((), shape[1:2], shape[-1:]):
+        layer = None
         try:
             layer = kind(*arguments)
-        except Exception as error:
-            refused.append(error)
-            continue
-        try:
             return cases_of_layer("", layer, arrays, rng)
         except ResultError:
             raise
         except Exception as error:
-            failed.append(error)
-    problem = [*failed, *refused][0]
+            problems.append((layer is None, error))
+    _, problem = min(problems, key=itemgetter(0))  # what was built and failed says more of what is wrong
     raise ValueError(f"{kind.__name__}: {_line(problem)}") from problem
 
 

@@ -75,6 +75,9 @@ class ActivationOp(FusedOp):
 
     definition: ClassVar[Callable[..., Any]]
 
+    def __init_subclass__(cls, definition: Callable[..., Any]) -> None:
+        cls.definition = staticmethod(definition)
+
     def forward(self, x: Array, **parameters: float) -> Array:
         return kernels.of(x).activate(e.real(x), self._activation())
 
@@ -85,32 +88,25 @@ class ActivationOp(FusedOp):
         return type(self).definition.__name__, next(iter(self.params.values()), 0.0)
 
 
-class LeakyRelu(ActivationOp):
-    definition = staticmethod(formulas.leaky_relu)
+class LeakyRelu(ActivationOp, definition=formulas.leaky_relu): ...
 
 
-class Elu(ActivationOp):
-    definition = staticmethod(formulas.elu)
+class Elu(ActivationOp, definition=formulas.elu): ...
 
 
-class Gelu(ActivationOp):
-    definition = staticmethod(formulas.gelu)
+class Gelu(ActivationOp, definition=formulas.gelu): ...
 
 
-class GeluTanh(ActivationOp):
-    definition = staticmethod(formulas.gelu_tanh)
+class GeluTanh(ActivationOp, definition=formulas.gelu_tanh): ...
 
 
-class Silu(ActivationOp):
-    definition = staticmethod(formulas.silu)
+class Silu(ActivationOp, definition=formulas.silu): ...
 
 
-class Hardswish(ActivationOp):
-    definition = staticmethod(formulas.hardswish)
+class Hardswish(ActivationOp, definition=formulas.hardswish): ...
 
 
-class Mish(ActivationOp):
-    definition = staticmethod(formulas.mish)
+class Mish(ActivationOp, definition=formulas.mish): ...
 
 
 def relu(x: Any) -> Tensor:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_norm import dtypes, kernels
+from tinygrad_norm import definitions, dtypes, kernels
 from tinygrad_norm.dtypes import Array
-from tinygrad_norm.tape import Op
+from tinygrad_norm.ops.arguments import kind_of
+from tinygrad_norm.tape import FusedOp, Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -63,6 +64,15 @@ class Multiply(Op):
         return grad * y if self.needs_input_grad[0] else None, grad * x if self.needs_input_grad[1] else None
 
 
+class Scale(FusedOp):
+    """A product in which elements share their factors, as each channel its weight; both gradients in one pass."""
+
+    definition = staticmethod(definitions.multiply)
+
+    def gradient(self, grad: Array, *saved: Array) -> tuple[Array | None, ...]:
+        return kernels.of(grad).scale_gradient(grad, *saved)
+
+
 class Divide(Op):
     broadcasts = True
 
@@ -79,10 +89,8 @@ class Power(Op):
     broadcasts = True
 
     def forward(self, x: Any, y: Any) -> Any:
-        if _kind(x) in "iu" and _kind(y) in "iu" and np.any(np.less(y, 0)):
-            raise ValueError(
-                "pow: integers have no negative power that is an integer; give x as floating-point numbers"
-            )
+        if np.result_type(x, y).kind in "iu" and np.any(np.less(y, 0)):
+            raise ValueError("pow: y is at least 0 where x and y are integers; give x as floating-point numbers")
         z = x**y
         self.save(x if isinstance(x, np.ndarray) else np.asarray(x, z.dtype), y)  # so that log(2.0) is as fine as z
         return z
@@ -91,11 +99,6 @@ class Power(Op):
         x, y = self.saved
         by_base = _by_base(grad, x, y) if self.needs_input_grad[0] else None
         return by_base, _by_exponent(grad, x, y) if self.needs_input_grad[1] else None
-
-
-def _kind(x: Any) -> str:
-    """The kind of dtype of an array or a Python number."""
-    return x.dtype.kind if isinstance(x, np.ndarray) else np.min_scalar_type(x).kind
 
 
 def _by_base(grad: Tensor, x: Tensor, y: Any) -> Tensor:
@@ -395,6 +398,22 @@ def subtract(x: Any, y: Any) -> Tensor:
 def multiply(x: Any, y: Any) -> Tensor:
     """x times y, element by element, broadcast."""
     return Multiply()(x, y)
+
+
+def scale(x: Any, factors: Any) -> Tensor:
+    """The product of x and factors, which are broadcast to the shape of x.
+
+    Args:
+        x: for example (N, C, H, W).
+        factors: for example (N, C, 1, 1), as in squeeze-and-excitation, or (C, 1, 1).
+
+    Raises:
+        ValueError: the factors do not broadcast to the shape of x.
+    """
+    shape, fewer = kind_of(x)[0], kind_of(factors)[0]
+    if len(fewer) > len(shape) or any(n not in (1, m) for n, m in zip(fewer[::-1], shape[::-1], strict=False)):
+        raise ValueError(f"scale: factors of shape {fewer} do not broadcast to the shape {shape} of the input")
+    return Scale()(x, factors) if fewer else multiply(x, factors)
 
 
 def divide(x: Any, y: Any) -> Tensor:

@@ -81,15 +81,13 @@ def matmul(x: Any, y: Any) -> Tensor:
     left, right = shape_of(x), shape_of(y)
     if not (left and right):
         raise ValueError(f"matmul: both inputs need at least one axis, but the shapes are {left} and {right}")
-    inner = right[-2:][0]
-    if left[-1] != inner:
+    if left[-1] != (inner := right[-2:][0]):
         raise ValueError(f"matmul: shapes {left} and {right} do not fit: rows of {left[-1]} meet columns of {inner}")
     if len(left) > 1 and len(right) > 1:
         return MatMul()(x, y)
-    rows = reshape(x, (1, -1)) if len(left) == 1 else x
-    columns = reshape(y, (-1, 1)) if len(right) == 1 else y
-    lone = [axis for axis, shape in ((-2, left), (-1, right)) if len(shape) == 1]
-    return MatMul()(rows, columns).squeeze(lone)
+    x = reshape(x, (1, -1)) if len(left) == 1 else x
+    y = reshape(y, (-1, 1)) if len(right) == 1 else y
+    return MatMul()(x, y).squeeze([axis for axis, shape in ((-2, left), (-1, right)) if len(shape) == 1])
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:

@@ -168,9 +168,7 @@ class LogSumExp(Reduction):
         z = e.real(x)
         highest = np.max(z, axis=axis, keepdims=True, initial=-np.inf)
         highest = np.where(np.isfinite(highest), highest, 0)
-        with np.errstate(divide="ignore", over="ignore"):  # -inf throughout gives log(0), and inf a sum of inf
-            total = np.exp(z - highest).sum(axis=axis, keepdims=True, dtype=_accumulator(z, axis))
-            y = np.log(total) + highest
+        y = np.log(np.exp(z - highest).sum(axis=axis, keepdims=True, dtype=_accumulator(z, axis))) + highest
         y = y if keepdims else np.squeeze(y, axis)
         self.save(x, y)
         return y
