@@ -43,7 +43,7 @@ def _of_truths(op: Operator) -> Operator:
 def _truths(value: Any) -> Any:
     dtype = np.asarray(getattr(value, "raw", value)).dtype
     if dtype != np.bool_:
-        raise TypeError(f"&, | and ~ take bool tensors, not {dtype}; compare first, or use ops.logical_and")
+        raise TypeError(f"&, | and ~ take bool tensors, got {dtype}; compare first, or use ops.logical_and")
     return value
 
 
@@ -96,7 +96,7 @@ class Tensor:
         if fresh.shape != self.shape or fresh.dtype.kind != self.dtype.kind:
             raise ValueError(
                 f"data: a tensor of shape {self.shape} and {self.dtype} takes an array like it, "
-                f"not shape {fresh.shape} and {fresh.dtype}"
+                f"got shape {fresh.shape} and {fresh.dtype}"
             )
         if lost := dtypes.beyond(fresh, self.dtype):
             raise ValueError(f"data: the array {lost}")
@@ -125,7 +125,7 @@ class Tensor:
     def item(self) -> Any:
         """The only element, as a Python number."""
         if self.size != 1:
-            raise ValueError(f"item: a tensor of shape {self.shape} has {self.size} elements, not one")
+            raise ValueError(f"item: a tensor has one element, got {self.size} of shape {self.shape}")
         return self.raw.item()
 
     def tolist(self) -> Any:
@@ -163,7 +163,7 @@ class Tensor:
                 "requires_grad_: only a leaf can be told; this tensor was made by a recorded op (see detach)"
             )
         if requires_grad and self.dtype.kind != "f":
-            raise TypeError(f"requires_grad: gradients need float32 or float64 elements, these are {self.dtype}")
+            raise TypeError(f"requires_grad: gradients are of float32 or float64 elements, got {self.dtype}")
         self.wants_grad = requires_grad
         generation.advance()
         return self

@@ -269,7 +269,7 @@ def test_input_that_does_not_fit(norm, shape, words):
         (lambda: nn.BatchNorm1D(3, momentum=1.5), ValueError, "BatchNorm1D: momentum .* got 1.5"),
         (lambda: nn.InstanceNorm1D(3, momentum=-0.1), ValueError, "InstanceNorm1D: momentum"),
         (lambda: nn.BatchNorm1D(3, momentum=float("nan")), ValueError, "momentum"),
-        (lambda: nn.BatchNorm1D(3, activation="rellu"), ValueError, "'rellu' is not known; known are relu"),
+        (lambda: nn.BatchNorm1D(3, activation="rellu"), ValueError, "got 'rellu'; did you mean relu"),
         (lambda: nn.BatchNorm1D(3, activation=("relu", 1.0)), ValueError, "'relu' takes no parameter"),
         (lambda: nn.BatchNorm1D(3, dtype="float16"), TypeError, "float32 or float64"),
         (lambda: nn.BatchNorm1D(3, affine=False, dtype=int), TypeError, "float32 or float64"),

@@ -101,7 +101,7 @@ def test_dtype_of_matmul(dtypes, expected):
         (((3, 4), (5, 2)), r"matmul: shapes \(3, 4\) and \(5, 2\) do not fit: rows of 4 meet columns of 5"),
         (((4,), (5,)), r"matmul: shapes \(4,\) and \(5,\) do not fit"),
         (((3, 4), (2, 3, 4)), r"rows of 4 meet columns of 3"),
-        (((), (3, 4)), r"matmul: both inputs need at least one axis, but the shapes are \(\) and \(3, 4\)"),
+        (((), (3, 4)), r"matmul: both inputs have at least one axis, got shapes \(\) and \(3, 4\)"),
         (((2, 3, 4), (3, 4, 5)), r"(?i)matmul: shapes \(2, 3, 4\) and \(3, 4, 5\) do not broadcast"),
     ],
 )
@@ -212,9 +212,9 @@ def test_dtype_of_einsum():
 @pytest.mark.parametrize(
     ("equation", "shapes", "message"),
     [
-        ("ij,jk->ik", [(3, 4)], "'ij,jk->ik' names 2 operands, 1 were given"),
-        ("ij->i", [(3,)], r"'ij' in 'ij->i' names 2 axes, the operand has shape \(3,\)"),
-        ("i->i", [(3, 4)], r"'i' in 'i->i' names 1 axes, the operand has shape \(3, 4\)"),
+        ("ij,jk->ik", [(3, 4)], "'ij,jk->ik' names 2 operands, got 1"),
+        ("ij->i", [(3,)], r"'ij' in 'ij->i' names 2 axes, got an operand of shape \(3,\)"),
+        ("i->i", [(3, 4)], r"'i' in 'i->i' names 1 axes, got an operand of shape \(3, 4\)"),
         ("...ij->i", [(3,)], "names 2 axes"),
         ("ij,jk->ik", [(3, 4), (5, 2)], r"axis 'j' .* has lengths \[4, 5\] in shapes \[\(3, 4\), \(5, 2\)\]"),
         ("ij,jk->ik", [(3, 1), (5, 2)], r"axis 'j' .* has lengths \[1, 5\]"),

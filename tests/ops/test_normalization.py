@@ -468,7 +468,7 @@ X, ONES = np.ones((2, 4)), np.ones(4)
             r"one value per channel .* \(1, 4\); use a larger batch",
         ),
         (ops.batch_norm, [np.ones((1, 4, 1, 1)), None, None, None, None, True], r"drop_last=True.*eval\(\)"),
-        (ops.batch_norm, [X, ONES, ONES, None, None, False, 0.1, 1e-5, "selu"], "'selu' is not known"),
+        (ops.batch_norm, [X, ONES, ONES, None, None, False, 0.1, 1e-5, "selu"], "got 'selu'"),
         (ops.layer_norm, [X, 3], r"normalized_shape is what the input's shape ends in, \(2, 4\), got \(3,\)"),
         (ops.layer_norm, [X, (1, 2, 4)], "normalized_shape is what"),
         (ops.layer_norm, [X, ()], "normalized_shape is what"),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_norm import nn, ops
-from tinygrad_norm.certificate.case import Case, Random, case_of_module
+from tinygrad_norm.certificate.case import Case, Function, Random, case_of_module
 from tinygrad_norm.nn.activation import ACTIVATIONS
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import RunningNorm
@@ -27,11 +26,11 @@ class Example(NamedTuple):
     arguments: tuple[Any, ...]
     """What a layer is made with, or what an op is given after its inputs."""
     options: Options
-    function: Callable[..., Tensor] | None
+    function: Function | None
     """How an op is called that takes its inputs in another way."""
 
 
-def on(inputs: Inputs, *arguments: Any, function: Callable[..., Tensor] | None = None, **options: Any) -> Example:
+def on(inputs: Inputs, *arguments: Any, function: Function | None = None, **options: Any) -> Example:
     """The example with these arguments and options."""
     return Example(inputs, arguments, options, function)
 
@@ -47,10 +46,8 @@ NORMS: dict[str, tuple[tuple[int, ...], ...]] = {
     "GroupNorm": ((2, 4), (2, 4, 3), (1, 4, 3), (3, 6), (5, 6, 94, 95)),
     "InstanceNorm1D": ((2,), (2, 2, 5), (1, 2, 5), (3,), (9, 3, 9733)),
     "InstanceNorm2D": ((2,), (2, 2, 5, 1), (1, 2, 5, 1), (3,), (9, 3, 99, 99)),
-    "LayerNorm": ((5,), (3, 5), (2, 5), (601,), (439, 601)),
-    "LayerNorm2D": ((5,), (2, 5, 1, 2), (2, 5, 1, 1), (37,), (3, 37, 49, 49)),
-    "RMSNorm": ((5,), (3, 5), (2, 5), (601,), (439, 601)),
-    "RMSNorm2D": ((5,), (2, 5, 1, 2), (2, 5, 1, 1), (37,), (3, 37, 49, 49)),
+    **dict.fromkeys(("LayerNorm", "RMSNorm"), ((5,), (3, 5), (2, 5), (601,), (439, 601))),
+    **dict.fromkeys(("LayerNorm2D", "RMSNorm2D"), ((5,), (2, 5, 1, 2), (2, 5, 1, 1), (37,), (3, 37, 49, 49))),
 }
 IMAGES, ROWS = (2, 2, 5, 3), (3, 5)
 LAYERS = {
@@ -135,7 +132,7 @@ def cases_of_layer(name: str, layer: Module, inputs: list[Any], rng: Random, mut
     return [case] if np.array_equal(training, inference) else cases
 
 
-def _in_mode(layer: Module, mode: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _in_mode(layer: Module, mode: str, function: Function) -> Function:
     def run(*given: Any) -> Tensor:
         layer.train(mode == "training")
         return function(*given)
@@ -216,11 +213,9 @@ _UNARY = "abs cos elu erf exp expm1 gelu hardswish leaky_relu log_softmax mish n
 _OF_X = f"{_UNARY} softplus square tanh flip flatten matrix_transpose logsumexp max mean min prod std sum var"
 _OF_POSITIVE = "log log1p rsqrt sqrt"
 _OF_TWO = "add add_relu divide logaddexp maximum minimum multiply subtract"
-NO_GRADIENT = {
-    *("all", "any", "argmax", "argmin", "ceil", "equal", "floor", "greater", "greater_equal", "isfinite", "isnan"),
-    *("less", "less_equal", "logical_and", "logical_not", "logical_or", "logical_xor", "not_equal", "round", "sign"),
-    *("ones", "ones_like", "stop_gradient", "zeros_like"),
-}
+_TESTS = "equal greater greater_equal isfinite isnan less less_equal logical_and logical_not logical_or logical_xor"
+_STEPS = "all any argmax argmin ceil floor not_equal ones ones_like round sign stop_gradient zeros_like"
+NO_GRADIENT = {*_TESTS.split(), *_STEPS.split()}
 """Ops whose output is a constant, whole numbers or truth values, and has no gradient, or one of 0 everywhere."""
 
 OPS = {
@@ -300,6 +295,6 @@ def op_cases(name: str, rng: Random) -> list[Case]:
     return cases
 
 
-def _following(op: Callable[..., Tensor], arguments: tuple[Any, ...], options: Options) -> Callable[..., Tensor]:
+def _following(op: Function, arguments: tuple[Any, ...], options: Options) -> Function:
     """`op` with these arguments after its inputs."""
     return lambda *inputs: op(*inputs, *arguments, **options)

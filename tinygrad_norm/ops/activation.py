@@ -174,9 +174,8 @@ def fusible(activation: str | tuple[str, float] | None) -> Activation:
     if activation is None:
         return None
     name, parameter = activation if isinstance(activation, tuple) else (activation, None)
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation: {name!r} is not known; known are {', '.join(ACTIVATIONS)}, or None")
+    check_choice("activation", name, ACTIVATIONS)
     default = ACTIVATIONS[name].parameter
     if parameter is not None and default is None:
-        raise ValueError(f"activation: {name!r} takes no parameter, {parameter!r} was given")
+        raise ValueError(f"activation: {name!r} takes no parameter, got {parameter!r}")
     return name, float(default or 0.0) if parameter is None else float(parameter)

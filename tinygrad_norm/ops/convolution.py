@@ -124,7 +124,7 @@ def _check_shapes(name: str, shape: Shape, weight: Shape, bias: Shape | None, gr
             f"with groups={groups} takes {weight[1] * groups}"
         )
     if bias is not None and bias != weight[:1]:
-        raise ValueError(f"{name}: a weight of shape {weight} needs a bias of shape {weight[:1]}, got {bias}")
+        raise ValueError(f"{name}: bias has shape {weight[:1]} beside a weight of shape {weight}, got {bias}")
 
 
 def padding_of(name: str, padding: Any, kernel: Shape, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:

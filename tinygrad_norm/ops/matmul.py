@@ -51,8 +51,8 @@ class Einsum(Op):
         twice took the diagonal: an identity matrix puts it back.
         """
         operands, inputs, output = self.saved, self.params["inputs"], self.params["output"]
-        letters = [output, *[s for i, s in enumerate(inputs) if i != index]]
-        factors: list[Any] = [grad, *[x for i, x in enumerate(operands) if i != index]]
+        letters, factors = [output, *inputs], [grad, *operands]
+        del letters[index + 1], factors[index + 1]
         known = _lengths(letters, [x.shape for x in factors])
         unused = iter([letter for letter in _LETTERS if letter not in output + "".join(inputs)])
         target = ""
@@ -80,7 +80,7 @@ def matmul(x: Any, y: Any) -> Tensor:
     """The matrix product of the last two axes, broadcast over those before; a vector stands for a row or a column."""
     left, right = shape_of(x), shape_of(y)
     if not (left and right):
-        raise ValueError(f"matmul: both inputs need at least one axis, but the shapes are {left} and {right}")
+        raise ValueError(f"matmul: both inputs have at least one axis, got shapes {left} and {right}")
     if left[-1] != (inner := right[-2:][0]):
         raise ValueError(f"matmul: shapes {left} and {right} do not fit: rows of {left[-1]} meet columns of {inner}")
     if len(left) > 1 and len(right) > 1:
@@ -106,7 +106,7 @@ def _parse(equation: str, shapes: list[Shape]) -> tuple[list[str], str]:
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(shapes):
-        raise ValueError(f"einsum: {equation!r} names {len(terms)} operands, {len(shapes)} were given")
+        raise ValueError(f"einsum: {equation!r} names {len(terms)} operands, got {len(shapes)}")
     used = "".join([term.replace("...", "", 1) for term in (*terms, right)])
     if strange := sorted(set(used) - set(_LETTERS)):
         raise ValueError(f"einsum: {equation!r} has {strange[0]!r} where a letter, or one '...', stands for axes")
@@ -115,7 +115,7 @@ def _parse(equation: str, shapes: list[Shape]) -> tuple[list[str], str]:
     for term, shape in zip(terms, shapes, strict=True):
         named = len(term.replace("...", ""))
         if named > len(shape) or (named < len(shape) and "..." not in term):
-            raise ValueError(f"einsum: {term!r} in {equation!r} names {named} axes, the operand has shape {shape}")
+            raise ValueError(f"einsum: {term!r} in {equation!r} names {named} axes, got an operand of shape {shape}")
         dots = "".join(spare[: len(shape) - named][::-1])
         longest = max(longest, dots, key=len)
         inputs.append(term.replace("...", dots))

@@ -277,7 +277,7 @@ def _counted(name: str, x: Any, axis: Axis, correction: float) -> tuple[int, Sha
     axes = checked_axes(name, axis, len(shape))
     count = _count(shape, axes)
     if count <= correction:
-        raise ValueError(f"{name}: {count} values over axis {axis} of shape {shape}, and a correction of {correction}")
+        raise ValueError(f"{name}: there are more values than correction={correction}, got {count} of shape {shape}")
     return count, axes
 
 

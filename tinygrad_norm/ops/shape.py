@@ -163,9 +163,7 @@ def _indices(name: str, indices: Any, shape: Shape) -> Array:
     if picked.dtype.kind not in "iu":
         raise TypeError(f"{name}: indices are integers, got {picked.dtype}")
     if picked.ndim != len(shape):
-        raise ValueError(
-            f"{name}: indices of shape {picked.shape} need as many axes as the input, which has shape {shape}"
-        )
+        raise ValueError(f"{name}: indices have {len(shape)} axes, as the input has, got shape {picked.shape}")
     return picked
 
 
@@ -205,7 +203,7 @@ def matrix_transpose(x: Any) -> Tensor:
     """x with its last two axes exchanged."""
     ndim = len(shape_of(x))
     if ndim < 2:
-        raise ValueError(f"matrix_transpose: a matrix has two axes, the input has shape {shape_of(x)}")
+        raise ValueError(f"matrix_transpose: the input has at least two axes, got shape {shape_of(x)}")
     return PermuteDims()(x, axes=(*range(ndim - 2), ndim - 1, ndim - 2))
 
 
@@ -297,9 +295,9 @@ def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Tensor:
     """
     ndim, given = len(shape_of(x)), np.asarray(pad_width)
     if given.dtype.kind not in "iu" or (given < 0).any():
-        raise ValueError(f"pad: widths are integers, 0 or more, but pad_width is {pad_width}")
+        raise ValueError(f"pad: pad_width holds integers of at least 0, got {pad_width}")
     if given.shape not in ((), (1,), (2,), (1, 2), (ndim, 2)):
-        raise ValueError(f"pad: pad_width {pad_width} is no number, pair, or pair for each of {ndim} axes")
+        raise ValueError(f"pad: pad_width is a number, a pair, or a pair for each of {ndim} axes, got {pad_width}")
     widths = np.broadcast_to(given, (ndim, 2)).tolist()
     return Pad()(x, widths=tuple([tuple(pair) for pair in widths]), value=constant_values)
 
@@ -322,5 +320,5 @@ def roll(x: Any, shift: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     ndim = len(shape_of(x))
     axes = None if axis is None else tuple([checked_axis("roll", i, ndim) for i in np.atleast_1d(axis)])
     if np.ndim(shift) and np.size(shift) != len(axes or ()):
-        raise ValueError(f"roll: shift {shift} and axis {axis} do not have the same length")
+        raise ValueError(f"roll: there is one shift, or one for each axis, got shift {shift} and axis {axis}")
     return Roll()(x, shift=shift, axis=axes)
