@@ -97,7 +97,7 @@ def test_a_step_that_fails_leaves_no_hook(run, monkeypatch):
         ("profile mlp --repeats 0", "--repeats is an integer of at least 1, got 0"),
         ("profile mlp --top 0", "--top is an integer of at least 1, got 0"),
         ("profile lenet5 --image-size 4", "image_size"),
-        ("profile mlp -o time.gif", "suffix '.gif'; allowed are .json, .pdf, .png, .svg"),
+        ("profile mlp -o time.gif", "is .json, .pdf, .png, .svg, got '.gif'"),
         ("profile mlp -o folder.json", "folder.json is a folder; name a file"),
         ("profile mlp -o file/time.json", "is a file, not a folder"),
         ("profile", "MODEL"),

@@ -13,7 +13,7 @@ from tinygrad_norm.models import create_model
 from tinygrad_norm.output import printable
 from tinygrad_norm.viz import draw_graph
 from tinygrad_norm.viz.drawing import SUFFIXES, check_output
-from tinygrad_norm.viz.style import SHOWN
+from tinygrad_norm.viz.facts import SHOWN
 
 
 def add_commands(commands: Commands) -> None:
