@@ -74,7 +74,9 @@ def cross_entropy(
             is given with probabilities.
         TypeError: logits are no floats, or classes no integers.
     """
-    smoothing = check_number("cross_entropy: label_smoothing", label_smoothing, FRACTION)
+    if not 0 <= label_smoothing <= 1:
+        check_number("cross_entropy: label_smoothing", label_smoothing, FRACTION)
+    smoothing = float(label_smoothing)
     rows, shape, weight = _classifier("cross_entropy", logits, weight, reduction)
     labels = _constant(target)
     if labels.dtype.kind == "f":

@@ -124,7 +124,9 @@ def plain_key(key: Any) -> Any:
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """The slices of x at `indices` along `axis` (which may be left out where there is only one)."""
-    return getitem(x, (*[slice(None)] * lone_axis("take", axis, len(shape_of(x))), indices))
+    shape = shape_of(x)
+    before = [slice(None)] * lone_axis("take", axis, len(shape))
+    return GetItem()(x, key=plain_key((*before, indices)), shape=shape)
 
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
