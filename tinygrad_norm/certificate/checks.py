@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -56,8 +57,9 @@ def findings(case: Case) -> Iterator[Finding]:
     compared = case.is_fused and not case.larger
     if compared:
         yield from _found(case, _composition, VALUE, FIRST, SECOND)
-        yield from _found(case, _constant, CONSTANT)
-        yield from _found(case, _large_mean, LARGE_MEAN)
+        yield from _found(_replaced(case, lambda x: np.full_like(x, SAME)), _constant, CONSTANT)
+        large_mean = partial(_compare_precisions, rtol=1e-3, atol=1e-4)
+        yield from _found(_replaced(case, lambda x: x + MEAN), large_mean, LARGE_MEAN)
     if case.larger:
         yield from _found(case, at_size, LARGER)
     else:
@@ -65,7 +67,7 @@ def findings(case: Case) -> Iterator[Finding]:
     yield from _found(case, in_layouts, LAYOUTS)
     yield from _found(case, subsets, SOME)
     yield from _found(case, repeated, REPEATED)
-    yield from _found(case, _float32, FLOAT32)
+    yield from _found(case, partial(_compare_precisions, rtol=1e-5, atol=1e-6), FLOAT32)
 
 
 def kills(case: Case) -> list[str]:
@@ -73,9 +75,9 @@ def kills(case: Case) -> list[str]:
 
     Where these two see nothing: "layouts", "repeated", both or none.
     """
-    plain: dict[str, Comparison] = {"differences": lambda case, errors: gradcheck(case.call, case.leaves())}
+    plain: dict[str, Comparison] = {"differences": partial(_differences, order=1)}
     if case.is_fused:
-        plain["composition"] = lambda case, errors: compare_with_composition(case.call, case.leaves(), order=1)
+        plain["composition"] = partial(_composition, order=1)
     return _refusing(case, plain) or _refusing(case, {"layouts": in_layouts, "repeated": repeated})
 
 
@@ -112,27 +114,18 @@ def _found(case: Case, check: Comparison, *rows: str) -> Iterator[Finding]:
         yield Finding(row, case.name, math.inf, 0.0, message)
 
 
-def _composition(case: Case, errors: Errors) -> None:
-    compare_with_composition(case.call, case.leaves(), errors=errors)
+def _composition(case: Case, errors: Errors, order: int = 2) -> None:
+    compare_with_composition(case.call, case.leaves(), order=order, errors=errors)
 
 
-def _differences(case: Case, errors: Errors) -> None:
-    gradcheck(case.call, case.leaves(), order=2, errors=errors)
-
-
-def _float32(case: Case, errors: Errors) -> None:
-    _compare_precisions(case, 1e-5, 1e-6, errors)
-
-
-def _large_mean(case: Case, errors: Errors) -> None:
-    _compare_precisions(_replaced(case, lambda x: x + MEAN), 1e-3, 1e-4, errors)
+def _differences(case: Case, errors: Errors, order: int = 2) -> None:
+    gradcheck(case.call, case.leaves(), order=order, errors=errors)
 
 
 def _constant(case: Case, errors: Errors) -> None:
-    constant = _replaced(case, lambda x: np.full_like(x, SAME))
-    output, found = gradients(constant, constant.leaves())
+    output, found = gradients(case, case.leaves())
     with modes.composed():
-        defined, expected = gradients(constant, constant.leaves())
+        defined, expected = gradients(case, case.leaves())
     if not np.isfinite(output.raw).all():
         raise GradientError("the output holds NaN or infinity")
     compare("the output", output.raw, defined.raw, 1e-9, 1e-11, errors)
@@ -145,7 +138,7 @@ def _replaced(case: Case, change: Callable[[Array], Array]) -> Case:
     return replace(case, inputs=(*case.inputs[:first], change(case.inputs[first]), *case.inputs[first + 1 :]))
 
 
-def _compare_precisions(case: Case, rtol: float, atol: float, errors: Errors) -> None:
+def _compare_precisions(case: Case, errors: Errors, rtol: float, atol: float) -> None:
     """In float32 as it runs, and in float64 as it is defined, on the same numbers."""
     rounded = [
         given.astype(np.float32).astype(np.float64) if is_differentiated(given) else given for given in case.inputs

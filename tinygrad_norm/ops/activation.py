@@ -157,12 +157,12 @@ def mish(x: Any) -> Tensor:
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
     """exp(x) over its sum along `axis`, without overflow."""
-    return reduction.Softmax()(x, axis=reduction.checked_axis("softmax", axis, len(reduction.shape_of(x))))
+    return reduction.Softmax()(x, axis=reduction.shape_and_axis("softmax", x, axis)[1])
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """The logarithm of softmax(x) along `axis`, without overflow."""
-    return reduction.LogSoftmax()(x, axis=reduction.checked_axis("log_softmax", axis, len(reduction.shape_of(x))))
+    return reduction.LogSoftmax()(x, axis=reduction.shape_and_axis("log_softmax", x, axis)[1])
 
 
 def fusible(activation: str | tuple[str, float] | None) -> Activation:

@@ -303,7 +303,7 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def cumulative_sum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
     """Each element plus all before it along `axis` (which may be left out where there is only one)."""
-    place = lone_axis("cumulative_sum", axis, len(shape_of(x)))
+    _, place = shape_and_axis("cumulative_sum", x, axis, optional=True)
     return CumulativeSum()(_cast(x, dtype), axis=place, dtype=_integer(dtype))
 
 
@@ -385,12 +385,16 @@ def checked_axis(name: str, axis: Any, ndim: int) -> int:
     return place % ndim
 
 
-def lone_axis(name: str, axis: int | None, ndim: int) -> int:
-    """`axis`, counted from the front; the only one, if None.
+def shape_and_axis(name: str, x: Any, axis: int | None, optional: bool = False) -> tuple[Shape, int]:
+    """The shape of x, and `axis` counted from the front; where it is optional and None, the only one.
 
     Raises:
         ValueError: there is no such axis, or none is given and there is not just one.
+        TypeError: it is no integer.
     """
-    if axis is None and ndim != 1:
-        raise ValueError(f"{name}: axis is given for an input with {ndim} axes")
-    return checked_axis(name, axis or 0, ndim)
+    shape = x.shape if hasattr(x, "shape") else np.shape(x)
+    if optional and axis is None:
+        if len(shape) != 1:
+            raise ValueError(f"{name}: axis is given for an input with {len(shape)} axes")
+        return shape, 0
+    return shape, checked_axis(name, axis, len(shape))

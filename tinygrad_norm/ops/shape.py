@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm.dtypes import Array, Shape
-from tinygrad_norm.ops.reduction import checked_axes, checked_axis, lone_axis, shape_of
+from tinygrad_norm.ops.reduction import checked_axes, checked_axis, shape_and_axis, shape_of
 from tinygrad_norm.tape import Op
 
 if TYPE_CHECKING:
@@ -124,15 +124,13 @@ def plain_key(key: Any) -> Any:
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """The slices of x at `indices` along `axis` (which may be left out where there is only one)."""
-    shape = shape_of(x)
-    before = [slice(None)] * lone_axis("take", axis, len(shape))
-    return GetItem()(x, key=plain_key((*before, indices)), shape=shape)
+    shape, axis = shape_and_axis("take", x, axis, optional=True)
+    return GetItem()(x, key=plain_key((*[slice(None)] * axis, indices)), shape=shape)
 
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
     """Along `axis`, the elements at `indices`, which has the shape of x on all other axes, or length 1 there."""
-    shape = shape_of(x)
-    axis = checked_axis("take_along_axis", axis, len(shape))
+    shape, axis = shape_and_axis("take_along_axis", x, axis)
     picked = _indices("take_along_axis", indices, shape)
     if any(i != axis and m not in (1, n) and n != 1 for i, (n, m) in enumerate(zip(shape, picked.shape, strict=True))):
         raise ValueError(
@@ -146,8 +144,7 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
 
 def gather(x: Any, axis: int, indices: Any) -> Tensor:
     """Along `axis`, the elements at `indices`, which may be shorter than x on the other axes: PyTorch's gather."""
-    shape = shape_of(x)
-    axis = checked_axis("gather", axis, len(shape))
+    shape, axis = shape_and_axis("gather", x, axis)
     picked = _indices("gather", indices, shape)
     others = tuple([n if i == axis else m for i, (n, m) in enumerate(zip(shape, picked.shape, strict=True))])
     if any(m > n for n, m in zip(shape, others, strict=True)):
@@ -273,8 +270,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
     """x cut along `axis` into equal sections (a number), or at indices (a sequence), as numpy.split."""
-    shape = shape_of(x)
-    axis = checked_axis("split", axis, len(shape))
+    shape, axis = shape_and_axis("split", x, axis)
     length = shape[axis]
     if isinstance(indices_or_sections, int | np.integer):
         sections = int(indices_or_sections)
