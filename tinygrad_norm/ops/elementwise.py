@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -201,69 +202,58 @@ class StopGradient(Op):
         return x
 
 
-class KnownByInput(NumPyOp):
-    """A function of real numbers, whose gradient is a function of x, which is saved."""
+class RealFunction(NumPyOp):
+    """A function of real numbers, with its gradient as a function of the output's and of what is saved."""
+
+    gradient: ClassVar[Callable[..., Tensor]]
+
+    def __init_subclass__(cls, function: Any = None, gradient: Any = None) -> None:
+        super().__init_subclass__(function)
+        cls.gradient = staticmethod(gradient)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return self.gradient(grad, *self.saved)
+
+
+class OfInput(RealFunction):
+    """A function whose gradient is known by its input x."""
 
     def forward(self, x: Array) -> Any:
         self.save(x)
-        return self.function(real(x))
+        return self.function(x if x.dtype.kind == "f" else x.astype(np.float32))
 
 
-class Log(KnownByInput, function=np.log):
-    def backward(self, grad: Tensor) -> Tensor:
-        (x,) = self.saved
-        return grad / x
-
-
-class Log1p(KnownByInput, function=np.log1p):
-    def backward(self, grad: Tensor) -> Tensor:
-        (x,) = self.saved
-        return grad / (x + 1)
-
-
-class Sin(KnownByInput, function=np.sin):
-    def backward(self, grad: Tensor) -> Tensor:
-        (x,) = self.saved
-        return grad * cos(x)
-
-
-class Cos(KnownByInput, function=np.cos):
-    def backward(self, grad: Tensor) -> Tensor:
-        (x,) = self.saved
-        return -grad * sin(x)
-
-
-class KnownByValue(NumPyOp):
-    """A function of real numbers, whose gradient is a function of its value y, which is saved."""
+class OfOutput(RealFunction):
+    """A function whose gradient is known by its output y."""
 
     def forward(self, x: Array) -> Any:
-        y = self.function(real(x))
+        y = self.function(x if x.dtype.kind == "f" else x.astype(np.float32))
         self.save(y)
         return y
 
 
-class Exp(KnownByValue, function=np.exp):
-    def backward(self, grad: Tensor) -> Tensor:
-        (y,) = self.saved
-        return grad * y
+class Log(OfInput, function=np.log, gradient=lambda grad, x: grad / x): ...
 
 
-class Expm1(KnownByValue, function=np.expm1):
-    def backward(self, grad: Tensor) -> Tensor:
-        (y,) = self.saved
-        return grad * (y + 1)
+class Log1p(OfInput, function=np.log1p, gradient=lambda grad, x: grad / (x + 1)): ...
 
 
-class Sqrt(KnownByValue, function=np.sqrt):
-    def backward(self, grad: Tensor) -> Tensor:
-        (y,) = self.saved
-        return grad / (2 * y)
+class Sin(OfInput, function=np.sin, gradient=lambda grad, x: grad * cos(x)): ...
 
 
-class Tanh(KnownByValue, function=np.tanh):
-    def backward(self, grad: Tensor) -> Tensor:
-        (y,) = self.saved
-        return grad * (1 - y * y)
+class Cos(OfInput, function=np.cos, gradient=lambda grad, x: -grad * sin(x)): ...
+
+
+class Exp(OfOutput, function=np.exp, gradient=lambda grad, y: grad * y): ...
+
+
+class Expm1(OfOutput, function=np.expm1, gradient=lambda grad, y: grad * (y + 1)): ...
+
+
+class Sqrt(OfOutput, function=np.sqrt, gradient=lambda grad, y: grad / (2 * y)): ...
+
+
+class Tanh(OfOutput, function=np.tanh, gradient=lambda grad, y: grad * (1 - y * y)): ...
 
 
 class Rsqrt(Op):
