@@ -24,7 +24,7 @@ Operator = Callable[[Any, Any], "Tensor"]
 
 
 def _operators(op: Operator) -> tuple[Operator, Operator, Operator]:
-    """The methods of `x + y`, of `y + x` where y is no tensor, and of `x += y`."""
+    """Return the methods of `x + y`, of `y + x` where y is no tensor, and of `x += y`."""
 
     def reflected(self: Tensor, other: Any) -> Tensor:
         return op(other, self)
@@ -36,7 +36,7 @@ def _operators(op: Operator) -> tuple[Operator, Operator, Operator]:
 
 
 def _of_truths(op: Operator) -> Operator:
-    """`op` for bool operands alone: those of integers would be arithmetic on bits."""
+    """Return `op` for bool operands alone: those of integers would be arithmetic on bits."""
     return lambda x, y: op(_truths(x), _truths(y))
 
 
@@ -119,25 +119,25 @@ class Tensor:
     nbytes: int
 
     def numpy(self) -> Array:
-        """The tensor's memory as an array, not a copy, as `data`."""
+        """Return the tensor's memory as an array, not a copy, as `data`."""
         return self.data
 
     def item(self) -> Any:
-        """The only element, as a Python number."""
+        """Return the only element, as a Python number."""
         if self.size != 1:
             raise ValueError(f"item: a tensor has one element, got {self.size} of shape {self.shape}")
         return self.raw.item()
 
     def tolist(self) -> Any:
-        """The elements as nested lists of Python numbers."""
+        """Return the elements as nested lists of Python numbers."""
         return self.raw.tolist()
 
     def detach(self) -> Tensor:
-        """The same array, off the tape."""
+        """Return the same array, off the tape."""
         return Tensor.wrap(self.raw)
 
     def copy(self) -> Tensor:
-        """A copy of the array, off the tape."""
+        """Return a copy of the array, off the tape."""
         return Tensor.wrap(self.raw.copy())
 
     # Its gradient
@@ -409,15 +409,15 @@ class Tensor:
         return ops.permute_dims(self, tuple(range(self.ndim))[::-1])
 
     def reshape(self, *shape: Any) -> Tensor:
-        """The elements in another shape, given as numbers or as one tuple; one length may be -1."""
+        """Return the elements in another shape, given as numbers or as one tuple; one length may be -1."""
         return ops.reshape(self, _flat(shape))
 
     def permute_dims(self, *axes: Any) -> Tensor:
-        """The axes in another order."""
+        """Return the axes in another order."""
         return ops.permute_dims(self, _flat(axes))
 
     def broadcast_to(self, *shape: Any) -> Tensor:
-        """Stretched to `shape`, without a copy."""
+        """Return the tensor stretched to `shape`, without a copy."""
         return ops.broadcast_to(self, _flat(shape))
 
 
@@ -437,7 +437,7 @@ for _name, _doc in {
 
 
 def from_dlpack(source: Any) -> Tensor:
-    """A tensor on the memory of `source` (any object with `__dlpack__`, as PyTorch's and JAX's), without a copy."""
+    """Return a tensor on the memory of `source`, any object with `__dlpack__` (PyTorch's, JAX's), without a copy."""
     array = np.from_dlpack(source)
     dtypes.supported(array.dtype)
     integrity.expose(array)
@@ -449,7 +449,7 @@ def _flat(numbers: tuple[Any, ...]) -> tuple[SupportsIndex, ...]:
 
 
 def _to_array(value: Any, dtype: Any) -> Array:
-    """A copy of `value` as an array that a tensor can hold."""
+    """Return a copy of `value` as an array that a tensor can hold."""
     wanted = None if dtype is None else dtypes.supported(dtype)
     value = _unwrapped(value)
     try:
@@ -484,7 +484,7 @@ def _wants_gradient(value: Any) -> bool:
 
 
 def _holds_float64(value: Any) -> bool:
-    """Whether float64 was asked for: a Python float does not ask, an array or NumPy scalar, also in a list, does."""
+    """Return whether float64 was asked for, as an array or NumPy scalar does, also in a list, and a Python float not."""
     if isinstance(value, (list, tuple)):
         return any(map(_holds_float64, value))
     return type(value) not in (int, float, bool) and np.asarray(value).dtype == np.float64

@@ -31,7 +31,7 @@ class Example(NamedTuple):
 
 
 def on(inputs: Inputs, *arguments: Any, function: Function | None = None, **options: Any) -> Example:
-    """The example with these arguments and options."""
+    """Return the example with these arguments and options."""
     return Example(inputs, arguments, options, function)
 
 
@@ -102,12 +102,12 @@ LARGER_LAYERS = {  # the others' inputs grow as far as they can: `enlarge.py`
 
 
 def layer_names() -> list[str]:
-    """The layers that can be certified by name."""
+    """Return the layers that can be certified by name."""
     return sorted([*NORMS, *LAYERS])
 
 
 def layer_cases(name: str, rng: Random) -> list[Case]:
-    """The cases of a layer of `nn`."""
+    """Return the cases of a layer of `nn`."""
     if name in NORMS:
         return _norm_cases(name, rng)
     cases = []
@@ -122,7 +122,7 @@ def layer_cases(name: str, rng: Random) -> list[Case]:
 
 
 def cases_of_layer(name: str, layer: Module, inputs: list[Any], rng: Random, mutated: bool = True) -> list[Case]:
-    """A layer in training, and in inference if that is something else."""
+    """Return a layer in training, and in inference if that is something else."""
     case = case_of_module(name, layer, inputs, rng, mutated=mutated)
     cases = [
         replace(case, name=", ".join(filter(None, (mode, name))), function=_in_mode(layer, mode, case.function))
@@ -141,7 +141,7 @@ def _in_mode(layer: Module, mode: str, function: Function) -> Function:
 
 
 def _norm_cases(name: str, rng: Random) -> list[Case]:
-    """Training and inference, each with weight and bias, without bias, without both, and with each activation."""
+    """Return training and inference, each with weight and bias, no bias, neither, and with each activation."""
     arguments, shape, small, larger_arguments, larger = NORMS[name]
     kind = getattr(nn, name)
     tracked: Options = {"track_running_stats": True, "affine": True} if issubclass(kind, RunningNorm) else {}
@@ -178,7 +178,7 @@ def _drawn(inputs: Inputs, rng: Random) -> list[Any]:
 
 
 def draw(rng: Random) -> dict[str, Any]:
-    """The inputs that cases name; those in float64 are differentiated, unless they are called fixed."""
+    """Return the inputs that cases name; those in float64 are differentiated, unless they are called fixed."""
     constant = np.float32  # of which no gradient is asked
     return {
         "x": rng.normal(0.2, 1.1, (3, 4)),
@@ -285,7 +285,7 @@ OPS = {
 
 
 def op_cases(name: str, rng: Random) -> list[Case]:
-    """The cases of an op of `ops`."""
+    """Return the cases of an op of `ops`."""
     cases = []
     for inputs, arguments, options, function in OPS[name]:
         call = function or _following(getattr(ops, name), arguments, options)
@@ -294,5 +294,5 @@ def op_cases(name: str, rng: Random) -> list[Case]:
 
 
 def _following(op: Function, arguments: tuple[Any, ...], options: Options) -> Function:
-    """`op` with these arguments after its inputs."""
+    """Return `op` with these arguments put after its inputs."""
     return lambda *inputs: op(*inputs, *arguments, **options)

@@ -85,7 +85,7 @@ class Certificate:
         return self.ok
 
     def to_json(self) -> dict[str, Any]:
-        """All of it in dictionaries, lists, numbers and text; what is infinite is None."""
+        """Return all of it in dictionaries, lists, numbers and text; what is infinite is None."""
         fields = asdict(self)
         for row, check in zip(fields["checks"], self.checks, strict=True):
             row |= {"error": check.error if math.isfinite(check.error) else None, "ok": check.ok}
@@ -189,7 +189,7 @@ def certify(what: Any, *inputs: Any, name: str = "", seed: int = 0) -> Certifica
 
 
 def _checks(found: Sequence[Finding]) -> list[Check]:
-    """The worst finding of each row; one with a message is worse than any without."""
+    """Return the worst finding of each row; one with a message is worse than any without."""
     checks = []
     for row in ROWS:
         own = [finding for finding in found if finding.row == row]
@@ -213,7 +213,7 @@ def _mutate(case: Case, certificate: Certificate) -> None:
 
 
 def _results(case: Case) -> list[Array]:
-    """What a mutant may change: the gradients, those of a cotangent in another layout, and the cotangent itself."""
+    """Return what a mutant may change: the gradients, those of a cotangent in another layout, and the cotangent."""
     leaves = case.leaves()
     output = case.call(*leaves)
     cotangent = Tensor.wrap(random_cotangent(output))

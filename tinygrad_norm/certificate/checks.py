@@ -53,7 +53,7 @@ class BeyondFloat32Error(Exception):
 
 
 def findings(case: Case) -> Iterator[Finding]:
-    """What all checks that make sense for a case find."""
+    """Yield what all checks that make sense for a case find."""
     compared = case.is_fused and not case.larger
     if compared:
         yield from _found(case, _composition, VALUE, FIRST, SECOND)
@@ -71,7 +71,7 @@ def findings(case: Case) -> Iterator[Finding]:
 
 
 def kills(case: Case) -> list[str]:
-    """Which checks of first derivatives refuse a case: "composition", "differences", both or none.
+    """Return which checks of first derivatives refuse a case: "composition", "differences", both or none.
 
     Where these two see nothing: "layouts", "repeated", both or none.
     """
@@ -92,7 +92,7 @@ def _refusing(case: Case, checks: dict[str, Comparison]) -> list[str]:
 
 
 def _found(case: Case, check: Comparison, *rows: str) -> Iterator[Finding]:
-    """The findings of a check: one for each comparison, and one for what it raises besides.
+    """Yield the findings of a check: one for each comparison, and one for what it raises besides.
 
     `rows` are those of the output, of first and of second derivatives, or one for all.
     """
@@ -133,13 +133,13 @@ def _constant(case: Case, errors: Errors) -> None:
 
 
 def _replaced(case: Case, change: Callable[[Array], Array]) -> Case:
-    """The case with another first input."""
+    """Return the case with another first input."""
     first = next(i for i, given in enumerate(case.inputs) if is_differentiated(given))
     return replace(case, inputs=(*case.inputs[:first], change(case.inputs[first]), *case.inputs[first + 1 :]))
 
 
 def _compare_precisions(case: Case, errors: Errors, rtol: float, atol: float) -> None:
-    """In float32 as it runs, and in float64 as it is defined, on the same numbers."""
+    """Compare a case in float32 as it runs with the same in float64 as it is defined."""
     rounded = [
         given.astype(np.float32).astype(np.float64) if is_differentiated(given) else given for given in case.inputs
     ]

@@ -29,7 +29,7 @@ class Call:
     """As the op's class defines it."""
 
     def back(self, grad: Array) -> Grads:
-        """What the op hands back for another gradient of its output."""
+        """Return what the op hands back for another gradient of its output."""
         return _tuple(self.backward(self.op, Tensor.wrap(grad)))
 
 
@@ -62,7 +62,7 @@ def mutated(kind: type[Op], change: Change) -> Iterator[None]:
 
 
 def mutants_of(kind: type[Op], inputs: int) -> dict[str, Change]:
-    """All mutants of ops of a class with so many inputs, by what is wrong."""
+    """Return all mutants of ops of a class with so many inputs, by what is wrong."""
     mutants: dict[str, Change] = {
         "the cotangent forgotten": lambda call: call.back(np.ones_like(call.grad.raw)),
         "the cotangent changed in place": _changed_in_place,

@@ -31,14 +31,14 @@ PER_CHANNEL = frozenset({"weight", "bias", "gamma", "beta", "scale", "shift", "g
 
 
 def name_of(what: Any) -> str:
-    """What to call it."""
+    """Return the name of what is certified."""
     if isinstance(what, str):
         return what.rpartition(":")[2]
     return str(getattr(what, "__name__", type(what).__name__))
 
 
 def cases_of(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
-    """The cases that something is certified in.
+    """Return the cases that something is certified in.
 
     Args:
         what: the name of a layer or an op; "file.py:Name" or "package.module:Name"; a module, its class, an op's
@@ -59,7 +59,7 @@ def cases_of(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
 
 
 def _small_cases(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
-    """The cases with the inputs that are given, or chosen."""
+    """Return the cases with the inputs that are given, or chosen."""
     if isinstance(what, str) and ":" not in what:
         return _named(what, inputs, rng)
     found = load(what) if isinstance(what, str) else what
@@ -85,7 +85,7 @@ def _named(name: str, inputs: Sequence[Any], rng: Random) -> list[Case]:
 
 
 def load(target: str) -> Any:
-    """What "path/to/file.py:Name" or "package.module:Name" names. The file is run, as an import runs it.
+    """Return what "path/to/file.py:Name" or "package.module:Name" names. The file is run, as an import runs it.
 
     Raises:
         ValueError: there is no such file, module or name, or it fails to run.
@@ -110,7 +110,7 @@ def _run(path: Path) -> Any:
 
 
 def _array(given: Any, rng: Random) -> Any:
-    """An input as cases have it: floats in float64, which are differentiated, all others as they are."""
+    """Return an input as cases have it: floats in float64, which are differentiated, all others as they are."""
     if isinstance(given, tuple) and all(isinstance(length, int) for length in given):
         return rng.normal(0.3, 1.2, given)
     array = given.raw if isinstance(given, Tensor) else given
@@ -118,7 +118,7 @@ def _array(given: Any, rng: Random) -> Any:
 
 
 def _own(what: Any, arrays: list[Any], rng: Random) -> list[Case]:
-    """The cases of somebody's module or function, with these inputs."""
+    """Return the cases of somebody's module or function, with these inputs."""
     if isinstance(what, Module):
         return cases_of_layer("", copy.deepcopy(what), arrays, rng)
     if _is_module(what):
@@ -132,7 +132,7 @@ def _own(what: Any, arrays: list[Any], rng: Random) -> list[Case]:
 
 
 def _built(kind: type[Module], arrays: list[Any], rng: Random) -> list[Case]:
-    """The cases of a class of modules: built without arguments, or with the number of channels or of features."""
+    """Return the cases of a class of modules, built without arguments, or with the number of channels or features."""
     shape = arrays[0].shape
     problems: list[tuple[bool, Exception]] = []
     for arguments in ((), shape[1:2], shape[-1:]):
@@ -149,7 +149,7 @@ def _built(kind: type[Module], arrays: list[Any], rng: Random) -> list[Case]:
 
 
 def _guessed(what: Any, name: str, rng: Random) -> list[Case]:
-    """The cases with the first inputs that it takes."""
+    """Return the cases with the first inputs that it takes."""
     if _is_op(what):
         _refuse_settings(what)
     problem: Exception | None = None
@@ -170,7 +170,7 @@ def _guessed(what: Any, name: str, rng: Random) -> list[Case]:
 
 
 def _inputs(what: Any, rng: Random) -> Iterator[list[Any]]:
-    """Inputs to try: x, and for other parameters without a default vectors, or what x is."""
+    """Yield inputs to try: x, and for other parameters without a default vectors, or what x is."""
     others = [p.name for p in _parameters(what) if p.default is p.empty and p.kind is not p.VAR_POSITIONAL][1:]
     for shape in SHAPES:
         for length in dict.fromkeys((shape[-1], shape[1])):
@@ -181,7 +181,7 @@ def _inputs(what: Any, rng: Random) -> Iterator[list[Any]]:
 
 
 def _parameters(what: Any) -> list[inspect.Parameter]:
-    """The parameters that are given by position."""
+    """Return the parameters that are given by position."""
     inside = _is_module(what) or _is_op(what)
     try:
         parameters = list(inspect.signature(what.forward if inside else what).parameters.values())
@@ -213,7 +213,7 @@ def _refuse_settings(kind: type[tape.Op]) -> None:
 
 
 def _line(error: Exception | None) -> str:
-    """What an error says, in a line."""
+    """Return what an error says, in a line."""
     return textwrap.shorten(f"{type(error).__name__}: {error}", 120, placeholder="...")
 
 

@@ -32,7 +32,7 @@ def constant(name: str, what: str, value: Any) -> Any:
 
 
 def kind_of(x: Any) -> ShapeDtype:
-    """The kind of a tensor, an array, a number or nested lists.
+    """Return the kind of a tensor, an array, a number or nested lists.
 
     Raises:
         TypeError: it is an array of a dtype that no tensor has, or masked.
@@ -50,12 +50,12 @@ def kind_of(x: Any) -> ShapeDtype:
 
 
 def kinds_of(*operands: Any) -> list[Any]:
-    """The kind of each operand; None for one that is not given."""
+    """Return the kind of each operand; None for one that is not given."""
     return [None if x is None else kind_of(x) for x in operands]
 
 
 def cached(check: Check) -> Check:
-    """A function of kinds and options that runs once for each set of them, unless it raises.
+    """Return a function of kinds and options that runs once for each set of them, unless it raises.
 
     It tells 1 from True and 1.0, but not inside of a tuple: `check` returns nothing made of the numbers in one.
     """
@@ -73,7 +73,7 @@ def cached(check: Check) -> Check:
 
 
 def label(name: str) -> str:
-    """The op, and the layer that called it where there is one."""
+    """Return the op, and the layer that called it where there is one."""
     scope = modes.current_scope()
     return f"{name} in {scope}" if scope else name
 

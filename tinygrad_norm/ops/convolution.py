@@ -87,7 +87,7 @@ def _spec(
     groups: int,
     activation: Activation,
 ) -> ConvolutionSpec:
-    """The arguments of `conv2d`, checked."""
+    """Return the arguments of `conv2d`, checked."""
     name, shape, filters = label("conv2d"), x[0], weight[0]
     check_dtypes(name, input=x, weight=weight, bias=bias)
     _check_shapes(name, shape, filters, None if bias is None else bias[0], groups)
@@ -128,7 +128,7 @@ def _check_shapes(name: str, shape: Shape, weight: Shape, bias: Shape | None, gr
 
 
 def padding_of(name: str, padding: Any, kernel: Shape, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
-    """The zeros on each side, ((top, bottom), (left, right)), from any form of the argument.
+    """Return the zeros on each side, ((top, bottom), (left, right)), from any form of the argument.
 
     Raises:
         TypeError, ValueError: as `pair`; a word other than "same" and "valid"; "same" with a stride.

@@ -20,7 +20,7 @@ MODES = ("row", "batch")
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
-    """In training, each element 0 with probability p, else divided by 1 - p; otherwise x itself.
+    """Return x, in training with each element 0 with probability p, and else divided by 1 - p.
 
     Source: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, 2014; inverted.
     """
@@ -28,7 +28,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
 
 
 def dropout2d(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
-    """In training, each channel 0 with probability p, else divided by 1 - p; otherwise x itself.
+    """Return x, in training with each channel 0 with probability p, and else divided by 1 - p.
 
     Args:
         x: shape (N, C, H, W), or (C, H, W) for one image.
@@ -47,7 +47,7 @@ def dropout2d(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
 
 
 def stochastic_depth(x: Any, p: float, mode: str = "row", training: bool = True) -> Tensor:
-    """In training, each image (or the whole batch) 0 with probability p, else divided by 1 - p; otherwise x itself.
+    """Return x, in training with each image (or the whole batch) 0 with probability p, and else divided by 1 - p.
 
     Args:
         x: shape (N, ...), what a residual branch adds.
@@ -83,7 +83,7 @@ def check_probability(name: str, p: Any) -> None:
 
 
 def _drop(name: str, x: Any, p: float, training: bool, shape: Shape) -> Tensor:
-    """x with what is decided by a draw of this shape dropped, and the rest divided by 1 - p."""
+    """Return x with what is decided by a draw of this shape dropped, and the rest divided by 1 - p."""
     check_probability(name, p)
     if not training or p == 0:
         return e.multiply(x, 1.0) if not hasattr(x, "creator") else x
@@ -94,7 +94,7 @@ def _drop(name: str, x: Any, p: float, training: bool, shape: Shape) -> Tensor:
 
 
 def _like(x: Any, shape: Shape) -> Array:
-    """An array of this shape, in the memory order of x where it is that of x, so that the product has it too."""
+    """Return an array of this shape, in the memory order of x where it is that of x, so that the product has it too."""
     array = np.asarray(getattr(x, "raw", x))
     dtype = np.float64 if array.dtype == np.float64 else np.float32
     return np.empty_like(array, dtype) if array.shape == shape else np.empty(shape, dtype)

@@ -19,7 +19,7 @@ Gradients = tuple["Tensor | None", "Tensor | None"]
 
 
 def real(x: Array) -> Array:
-    """x as what functions of real numbers are computed in: integers and bools as float32."""
+    """Return x as what functions of real numbers are computed in: integers and bools as float32."""
     return x if x.dtype.kind == "f" else x.astype(np.float32)
 
 
@@ -103,7 +103,7 @@ class Power(Op):
 
 
 def _by_base(grad: Tensor, x: Tensor, y: Any) -> Tensor:
-    """y x^(y-1); where y is 0 it is 0, and not 0 times infinity."""
+    """Return y x^(y-1); where y is 0 it is 0, and not 0 times infinity."""
     if not hasattr(y, "shape"):
         return grad * (y * x ** (y - 1)) if y != 0 else where(False, grad, 0.0)
     zero = equal(y, 0)
@@ -111,7 +111,7 @@ def _by_base(grad: Tensor, x: Tensor, y: Any) -> Tensor:
 
 
 def _by_exponent(grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """x^y log(x); where x is 0 it is 0, as 0^y is for every y around."""
+    """Return x^y log(x); where x is 0 it is 0, as 0^y is for every y around."""
     zero = logical_and(equal(x, 0), greater_equal(y, 0))
     return grad * (pow(x, y) * log(where(zero, 1.0, x)))
 
@@ -314,7 +314,7 @@ class Negative(NumPyOp, function=np.negative):
 
 
 class Comparison(NumPyOp):
-    """Compares element by element; no gradient goes through."""
+    """A comparison of elements; no gradient goes through."""
 
     broadcasts = True
     differentiable = False
@@ -376,22 +376,22 @@ class Round(Step, function=np.round): ...
 
 
 def add(x: Any, y: Any) -> Tensor:
-    """x + y, element by element, broadcast."""
+    """Return x + y, element by element, broadcast."""
     return Add()(x, y)
 
 
 def subtract(x: Any, y: Any) -> Tensor:
-    """x - y, element by element, broadcast."""
+    """Return x - y, element by element, broadcast."""
     return Subtract()(x, y)
 
 
 def multiply(x: Any, y: Any) -> Tensor:
-    """x times y, element by element, broadcast."""
+    """Return x times y, element by element, broadcast."""
     return Multiply()(x, y)
 
 
 def scale(x: Any, factors: Any) -> Tensor:
-    """The product of x and factors, which are broadcast to the shape of x.
+    """Return the product of x and factors, which are broadcast to the shape of x.
 
     Args:
         x: for example (N, C, H, W).
@@ -407,37 +407,37 @@ def scale(x: Any, factors: Any) -> Tensor:
 
 
 def divide(x: Any, y: Any) -> Tensor:
-    """x / y, element by element, broadcast."""
+    """Return x / y, element by element, broadcast."""
     return Divide()(x, y)
 
 
 def pow(x: Any, y: Any) -> Tensor:
-    """x to the power y, element by element, broadcast."""
+    """Return x to the power y, element by element, broadcast."""
     return Power()(x, y)
 
 
 def maximum(x: Any, y: Any) -> Tensor:
-    """The larger of x and y; equal ones share the gradient."""
+    """Return the larger of x and y; equal ones share the gradient."""
     return Maximum()(x, y)
 
 
 def minimum(x: Any, y: Any) -> Tensor:
-    """The smaller of x and y; equal ones share the gradient."""
+    """Return the smaller of x and y; equal ones share the gradient."""
     return Minimum()(x, y)
 
 
 def logaddexp(x: Any, y: Any) -> Tensor:
-    """log(exp(x) + exp(y)), without overflow; the gradient is shared as by softmax, evenly by two equal infinities."""
+    """Return log(exp(x) + exp(y)), without overflow; the gradient is shared as by softmax, and by equal infinities."""
     return LogAddExp()(x, y)
 
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
-    """x where `condition` holds, y elsewhere."""
+    """Return x where `condition` holds, y elsewhere."""
     return Where()(condition, x, y)
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
-    """x kept between `min` and `max`: numbers, arrays or tensors; None for no bound.
+    """Return x kept between `min` and `max`: numbers, arrays or tensors; None for no bound.
 
     The gradient goes to whichever of the three the result is; x keeps it where it equals a bound.
     """
@@ -445,12 +445,12 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
 
 
 def stop_gradient(x: Any) -> Tensor:
-    """x, as a constant: no gradient goes through."""
+    """Return x, as a constant: no gradient goes through."""
     return StopGradient()(x)
 
 
 def astype(x: Any, dtype: Any, copy: bool = True) -> Tensor:
-    """x with elements of `dtype`; no gradient goes through integers and bool.
+    """Return x with elements of `dtype`; no gradient goes through integers and bool.
 
     Args:
         x: a tensor, or what becomes one.
@@ -464,150 +464,150 @@ def astype(x: Any, dtype: Any, copy: bool = True) -> Tensor:
 
 
 def negative(x: Any) -> Tensor:
-    """-x."""
+    """Return -x."""
     return Negative()(x)
 
 
 def exp(x: Any) -> Tensor:
-    """e to the power x."""
+    """Return e to the power x."""
     return Exp()(x)
 
 
 def expm1(x: Any) -> Tensor:
-    """exp(x) - 1, exact near 0."""
+    """Return exp(x) - 1, exact near 0."""
     return Expm1()(x)
 
 
 def log(x: Any) -> Tensor:
-    """The natural logarithm of x."""
+    """Return the natural logarithm of x."""
     return Log()(x)
 
 
 def log1p(x: Any) -> Tensor:
-    """log(1 + x), exact near 0."""
+    """Return log(1 + x), exact near 0."""
     return Log1p()(x)
 
 
 def sqrt(x: Any) -> Tensor:
-    """The square root of x."""
+    """Return the square root of x."""
     return Sqrt()(x)
 
 
 def rsqrt(x: Any) -> Tensor:
-    """1 / sqrt(x)."""
+    """Return 1 / sqrt(x)."""
     return Rsqrt()(x)
 
 
 def square(x: Any) -> Tensor:
-    """x times x."""
+    """Return x times x."""
     return Square()(x)
 
 
 def abs(x: Any) -> Tensor:
-    """The magnitude of x; its gradient at 0 is 0."""
+    """Return the magnitude of x; its gradient at 0 is 0."""
     return Abs()(x)
 
 
 def sign(x: Any) -> Tensor:
-    """-1, 0 or 1; its gradient is 0."""
+    """Return the sign of x, -1, 0 or 1; its gradient is 0."""
     return Sign()(x)
 
 
 def sin(x: Any) -> Tensor:
-    """The sine of x, in radians."""
+    """Return the sine of x, in radians."""
     return Sin()(x)
 
 
 def cos(x: Any) -> Tensor:
-    """The cosine of x, in radians."""
+    """Return the cosine of x, in radians."""
     return Cos()(x)
 
 
 def tanh(x: Any) -> Tensor:
-    """The hyperbolic tangent of x."""
+    """Return the hyperbolic tangent of x."""
     return Tanh()(x)
 
 
 def sigmoid(x: Any) -> Tensor:
-    """1 / (1 + exp(-x)), without overflow."""
+    """Return 1 / (1 + exp(-x)), without overflow."""
     return Sigmoid()(x)
 
 
 def erf(x: Any) -> Tensor:
-    """The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
+    """Return the error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
     return Erf()(x)
 
 
 def equal(x: Any, y: Any) -> Tensor:
-    """Whether x == y, element by element."""
+    """Return whether x == y, element by element."""
     return Equal()(x, y)
 
 
 def not_equal(x: Any, y: Any) -> Tensor:
-    """Whether x != y, element by element."""
+    """Return whether x != y, element by element."""
     return NotEqual()(x, y)
 
 
 def less(x: Any, y: Any) -> Tensor:
-    """Whether x < y, element by element."""
+    """Return whether x < y, element by element."""
     return Less()(x, y)
 
 
 def less_equal(x: Any, y: Any) -> Tensor:
-    """Whether x <= y, element by element."""
+    """Return whether x <= y, element by element."""
     return LessEqual()(x, y)
 
 
 def greater(x: Any, y: Any) -> Tensor:
-    """Whether x > y, element by element."""
+    """Return whether x > y, element by element."""
     return Greater()(x, y)
 
 
 def greater_equal(x: Any, y: Any) -> Tensor:
-    """Whether x >= y, element by element."""
+    """Return whether x >= y, element by element."""
     return GreaterEqual()(x, y)
 
 
 def logical_not(x: Any) -> Tensor:
-    """Whether x is false, element by element."""
+    """Return whether x is false, element by element."""
     return LogicalNot()(x)
 
 
 def logical_and(x: Any, y: Any) -> Tensor:
-    """Whether x and y are both true, element by element."""
+    """Return whether x and y are both true, element by element."""
     return LogicalAnd()(x, y)
 
 
 def logical_or(x: Any, y: Any) -> Tensor:
-    """Whether x or y is true, element by element."""
+    """Return whether x or y is true, element by element."""
     return LogicalOr()(x, y)
 
 
 def logical_xor(x: Any, y: Any) -> Tensor:
-    """Whether just one of x and y is true, element by element."""
+    """Return whether just one of x and y is true, element by element."""
     return LogicalXor()(x, y)
 
 
 def isnan(x: Any) -> Tensor:
-    """Whether x is NaN."""
+    """Return whether x is NaN."""
     return IsNan()(x)
 
 
 def isfinite(x: Any) -> Tensor:
-    """Whether x is neither NaN nor infinite."""
+    """Return whether x is neither NaN nor infinite."""
     return IsFinite()(x)
 
 
 def floor(x: Any) -> Tensor:
-    """The largest integer not above x; its gradient is 0."""
+    """Return the largest integer not above x; its gradient is 0."""
     return Floor()(x)
 
 
 def ceil(x: Any) -> Tensor:
-    """The smallest integer not below x; its gradient is 0."""
+    """Return the smallest integer not below x; its gradient is 0."""
     return Ceil()(x)
 
 
 def round(x: Any) -> Tensor:
-    """The nearest integer, halves to even; its gradient is 0."""
+    """Return the nearest integer, halves to even; its gradient is 0."""
     return Round()(x)

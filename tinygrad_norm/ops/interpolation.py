@@ -28,7 +28,7 @@ def interpolate(
     mode: str = "nearest",
     align_corners: bool = False,
 ) -> Tensor:
-    """Images made larger or smaller, channels-last in memory.
+    """Return images made larger or smaller, channels-last in memory.
 
     Args:
         x: shape (N, C, H, W).
@@ -60,7 +60,7 @@ def interpolate(
 
 
 def pick(x: Any, rows: Array, columns: Array) -> Tensor:
-    """The pixels in these rows and columns of images (N, C, H, W), channels-last in memory."""
+    """Return the pixels in these rows and columns of images (N, C, H, W), channels-last in memory."""
     n, channels, height, width = shape_of(x)
     places = (np.arange(n)[:, None, None] * height + rows[:, None]) * width + columns
     pixels = permute_dims(x, (0, 2, 3, 1)).reshape((n * height * width, channels))
@@ -68,7 +68,7 @@ def pick(x: Any, rows: Array, columns: Array) -> Tensor:
 
 
 def resample(x: Any, rows: Array, columns: Array) -> Tensor:
-    """The product rows · x · columnsᵀ for each channel of each image, channels-last in memory.
+    """Return the product rows · x · columnsᵀ for each channel of each image, channels-last in memory.
 
     Args:
         x: shape (N, C, H, W).
@@ -84,7 +84,7 @@ def resample(x: Any, rows: Array, columns: Array) -> Tensor:
 def check_interpolation(
     name: str, size: Any, scale_factor: Any, mode: Any, align_corners: Any
 ) -> tuple[Pair | None, Any]:
-    """The size and the scales of height and width, checked; None for those that are not given."""
+    """Return the size and the scales of height and width, checked; None for those that are not given."""
     check_choice(f"{name}: mode", mode, MODES)
     check_flag(f"{name}: align_corners", align_corners)
     if align_corners and mode == "nearest":
@@ -102,7 +102,7 @@ def check_interpolation(
 
 
 def _nearest(n: int, count: int, scale: float | None) -> Array:
-    """Which of n pixels each of `count` pixels shows; from a scale reckoned in float32, as PyTorch does."""
+    """Return which of n pixels each of `count` pixels shows; from a scale reckoned in float32, as PyTorch does."""
     if scale is None or count in (n, 2 * n):
         return np.arange(count) * n // count
     place = np.floor(np.arange(count, dtype=np.float32) * np.float32(1 / scale))
@@ -110,7 +110,7 @@ def _nearest(n: int, count: int, scale: float | None) -> Array:
 
 
 def _between(n: int, count: int, scale: float | None, align_corners: bool) -> Array:
-    """The matrix (count, n) of the weights of n pixels in each of `count` pixels: a hat around its place.
+    """Return the matrix (count, n) of the weights of n pixels in each of `count` pixels: a hat around its place.
 
     From one to the next it is 1 / scale pixels, as in PyTorch, unless the length stays the same.
     """

@@ -57,7 +57,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     ignore_index: int = -100,
 ) -> Tensor:
-    """Cross-entropy of logits with classes or with class probabilities.
+    """Return the cross-entropy of logits with classes or with class probabilities.
 
     Args:
         logits: shape (N, C), (N, C, d1, ...) or (C,); unnormalized.
@@ -99,7 +99,7 @@ def cross_entropy(
 
 
 def _soft_cross_entropy(rows: Tensor, target: Any, weight: Array | None, smoothing: float) -> Tensor:
-    """The cross-entropy of each row with class probabilities."""
+    """Return the cross-entropy of each row with class probabilities."""
     _check_probabilities("cross_entropy", target, rows.shape[1])
     q = _rows("cross_entropy", target)[0].astype(rows.dtype)
     if smoothing:
@@ -110,7 +110,7 @@ def _soft_cross_entropy(rows: Tensor, target: Any, weight: Array | None, smoothi
 
 
 def nll_loss(input: Any, target: Any, weight: Any = None, reduction: str = "mean", ignore_index: int = -100) -> Tensor:
-    """The negative log-likelihood of classes, from log-probabilities; shapes and errors as in `cross_entropy`."""
+    """Return the negative log-likelihood of classes, from log-probabilities; shapes are as in `cross_entropy`."""
     rows, shape, weight = _classifier("nll_loss", input, weight, reduction)
     labels = _classes("nll_loss", _constant(target), shape, rows.shape[1], ignore_index)
     safe = np.where(labels != ignore_index, labels, 0)
@@ -123,17 +123,17 @@ def nll_loss(input: Any, target: Any, weight: Any = None, reduction: str = "mean
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """(input - target)², element by element."""
+    """Return (input - target)², element by element."""
     return _elementwise("mse_loss", input, target, reduction, e.square)
 
 
 def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """|input - target|, element by element."""
+    """Return |input - target|, element by element."""
     return _elementwise("l1_loss", input, target, reduction, e.abs)
 
 
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """Half the squared error up to `delta`, and linear beyond.
+    """Return half the squared error up to `delta`, and linear beyond.
 
     Source: Huber, Robust estimation of a location parameter, 1964.
     """
@@ -150,7 +150,7 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
 def binary_cross_entropy_with_logits(
     input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
-    """Cross-entropy of sigmoid(input) with targets between 0 and 1, without overflow.
+    """Return the cross-entropy of sigmoid(input) with targets between 0 and 1, without overflow.
 
     Args:
         input: logits of any shape.
@@ -177,7 +177,7 @@ def _reduced(losses: Tensor, how: str) -> Tensor:
 
 
 def _total(name: str, labels: Array, weight: Array | None, ignore_index: int) -> float:
-    """What divides the sum of the losses for their mean: the weight of all that is not ignored."""
+    """Return what divides the sum of the losses for their mean: the weight of all that is not ignored."""
     counted = labels[labels != ignore_index]
     total = float(counted.size if weight is None else weight[counted].sum())
     if not total:
@@ -186,7 +186,7 @@ def _total(name: str, labels: Array, weight: Array | None, ignore_index: int) ->
 
 
 def _classifier(name: str, logits: Any, weight: Any, reduction: str) -> tuple[Tensor, Shape, Array | None]:
-    """Logits as rows (N, C), the shape of their losses, and the class weights in the dtype of the rows; all checked."""
+    """Return logits as rows (N, C), the shape of their losses, and class weights of their dtype, all checked."""
     check_choice(f"{name}: reduction", reduction, REDUCTIONS)
     check_dtypes(name, input=kind_of(logits))
     rows, shape = _rows(name, logits)
@@ -199,7 +199,7 @@ def _classifier(name: str, logits: Any, weight: Any, reduction: str) -> tuple[Te
 
 
 def _rows(name: str, logits: Any) -> tuple[Tensor, Shape]:
-    """Logits as rows (N, C), and the shape of their losses."""
+    """Return logits as rows (N, C), and the shape of their losses."""
     given = shape_of(logits)
     if not given or given[:2][-1] == 0:
         raise ValueError(f"{name}: the input has shape (N, C), (N, C, d1, ...) or (C,) with C > 0, got {given}")
@@ -211,7 +211,7 @@ def _rows(name: str, logits: Any) -> tuple[Tensor, Shape]:
 
 
 def _classes(name: str, labels: Array, shape: Shape, classes: int, ignore_index: int) -> Array:
-    """The target of each row, checked."""
+    """Return the target of each row, checked."""
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: classes are integers, got a target of {labels.dtype}")
     if labels.shape != shape:

@@ -77,7 +77,7 @@ class Linear(FusedOp):
 
 
 def matmul(x: Any, y: Any) -> Tensor:
-    """The matrix product of the last two axes, broadcast over those before; a vector stands for a row or a column."""
+    """Return the matrix product of the last two axes, broadcast over those before; a vector is a row or a column."""
     left, right = shape_of(x), shape_of(y)
     if not (left and right):
         raise ValueError(f"matmul: both inputs have at least one axis, got shapes {left} and {right}")
@@ -91,7 +91,7 @@ def matmul(x: Any, y: Any) -> Tensor:
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:
-    """The sum of products that `equation` states, as "ij,jk->ik"; "..." stands for the axes that are not named.
+    """Return the sum of products that `equation` states, as "ij,jk->ik"; "..." stands for the axes that are not named.
 
     Raises:
         ValueError: the equation names another number of operands or axes, or an axis has two lengths.
@@ -102,7 +102,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
 
 def _parse(equation: str, shapes: list[Shape]) -> tuple[list[str], str]:
-    """The letters of each operand and of the output, with "..." and a missing output spelled out."""
+    """Return the letters of each operand and of the output, with "..." and a missing output spelled out."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(shapes):
@@ -141,7 +141,7 @@ def _check_letters(equation: str, shapes: list[Shape], inputs: list[str], output
 
 
 def _lengths(terms: list[str], shapes: list[Shape]) -> dict[str, set[int]]:
-    """The lengths that each letter stands for."""
+    """Return the lengths that each letter stands for."""
     lengths: dict[str, set[int]] = {}
     for letters, shape in zip(terms, shapes, strict=True):
         for letter, length in zip(letters, shape, strict=True):
@@ -150,7 +150,7 @@ def _lengths(terms: list[str], shapes: list[Shape]) -> dict[str, set[int]]:
 
 
 def linear(x: Any, weight: Any, bias: Any = None, activation: str | tuple[str, float] | None = None) -> Tensor:
-    """x weightᵀ + bias: the last axis of x, of length in_features, becomes one of length out_features.
+    """Return x weightᵀ + bias: the last axis of x, of length in_features, becomes one of length out_features.
 
     Args:
         x: shape (..., in_features).
@@ -171,7 +171,7 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | tuple[str, f
 def _checked(
     x: ShapeDtype, weight: ShapeDtype, bias: ShapeDtype | None, activation: str | tuple[str, float] | None
 ) -> Activation:
-    """The activation of `linear`, after all its arguments are checked."""
+    """Return the activation of `linear`, after all its arguments are checked."""
     given, wanted = x[0], weight[0]
     if len(wanted) != 2 or given[-1:] != wanted[1:]:
         raise ValueError(

@@ -25,7 +25,7 @@ _COMPARE = {"allclose", "isclose", "array_equal", "array2string", "array_repr", 
 
 
 def from_numpy_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What NumPy calls for a ufunc that meets a tensor."""
+    """Run our op for a ufunc that meets a tensor: what NumPy calls."""
     if method == "reduce" and ufunc in (np.add, np.maximum, np.minimum, np.multiply):
         names = {np.add: "sum", np.maximum: "max", np.minimum: "min", np.multiply: "prod"}
         return _call(names[ufunc], inputs, {"axis": 0} | kwargs)
@@ -35,7 +35,7 @@ def from_numpy_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: d
 
 
 def from_numpy_function(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """What NumPy calls for any other of its functions that meets a tensor."""
+    """Run our op for any other of NumPy's functions that meets a tensor: what NumPy calls."""
     if function.__name__ in _COMPARE:
         return function(*[_plain(arg) for arg in args], **{key: _plain(value) for key, value in kwargs.items()})
     return _call(function.__name__, args, kwargs)

@@ -75,7 +75,7 @@ def max_pool2d(
     dilation: int | Pair = 1,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """The largest value of each window; of equal ones, the first in row order gets the gradient.
+    """Return the largest value of each window; of equal ones, the first in row order gets the gradient.
 
     Args:
         x: shape (N, C, H, W), or (C, H, W) for one image.
@@ -110,7 +110,7 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
-    """The average of each window.
+    """Return the average of each window.
 
     Args:
         x, kernel_size, stride, padding, ceil_mode: as in `max_pool2d`.
@@ -138,7 +138,7 @@ def avg_pool2d(
 
 
 def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None] | None) -> Tensor:
-    """The averages of windows that are spread evenly, and overlap where the sizes do not divide.
+    """Return the averages of windows that are spread evenly, and overlap where the sizes do not divide.
 
     Window i of n goes from floor(i H / n) to ceil((i + 1) H / n). Where they overlap, it is by a matrix product, in
     which a NaN or an infinity leaves no finite value in its channel of the image.
@@ -170,7 +170,7 @@ def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None]
 def check_window(
     name: str, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1, ceil_mode: Any = False
 ) -> tuple[Pair, Pair, Pair, Pair]:
-    """The kernel's size, stride, padding and dilation as pairs.
+    """Return the kernel's size, stride, padding and dilation as pairs.
 
     Raises:
         ValueError, TypeError: one is out of range, or no integer or pair; or ceil_mode is neither True nor False.
@@ -187,7 +187,7 @@ def check_window(
 
 
 def check_output_size(name: str, output_size: Any) -> tuple[int | None, int | None]:
-    """The size of what `adaptive_avg_pool2d` returns as a pair.
+    """Return the size of what `adaptive_avg_pool2d` returns as a pair.
 
     Raises:
         ValueError, TypeError: one is less than 1, or neither an integer nor None.
@@ -208,7 +208,7 @@ def check_divisor(name: str, divisor: Any) -> None:
 
 
 def _window(name: str, x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Window:
-    """The windows of x, after the checks of all arguments."""
+    """Return the windows of x, after the checks of all arguments."""
     given = check_window(name, kernel, stride, padding, dilation, ceil_mode)
     shape = check_images(name, x)
     rows, columns = [_count(*axis, ceil_mode) for axis in zip(shape[2:], *given, strict=True)]
@@ -221,7 +221,7 @@ def _window(name: str, x: Any, kernel: Any, stride: Any, padding: Any, dilation:
 
 
 def _count(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
-    """How many windows there are along an axis of length n."""
+    """Return how many windows there are along an axis of length n."""
     room = n + 2 * padding - dilation * (kernel - 1) - 1
     if not ceil_mode:
         return room // stride + 1
@@ -230,14 +230,14 @@ def _count(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil_m
 
 
 def _counted(n: int, kernel: int, stride: int, padding: int, count: int, count_include_pad: bool) -> Array:
-    """How many pixels of each window along an axis count."""
+    """Return how many pixels of each window along an axis count."""
     begin = np.arange(count) * stride - padding
     end = np.minimum(begin + kernel, n + padding)
     return end - begin if count_include_pad else np.minimum(end, n) - np.maximum(begin, 0)
 
 
 def _averages(n: int, count: int) -> Array:
-    """The matrix (count, n) whose rows average windows that are spread evenly over n pixels."""
+    """Return the matrix (count, n) whose rows average windows that are spread evenly over n pixels."""
     i, pixel = np.arange(count)[:, None], np.arange(n)
     begin, end = i * n // count, -(-(i + 1) * n // count)
     return ((begin <= pixel) & (pixel < end)) / (end - begin)

@@ -53,12 +53,12 @@ class Mean(Reduction):
 
 
 def _count(shape: Shape, axes: Sequence[int]) -> int:
-    """How many values a reduction over `axes` takes for one of its own."""
+    """Return how many values a reduction over `axes` takes for one of its own."""
     return math.prod([shape[i] for i in axes])
 
 
 def _accumulator(x: Array, axis: Shape) -> Any:
-    """The dtype to sum in: float64 for what is so long that in float32 rounding adds up; None for the usual one."""
+    """Return the dtype to sum in: float64 where rounding would add up in float32; None for the usual one."""
     long = x.dtype.kind == "f" and math.prod([x.shape[i] for i in axis]) > _LONG
     return np.result_type(x, np.float64) if long else None
 
@@ -68,7 +68,7 @@ _SCALE = np.float64(2.0**-64)
 
 
 def _within_range(function: Callable[..., Any], x: Array, **how: Any) -> Any:
-    """A sum or mean of x; where its parts left the range of the dtype, it is taken of x scaled down, and scaled up."""
+    """Return a sum or mean of x, taken of x scaled down, and scaled up, where its parts left the range of the dtype."""
     y = function(x, **how)
     if x.dtype.kind != "f" or (math.isfinite(y) if y.ndim == 0 else np.logical_and.reduce(np.isfinite(y), axis=None)):
         return y
@@ -120,7 +120,7 @@ class Std(Reduction):
 
 
 def _deviation(x: Array, axis: Shape, correction: float) -> Array:
-    """The square root of the variance, with the axes kept as length 1."""
+    """Return the square root of the variance, with the axes kept as length 1."""
     centred = x - x.mean(axis=axis, keepdims=True)
     squares = np.square(centred - centred.mean(axis=axis, keepdims=True))  # a large mean is rounded
     return np.sqrt(squares.sum(axis=axis, keepdims=True) / (_count(x.shape, axis) - correction))
@@ -137,7 +137,7 @@ class Prod(Reduction):
 
 
 def _product_of_others(x: Tensor, axes: Shape) -> Tensor:
-    """For each element the product of the others over `axes`, without a division, so that zeros do no harm."""
+    """Return for each element the product of the others over `axes`, without a division, so that zeros do no harm."""
     kept = [i for i in range(x.ndim) if i not in axes]
     order = (*kept, *axes)
     shape = [x.shape[i] for i in order]
@@ -147,7 +147,7 @@ def _product_of_others(x: Tensor, axes: Shape) -> Tensor:
 
 
 def _product_before(rows: Tensor) -> Tensor:
-    """For each element of a row the product of those before it, twice as many with each round.
+    """Return for each element of a row the product of those before it, twice as many with each round.
 
     Source: Hillis and Steele, Data parallel algorithms, 1986.
     """
@@ -240,17 +240,17 @@ class AnyTrue(Finding, function=np.any): ...
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
-    """The sum over `axis`, of the elements as `dtype` if it is given: an integer one wraps around, as in NumPy."""
+    """Return the sum over `axis`, of the elements as `dtype` if given: an integer one wraps around, as in NumPy."""
     return _reduce("sum", Sum(), _cast(x, dtype), axis, keepdims, dtype=_integer(dtype))
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The mean over `axis`."""
+    """Return the mean over `axis`."""
     return _reduce("mean", Mean(), x, axis, keepdims, nonempty=True)
 
 
 def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The variance over `axis`: the sum of centred squares, divided by their number less `correction`.
+    """Return the variance over `axis`: the sum of centred squares, divided by their number less `correction`.
 
     Raises:
         ValueError: no more values than `correction`.
@@ -262,7 +262,7 @@ def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = Fal
 
 
 def std(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The square root of the variance over `axis`, finite where the variance is not; where it is 0, so is the gradient.
+    """Return the square root of the variance over `axis`, finite where the variance is not; at 0 its gradient is 0.
 
     Raises:
         ValueError: no more values than `correction`.
@@ -272,7 +272,7 @@ def std(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = Fal
 
 
 def _counted(name: str, x: Any, axis: Axis, correction: float) -> tuple[int, Shape]:
-    """How many values share a variance, more than `correction`, and the axes."""
+    """Return how many values share a variance, more than `correction`, and the axes."""
     shape = shape_of(x)
     axes = checked_axes(name, axis, len(shape))
     count = _count(shape, axes)
@@ -282,48 +282,48 @@ def _counted(name: str, x: Any, axis: Axis, correction: float) -> tuple[int, Sha
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The largest element over `axis`; elements that tie share the gradient."""
+    """Return the largest element over `axis`; elements that tie share the gradient."""
     return _reduce("max", Max(), x, axis, keepdims, nonempty=True)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest element over `axis`; elements that tie share the gradient."""
+    """Return the smallest element over `axis`; elements that tie share the gradient."""
     return _reduce("min", Min(), x, axis, keepdims, nonempty=True)
 
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
-    """The product over `axis`, of the elements as `dtype` if it is given."""
+    """Return the product over `axis`, of the elements as `dtype` if it is given."""
     return _reduce("prod", Prod(), _cast(x, dtype), axis, keepdims, dtype=_integer(dtype))
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) over `axis`, without overflow; of nothing it is -inf."""
+    """Return log(sum(exp(x))) over `axis`, without overflow; of nothing it is -inf."""
     return _reduce("logsumexp", LogSumExp(), x, axis, keepdims)
 
 
 def cumulative_sum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """Each element plus all before it along `axis` (which may be left out where there is only one)."""
+    """Return each element plus all before it along `axis` (which may be left out where there is only one)."""
     _, place = shape_and_axis("cumulative_sum", x, axis, optional=True)
     return CumulativeSum()(_cast(x, dtype), axis=place, dtype=_integer(dtype))
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index of the largest element along `axis` (of the flattened input, if None)."""
+    """Return the index of the largest element along `axis` (of the flattened input, if None)."""
     return _reduce("argmax", ArgMax(), x, axis, keepdims, nonempty=True, one_axis=True)
 
 
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index of the smallest element along `axis` (of the flattened input, if None)."""
+    """Return the index of the smallest element along `axis` (of the flattened input, if None)."""
     return _reduce("argmin", ArgMin(), x, axis, keepdims, nonempty=True, one_axis=True)
 
 
 def all(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether every element over `axis` is true."""
+    """Return whether every element over `axis` is true."""
     return _reduce("all", AllTrue(), x, axis, keepdims)
 
 
 def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether some element over `axis` is true."""
+    """Return whether some element over `axis` is true."""
     return _reduce("any", AnyTrue(), x, axis, keepdims)
 
 
@@ -346,17 +346,17 @@ def _cast(x: Any, dtype: Any) -> Any:
 
 
 def _integer(dtype: Any) -> Any:
-    """A dtype that is to be summed in as it is: one of integers or bool. Floats are summed as finely as always."""
+    """Return a dtype that is summed in as it is, one of integers or bool; floats are summed as finely as always."""
     return None if dtype is None or np.dtype(dtype).kind == "f" else np.dtype(dtype)
 
 
 def shape_of(x: Any) -> Shape:
-    """The shape of a tensor, an array, a number or nested lists."""
+    """Return the shape of a tensor, an array, a number or nested lists."""
     return x.shape if hasattr(x, "shape") else np.shape(x)
 
 
 def checked_axes(name: str, axis: Axis, ndim: int) -> Shape:
-    """One axis or several, counted from the front; all, if None.
+    """Return one axis or several, counted from the front; all, if None.
 
     Raises:
         ValueError: there is no such axis, or one is named twice.
@@ -370,7 +370,7 @@ def checked_axes(name: str, axis: Axis, ndim: int) -> Shape:
 
 
 def checked_axis(name: str, axis: Any, ndim: int) -> int:
-    """`axis`, counted from the front.
+    """Return `axis`, counted from the front.
 
     Raises:
         ValueError: there is no such axis.
@@ -386,7 +386,7 @@ def checked_axis(name: str, axis: Any, ndim: int) -> int:
 
 
 def shape_and_axis(name: str, x: Any, axis: int | None, optional: bool = False) -> tuple[Shape, int]:
-    """The shape of x, and `axis` counted from the front; where it is optional and None, the only one.
+    """Return the shape of x, and `axis` counted from the front; where it is optional and None, the only one.
 
     Raises:
         ValueError: there is no such axis, or none is given and there is not just one.
