@@ -484,7 +484,7 @@ def _wants_gradient(value: Any) -> bool:
 
 
 def _holds_float64(value: Any) -> bool:
-    """Return whether float64 was asked for, as an array or NumPy scalar does, also in a list, and a Python float not."""
+    """Return whether float64 was asked for, as an array or NumPy scalar does, also in a list, but no Python float."""
     if isinstance(value, (list, tuple)):
         return any(map(_holds_float64, value))
     return type(value) not in (int, float, bool) and np.asarray(value).dtype == np.float64

@@ -61,7 +61,7 @@ class Case:
         return "×".join(map(str, np.shape(self.inputs[0]))) or "a number"
 
     def ops(self) -> list[type[tape.Op]]:
-        """Return the classes of the ops that it runs and that pass on a gradient: the fused ones, or if none are all."""
+        """Return the classes of the ops that it runs and that pass on a gradient: the fused ones, else all."""
         seen = _Seen()
         with modes.hooks(seen):
             self.call(*self.leaves())

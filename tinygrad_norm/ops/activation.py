@@ -75,8 +75,8 @@ class ActivationOp(FusedOp):
 
     definition: ClassVar[Callable[..., Any]]
 
-    def __init_subclass__(cls, definition: Callable[..., Any]) -> None:
-        cls.definition = staticmethod(definition)
+    def __init_subclass__(cls, definition: Callable[..., Any] | None = None) -> None:
+        cls.definition = staticmethod(definition or cls.definition)
 
     def forward(self, x: Array, **parameters: float) -> Array:
         return kernels.of(x).activate(e.real(x), self._activation())

@@ -28,9 +28,9 @@ class NumPyOp(Op):
 
     function: Any
 
-    def __init_subclass__(cls, function: Any = None) -> None:
-        if function is not None:
-            cls.function = staticmethod(function)
+    def __init_subclass__(cls, **functions: Any) -> None:
+        for name, function in functions.items():
+            setattr(cls, name, staticmethod(function))
 
     def forward(self, *arrays: Any, **params: Any) -> Any:
         return self.function(*arrays, **params)
@@ -206,10 +206,6 @@ class RealFunction(NumPyOp):
     """A function of real numbers, with its gradient as a function of the output's and of what is saved."""
 
     gradient: ClassVar[Callable[..., Tensor]]
-
-    def __init_subclass__(cls, function: Any = None, gradient: Any = None) -> None:
-        super().__init_subclass__(function)
-        cls.gradient = staticmethod(gradient)
 
     def backward(self, grad: Tensor) -> Tensor:
         return self.gradient(grad, *self.saved)
