@@ -820,3 +820,9 @@ def test_values_beyond_the_dtype_are_refused_and_not_made_infinite():
         x += np.array([1e300])
     assert x.tolist() == [0.0]
     assert Tensor([np.inf, -np.inf]).tolist() == [np.inf, -np.inf]
+
+
+def test_sums_and_products_take_a_dtype():
+    x = Tensor(np.array([100, 100], np.int8))
+    assert x.sum(dtype=np.int8).item() == -56
+    assert x.prod(dtype="float64").dtype == np.float64

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 from tinygrad_norm import Tensor, grad, no_grad, ops
+from tinygrad_norm.ops import elementwise
 from tinygrad_norm.testing import compare_with_composition, gradcheck
 
 
@@ -615,3 +616,15 @@ def test_scale_keeps_dtypes_and_takes_numbers():
 def test_factors_do_not_stretch_the_input(shape):
     with pytest.raises(ValueError, match=r"scale: factors of shape .* do not broadcast to the shape \(1, 2\)"):
         ops.scale(np.ones((1, 2)), np.ones(shape))
+
+
+@pytest.mark.parametrize("op", [elementwise.Exp, elementwise.Log, elementwise.Subtract, elementwise.Floor])
+def test_a_subclass_keeps_the_function_of_its_op(op):
+    class Own(op):
+        pass
+
+    inputs = [leaf([0.5, 1.5]), leaf([2.0, 0.25])][: 1 + (op is elementwise.Subtract)]
+    found, expected = Own()(*inputs), op()(*inputs)
+    assert found.tolist() == expected.tolist()
+    for one, other in zip(grad(found, inputs, np.ones(2)), grad(expected, inputs, np.ones(2)), strict=True):
+        assert one.tolist() == other.tolist()
