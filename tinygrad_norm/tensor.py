@@ -14,7 +14,7 @@ import numpy as np
 from numpy.ma import MaskedArray
 
 from tinygrad_norm import dtypes, generation, gradients, in_place, integrity, modes, operands, ops, tape
-from tinygrad_norm.dtypes import Array, Axis
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.forks import free_when_forking
 from tinygrad_norm.gradients import GradHooks
 from tinygrad_norm.operands import Edge
