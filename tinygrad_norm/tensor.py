@@ -1,4 +1,4 @@
-"""Tensor: an array, its gradient, and its place on the tape. Operators and methods are one line that calls an op."""
+"""Tensor: an array, its gradient, and its place on the tape. Operators and methods are ops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.ma import MaskedArray
 
 from tinygrad_norm import dtypes, generation, gradients, in_place, integrity, modes, operands, ops, tape
-from tinygrad_norm.dtypes import Array, Axis
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.forks import free_when_forking
 from tinygrad_norm.gradients import GradHooks
 from tinygrad_norm.operands import Edge
@@ -24,7 +24,7 @@ Operator = Callable[[Any, Any], "Tensor"]
 
 
 def _operators(op: Operator) -> tuple[Operator, Operator, Operator]:
-    """The methods of `x + y`, of `y + x` where y is no tensor, and of `x += y`."""
+    """Return the methods of `x + y`, of `y + x` where y is no tensor, and of `x += y`."""
 
     def reflected(self: Tensor, other: Any) -> Tensor:
         return op(other, self)
@@ -33,6 +33,18 @@ def _operators(op: Operator) -> tuple[Operator, Operator, Operator]:
         return in_place.update(self, op, other)
 
     return op, reflected, in_place_of
+
+
+def _of_truths(op: Operator) -> Operator:
+    """Return `op` for bool operands alone: those of integers would be arithmetic on bits."""
+    return lambda x, y: op(_truths(x), _truths(y))
+
+
+def _truths(value: Any) -> Any:
+    dtype = np.asarray(getattr(value, "raw", value)).dtype
+    if dtype != np.bool_:
+        raise TypeError(f"&, | and ~ take bool tensors, got {dtype}; compare first, or use ops.logical_and")
+    return value
 
 
 class Tensor:
@@ -84,7 +96,7 @@ class Tensor:
         if fresh.shape != self.shape or fresh.dtype.kind != self.dtype.kind:
             raise ValueError(
                 f"data: a tensor of shape {self.shape} and {self.dtype} takes an array like it, "
-                f"not shape {fresh.shape} and {fresh.dtype}"
+                f"got shape {fresh.shape} and {fresh.dtype}"
             )
         if lost := dtypes.beyond(fresh, self.dtype):
             raise ValueError(f"data: the array {lost}")
@@ -107,25 +119,25 @@ class Tensor:
     nbytes: int
 
     def numpy(self) -> Array:
-        """The tensor's memory as an array, not a copy, as `data`."""
+        """Return the tensor's memory as an array, not a copy, as `data`."""
         return self.data
 
     def item(self) -> Any:
-        """The only element, as a Python number."""
+        """Return the only element, as a Python number."""
         if self.size != 1:
-            raise ValueError(f"item: a tensor of shape {self.shape} has {self.size} elements, not one")
+            raise ValueError(f"item: a tensor has one element, got {self.size} of shape {self.shape}")
         return self.raw.item()
 
     def tolist(self) -> Any:
-        """The elements as nested lists of Python numbers."""
+        """Return the elements as nested lists of Python numbers."""
         return self.raw.tolist()
 
     def detach(self) -> Tensor:
-        """The same array, off the tape."""
+        """Return the same array, off the tape."""
         return Tensor.wrap(self.raw)
 
     def copy(self) -> Tensor:
-        """A copy of the array, off the tape."""
+        """Return a copy of the array, off the tape."""
         return Tensor.wrap(self.raw.copy())
 
     # Its gradient
@@ -151,7 +163,7 @@ class Tensor:
                 "requires_grad_: only a leaf can be told; this tensor was made by a recorded op (see detach)"
             )
         if requires_grad and self.dtype.kind != "f":
-            raise TypeError(f"requires_grad: gradients need float32 or float64 elements, these are {self.dtype}")
+            raise TypeError(f"requires_grad: gradients are of float32 or float64 elements, got {self.dtype}")
         self.wants_grad = requires_grad
         generation.advance()
         return self
@@ -180,7 +192,12 @@ class Tensor:
                 self.grad = gradients.unshared(new, taken, "C")
                 return
             if not isinstance(self.grad, Tensor) or (self.grad.shape, self.grad.dtype) != (new.shape, new.dtype):
-                raise _no_gradient_can_be_added(self.grad, new)
+                is_tensor = isinstance(self.grad, Tensor)
+                given = f"{self.grad.dtype} of shape {self.grad.shape}" if is_tensor else type(self.grad).__name__
+                raise ValueError(
+                    f"backward: .grad is None, or a tensor like its gradient, {new.dtype} of shape {new.shape}, "
+                    f"got {given}"
+                )
             self.grad = gradients.total(self.grad, new, create_graph)
 
     def graph(self, **how: Any) -> Any:
@@ -327,34 +344,16 @@ class Tensor:
     __pow__, __rpow__, __ipow__ = _operators(ops.pow)
     __matmul__, __rmatmul__, __imatmul__ = _operators(ops.matmul)
 
-    def __neg__(self) -> Tensor:
-        return ops.negative(self)
+    __neg__ = ops.negative
 
     def __pos__(self) -> Tensor:
         return self
 
-    def __abs__(self) -> Tensor:
-        return ops.abs(self)
-
     def __invert__(self) -> Tensor:
         return ops.logical_not(_truths(self))
 
-    def __and__(self, other: Any) -> Tensor:
-        return ops.logical_and(_truths(self), _truths(other))
-
-    __rand__ = __and__
-
-    def __iand__(self, other: Any) -> Tensor:
-        return in_place.update(self, operator.and_, other)
-
-    def __or__(self, other: Any) -> Tensor:
-        return ops.logical_or(_truths(self), _truths(other))
-
-    __ror__ = __or__
-
-    def __ior__(self, other: Any) -> Tensor:
-        return in_place.update(self, operator.or_, other)
-
+    __and__, __rand__, __iand__ = _operators(_of_truths(ops.logical_and))
+    __or__, __ror__, __ior__ = _operators(_of_truths(ops.logical_or))
     __eq__ = ops.equal  # type: ignore[assignment]
     __ne__ = ops.not_equal  # type: ignore[assignment]
     __lt__ = ops.less
@@ -362,147 +361,64 @@ class Tensor:
     __gt__ = ops.greater
     __ge__ = ops.greater_equal
 
-    def __getitem__(self, key: Any) -> Tensor:
-        return ops.getitem(self, key)
+    __getitem__ = ops.getitem
 
     def __setitem__(self, key: Any, value: Any) -> None:
         in_place.assign(self, plain_key(key), value)
 
-    # Elementwise
+    # Functions of each element
 
-    def astype(self, dtype: Any) -> Tensor:
-        """The elements as another dtype."""
-        return ops.astype(self, dtype)
-
-    def exp(self) -> Tensor:
-        """e to the power of each element."""
-        return ops.exp(self)
-
-    def log(self) -> Tensor:
-        """The natural logarithm of each element."""
-        return ops.log(self)
-
-    def sqrt(self) -> Tensor:
-        """The square root of each element."""
-        return ops.sqrt(self)
-
-    def rsqrt(self) -> Tensor:
-        """One over the square root of each element."""
-        return ops.rsqrt(self)
-
-    def square(self) -> Tensor:
-        """Each element times itself."""
-        return ops.square(self)
-
-    def abs(self) -> Tensor:
-        """The magnitude of each element."""
-        return ops.abs(self)
-
-    def sign(self) -> Tensor:
-        """-1, 0 or 1 for each element."""
-        return ops.sign(self)
-
-    def sin(self) -> Tensor:
-        """The sine of each element, in radians."""
-        return ops.sin(self)
-
-    def cos(self) -> Tensor:
-        """The cosine of each element, in radians."""
-        return ops.cos(self)
-
-    def tanh(self) -> Tensor:
-        """The hyperbolic tangent of each element."""
-        return ops.tanh(self)
-
-    def sigmoid(self) -> Tensor:
-        """1 / (1 + exp(-x)) of each element."""
-        return ops.sigmoid(self)
-
-    def relu(self) -> Tensor:
-        """Each element, or 0 where it is negative."""
-        return ops.relu(self)
-
-    def clip(self, min: Any = None, max: Any = None) -> Tensor:
-        """Each element, kept between `min` and `max`."""
-        return ops.clip(self, min, max)
+    astype = ops.astype
+    exp = ops.exp
+    log = ops.log
+    sqrt = ops.sqrt
+    rsqrt = ops.rsqrt
+    square = ops.square
+    abs = __abs__ = ops.abs
+    sign = ops.sign
+    sin = ops.sin
+    cos = ops.cos
+    tanh = ops.tanh
+    sigmoid = ops.sigmoid
+    relu = ops.relu
+    clip = ops.clip
 
     # Reductions
 
-    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The sum over `axis` (all axes, if None)."""
-        return ops.sum(self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The mean over `axis`."""
-        return ops.mean(self, axis=axis, keepdims=keepdims)
-
-    def var(self, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-        """The variance over `axis`: centred squares, divided by their number less `correction`."""
-        return ops.var(self, axis=axis, correction=correction, keepdims=keepdims)
-
-    def std(self, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-        """The square root of the variance over `axis`."""
-        return ops.std(self, axis=axis, correction=correction, keepdims=keepdims)
-
-    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The largest element over `axis`."""
-        return ops.max(self, axis=axis, keepdims=keepdims)
-
-    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The smallest element over `axis`."""
-        return ops.min(self, axis=axis, keepdims=keepdims)
-
-    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """The product over `axis`."""
-        return ops.prod(self, axis=axis, keepdims=keepdims)
-
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """The index of the largest element along `axis`."""
-        return ops.argmax(self, axis=axis, keepdims=keepdims)
-
-    def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """Whether every element is true."""
-        return ops.all(self, axis=axis, keepdims=keepdims)
-
-    def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """Whether some element is true."""
-        return ops.any(self, axis=axis, keepdims=keepdims)
+    sum = ops.sum
+    mean = ops.mean
+    var = ops.var
+    std = ops.std
+    max = ops.max
+    min = ops.min
+    prod = ops.prod
+    argmax = ops.argmax
+    all = ops.all
+    any = ops.any
 
     # Shape
+
+    squeeze = ops.squeeze
+    expand_dims = ops.expand_dims
+    flatten = ops.flatten
+    mT = property(ops.matrix_transpose)  # noqa: N815 - the Array API's name
 
     @property
     def T(self) -> Tensor:  # noqa: N802 - NumPy's name
         """The axes in reverse."""
         return ops.permute_dims(self, tuple(range(self.ndim))[::-1])
 
-    @property
-    def mT(self) -> Tensor:  # noqa: N802 - the Array API's name
-        """The last two axes exchanged: each matrix transposed."""
-        return ops.matrix_transpose(self)
-
     def reshape(self, *shape: Any) -> Tensor:
-        """The elements in another shape, given as numbers or as one tuple; one length may be -1."""
+        """Return the elements in another shape, given as numbers or as one tuple; one length may be -1."""
         return ops.reshape(self, _flat(shape))
 
     def permute_dims(self, *axes: Any) -> Tensor:
-        """The axes in another order."""
+        """Return the axes in another order."""
         return ops.permute_dims(self, _flat(axes))
 
-    def squeeze(self, axis: Axis = None) -> Tensor:
-        """Without the axes of length 1 (all, if None)."""
-        return ops.squeeze(self, axis)
-
-    def expand_dims(self, axis: int) -> Tensor:
-        """With a new axis of length 1 at `axis`."""
-        return ops.expand_dims(self, axis)
-
     def broadcast_to(self, *shape: Any) -> Tensor:
-        """Stretched to `shape`, without a copy."""
+        """Return the tensor stretched to `shape`, without a copy."""
         return ops.broadcast_to(self, _flat(shape))
-
-    def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
-        """The axes from `start_axis` to `end_axis`, both included, as one."""
-        return ops.flatten(self, start_axis, end_axis)
 
 
 _new = object.__new__
@@ -520,29 +436,12 @@ for _name, _doc in {
     setattr(Tensor, _name, property(operator.attrgetter(f"raw.{_name}"), doc=_doc))
 
 
-def _no_gradient_can_be_added(set_to: Any, new: Tensor) -> ValueError:
-    """The error about what somebody set `.grad` to, if that is no gradient like the new one."""
-    shape = f" of shape {set_to.shape} and {set_to.dtype}" if isinstance(set_to, Tensor) else ""
-    return ValueError(
-        f"backward: .grad was set to a {type(set_to).__name__}{shape}, to which no gradient of shape {new.shape} and "
-        f"{new.dtype} can be added; set it to None, or to a tensor of that shape and dtype"
-    )
-
-
 def from_dlpack(source: Any) -> Tensor:
-    """A tensor on the memory of `source` (any object with `__dlpack__`, as PyTorch's and JAX's), without a copy."""
+    """Return a tensor on the memory of `source`, any object with `__dlpack__` (PyTorch's, JAX's), without a copy."""
     array = np.from_dlpack(source)
     dtypes.supported(array.dtype)
     integrity.expose(array)
     return Tensor.wrap(array)
-
-
-def _truths(value: Any) -> Any:
-    """`value`, if &, | and ~ mean what they do to truth values; for integers they would be arithmetic on bits."""
-    dtype = np.asarray(getattr(value, "raw", value)).dtype
-    if dtype != np.bool_:
-        raise TypeError(f"&, | and ~ take bool tensors, not {dtype}; compare first, or use ops.logical_and")
-    return value
 
 
 def _flat(numbers: tuple[Any, ...]) -> tuple[SupportsIndex, ...]:
@@ -550,7 +449,7 @@ def _flat(numbers: tuple[Any, ...]) -> tuple[SupportsIndex, ...]:
 
 
 def _to_array(value: Any, dtype: Any) -> Array:
-    """A copy of `value` as an array that a tensor can hold."""
+    """Return a copy of `value` as an array that a tensor can hold."""
     wanted = None if dtype is None else dtypes.supported(dtype)
     value = _unwrapped(value)
     try:
@@ -585,7 +484,7 @@ def _wants_gradient(value: Any) -> bool:
 
 
 def _holds_float64(value: Any) -> bool:
-    """Whether float64 was asked for: a Python float does not ask, an array or NumPy scalar, also in a list, does."""
+    """Return whether float64 was asked for, as an array or NumPy scalar does, also in a list, but no Python float."""
     if isinstance(value, (list, tuple)):
         return any(map(_holds_float64, value))
     return type(value) not in (int, float, bool) and np.asarray(value).dtype == np.float64

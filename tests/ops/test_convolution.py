@@ -199,14 +199,14 @@ ERRORS = {
     "dilation": ((1, 2, 5, 5), (1, 2, 3, 3), {"dilation": (1, 0)}, ValueError, "dilation is an integer of at least 1"),
     "axes": ((2, 5), (1, 2, 3, 3), {}, ValueError, r"\(N, C, H, W\) or \(C, H, W\).* got \(2, 5\) and"),
     "axes of the weight": ((1, 2, 5, 5), (1, 2, 3), {}, ValueError, r"got \(1, 2, 5, 5\) and \(1, 2, 3\)"),
-    "activation": ((1, 2, 5, 5), (1, 2, 3, 3), {"activation": "rely"}, ValueError, "'rely' is not known"),
+    "activation": ((1, 2, 5, 5), (1, 2, 3, 3), {"activation": "rely"}, ValueError, "activation is .*, got 'rely'"),
     "empty": ((1, 2, 0, 5), (1, 2, 3, 3), {}, ValueError, r"are not empty, got shapes \(1, 2, 0, 5\)"),
     "bias": (
         (1, 2, 5, 5),
         (4, 2, 3, 3),
         {"bias": np.zeros(3)},
         ValueError,
-        r"needs a bias of shape \(4,\), got \(3,\)",
+        r"bias has shape \(4,\) beside a weight of shape .*, got \(3,\)",
     ),
     "dtypes": ((1, 2, 5, 5), (1, 2, 3, 3), {"bias": np.zeros(1, np.float32)}, TypeError, "bias float32"),
 }

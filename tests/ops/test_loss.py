@@ -206,25 +206,25 @@ def test_nll_of_images(rng):
             [0, 3],
             {},
             ValueError,
-            r"class 3 is out of range; the input has 3 classes, 0 to 2 \(ignore_index is -100",
+            "a class is from 0 to 2, or ignore_index=-100, got 3",
         ),
-        ((2, 3), [-1, 0], {}, ValueError, "class -1 is out of range"),
-        ((2, 3), [0, -100], {"ignore_index": 1}, ValueError, "class -100 is out of range"),
-        ((2, 3), [0], {}, ValueError, r"the target has shape \(1,\), the input needs one of shape \(2,\)"),
-        ((2, 3, 4), [0, 0], {}, ValueError, r"the target has shape \(2,\), the input needs one of shape \(2, 4\)"),
-        ((2, 3), [True, False], {}, TypeError, "classes are integers, the target has dtype bool"),
+        ((2, 3), [-1, 0], {}, ValueError, "a class is from 0 to 2, .* got -1"),
+        ((2, 3), [0, -100], {"ignore_index": 1}, ValueError, "ignore_index=1, got -100"),
+        ((2, 3), [0], {}, ValueError, r"the target has shape \(2,\), .* got \(1,\)"),
+        ((2, 3, 4), [0, 0], {}, ValueError, r"the target has shape \(2, 4\), .* got \(2,\)"),
+        ((2, 3), [True, False], {}, TypeError, "classes are integers, got a target of bool"),
         ((0, 3), [], {}, ValueError, "no mean, as every target is"),
-        ((2, 0), [0, 0], {}, ValueError, r"with C > 0 is needed; the input has shape \(2, 0\)"),
-        ((), 0, {}, ValueError, r"with C > 0 is needed; the input has shape \(\)"),
+        ((2, 0), [0, 0], {}, ValueError, r"with C > 0, got \(2, 0\)"),
+        ((), 0, {}, ValueError, r"with C > 0, got \(\)"),
         (
             (2, 3),
             [-100, -100],
             {},
             ValueError,
-            r"no mean, as every target is ignore_index \(-100\) or a class of weight 0",
+            r"no mean, as every target is ignore_index=-100 or a class of weight 0",
         ),
         ((2, 3), [1, 1], {"weight": [1.0, 0.0, 1.0]}, ValueError, "no mean, as every target is"),
-        ((2, 3), [1, 1], {"weight": [1.0, 1.0]}, ValueError, r"weight needs shape \(3,\), .* but has \(2,\)"),
+        ((2, 3), [1, 1], {"weight": [1.0, 1.0]}, ValueError, r"weight has shape \(3,\), .* got \(2,\)"),
         ((2, 3), [1, 1], {"reduction": "avg"}, ValueError, "reduction is 'none' or 'mean' or 'sum', got 'avg'"),
     ],
 )
@@ -303,16 +303,14 @@ def test_large_equal_logits_share_their_probability(definition):
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, math.nan])
 def test_smoothing_is_a_share(smoothing):
-    with pytest.raises(ValueError, match="label_smoothing lies between 0 and 1"):
+    with pytest.raises(ValueError, match="label_smoothing is a number from 0 to 1"):
         ops.cross_entropy(np.zeros((2, 3)), [0, 1], label_smoothing=smoothing)
 
 
 def test_floating_point_targets_are_probabilities():
-    with pytest.raises(
-        ValueError, match=r"needs the shape of the logits, \(2, 3\), but has \(2,\); a target of classes"
-    ):
+    with pytest.raises(ValueError, match=r"has the shape of the logits, \(2, 3\), got \(2,\); a target of classes"):
         ops.cross_entropy(np.zeros((2, 3)), np.zeros(2))
-    with pytest.raises(TypeError, match="nll_loss: classes are integers, the target has dtype float64"):
+    with pytest.raises(TypeError, match="nll_loss: classes are integers, got a target of float64"):
         ops.nll_loss(np.zeros((2, 3)), np.zeros(2))
 
 
@@ -411,12 +409,12 @@ def test_probabilities_may_be_rounded():
     ops.binary_cross_entropy_with_logits(x.astype(np.float32), tenths)
     ops.cross_entropy(np.zeros((1, 2)), np.array([[1 - 0.9 - 0.1, 1.0]]))  # -3e-17
     for wrong in (1.001, 1 + 3e-6, -3e-6):
-        with pytest.raises(ValueError, match="between 0 and 1"):
+        with pytest.raises(ValueError, match="from 0 to 1"):
             ops.cross_entropy(np.zeros((1, 10)), np.full((1, 10), wrong))
 
 
 def test_ignore_index_is_refused_with_probabilities():
-    with pytest.raises(ValueError, match=r"ignore_index is for a target of classes, but ignore_index=2 was given with"):
+    with pytest.raises(ValueError, match=r"ignore_index is for a target of classes, got 2 with"):
         ops.cross_entropy(np.zeros((1, 3)), np.full((1, 3), 1 / 3), ignore_index=2)
     ops.cross_entropy(np.zeros((1, 3)), np.full((1, 3), 1 / 3), ignore_index=-100)
 
@@ -431,9 +429,9 @@ def test_a_class_of_weight_0_does_not_count_towards_nll(value):
 
 def test_probabilities_outside_0_to_1_are_refused():
     logits = Tensor(np.zeros((1, 3)))
-    with pytest.raises(ValueError, match=r"binary_cross_entropy_with_logits: .* between 0 and 1, but one is 7"):
+    with pytest.raises(ValueError, match=r"binary_cross_entropy_with_logits: .* from 0 to 1, got 7"):
         ops.binary_cross_entropy_with_logits(logits, np.full((1, 3), 7.0))
-    with pytest.raises(ValueError, match=r"cross_entropy: .* between 0 and 1, but one is -1"):
+    with pytest.raises(ValueError, match=r"cross_entropy: .* from 0 to 1, got -1"):
         ops.cross_entropy(logits, np.array([[-1.0, 5.0, 0.0]]))
 
 

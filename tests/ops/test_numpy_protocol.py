@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, grad
+from tinygrad_norm import Tensor, grad, ops
 from tinygrad_norm.ops import numpy_protocol
 
 X = np.array([[0.5, -1.5, 2.0], [3.0, 0.25, -0.75]])
@@ -135,7 +135,7 @@ def test_a_function_without_gradient_gives_numpys_values_and_dtype(name):
 INF, NAN = np.inf, np.nan
 SPECIAL = [0.0, -0.0, 1.0, -2.5, 1e-9, 1e30, -1e300, 5e-324, 2.3e-308, 1.7e308, -1.7e308, INF, -INF, NAN]
 PAIRS = np.array([(a, b) for a in SPECIAL for b in SPECIAL])
-# Every function of the table, of two columns of special values; sums are those of a pair.
+# Every function, of two columns of special values; sums are those of a pair.
 SPECIAL_CALLS: dict[str, Callable[[Any, Any], Any]] = {
     name: getattr(np, name)
     for name in (
@@ -186,6 +186,8 @@ SPECIAL_CALLS |= {
     "roll": lambda x, y: np.roll(x, 3),
     "moveaxis": lambda x, y: np.moveaxis(np.stack([x, y]), 0, 1),
     "swapaxes": lambda x, y: np.swapaxes(np.stack([x, y]), 0, 1),
+    "astype": lambda x, y: np.astype(x, np.float64),
+    "matrix_transpose": lambda x, y: np.matrix_transpose(np.stack([x, y])),
     "permute_dims": lambda x, y: np.permute_dims(np.stack([x, y]), (1, 0)),
     "take": lambda x, y: np.take(x, [0, 5, 5], axis=0),
     "take_along_axis": lambda x, y: np.take_along_axis(x, np.array([4, 4]), axis=0),
@@ -198,8 +200,12 @@ SPECIAL_CALLS |= {
 }
 
 
-def test_every_function_of_the_table_is_called_with_special_values():
-    assert SPECIAL_CALLS.keys() == numpy_protocol._FUNCTIONS.keys()
+def test_every_function_that_ops_has_is_called_with_special_values():
+    numpys = {name for name in dir(np) if hasattr(getattr(np, name), "_implementation")}
+    numpys |= {name for name in dir(np) if isinstance(getattr(np, name), np.ufunc)}
+    assert SPECIAL_CALLS.keys() == numpy_protocol._FUNCTIONS.keys() | numpy_protocol._OUR_NAMES.keys() | (
+        numpys & vars(ops).keys()
+    )
 
 
 @pytest.mark.parametrize("name", SPECIAL_CALLS)

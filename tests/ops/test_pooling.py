@@ -227,7 +227,7 @@ def test_of_no_images_and_of_a_list(op):
 
 
 WRONG = {
-    "too many axes": ((1, 1, 1, 4, 4), {}, r"shape \(N, C, H, W\) or \(C, H, W\), not empty, got \(1, 1, 1, 4, 4\)"),
+    "too many axes": ((1, 1, 1, 4, 4), {}, r"shape \(N, C, H, W\), not empty, got \(1, 1, 1, 4, 4\)"),
     "empty": ((1, 1, 0, 4), {}, "not empty, got"),
     "no channels": ((1, 0, 4, 4), {}, "not empty, got"),
     "too small": (

@@ -295,7 +295,7 @@ def test_what_nothing_has_not(name):
 
 @pytest.mark.parametrize("name", ["var", "std"])
 def test_variance_needs_more_values_than_the_correction(name):
-    with pytest.raises(ValueError, match=rf"{name}: 1 values over axis 0 of shape \(1, 3\), and a correction of 1"):
+    with pytest.raises(ValueError, match=rf"{name}: there are more values than correction=1, got 1 of shape \(1, 3\)"):
         getattr(ops, name)(np.ones((1, 3)), axis=0, correction=1)
 
 

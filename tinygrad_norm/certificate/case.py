@@ -37,14 +37,14 @@ class Case:
     larger: bool = False
 
     def leaves(self, dtype: str = "float64", layout: Layout = np.array) -> list[Any]:
-        """The inputs, those that are differentiated as new tensors of that dtype, in that memory layout."""
+        """Return the inputs, those that are differentiated as new tensors of that dtype, in that memory layout."""
         return [
             Tensor.wrap(layout(given.astype(dtype))).requires_grad_() if is_differentiated(given) else given
             for given in self.inputs
         ]
 
     def call(self, *inputs: Any) -> Tensor:
-        """The function's result; what is random in it is drawn from one seed.
+        """Return the function's result; what is random in it is drawn from one seed.
 
         Raises:
             ResultError: it is no tensor.
@@ -61,7 +61,7 @@ class Case:
         return "×".join(map(str, np.shape(self.inputs[0]))) or "a number"
 
     def ops(self) -> list[type[tape.Op]]:
-        """The classes of the ops that it runs and that pass on a gradient: the fused ones, or if there are none all."""
+        """Return the classes of the ops that it runs and that pass on a gradient: the fused ones, else all."""
         seen = _Seen()
         with modes.hooks(seen):
             self.call(*self.leaves())
@@ -87,14 +87,14 @@ class _Seen(modes.Hook):
 
 
 def is_differentiated(given: Any) -> bool:
-    """Whether an input of a case is one that gradients are asked of."""
+    """Return whether an input of a case is one that gradients are asked of."""
     return isinstance(given, np.ndarray) and given.dtype == np.float64
 
 
 def case_of_module(
     name: str, module: Module, inputs: Sequence[Any], rng: Random, training: bool = True, mutated: bool = True
 ) -> Case:
-    """A module as a function of its inputs and parameters, which get random values, as running statistics do."""
+    """Return a module as a function of its inputs and parameters, which get random values, as running statistics do."""
     module.astype("float64").train(training)
     paths = [path for path, _ in module.named_parameters()]
     values = [rng.normal(0.7, 0.6, parameter.shape) for parameter in module.parameters()]

@@ -2,165 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_norm import nn, ops
-from tinygrad_norm.certificate.case import Case, Random, case_of_module
+from tinygrad_norm.certificate.case import Case, Function, Random, case_of_module
 from tinygrad_norm.nn.activation import ACTIVATIONS
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.tensor import Tensor
 
 Options = dict[str, Any]
-Example = tuple[tuple[Any, ...], Options, tuple[int, ...]]
-"""Arguments and options of a layer, and the shape of its input."""
+Inputs = str | tuple[int, ...]
+
+
+class Example(NamedTuple):
+    """A use of a layer or an op."""
+
+    inputs: Inputs
+    """Names of inputs, as in `draw`, or the shape of one."""
+    arguments: tuple[Any, ...]
+    """What a layer is made with, or what an op is given after its inputs."""
+    options: Options
+    function: Function | None
+    """How an op is called that takes its inputs in another way."""
+
+
+def on(inputs: Inputs, *arguments: Any, function: Function | None = None, **options: Any) -> Example:
+    """Return the example with these arguments and options."""
+    return Example(inputs, arguments, options, function)
+
 
 # Layers
 
-NORMS: dict[str, tuple[tuple[Any, ...], tuple[int, ...], tuple[int, ...]]] = {
-    # arguments; the shape of the input, and that with an activation
-    "BatchNorm1D": ((2,), (7, 2), (5, 2)),
-    "BatchNorm2D": ((2,), (3, 2, 3, 1), (2, 2, 3, 1)),
-    "BatchNorm3D": ((2,), (2, 2, 1, 3, 1), (5, 2, 1, 1, 1)),
-    "GroupNorm": ((2, 4), (2, 4, 3), (1, 4, 3)),
-    "InstanceNorm1D": ((2,), (2, 2, 5), (1, 2, 5)),
-    "InstanceNorm2D": ((2,), (2, 2, 5, 1), (1, 2, 5, 1)),
-    "LayerNorm": ((5,), (3, 5), (2, 5)),
-    "LayerNorm2D": ((5,), (2, 5, 1, 2), (2, 5, 1, 1)),
-    "RMSNorm": ((5,), (3, 5), (2, 5)),
-    "RMSNorm2D": ((5,), (2, 5, 1, 2), (2, 5, 1, 1)),
-}
-LARGER_NORMS: dict[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
-    # Enough for several threads; images with the channels first, in which a channel is a row to the kernels.
-    "BatchNorm1D": ((37,), (7109, 37)),
-    "BatchNorm2D": ((3,), (9, 3, 99, 99)),
-    "BatchNorm3D": ((3,), (5, 3, 26, 27, 26)),
-    "GroupNorm": ((3, 6), (5, 6, 94, 95)),
-    "InstanceNorm1D": ((3,), (9, 3, 9733)),
-    "InstanceNorm2D": ((3,), (9, 3, 99, 99)),
-    "LayerNorm": ((601,), (439, 601)),
-    "LayerNorm2D": ((37,), (3, 37, 49, 49)),
-    "RMSNorm": ((601,), (439, 601)),
-    "RMSNorm2D": ((37,), (3, 37, 49, 49)),
+NORMS: dict[str, tuple[tuple[int, ...], ...]] = {
+    # Arguments, the shape of the input, and that with an activation; arguments and shape of a larger input: enough for
+    # several threads; images with the channels first, in which a channel is a row to the kernels.
+    "BatchNorm1D": ((2,), (7, 2), (5, 2), (37,), (7109, 37)),
+    "BatchNorm2D": ((2,), (3, 2, 3, 1), (2, 2, 3, 1), (3,), (9, 3, 99, 99)),
+    "BatchNorm3D": ((2,), (2, 2, 1, 3, 1), (5, 2, 1, 1, 1), (3,), (5, 3, 26, 27, 26)),
+    "GroupNorm": ((2, 4), (2, 4, 3), (1, 4, 3), (3, 6), (5, 6, 94, 95)),
+    "InstanceNorm1D": ((2,), (2, 2, 5), (1, 2, 5), (3,), (9, 3, 9733)),
+    "InstanceNorm2D": ((2,), (2, 2, 5, 1), (1, 2, 5, 1), (3,), (9, 3, 99, 99)),
+    **dict.fromkeys(("LayerNorm", "RMSNorm"), ((5,), (3, 5), (2, 5), (601,), (439, 601))),
+    **dict.fromkeys(("LayerNorm2D", "RMSNorm2D"), ((5,), (2, 5, 1, 2), (2, 5, 1, 1), (37,), (3, 37, 49, 49))),
 }
 IMAGES, ROWS = (2, 2, 5, 3), (3, 5)
-LAYERS: dict[str, list[Example]] = {
-    "AdaptiveAvgPool2D": [((1,), {}, IMAGES), (((2, 3),), {}, IMAGES)],
-    "AvgPool2D": [((2,), {}, IMAGES), ((3, 2, 1), {"count_include_pad": False}, IMAGES)],
+LAYERS = {
+    **{name: [on(ROWS)] for name in ("Hardswish", "Identity", "Mish", "ReLU", "SiLU", "Sigmoid", "Tanh")},
+    **{name: [on(IMAGES)] for name in ("Flatten", "GlobalAvgPool2D")},
+    "AdaptiveAvgPool2D": [on(IMAGES, 1), on(IMAGES, (2, 3))],
+    "AvgPool2D": [on(IMAGES, 2), on(IMAGES, 3, 2, 1, count_include_pad=False)],
+    "BCEWithLogitsLoss": [on("x fixed_chances"), on("x fixed_chances", reduction="none")],
     "Conv2D": [
-        ((2, 2, (3, 2)), {}, (1, 2, 4, 3)),
-        ((2, 4, 2), {"stride": 2, "padding": 1, "groups": 2, "bias": False}, (2, 2, 3, 1)),
-        ((2, 2, 2), {"dilation": 2, "padding_mode": "reflect", "padding": 1}, (1, 2, 3, 2)),
-        *[((2, 2, (2, 1)), {"activation": name}, (1, 2, 3, 2)) for name in ACTIVATIONS],
+        on((1, 2, 4, 3), 2, 2, (3, 2)),
+        on((2, 2, 3, 1), 2, 4, 2, stride=2, padding=1, groups=2, bias=False),
+        on((1, 2, 3, 2), 2, 2, 2, dilation=2, padding_mode="reflect", padding=1),
+        *[on((1, 2, 3, 2), 2, 2, (2, 1), activation=name) for name in ACTIVATIONS],
     ],
-    "Dropout": [((0.4,), {}, ROWS)],
-    "Dropout2D": [((0.4,), {}, IMAGES)],
-    "ELU": [((1.5,), {}, ROWS)],
-    "Flatten": [((), {}, IMAGES)],
-    "GELU": [((), {}, ROWS), (("tanh",), {}, ROWS)],
-    "GlobalAvgPool2D": [((), {}, IMAGES)],
-    "Hardswish": [((), {}, ROWS)],
-    "Identity": [((), {}, ROWS)],
-    "LeakyReLU": [((0.2,), {}, ROWS)],
-    "Linear": [
-        ((5, 3), {}, (2, 3, 5)),
-        ((5, 3), {"bias": False}, ROWS),
-        *[((5, 3), {"activation": name}, (2, 5)) for name in ACTIVATIONS],
-    ],
-    "LogSoftmax": [((), {}, ROWS), ((0,), {}, ROWS)],
-    "MaxPool2D": [((2,), {}, IMAGES), ((3, 2, 1), {"ceil_mode": True}, IMAGES)],
-    "Mish": [((), {}, ROWS)],
-    "ReLU": [((), {}, ROWS)],
-    "SiLU": [((), {}, ROWS)],
-    "Sigmoid": [((), {}, ROWS)],
-    "Softmax": [((), {}, ROWS), ((0,), {}, ROWS)],
-    "Softplus": [((), {}, ROWS), ((0.5,), {}, ROWS)],
-    "SqueezeExcite": [((4, 3), {}, (2, 4, 2, 1)), ((4, 3, "silu", "hardswish"), {}, (1, 4, 1, 2))],
-    "StochasticDepth": [((0.4,), {}, (5, 3))],
-    "Tanh": [((), {}, ROWS)],
-    "Upsample": [((), {"scale_factor": 2}, (1, 2, 3, 2)), ((), {"size": (4, 5), "mode": "bilinear"}, (1, 2, 3, 2))],
-}
-LARGER_LAYERS: dict[str, list[Example]] = {  # the others' inputs grow as far as they can: `enlarge.py`
-    "Conv2D": [  # one for each way that the kernels go
-        ((17, 19, 3), {"padding": 1}, (3, 17, 19, 17)),
-        ((17, 17, 3), {"padding": 1, "groups": 17}, (3, 17, 19, 17)),
-        ((17, 19, 5), {"stride": 2, "activation": "relu"}, (3, 17, 33, 31)),
-        ((65, 67, 1), {"activation": "silu"}, (3, 65, 19, 17)),
-        ((17, 19, 3), {"padding": 1}, (70, 17, 2, 2)),
-        ((17, 131, 3), {}, (2, 17, 6, 5)),
-    ],
-}
-LOSSES: dict[str, list[tuple[Options, str]]] = {  # options, and names of the inputs
-    "BCEWithLogitsLoss": [({}, "x fixed_chances"), ({"reduction": "none"}, "x fixed_chances")],
     "CrossEntropyLoss": [
-        ({}, "x labels"),
-        ({"weight": [0.5, 2.0, 1.0, 3.0], "label_smoothing": 0.2, "ignore_index": 1}, "x labels"),
-        ({"reduction": "none"}, "x labels"),
+        on("x labels"),
+        on("x labels", weight=[0.5, 2.0, 1.0, 3.0], label_smoothing=0.2, ignore_index=1),
+        on("x labels", reduction="none"),
     ],
-    "HuberLoss": [({"delta": 0.7}, "x fixed")],
-    "L1Loss": [({}, "x fixed")],
-    "MSELoss": [({}, "x fixed"), ({"reduction": "none"}, "x fixed")],
-    "NLLLoss": [({}, "x labels")],
+    "Dropout": [on(ROWS, 0.4)],
+    "Dropout2D": [on(IMAGES, 0.4)],
+    "ELU": [on(ROWS, 1.5)],
+    "GELU": [on(ROWS), on(ROWS, "tanh")],
+    "HuberLoss": [on("x fixed", delta=0.7)],
+    "L1Loss": [on("x fixed")],
+    "LeakyReLU": [on(ROWS, 0.2)],
+    "Linear": [
+        on((2, 3, 5), 5, 3),
+        on(ROWS, 5, 3, bias=False),
+        *[on((2, 5), 5, 3, activation=name) for name in ACTIVATIONS],
+    ],
+    "LogSoftmax": [on(ROWS), on(ROWS, 0)],
+    "MaxPool2D": [on(IMAGES, 2), on(IMAGES, 3, 2, 1, ceil_mode=True)],
+    "MSELoss": [on("x fixed"), on("x fixed", reduction="none")],
+    "NLLLoss": [on("x labels")],
+    "Softmax": [on(ROWS), on(ROWS, 0)],
+    "Softplus": [on(ROWS), on(ROWS, 0.5)],
+    "SqueezeExcite": [on((2, 4, 2, 1), 4, 3), on((1, 4, 1, 2), 4, 3, "silu", "hardswish")],
+    "StochasticDepth": [on((5, 3), 0.4)],
+    "Upsample": [on((1, 2, 3, 2), scale_factor=2), on((1, 2, 3, 2), size=(4, 5), mode="bilinear")],
+}
+LARGER_LAYERS = {  # the others' inputs grow as far as they can: `enlarge.py`
+    "Conv2D": [  # one for each way that the kernels go
+        on((3, 17, 19, 17), 17, 19, 3, padding=1),
+        on((3, 17, 19, 17), 17, 17, 3, padding=1, groups=17),
+        on((3, 17, 33, 31), 17, 19, 5, stride=2, activation="relu"),
+        on((3, 65, 19, 17), 65, 67, 1, activation="silu"),
+        on((70, 17, 2, 2), 17, 19, 3, padding=1),
+        on((2, 17, 6, 5), 17, 131, 3),
+    ],
 }
 
 
 def layer_names() -> list[str]:
-    """The layers that can be certified by name."""
-    return sorted([*NORMS, *LAYERS, *LOSSES])
+    """Return the layers that can be certified by name."""
+    return sorted([*NORMS, *LAYERS])
 
 
 def layer_cases(name: str, rng: Random) -> list[Case]:
-    """The cases of a layer of `nn`."""
+    """Return the cases of a layer of `nn`."""
     if name in NORMS:
         return _norm_cases(name, rng)
-    if name in LOSSES:
-        given = draw(rng)
-        made = [(options, [given[key] for key in names.split()]) for options, names in LOSSES[name]]
-        return [
-            case_of_module(_words((), options), getattr(nn, name)(**options), inputs, rng) for options, inputs in made
-        ]
     cases = []
-    for arguments, options, shape in LAYERS[name]:
-        layer, x = getattr(nn, name)(*arguments, **options), rng.normal(0.2, 1.1, shape)
-        mutated = "activation" not in options or options["activation"] == "silu"
-        cases += cases_of_layer(_words(arguments, options), layer, [x], rng, mutated)
-    for arguments, options, shape in LARGER_LAYERS.get(name, []):
-        x = rng.normal(0.2, 1.1, shape)
-        case = case_of_module(_words(arguments, options), getattr(nn, name)(*arguments, **options), [x], rng)
+    for inputs, arguments, options, _ in LAYERS[name]:
+        layer, mutated = getattr(nn, name)(*arguments, **options), options.get("activation", "silu") == "silu"
+        cases += cases_of_layer(_words(arguments, options), layer, _drawn(inputs, rng), rng, mutated)
+    for inputs, arguments, options, _ in LARGER_LAYERS.get(name, []):
+        layer = getattr(nn, name)(*arguments, **options)
+        case = case_of_module(_words(arguments, options), layer, _drawn(inputs, rng), rng)
         cases.append(replace(case, mutated=False, larger=True))
     return cases
 
 
 def cases_of_layer(name: str, layer: Module, inputs: list[Any], rng: Random, mutated: bool = True) -> list[Case]:
-    """A layer in training, and in inference if that is something else."""
-    training = case_of_module(name, layer, inputs, rng, mutated=mutated)
-    inference = Case(name, training.function, training.inputs, mutated)
-    outputs = []
-    for case, mode in ((training, True), (inference, False)):
-        layer.train(mode)
-        outputs.append(case.call(*case.leaves()).raw)
-    if np.array_equal(outputs[0], outputs[1]):
-        return [training]
-    named = [(f"{mode}{', ' if name else ''}{name}", mode == "training") for mode in ("training", "inference")]
-    return [Case(label, _in_mode(layer, mode, training.function), training.inputs, mutated) for label, mode in named]
+    """Return a layer in training, and in inference if that is something else."""
+    case = case_of_module(name, layer, inputs, rng, mutated=mutated)
+    cases = [
+        replace(case, name=", ".join(filter(None, (mode, name))), function=_in_mode(layer, mode, case.function))
+        for mode in ("training", "inference")
+    ]
+    training, inference = [each.call(*each.leaves()).raw for each in cases]
+    return [case] if np.array_equal(training, inference) else cases
 
 
-def _in_mode(layer: Module, training: bool, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _in_mode(layer: Module, mode: str, function: Function) -> Function:
     def run(*given: Any) -> Tensor:
-        layer.train(training)
+        layer.train(mode == "training")
         return function(*given)
 
     return run
 
 
 def _norm_cases(name: str, rng: Random) -> list[Case]:
-    """Training and inference, each with weight and bias, without bias, without both, and with each activation."""
-    arguments, shape, small = NORMS[name]
-    larger_arguments, larger = LARGER_NORMS[name]
+    """Return training and inference, each with weight and bias, no bias, neither, and with each activation."""
+    arguments, shape, small, larger_arguments, larger = NORMS[name]
     kind = getattr(nn, name)
     tracked: Options = {"track_running_stats": True, "affine": True} if issubclass(kind, RunningNorm) else {}
     forms: dict[str, Options] = {"weight and bias": {}, "no bias": {"bias": False}}
@@ -188,11 +170,15 @@ def _words(arguments: tuple[Any, ...], options: Options) -> str:
     return ", ".join([*map(repr, arguments), *(f"{key}={value!r}" for key, value in options.items())])
 
 
-# Ops: the names of the inputs, and the call
+def _drawn(inputs: Inputs, rng: Random) -> list[Any]:
+    if isinstance(inputs, tuple):
+        return [rng.normal(0.2, 1.1, inputs)]
+    given = draw(rng)
+    return [given[name] for name in inputs.split()]
 
 
 def draw(rng: Random) -> dict[str, Any]:
-    """The inputs that cases name; those in float64 are differentiated, unless they are called fixed."""
+    """Return the inputs that cases name; those in float64 are differentiated, unless they are called fixed."""
     constant = np.float32  # of which no gradient is asked
     return {
         "x": rng.normal(0.2, 1.1, (3, 4)),
@@ -201,7 +187,6 @@ def draw(rng: Random) -> dict[str, Any]:
         "positive": rng.uniform(0.3, 2.5, (3, 4)),
         "matrix": rng.normal(size=(4, 2)),
         "weight": rng.normal(size=(2, 4)),
-        "bias": rng.normal(size=2),
         "images": rng.normal(size=(2, 2, 5, 3)),
         "few_images": rng.normal(size=(1, 2, 4, 3)),
         "filters": rng.normal(size=(2, 2, 3, 2)),
@@ -209,7 +194,6 @@ def draw(rng: Random) -> dict[str, Any]:
         "gains": rng.normal(0.7, 0.6, 2),
         "shifts": rng.normal(size=2),
         "row_gains": rng.normal(0.7, 0.6, 4),
-        "row_shifts": rng.normal(size=4),
         "channels": rng.normal(size=(2, 2, 1, 1)),
         "mean": rng.normal(size=2).astype(constant),
         "var": rng.uniform(0.5, 2, 2).astype(constant),
@@ -221,100 +205,94 @@ def draw(rng: Random) -> dict[str, Any]:
     }
 
 
+# Ops
+
 _UNARY = "abs cos elu erf exp expm1 gelu hardswish leaky_relu log_softmax mish negative relu sigmoid silu sin softmax"
 _OF_X = f"{_UNARY} softplus square tanh flip flatten matrix_transpose logsumexp max mean min prod std sum var"
 _OF_POSITIVE = "log log1p rsqrt sqrt"
 _OF_TWO = "add add_relu divide logaddexp maximum minimum multiply subtract"
-NO_GRADIENT = {
-    *("all", "any", "argmax", "argmin", "ceil", "equal", "floor", "greater", "greater_equal", "isfinite", "isnan"),
-    *("less", "less_equal", "logical_and", "logical_not", "logical_or", "logical_xor", "not_equal", "round", "sign"),
-    *("ones", "ones_like", "stop_gradient", "zeros_like"),
-}
+_TESTS = "equal greater greater_equal isfinite isnan less less_equal logical_and logical_not logical_or logical_xor"
+_STEPS = "all any argmax argmin ceil floor not_equal ones ones_like round sign stop_gradient zeros_like"
+NO_GRADIENT = {*_TESTS.split(), *_STEPS.split()}
 """Ops whose output is a constant, whole numbers or truth values, and has no gradient, or one of 0 everywhere."""
 
-Call = tuple[str, Callable[..., Tensor]]
-OPS: dict[str, list[Call]] = {
-    **{name: [("x", getattr(ops, name))] for name in _OF_X.split()},
-    **{name: [("positive", getattr(ops, name))] for name in _OF_POSITIVE.split()},
-    **{name: [("x other", getattr(ops, name)), ("x row", getattr(ops, name))] for name in _OF_TWO.split()},
-    "adaptive_avg_pool2d": [("images", lambda x: ops.adaptive_avg_pool2d(x, (2, 3)))],
-    "astype": [("x", lambda x: ops.astype(x, x.dtype))],
-    "avg_pool2d": [("images", lambda x: ops.avg_pool2d(x, 3, 2, 1, count_include_pad=False))],
+OPS = {
+    **{name: [on("x")] for name in _OF_X.split()},
+    **{name: [on("positive")] for name in _OF_POSITIVE.split()},
+    **{name: [on("x other"), on("x row")] for name in _OF_TWO.split()},
+    "adaptive_avg_pool2d": [on("images", (2, 3))],
+    "astype": [on("x", "float64")],
+    "avg_pool2d": [on("images", 3, 2, 1, count_include_pad=False)],
     "batch_norm": [
-        ("batch gains shifts", lambda x, w, b: ops.batch_norm(x, None, None, w, b, training=True)),
-        ("batch gains shifts mean var", lambda x, w, b, mean, var: ops.batch_norm(x, mean, var, w, b)),
-        ("batch", lambda x: ops.batch_norm(x, None, None, training=True, activation="silu")),
+        on("batch gains shifts", function=lambda x, w, b: ops.batch_norm(x, None, None, w, b, training=True)),
+        on("batch gains shifts mean var", function=lambda x, w, b, mean, var: ops.batch_norm(x, mean, var, w, b)),
+        on("batch", None, None, training=True, activation="silu"),
     ],
-    "binary_cross_entropy_with_logits": [("x fixed_chances", ops.binary_cross_entropy_with_logits)],
-    "broadcast_to": [("row", lambda x: ops.broadcast_to(x, (3, 4)))],
-    "clip": [("x", lambda x: ops.clip(x, -0.5, 0.7))],
-    "concat": [("x other", lambda x, y: ops.concat([x, y], 1))],
-    "conv2d": [
-        ("few_images filters", ops.conv2d),
-        ("few_images filters", lambda x, w: ops.conv2d(x, w, stride=2, padding=1, activation="silu")),
-    ],
-    "cross_entropy": [
-        ("x labels", ops.cross_entropy),
-        ("x labels", lambda x, y: ops.cross_entropy(x, y, [0.5, 2.0, 1.0, 3.0], "none", 0.2, ignore_index=0)),
-    ],
-    "cumulative_sum": [("x", lambda x: ops.cumulative_sum(x, 1))],
-    "dropout": [("x", lambda x: ops.dropout(x, 0.4))],
-    "dropout2d": [("images", lambda x: ops.dropout2d(x, 0.4))],
-    "einsum": [("x matrix", lambda x, y: ops.einsum("ij,jk->ki", x, y))],
-    "expand_dims": [("x", lambda x: ops.expand_dims(x, 1))],
-    "gather": [("x indices", lambda x, indices: ops.gather(x, 1, indices))],
-    "getitem": [("x", lambda x: ops.getitem(x, (slice(None), [0, 3, 3])))],
+    "binary_cross_entropy_with_logits": [on("x fixed_chances")],
+    "broadcast_to": [on("row", (3, 4))],
+    "clip": [on("x", -0.5, 0.7)],
+    "concat": [on("x other", function=lambda x, y: ops.concat([x, y], 1))],
+    "conv2d": [on("few_images filters"), on("few_images filters", stride=2, padding=1, activation="silu")],
+    "cross_entropy": [on("x labels"), on("x labels", [0.5, 2.0, 1.0, 3.0], "none", 0.2, ignore_index=0)],
+    "cumulative_sum": [on("x", 1)],
+    "dropout": [on("x", 0.4)],
+    "dropout2d": [on("images", 0.4)],
+    "einsum": [on("x matrix", function=lambda x, y: ops.einsum("ij,jk->ki", x, y))],
+    "expand_dims": [on("x", 1)],
+    "gather": [on("x indices", function=lambda x, indices: ops.gather(x, 1, indices))],
+    "getitem": [on("x", (slice(None), [0, 3, 3]))],
     "group_norm": [
-        ("images gains shifts", lambda x, w, b: ops.group_norm(x, 1, w, b)),
-        ("images", lambda x: ops.group_norm(x, 2, activation="silu")),
+        on("images gains shifts", function=lambda x, w, b: ops.group_norm(x, 1, w, b)),
+        on("images", 2, activation="silu"),
     ],
-    "huber_loss": [("x fixed", lambda x, y: ops.huber_loss(x, y, delta=0.7))],
+    "huber_loss": [on("x fixed", delta=0.7)],
     "instance_norm": [
-        ("images gains shifts", lambda x, w, b: ops.instance_norm(x, None, None, w, b)),
-        ("images mean var", lambda x, mean, var: ops.instance_norm(x, mean, var, use_input_stats=False)),
+        on("images gains shifts", function=lambda x, w, b: ops.instance_norm(x, None, None, w, b)),
+        on("images mean var", use_input_stats=False),
     ],
-    "interpolate": [("few_images", lambda x: ops.interpolate(x, (3, 5), mode="bilinear"))],
-    "l1_loss": [("x fixed", ops.l1_loss)],
+    "interpolate": [on("few_images", (3, 5), mode="bilinear")],
+    "l1_loss": [on("x fixed")],
     "layer_norm": [
-        ("x row_gains row_shifts", lambda x, w, b: ops.layer_norm(x, 4, w, b)),
-        ("x", lambda x: ops.layer_norm(x, 4, activation="silu")),
+        on("x row_gains row", function=lambda x, w, b: ops.layer_norm(x, 4, w, b)),
+        on("x", 4, activation="silu"),
     ],
-    "layer_norm_2d": [("few_images", lambda x: ops.layer_norm_2d(x, eps=0.1))],
-    "linear": [
-        ("x weight bias", ops.linear),
-        ("x weight", ops.linear),
-        ("x weight bias", lambda x, w, b: ops.linear(x, w, b, "silu")),
-    ],
-    "matmul": [("x matrix", ops.matmul)],
-    "max_pool2d": [("images", lambda x: ops.max_pool2d(x, 3, 2, 1))],
-    "moveaxis": [("images", lambda x: ops.moveaxis(x, 1, -1))],
-    "mse_loss": [("x fixed", ops.mse_loss)],
-    "nll_loss": [("x labels", ops.nll_loss)],
-    "pad": [("x", lambda x: ops.pad(x, ((1, 0), (0, 2))))],
-    "permute_dims": [("images", lambda x: ops.permute_dims(x, (1, 3, 0, 2)))],
-    "pow": [("positive row", ops.pow)],
-    "reshape": [("x", lambda x: ops.reshape(x, (2, 6)))],
+    "layer_norm_2d": [on("few_images", eps=0.1)],
+    "linear": [on("x weight shifts"), on("x weight"), on("x weight shifts", "silu")],
+    "matmul": [on("x matrix")],
+    "max_pool2d": [on("images", 3, 2, 1)],
+    "moveaxis": [on("images", 1, -1)],
+    "mse_loss": [on("x fixed")],
+    "nll_loss": [on("x labels")],
+    "pad": [on("x", ((1, 0), (0, 2)))],
+    "permute_dims": [on("images", (1, 3, 0, 2))],
+    "pow": [on("positive row")],
+    "reshape": [on("x", (2, 6))],
     "rms_norm": [
-        ("x row_gains", lambda x, w: ops.rms_norm(x, 4, w)),
-        ("x", lambda x: ops.rms_norm(x, 4, activation="silu")),
+        on("x row_gains", function=lambda x, w: ops.rms_norm(x, 4, w)),
+        on("x", 4, activation="silu"),
     ],
-    "rms_norm_2d": [("few_images gains", lambda x, w: ops.rms_norm_2d(x, w))],
-    "roll": [("x", lambda x: ops.roll(x, 2, 1))],
-    "scale": [("images channels", ops.scale)],
-    "split": [("x", lambda x: ops.multiply(*ops.split(x, 2, 1)))],
-    "squeeze": [("channels", ops.squeeze)],
-    "stack": [("x other", lambda x, y: ops.stack([x, y], 1))],
-    "stochastic_depth": [("x", lambda x: ops.stochastic_depth(x, 0.4))],
-    "take": [("x", lambda x: ops.take(x, [0, 3, 3], 1))],
-    "take_along_axis": [("x indices", lambda x, indices: ops.take_along_axis(x, indices, 1))],
-    "where": [("mask x other", ops.where)],
+    "rms_norm_2d": [on("few_images gains")],
+    "roll": [on("x", 2, 1)],
+    "scale": [on("images channels")],
+    "split": [on("x", function=lambda x: ops.multiply(*ops.split(x, 2, 1)))],
+    "squeeze": [on("channels")],
+    "stack": [on("x other", function=lambda x, y: ops.stack([x, y], 1))],
+    "stochastic_depth": [on("x", 0.4)],
+    "take": [on("x", [0, 3, 3], 1)],
+    "take_along_axis": [on("x indices", 1)],
+    "where": [on("mask x other")],
 }
 
 
 def op_cases(name: str, rng: Random) -> list[Case]:
-    """The cases of an op of `ops`."""
-    given = draw(rng)
-    return [
-        Case(names if len(OPS[name]) > 1 else "", function, tuple(given[key] for key in names.split()))
-        for names, function in OPS[name]
-    ]
+    """Return the cases of an op of `ops`."""
+    cases = []
+    for inputs, arguments, options, function in OPS[name]:
+        call = function or _following(getattr(ops, name), arguments, options)
+        cases.append(Case(str(inputs) if len(OPS[name]) > 1 else "", call, tuple(_drawn(inputs, rng))))
+    return cases
+
+
+def _following(op: Function, arguments: tuple[Any, ...], options: Options) -> Function:
+    """Return `op` with these arguments put after its inputs."""
+    return lambda *inputs: op(*inputs, *arguments, **options)

@@ -85,26 +85,15 @@ class Certificate:
         return self.ok
 
     def to_json(self) -> dict[str, Any]:
-        """All of it in dictionaries, lists, numbers and text; what is infinite is None."""
-        checks = [
-            {**asdict(check), "error": check.error if math.isfinite(check.error) else None, "ok": check.ok}
-            for check in self.checks
-        ]
-        return {
-            "name": self.name,
-            "ok": self.ok,
-            "cases": self.cases,
-            "sizes": self.sizes,
-            "larger": self.larger,
-            "layouts": self.layouts,
-            "checks": checks,
-            "mutants": [asdict(mutant) for mutant in self.mutants],
-            "without_effect": self.without_effect,
-            "seconds": self.seconds,
-        }
+        """Return all of it in dictionaries, lists, numbers and text; what is infinite is None."""
+        fields = asdict(self)
+        for row, check in zip(fields["checks"], self.checks, strict=True):
+            row |= {"error": check.error if math.isfinite(check.error) else None, "ok": check.ok}
+        return {"name": self.name, "ok": self.ok, **fields}
 
     def __str__(self) -> str:
-        return "\n".join([*self._head(), *self._rows(), *self._about_mutants(), self._verdict()])
+        verdict = f"\n{'passed' if self.ok else 'FAILED'} in {self.seconds:.1f} s"
+        return "\n".join([*self._head(), *self._rows(), *self._about_mutants(), verdict])
 
     def _head(self) -> list[str]:
         cases = f"{len(self.cases)} cases" if len(self.cases) > 1 else "one case"
@@ -133,9 +122,7 @@ class Certificate:
 
     def _about_mutants(self) -> list[str]:
         if not self.mutants:
-            why = (
-                "it runs no op with a gradient" if all(check.ok for check in self.checks) else "a check failed already"
-            )
+            why = "it runs no op with a gradient" if self.ok else "a check failed already"
             return ["", f"wrong gradients: none tried, as {why}"]
         killed = len(self.mutants) - len(self.survived)
         besides = f"; {self.without_effect} more made no difference here" if self.without_effect else ""
@@ -146,9 +133,6 @@ class Certificate:
         return lines + [
             f"  SURVIVED: {lost.change} of {lost.op} in {lost.case or 'its case'}" for lost in self.survived
         ]
-
-    def _verdict(self) -> str:
-        return f"\n{'passed' if self.ok else 'FAILED'} in {self.seconds:.1f} s"
 
 
 CHECKS = {
@@ -189,7 +173,10 @@ def certify(what: Any, *inputs: Any, name: str = "", seed: int = 0) -> Certifica
     began, state = time.perf_counter(), random.state_dict()
     try:
         cases = cases_of(what, inputs, np.random.default_rng(seed))
-        certificate = _described(name or name_of(what), cases)
+        small, larger = [[case for case in cases if case.larger == wanted] for wanted in (False, True)]
+        sizes, larger_sizes = [list(dict.fromkeys(case.size for case in some)) for some in (small, larger)]
+        layouts = [*LAYOUTS, f"a cotangent {BROADCAST}"]
+        certificate = Certificate(name or name_of(what), [case.name for case in small], sizes, larger_sizes, layouts)
         certificate.checks = _checks([finding for case in cases for finding in findings(case)])
         if certificate.ok:
             for case in cases:
@@ -201,15 +188,8 @@ def certify(what: Any, *inputs: Any, name: str = "", seed: int = 0) -> Certifica
     return certificate
 
 
-def _described(name: str, cases: Sequence[Case]) -> Certificate:
-    """A certificate that says what is going to be checked."""
-    small, larger = [[case for case in cases if case.larger == wanted] for wanted in (False, True)]
-    sizes, larger_sizes = [list(dict.fromkeys(case.size for case in some)) for some in (small, larger)]
-    return Certificate(name, [case.name for case in small], sizes, larger_sizes, [*LAYOUTS, f"a cotangent {BROADCAST}"])
-
-
 def _checks(found: Sequence[Finding]) -> list[Check]:
-    """The worst finding of each row; one with a message is worse than any without."""
+    """Return the worst finding of each row; one with a message is worse than any without."""
     checks = []
     for row in ROWS:
         own = [finding for finding in found if finding.row == row]
@@ -233,7 +213,7 @@ def _mutate(case: Case, certificate: Certificate) -> None:
 
 
 def _results(case: Case) -> list[Array]:
-    """What a mutant may change: the gradients, those of a cotangent in another layout, and the cotangent itself."""
+    """Return what a mutant may change: the gradients, those of a cotangent in another layout, and the cotangent."""
     leaves = case.leaves()
     output = case.call(*leaves)
     cotangent = Tensor.wrap(random_cotangent(output))

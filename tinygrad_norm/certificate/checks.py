@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -52,31 +53,31 @@ class BeyondFloat32Error(Exception):
 
 
 def findings(case: Case) -> Iterator[Finding]:
-    """What all checks that make sense for a case find."""
+    """Yield what all checks that make sense for a case find."""
     compared = case.is_fused and not case.larger
     if compared:
-        yield from _found(case, _composition, VALUE, _composition_row)
+        yield from _found(case, _composition, VALUE, FIRST, SECOND)
+        yield from _found(_replaced(case, lambda x: np.full_like(x, SAME)), _constant, CONSTANT)
+        large_mean = partial(_compare_precisions, rtol=1e-3, atol=1e-4)
+        yield from _found(_replaced(case, lambda x: x + MEAN), large_mean, LARGE_MEAN)
     if case.larger:
         yield from _found(case, at_size, LARGER)
     else:
-        yield from _found(case, _differences, DIFFERENCES[0], _differences_row)
+        yield from _found(case, _differences, DIFFERENCES[0], *DIFFERENCES)
     yield from _found(case, in_layouts, LAYOUTS)
     yield from _found(case, subsets, SOME)
     yield from _found(case, repeated, REPEATED)
-    yield from _found(case, _float32, FLOAT32)
-    if compared:
-        yield from _found(case, _constant, CONSTANT)
-        yield from _found(case, _large_mean, LARGE_MEAN)
+    yield from _found(case, partial(_compare_precisions, rtol=1e-5, atol=1e-6), FLOAT32)
 
 
 def kills(case: Case) -> list[str]:
-    """Which checks of first derivatives refuse a case: "composition", "differences", both or none.
+    """Return which checks of first derivatives refuse a case: "composition", "differences", both or none.
 
     Where these two see nothing: "layouts", "repeated", both or none.
     """
-    plain: dict[str, Comparison] = {"differences": lambda case, errors: gradcheck(case.call, case.leaves())}
+    plain: dict[str, Comparison] = {"differences": partial(_differences, order=1)}
     if case.is_fused:
-        plain["composition"] = lambda case, errors: compare_with_composition(case.call, case.leaves(), order=1)
+        plain["composition"] = partial(_composition, order=1)
     return _refusing(case, plain) or _refusing(case, {"layouts": in_layouts, "repeated": repeated})
 
 
@@ -90,55 +91,41 @@ def _refusing(case: Case, checks: dict[str, Comparison]) -> list[str]:
     return refusing
 
 
-def _found(case: Case, check: Comparison, first: str, row_of: Callable[[str], str] | None = None) -> Iterator[Finding]:
-    """The findings of a check: one for each comparison, and one for what it raises besides."""
+def _found(case: Case, check: Comparison, *rows: str) -> Iterator[Finding]:
+    """Yield the findings of a check: one for each comparison, and one for what it raises besides.
+
+    `rows` are those of the output, of first and of second derivatives, or one for all.
+    """
     errors: Errors = {}
-    message, told = "", False
+    message, told, row = "", False, rows[0]
     try:
         check(case, errors)
     except BeyondFloat32Error:
-        yield Finding(first, case.name, skipped=True)
+        yield Finding(row, case.name, skipped=True)
         return
     except Exception as error:  # whatever the function raises is a finding about it
         message = str(error) if isinstance(error, GradientError) else f"{type(error).__name__}: {error}"
-    rows = {what: row_of(what) if row_of else first for what in errors}
     for what, (largest, bound) in errors.items():
-        wrong = largest > bound
+        order = 0 if what == "the output" else 1 if what.startswith("derivative 1") else 2
+        row, wrong = rows[order if len(rows) > 1 else 0], largest > bound
+        yield Finding(row, case.name, largest, bound, message if wrong else "")
         told |= wrong
-        yield Finding(rows[what], case.name, largest, bound, message if wrong else "")
     if message and not told:
-        yield Finding([first, *rows.values()][-1], case.name, math.inf, 0.0, message)
+        yield Finding(row, case.name, math.inf, 0.0, message)
 
 
-def _composition(case: Case, errors: Errors) -> None:
-    compare_with_composition(case.call, case.leaves(), errors=errors)
+def _composition(case: Case, errors: Errors, order: int = 2) -> None:
+    compare_with_composition(case.call, case.leaves(), order=order, errors=errors)
 
 
-def _composition_row(what: str) -> str:
-    return VALUE if what == "the output" else FIRST if what.startswith("derivative 1") else SECOND
-
-
-def _differences(case: Case, errors: Errors) -> None:
-    gradcheck(case.call, case.leaves(), order=2, errors=errors)
-
-
-def _differences_row(what: str) -> str:
-    return DIFFERENCES[not what.startswith("derivative 1")]
-
-
-def _float32(case: Case, errors: Errors) -> None:
-    _compare_precisions(case, 1e-5, 1e-6, errors)
-
-
-def _large_mean(case: Case, errors: Errors) -> None:
-    _compare_precisions(_replaced(case, lambda x: x + MEAN), 1e-3, 1e-4, errors)
+def _differences(case: Case, errors: Errors, order: int = 2) -> None:
+    gradcheck(case.call, case.leaves(), order=order, errors=errors)
 
 
 def _constant(case: Case, errors: Errors) -> None:
-    constant = _replaced(case, lambda x: np.full_like(x, SAME))
-    output, found = gradients(constant, constant.leaves())
+    output, found = gradients(case, case.leaves())
     with modes.composed():
-        defined, expected = gradients(constant, constant.leaves())
+        defined, expected = gradients(case, case.leaves())
     if not np.isfinite(output.raw).all():
         raise GradientError("the output holds NaN or infinity")
     compare("the output", output.raw, defined.raw, 1e-9, 1e-11, errors)
@@ -146,13 +133,13 @@ def _constant(case: Case, errors: Errors) -> None:
 
 
 def _replaced(case: Case, change: Callable[[Array], Array]) -> Case:
-    """The case with another first input."""
+    """Return the case with another first input."""
     first = next(i for i, given in enumerate(case.inputs) if is_differentiated(given))
     return replace(case, inputs=(*case.inputs[:first], change(case.inputs[first]), *case.inputs[first + 1 :]))
 
 
-def _compare_precisions(case: Case, rtol: float, atol: float, errors: Errors) -> None:
-    """In float32 as it runs, and in float64 as it is defined, on the same numbers."""
+def _compare_precisions(case: Case, errors: Errors, rtol: float, atol: float) -> None:
+    """Compare a case in float32 as it runs with the same in float64 as it is defined."""
     rounded = [
         given.astype(np.float32).astype(np.float64) if is_differentiated(given) else given for given in case.inputs
     ]

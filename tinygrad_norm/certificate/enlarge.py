@@ -15,7 +15,7 @@ LONGEST = 1000  # that is added to an axis: what has one axis may have an output
 
 
 def enlarge(case: Case) -> Case | None:
-    """The case with as many longer axes as its function takes, None if it takes none.
+    """Return the case with as many longer axes as its function takes, None if it takes none.
 
     Axes of equal length grow alike, so that what fitted together goes on to.
     """
@@ -33,7 +33,7 @@ def enlarge(case: Case) -> Case | None:
 
 
 def _resized(case: Case, lengths: dict[int, int]) -> Case:
-    """The case with inputs in which each axis of such a length has another; their numbers are repeated, and vary."""
+    """Return the case with inputs in which axes of these lengths have others; numbers are repeated, and vary."""
     rng = np.random.default_rng(len(lengths))
 
     def resized(given: Any) -> Any:
@@ -47,7 +47,7 @@ def _resized(case: Case, lengths: dict[int, int]) -> Case:
 
 
 def _runs(case: Case) -> bool:
-    """Whether the function takes these inputs, and its definition does as well."""
+    """Return whether the function takes these inputs, and its definition does as well."""
     try:
         found = case.call(*case.leaves())
         with modes.composed():

@@ -23,13 +23,13 @@ STEP = 1e-7
 
 
 def gradients(case: Case, inputs: list[Any], layout: Layout = np.array) -> tuple[Tensor, list[Array]]:
-    """The output, and the gradients of the inputs that want one, under a random cotangent in that memory layout."""
+    """Return the output, and the gradients of inputs that want one, under a random cotangent in that layout."""
     output = case.call(*inputs)
     return output, go_back(output, inputs, Tensor.wrap(layout(random_cotangent(output))))
 
 
 def random_cotangent(output: Tensor) -> Array:
-    """A new array with the same numbers for the same shape."""
+    """Return a new array with the same numbers for the same shape."""
     return _numbers(output.shape).astype(np.result_type(output.dtype, np.float32))
 
 
@@ -39,7 +39,7 @@ def _numbers(shape: tuple[int, ...]) -> Array:
 
 
 def go_back(output: Tensor, inputs: list[Any], cotangent: Tensor, retain_graph: bool = False) -> list[Array]:
-    """The gradients of the inputs that want one, 0 where there is none."""
+    """Return the gradients of the inputs that want one, 0 where there is none."""
     leaves = [given for given in inputs if isinstance(given, Tensor) and given.requires_grad]
     found: Iterable[Tensor | None] = [None] * len(leaves)
     if output.requires_grad:
@@ -56,7 +56,7 @@ def compare_all(
 
 
 def in_layouts(case: Case, errors: Errors) -> None:
-    """Whatever the memory layout of inputs and cotangent, the gradients are those of contiguous ones."""
+    """Compare the gradients of inputs and cotangents in any memory layout with those of contiguous ones."""
     for dtype, tolerated in PRECISIONS.items():
         plain = gradients(case, case.leaves(dtype))[1]
         for name, other in LAYOUTS.items():
@@ -70,7 +70,7 @@ def in_layouts(case: Case, errors: Errors) -> None:
 
 
 def subsets(case: Case, errors: Errors) -> None:
-    """Whichever inputs want a gradient, they get the one that they get if all do."""
+    """Compare the gradients of inputs, if only some want one, with those that they get if all do."""
     whole = gradients(case, case.leaves())[1]
     places = range(len(whole))
     counts = [1] if case.larger else places[1:] if len(whole) <= 4 else [1, len(whole) - 1]
@@ -86,7 +86,7 @@ def subsets(case: Case, errors: Errors) -> None:
 
 
 def repeated(case: Case, errors: Errors) -> None:
-    """The second way back gives what the first gave, and neither changes its cotangent or the inputs."""
+    """Compare the second way back with the first, and refuse one that changes its cotangent or the inputs."""
     leaves = case.leaves()
     output = case.call(*leaves)
     cotangent = Tensor.wrap(random_cotangent(output))
@@ -110,7 +110,7 @@ class _Unchanged(modes.Hook):
 
 
 def at_size(case: Case, errors: Errors) -> None:
-    """Fused against composed; without a fused op, the slope in a random direction, for which two calls are enough."""
+    """Compare fused with composed; without a fused op, the slope in a random direction, which takes two calls."""
     if case.is_fused:
         compare_with_composition(case.call, case.leaves(), order=1, errors=errors)
         return

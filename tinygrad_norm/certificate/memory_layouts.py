@@ -16,12 +16,12 @@ def _channels_last(array: Array) -> Array:
 
 
 def in_fortran_order(array: Array) -> Array:
-    """The first axis is the one whose elements lie side by side."""
+    """Return a copy in which the elements of the first axis lie side by side."""
     return np.array(array, order="F")
 
 
 def _every_second(array: Array) -> Array:
-    """A slice of an array twice as wide, with NaN in between for whoever reads that."""
+    """Return a slice of an array twice as wide, with NaN in between for whoever reads that."""
     if not array.ndim:
         return array
     wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), np.nan, array.dtype)
@@ -44,5 +44,5 @@ BROADCAST = "of one row broadcast"
 
 
 def broadcast(cotangent: Array) -> Array:
-    """The first row in the place of all others, without memory of their own, as a sum hands back its gradient."""
+    """Return the first row in the place of all others, without memory of their own, as the gradient of a sum is."""
     return np.broadcast_to(cotangent[:1], cotangent.shape) if cotangent.ndim else cotangent

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygrad_norm import modes, tape
 from tinygrad_norm.certificate.norm_mutants import norm_mutants
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.tape import Op
 from tinygrad_norm.tensor import Tensor
 
@@ -26,6 +27,10 @@ class Call:
     grads: Grads
     backward: Callable[[Op, Tensor], Any]
     """As the op's class defines it."""
+
+    def back(self, grad: Array) -> Grads:
+        """Return what the op hands back for another gradient of its output."""
+        return _tuple(self.backward(self.op, Tensor.wrap(grad)))
 
 
 Change = Callable[[Call], Grads]
@@ -57,16 +62,17 @@ def mutated(kind: type[Op], change: Change) -> Iterator[None]:
 
 
 def mutants_of(kind: type[Op], inputs: int) -> dict[str, Change]:
-    """All mutants of ops of a class with so many inputs, by what is wrong."""
-    mutants: dict[str, Change] = {"the cotangent forgotten": _cotangent_forgotten}
+    """Return all mutants of ops of a class with so many inputs, by what is wrong."""
+    mutants: dict[str, Change] = {
+        "the cotangent forgotten": lambda call: call.back(np.ones_like(call.grad.raw)),
+        "the cotangent changed in place": _changed_in_place,
+        "the cotangent taken for contiguous": _taken_for_contiguous,
+        "the activation's derivative forgotten": _activation_forgotten,
+    }
     for i in range(inputs):
         mutants |= {f"gradient {i} {what}": _on(i, wrong) for what, wrong in CHANGES.items()}
         mutants |= {f"gradients {j} and {i} swapped": _swapped(j, i) for j in range(i)}
-    mutants["the activation's derivative forgotten"] = _activation_forgotten
-    mutants["the cotangent changed in place"] = _changed_in_place
-    mutants["the cotangent taken for contiguous"] = _taken_for_contiguous
-    mutants |= {name: _by(backward) for name, backward in norm_mutants(kind).items()}
-    return mutants
+    return mutants | {name: _by(backward) for name, backward in norm_mutants(kind).items()}
 
 
 def _tuple(found: Any) -> Grads:
@@ -110,10 +116,6 @@ def _swapped(i: int, j: int) -> Change:
     return change
 
 
-def _cotangent_forgotten(call: Call) -> Grads:
-    return _tuple(call.backward(call.op, Tensor.wrap(np.ones_like(call.grad.raw))))
-
-
 def _changed_in_place(call: Call) -> Grads:
     if call.grad.raw.flags.writeable:
         call.grad.raw[...] *= 2
@@ -121,8 +123,7 @@ def _changed_in_place(call: Call) -> Grads:
 
 
 def _taken_for_contiguous(call: Call) -> Grads:
-    in_memory = call.grad.raw.ravel(order="K").reshape(call.grad.shape)
-    return _tuple(call.backward(call.op, Tensor.wrap(in_memory)))
+    return call.back(call.grad.raw.ravel(order="K").reshape(call.grad.shape))
 
 
 def _activation_forgotten(call: Call) -> Grads:
@@ -130,7 +131,7 @@ def _activation_forgotten(call: Call) -> Grads:
         return call.grads
     before, call.op.params = call.op.params, {**call.op.params, "activation": None}
     try:
-        return _tuple(call.backward(call.op, call.grad))
+        return call.back(call.grad.raw)
     finally:
         call.op.params = before
 

@@ -37,7 +37,7 @@ MUTANTS = {
 
 
 def norm_mutants(kind: type[Op]) -> dict[str, Callable[[Op, Array], tuple[Tensor | None, ...]]]:
-    """The mutants of a class of ops, none if it is no norm: from an op and dy to wrong gradients."""
+    """Return the mutants of a class of ops, none if it is no norm: from an op and dy to wrong gradients."""
     if not issubclass(kind, Norm):
         return {}
     source = sys.modules[kind.definition.__module__]
@@ -47,7 +47,7 @@ def norm_mutants(kind: type[Op]) -> dict[str, Callable[[Op, Array], tuple[Tensor
 
 @cache
 def mutant(source: ModuleType, right: str, wrong: str) -> ModuleType:
-    """A module whose text is that of `source`, but for one term."""
+    """Return a module whose text is that of `source`, but for one term."""
     text = inspect.getsource(source)
     if right not in text:
         raise ValueError(f"mutant: {right!r} is a text of {source.__name__}, which reads otherwise now")

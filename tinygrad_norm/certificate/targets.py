@@ -10,7 +10,7 @@ import math
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,7 @@ import numpy as np
 
 from tinygrad_norm import tape
 from tinygrad_norm.certificate.case import Case, Random, ResultError, is_differentiated
-from tinygrad_norm.certificate.catalog import (
-    NO_GRADIENT,
-    OPS,
-    cases_of_layer,
-    layer_cases,
-    layer_names,
-    op_cases,
-)
+from tinygrad_norm.certificate.catalog import NO_GRADIENT, OPS, cases_of_layer, layer_cases, layer_names, op_cases
 from tinygrad_norm.certificate.enlarge import enlarge
 from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.nn.module import Module
@@ -38,14 +31,14 @@ PER_CHANNEL = frozenset({"weight", "bias", "gamma", "beta", "scale", "shift", "g
 
 
 def name_of(what: Any) -> str:
-    """What to call it."""
+    """Return the name of what is certified."""
     if isinstance(what, str):
         return what.rpartition(":")[2]
     return str(getattr(what, "__name__", type(what).__name__))
 
 
 def cases_of(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
-    """The cases that something is certified in.
+    """Return the cases that something is certified in.
 
     Args:
         what: the name of a layer or an op; "file.py:Name" or "package.module:Name"; a module, its class, an op's
@@ -66,7 +59,7 @@ def cases_of(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
 
 
 def _small_cases(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
-    """The cases with the inputs that are given, or chosen."""
+    """Return the cases with the inputs that are given, or chosen."""
     if isinstance(what, str) and ":" not in what:
         return _named(what, inputs, rng)
     found = load(what) if isinstance(what, str) else what
@@ -81,10 +74,10 @@ def _named(name: str, inputs: Sequence[Any], rng: Random) -> list[Case]:
     if name in NO_GRADIENT:
         raise ValueError(f"certify: {name} has no gradient that could be wrong")
     if name not in known:
-        hint = did_you_mean(name, known)
+        hint = did_you_mean(name, known) or f" (they are {', '.join(known)})"
         raise ValueError(
-            f"certify: {name!r} is no layer or op{hint}{'' if hint else ' (they are ' + ', '.join(known) + ')'}; "
-            "for one of your own: path/to/file.py:Name, or package.module:Name"
+            f"certify: {name!r} is no layer or op{hint}; for one of your own: path/to/file.py:Name, or "
+            "package.module:Name"
         )
     if inputs:
         raise ValueError(f"certify: {name} has inputs of its own; give yours to the layer or function itself")
@@ -92,7 +85,7 @@ def _named(name: str, inputs: Sequence[Any], rng: Random) -> list[Case]:
 
 
 def load(target: str) -> Any:
-    """What "path/to/file.py:Name" or "package.module:Name" names. The file is run, as an import runs it.
+    """Return what "path/to/file.py:Name" or "package.module:Name" names. The file is run, as an import runs it.
 
     Raises:
         ValueError: there is no such file, module or name, or it fails to run.
@@ -108,18 +101,16 @@ def load(target: str) -> Any:
 
 
 def _run(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
     name = f"certified_{path.stem}"
-    loader = SourceFileLoader(name, str(path))
-    module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=str(path)))
+    spec: Any = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses look for it
-    loader.exec_module(module)
+    spec.loader.exec_module(module)
     return module
 
 
 def _array(given: Any, rng: Random) -> Any:
-    """An input as cases have it: floats in float64, which are differentiated, all others as they are."""
+    """Return an input as cases have it: floats in float64, which are differentiated, all others as they are."""
     if isinstance(given, tuple) and all(isinstance(length, int) for length in given):
         return rng.normal(0.3, 1.2, given)
     array = given.raw if isinstance(given, Tensor) else given
@@ -127,7 +118,7 @@ def _array(given: Any, rng: Random) -> Any:
 
 
 def _own(what: Any, arrays: list[Any], rng: Random) -> list[Case]:
-    """The cases of somebody's module or function, with these inputs."""
+    """Return the cases of somebody's module or function, with these inputs."""
     if isinstance(what, Module):
         return cases_of_layer("", copy.deepcopy(what), arrays, rng)
     if _is_module(what):
@@ -141,28 +132,24 @@ def _own(what: Any, arrays: list[Any], rng: Random) -> list[Case]:
 
 
 def _built(kind: type[Module], arrays: list[Any], rng: Random) -> list[Case]:
-    """The cases of a class of modules: built without arguments, or with the number of channels or of features."""
+    """Return the cases of a class of modules, built without arguments, or with the number of channels or features."""
     shape = arrays[0].shape
-    refused: list[Exception] = []  # the arguments
-    failed: list[Exception] = []  # with this input: says more of what is wrong
+    problems: list[tuple[bool, Exception]] = []
     for arguments in ((), shape[1:2], shape[-1:]):
+        layer = None
         try:
             layer = kind(*arguments)
-        except Exception as error:
-            refused.append(error)
-            continue
-        try:
             return cases_of_layer("", layer, arrays, rng)
         except ResultError:
             raise
         except Exception as error:
-            failed.append(error)
-    problem = [*failed, *refused][0]
+            problems.append((layer is None, error))
+    _, problem = min(problems, key=itemgetter(0))  # what was built and failed says more of what is wrong
     raise ValueError(f"{kind.__name__}: {_line(problem)}") from problem
 
 
 def _guessed(what: Any, name: str, rng: Random) -> list[Case]:
-    """The cases with the first inputs that it takes."""
+    """Return the cases with the first inputs that it takes."""
     if _is_op(what):
         _refuse_settings(what)
     problem: Exception | None = None
@@ -183,7 +170,7 @@ def _guessed(what: Any, name: str, rng: Random) -> list[Case]:
 
 
 def _inputs(what: Any, rng: Random) -> Iterator[list[Any]]:
-    """Inputs to try: x, and for other parameters without a default vectors, or what x is."""
+    """Yield inputs to try: x, and for other parameters without a default vectors, or what x is."""
     others = [p.name for p in _parameters(what) if p.default is p.empty and p.kind is not p.VAR_POSITIONAL][1:]
     for shape in SHAPES:
         for length in dict.fromkeys((shape[-1], shape[1])):
@@ -194,7 +181,7 @@ def _inputs(what: Any, rng: Random) -> Iterator[list[Any]]:
 
 
 def _parameters(what: Any) -> list[inspect.Parameter]:
-    """The parameters that are given by position."""
+    """Return the parameters that are given by position."""
     inside = _is_module(what) or _is_op(what)
     try:
         parameters = list(inspect.signature(what.forward if inside else what).parameters.values())
@@ -226,7 +213,7 @@ def _refuse_settings(kind: type[tape.Op]) -> None:
 
 
 def _line(error: BaseException | None) -> str:
-    """What an error says, in a line."""
+    """Return what an error says, in a line."""
     return textwrap.shorten(f"{type(error).__name__}: {error}", 120, placeholder="...")
 
 

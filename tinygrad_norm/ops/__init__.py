@@ -55,6 +55,7 @@ from tinygrad_norm.ops.elementwise import (
     pow,
     round,
     rsqrt,
+    scale,
     sigmoid,
     sign,
     sin,
@@ -101,7 +102,6 @@ from tinygrad_norm.ops.reduction import (
     sum,
     var,
 )
-from tinygrad_norm.ops.scaling import scale
 from tinygrad_norm.ops.shape import (
     broadcast_to,
     concat,

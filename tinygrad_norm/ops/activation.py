@@ -75,6 +75,9 @@ class ActivationOp(FusedOp):
 
     definition: ClassVar[Callable[..., Any]]
 
+    def __init_subclass__(cls, definition: Callable[..., Any] | None = None) -> None:
+        cls.definition = staticmethod(definition or cls.definition)
+
     def forward(self, x: Array, **parameters: float) -> Array:
         return kernels.of(x).activate(e.real(x), self._activation())
 
@@ -85,92 +88,85 @@ class ActivationOp(FusedOp):
         return type(self).definition.__name__, next(iter(self.params.values()), 0.0)
 
 
-class LeakyRelu(ActivationOp):
-    definition = staticmethod(formulas.leaky_relu)
+class LeakyRelu(ActivationOp, definition=formulas.leaky_relu): ...
 
 
-class Elu(ActivationOp):
-    definition = staticmethod(formulas.elu)
+class Elu(ActivationOp, definition=formulas.elu): ...
 
 
-class Gelu(ActivationOp):
-    definition = staticmethod(formulas.gelu)
+class Gelu(ActivationOp, definition=formulas.gelu): ...
 
 
-class GeluTanh(ActivationOp):
-    definition = staticmethod(formulas.gelu_tanh)
+class GeluTanh(ActivationOp, definition=formulas.gelu_tanh): ...
 
 
-class Silu(ActivationOp):
-    definition = staticmethod(formulas.silu)
+class Silu(ActivationOp, definition=formulas.silu): ...
 
 
-class Hardswish(ActivationOp):
-    definition = staticmethod(formulas.hardswish)
+class Hardswish(ActivationOp, definition=formulas.hardswish): ...
 
 
-class Mish(ActivationOp):
-    definition = staticmethod(formulas.mish)
+class Mish(ActivationOp, definition=formulas.mish): ...
 
 
 def relu(x: Any) -> Tensor:
-    """x where it is positive, else 0."""
+    """Return x where it is positive, else 0."""
     return Relu()(x)
 
 
 def add_relu(x: Any, y: Any) -> Tensor:
-    """relu(x + y), where a residual branch comes home. The name is that of PyTorch's `FloatFunctional`."""
+    """Return relu(x + y), where a residual branch comes home. The name is that of PyTorch's `FloatFunctional`."""
     return AddRelu()(x, y)
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
-    """x where it is positive, else `negative_slope` times x."""
+    """Return x where it is positive, else `negative_slope` times x."""
     return LeakyRelu()(x, slope=float(negative_slope))
 
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
-    """x where it is positive, else alpha (exp(x) - 1)."""
+    """Return x where it is positive, else alpha (exp(x) - 1)."""
     return Elu()(x, alpha=float(alpha))
 
 
 def gelu(x: Any, approximate: str = "none") -> Tensor:
-    """x times the normal distribution function at x; with approximate="tanh" its approximation by tanh."""
+    """Return x times the normal distribution function at x; with approximate="tanh" its approximation by tanh."""
     check_choice("gelu: approximate", approximate, ("none", "tanh"))
     return Gelu()(x) if approximate == "none" else GeluTanh()(x)
 
 
 def silu(x: Any) -> Tensor:
-    """x times sigmoid(x), also called swish."""
+    """Return x times sigmoid(x), also called swish."""
     return Silu()(x)
 
 
 def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """log(1 + exp(beta x)) / beta, exact everywhere, so that `threshold` (kept for PyTorch's sake) changes nothing."""
+    """Return log(1 + exp(beta x)) / beta, exact everywhere, so that `threshold`, which PyTorch has, changes nothing."""
     return Softplus()(x) if beta == 1 else Softplus()(e.multiply(x, beta)) / beta
 
 
 def hardswish(x: Any) -> Tensor:
-    """x clip(x + 3, 0, 6) / 6."""
+    """Return x clip(x + 3, 0, 6) / 6."""
     return Hardswish()(x)
 
 
 def mish(x: Any) -> Tensor:
-    """x tanh(softplus(x))."""
+    """Return x tanh(softplus(x))."""
     return Mish()(x)
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
-    """exp(x) over its sum along `axis`, without overflow."""
-    return reduction.Softmax()(x, axis=reduction.checked_axis("softmax", axis, len(reduction.shape_of(x))))
+    """Return exp(x) over its sum along `axis`, without overflow."""
+    return reduction.Softmax()(x, axis=reduction.shape_and_axis("softmax", x, axis)[1])
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
-    """The logarithm of softmax(x) along `axis`, without overflow."""
-    return reduction.LogSoftmax()(x, axis=reduction.checked_axis("log_softmax", axis, len(reduction.shape_of(x))))
+    """Return the logarithm of softmax(x) along `axis`, without overflow."""
+    return reduction.LogSoftmax()(x, axis=reduction.shape_and_axis("log_softmax", x, axis)[1])
 
 
 def fusible(activation: str | tuple[str, float] | None) -> Activation:
-    """The name and the parameter of an activation that a norm can fuse; `("leaky_relu", 0.1)` gives the parameter.
+    """Return name and parameter of an activation that a norm can fuse; `("leaky_relu", 0.1)` gives the parameter.
 
     Raises:
         ValueError: the name is not known, or takes no parameter.
@@ -181,5 +177,5 @@ def fusible(activation: str | tuple[str, float] | None) -> Activation:
     check_choice("activation", name, ACTIVATIONS)
     default = ACTIVATIONS[name].parameter
     if parameter is not None and default is None:
-        raise ValueError(f"activation: {name!r} takes no parameter, {parameter!r} was given")
+        raise ValueError(f"activation: {name!r} takes no parameter, got {parameter!r}")
     return name, float(default or 0.0) if parameter is None else float(parameter)

@@ -12,8 +12,9 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from tinygrad_norm import dtypes, modes
+from tinygrad_norm.dtypes import Shape
 
-ShapeDtype = tuple[tuple[int, ...], Any]
+ShapeDtype = tuple[Shape, Any]
 """The shape and the dtype of an operand; None for the dtype of a number, which takes that of what it meets."""
 
 Check = TypeVar("Check", bound=Callable[..., Any])
@@ -31,7 +32,7 @@ def constant(name: str, what: str, value: Any) -> Any:
 
 
 def kind_of(x: Any) -> ShapeDtype:
-    """The kind of a tensor, an array, a number or nested lists.
+    """Return the kind of a tensor, an array, a number or nested lists.
 
     Raises:
         TypeError: it is an array of a dtype that no tensor has, or masked.
@@ -49,12 +50,12 @@ def kind_of(x: Any) -> ShapeDtype:
 
 
 def kinds_of(*operands: Any) -> list[Any]:
-    """The kind of each operand; None for one that is not given."""
+    """Return the kind of each operand; None for one that is not given."""
     return [None if x is None else kind_of(x) for x in operands]
 
 
 def cached(check: Check) -> Check:
-    """A function of kinds and options that runs once for each set of them, unless it raises.
+    """Return a function of kinds and options that runs once for each set of them, unless it raises.
 
     It tells 1 from True and 1.0, but not inside of a tuple: `check` returns nothing made of the numbers in one.
     """
@@ -72,7 +73,7 @@ def cached(check: Check) -> Check:
 
 
 def label(name: str) -> str:
-    """The op, and the layer that called it where there is one."""
+    """Return the op, and the layer that called it where there is one."""
     scope = modes.current_scope()
     return f"{name} in {scope}" if scope else name
 
@@ -83,11 +84,25 @@ def check_dtypes(name: str, **kinds: ShapeDtype | None) -> None:
     Raises:
         TypeError: one is no float, or they differ.
     """
-    dtypes = {key: kind[1] for key, kind in kinds.items() if kind is not None and kind[1] is not None}
-    first, *others = dtypes.values() or [np.dtype(np.float32)]
+    given = {key: kind[1] for key, kind in kinds.items() if kind is not None and kind[1] is not None}
+    first, *others = given.values() or [np.dtype(np.float32)]
     if first.kind != "f" or any(dtype != first for dtype in others):
-        listed = ", ".join(f"{key} {dtype}" for key, dtype in dtypes.items())
+        listed = ", ".join(f"{key} {dtype}" for key, dtype in given.items())
         raise TypeError(
             f"{name}: one floating dtype is needed throughout, but given are {listed}; "
             "convert the input with x.astype('float32'), or the module with module.astype('float64')"
         )
+
+
+def check_images(name: str, x: Any) -> Shape:
+    """Return the shape (N, C, H, W) of images of floats.
+
+    Raises:
+        TypeError: they hold no floats.
+        ValueError: they have another number of axes, or hold no pixel (an empty batch is one).
+    """
+    kind = shape, _ = kind_of(x)
+    check_dtypes(name, input=kind)
+    if len(shape) != 4 or 0 in shape[1:]:
+        raise ValueError(f"{name}: the input has shape (N, C, H, W), not empty, got {shape}")
+    return shape

@@ -27,7 +27,7 @@ def contract(terms: Sequence[str], output: str, operands: Sequence[Array]) -> Ar
 
 
 def _order(terms: Sequence[str], output: str, operands: Sequence[Array]) -> list[tuple[int, ...]]:
-    """Which to take at each step, by their places among those that are left; the result goes last."""
+    """Return which to take at each step, by their places among those that are left; the result goes last."""
     if len(operands) < 3:
         return [tuple(range(len(operands)))]
     steps: list[tuple[int, ...]] = np.einsum_path(f"{','.join(terms)}->{output}", *operands, optimize="greedy")[0][1:]
@@ -35,7 +35,7 @@ def _order(terms: Sequence[str], output: str, operands: Sequence[Array]) -> list
 
 
 def _pair(left: str, x: Array, right: str, y: Array, kept: str) -> Array:
-    """The product of two operands, summed over the letters that are not `kept`."""
+    """Return the product of two operands, summed over the letters that are not `kept`."""
     left, x = _without_lone(left, x, kept + right)
     right, y = _without_lone(right, y, kept + left)
     summed = "".join(letter for letter in left if letter in right and letter not in kept)
@@ -55,13 +55,13 @@ def _pair(left: str, x: Array, right: str, y: Array, kept: str) -> Array:
 
 
 def _without_lone(term: str, x: Array, wanted: str) -> tuple[str, Array]:
-    """`x` summed over the letters that nobody else wants, and on the diagonal of those that stand twice."""
+    """Return `x` summed over the letters that nobody else wants, and on the diagonal of those that stand twice."""
     left = "".join(letter for letter in dict.fromkeys(term) if letter in wanted)
     return left, x if left == term else np.einsum(f"{term}->{left}", x)
 
 
 def _matrices(term: str, x: Array, stack: str, rows: str, columns: str, lengths: dict[str, int]) -> Array:
-    """`x` as matrices whose rows and columns run over these letters; an axis of length 1 is stretched there."""
+    """Return `x` as matrices whose rows and columns run over these letters; an axis of length 1 is stretched there."""
     x = np.einsum(f"{term}->{stack + rows + columns}", x)
     depth = len(stack)
     inner = [lengths[letter] for letter in rows + columns]

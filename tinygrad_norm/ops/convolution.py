@@ -8,21 +8,14 @@ from tinygrad_norm import definitions, kernels
 from tinygrad_norm.checks import check_integer, check_pair
 from tinygrad_norm.dtypes import Array, Pair, Shape
 from tinygrad_norm.ops.activation import fusible
-from tinygrad_norm.ops.arguments import (
-    ShapeDtype,
-    cached,
-    check_dtypes,
-    kind_of,
-    kinds_of,
-    label,
-)
+from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, kind_of, kinds_of, label
 from tinygrad_norm.ops.shape import reshape
 from tinygrad_norm.tape import FusedOp
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-Padding = int | tuple[int, int] | Literal["same", "valid"]
+Padding = int | Pair | Literal["same", "valid"]
 Activation = str | tuple[str, float] | None
 
 
@@ -94,29 +87,24 @@ def _spec(
     groups: int,
     activation: Activation,
 ) -> ConvolutionSpec:
-    """The arguments of `conv2d`, checked."""
-    check_dtypes(label("conv2d"), input=x, weight=weight, bias=bias)
-    shape, filters = x[0], weight[0]
-    _check_shapes(shape, filters, None if bias is None else bias[0], groups)
-    stride, dilation = check_pair("conv2d: stride", stride, 1), check_pair("conv2d: dilation", dilation, 1)
-    sides = padding_of(label("conv2d"), padding, filters[2:], stride, dilation)
+    """Return the arguments of `conv2d`, checked."""
+    name, shape, filters = label("conv2d"), x[0], weight[0]
+    check_dtypes(name, input=x, weight=weight, bias=bias)
+    _check_shapes(name, shape, filters, None if bias is None else bias[0], groups)
+    stride, dilation = check_pair(f"{name}: stride", stride, 1), check_pair(f"{name}: dilation", dilation, 1)
+    sides = padding_of(name, padding, filters[2:], stride, dilation)
     along = zip(shape[2:], filters[2:], sides, dilation, strict=True)
     if any(n + sum(ends) < d * (k - 1) + 1 for n, k, ends, d in along):
         raise ValueError(
-            f"{label('conv2d')}: a kernel of {filters[2:]} with dilation {dilation} does not fit in an input of shape "
+            f"{name}: a kernel of {filters[2:]} with dilation {dilation} does not fit in an input of shape "
             f"{shape} with padding {sides}; use a smaller kernel, more padding, or larger images"
         )
-    return {
-        "stride": stride,
-        "padding": sides,
-        "dilation": dilation,
-        "groups": int(groups),
-        "activation": fusible(activation),
-    }
+    return ConvolutionSpec(
+        stride=stride, padding=sides, dilation=dilation, groups=int(groups), activation=fusible(activation)
+    )
 
 
-def _check_shapes(shape: Shape, weight: Shape, bias: Shape | None, groups: int) -> None:
-    name = label("conv2d")
+def _check_shapes(name: str, shape: Shape, weight: Shape, bias: Shape | None, groups: int) -> None:
     if len(shape) != 4 or len(weight) != 4:
         raise ValueError(
             f"{name}: the input has shape (N, C, H, W) or (C, H, W), and the weight (O, C / groups, kh, kw), "
@@ -136,11 +124,11 @@ def _check_shapes(shape: Shape, weight: Shape, bias: Shape | None, groups: int) 
             f"with groups={groups} takes {weight[1] * groups}"
         )
     if bias is not None and bias != weight[:1]:
-        raise ValueError(f"{name}: a weight of shape {weight} needs a bias of shape {weight[:1]}, got {bias}")
+        raise ValueError(f"{name}: bias has shape {weight[:1]} beside a weight of shape {weight}, got {bias}")
 
 
 def padding_of(name: str, padding: Any, kernel: Shape, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
-    """The zeros on each side, ((top, bottom), (left, right)), from any form of the argument.
+    """Return the zeros on each side, ((top, bottom), (left, right)), from any form of the argument.
 
     Raises:
         TypeError, ValueError: as `pair`; a word other than "same" and "valid"; "same" with a stride.

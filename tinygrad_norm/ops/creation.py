@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def ones(shape: int | tuple[int, ...], *, dtype: Any = np.float32) -> Tensor:
-    """A tensor of ones, which wants no gradient."""
+    """Return a tensor of ones, which wants no gradient."""
     return wrap(np.ones(shape, dtypes.supported(dtype)))
 
 
 def zeros_like(x: Any, *, dtype: Any = None) -> Tensor:
-    """Zeros of the shape of x, and its dtype unless one is given; no gradient goes through."""
+    """Return zeros of the shape of x, and its dtype unless one is given; no gradient goes through."""
     return wrap(np.zeros(shape_of(x), dtypes.supported(x.dtype if dtype is None else dtype)))
 
 
 def ones_like(x: Any, *, dtype: Any = None) -> Tensor:
-    """Ones of the shape of x, and its dtype unless one is given; no gradient goes through."""
+    """Return ones of the shape of x, and its dtype unless one is given; no gradient goes through."""
     return ones(shape_of(x), dtype=x.dtype if dtype is None else dtype)

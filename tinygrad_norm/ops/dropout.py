@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_norm import random
 from tinygrad_norm.checks import FRACTION, check_choice, check_number
-from tinygrad_norm.dtypes import Array
+from tinygrad_norm.dtypes import Array, Shape
 from tinygrad_norm.operands import wrap
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.reduction import shape_of
@@ -20,15 +20,15 @@ MODES = ("row", "batch")
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
-    """In training, each element 0 with probability p, else divided by 1 - p; otherwise x itself.
+    """Return x, in training with each element 0 with probability p, and else divided by 1 - p.
 
-    Source: Srivastava et al. 2014, in the inverted form.
+    Source: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, 2014; inverted.
     """
     return _drop("dropout", x, p, training, shape_of(x))
 
 
 def dropout2d(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
-    """In training, each channel 0 with probability p, else divided by 1 - p; otherwise x itself.
+    """Return x, in training with each channel 0 with probability p, and else divided by 1 - p.
 
     Args:
         x: shape (N, C, H, W), or (C, H, W) for one image.
@@ -38,7 +38,7 @@ def dropout2d(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
     Raises:
         ValueError: p is no probability, or x has another number of axes.
 
-    Source: Tompson et al. 2015.
+    Source: Tompson et al., Efficient object localization using convolutional networks, 2015.
     """
     shape = shape_of(x)
     if len(shape) not in (3, 4):
@@ -47,7 +47,7 @@ def dropout2d(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
 
 
 def stochastic_depth(x: Any, p: float, mode: str = "row", training: bool = True) -> Tensor:
-    """In training, each image (or the whole batch) 0 with probability p, else divided by 1 - p; otherwise x itself.
+    """Return x, in training with each image (or the whole batch) 0 with probability p, and else divided by 1 - p.
 
     Args:
         x: shape (N, ...), what a residual branch adds.
@@ -58,7 +58,7 @@ def stochastic_depth(x: Any, p: float, mode: str = "row", training: bool = True)
     Raises:
         ValueError: p is no probability, the mode is unknown, or x is a number.
 
-    Source: Huang et al. 2016.
+    Source: Huang et al., Deep networks with stochastic depth, 2016.
     """
     shape = shape_of(x)
     check_mode("stochastic_depth", mode)
@@ -82,8 +82,8 @@ def check_probability(name: str, p: Any) -> None:
     check_number(f"{name}: p", p, FRACTION)
 
 
-def _drop(name: str, x: Any, p: float, training: bool, shape: tuple[int, ...]) -> Tensor:
-    """X with what is decided by a draw of this shape dropped, and the rest divided by 1 - p."""
+def _drop(name: str, x: Any, p: float, training: bool, shape: Shape) -> Tensor:
+    """Return x with what is decided by a draw of this shape dropped, and the rest divided by 1 - p."""
     check_probability(name, p)
     if not training or p == 0:
         return e.multiply(x, 1.0) if not hasattr(x, "creator") else x
@@ -93,8 +93,8 @@ def _drop(name: str, x: Any, p: float, training: bool, shape: tuple[int, ...]) -
     return e.multiply(x, wrap(factor))
 
 
-def _like(x: Any, shape: tuple[int, ...]) -> Array:
-    """An array of this shape, in the memory order of x where it is that of x, so that the product has it too."""
+def _like(x: Any, shape: Shape) -> Array:
+    """Return an array of this shape, in the memory order of x where it is that of x, so that the product has it too."""
     array = np.asarray(getattr(x, "raw", x))
     dtype = np.float64 if array.dtype == np.float64 else np.float32
     return np.empty_like(array, dtype) if array.shape == shape else np.empty(shape, dtype)

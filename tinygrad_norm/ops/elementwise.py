@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tinygrad_norm import dtypes, kernels
+from tinygrad_norm import definitions, dtypes, kernels
 from tinygrad_norm.dtypes import Array
-from tinygrad_norm.tape import Op
+from tinygrad_norm.ops.arguments import kind_of
+from tinygrad_norm.tape import FusedOp, Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -17,8 +19,21 @@ Gradients = tuple["Tensor | None", "Tensor | None"]
 
 
 def real(x: Array) -> Array:
-    """x as what functions of real numbers are computed in: integers and bools as float32."""
+    """Return x as what functions of real numbers are computed in: integers and bools as float32."""
     return x if x.dtype.kind == "f" else x.astype(np.float32)
+
+
+class NumPyOp(Op):
+    """An op whose forward is one function of NumPy's: `class Floor(NumPyOp, function=np.floor)`."""
+
+    function: Any
+
+    def __init_subclass__(cls, **functions: Any) -> None:
+        for name, function in functions.items():
+            setattr(cls, name, staticmethod(function))
+
+    def forward(self, *arrays: Any, **params: Any) -> Any:
+        return self.function(*arrays, **params)
 
 
 class Add(Op):
@@ -31,11 +46,8 @@ class Add(Op):
         return grad, grad
 
 
-class Subtract(Op):
+class Subtract(NumPyOp, function=np.subtract):
     broadcasts = True
-
-    def forward(self, x: Any, y: Any) -> Any:
-        return np.subtract(x, y)
 
     def backward(self, grad: Tensor) -> Gradients:
         return grad, -grad if self.needs_input_grad[1] else None
@@ -51,6 +63,15 @@ class Multiply(Op):
     def backward(self, grad: Tensor) -> Gradients:
         x, y = self.saved
         return grad * y if self.needs_input_grad[0] else None, grad * x if self.needs_input_grad[1] else None
+
+
+class Scale(FusedOp):
+    """A product in which elements share their factors, as each channel its weight; both gradients in one pass."""
+
+    definition = staticmethod(definitions.multiply)
+
+    def gradient(self, grad: Array, *saved: Array) -> tuple[Array | None, ...]:
+        return kernels.of(grad).scale_gradient(grad, *saved)
 
 
 class Divide(Op):
@@ -69,27 +90,20 @@ class Power(Op):
     broadcasts = True
 
     def forward(self, x: Any, y: Any) -> Any:
-        if _kind(x) in "iu" and _kind(y) in "iu" and np.any(np.less(y, 0)):
-            raise ValueError(
-                "pow: integers have no negative power that is an integer; give x as floating-point numbers"
-            )
+        if np.result_type(x, y).kind in "iu" and np.any(np.less(y, 0)):
+            raise ValueError("pow: y is at least 0 where x and y are integers; give x as floating-point numbers")
         z = x**y
         self.save(x if isinstance(x, np.ndarray) else np.asarray(x, z.dtype), y)  # so that log(2.0) is as fine as z
         return z
 
     def backward(self, grad: Tensor) -> Gradients:
         x, y = self.saved
-        dx = _by_base(grad, x, y) if self.needs_input_grad[0] else None
-        return dx, _by_exponent(grad, x, y) if self.needs_input_grad[1] else None
-
-
-def _kind(x: Any) -> str:
-    """The kind of dtype of an array or a Python number."""
-    return x.dtype.kind if isinstance(x, np.ndarray) else np.min_scalar_type(x).kind
+        by_base = _by_base(grad, x, y) if self.needs_input_grad[0] else None
+        return by_base, _by_exponent(grad, x, y) if self.needs_input_grad[1] else None
 
 
 def _by_base(grad: Tensor, x: Tensor, y: Any) -> Tensor:
-    """y x^(y-1); where y is 0 it is 0, and not 0 times infinity."""
+    """Return y x^(y-1); where y is 0 it is 0, and not 0 times infinity."""
     if not hasattr(y, "shape"):
         return grad * (y * x ** (y - 1)) if y != 0 else where(False, grad, 0.0)
     zero = equal(y, 0)
@@ -97,7 +111,7 @@ def _by_base(grad: Tensor, x: Tensor, y: Any) -> Tensor:
 
 
 def _by_exponent(grad: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """x^y log(x); where x is 0 it is 0, as 0^y is for every y around."""
+    """Return x^y log(x); where x is 0 it is 0, as 0^y is for every y around."""
     zero = logical_and(equal(x, 0), greater_equal(y, 0))
     return grad * (pow(x, y) * log(where(zero, 1.0, x)))
 
@@ -110,26 +124,16 @@ class Maximum(Op):
         return np.maximum(x, y)
 
     def backward(self, grad: Tensor) -> Gradients:
+        """The gradient where x > y, and where y > x; half where they are equal, all where one is NaN, to be seen."""
         x, y = self.saved
-        return _to_the_larger(grad, x, y)
+        shared = where(equal(x, y), 0.5 * grad, grad)
+        return where(less(x, y), 0.0, shared), where(greater(x, y), 0.0, shared)
 
 
-class Minimum(Op):
-    broadcasts = True
-
+class Minimum(Maximum):
     def forward(self, x: Any, y: Any) -> Any:
-        self.save(x, y)
+        self.save(y, x)  # x is the smaller where y is the larger
         return np.minimum(x, y)
-
-    def backward(self, grad: Tensor) -> Gradients:
-        x, y = self.saved
-        return _to_the_larger(grad, y, x)  # x is the smaller where y is the larger
-
-
-def _to_the_larger(grad: Tensor, x: Any, y: Any) -> Gradients:
-    """The gradient where x > y, and where y > x; half of it where they are equal, all where one is NaN, to be seen."""
-    shared = where(equal(x, y), 0.5 * grad, grad)
-    return where(less(x, y), 0.0, shared), where(greater(x, y), 0.0, shared)
 
 
 class LogAddExp(Op):
@@ -198,65 +202,54 @@ class StopGradient(Op):
         return x
 
 
-class Negative(Op):
-    def forward(self, x: Array) -> Array:
-        return np.negative(x)
+class RealFunction(NumPyOp):
+    """A function of real numbers, with its gradient as a function of the output's and of what is saved."""
+
+    gradient: ClassVar[Callable[..., Tensor]]
 
     def backward(self, grad: Tensor) -> Tensor:
-        return -grad
+        return self.gradient(grad, *self.saved)
 
 
-class Exp(Op):
-    def forward(self, x: Array) -> Array:
-        y = np.exp(real(x))
-        self.save(y)
-        return y
+class OfInput(RealFunction):
+    """A function whose gradient is known by its input x."""
 
-    def backward(self, grad: Tensor) -> Tensor:
-        (y,) = self.saved
-        return grad * y
-
-
-class Expm1(Op):
-    def forward(self, x: Array) -> Array:
-        y = np.expm1(real(x))
-        self.save(y)
-        return y
-
-    def backward(self, grad: Tensor) -> Tensor:
-        (y,) = self.saved
-        return grad * (y + 1)
-
-
-class Log(Op):
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: Array) -> Any:
         self.save(x)
-        return np.log(real(x))
-
-    def backward(self, grad: Tensor) -> Tensor:
-        (x,) = self.saved
-        return grad / x
+        return self.function(x if x.dtype.kind == "f" else x.astype(np.float32))
 
 
-class Log1p(Op):
-    def forward(self, x: Array) -> Array:
-        self.save(x)
-        return np.log1p(real(x))
+class OfOutput(RealFunction):
+    """A function whose gradient is known by its output y."""
 
-    def backward(self, grad: Tensor) -> Tensor:
-        (x,) = self.saved
-        return grad / (x + 1)
-
-
-class Sqrt(Op):
-    def forward(self, x: Array) -> Array:
-        y = np.sqrt(real(x))
+    def forward(self, x: Array) -> Any:
+        y = self.function(x if x.dtype.kind == "f" else x.astype(np.float32))
         self.save(y)
         return y
 
-    def backward(self, grad: Tensor) -> Tensor:
-        (y,) = self.saved
-        return grad / (2 * y)
+
+class Log(OfInput, function=np.log, gradient=lambda grad, x: grad / x): ...
+
+
+class Log1p(OfInput, function=np.log1p, gradient=lambda grad, x: grad / (x + 1)): ...
+
+
+class Sin(OfInput, function=np.sin, gradient=lambda grad, x: grad * cos(x)): ...
+
+
+class Cos(OfInput, function=np.cos, gradient=lambda grad, x: -grad * sin(x)): ...
+
+
+class Exp(OfOutput, function=np.exp, gradient=lambda grad, y: grad * y): ...
+
+
+class Expm1(OfOutput, function=np.expm1, gradient=lambda grad, y: grad * (y + 1)): ...
+
+
+class Sqrt(OfOutput, function=np.sqrt, gradient=lambda grad, y: grad / (2 * y)): ...
+
+
+class Tanh(OfOutput, function=np.tanh, gradient=lambda grad, y: grad * (1 - y * y)): ...
 
 
 class Rsqrt(Op):
@@ -268,57 +261,6 @@ class Rsqrt(Op):
     def backward(self, grad: Tensor) -> Tensor:
         (y,) = self.saved
         return -0.5 * grad * y * y * y
-
-
-class Square(Op):
-    def forward(self, x: Array) -> Array:
-        self.save(x)
-        return np.square(x)
-
-    def backward(self, grad: Tensor) -> Tensor:
-        (x,) = self.saved
-        return 2 * grad * x
-
-
-class Abs(Op):
-    def forward(self, x: Array) -> Array:
-        self.save(x)
-        return np.abs(x)
-
-    def backward(self, grad: Tensor) -> Tensor:
-        (x,) = self.saved
-        return grad * sign(x)
-
-
-class Sin(Op):
-    def forward(self, x: Array) -> Array:
-        self.save(x)
-        return np.sin(real(x))
-
-    def backward(self, grad: Tensor) -> Tensor:
-        (x,) = self.saved
-        return grad * cos(x)
-
-
-class Cos(Op):
-    def forward(self, x: Array) -> Array:
-        self.save(x)
-        return np.cos(real(x))
-
-    def backward(self, grad: Tensor) -> Tensor:
-        (x,) = self.saved
-        return -grad * sin(x)
-
-
-class Tanh(Op):
-    def forward(self, x: Array) -> Array:
-        y = np.tanh(real(x))
-        self.save(y)
-        return y
-
-    def backward(self, grad: Tensor) -> Tensor:
-        (y,) = self.saved
-        return grad * (1 - y * y)
 
 
 class Sigmoid(Op):
@@ -342,140 +284,156 @@ class Erf(Op):
         return grad * (2 / np.pi**0.5) * exp(-x * x)
 
 
-class Comparison(Op):
-    """Compares element by element; no gradient goes through."""
+class Square(Op):
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        return np.square(x)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        (x,) = self.saved
+        return 2 * grad * x
+
+
+class Abs(Op):
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        return np.abs(x)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        (x,) = self.saved
+        return grad * sign(x)
+
+
+class Negative(NumPyOp, function=np.negative):
+    def backward(self, grad: Tensor) -> Tensor:
+        return -grad
+
+
+class Comparison(NumPyOp):
+    """A comparison of elements; no gradient goes through."""
 
     broadcasts = True
     differentiable = False
-    numpy_function: Any
-
-    def forward(self, *arrays: Any) -> Any:
-        return type(self).numpy_function(*arrays)
 
 
-class Equal(Comparison):
-    numpy_function = np.equal
+class Equal(Comparison, function=np.equal): ...
 
 
-class NotEqual(Comparison):
-    numpy_function = np.not_equal
+class NotEqual(Comparison, function=np.not_equal): ...
 
 
-class Less(Comparison):
-    numpy_function = np.less
+class Less(Comparison, function=np.less): ...
 
 
-class LessEqual(Comparison):
-    numpy_function = np.less_equal
+class LessEqual(Comparison, function=np.less_equal): ...
 
 
-class Greater(Comparison):
-    numpy_function = np.greater
+class Greater(Comparison, function=np.greater): ...
 
 
-class GreaterEqual(Comparison):
-    numpy_function = np.greater_equal
+class GreaterEqual(Comparison, function=np.greater_equal): ...
 
 
-class LogicalNot(Comparison):
-    numpy_function = np.logical_not
+class LogicalNot(Comparison, function=np.logical_not): ...
 
 
-class LogicalAnd(Comparison):
-    numpy_function = np.logical_and
+class LogicalAnd(Comparison, function=np.logical_and): ...
 
 
-class LogicalOr(Comparison):
-    numpy_function = np.logical_or
+class LogicalOr(Comparison, function=np.logical_or): ...
 
 
-class LogicalXor(Comparison):
-    numpy_function = np.logical_xor
+class LogicalXor(Comparison, function=np.logical_xor): ...
 
 
-class IsNan(Comparison):
-    numpy_function = np.isnan
+class IsNan(Comparison, function=np.isnan): ...
 
 
-class IsFinite(Comparison):
-    numpy_function = np.isfinite
+class IsFinite(Comparison, function=np.isfinite): ...
 
 
-class Step(Op):
+class Step(NumPyOp):
     """A function that is constant but for its jumps, so that its gradient is 0."""
-
-    numpy_function: Any
-
-    def forward(self, x: Array) -> Any:
-        return type(self).numpy_function(x)
 
     def backward(self, grad: Tensor) -> Tensor:
         return where(False, grad, 0.0)
 
 
-class Sign(Step):
-    numpy_function = np.sign
+class Sign(Step, function=np.sign): ...
 
 
-class Floor(Step):
-    numpy_function = np.floor
+class Floor(Step, function=np.floor): ...
 
 
-class Ceil(Step):
-    numpy_function = np.ceil
+class Ceil(Step, function=np.ceil): ...
 
 
-class Round(Step):
-    numpy_function = np.round
+class Round(Step, function=np.round): ...
 
 
 def add(x: Any, y: Any) -> Tensor:
-    """x + y, element by element, broadcast."""
+    """Return x + y, element by element, broadcast."""
     return Add()(x, y)
 
 
 def subtract(x: Any, y: Any) -> Tensor:
-    """x - y, element by element, broadcast."""
+    """Return x - y, element by element, broadcast."""
     return Subtract()(x, y)
 
 
 def multiply(x: Any, y: Any) -> Tensor:
-    """x times y, element by element, broadcast."""
+    """Return x times y, element by element, broadcast."""
     return Multiply()(x, y)
 
 
+def scale(x: Any, factors: Any) -> Tensor:
+    """Return the product of x and factors, which are broadcast to the shape of x.
+
+    Args:
+        x: for example (N, C, H, W).
+        factors: for example (N, C, 1, 1), as in squeeze-and-excitation, or (C, 1, 1).
+
+    Raises:
+        ValueError: the factors do not broadcast to the shape of x.
+    """
+    shape, fewer = kind_of(x)[0], kind_of(factors)[0]
+    if len(fewer) > len(shape) or any(n not in (1, m) for n, m in zip(fewer[::-1], shape[::-1], strict=False)):
+        raise ValueError(f"scale: factors of shape {fewer} do not broadcast to the shape {shape} of the input")
+    return Scale()(x, factors) if fewer else multiply(x, factors)
+
+
 def divide(x: Any, y: Any) -> Tensor:
-    """x / y, element by element, broadcast."""
+    """Return x / y, element by element, broadcast."""
     return Divide()(x, y)
 
 
 def pow(x: Any, y: Any) -> Tensor:
-    """x to the power y, element by element, broadcast."""
+    """Return x to the power y, element by element, broadcast."""
     return Power()(x, y)
 
 
 def maximum(x: Any, y: Any) -> Tensor:
-    """The larger of x and y; equal ones share the gradient."""
+    """Return the larger of x and y; equal ones share the gradient."""
     return Maximum()(x, y)
 
 
 def minimum(x: Any, y: Any) -> Tensor:
-    """The smaller of x and y; equal ones share the gradient."""
+    """Return the smaller of x and y; equal ones share the gradient."""
     return Minimum()(x, y)
 
 
 def logaddexp(x: Any, y: Any) -> Tensor:
-    """log(exp(x) + exp(y)), without overflow; the gradient is shared as by softmax, evenly by two equal infinities."""
+    """Return log(exp(x) + exp(y)), without overflow; the gradient is shared as by softmax, and by equal infinities."""
     return LogAddExp()(x, y)
 
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
-    """x where `condition` holds, y elsewhere."""
+    """Return x where `condition` holds, y elsewhere."""
     return Where()(condition, x, y)
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
-    """x kept between `min` and `max`: numbers, arrays or tensors; None for no bound.
+    """Return x kept between `min` and `max`: numbers, arrays or tensors; None for no bound.
 
     The gradient goes to whichever of the three the result is; x keeps it where it equals a bound.
     """
@@ -483,12 +441,12 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
 
 
 def stop_gradient(x: Any) -> Tensor:
-    """x, as a constant: no gradient goes through."""
+    """Return x, as a constant: no gradient goes through."""
     return StopGradient()(x)
 
 
 def astype(x: Any, dtype: Any, copy: bool = True) -> Tensor:
-    """x with elements of `dtype`; no gradient goes through integers and bool.
+    """Return x with elements of `dtype`; no gradient goes through integers and bool.
 
     Args:
         x: a tensor, or what becomes one.
@@ -502,150 +460,150 @@ def astype(x: Any, dtype: Any, copy: bool = True) -> Tensor:
 
 
 def negative(x: Any) -> Tensor:
-    """-x."""
+    """Return -x."""
     return Negative()(x)
 
 
 def exp(x: Any) -> Tensor:
-    """e to the power x."""
+    """Return e to the power x."""
     return Exp()(x)
 
 
 def expm1(x: Any) -> Tensor:
-    """exp(x) - 1, exact near 0."""
+    """Return exp(x) - 1, exact near 0."""
     return Expm1()(x)
 
 
 def log(x: Any) -> Tensor:
-    """The natural logarithm of x."""
+    """Return the natural logarithm of x."""
     return Log()(x)
 
 
 def log1p(x: Any) -> Tensor:
-    """log(1 + x), exact near 0."""
+    """Return log(1 + x), exact near 0."""
     return Log1p()(x)
 
 
 def sqrt(x: Any) -> Tensor:
-    """The square root of x."""
+    """Return the square root of x."""
     return Sqrt()(x)
 
 
 def rsqrt(x: Any) -> Tensor:
-    """1 / sqrt(x)."""
+    """Return 1 / sqrt(x)."""
     return Rsqrt()(x)
 
 
 def square(x: Any) -> Tensor:
-    """x times x."""
+    """Return x times x."""
     return Square()(x)
 
 
 def abs(x: Any) -> Tensor:
-    """The magnitude of x; its gradient at 0 is 0."""
+    """Return the magnitude of x; its gradient at 0 is 0."""
     return Abs()(x)
 
 
 def sign(x: Any) -> Tensor:
-    """-1, 0 or 1; its gradient is 0."""
+    """Return the sign of x, -1, 0 or 1; its gradient is 0."""
     return Sign()(x)
 
 
 def sin(x: Any) -> Tensor:
-    """The sine of x, in radians."""
+    """Return the sine of x, in radians."""
     return Sin()(x)
 
 
 def cos(x: Any) -> Tensor:
-    """The cosine of x, in radians."""
+    """Return the cosine of x, in radians."""
     return Cos()(x)
 
 
 def tanh(x: Any) -> Tensor:
-    """The hyperbolic tangent of x."""
+    """Return the hyperbolic tangent of x."""
     return Tanh()(x)
 
 
 def sigmoid(x: Any) -> Tensor:
-    """1 / (1 + exp(-x)), without overflow."""
+    """Return 1 / (1 + exp(-x)), without overflow."""
     return Sigmoid()(x)
 
 
 def erf(x: Any) -> Tensor:
-    """The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
+    """Return the error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
     return Erf()(x)
 
 
 def equal(x: Any, y: Any) -> Tensor:
-    """Whether x == y, element by element."""
+    """Return whether x == y, element by element."""
     return Equal()(x, y)
 
 
 def not_equal(x: Any, y: Any) -> Tensor:
-    """Whether x != y, element by element."""
+    """Return whether x != y, element by element."""
     return NotEqual()(x, y)
 
 
 def less(x: Any, y: Any) -> Tensor:
-    """Whether x < y, element by element."""
+    """Return whether x < y, element by element."""
     return Less()(x, y)
 
 
 def less_equal(x: Any, y: Any) -> Tensor:
-    """Whether x <= y, element by element."""
+    """Return whether x <= y, element by element."""
     return LessEqual()(x, y)
 
 
 def greater(x: Any, y: Any) -> Tensor:
-    """Whether x > y, element by element."""
+    """Return whether x > y, element by element."""
     return Greater()(x, y)
 
 
 def greater_equal(x: Any, y: Any) -> Tensor:
-    """Whether x >= y, element by element."""
+    """Return whether x >= y, element by element."""
     return GreaterEqual()(x, y)
 
 
 def logical_not(x: Any) -> Tensor:
-    """Whether x is false, element by element."""
+    """Return whether x is false, element by element."""
     return LogicalNot()(x)
 
 
 def logical_and(x: Any, y: Any) -> Tensor:
-    """Whether x and y are both true, element by element."""
+    """Return whether x and y are both true, element by element."""
     return LogicalAnd()(x, y)
 
 
 def logical_or(x: Any, y: Any) -> Tensor:
-    """Whether x or y is true, element by element."""
+    """Return whether x or y is true, element by element."""
     return LogicalOr()(x, y)
 
 
 def logical_xor(x: Any, y: Any) -> Tensor:
-    """Whether just one of x and y is true, element by element."""
+    """Return whether just one of x and y is true, element by element."""
     return LogicalXor()(x, y)
 
 
 def isnan(x: Any) -> Tensor:
-    """Whether x is NaN."""
+    """Return whether x is NaN."""
     return IsNan()(x)
 
 
 def isfinite(x: Any) -> Tensor:
-    """Whether x is neither NaN nor infinite."""
+    """Return whether x is neither NaN nor infinite."""
     return IsFinite()(x)
 
 
 def floor(x: Any) -> Tensor:
-    """The largest integer not above x; its gradient is 0."""
+    """Return the largest integer not above x; its gradient is 0."""
     return Floor()(x)
 
 
 def ceil(x: Any) -> Tensor:
-    """The smallest integer not below x; its gradient is 0."""
+    """Return the smallest integer not below x; its gradient is 0."""
     return Ceil()(x)
 
 
 def round(x: Any) -> Tensor:
-    """The nearest integer, halves to even; its gradient is 0."""
+    """Return the nearest integer, halves to even; its gradient is 0."""
     return Round()(x)

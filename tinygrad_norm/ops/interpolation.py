@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_norm.checks import check_choice, check_flag, check_pair
 from tinygrad_norm.dtypes import Array, Pair
-from tinygrad_norm.ops.arguments import check_dtypes, kind_of, label
+from tinygrad_norm.ops.arguments import check_images, label
 from tinygrad_norm.ops.matmul import matmul
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import permute_dims, take
@@ -28,7 +28,7 @@ def interpolate(
     mode: str = "nearest",
     align_corners: bool = False,
 ) -> Tensor:
-    """Images made larger or smaller, channels-last in memory.
+    """Return images made larger or smaller, channels-last in memory.
 
     Args:
         x: shape (N, C, H, W).
@@ -43,20 +43,14 @@ def interpolate(
             another shape or is empty.
         TypeError: x holds no floats, or an argument is of another type.
     """
-    name, shape = label("interpolate"), shape_of(x)
-    check_interpolation(name, size, scale_factor, mode, align_corners)
-    check_dtypes(name, input=kind_of(x))
-    if len(shape) != 4 or 0 in shape[1:]:
-        raise ValueError(f"{name}: the input has shape (N, C, H, W), not empty, got {shape}")
-    scales: tuple[float | None, float | None] = (None, None)
-    if size is not None:
-        counts = check_pair(f"{name}: size", size, 1)
-    else:
-        scales = down, across = _scales(name, scale_factor)
-        counts = math.floor(shape[2] * down), math.floor(shape[3] * across)
+    name = label("interpolate")
+    counts, scales = check_interpolation(name, size, scale_factor, mode, align_corners)
+    shape = check_images(name, x)
+    if counts is None:
+        counts = math.floor(shape[2] * scales[0]), math.floor(shape[3] * scales[1])
         if min(counts) < 1:
             raise ValueError(f"{name}: scale_factor={scale_factor} leaves no pixel of an input of shape {shape}")
-    along = zip(shape[2:], counts, scales, strict=True)
+    along = zip(shape[2:], counts, scales or (None, None), strict=True)
     if mode == "nearest":
         rows, columns = [_nearest(*axis) for axis in along]
         return pick(x, rows, columns)
@@ -66,7 +60,7 @@ def interpolate(
 
 
 def pick(x: Any, rows: Array, columns: Array) -> Tensor:
-    """The pixels in these rows and columns of images (N, C, H, W), channels-last in memory."""
+    """Return the pixels in these rows and columns of images (N, C, H, W), channels-last in memory."""
     n, channels, height, width = shape_of(x)
     places = (np.arange(n)[:, None, None] * height + rows[:, None]) * width + columns
     pixels = permute_dims(x, (0, 2, 3, 1)).reshape((n * height * width, channels))
@@ -74,7 +68,7 @@ def pick(x: Any, rows: Array, columns: Array) -> Tensor:
 
 
 def resample(x: Any, rows: Array, columns: Array) -> Tensor:
-    """The product rows · x · columnsᵀ for each channel of each image, channels-last in memory.
+    """Return the product rows · x · columnsᵀ for each channel of each image, channels-last in memory.
 
     Args:
         x: shape (N, C, H, W).
@@ -87,8 +81,10 @@ def resample(x: Any, rows: Array, columns: Array) -> Tensor:
     return permute_dims(y, (0, 3, 1, 2))
 
 
-def check_interpolation(name: str, size: Any, scale_factor: Any, mode: Any, align_corners: Any) -> None:
-    """Refuse arguments of `interpolate` that are out of range, whatever the images."""
+def check_interpolation(
+    name: str, size: Any, scale_factor: Any, mode: Any, align_corners: Any
+) -> tuple[Pair | None, Any]:
+    """Return the size and the scales of height and width, checked; None for those that are not given."""
     check_choice(f"{name}: mode", mode, MODES)
     check_flag(f"{name}: align_corners", align_corners)
     if align_corners and mode == "nearest":
@@ -96,23 +92,17 @@ def check_interpolation(name: str, size: Any, scale_factor: Any, mode: Any, alig
     if (size is None) == (scale_factor is None):
         raise ValueError(f"{name}: either size or scale_factor is given, got {size!r} and {scale_factor!r}")
     if size is not None:
-        check_pair(f"{name}: size", size, 1)
-    else:
-        _scales(name, scale_factor)
-
-
-def _scales(name: str, scale_factor: Any) -> tuple[float, float]:
-    """The scale of the height and that of the width, checked."""
+        return check_pair(f"{name}: size", size, 1), None
     given = tuple(scale_factor) if isinstance(scale_factor, tuple | list) else (scale_factor, scale_factor)
-    if len(given) != 2 or any(not isinstance(s, Real) or isinstance(s, bool) for s in given):
+    if len(given) != 2 or any(not isinstance(scale, Real) or isinstance(scale, bool) for scale in given):
         raise TypeError(f"{name}: scale_factor is a number, or one for each of two axes, got {scale_factor!r}")
-    if not all(0 < s < math.inf for s in given):
+    if not all(0 < scale < math.inf for scale in given):
         raise ValueError(f"{name}: scale_factor is positive and finite, got {scale_factor!r}")
-    return given
+    return None, given
 
 
 def _nearest(n: int, count: int, scale: float | None) -> Array:
-    """Which of n pixels each of `count` pixels shows; from a scale reckoned in float32, as PyTorch does."""
+    """Return which of n pixels each of `count` pixels shows; from a scale reckoned in float32, as PyTorch does."""
     if scale is None or count in (n, 2 * n):
         return np.arange(count) * n // count
     place = np.floor(np.arange(count, dtype=np.float32) * np.float32(1 / scale))
@@ -120,7 +110,7 @@ def _nearest(n: int, count: int, scale: float | None) -> Array:
 
 
 def _between(n: int, count: int, scale: float | None, align_corners: bool) -> Array:
-    """The matrix (count, n) of the weights of n pixels in each of `count` pixels: a hat around its place.
+    """Return the matrix (count, n) of the weights of n pixels in each of `count` pixels: a hat around its place.
 
     From one to the next it is 1 / scale pixels, as in PyTorch, unless the length stays the same.
     """

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import definitions, dtypes, kernels
-from tinygrad_norm.checks import check_choice
-from tinygrad_norm.dtypes import Array
+from tinygrad_norm.checks import FRACTION, check_choice, check_number
+from tinygrad_norm.dtypes import Array, Shape
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
 from tinygrad_norm.ops.arguments import check_dtypes, constant, kind_of
@@ -57,7 +57,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     ignore_index: int = -100,
 ) -> Tensor:
-    """Cross-entropy of logits with classes or with class probabilities.
+    """Return the cross-entropy of logits with classes or with class probabilities.
 
     Args:
         logits: shape (N, C), (N, C, d1, ...) or (C,); unnormalized.
@@ -74,39 +74,34 @@ def cross_entropy(
             is given with probabilities.
         TypeError: logits are no floats, or classes no integers.
     """
-    _check_reduction("cross_entropy", reduction)
-    check_dtypes("cross_entropy", logits=kind_of(logits))
     if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing lies between 0 and 1, {label_smoothing} was given")
-    rows, shape = _rows("cross_entropy", logits)
-    weight = _class_weights("cross_entropy", weight, rows)
+        check_number("cross_entropy: label_smoothing", label_smoothing, FRACTION)
+    smoothing = float(label_smoothing)
+    rows, shape, weight = _classifier("cross_entropy", logits, weight, reduction)
     labels = _constant(target)
     if labels.dtype.kind == "f":
         if labels.shape != shape_of(logits):
             raise ValueError(
-                f"cross_entropy: a floating-point target holds probabilities and needs the shape of the logits, "
-                f"{shape_of(logits)}, but has {labels.shape}; a target of classes holds integers"
+                f"cross_entropy: a target of probabilities has the shape of the logits, {shape_of(logits)}, "
+                f"got {labels.shape}; a target of classes holds integers"
             )
         if ignore_index != -100:
             raise ValueError(
-                f"cross_entropy: ignore_index is for a target of classes, but ignore_index={ignore_index} was given "
-                "with a target of probabilities; leave out the rows that are not to count"
+                f"cross_entropy: ignore_index is for a target of classes, got {ignore_index} with probabilities; "
+                "leave out the rows that are not to count"
             )
-        probabilities, _ = _rows("cross_entropy", target)
-        return _reduced(_soft_cross_entropy(rows, probabilities, weight, label_smoothing).reshape(shape), reduction)
+        return _reduced(_soft_cross_entropy(rows, target, weight, smoothing).reshape(shape), reduction)
     labels = _classes("cross_entropy", labels, shape, rows.shape[1], ignore_index)
     totals = {"none": None, "sum": 1.0}
     total = totals[reduction] if reduction in totals else _total("cross_entropy", labels, weight, ignore_index)
-    loss = CrossEntropy()(
-        rows, weight, target=labels, smoothing=float(label_smoothing), ignore=int(ignore_index), total=total
-    )
+    loss = CrossEntropy()(rows, weight, target=labels, smoothing=smoothing, ignore=int(ignore_index), total=total)
     return loss if loss.shape in ((), shape) else loss.reshape(shape)
 
 
-def _soft_cross_entropy(rows: Tensor, probabilities: Tensor, weight: Array | None, smoothing: float) -> Tensor:
-    """The cross-entropy of each row with class probabilities."""
-    _check_probabilities("cross_entropy", probabilities, rows.shape[1])
-    q = probabilities.astype(rows.dtype)
+def _soft_cross_entropy(rows: Tensor, target: Any, weight: Array | None, smoothing: float) -> Tensor:
+    """Return the cross-entropy of each row with class probabilities."""
+    _check_probabilities("cross_entropy", target, rows.shape[1])
+    q = _rows("cross_entropy", target)[0].astype(rows.dtype)
     if smoothing:
         q = (1 - smoothing) * q + smoothing / rows.shape[1]
     surprise = -log_softmax(rows, axis=1)
@@ -115,31 +110,30 @@ def _soft_cross_entropy(rows: Tensor, probabilities: Tensor, weight: Array | Non
 
 
 def nll_loss(input: Any, target: Any, weight: Any = None, reduction: str = "mean", ignore_index: int = -100) -> Tensor:
-    """The negative log-likelihood of classes, from log-probabilities; shapes and errors as in `cross_entropy`."""
-    _check_reduction("nll_loss", reduction)
-    check_dtypes("nll_loss", input=kind_of(input))
-    rows, shape = _rows("nll_loss", input)
-    weight = _class_weights("nll_loss", weight, rows)
+    """Return the negative log-likelihood of classes, from log-probabilities; shapes are as in `cross_entropy`."""
+    rows, shape, weight = _classifier("nll_loss", input, weight, reduction)
     labels = _classes("nll_loss", _constant(target), shape, rows.shape[1], ignore_index)
     safe = np.where(labels != ignore_index, labels, 0)
     factor = (labels != ignore_index) * (rows.dtype.type(1) if weight is None else weight[safe])
     losses = -take_along_axis(rows, safe[:, None], axis=1).squeeze(1)
     losses = e.where(factor == 0, 0.0, losses * factor)  # infinite, perhaps, where it does not count
-    return _reduce("nll_loss", losses, reduction, shape, labels, weight, ignore_index)
+    if reduction != "mean":
+        return _reduced(losses.reshape(shape), reduction)
+    return losses.sum() / _total("nll_loss", labels, weight, ignore_index)
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """(input - target)², element by element."""
+    """Return (input - target)², element by element."""
     return _elementwise("mse_loss", input, target, reduction, e.square)
 
 
 def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """|input - target|, element by element."""
+    """Return |input - target|, element by element."""
     return _elementwise("l1_loss", input, target, reduction, e.abs)
 
 
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """Half the squared error up to `delta`, and linear beyond.
+    """Return half the squared error up to `delta`, and linear beyond.
 
     Source: Huber, Robust estimation of a location parameter, 1964.
     """
@@ -156,7 +150,7 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
 def binary_cross_entropy_with_logits(
     input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
-    """Cross-entropy of sigmoid(input) with targets between 0 and 1, without overflow.
+    """Return the cross-entropy of sigmoid(input) with targets between 0 and 1, without overflow.
 
     Args:
         input: logits of any shape.
@@ -165,8 +159,7 @@ def binary_cross_entropy_with_logits(
         reduction: "mean", "sum" or "none".
         pos_weight: a factor for the positive part of the target, broadcast.
     """
-    _check_reduction("binary_cross_entropy_with_logits", reduction)
-    _check_shapes("binary_cross_entropy_with_logits", input, target)
+    _check_alike("binary_cross_entropy_with_logits", input, target, reduction)
     _check_probabilities("binary_cross_entropy_with_logits", target, 1)
     positive = e.multiply(target, softplus(e.negative(input)))
     negative = e.multiply(e.subtract(1.0, target), softplus(input))
@@ -175,8 +168,7 @@ def binary_cross_entropy_with_logits(
 
 
 def _elementwise(name: str, input: Any, target: Any, how: str, loss: Any) -> Tensor:
-    _check_reduction(name, how)
-    _check_shapes(name, input, target)
+    _check_alike(name, input, target, how)
     return _reduced(loss(e.subtract(input, target)), how)
 
 
@@ -184,31 +176,33 @@ def _reduced(losses: Tensor, how: str) -> Tensor:
     return losses if how == "none" else losses.mean() if how == "mean" else losses.sum()
 
 
-def _reduce(
-    name: str, losses: Tensor, how: str, shape: tuple[int, ...], labels: Array, weight: Array | None, ignore_index: int
-) -> Tensor:
-    """Reduce the losses of rows."""
-    if how != "mean":
-        return _reduced(losses.reshape(shape), how)
-    return losses.sum() / _total(name, labels, weight, ignore_index)
-
-
 def _total(name: str, labels: Array, weight: Array | None, ignore_index: int) -> float:
-    """What divides the sum of the losses for their mean: the weight of all that is not ignored."""
+    """Return what divides the sum of the losses for their mean: the weight of all that is not ignored."""
     counted = labels[labels != ignore_index]
     total = float(counted.size if weight is None else weight[counted].sum())
     if not total:
-        raise ValueError(
-            f"{name}: there is no mean, as every target is ignore_index ({ignore_index}) or a class of weight 0"
-        )
+        raise ValueError(f"{name}: no mean, as every target is ignore_index={ignore_index} or a class of weight 0")
     return total
 
 
-def _rows(name: str, logits: Any) -> tuple[Tensor, tuple[int, ...]]:
-    """Logits as rows (N, C), and the shape of their losses."""
+def _classifier(name: str, logits: Any, weight: Any, reduction: str) -> tuple[Tensor, Shape, Array | None]:
+    """Return logits as rows (N, C), the shape of their losses, and class weights of their dtype, all checked."""
+    check_choice(f"{name}: reduction", reduction, REDUCTIONS)
+    check_dtypes(name, input=kind_of(logits))
+    rows, shape = _rows(name, logits)
+    if weight is None:
+        return rows, shape, None
+    given = _constant(constant(name, "weight", weight))
+    if given.shape != rows.shape[1:]:
+        raise ValueError(f"{name}: weight has shape {rows.shape[1:]}, one for each class, got {given.shape}")
+    return rows, shape, given.astype(rows.dtype)
+
+
+def _rows(name: str, logits: Any) -> tuple[Tensor, Shape]:
+    """Return logits as rows (N, C), and the shape of their losses."""
     given = shape_of(logits)
     if not given or given[:2][-1] == 0:
-        raise ValueError(f"{name}: (N, C), (N, C, d1, ...) or (C,) with C > 0 is needed; the input has shape {given}")
+        raise ValueError(f"{name}: the input has shape (N, C), (N, C, d1, ...) or (C,) with C > 0, got {given}")
     if len(given) == 1:
         return reshape(logits, (1, *given)), ()
     if len(given) == 2:
@@ -216,38 +210,23 @@ def _rows(name: str, logits: Any) -> tuple[Tensor, tuple[int, ...]]:
     return reshape(moveaxis(logits, 1, -1), (-1, given[1])), (given[0], *given[2:])
 
 
-def _classes(name: str, labels: Array, shape: tuple[int, ...], classes: int, ignore_index: int) -> Array:
-    """The target of each row, checked."""
+def _classes(name: str, labels: Array, shape: Shape, classes: int, ignore_index: int) -> Array:
+    """Return the target of each row, checked."""
     if labels.dtype.kind not in "iu":
-        raise TypeError(f"{name}: classes are integers, the target has dtype {labels.dtype}")
+        raise TypeError(f"{name}: classes are integers, got a target of {labels.dtype}")
     if labels.shape != shape:
-        raise ValueError(f"{name}: the target has shape {labels.shape}, the input needs one of shape {shape}")
+        raise ValueError(f"{name}: the target has shape {shape}, as the input without its classes, got {labels.shape}")
     labels = labels.reshape(-1).astype(np.int64)
     wrong = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
     if wrong.any():
         raise ValueError(
-            f"{name}: class {labels[wrong][0]} is out of range; the input has {classes} classes, 0 to {classes - 1} "
-            f"(ignore_index is {ignore_index})"
+            f"{name}: a class is from 0 to {classes - 1}, or ignore_index={ignore_index}, got {labels[wrong][0]}"
         )
     return labels
 
 
-def _class_weights(name: str, weight: Any, rows: Tensor) -> Array | None:
-    """The class weights as an array of the dtype of the rows."""
-    if weight is None:
-        return None
-    given = _constant(constant(name, "weight", weight))
-    if given.shape != rows.shape[1:]:
-        raise ValueError(f"{name}: weight needs shape {rows.shape[1:]}, one for each class, but has {given.shape}")
-    return given.astype(rows.dtype)
-
-
 def _constant(value: Any) -> Array:
     return dtypes.plain(np.asanyarray(getattr(value, "raw", value)))
-
-
-def _check_reduction(name: str, reduction: str) -> None:
-    check_choice(f"{name}: reduction", reduction, REDUCTIONS)
 
 
 def _check_probabilities(name: str, target: Any, terms: int) -> None:
@@ -255,9 +234,10 @@ def _check_probabilities(name: str, target: Any, terms: int) -> None:
     values, rounding = _constant(target), terms * float(np.finfo(np.float32).eps)
     outside = values[(values < -rounding) | (values > 1 + rounding)]
     if outside.size:
-        raise ValueError(f"{name}: a target of probabilities lies between 0 and 1, but one is {outside.flat[0]}")
+        raise ValueError(f"{name}: a probability in the target is from 0 to 1, got {outside.flat[0]}")
 
 
-def _check_shapes(name: str, input: Any, target: Any) -> None:
+def _check_alike(name: str, input: Any, target: Any, reduction: str) -> None:
+    check_choice(f"{name}: reduction", reduction, REDUCTIONS)
     if shape_of(input) != shape_of(target):
         raise ValueError(f"{name}: input and target have one shape, got {shape_of(input)} and {shape_of(target)}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_norm import definitions, kernels
 from tinygrad_norm.definitions.activation import Activation
-from tinygrad_norm.dtypes import Array
+from tinygrad_norm.dtypes import Array, Shape
 from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, kinds_of
 from tinygrad_norm.ops.contraction import contract
@@ -51,8 +51,8 @@ class Einsum(Op):
         twice took the diagonal: an identity matrix puts it back.
         """
         operands, inputs, output = self.saved, self.params["inputs"], self.params["output"]
-        letters = [output, *[s for i, s in enumerate(inputs) if i != index]]
-        factors: list[Any] = [grad, *[x for i, x in enumerate(operands) if i != index]]
+        letters, factors = [output, *inputs], [grad, *operands]
+        del letters[index + 1], factors[index + 1]
         known = _lengths(letters, [x.shape for x in factors])
         unused = iter([letter for letter in _LETTERS if letter not in output + "".join(inputs)])
         target = ""
@@ -77,23 +77,21 @@ class Linear(FusedOp):
 
 
 def matmul(x: Any, y: Any) -> Tensor:
-    """The matrix product of the last two axes, broadcast over those before; a vector stands for a row or a column."""
+    """Return the matrix product of the last two axes, broadcast over those before; a vector is a row or a column."""
     left, right = shape_of(x), shape_of(y)
     if not (left and right):
-        raise ValueError(f"matmul: both inputs need at least one axis, but the shapes are {left} and {right}")
-    inner = right[-2:][0]
-    if left[-1] != inner:
+        raise ValueError(f"matmul: both inputs have at least one axis, got shapes {left} and {right}")
+    if left[-1] != (inner := right[-2:][0]):
         raise ValueError(f"matmul: shapes {left} and {right} do not fit: rows of {left[-1]} meet columns of {inner}")
     if len(left) > 1 and len(right) > 1:
         return MatMul()(x, y)
-    rows = reshape(x, (1, -1)) if len(left) == 1 else x
-    columns = reshape(y, (-1, 1)) if len(right) == 1 else y
-    lone = [axis for axis, shape in ((-2, left), (-1, right)) if len(shape) == 1]
-    return MatMul()(rows, columns).squeeze(lone)
+    x = reshape(x, (1, -1)) if len(left) == 1 else x
+    y = reshape(y, (-1, 1)) if len(right) == 1 else y
+    return MatMul()(x, y).squeeze([axis for axis, shape in ((-2, left), (-1, right)) if len(shape) == 1])
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:
-    """The sum of products that `equation` states, as "ij,jk->ik"; "..." stands for the axes that are not named.
+    """Return the sum of products that `equation` states, as "ij,jk->ik"; "..." stands for the axes that are not named.
 
     Raises:
         ValueError: the equation names another number of operands or axes, or an axis has two lengths.
@@ -103,12 +101,12 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     return Einsum()(*operands, inputs=tuple(inputs), output=output)
 
 
-def _parse(equation: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], str]:
-    """The letters of each operand and of the output, with "..." and a missing output spelled out."""
+def _parse(equation: str, shapes: list[Shape]) -> tuple[list[str], str]:
+    """Return the letters of each operand and of the output, with "..." and a missing output spelled out."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(shapes):
-        raise ValueError(f"einsum: {equation!r} names {len(terms)} operands, {len(shapes)} were given")
+        raise ValueError(f"einsum: {equation!r} names {len(terms)} operands, got {len(shapes)}")
     used = "".join([term.replace("...", "", 1) for term in (*terms, right)])
     if strange := sorted(set(used) - set(_LETTERS)):
         raise ValueError(f"einsum: {equation!r} has {strange[0]!r} where a letter, or one '...', stands for axes")
@@ -117,7 +115,7 @@ def _parse(equation: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], str
     for term, shape in zip(terms, shapes, strict=True):
         named = len(term.replace("...", ""))
         if named > len(shape) or (named < len(shape) and "..." not in term):
-            raise ValueError(f"einsum: {term!r} in {equation!r} names {named} axes, the operand has shape {shape}")
+            raise ValueError(f"einsum: {term!r} in {equation!r} names {named} axes, got an operand of shape {shape}")
         dots = "".join(spare[: len(shape) - named][::-1])
         longest = max(longest, dots, key=len)
         inputs.append(term.replace("...", dots))
@@ -128,9 +126,7 @@ def _parse(equation: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], str
     return inputs, output
 
 
-def _check_letters(
-    equation: str, shapes: list[tuple[int, ...]], inputs: list[str], output: str, stretched: str
-) -> None:
+def _check_letters(equation: str, shapes: list[Shape], inputs: list[str], output: str, stretched: str) -> None:
     """Refuse an axis of two lengths (those of "...", which are `stretched`, may be 1), and an output without source."""
     lengths = _lengths(inputs, shapes)
     for letter, found in lengths.items():
@@ -138,14 +134,14 @@ def _check_letters(
             name = "..." if letter in stretched else letter
             raise ValueError(f"einsum: axis {name!r} of {equation!r} has lengths {sorted(found)} in shapes {shapes}")
     for letter in output:
-        if letter not in lengths:
-            raise ValueError(f"einsum: the output of {equation!r} has {letter!r}, which no operand has")
-        if output.count(letter) > 1:
-            raise ValueError(f"einsum: the output of {equation!r} has {letter!r} twice")
+        if letter not in lengths or output.count(letter) > 1:
+            raise ValueError(
+                f"einsum: the output of {equation!r} has letters of its operands, each once, got {letter!r}"
+            )
 
 
-def _lengths(terms: list[str], shapes: list[tuple[int, ...]]) -> dict[str, set[int]]:
-    """The lengths that each letter stands for."""
+def _lengths(terms: list[str], shapes: list[Shape]) -> dict[str, set[int]]:
+    """Return the lengths that each letter stands for."""
     lengths: dict[str, set[int]] = {}
     for letters, shape in zip(terms, shapes, strict=True):
         for letter, length in zip(letters, shape, strict=True):
@@ -154,7 +150,7 @@ def _lengths(terms: list[str], shapes: list[tuple[int, ...]]) -> dict[str, set[i
 
 
 def linear(x: Any, weight: Any, bias: Any = None, activation: str | tuple[str, float] | None = None) -> Tensor:
-    """x weightᵀ + bias: the last axis of x, of length in_features, becomes one of length out_features.
+    """Return x weightᵀ + bias: the last axis of x, of length in_features, becomes one of length out_features.
 
     Args:
         x: shape (..., in_features).
@@ -175,7 +171,7 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | tuple[str, f
 def _checked(
     x: ShapeDtype, weight: ShapeDtype, bias: ShapeDtype | None, activation: str | tuple[str, float] | None
 ) -> Activation:
-    """The activation of `linear`, after all its arguments are checked."""
+    """Return the activation of `linear`, after all its arguments are checked."""
     given, wanted = x[0], weight[0]
     if len(wanted) != 2 or given[-1:] != wanted[1:]:
         raise ValueError(

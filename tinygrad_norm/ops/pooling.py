@@ -10,9 +10,9 @@ import numpy as np
 from tinygrad_norm import definitions, kernels
 from tinygrad_norm.checks import check_flag, check_pair
 from tinygrad_norm.definitions.windows import Window, windows
-from tinygrad_norm.dtypes import Array, Pair
+from tinygrad_norm.dtypes import Array, Pair, Shape
 from tinygrad_norm.ops import elementwise as e
-from tinygrad_norm.ops.arguments import check_dtypes, kind_of, label
+from tinygrad_norm.ops.arguments import check_images, label
 from tinygrad_norm.ops.interpolation import resample
 from tinygrad_norm.ops.reduction import mean, shape_of
 from tinygrad_norm.ops.shape import reshape
@@ -45,7 +45,7 @@ class MaxPool2D(FusedOp):
 class MaxUnpool2D(Op):
     """The sum, at each pixel of an image of that shape, of the values of the windows that chose it."""
 
-    def forward(self, y: Array, position: Array, *, shape: tuple[int, ...], window: Window) -> Array:
+    def forward(self, y: Array, position: Array, *, shape: Shape, window: Window) -> Array:
         self.save(position)
         return kernels.of(y).max_pool2d_gradient(y, position, shape, window)
 
@@ -75,7 +75,7 @@ def max_pool2d(
     dilation: int | Pair = 1,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """The largest value of each window; of equal ones, the first in row order gets the gradient.
+    """Return the largest value of each window; of equal ones, the first in row order gets the gradient.
 
     Args:
         x: shape (N, C, H, W), or (C, H, W) for one image.
@@ -98,8 +98,7 @@ def max_pool2d(
         y = max_pool2d(reshape(x, (1, *shape)), kernel_size, stride, padding, dilation, ceil_mode)
         return y.reshape(y.shape[1:])
     name = label("max_pool2d")
-    window = _window(name, x, check_window(name, kernel_size, stride, padding, dilation, ceil_mode), ceil_mode)
-    return MaxPool2D()(x, window=window)
+    return MaxPool2D()(x, window=_window(name, x, kernel_size, stride, padding, dilation, ceil_mode))
 
 
 def avg_pool2d(
@@ -111,7 +110,7 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
-    """The average of each window.
+    """Return the average of each window.
 
     Args:
         x, kernel_size, stride, padding, ceil_mode: as in `max_pool2d`.
@@ -129,7 +128,7 @@ def avg_pool2d(
     name = label("avg_pool2d")
     check_divisor(name, divisor_override)
     check_flag(f"{name}: count_include_pad", count_include_pad)
-    window = _window(name, x, check_window(name, kernel_size, stride, padding, 1, ceil_mode), ceil_mode)
+    window = _window(name, x, kernel_size, stride, padding, 1, ceil_mode)
     if divisor_override is None:
         along = zip(shape[2:], window.kernel_size, window.stride, window.padding, window.size, strict=True)
         divisor = np.multiply.outer(*[_counted(*axis, count_include_pad) for axis in along])
@@ -139,7 +138,7 @@ def avg_pool2d(
 
 
 def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None] | None) -> Tensor:
-    """The averages of windows that are spread evenly, and overlap where the sizes do not divide.
+    """Return the averages of windows that are spread evenly, and overlap where the sizes do not divide.
 
     Window i of n goes from floor(i H / n) to ceil((i + 1) H / n). Where they overlap, it is by a matrix product, in
     which a NaN or an infinity leaves no finite value in its channel of the image.
@@ -168,18 +167,10 @@ def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None]
     return resample(x, rows, columns)
 
 
-def check_images(name: str, x: Any) -> None:
-    """Refuse what is no batch of images of floats."""
-    shape = shape_of(x)
-    check_dtypes(name, input=kind_of(x))
-    if len(shape) != 4 or 0 in shape[1:]:
-        raise ValueError(f"{name}: the input has shape (N, C, H, W) or (C, H, W), not empty, got {shape}")
-
-
 def check_window(
     name: str, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1, ceil_mode: Any = False
 ) -> tuple[Pair, Pair, Pair, Pair]:
-    """The kernel's size, stride, padding and dilation as pairs.
+    """Return the kernel's size, stride, padding and dilation as pairs.
 
     Raises:
         ValueError, TypeError: one is out of range, or no integer or pair; or ceil_mode is neither True nor False.
@@ -196,7 +187,7 @@ def check_window(
 
 
 def check_output_size(name: str, output_size: Any) -> tuple[int | None, int | None]:
-    """The size of what `adaptive_avg_pool2d` returns as a pair.
+    """Return the size of what `adaptive_avg_pool2d` returns as a pair.
 
     Raises:
         ValueError, TypeError: one is less than 1, or neither an integer nor None.
@@ -216,21 +207,21 @@ def check_divisor(name: str, divisor: Any) -> None:
         raise ValueError(f"{name}: divisor_override is not 0")
 
 
-def _window(name: str, x: Any, given: tuple[Pair, Pair, Pair, Pair], ceil_mode: bool) -> Window:
-    """The windows of x."""
-    check_images(name, x)
-    shape, (kernel_size, stride, padding, dilation) = shape_of(x), given
+def _window(name: str, x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Window:
+    """Return the windows of x, after the checks of all arguments."""
+    given = check_window(name, kernel, stride, padding, dilation, ceil_mode)
+    shape = check_images(name, x)
     rows, columns = [_count(*axis, ceil_mode) for axis in zip(shape[2:], *given, strict=True)]
     if min(rows, columns) < 1:
         raise ValueError(
-            f"{name}: the image is too small: windows of {kernel_size} with dilation {dilation} do not fit in an input "
-            f"of shape {shape} with padding {padding}; pool less often, or use larger images"
+            f"{name}: the image is too small: windows of {given[0]} with dilation {given[3]} do not fit in an input "
+            f"of shape {shape} with padding {given[2]}; pool less often, or use larger images"
         )
-    return Window(kernel_size, stride, padding, dilation, (rows, columns))
+    return Window(*given, (rows, columns))
 
 
 def _count(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
-    """How many windows there are along an axis of length n."""
+    """Return how many windows there are along an axis of length n."""
     room = n + 2 * padding - dilation * (kernel - 1) - 1
     if not ceil_mode:
         return room // stride + 1
@@ -239,14 +230,14 @@ def _count(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil_m
 
 
 def _counted(n: int, kernel: int, stride: int, padding: int, count: int, count_include_pad: bool) -> Array:
-    """How many pixels of each window along an axis count."""
+    """Return how many pixels of each window along an axis count."""
     begin = np.arange(count) * stride - padding
     end = np.minimum(begin + kernel, n + padding)
     return end - begin if count_include_pad else np.minimum(end, n) - np.maximum(begin, 0)
 
 
 def _averages(n: int, count: int) -> Array:
-    """The matrix (count, n) whose rows average windows that are spread evenly over n pixels."""
+    """Return the matrix (count, n) whose rows average windows that are spread evenly over n pixels."""
     i, pixel = np.arange(count)[:, None], np.arange(n)
     begin, end = i * n // count, -(-(i + 1) * n // count)
     return ((begin <= pixel) & (pixel < end)) / (end - begin)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import kernels
-from tinygrad_norm.dtypes import Array, Axis
-from tinygrad_norm.ops import elementwise
+from tinygrad_norm.dtypes import Array, Axis, Shape
+from tinygrad_norm.ops import elementwise as e
+from tinygrad_norm.ops.elementwise import NumPyOp
 from tinygrad_norm.tape import Op
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Reduction(Op):
 
 
 class Sum(Reduction):
-    def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...], dtype: Any) -> Any:
+    def forward(self, x: Array, *, axis: Shape, keepdims: bool, shape: Shape, dtype: Any) -> Any:
         wanted = _accumulator(x, axis) if dtype is None else dtype
         return _within_range(np.ndarray.sum, x, axis=axis, keepdims=keepdims, dtype=wanted)
 
@@ -40,7 +41,7 @@ class Sum(Reduction):
 
 
 class Mean(Reduction):
-    def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Any:
+    def forward(self, x: Array, *, axis: Shape, keepdims: bool, shape: Shape) -> Any:
         if len(shape) == 4 and axis == (2, 3) and x.dtype.kind == "f":
             y = _within_range(kernels.of(x).mean_of_pixels, x)
             return y.reshape(*shape[:2], *([1, 1] if keepdims else []))
@@ -48,12 +49,16 @@ class Mean(Reduction):
 
     def backward(self, grad: Tensor) -> Tensor:
         shape = self.params["shape"]
-        count = math.prod(shape[i] for i in self.params["axis"])
-        return (self.spread(grad) / count).broadcast_to(shape)
+        return (self.spread(grad) / _count(shape, self.params["axis"])).broadcast_to(shape)
 
 
-def _accumulator(x: Array, axis: tuple[int, ...]) -> Any:
-    """The dtype to sum in: float64 for what is so long that in float32 rounding adds up; None for the usual one."""
+def _count(shape: Shape, axes: Sequence[int]) -> int:
+    """Return how many values a reduction over `axes` takes for one of its own."""
+    return math.prod([shape[i] for i in axes])
+
+
+def _accumulator(x: Array, axis: Shape) -> Any:
+    """Return the dtype to sum in: float64 where rounding would add up in float32; None for the usual one."""
     long = x.dtype.kind == "f" and math.prod([x.shape[i] for i in axis]) > _LONG
     return np.result_type(x, np.float64) if long else None
 
@@ -63,42 +68,36 @@ _SCALE = np.float64(2.0**-64)
 
 
 def _within_range(function: Callable[..., Any], x: Array, **how: Any) -> Any:
-    """A sum or mean of x; where its parts left the range of the dtype, it is taken of x scaled down, and scaled up."""
+    """Return a sum or mean of x, taken of x scaled down, and scaled up, where its parts left the range of the dtype."""
     y = function(x, **how)
     if x.dtype.kind != "f" or (math.isfinite(y) if y.ndim == 0 else np.logical_and.reduce(np.isfinite(y), axis=None)):
         return y
     return np.where(np.isfinite(y), y, function(x * _SCALE, **how) / _SCALE)
 
 
-class Extremum(Reduction):
+class Extremum(Reduction, NumPyOp):
     """The largest or smallest; elements that tie share the gradient evenly."""
 
-    numpy_function: Any
-
-    def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Any:
-        y = type(self).numpy_function(x, axis=axis, keepdims=keepdims)
+    def forward(self, x: Array, *, axis: Shape, keepdims: bool, shape: Shape) -> Any:
+        y = self.function(x, axis=axis, keepdims=keepdims)
         self.save(x, y)
         return y
 
     def backward(self, grad: Tensor) -> Tensor:
         x, y = self.saved
         # An extremum that is NaN was chosen among the NaNs.
-        chosen = elementwise.logical_or(elementwise.equal(x, self.spread(y)), elementwise.isnan(x)).astype(grad.dtype)
+        chosen = e.logical_or(e.equal(x, self.spread(y)), e.isnan(x)).astype(grad.dtype)
         return self.spread(grad) * (chosen / chosen.sum(axis=self.params["axis"], keepdims=True))
 
 
-class Max(Extremum):
-    numpy_function = np.max
+class Max(Extremum, function=np.max): ...
 
 
-class Min(Extremum):
-    numpy_function = np.min
+class Min(Extremum, function=np.min): ...
 
 
 class Std(Reduction):
-    def forward(
-        self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...], correction: float
-    ) -> Any:
+    def forward(self, x: Array, *, axis: Shape, keepdims: bool, shape: Shape, correction: float) -> Any:
         wide = x.astype(np.result_type(x, np.float64), copy=False)
         y = _deviation(wide, axis, correction)
         lost = ~((y > 1e-150) & (y < np.inf))  # what has squares that are no normal numbers, or is constant, or NaN
@@ -106,7 +105,7 @@ class Std(Reduction):
             size = np.abs(wide).max(axis=axis, keepdims=True)
             size = np.where((size > 0) & (size < np.inf), size, 1)
             y = np.where(lost, size * _deviation(wide / size, axis, correction), y)
-        y = y.astype(elementwise.real(x).dtype)
+        y = y.astype(e.real(x).dtype)
         y = y if keepdims else np.squeeze(y, axis)
         self.save(x, y)
         return y
@@ -114,21 +113,21 @@ class Std(Reduction):
     def backward(self, grad: Tensor) -> Tensor:
         x, y = self.saved
         y, axis = self.spread(y), self.params["axis"]
-        constant = elementwise.equal(y, 0)
-        normal = (x - mean(x, axis, keepdims=True)) / elementwise.where(constant, 1.0, y)
-        count = math.prod([self.params["shape"][i] for i in axis])
-        return self.spread(grad) * elementwise.where(constant, 0.0, normal) / (count - self.params["correction"])
+        constant = e.equal(y, 0)
+        normal = (x - mean(x, axis, keepdims=True)) / e.where(constant, 1.0, y)
+        degrees = _count(x.shape, axis) - self.params["correction"]
+        return self.spread(grad) * e.where(constant, 0.0, normal) / degrees
 
 
-def _deviation(x: Array, axis: tuple[int, ...], correction: float) -> Array:
-    """The square root of the variance, with the axes kept as length 1."""
+def _deviation(x: Array, axis: Shape, correction: float) -> Array:
+    """Return the square root of the variance, with the axes kept as length 1."""
     centred = x - x.mean(axis=axis, keepdims=True)
     squares = np.square(centred - centred.mean(axis=axis, keepdims=True))  # a large mean is rounded
-    return np.sqrt(squares.sum(axis=axis, keepdims=True) / (math.prod([x.shape[i] for i in axis]) - correction))
+    return np.sqrt(squares.sum(axis=axis, keepdims=True) / (_count(x.shape, axis) - correction))
 
 
 class Prod(Reduction):
-    def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...], dtype: Any) -> Any:
+    def forward(self, x: Array, *, axis: Shape, keepdims: bool, shape: Shape, dtype: Any) -> Any:
         self.save(x)
         return np.prod(x, axis=axis, keepdims=keepdims, dtype=dtype)
 
@@ -137,8 +136,8 @@ class Prod(Reduction):
         return self.spread(grad) * _product_of_others(x, self.params["axis"])
 
 
-def _product_of_others(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """For each element the product of the others over `axes`, without a division, so that zeros do no harm."""
+def _product_of_others(x: Tensor, axes: Shape) -> Tensor:
+    """Return for each element the product of the others over `axes`, without a division, so that zeros do no harm."""
     kept = [i for i in range(x.ndim) if i not in axes]
     order = (*kept, *axes)
     shape = [x.shape[i] for i in order]
@@ -148,14 +147,14 @@ def _product_of_others(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 
 def _product_before(rows: Tensor) -> Tensor:
-    """For each element of a row the product of those before it, twice as many with each round.
+    """Return for each element of a row the product of those before it, twice as many with each round.
 
     Source: Hillis and Steele, Data parallel algorithms, 1986.
     """
     place = np.arange(rows.shape[-1])
 
     def before(values: Tensor, distance: int) -> Tensor:
-        return elementwise.where(place >= distance, values[..., place - distance], 1.0)
+        return e.where(place >= distance, values[..., place - distance], 1.0)
 
     product, reach = before(rows, 1), 1
     while reach < len(place):
@@ -165,13 +164,11 @@ def _product_before(rows: Tensor) -> Tensor:
 
 
 class LogSumExp(Reduction):
-    def forward(self, x: Array, *, axis: tuple[int, ...], keepdims: bool, shape: tuple[int, ...]) -> Any:
-        z = elementwise.real(x)
+    def forward(self, x: Array, *, axis: Shape, keepdims: bool, shape: Shape) -> Any:
+        z = e.real(x)
         highest = np.max(z, axis=axis, keepdims=True, initial=-np.inf)
         highest = np.where(np.isfinite(highest), highest, 0)
-        with np.errstate(divide="ignore", over="ignore"):  # -inf throughout gives log(0), and inf a sum of inf
-            total = np.exp(z - highest).sum(axis=axis, keepdims=True, dtype=_accumulator(z, axis))
-            y = np.log(total) + highest
+        y = np.log(np.exp(z - highest).sum(axis=axis, keepdims=True, dtype=_accumulator(z, axis))) + highest
         y = y if keepdims else np.squeeze(y, axis)
         self.save(x, y)
         return y
@@ -179,14 +176,14 @@ class LogSumExp(Reduction):
     def backward(self, grad: Tensor) -> Tensor:
         x, y = self.saved
         weights = Softmax()(x, axis=self.params["axis"])  # exp(x - y) would lose what large values differ by
-        return self.spread(grad) * elementwise.where(elementwise.equal(self.spread(y), -np.inf), 0.0, weights)
+        return self.spread(grad) * e.where(e.equal(self.spread(y), -np.inf), 0.0, weights)
 
 
 class Softmax(Op):
     """exp(x) over its sum along an axis or several, with differences from the largest, so that nothing overflows."""
 
     def forward(self, x: Array, *, axis: Any) -> Array:
-        z = elementwise.real(x)
+        z = e.real(x)
         y = np.exp(z - z.max(axis=axis, keepdims=True, initial=-np.inf))
         y /= y.sum(axis=axis, keepdims=True, dtype=_accumulator(y, axis if isinstance(axis, tuple) else (axis,)))
         self.save(y)
@@ -199,7 +196,7 @@ class Softmax(Op):
 
 class LogSoftmax(Op):
     def forward(self, x: Array, *, axis: int) -> Array:
-        z = elementwise.real(x)
+        z = e.real(x)
         y = z - z.max(axis=axis, keepdims=True, initial=-np.inf)
         y -= np.log(np.exp(y).sum(axis=axis, keepdims=True, dtype=_accumulator(y, (axis,))))
         self.save(y)
@@ -207,7 +204,7 @@ class LogSoftmax(Op):
 
     def backward(self, grad: Tensor) -> Tensor:
         (y,) = self.saved
-        return grad - elementwise.exp(y) * grad.sum(axis=self.params["axis"], keepdims=True)
+        return grad - e.exp(y) * grad.sum(axis=self.params["axis"], keepdims=True)
 
 
 class CumulativeSum(Op):
@@ -221,56 +218,51 @@ class CumulativeSum(Op):
         return cumulative_sum(grad[backwards], axis=axis)[backwards]
 
 
-class Finding(Reduction):
+class Finding(Reduction, NumPyOp):
     """A reduction to indices or truth; no gradient goes through."""
 
     differentiable = False
-    numpy_function: Any
 
-    def forward(self, x: Array, *, axis: Any, keepdims: bool, shape: tuple[int, ...]) -> Any:
-        return type(self).numpy_function(x, axis=axis, keepdims=keepdims)
-
-
-class ArgMax(Finding):
-    numpy_function = np.argmax
+    def forward(self, x: Array, *, axis: Any, keepdims: bool, shape: Shape) -> Any:
+        return self.function(x, axis=axis, keepdims=keepdims)
 
 
-class ArgMin(Finding):
-    numpy_function = np.argmin
+class ArgMax(Finding, function=np.argmax): ...
 
 
-class AllTrue(Finding):
-    numpy_function = np.all
+class ArgMin(Finding, function=np.argmin): ...
 
 
-class AnyTrue(Finding):
-    numpy_function = np.any
+class AllTrue(Finding, function=np.all): ...
+
+
+class AnyTrue(Finding, function=np.any): ...
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
-    """The sum over `axis`, of the elements as `dtype` if it is given: an integer one wraps around, as in NumPy."""
+    """Return the sum over `axis`, of the elements as `dtype` if given: an integer one wraps around, as in NumPy."""
     return _reduce("sum", Sum(), _cast(x, dtype), axis, keepdims, dtype=_integer(dtype))
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The mean over `axis`."""
-    return _reduce("mean", Mean(), x, axis, keepdims, needs_elements=True)
+    """Return the mean over `axis`."""
+    return _reduce("mean", Mean(), x, axis, keepdims, nonempty=True)
 
 
 def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The variance over `axis`: the sum of centred squares, divided by their number less `correction`.
+    """Return the variance over `axis`: the sum of centred squares, divided by their number less `correction`.
 
     Raises:
         ValueError: no more values than `correction`.
     """
     count, axes = _counted("var", x, axis, correction)
-    centred = elementwise.subtract(x, mean(x, axes, keepdims=True))
+    centred = e.subtract(x, mean(x, axes, keepdims=True))
     centred = centred - mean(centred, axes, keepdims=True)  # 0, but for the rounding of a large mean
     return sum(centred * centred, axes, keepdims) / (count - correction)
 
 
 def std(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The square root of the variance over `axis`, finite where the variance is not; where it is 0, so is the gradient.
+    """Return the square root of the variance over `axis`, finite where the variance is not; at 0 its gradient is 0.
 
     Raises:
         ValueError: no more values than `correction`.
@@ -279,121 +271,106 @@ def std(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = Fal
     return Std()(x, axis=axes, keepdims=keepdims, shape=shape_of(x), correction=correction)
 
 
-def _counted(name: str, x: Any, axis: Axis, correction: float) -> tuple[int, tuple[int, ...]]:
-    """How many values share a variance, more than `correction`, and the axes."""
-    shape, axes = _shape_and_axes(name, x, axis)
-    count = math.prod(shape[i] for i in axes)
+def _counted(name: str, x: Any, axis: Axis, correction: float) -> tuple[int, Shape]:
+    """Return how many values share a variance, more than `correction`, and the axes."""
+    shape = shape_of(x)
+    axes = checked_axes(name, axis, len(shape))
+    count = _count(shape, axes)
     if count <= correction:
-        raise ValueError(f"{name}: {count} values over axis {axis} of shape {shape}, and a correction of {correction}")
+        raise ValueError(f"{name}: there are more values than correction={correction}, got {count} of shape {shape}")
     return count, axes
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The largest element over `axis`; elements that tie share the gradient."""
-    return _reduce("max", Max(), x, axis, keepdims, needs_elements=True)
+    """Return the largest element over `axis`; elements that tie share the gradient."""
+    return _reduce("max", Max(), x, axis, keepdims, nonempty=True)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest element over `axis`; elements that tie share the gradient."""
-    return _reduce("min", Min(), x, axis, keepdims, needs_elements=True)
+    """Return the smallest element over `axis`; elements that tie share the gradient."""
+    return _reduce("min", Min(), x, axis, keepdims, nonempty=True)
 
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
-    """The product over `axis`, of the elements as `dtype` if it is given."""
+    """Return the product over `axis`, of the elements as `dtype` if it is given."""
     return _reduce("prod", Prod(), _cast(x, dtype), axis, keepdims, dtype=_integer(dtype))
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) over `axis`, without overflow; of nothing it is -inf."""
+    """Return log(sum(exp(x))) over `axis`, without overflow; of nothing it is -inf."""
     return _reduce("logsumexp", LogSumExp(), x, axis, keepdims)
 
 
 def cumulative_sum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """Each element plus all before it along `axis` (which may be left out where there is only one)."""
-    ndim = len(shape_of(x))
-    if axis is None and ndim != 1:
-        raise ValueError(f"cumulative_sum: axis is given for an input with {ndim} axes")
-    place = checked_axis("cumulative_sum", axis or 0, ndim)
+    """Return each element plus all before it along `axis` (which may be left out where there is only one)."""
+    _, place = shape_and_axis("cumulative_sum", x, axis, optional=True)
     return CumulativeSum()(_cast(x, dtype), axis=place, dtype=_integer(dtype))
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index of the largest element along `axis` (of the flattened input, if None)."""
-    return _find("argmax", ArgMax(), x, axis, keepdims)
+    """Return the index of the largest element along `axis` (of the flattened input, if None)."""
+    return _reduce("argmax", ArgMax(), x, axis, keepdims, nonempty=True, one_axis=True)
 
 
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index of the smallest element along `axis` (of the flattened input, if None)."""
-    return _find("argmin", ArgMin(), x, axis, keepdims)
+    """Return the index of the smallest element along `axis` (of the flattened input, if None)."""
+    return _reduce("argmin", ArgMin(), x, axis, keepdims, nonempty=True, one_axis=True)
 
 
 def all(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether every element over `axis` is true."""
+    """Return whether every element over `axis` is true."""
     return _reduce("all", AllTrue(), x, axis, keepdims)
 
 
 def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether some element over `axis` is true."""
+    """Return whether some element over `axis` is true."""
     return _reduce("any", AnyTrue(), x, axis, keepdims)
 
 
-def _reduce(name: str, op: Op, x: Any, axis: Axis, keepdims: bool, needs_elements: bool = False, **how: Any) -> Tensor:
-    shape, axes = _shape_and_axes(name, x, axis)
-    if needs_elements:
-        _check_elements(name, shape, axes, axis)
-    return op(x, axis=axes, keepdims=keepdims, shape=shape, **how)
+def _reduce(
+    name: str, op: Op, x: Any, axis: Axis, keepdims: bool, nonempty: bool = False, one_axis: bool = False, **how: Any
+) -> Tensor:
+    if one_axis and not isinstance(axis, int | np.integer | None):
+        raise TypeError(f"{name}: an axis is an integer, or None for the flattened input, got {axis!r}")
+    shape = shape_of(x)
+    axes = checked_axes(name, axis, len(shape))
+    if nonempty and 0 in [shape[i] for i in axes]:
+        over = "" if axis is None else f" over axis {axis}"
+        raise ValueError(f"{name}: an input of shape {shape} has no elements{over}")
+    wanted = axes if not one_axis else None if axis is None else axes[0]
+    return op(x, axis=wanted, keepdims=keepdims, shape=shape, **how)
 
 
 def _cast(x: Any, dtype: Any) -> Any:
-    return x if dtype is None else elementwise.astype(x, dtype)
+    return x if dtype is None else e.astype(x, dtype)
 
 
 def _integer(dtype: Any) -> Any:
-    """A dtype that is to be summed in as it is: one of integers or bool. Floats are summed as finely as always."""
+    """Return a dtype that is summed in as it is, one of integers or bool; floats are summed as finely as always."""
     return None if dtype is None or np.dtype(dtype).kind == "f" else np.dtype(dtype)
 
 
-def _find(name: str, op: Op, x: Any, axis: int | None, keepdims: bool) -> Tensor:
-    if axis is not None and not isinstance(axis, int | np.integer):
-        raise TypeError(f"{name}: an axis is an integer, or None for the flattened input, got {axis!r}")
-    shape, axes = _shape_and_axes(name, x, axis)
-    _check_elements(name, shape, axes, axis)
-    return op(x, axis=None if axis is None else axes[0], keepdims=keepdims, shape=shape)
-
-
-def _check_elements(name: str, shape: tuple[int, ...], axes: tuple[int, ...], axis: Axis) -> None:
-    if 0 in [shape[i] for i in axes]:
-        where = "" if axis is None else f" over axis {axis}"
-        raise ValueError(f"{name}: an input of shape {shape} has no elements{where}")
-
-
-def _shape_and_axes(name: str, x: Any, axis: Axis) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    shape = shape_of(x)
-    if axis is None:
-        return shape, tuple(range(len(shape)))
-    return shape, checked_axes(name, axis, len(shape))
-
-
-def shape_of(x: Any) -> tuple[int, ...]:
-    """The shape of a tensor, an array, a number or nested lists."""
+def shape_of(x: Any) -> Shape:
+    """Return the shape of a tensor, an array, a number or nested lists."""
     return x.shape if hasattr(x, "shape") else np.shape(x)
 
 
-def checked_axes(name: str, axis: int | Sequence[int], ndim: int) -> tuple[int, ...]:
-    """One axis or several, counted from the front.
+def checked_axes(name: str, axis: Axis, ndim: int) -> Shape:
+    """Return one axis or several, counted from the front; all, if None.
 
     Raises:
         ValueError: there is no such axis, or one is named twice.
     """
-    given = axis if isinstance(axis, tuple | list) else (axis,)
-    axes = tuple([checked_axis(name, i, ndim) for i in given])
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple([checked_axis(name, i, ndim) for i in (axis if isinstance(axis, tuple | list) else (axis,))])
     if len(set(axes)) < len(axes):
         raise ValueError(f"{name}: axis {axis} names the same axis twice")
     return axes
 
 
 def checked_axis(name: str, axis: Any, ndim: int) -> int:
-    """`axis`, counted from the front.
+    """Return `axis`, counted from the front.
 
     Raises:
         ValueError: there is no such axis.
@@ -406,3 +383,18 @@ def checked_axis(name: str, axis: Any, ndim: int) -> int:
     if not -ndim <= place < ndim:
         raise ValueError(f"{name}: axis {axis} is out of range for an input with {ndim} axes")
     return place % ndim
+
+
+def shape_and_axis(name: str, x: Any, axis: int | None, optional: bool = False) -> tuple[Shape, int]:
+    """Return the shape of x, and `axis` counted from the front; where it is optional and None, the only one.
+
+    Raises:
+        ValueError: there is no such axis, or none is given and there is not just one.
+        TypeError: it is no integer.
+    """
+    shape = x.shape if hasattr(x, "shape") else np.shape(x)
+    if optional and axis is None:
+        if len(shape) != 1:
+            raise ValueError(f"{name}: axis is given for an input with {len(shape)} axes")
+        return shape, 0
+    return shape, checked_axis(name, axis, len(shape))

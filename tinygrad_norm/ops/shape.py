@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm.dtypes import Array, Shape
-from tinygrad_norm.ops.reduction import checked_axes, checked_axis, shape_of
+from tinygrad_norm.ops.reduction import checked_axes, checked_axis, shape_and_axis, shape_of
 from tinygrad_norm.tape import Op
 
 if TYPE_CHECKING:
@@ -53,15 +53,9 @@ class Concat(Op):
         return np.concatenate(parts, axis)
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
-        ends = np.cumsum(self.saved).tolist()
         before = (slice(None),) * self.params["axis"]
-        starts = [0, *ends[:-1]]
-        return tuple(
-            [
-                grad[(*before, slice(a, b))] if n else None
-                for a, b, n in zip(starts, ends, self.needs_input_grad, strict=True)
-            ]
-        )
+        cuts = zip(pairwise([0, *np.cumsum(self.saved).tolist()]), self.needs_input_grad, strict=True)
+        return tuple([grad[(*before, slice(*ends))] if needed else None for ends, needed in cuts])
 
 
 class Pad(Op):
@@ -110,12 +104,12 @@ def _is_basic(key: Any) -> bool:
 
 
 def getitem(x: Any, key: Any) -> Tensor:
-    """x[key], for every kind of key that NumPy knows: numbers, slices, None, Ellipsis, integer and boolean arrays."""
+    """Return x[key], for all keys that NumPy knows: numbers, slices, None, Ellipsis, integer and boolean arrays."""
     return GetItem()(x, key=plain_key(key), shape=shape_of(x))
 
 
 def plain_key(key: Any) -> Any:
-    """`key` without tensors, and with arrays of its own."""
+    """Return `key` without tensors, and with arrays of its own."""
     if isinstance(key, tuple):
         return tuple([plain_key(part) for part in key])
     if key is None or key is Ellipsis or isinstance(key, slice | int):
@@ -129,18 +123,14 @@ def plain_key(key: Any) -> Any:
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
-    """The slices of x at `indices` along `axis` (which may be left out where there is only one)."""
-    ndim = len(shape_of(x))
-    if axis is None and ndim != 1:
-        raise ValueError(f"take: axis is given for an input with {ndim} axes")
-    before = (slice(None),) * checked_axis("take", axis or 0, ndim)
-    return getitem(x, (*before, indices))
+    """Return the slices of x at `indices` along `axis` (which may be left out where there is only one)."""
+    shape, axis = shape_and_axis("take", x, axis, optional=True)
+    return GetItem()(x, key=plain_key((*[slice(None)] * axis, indices)), shape=shape)
 
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
-    """Along `axis`, the elements at `indices`, which has the shape of x on all other axes, or length 1 there."""
-    shape = shape_of(x)
-    axis = checked_axis("take_along_axis", axis, len(shape))
+    """Return the elements at `indices` along `axis`; other axes of `indices` are those of x, or of length 1."""
+    shape, axis = shape_and_axis("take_along_axis", x, axis)
     picked = _indices("take_along_axis", indices, shape)
     if any(i != axis and m not in (1, n) and n != 1 for i, (n, m) in enumerate(zip(shape, picked.shape, strict=True))):
         raise ValueError(
@@ -153,9 +143,8 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
 
 
 def gather(x: Any, axis: int, indices: Any) -> Tensor:
-    """Along `axis`, the elements at `indices`, which may be shorter than x on the other axes: PyTorch's gather."""
-    shape = shape_of(x)
-    axis = checked_axis("gather", axis, len(shape))
+    """Return the elements at `indices` along `axis`; `indices` may be shorter on other axes: PyTorch's gather."""
+    shape, axis = shape_and_axis("gather", x, axis)
     picked = _indices("gather", indices, shape)
     others = tuple([n if i == axis else m for i, (n, m) in enumerate(zip(shape, picked.shape, strict=True))])
     if any(m > n for n, m in zip(shape, others, strict=True)):
@@ -168,19 +157,17 @@ def gather(x: Any, axis: int, indices: Any) -> Tensor:
 
 
 def _indices(name: str, indices: Any, shape: Shape) -> Array:
-    """`indices` as an array of integers with as many axes as `shape`."""
+    """Return `indices` as an array of integers with as many axes as `shape`."""
     picked = np.asarray(getattr(indices, "raw", indices))
     if picked.dtype.kind not in "iu":
         raise TypeError(f"{name}: indices are integers, got {picked.dtype}")
     if picked.ndim != len(shape):
-        raise ValueError(
-            f"{name}: indices of shape {picked.shape} need as many axes as the input, which has shape {shape}"
-        )
+        raise ValueError(f"{name}: indices have {len(shape)} axes, as the input has, got shape {picked.shape}")
     return picked
 
 
 def reshape(x: Any, shape: Any) -> Tensor:
-    """The elements of x, in C order, in another shape; one length may be -1."""
+    """Return the elements of x, in C order, in another shape; one length may be -1."""
     before = shape_of(x)
     wanted = tuple([operator.index(n) for n in shape]) if isinstance(shape, Sequence) else (operator.index(shape),)
     size, known = math.prod(before), math.prod([n for n in wanted if n != -1])
@@ -191,7 +178,7 @@ def reshape(x: Any, shape: Any) -> Tensor:
 
 
 def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Tensor:
-    """The axes from `start_axis` to `end_axis`, both included, as one."""
+    """Return the axes from `start_axis` to `end_axis`, both included, as one."""
     shape = shape_of(x)
     if not shape:
         return reshape(x, (1,))
@@ -203,7 +190,7 @@ def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Tensor:
 
 
 def permute_dims(x: Any, axes: Any) -> Tensor:
-    """x with its axes in another order, as a view."""
+    """Return x with its axes in another order, as a view."""
     ndim = len(shape_of(x))
     order = tuple([checked_axis("permute_dims", axis, ndim) for axis in axes])
     if sorted(order) != list(range(ndim)):
@@ -212,15 +199,15 @@ def permute_dims(x: Any, axes: Any) -> Tensor:
 
 
 def matrix_transpose(x: Any) -> Tensor:
-    """x with its last two axes exchanged."""
+    """Return x with its last two axes exchanged."""
     ndim = len(shape_of(x))
     if ndim < 2:
-        raise ValueError(f"matrix_transpose: a matrix has two axes, the input has shape {shape_of(x)}")
+        raise ValueError(f"matrix_transpose: the input has at least two axes, got shape {shape_of(x)}")
     return PermuteDims()(x, axes=(*range(ndim - 2), ndim - 1, ndim - 2))
 
 
 def moveaxis(x: Any, source: int, destination: int) -> Tensor:
-    """x with one axis at another place."""
+    """Return x with one axis at another place."""
     ndim = len(shape_of(x))
     axis = checked_axis("moveaxis", source, ndim)
     order = [i for i in range(ndim) if i != axis]
@@ -229,7 +216,7 @@ def moveaxis(x: Any, source: int, destination: int) -> Tensor:
 
 
 def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
-    """x without the axes of length 1 that `axis` names (all of them, if None)."""
+    """Return x without the axes of length 1 that `axis` names (all of them, if None)."""
     shape = shape_of(x)
     if axis is None:
         return reshape(x, tuple([n for n in shape if n != 1]))
@@ -241,14 +228,14 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
 
 
 def expand_dims(x: Any, axis: int = 0) -> Tensor:
-    """x with a new axis of length 1 at `axis`."""
+    """Return x with a new axis of length 1 at `axis`."""
     shape = shape_of(x)
     place = checked_axis("expand_dims", axis, len(shape) + 1)
     return reshape(x, (*shape[:place], 1, *shape[place:]))
 
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:
-    """x stretched to `shape` by NumPy's rules, as a view that cannot be written."""
+    """Return x stretched to `shape` by NumPy's rules, as a view that cannot be written."""
     before, wanted = shape_of(x), tuple([operator.index(n) for n in shape])
     try:
         fits = np.broadcast_shapes(before, wanted) == wanted
@@ -260,7 +247,7 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
 
 
 def concat(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
-    """Tensors joined along `axis` (flattened first, if None)."""
+    """Return tensors joined along `axis` (flattened first, if None)."""
     parts = list(arrays)
     if not parts:
         raise ValueError("concat: there is nothing to join; give at least one tensor")
@@ -274,7 +261,7 @@ def concat(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
 
 
 def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
-    """Tensors of one shape joined along a new axis."""
+    """Return tensors of one shape joined along a new axis."""
     parts = list(arrays)
     if len({shape_of(part) for part in parts}) > 1:
         raise ValueError(f"stack: the shapes are equal, got {[shape_of(part) for part in parts]}")
@@ -282,9 +269,8 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
-    """x cut along `axis` into equal sections (a number), or at indices (a sequence), as numpy.split."""
-    shape = shape_of(x)
-    axis = checked_axis("split", axis, len(shape))
+    """Return x cut along `axis` into equal sections (a number), or at indices (a sequence), as numpy.split."""
+    shape, axis = shape_and_axis("split", x, axis)
     length = shape[axis]
     if isinstance(indices_or_sections, int | np.integer):
         sections = int(indices_or_sections)
@@ -298,7 +284,7 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tu
 
 
 def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Tensor:
-    """x with a border of `constant_values`.
+    """Return x with a border of `constant_values`.
 
     Args:
         x: any shape.
@@ -307,22 +293,22 @@ def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Tensor:
     """
     ndim, given = len(shape_of(x)), np.asarray(pad_width)
     if given.dtype.kind not in "iu" or (given < 0).any():
-        raise ValueError(f"pad: widths are integers, 0 or more, but pad_width is {pad_width}")
+        raise ValueError(f"pad: pad_width holds integers of at least 0, got {pad_width}")
     if given.shape not in ((), (1,), (2,), (1, 2), (ndim, 2)):
-        raise ValueError(f"pad: pad_width {pad_width} is no number, pair, or pair for each of {ndim} axes")
+        raise ValueError(f"pad: pad_width is a number, a pair, or a pair for each of {ndim} axes, got {pad_width}")
     widths = np.broadcast_to(given, (ndim, 2)).tolist()
     return Pad()(x, widths=tuple([tuple(pair) for pair in widths]), value=constant_values)
 
 
 def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
-    """x in reverse along `axis` (all axes, if None)."""
+    """Return x in reverse along `axis` (all axes, if None)."""
     ndim = len(shape_of(x))
-    axes = range(ndim) if axis is None else checked_axes("flip", axis, ndim)
+    axes = checked_axes("flip", axis, ndim)
     return getitem(x, tuple([slice(None, None, -1 if i in axes else None) for i in range(ndim)]))
 
 
 def roll(x: Any, shift: Any, axis: int | Sequence[int] | None = None) -> Tensor:
-    """x shifted along `axis` (flattened, if None); what leaves at one end comes in at the other.
+    """Return x shifted along `axis` (flattened, if None); what leaves at one end comes in at the other.
 
     Args:
         x: any shape.
@@ -332,5 +318,5 @@ def roll(x: Any, shift: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     ndim = len(shape_of(x))
     axes = None if axis is None else tuple([checked_axis("roll", i, ndim) for i in np.atleast_1d(axis)])
     if np.ndim(shift) and np.size(shift) != len(axes or ()):
-        raise ValueError(f"roll: shift {shift} and axis {axis} do not have the same length")
+        raise ValueError(f"roll: there is one shift, or one for each axis, got shift {shift} and axis {axis}")
     return Roll()(x, shift=shift, axis=axes)
