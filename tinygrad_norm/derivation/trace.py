@@ -53,7 +53,10 @@ def trace(definition: Callable[..., Any]) -> Traced:
         symbols.created.reset(token)
     y, *statistics = found if isinstance(found, tuple) else (found,)
     if not isinstance(y, Expression) or x not in walk(y) or y.reduced:
-        raise TypeError(f"derive: {name} returns what has the shape of x, or (that, statistics), got {found!r}")
+        got = type(y).__name__
+        if isinstance(y, Expression):
+            got = f"length 1 along {', '.join(sorted(y.reduced))}" if x in walk(y) else "nothing of x"
+        raise TypeError(f"derive: {name} returns what has the shape of x, or (that, *statistics), got {got}")
     return Traced(name, x, tuple(parameters), tuple(options), y, tuple(statistics), names)
 
 
