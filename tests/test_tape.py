@@ -706,3 +706,11 @@ def test_a_caller_s_array_may_change_after_the_call():
     factor[...] = 0
     y.backward(np.ones(2, np.float32))
     assert x.grad.raw.tolist() == [3, 4]
+
+
+def test_a_backward_pass_to_one_input_passes_over_what_was_not_given():
+    x, weight = Tensor([[1.0, 2.0, 4.0]], requires_grad=True), Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    y = ops.layer_norm(x, 3, weight)
+    dy = np.array([[1.0, 0, 2]], np.float32)
+    (alone,) = grad(y, x, dy, retain_graph=True)
+    np.testing.assert_array_equal(alone.raw, grad(y, [x, weight], dy)[0].raw)

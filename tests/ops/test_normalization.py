@@ -757,3 +757,19 @@ def test_an_empty_batch_is_checked_as_any_other():
         ops.layer_norm(np.ones((0, 4)), 4, np.ones(3))
     with pytest.raises(TypeError, match="one floating dtype"):
         ops.batch_norm(np.ones((0, 4), int), None, None, training=True)
+
+
+def test_an_empty_batch_of_images_of_one_pixel_is_no_lack_of_values():
+    assert ops.instance_norm(np.ones((0, 3, 1))).shape == (0, 3, 1)
+
+
+def test_one_row_without_a_batch_is_normalized(rng):
+    x = rng.normal(size=4)
+    for norm in (ops.layer_norm, ops.rms_norm):
+        np.testing.assert_array_equal(norm(x, 4).raw, norm(x[None], 4).raw[0])
+
+
+def test_running_statistics_of_another_dtype_keep_their_digits(rng):
+    x, mean, var = rng.normal(size=(5, 2)).astype(np.float32), np.array([1 / 3, 2 / 3]), np.array([1 / 7, 3 / 7])
+    expected = ((x - mean) / np.sqrt(var + 1e-5)).astype(np.float32)
+    np.testing.assert_allclose(ops.batch_norm(x, mean, var).raw, expected, rtol=2e-7)

@@ -23,9 +23,9 @@ def normalize(
     Returns:
         The output, and the mean and the biased variance over `axes`, kept as length 1, in float64.
     """
-    xp, standard = x.__array_namespace__(), _standardize(x, axes, eps)
+    standard = _standardize(x, axes, eps)
     y = activate(_affine(standard.x, weight, bias), activation)
-    return xp.astype(y, x.dtype, copy=False), standard.mean, standard.var
+    return _like(x, y), standard.mean, standard.var
 
 
 def normalize_gradient(
@@ -51,7 +51,7 @@ def normalize_gradient(
     mean_term = xp.mean(g, axis=axes, keepdims=True)
     variance_term = standard.x * xp.mean(g * standard.x, axis=axes, keepdims=True)
     dx = standard.rstd * (g - mean_term - variance_term) / standard.unit
-    return xp.astype(dx, x.dtype, copy=False), dweight, dbias
+    return _like(x, dx), dweight, dbias
 
 
 def normalize_inference(
@@ -64,8 +64,8 @@ def normalize_inference(
     activation: Activation,
 ) -> AnyArray:
     """`normalize` with a given mean and variance: constants, through which no gradient goes."""
-    xp, standard = x.__array_namespace__(), _standardize_by(x, mean, var, eps)
-    return xp.astype(activate(_affine(standard.x, weight, bias), activation), x.dtype, copy=False)
+    standard = _standardize_by(x, mean, var, eps)
+    return _like(x, activate(_affine(standard.x, weight, bias), activation))
 
 
 def normalize_inference_gradient(
@@ -79,10 +79,10 @@ def normalize_inference_gradient(
     activation: Activation,
 ) -> tuple[AnyArray, None, None, AnyArray | None, AnyArray | None]:
     """Gradients of `normalize_inference`, none for the statistics: dx = r g, the rest as in `normalize_gradient`."""
-    xp, standard = x.__array_namespace__(), _standardize_by(x, mean, var, eps)
+    standard = _standardize_by(x, mean, var, eps)
     g, dweight, dbias = _affine_gradient(dy, standard, weight, bias, activation)
     dx = standard.rstd * g
-    return xp.astype(dx, x.dtype, copy=False), None, None, dweight, dbias
+    return _like(x, dx), None, None, dweight, dbias
 
 
 def rms_normalize(
@@ -92,9 +92,8 @@ def rms_normalize(
 
     Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
     """
-    xp, standard = x.__array_namespace__(), _standardize(x, axes, eps, centred=False)
-    y = activate(_affine(standard.x, weight, None), activation)
-    return xp.astype(y, x.dtype, copy=False), standard.var
+    standard = _standardize(x, axes, eps, centred=False)
+    return _like(x, activate(_affine(standard.x, weight, None), activation)), standard.var
 
 
 def rms_normalize_gradient(
@@ -111,17 +110,17 @@ def rms_normalize_gradient(
     g, dweight, _ = _affine_gradient(dy, standard, weight, None, activation)
     variance_term = standard.x * xp.mean(g * standard.x, axis=axes, keepdims=True)
     dx = standard.rstd * (g - variance_term) / standard.unit
-    return xp.astype(dx, x.dtype, copy=False), dweight
+    return _like(x, dx), dweight
 
 
 class _Standard(NamedTuple):
-    """x̂, which has mean 0 and variance 1 but for eps; 1/√(var + eps), in a unit; the mean and the variance of x."""
+    """x̂, which has mean 0 and variance 1 but for eps; the mean and the variance of x; 1/√(var + eps), in a unit."""
 
     x: AnyArray
-    rstd: AnyArray
-    unit: AnyArray | float
     mean: AnyArray
     var: AnyArray
+    rstd: AnyArray
+    unit: AnyArray | float = 1.0
 
 
 def _standardize(x: AnyArray, axes: Shape, eps: float, centred: bool = True) -> _Standard:
@@ -134,18 +133,19 @@ def _standardize(x: AnyArray, axes: Shape, eps: float, centred: bool = True) -> 
         x = x - xp.mean(x, axis=axes, keepdims=True)  # which is 0, but for the rounding of a large mean
     var = xp.mean(xp.square(x), axis=axes, keepdims=True)
     rstd = rsqrt(var + eps)
-    statistics = (mean, var) if isinstance(unit, float) else (mean * unit, var * unit * unit)
-    return _Standard(x * rstd, rstd, unit, *statistics)
+    if not isinstance(unit, float):
+        mean, var = mean * unit, var * unit * unit
+    return _Standard(x * rstd, mean, var, rstd, unit)
 
 
 def _standardize_by(x: AnyArray, mean: AnyArray, var: AnyArray, eps: float) -> _Standard:
     """x less a given mean, over the root of a given variance and eps."""
     xp = x.__array_namespace__()
-    mean, var = (xp.astype(array, xp.float64, copy=False) for array in (mean, var))
+    mean, var = xp.astype(mean, xp.float64), xp.astype(var, xp.float64)
     rstd = rsqrt(var + eps)
     if xp.all(xp.abs(mean) < 1e290):
-        return _Standard((x - mean) * rstd, rstd, 1.0, mean, var)
-    return _Standard((x / 2 - mean / 2) * (2 * rstd), rstd, 1.0, mean, var)  # x - mean might leave the range of float64
+        return _Standard((x - mean) * rstd, mean, var, rstd)
+    return _Standard((x / 2 - mean / 2) * (2 * rstd), mean, var, rstd)  # x - mean might leave the range of float64
 
 
 def _in_own_unit(
@@ -192,4 +192,9 @@ def _sum_like(x: AnyArray, like: AnyArray | None) -> AnyArray | None:
         return None
     xp = x.__array_namespace__()
     axes = tuple(i for i, (n, m) in enumerate(zip(x.shape, like.shape, strict=True)) if m == 1 and n != 1)
-    return xp.astype(xp.sum(x, axis=axes, keepdims=True) if axes else x, like.dtype, copy=False)
+    return _like(like, xp.sum(x, axis=axes, keepdims=True) if axes else x)
+
+
+def _like(like: AnyArray, x: AnyArray) -> AnyArray:
+    """x, rounded to the dtype of `like`."""
+    return x.__array_namespace__().astype(x, like.dtype, copy=False)

@@ -238,8 +238,7 @@ def _norm_with_running(
         return _of_nothing(x, spec, *affine)
     if not own:
         # As arrays that are nobody's tensor the tape copies them, so they may move on before the way back.
-        mean, var = [np.asarray(_array(each), kind_of(x)[1]) for each in running]
-        return InferenceNorm()(x, mean, var, *affine, **spec)
+        return InferenceNorm()(x, *map(_array, running), *affine, **spec)
     op = RULES[name].op()
     y = op(x, *affine, **spec)
     if not all(each is None for each in running):
