@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+_namespace: ModuleType
 
 REDUCTIONS = ("mean", "sum", "max", "min")
 
@@ -36,9 +39,7 @@ class Expression:
     """The dtype that a definition is told: it is computed in float64 all the same."""
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        from tinygrad_norm.derivation import symbols
-
-        return symbols
+        return _namespace
 
     def __bool__(self) -> bool:
         raise TypeError("a definition does not branch on values; use where()")
@@ -78,6 +79,12 @@ class Expression:
 
     def __lt__(self, other: Any) -> Expression:
         return pointwise("less", self, other)
+
+
+def register_namespace(namespace: ModuleType) -> None:
+    """Make `namespace` what definitions find their functions in. symbols.py calls this, once."""
+    global _namespace
+    _namespace = namespace
 
 
 def number(value: float) -> Expression:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, pointwise, reduction
+from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, pointwise, reduction, register_namespace
 from tinygrad_norm.derivation.rules import RULES
 
 float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -51,3 +51,6 @@ def __getattr__(name: str) -> Any:
     if name in RULES:
         return partial(pointwise, name)
     raise AttributeError(f"a definition has no function {name!r}; it has {', '.join(sorted([*RULES, *REDUCTIONS]))}")
+
+
+register_namespace(sys.modules[__name__])
