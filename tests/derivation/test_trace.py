@@ -63,7 +63,7 @@ def takes_anything(x: Any, *parameters: Any, axes: Any) -> Any:
     ],
 )
 def test_what_is_no_definition_is_refused_with_its_line(definition, words):
-    with pytest.raises(TypeError, match=words):
+    with pytest.raises(ValueError, match=words):
         derive(definition)
 
 

@@ -25,7 +25,7 @@ from tinygrad_norm.derivation.expression import (
     symbol,
     walk,
 )
-from tinygrad_norm.derivation.rules import MINUS, RULES, ZERO, over, plus, times
+from tinygrad_norm.derivation.rules import MINUS, RULES, ZERO, is_centred, over, plus, times
 
 GRADIENT = symbol("gradient", "g")
 
@@ -125,7 +125,7 @@ def _linear(op: str, x: Expression, axes: frozenset[str]) -> Expression:
     varying = [part for part in parts if not _is_constant(part[0], axes)]
     if not varying:
         return x if op == "mean" else times(x, count(axes))
-    if len(varying) == 1 and _is_centred(varying[0][0], axes):
+    if len(varying) == 1 and is_centred(varying[0][0], axes):
         return ZERO
     inner = reduction(op, _product(varying), axes)
     return _product([(inner, False), *constant] if constant and constant[0][1] else [*constant, (inner, False)])
@@ -148,14 +148,6 @@ def _product(parts: list[tuple[Expression, bool]]) -> Expression:
     """The factors, divided by each divisor."""
     product = times(*(part for part, divides in parts if not divides))
     return functools.reduce(over, (part for part, divides in parts if divides), product)
-
-
-def _is_centred(x: Expression, axes: frozenset[str]) -> bool:
-    """Whether x is e - mean(e) over these axes."""
-    if x.op != "subtract":
-        return False
-    e, mean = x.inputs
-    return mean.op == "mean" and mean.inputs == (e,) and mean.value == axes
 
 
 def _share(statistic: Expression, back: Expression) -> Expression:

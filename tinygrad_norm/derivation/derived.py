@@ -31,7 +31,7 @@ def derive(definition: Callable[..., Any]) -> DerivedNorm:
             (y, *statistics).
 
     Raises:
-        TypeError: it is no such function, branches on values, or uses what has no derivative; the line is named.
+        ValueError: it is no such function, branches on values, or uses what has no derivative; the line is named.
     """
     return DerivedNorm(definition)
 

@@ -51,7 +51,7 @@ class Expression:
         return pointwise("add", other, self)
 
     def __sub__(self, other: Any) -> Expression:
-        return pointwise("subtract", self, other)
+        return self if other is number(0) else pointwise("subtract", self, other)
 
     def __rsub__(self, other: Any) -> Expression:
         return pointwise("subtract", other, self)

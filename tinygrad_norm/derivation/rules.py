@@ -48,6 +48,14 @@ def times(*factors: Expression) -> Expression:
     return -product if scale < 0 else product
 
 
+def is_centred(x: Expression, axes: frozenset[str]) -> bool:
+    """Whether x is e - mean(e), so that its mean over these axes is 0."""
+    if x.op != "subtract":
+        return False
+    e, mean = x.inputs
+    return mean.op == "mean" and mean.inputs == (e,) and mean.value == axes
+
+
 class Rule(NamedTuple):
     """One pointwise function."""
 

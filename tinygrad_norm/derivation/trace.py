@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
+import linecache
 import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tinygrad_norm.derivation import symbols
-from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, symbol, walk
+from tinygrad_norm.derivation.expression import Expression, symbol, walk
 
 
 class Traced(NamedTuple):
@@ -31,7 +31,7 @@ def trace(definition: Callable[..., Any]) -> Traced:
     """Run a definition once, with symbols.
 
     Raises:
-        TypeError: it is not `definition(x, *parameters, *, axes, eps)`, branches on values, or uses what no norm is
+        ValueError: it is not `definition(x, *parameters, *, axes, eps)`, branches on values, or uses what no norm is
             made of; the error names the line.
     """
     kinds = inspect.Parameter
@@ -41,14 +41,14 @@ def trace(definition: Callable[..., Any]) -> Traced:
     name = getattr(definition, "__name__", "definition")
     if not plain or len(plain) + len(options) < len(signature) or not options:
         given = f"{name}{inspect.signature(definition)}"
-        raise TypeError(f"derive: a definition is {name}(x, *parameters, *, axes, eps), got {given}")
+        raise ValueError(f"derive: a definition is {name}(x, *parameters, *, axes, eps), got {given}")
     x, *parameters = [symbol("x" if i == 0 else "parameter", each) for i, each in enumerate(plain)]
     token = symbols.created.set({})
     try:
         found = definition(x, *parameters, **{each: symbol("option", each) for each in options})
-        names = _names(definition, symbols.created.get())
+        names = _names(symbols.created.get())
     except Exception as error:
-        raise TypeError(f"derive: {name}, {_line_of(definition, error)}: {error}") from error
+        raise ValueError(f"derive: {name}, {_line_of(definition, error)}: {error}") from error
     finally:
         symbols.created.reset(token)
     y, *statistics = found if isinstance(found, tuple) else (found,)
@@ -56,7 +56,7 @@ def trace(definition: Callable[..., Any]) -> Traced:
         got = type(y).__name__
         if isinstance(y, Expression):
             got = f"length 1 along {', '.join(sorted(y.reduced))}" if x in walk(y) else "nothing of x"
-        raise TypeError(f"derive: {name} returns what has the shape of x, or (that, *statistics), got {got}")
+        raise ValueError(f"derive: {name} returns what has the shape of x, or (that, *statistics), got {got}")
     return Traced(name, x, tuple(parameters), tuple(options), y, tuple(statistics), names)
 
 
@@ -67,17 +67,18 @@ def _line_of(definition: Callable[..., Any], error: Exception) -> str:
     return f"line {lines[-1].lineno} ({lines[-1].line})" if lines else "called"
 
 
-def _names(definition: Callable[..., Any], created: dict[Expression, int]) -> dict[Expression, str]:
-    """The names that a definition gives its reductions; s1, s2, … for those that it gives none."""
-    first = definition.__code__.co_firstlineno
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(definition)))
-    except OSError:
-        tree = ast.parse("")
-    named = {
-        node.lineno + first - 1: node.targets[0].id
+def _names(created: dict[Expression, tuple[str, int]]) -> dict[Expression, str]:
+    """The names that the code gives its reductions; s1, s2, … for those that it gives none."""
+    assigned = {file: _assigned(file) for file, _ in created.values()}
+    names = [assigned[file].get(line, f"s{i}") for i, (file, line) in enumerate(created.values(), 1)]
+    return dict(zip(created, names, strict=True))
+
+
+def _assigned(file: str) -> dict[int, str]:
+    """The lines of a file where the result of a call is given a name, and that name."""
+    tree = ast.parse("".join(linecache.getlines(file)))
+    return {
+        node.lineno: node.targets[0].id
         for node in ast.walk(tree)
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Call)
     }
-    reductions = {node: line for node, line in created.items() if node.op in REDUCTIONS}
-    return {node: named.get(line, f"s{i}") for i, (node, line) in enumerate(reductions.items(), 1)}

@@ -1,0 +1,49 @@
+"""`tinygrad-norm derive`: a norm's formula, and the derivation of its gradient."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from tinygrad_norm.certificate.targets import load
+from tinygrad_norm.checks import did_you_mean
+from tinygrad_norm.derivation import DerivedNorm, derive
+from tinygrad_norm.derivation.builtin import BUILT_IN
+
+
+def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the command."""
+    command = commands.add_parser(
+        "derive",
+        help="derive the gradient of a norm from its definition",
+        description="Print the formula of a norm, what comes back to each statistic, and every path by which x and the "
+        "parameters act on the output.",
+    )
+    command.add_argument(
+        "what",
+        metavar="WHAT",
+        help="a norm layer of nn; or a definition: path/to/file.py:Name, or package.module:Name",
+    )
+    command.add_argument("--latex", action="store_true", help="print LaTeX")
+    command.set_defaults(run=run_derive)
+
+
+def run_derive(args: argparse.Namespace) -> None:
+    """Print the derivation.
+
+    Raises:
+        ValueError: there is no such norm, or it is no definition that derives.
+    """
+    norm = _norm(args.what)
+    print(norm.derivation.latex if args.latex else norm.derivation)
+
+
+def _norm(what: str) -> DerivedNorm:
+    if ":" in what:
+        found = load(what, "derive")
+        return found if isinstance(found, DerivedNorm) else derive(found)
+    if what not in BUILT_IN:
+        hint = did_you_mean(what, BUILT_IN) or f" (they are {', '.join(BUILT_IN)})"
+        own = "path/to/file.py:Name, or package.module:Name"
+        raise ValueError(f"derive: {what!r} is no norm layer{hint}; for one of your own: {own}")
+    return derive(BUILT_IN[what])
