@@ -24,8 +24,7 @@ from tinygrad_norm.figures import new_figure
 from tinygrad_norm.models import list_models
 from tinygrad_norm.tables import format_table
 from tinygrad_norm.training import Recipe, Result, plot_curves, train
-from tinygrad_norm.training.images import load_data
-from tinygrad_norm.training.preparation import prepare, rehearse
+from tinygrad_norm.training.preparation import load_data, prepare, rehearse
 from tinygrad_norm.training.run import check_folder
 from tinygrad_norm.training.saved_run import CHECKPOINT
 

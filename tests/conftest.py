@@ -22,12 +22,17 @@ settings.load_profile("repeatable")
 
 # What compares with, or consists of, an optional package is collected where that package is installed;
 # .ci/run visits every combination.
+GRAPHVIZ = ("viz/test_drawing", "viz/test_html", "viz/test_layout", "viz/test_levels", "cli/test_graphs")
 collect_ignore_glob = [
     *(["parity/*"] if find_spec("torch") is None else []),
     *(["browser"] if find_spec("playwright") is None else []),
-    *(["viz/test_drawing.py", "cli/test_graphs.py"] if find_spec("pygraphviz") is None else []),
+    *([f"{name}.py" for name in GRAPHVIZ] if find_spec("pygraphviz") is None else []),
     *(["kernels/cpu/*"] if find_spec("numba") is None else []),
-    *(["training/test_curves.py", "training/test_plot_confusion.py"] if find_spec("matplotlib") is None else []),
+    *(
+        ["test_figures.py", "training/test_curves.py", "training/test_plot_confusion.py"]
+        if find_spec("matplotlib") is None
+        else []
+    ),
     *(["data/test_folder.py"] if find_spec("PIL") is None else []),
     *(["training/test_tensorboard.py"] if find_spec("tensorboardX") is None else []),
 ]

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from tinygrad_norm import schema
 from tinygrad_norm.schema import (
     ANYTHING,
     ARRAY,
@@ -13,6 +16,7 @@ from tinygrad_norm.schema import (
     POSITIVE,
     TEXT,
     check_form,
+    check_json,
     cut_lines,
     optional,
     shorten,
@@ -86,3 +90,25 @@ def test_a_long_value_is_shown_in_part():
 
 def test_a_message_keeps_its_lines_and_none_is_long():
     assert cut_lines("first\n" + "x" * 600 + "\nlast") == "first\n" + "x" * 500 + " ...\nlast"
+
+
+def test_marks_inside_of_texts_do_not_count(monkeypatch):
+    monkeypatch.setattr(schema, "MAX_TOKENS", 20)
+    check_json(json.dumps({"a": '"[{,' * 1000, "b\\": ["\\", '\\"'], "c": {}}))
+    check_json("[" * 7 + "1,2,3" + "]" * 7)
+    with pytest.raises(ValueError, match="more than 20"):
+        check_json("[" * 10 + "1,2,3" + "]" * 10)
+    check_json(json.dumps("x" * 100)[:-1])  # a text without an end is for the parser to refuse
+    check_json('"' + "\\" * 101)
+
+
+def test_depth_counts_what_is_open(monkeypatch):
+    check_json("[" * 100 + "]" * 100)
+    check_json("[[],[],{}]" * 200)
+    with pytest.raises(ValueError, match="more than 100 deep"):
+        check_json("[" * 101 + "]" * 101)
+
+
+def test_lists_that_were_closed_make_no_room_for_deeper_ones():
+    with pytest.raises(ValueError, match="more than 100 deep"):
+        check_json("[" + "[]," * 60 + "[" * 101 + "]" * 101 + "]")

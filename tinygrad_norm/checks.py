@@ -88,6 +88,19 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
         )
 
 
+def check_kind(name: str, value: Any, kinds: Any, words: str) -> None:
+    """Raise a TypeError if an argument is of none of these types."""
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name} is {words}, got {kind_of(value)}")
+
+
+def kind_of(given: Any) -> str:
+    """Return what was given in words: a text as it is, a class with the call that was probably meant, else the type."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}; did you mean {given.__name__}(...)?"
+    return repr(given) if given is None or isinstance(given, str) else type(given).__name__
+
+
 def closest(word: str, known: Iterable[str]) -> str | None:
     """Return the known name nearest to a word, or None: the same but for capitals, alike, or of the same letters.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.ma import MaskedArray  # at first use NumPy would import it, and a fo
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+StrPath = str | os.PathLike[str]
 AnyArray = Any
 """An array of any module that keeps to the Array API standard, or a tensor: what a definition takes."""
 Shape = tuple[int, ...]

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from tinygrad_norm.dtypes import StrPath
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -31,7 +33,7 @@ _KINDS = {
 }
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+def write_atomically(path: StrPath, data: bytes) -> None:
     """Write `data` to `path` so that a crash at any moment leaves the old file or the new one, never a part of either.
 
     The bytes go to a temporary file beside it and to the disk before the name changes hands. Missing folders are made.
@@ -70,7 +72,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     _sync_folder(target.parent)
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: StrPath) -> BinaryIO:
     """Open a file to read its bytes; what is none is not opened, since to open a pipe waits for a writer.
 
     Raises:
@@ -89,12 +91,11 @@ def check_writable(path: Path) -> None:
     Raises:
         OSError: the path is a folder or a device, lies below a file, or in a folder that cannot be written.
     """
-    folder = next(parent for parent in path.resolve().parents if parent.exists())
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file")
     if path.exists() and not path.is_file():
         raise OSError(f"{path} cannot be written: it is {_kind(path.stat().st_mode)}, not a file")
-    _check_folder(path, folder)
+    _check_folder(path, path.resolve().parent)
 
 
 def put_in_place(finished: Path, target: Path) -> None:
@@ -150,7 +151,7 @@ def locked_folder(folder: Path, lock: str, in_use: str) -> Iterator[None]:
     Raises:
         OSError: somebody holds the lock, or the folder cannot be made or written to.
     """
-    _check_folder(folder, next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists()))
+    _check_folder(folder, folder.resolve())
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -197,7 +198,7 @@ def _lock(descriptor: int) -> None:
 
 
 def _open_temporary(folder: Path, mode: int) -> BinaryIO:
-    """A new file of a mode, locked so that others see it in use."""
+    """Return a new file of a mode, locked so that others see it in use."""
 
     def opener(path: str, flags: int) -> int:
         return os.open(path, flags, mode | stat.S_IWUSR)
@@ -248,7 +249,8 @@ def _take_over(descriptor: int, old: os.stat_result) -> None:
 
 
 def _check_folder(path: Path, folder: Path) -> None:
-    """Raise an OSError that names `path` if nothing can be made in `folder`, the innermost on the way that is there."""
+    """Raise an OSError that names `path` if nothing can be made in `folder`, or the innermost above that is there."""
+    folder = next(place for place in (folder, *folder.parents) if place.exists())
     if not folder.is_dir():
         raise NotADirectoryError(f"{path} cannot be written: {folder} is a file, not a folder")
     if not os.access(folder, os.W_OK):

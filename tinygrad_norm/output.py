@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 from typing import Any, TextIO
 
 LOOKALIKES = {"−": "-", "–": "-", "×": "x", "·": ".", "→": "->", "←": "<-", "…": "...", "’": "'", "µ": "u", "²": "^2"}
@@ -12,7 +13,7 @@ ESCAPING = "tinygrad_norm.escaping"
 
 
 def printable(text: object, longest: int | None = None) -> str:
-    r"""Text that a terminal, a picture or a page shows and does not obey.
+    r"""Return text that a terminal, a picture or a page shows and does not obey.
 
     Control characters, line ends, escapes and halves of letters become what Python writes for them, such as \x1b.
 
@@ -56,6 +57,10 @@ class UnfailingStream:
                 self._stream.flush()
             except (OSError, ValueError):
                 self.failed = True
+
+    def can_redraw(self) -> bool:
+        """Return whether a line can be written anew, as a bar is."""
+        return self.isatty() and os.environ.get("TERM") != "dumb"
 
     def isatty(self) -> bool:
         return self._stream is not None and not getattr(self._stream, "closed", False) and self._stream.isatty()

@@ -24,7 +24,7 @@ class Rule(NamedTuple):
 
 
 def optional(rule: Rule) -> Rule:
-    """The rule, or None."""
+    """Return the rule, or None."""
     return Rule(f"{rule.words}, or None", lambda value: value is None or rule.test(value))
 
 
@@ -37,6 +37,14 @@ FLAG = Rule("True or False", lambda value: isinstance(value, bool))
 TEXT = Rule("text", lambda value: isinstance(value, str))
 ARRAY = Rule("an array", lambda value: isinstance(value, np.ndarray))
 
+MAX_TOKENS = 4_000_000
+"""How many texts, brackets and commas a JSON text may have: each takes up to 80 bytes when it is read."""
+
+MAX_DEPTH = 100
+"""How many lists and dicts may lie inside each other in a JSON text."""
+
+# A text, though it may lack its end, or a mark outside of texts. What is matched is not looked at twice.
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _PLAIN = re.compile(r"[\w.-]{1,80}", re.ASCII)
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
@@ -63,13 +71,32 @@ def check_form(value: Any, form: Any, name: str) -> None:
         raise ValueError(f"{name} is {words}, got {shorten(value)}")
 
 
+def check_json(text: str) -> None:
+    """Check, before a JSON text is read, that it takes no more memory than a small multiple of its length.
+
+    Raises:
+        ValueError: it has too many values, or they lie too deep inside each other.
+    """
+    depth = 0
+    for number, token in enumerate(_TOKEN.finditer(text)):
+        mark = text[token.start()]
+        if mark in "[{":
+            depth += 1
+        elif mark in "]}":
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"lists and dicts lie more than {MAX_DEPTH} deep inside each other")
+        if number >= MAX_TOKENS:
+            raise ValueError(f"it has more than {MAX_TOKENS:,} texts, brackets and commas")
+
+
 def shorten(value: Any) -> str:
-    """A value as an error message shows it, however long it is."""
+    """Return a value as an error message shows it, however long it is."""
     return _short.repr(value)
 
 
 def cut_lines(text: str, length: int = 500) -> str:
-    """A message in which no line is longer than this, whatever it quotes of a file."""
+    """Return a message in which no line is longer than this, whatever it quotes of a file."""
     lines = text.split("\n")
     return "\n".join(line if len(line) <= length else f"{line[:length]} ..." for line in lines)
 

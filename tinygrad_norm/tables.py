@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def format_table(rows: Sequence[Sequence[str]], align: str = "<>") -> str:
-    """Rows of cells as lines of text, in columns of equal width.
+    """Return rows of cells as lines of text, in columns of equal width.
 
     Args:
         rows: all of one length.
@@ -21,5 +21,5 @@ def format_table(rows: Sequence[Sequence[str]], align: str = "<>") -> str:
 
 
 def plural(number: int, one: str, more: str = "") -> str:
-    """A number and its noun: "1 epoch", "2 epochs", "1,000 batches" where `more` says "batches"."""
+    """Return a number and its noun: "1 epoch", "2 epochs", "1,000 batches" where `more` says "batches"."""
     return f"{number:,} {one if number == 1 else more or one + 's'}"

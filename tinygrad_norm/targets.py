@@ -19,7 +19,7 @@ class Route:
     def __init__(self, targets: Iterable[Edge | None], roots: Iterable[Edge]) -> None:
         self.targets = set(targets)
         self._between = set(self.targets)
-        for op in sorted(_ops_behind(roots), key=lambda op: op.number):
+        for op in sorted(ops_behind(roots), key=lambda op: op.number):
             if not self._between.isdisjoint(edge for edge in op.edges if edge is not None):
                 self._between.add(op)
 
@@ -40,7 +40,7 @@ class Route:
         return twin
 
 
-def _ops_behind(roots: Iterable[Edge]) -> list[Op]:
+def ops_behind(roots: Iterable[Edge]) -> list[Op]:
     """Every op that a gradient can come to from `roots`."""
     seen: set[Edge | None] = set(roots)
     stack: list[Any] = list(seen)

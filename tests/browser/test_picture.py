@@ -8,7 +8,7 @@ from tinygrad_norm import nn
 from tinygrad_norm.viz import compare_graphs, draw_graph
 
 CONTRASTS = """() => {
-    const numbers = (colour) => colour.match(/[0-9.]+/g).map(Number);
+    const numbers = (colour) => colour.match(/[0-9.]+/g).map((part) => part * (colour.startsWith("color(") ? 255 : 1));
     const light = (colour) => numbers(colour).slice(0, 3).map((part) => part / 255)
         .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
         .reduce((sum, part, place) => sum + part * [0.2126, 0.7152, 0.0722][place], 0);

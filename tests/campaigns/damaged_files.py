@@ -24,10 +24,9 @@ from tinygrad_norm import nn, optim, random
 from tinygrad_norm.data import ArrayDataset, DataLoader
 from tinygrad_norm.training import BestWeights, EarlyStopping, Trainer, load_checkpoint, load_safetensors, load_trained
 from tinygrad_norm.training.checkpoint import FIELD, read_checkpoint, save_parts
-from tinygrad_norm.training.header import read_header
 from tinygrad_norm.training.preparation import make_model
-from tinygrad_norm.training.run import load_recipe
-from tinygrad_norm.training.safetensors import read_safetensors, save_safetensors
+from tinygrad_norm.training.safetensors import read_header, read_safetensors, save_safetensors
+from tinygrad_norm.training.saved_run import read_run
 from tinygrad_norm.training.state import split_state
 
 ROOM = 600 * 2**20
@@ -105,7 +104,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "read_header": read_header,
     "load_safetensors": load_safetensors,
     "load_checkpoint": load_checkpoint,
-    "load_recipe": load_recipe,
+    "read_run": read_run,
     "load_trained": load_trained,
 }
 
@@ -172,7 +171,7 @@ def flips(rng: np.random.Generator, folder: Path) -> None:
     path = folder / "flipped"
     path.write_bytes(good)
     if bytes(good) != whole()[0].read_bytes():
-        for name in ("load_checkpoint", "load_trained", "load_recipe"):
+        for name in ("load_checkpoint", "load_trained", "read_run"):
             assert refusal(path, READERS[name]) is not None, f"{name} noticed nothing"
 
 
@@ -190,7 +189,7 @@ def cuts(rng: np.random.Generator, folder: Path) -> None:
 def splices(rng: np.random.Generator, folder: Path) -> None:
     path = folder / "spliced"
     path.write_bytes(damaged(rng, whole()[0].read_bytes()))
-    for name in ("load_checkpoint", "load_trained", "load_recipe"):
+    for name in ("load_checkpoint", "load_trained", "read_run"):
         assert refusal(path, READERS[name]) is not None, f"{name} noticed nothing"
 
 
@@ -295,7 +294,7 @@ def runs(rng: np.random.Generator, folder: Path) -> None:
     else:
         saved = saved._replace(states=replaced(saved.states, value, rng))
     named = saved.states if isinstance(saved.states, dict) else {}
-    for name in () if not save(path, named, saved.extra) else ("load_checkpoint", "load_recipe", "load_trained"):
+    for name in () if not save(path, named, saved.extra) else ("load_checkpoint", "read_run", "load_trained"):
         refusal(path, READERS[name])
 
 
@@ -307,7 +306,7 @@ def descriptions(rng: np.random.Generator, folder: Path) -> None:
     changed = replaced(json.loads(metadata[FIELD]), values[int(rng.integers(0, len(values)))], rng)
     path = folder / "described"
     save_safetensors(path, arrays, {FIELD: json.dumps(changed)})
-    for name in ("load_checkpoint", "load_recipe", "load_trained"):
+    for name in ("load_checkpoint", "read_run", "load_trained"):
         refusal(path, READERS[name])
 
 

@@ -40,7 +40,7 @@ CORE = (
     *("tape.py", "modes.py", "operands.py", "saved.py", "gradients.py", "targets.py", "quiet.py", "generation.py"),
     *("tensor.py", "in_place.py", "integrity.py", "dtypes.py", "settings.py"),
     *("ops/*.py", "nn/*.py", "optim/*.py", "data/loader.py", "definitions/*.py", "viz/graph.py"),
-    *(f"training/{name}.py" for name in ("metrics", "trainer", "checkpoint", "header", "safetensors")),
+    *(f"training/{name}.py" for name in ("metrics", "trainer", "checkpoint", "safetensors")),
 )
 ALSO = {
     "dtypes.py": ["test_tensor.py", "test_in_place.py"],

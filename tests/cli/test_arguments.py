@@ -78,4 +78,4 @@ def test_an_option_is_json_a_literal_or_text(text, value):
 def test_an_option_without_a_value_is_refused(capsys):
     with pytest.raises(SystemExit):
         parse("--option", "width")
-    assert "should be NAME=VALUE" in capsys.readouterr().err
+    assert "an option is NAME=VALUE" in capsys.readouterr().err

@@ -60,7 +60,7 @@ def test_inspect_reads_no_array(capsys, tmp_path):
 def test_inspect_refuses_another_file(capsys, tmp_path):
     (tmp_path / "file").write_bytes(b"no arrays")
     assert main(["inspect", str(tmp_path / "file")]) == 2
-    assert "file is cut short, or not a safetensors file" in capsys.readouterr().err
+    assert "file is cut short, was altered or is no safetensors file" in capsys.readouterr().err
 
 
 def test_a_command_that_there_is_not_is_answered_with_the_one_that_was_meant(capsys):

@@ -179,7 +179,7 @@ def test_the_command_that_goes_on_keeps_what_was_asked_for(arguments, command):
         ("train lenet5 --epochs many", "--epochs: invalid int value: 'many'"),
         ("train lenet5 --lr nan", "lr is a finite number above 0"),
         ("train lenet5 --image-size 8", "image_size should be 16 or more"),
-        ("train lenet5 --option width", "should be NAME=VALUE"),
+        ("train lenet5 --option width", "an option is NAME=VALUE"),
         ("train lenet5 --option colour=red", "colour"),
         ("train lenet5 --option norm=none", "norm"),
         ("train lenet5 --data mnist", "mnist"),

@@ -289,7 +289,7 @@ def test_a_norm_that_is_never_called(x):
 
 
 def test_an_optimizer_that_is_none_or_another_models_is_an_error(x):
-    with pytest.raises(TypeError, match="optimizer should be an Optimizer, got float"):
+    with pytest.raises(TypeError, match="optimizer is an Optimizer, got float"):
         diagnose(healthy(x), [x], 0.1)
     with pytest.raises(ValueError, match="holds none of the model's parameters"):
         diagnose(healthy(x), [x], optim.SGD(healthy(x).parameters(), lr=0.1))

@@ -271,11 +271,11 @@ def test_several_outputs_and_batches_of_any_form(x):
 
 
 def test_what_cannot_be_examined_is_an_error(x):
-    with pytest.raises(TypeError, match="model should be a Module, got ndarray"):
+    with pytest.raises(TypeError, match="model is a Module, got ndarray"):
         examine(x, [x], 0.1)
-    with pytest.raises(TypeError, match="loader should give batches, got one ndarray; a list of one array"):
+    with pytest.raises(TypeError, match="loader is a source of batches, got one ndarray; a list of one array"):
         examine(net(), x, 0.1)
-    with pytest.raises(TypeError, match="loader should give batches, got one int"):
+    with pytest.raises(TypeError, match="loader is a source of batches, got one int"):
         examine(net(), 3, 0.1)
     with pytest.raises(ValueError, match="no norm layer to look at; it is made of Sequential, Linear, ReLU"):
         examine(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), [x], 0.1)
@@ -290,5 +290,5 @@ def test_what_cannot_be_examined_is_an_error(x):
         def forward(self, x):
             return "a word"
 
-    with pytest.raises(TypeError, match="should return a Tensor, or several, got str"):
+    with pytest.raises(TypeError, match="the model's output is a Tensor, or several, got"):
         examine(Words(), [x], 0.1)

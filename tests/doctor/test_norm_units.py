@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn
-from tinygrad_norm.doctor.norm_units import UNITS, norms, rows
+from tinygrad_norm.doctor.norm_units import UNITS, norms, norms_held, rows
 
 CASES = [
     (nn.BatchNorm1D(6, affine=False), (4, 6)),
@@ -43,3 +45,14 @@ def test_norms_are_found_by_path_and_every_kind_has_a_unit():
     kinds = {getattr(nn, name) for name in nn.__all__ if "Norm" in name}
     assert nn.RMSNorm2D in kinds
     assert all(issubclass(kind, tuple(UNITS)) for kind in kinds)
+
+
+def test_norms_are_held_and_their_switches_afterwards_what_they_were():
+    model = nn.Sequential(nn.BatchNorm1D(2), nn.LayerNorm(2))
+    before = model[0].update_running_statistics, model[0].refuses_infinity
+    assert before != (False, False)
+    with suppress(RuntimeError), norms_held(model) as held:
+        assert held == {"0": model[0]}
+        assert (model[0].update_running_statistics, model[0].refuses_infinity) == (False, False)
+        raise RuntimeError
+    assert (model[0].update_running_statistics, model[0].refuses_infinity) == before

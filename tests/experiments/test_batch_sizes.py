@@ -9,7 +9,8 @@ import pytest
 from tinygrad_norm import data, nn, optim, random
 from tinygrad_norm.experiments import batch_sizes, runs, small_batches
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.runs import pick, standard_digits
+from tinygrad_norm.experiments.report import Result
+from tinygrad_norm.experiments.runs import standard_digits
 
 SMALL = replace(small_batches.QUICK, image_size=8, images=20, epochs=2, batch_sizes=(4, 8), seeds=(0, 1))
 
@@ -32,7 +33,7 @@ def trained(monkeypatch):
 
 def test_equal_epochs_and_a_rate_in_proportion_to_the_batch(trained):
     rows, rates = trained
-    at_epochs = pick(rows, equal="epochs")
+    at_epochs = Result(rows=rows).pick(equal="epochs")
     assert [(row["batch_size"], row["seed"]) for row in at_epochs] == [(4, 0), (4, 1), (8, 0), (8, 1)]
     assert [row["steps"] for row in at_epochs] == [10, 10, 4, 4]  # a short last batch is left out
     assert rates == [SMALL.lr * size / 32 for size in (4, 4, 8, 8)]
@@ -45,27 +46,28 @@ def test_a_row_holds_the_error_on_the_test_images(trained):
 
 
 def test_equal_steps_are_those_of_the_largest_batch_in_the_same_run():
-    nets = {}
+    nets = []
 
-    def measure(trained):
-        nets[trained.batch_size, trained.seed, trained.equal] = copy.deepcopy(trained.model)
-        return [trained.row()]
+    def also(variant, model, dataset):
+        nets.append((variant, copy.deepcopy(model), len(dataset)))
+        return {}
 
-    rows = batch_sizes.train_each(SMALL, NETS, Progress(show=False), measure)
-    assert [(row["equal"], row["steps"]) for row in pick(rows, seed=0)] == [
+    rows = batch_sizes.train_each(SMALL, NETS, Progress(show=False), also)
+    assert {(variant, images) for variant, _, images in nets} == {("linear", 20)}
+    assert [(row["equal"], row["steps"]) for row in Result(rows=rows).pick(seed=0)] == [
         *(("epochs", 10), ("steps", 4)),
         *(("epochs", 4), ("steps", 4)),
     ]
     train_set, test_set = standard_digits(8, 20)
-    for seed in SMALL.seeds:
+    for seed, (early, late) in zip(SMALL.seeds, (nets[:2], nets[2:4]), strict=False):
         random.manual_seed(seed)
         model = NETS["linear"]()
         loader = data.DataLoader(train_set, 4, shuffle=True, drop_last=True, seed=seed)
         runs.train(model, optim.SGD(model.parameters(), lr=SMALL.lr * 4 / 32, momentum=0.9), loader, 4)
-        found = nets[4, seed, "steps"]
+        found = early[1]
         np.testing.assert_array_equal(found[1].weight.numpy(), model[1].weight.numpy())
-        assert not np.array_equal(found[1].weight.numpy(), nets[4, seed, "epochs"][1].weight.numpy())
-        (row,) = pick(rows, batch_size=4, seed=seed, equal="steps")
+        assert not np.array_equal(found[1].weight.numpy(), late[1][1].weight.numpy())
+        (row,) = Result(rows=rows).pick(batch_size=4, seed=seed, equal="steps")
         assert row["test_error"] == pytest.approx(1 - runs.evaluate(model, test_set)["accuracy"], rel=1e-5)
 
 
@@ -106,7 +108,7 @@ def made_up(errors):
         for (variant, size, equal), by_seed in errors.items()
         for seed, error in enumerate(by_seed)
     ]
-    return {"settings": {"batch_sizes": [32, 2]}, "rows": rows}
+    return Result(settings={"batch_sizes": [32, 2]}, rows=rows)
 
 
 RESULT = made_up({

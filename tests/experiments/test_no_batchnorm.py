@@ -7,7 +7,7 @@ import pytest
 
 from tinygrad_norm.experiments import no_batchnorm as experiment
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.runs import pick
+from tinygrad_norm.experiments.report import Result
 
 SMALL = replace(
     experiment.QUICK, width=1 / 16, image_size=17, images=64, lrs=(0.01, 1e6), steps=6, window=2, seeds=(0, 1)
@@ -21,10 +21,10 @@ def result():
 
 def test_divergence_is_recorded_and_no_crash(result):
     assert len(result["rows"]) == 2 * 2 * 2
-    for row in pick(result["rows"], lr=1e6, norm="none"):
+    for row in result.pick(lr=1e6, norm="none"):
         assert row["outcome"] == "diverged"
         assert len(row["losses"]) == row["diverged"] - 1 < 6
-    for row in pick(result["rows"], lr=0.01):
+    for row in result.pick(lr=0.01):
         assert row["diverged"] is None
         assert len(row["losses"]) == len(row["accuracies"]) == 6
         assert 0 <= row["test_accuracy"] <= 1
@@ -43,7 +43,7 @@ def made_up(plain, normed):
         for norm, by_seed in (("none", plain), ("batch", normed))
         for seed, values in enumerate(by_seed)
     ]
-    return {"settings": {**vars(SMALL), "lrs": [0.1], "steps": 100}, "rows": rows}
+    return Result(settings={**vars(SMALL), "lrs": [0.1], "steps": 100}, rows=rows)
 
 
 def test_words_follow_from_the_numbers():

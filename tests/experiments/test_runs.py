@@ -55,8 +55,8 @@ def test_outputs_of_nan_are_wrong(dataset):
 
 def test_something_can_be_done_after_some_steps(dataset):
     seen = []
-    _, run = trained(dataset, 0.1, at={7: lambda: seen.append("seven"), 40: lambda: seen.append("forty")})
-    assert seen == ["seven"]
+    model, run = trained(dataset, 0.1, at={7: lambda model: seen.append(model), 40: lambda model: seen.append(None)})
+    assert seen == [model]
     assert len(run.losses) == 30
 
 
@@ -97,8 +97,3 @@ def test_standard_digits():
     assert abs(whole.inputs.mean()) < 1e-5
     assert abs(whole.inputs.std() - 1) < 1e-5
     np.testing.assert_array_equal(train.inputs, whole.inputs[:100])
-
-
-def test_pick():
-    rows = [{"lr": 1, "seed": 0}, {"lr": 1, "seed": 1}, {"lr": 2, "seed": 0}]
-    assert runs.pick(rows, lr=1, seed=1) == [{"lr": 1, "seed": 1}]

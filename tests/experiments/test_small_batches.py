@@ -9,7 +9,6 @@ from tinygrad_norm import nn
 from tinygrad_norm.experiments import small_batches as experiment
 from tinygrad_norm.experiments.batch_sizes import train_each
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.runs import pick
 
 SMALL = replace(experiment.QUICK, image_size=8, images=24, epochs=1, batch_sizes=(8, 2), seeds=(0, 1))
 
@@ -23,7 +22,7 @@ def test_every_norm_at_every_batch_size(result):
     assert len(result["rows"]) == 5 * 2 * 2 * 2
     for variant in experiment.VARIANTS:
         for equal, steps in (("epochs", [3, 3, 12, 12]), ("steps", [3, 3, 3, 3])):
-            rows = pick(result["rows"], variant=variant, equal=equal)
+            rows = result.pick(variant=variant, equal=equal)
             assert [row["batch_size"] for row in rows] == [8, 8, 2, 2]
             assert [row["steps"] for row in rows] == steps
 
@@ -32,13 +31,13 @@ def test_measuring_changes_nothing(result):
     """Batch norm's statistics after all epochs do not know of the recalibration on the way."""
     by_steps, by_epochs = experiment.tell(result).tables
     assert by_steps.rows != by_epochs.rows
-    nets = {"batch norm": partial(experiment._create, SMALL, experiment.NORMS["batch norm"])}
+    nets = {"batch norm": partial(experiment.create, SMALL, experiment.NORMS["batch norm"])}
     plain = train_each(SMALL, nets, Progress(show=False))
-    assert plain == pick(result["rows"], variant="batch norm")
+    assert plain == result.pick(variant="batch norm")
 
 
 def test_recalibration_measures_the_same_net_with_other_statistics(result):
-    as_trained, again = [pick(result["rows"], variant=name) for name in ("batch norm", experiment.RECALIBRATED)]
+    as_trained, again = [result.pick(variant=name) for name in ("batch norm", experiment.RECALIBRATED)]
     assert [row["test_error"] for row in as_trained] != [row["test_error"] for row in again]
 
 
@@ -51,7 +50,7 @@ def test_groups(name, groups):
 
 def test_the_nets_hold_the_norms_they_are_named_for():
     kinds = {
-        name: {type(module) for module in experiment._create(SMALL, norm).modules()}
+        name: {type(module) for module in experiment.create(SMALL, norm).modules()}
         for name, norm in experiment.NORMS.items()
     }
     assert nn.BatchNorm2D in kinds["batch norm"]

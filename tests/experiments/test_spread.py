@@ -28,7 +28,7 @@ def test_rounding_takes_the_mean_of_equal_values_nowhere(value):
 def test_better_and_worse_only_where_ranges_are_apart():
     assert (
         said([0.1, 0.2], [0.3, 0.4])
-        == "A is better than B: 15.0 % (10.0 % to 20.0 %) against 35.0 % (30.0 % to 40.0 %)"
+        == "A is better than B: 15.0 % (10.0 % to 20.0 %) against 35.0 % (30.0 % to 40.0 %)."
     )
     assert said([0.3, 0.4], [0.1, 0.2]).startswith("A is worse than B: ")
 
@@ -47,8 +47,8 @@ def test_one_seed_says_nothing():
 
 def test_a_goal_that_was_not_reached():
     form = step_count(1000)
-    assert said([10, 20], [None, None], form) == "A is better than B: 15 (10 to 20) against not within 1,000 steps"
-    assert said([None, None], [None, None], form) == "A and B: not within 1,000 steps, either"
+    assert said([10, 20], [None, None], form) == "A is better than B: 15 (10 to 20) against not within 1,000 steps."
+    assert said([None, None], [None, None], form) == "A and B: not within 1,000 steps, either."
     assert said([10, None], [500, 900], form).startswith("A and B: no difference seen")
     assert math.isinf(Spread.of([10, None]).mean)
 

@@ -9,6 +9,7 @@ import pytest
 from tinygrad_norm import nn, random
 from tinygrad_norm.experiments import swap_norm as experiment
 from tinygrad_norm.experiments.progress import Progress
+from tinygrad_norm.experiments.runs import make_net
 
 SMALL = replace(experiment.QUICK, width=1 / 16, image_size=8, images=16, epochs=1, batch_sizes=(2, 8), seeds=(0, 1))
 
@@ -23,13 +24,13 @@ def norms(model):
 
 def test_one_block_is_swapped_and_the_weights_are_the_same():
     random.manual_seed(0)
-    whole = experiment._create(SMALL, "batch")
+    whole = make_net(SMALL, "batch")
     random.manual_seed(0)
-    swapped = experiment._swapped(SMALL)
+    swapped = experiment.swapped(SMALL)
     for path, kind in norms(swapped).items():
         assert (kind is nn.LayerNorm2D) == path.startswith("layer3.0.")
     assert set(norms(whole).values()) == {nn.BatchNorm2D}
-    assert set(norms(experiment._create(SMALL, "layer")).values()) == {nn.LayerNorm2D}
+    assert set(norms(make_net(SMALL, "layer")).values()) == {nn.LayerNorm2D}
     for (name, one), (_, other) in zip(whole.named_parameters(), swapped.named_parameters(), strict=True):
         np.testing.assert_array_equal(one.raw, other.raw, err_msg=name)
 

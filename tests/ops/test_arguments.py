@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn, no_grad, ops
-from tinygrad_norm.ops.arguments import cached, check_dtypes, kind_of, kind_or_none
+from tinygrad_norm.ops.arguments import cached, check_dtypes, kind_of, kinds_of
 from tinygrad_norm.ops.normalization import norm_spec
 
 
@@ -21,11 +21,11 @@ from tinygrad_norm.ops.normalization import norm_spec
     ],
 )
 def test_the_kind_of_an_operand(given, kind):
-    for found in (kind_of(given), kind_or_none(given)):
+    for found in (kind_of(given), *kinds_of(given)):
         assert found[0] == kind[0]
         assert (found[1] is None) == (kind[1] is None)  # as NumPy's float64 equals None
         assert kind[1] is None or found[1] == kind[1]
-    assert kind_or_none(None) is None
+    assert kinds_of(None, given)[0] is None
 
 
 def test_a_check_runs_once_for_each_set_of_arguments():

@@ -103,7 +103,7 @@ def test_a_loss_that_returns_no_tensor_and_a_loader_that_is_none(use):
         with pytest.raises(TypeError, match=f"{expected} None"):
             call(None)
     run.trainer.loss = lambda output, targets: np.float64(1.5)
-    with pytest.raises(TypeError, match="the loss returns a Tensor, the mean over the batch, got float64"):
+    with pytest.raises(TypeError, match="the loss's result is a Tensor, the mean over the batch, got float64"):
         call([(INPUTS, TARGETS)])
 
 

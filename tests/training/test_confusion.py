@@ -48,7 +48,7 @@ def test_heads_are_as_long_as_it_takes_to_tell_them_apart():
     assert confusion_table(np.eye(3, dtype=int), names).splitlines()[0].split() == [
         *("predicted", "maple", "bud", "maple", "bus", "oak", "found")
     ]
-    assert " long-nam      oak " in confusion_table(np.eye(2, dtype=int), ("long-named", "oak")).splitlines()[0]
+    assert "  long-nam  oak  " in confusion_table(np.eye(2, dtype=int), ("long-named", "oak")).splitlines()[0]
 
 
 def test_names_out_of_files_do_not_reach_the_terminal_as_they_are():

@@ -5,7 +5,7 @@ import pytest
 
 from tinygrad_norm import is_recording, nn
 from tinygrad_norm.data import ArrayDataset
-from tinygrad_norm.training.evaluation import evaluate, inference
+from tinygrad_norm.training.evaluation import evaluate
 
 LOGITS = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.6, 0.2, 0.2], [0.3, 0.3, 0.4], [0.2, 0.5, 0.3]]))
 LABELS = np.array([0, 1, 1, 2, 0])
@@ -44,14 +44,16 @@ def test_a_model_with_other_classes_is_refused():
             evaluate(nn.Identity(), dataset)
 
 
-def test_inference_leaves_each_module_in_its_mode():
-    model = nn.Sequential(nn.BatchNorm1D(3), nn.Dropout(0.5))
+def test_each_module_is_left_in_its_mode_and_nothing_is_recorded():
+    class Watched(nn.Identity):
+        def forward(self, x):
+            seen.append((self.training, is_recording()))
+            return super().forward(x)
+
+    seen: list[tuple[bool, bool]] = []
+    model = nn.Sequential(nn.BatchNorm1D(3), nn.Dropout(0.5), Watched())
     model[1].eval()
-    with inference(model):
-        assert not any(module.training for module in model.modules())
-        assert not is_recording()
-    assert [module.training for module in model] == [True, False]
+    evaluate(model, ArrayDataset(LOGITS.astype(np.float32), LABELS))
+    assert seen == [(False, False)]
+    assert [module.training for module in model] == [True, False, True]
     assert is_recording()
-    with pytest.raises(ZeroDivisionError), inference(model):
-        _ = 1 / 0
-    assert [module.training for module in model] == [True, False]

@@ -261,7 +261,7 @@ def test_a_classifier_of_one_logit_is_told_how_good_it_is(rng):
     trainer.callbacks.append(best)
     history = trainer.fit(DataLoader((x, targets), 32), 20, [(x, targets)])
     assert history[-1]["val_accuracy"] == ((model(x).numpy() > 0) == targets).mean() > 0.95
-    assert best.best.value == max(history.column("val_accuracy"))
+    assert best.best == max(history.column("val_accuracy"))
 
 
 def test_who_waits_for_an_accuracy_that_there_is_not_says_so():
@@ -295,7 +295,7 @@ def test_an_epoch_whose_validation_is_nan_is_no_better_and_no_end():
     history = trainer.fit([batch], 3, [batch])
     assert ["val_accuracy" in record for record in history] == [True, False, True]
     assert np.isnan(history.column("val_accuracy")).tolist() == [False, True, False]
-    assert not math.isnan(stopping.best.value)
+    assert not math.isnan(stopping.best)
 
 
 # The parts by themselves

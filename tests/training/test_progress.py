@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tinygrad_norm.training.progress import ProgressBar, ProgressLines, describe, progress
+from tinygrad_norm.training.progress import TrainingProgress, describe
 
 RECORD = {
     "epoch": 3,
@@ -32,7 +32,7 @@ def a_trainer(**changes: Any) -> Any:
 
 def test_one_line_an_epoch_off_a_terminal():
     stream = io.StringIO()
-    shown = progress(stream)
+    shown = TrainingProgress(stream)
     trainer = a_trainer()
     shown.on_train_begin(trainer)
     for _ in range(2):
@@ -64,13 +64,14 @@ def test_an_accuracy_of_the_validation_alone_is_shown():
 )
 def test_parts_that_stay_in_inference_are_told(frozen, words):
     stream = io.StringIO()
-    progress(stream).on_train_begin(a_trainer(frozen=frozen))
+    TrainingProgress(stream).on_train_begin(a_trainer(frozen=frozen))
     assert stream.getvalue() == f"in eval, and left so: {words}\n"
 
 
-def test_a_batch_in_which_nothing_counts_leaves_the_bars_loss():
+def test_a_batch_in_which_nothing_counts_leaves_the_bars_loss(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
-    shown = ProgressBar(stream)
+    shown = TrainingProgress(stream)
     shown.on_epoch_begin(a_trainer())
     shown._bar.mininterval = 0
     shown.on_batch_end(a_trainer(batch=1), 0.25)
@@ -83,8 +84,7 @@ def test_a_batch_in_which_nothing_counts_leaves_the_bars_loss():
 def test_a_bar_on_a_terminal_begins_at_the_resumed_batch_and_makes_way_for_the_line(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
-    shown = progress(stream)
-    assert isinstance(shown, ProgressBar)
+    shown = TrainingProgress(stream)
     shown.on_epoch_begin(a_trainer(batch=1))
     shown._bar.mininterval = 0  # draw at each step
     shown.on_batch_end(a_trainer(batch=2), 0.25)
@@ -99,9 +99,10 @@ def test_a_bar_on_a_terminal_begins_at_the_resumed_batch_and_makes_way_for_the_l
 
 
 @pytest.mark.parametrize("end", ["on_interrupt", "close"])
-def test_the_bar_is_cleared_when_training_breaks_off(end):
+def test_the_bar_is_cleared_when_training_breaks_off(end, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
-    shown = ProgressBar(stream)
+    shown = TrainingProgress(stream)
     trainer = a_trainer(loader=iter([]))  # of unknown length
     shown.on_epoch_begin(trainer)
     shown.on_interrupt(trainer) if end == "on_interrupt" else shown.close()
@@ -109,13 +110,17 @@ def test_the_bar_is_cleared_when_training_breaks_off(end):
     assert shown._bar is None
 
 
-@pytest.mark.parametrize("kind", [ProgressLines, ProgressBar])
-def test_a_stream_that_nobody_reads_any_more_stops_nothing(kind):
-    class Gone(Terminal):
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_stream_that_nobody_reads_any_more_stops_nothing(terminal, monkeypatch):
+    class Gone(io.StringIO):
+        def isatty(self):
+            return terminal
+
         def write(self, text):
             raise BrokenPipeError
 
-    shown = kind(Gone())
+    monkeypatch.setenv("TERM", "xterm")
+    shown = TrainingProgress(Gone())
     trainer = a_trainer(stopped="early")
     shown.on_epoch_begin(trainer)
     shown.on_batch_end(trainer, 0.5)
@@ -128,11 +133,18 @@ def test_a_stream_that_nobody_reads_any_more_stops_nothing(kind):
 
 def test_without_a_stream_there_is_nothing_to_see(monkeypatch):
     monkeypatch.setattr("sys.stderr", None)  # as in a program without a console
-    shown = progress()
+    shown = TrainingProgress()
+    shown.on_epoch_begin(a_trainer())
+    shown.on_batch_end(a_trainer(batch=1), 0.5)
     shown.on_epoch_end(a_trainer(), RECORD)
-    assert type(shown) is ProgressLines
+    assert shown.stream.failed
 
 
 def test_a_dumb_terminal_gets_lines(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
-    assert type(progress(Terminal())) is ProgressLines
+    stream = Terminal()
+    shown = TrainingProgress(stream)
+    shown.on_epoch_begin(a_trainer())
+    shown.on_batch_end(a_trainer(batch=1), 0.5)
+    shown.on_epoch_end(a_trainer(), RECORD)
+    assert stream.getvalue() == f"{describe(RECORD, 10)}\n"

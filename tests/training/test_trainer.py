@@ -704,7 +704,7 @@ def test_bad_arguments():
     with pytest.raises(TypeError, match="epochs is an integer"):
         run.fit(2.5)
     run.trainer.loss = nn.CrossEntropyLoss(reduction="none")
-    with pytest.raises(ValueError, match=r"the loss is one number, the mean over the batch, got shape \(8,\)"):
+    with pytest.raises(ValueError, match=r"the loss.s result is one number, the mean over the batch, got shape \(8,\)"):
         run.fit()
 
 

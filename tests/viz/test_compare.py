@@ -152,9 +152,9 @@ def test_a_layer_that_raises_midway_is_left_as_it_was():
         (
             (2, 4),
             {"direction": "backwards"},
-            "compare_graphs: direction takes .*, not 'backwards'; did you mean backward",
+            "compare_graphs: direction is .*, got 'backwards'; did you mean backward",
         ),
-        ((2, 4), {"show": ("bogus",)}, "compare_graphs: show takes .*, not 'bogus'"),
+        ((2, 4), {"show": ("bogus",)}, "compare_graphs: show is .*, got 'bogus'"),
         ((2, -4), {}, "a shape is whole numbers, none below 0"),
         (((2, 4), (2, 4)), {}, "an input has one shape"),
     ],

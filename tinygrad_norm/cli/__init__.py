@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of the command line; `run` of what it returns is the command's function."""
+    """Return the parser of the command line; `run` of what it returns is the command's function."""
     parser = Parser(prog="tinygrad-norm", description="Normalization and autodiff that can be read.")
     parser.add_argument("--version", action="version", version=f"tinygrad-norm {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")

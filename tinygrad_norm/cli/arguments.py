@@ -5,22 +5,60 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tinygrad_norm.models import list_models
 from tinygrad_norm.tables import format_table
 from tinygrad_norm.training.recipe import AUGMENTATIONS, FIELDS, NORMS, OPTIMIZERS, SCHEDULES, Recipe, recipe_for
 
+Parser = argparse.ArgumentParser
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
 DATA = "digits (ships with the package), mnist, fashion-mnist, cifar10, cifar100, or a folder of images or arrays"
+
+
+def add_command(commands: Commands, name: str, run: Callable[..., None], words: str, **defaults: Any) -> Parser:
+    """Add a command, which runs a function, with its help in words, and the defaults of its options."""
+    command = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+    command.set_defaults(run=run, **defaults)
+    return command
+
+
+def add_flags(parser: argparse._ActionsContainer, **words: str) -> None:
+    """Add an option without a value, such as --no-fold for `no_fold`, for each name, with its help."""
+    for name, what in words.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=what)
+
+
+def add_options(parser: argparse._ActionsContainer, kind: Callable[[str], Any], value: str, **words: str) -> None:
+    """Add an option with a value of a kind, None unless given, for each name, with its help."""
+    for name, what in words.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=value, help=what)
+
+
+def add_output(parser: argparse._ActionsContainer, value: str, words: str, default: Path | None = None) -> None:
+    """Add -o, where to write."""
+    parser.add_argument("-o", "--output", type=Path, default=default, metavar=value, help=words)
+
+
+def add_model(parser: argparse._ActionsContainer) -> None:
+    """Add which net of the zoo is meant."""
+    parser.add_argument("model", metavar="MODEL", help=f"one of {', '.join(list_models())}")
+
+
+def add_norm(parser: argparse._ActionsContainer) -> None:
+    """Add --norm."""
+    add_options(parser, str, "NAME", norm=f"{', '.join(NORMS)}; not instance for mlp (default: the model's own)")
 
 
 def add_data_arguments(parser: argparse._ActionsContainer, default: str) -> None:
     """Add --data, --data-folder and --download; `default` says which data are used without --data."""
-    parser.add_argument("--data", metavar="NAME|FOLDER", help=f"{DATA} (default: {default})")
-    parser.add_argument("--data-folder", metavar="FOLDER", help="where data sets lie (default: datasets)")
-    parser.add_argument("--download", action="store_true", help="fetch the data set if it is not there")
+    add_options(parser, str, "NAME|FOLDER", data=f"{DATA} (default: {default})")
+    add_options(parser, str, "FOLDER", data_folder="where data sets lie (default: datasets)")
+    add_flags(parser, download="fetch the data set if it is not there")
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,20 +67,16 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = defaults_table()
     data = parser.add_argument_group("data")
     add_data_arguments(data, "digits")
-    data.add_argument("--image-size", type=int, metavar="N", help="height and width (default: 32)")
-    data.add_argument(
-        "--validation-every", type=int, metavar="N", help="of each class, hold out every Nth image (default: 10)"
-    )
+    every = "of each class, hold out every Nth image (default: 10)"
+    add_options(data, int, "N", image_size="height and width (default: 32)", validation_every=every)
     data.add_argument(
         "--augment", nargs="*", metavar="NAME", help=f"any of {', '.join(AUGMENTATIONS)}; or nothing, for none"
     )
-    data.add_argument("--mixup", type=float, metavar="ALPHA", help="mix pairs of images (default: 0, off)")
-    data.add_argument("--cutmix", type=float, metavar="ALPHA", help="paste pieces of images (default: 0, off)")
+    mix, paste = "mix pairs of images (default: 0, off)", "paste pieces of images (default: 0, off)"
+    add_options(data, float, "ALPHA", mixup=mix, cutmix=paste)
     net = parser.add_argument_group("net")
-    net.add_argument("--norm", metavar="NAME", help=f"{', '.join(NORMS)} (default: the model's own)")
-    net.add_argument(
-        "--norm-momentum", type=float, metavar="P", help="weight of a new batch in running statistics (default: 0.1)"
-    )
+    add_norm(net)
+    add_options(net, float, "P", norm_momentum="weight of a new batch in running statistics (default: 0.1)")
     net.add_argument(
         "--option",
         type=_option,
@@ -52,55 +86,42 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         help="what else the net takes, such as width=0.5 or 'hidden=(64, 32)': JSON, a Python literal, or text",
     )
     steps = parser.add_argument_group("training (the defaults of each model are listed below)")
-    steps.add_argument("--epochs", type=int, metavar="N", help="how often each image is seen")
-    steps.add_argument("--batch-size", type=int, metavar="N", help="images a step")
-    steps.add_argument("--optimizer", metavar="NAME", help=", ".join(OPTIMIZERS))
+    add_options(steps, int, "N", epochs="how often each image is seen", batch_size="images a step")
+    add_options(steps, str, "NAME", optimizer=", ".join(OPTIMIZERS), schedule=", ".join(SCHEDULES))
     rates = ", ".join(f"{name} {rate:g}" for name, (_, rate) in OPTIMIZERS.items())
-    steps.add_argument(
-        "--lr", type=float, metavar="RATE", help=f"highest learning rate (of another optimizer: {rates})"
-    )
-    steps.add_argument("--schedule", metavar="NAME", help=", ".join(SCHEDULES))
-    steps.add_argument("--warmup", type=float, metavar="PART", help="part of the steps in which the rate rises")
-    steps.add_argument("--weight-decay", type=float, metavar="RATE", help="of weights; biases and norms are spared")
-    steps.add_argument("--clip-norm", type=float, metavar="NORM", help="largest norm of all gradients (default: none)")
-    steps.add_argument("--label-smoothing", type=float, metavar="PART", help="spread over all classes")
-    steps.add_argument("--seed", type=int, metavar="N", help="of all that is random (default: 0)")
+    add_options(steps, float, "RATE", lr=f"highest learning rate (of another optimizer: {rates})")
+    add_options(steps, float, "RATE", weight_decay="of weights; biases and norms are spared")
+    rise, spread = "part of the steps in which the rate rises", "spread over all classes"
+    add_options(steps, float, "PART", warmup=rise, label_smoothing=spread)
+    add_options(steps, float, "NORM", clip_norm="largest norm of all gradients (default: none)")
+    add_options(steps, int, "N", seed="of all that is random (default: 0)")
 
 
 def add_output_arguments(parser: argparse.ArgumentParser, folder: str, default: Path | None = None) -> None:
     """Add where a run goes and what it shows; `folder` says in words which one is used without --output."""
     output = parser.add_argument_group("output")
-    output.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        default=default,
-        metavar="FOLDER",
-        help=f"log, checkpoints, pictures (default: {folder})",
-    )
-    output.add_argument("--plot", action="store_true", help="draw curves.png")
-    output.add_argument("--confusion", action="store_true", help="draw confusion.png, and print the matrix")
-    output.add_argument("--quiet", action="store_true", help="show no progress")
-    output.add_argument("--json", action="store_true", help="print all figures as JSON")
+    add_output(output, "FOLDER", f"log, checkpoints, pictures (default: {folder})", default)
+    add_flags(output, plot="draw curves.png", confusion="draw confusion.png, and print the matrix")
+    add_flags(output, quiet="show no progress", json="print all figures as JSON")
 
 
 def recipe_changes(args: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says of a recipe; what it does not say is left out."""
+    """Return what the command line says of a recipe; what it does not say is left out."""
     given = {name: value for name, value in vars(args).items() if name in FIELDS and name != "model"}
     changes = {name: value for name, value in given.items() if value is not None}
     return changes | ({"options": dict(changes["options"])} if "options" in changes else {})
 
 
 def recipe_from(args: argparse.Namespace, model: str) -> Recipe:
-    """The model's own recipe with what the command line changes."""
+    """Return the model's own recipe with what the command line changes."""
     return recipe_for(model, **recipe_changes(args))
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """The name and the value of "width=0.25"; what is neither JSON nor a literal of Python is text."""
+    """Return the name and the value of "width=0.25"; what is neither JSON nor a literal of Python is text."""
     name, equals, value = text.partition("=")
     if not (name.isidentifier() and equals):
-        raise argparse.ArgumentTypeError(f"should be NAME=VALUE, such as width=0.5, not {text!r}")
+        raise argparse.ArgumentTypeError(f"an option is NAME=VALUE, such as width=0.5, got {text!r}")
     for read in (json.loads, float, ast.literal_eval):  # JSON has no .5, and no tuple
         with suppress(ValueError, SyntaxError, RecursionError):
             return name, read(value)
@@ -108,7 +129,7 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def defaults_table() -> str:
-    """Each model's own recipe, for --help."""
+    """Return each model's own recipe, for --help."""
     names = (
         "epochs",
         "batch_size",

@@ -32,22 +32,19 @@ class Output:
         self._failure: OSError | None = None
 
     def write(self, text: str) -> int:
-        with self._failures():
-            return self._stream.write(text)
+        return int(self._failing(self._stream.write, text))
 
     def flush(self) -> None:
-        with self._failures():
-            self._stream.flush()
+        self._failing(self._stream.flush)
         if self._failure is not None:
             raise self._failure
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
+    def _failing(self, do: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            yield
+            return do(*arguments)
         except BrokenPipeError as error:
             self._failure = error
             raise
@@ -94,7 +91,7 @@ def _complain(name: str, error: object, status: int) -> int:
 
 
 def _lines(text: object) -> str:
-    """Text with its line ends, and all else that a terminal would obey escaped; of a system's error, file and cause."""
+    """Return text with its line ends, all else that a terminal obeys escaped; a system's error as file and cause."""
     if isinstance(text, OSError) and text.filename is not None and text.strerror:
         return f"{printable(text.filename)}: {text.strerror}"
     return "\n".join(map(printable, str(text).split("\n")))
@@ -102,7 +99,7 @@ def _lines(text: object) -> str:
 
 @contextmanager
 def _surroundings(name: str) -> Iterator[None]:
-    """Streams that are there and can write every letter, warnings of one line, and a PATH of absolute folders.
+    """Provide streams that write every letter, warnings of one line, and a PATH of absolute folders.
 
     All is as before afterwards, for programs call `main` too.
     """

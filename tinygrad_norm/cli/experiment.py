@@ -5,22 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
+from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_options, add_output
 from tinygrad_norm.output import printable
+from tinygrad_norm.tables import format_table
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+def add_commands(commands: Commands) -> None:
     """Add `experiment`."""
-    command = commands.add_parser("experiment", help="run a normalization experiment, or list them")
+    command = add_command(commands, "experiment", run_experiment, "run a normalization experiment, or list them")
     command.add_argument("name", nargs="?", metavar="NAME", help="which one; without it, all are listed")
-    command.add_argument("--quick", action="store_true", help="smaller, in under two minutes")
-    command.add_argument(
-        "-o", "--output", type=Path, metavar="FOLDER", help="report, figures, picture (runs/NAME[-quick])"
-    )
-    command.add_argument("--quiet", action="store_true", help="show no progress")
-    command.add_argument("--seeds", type=int, metavar="N", help="repeat with so many seeds (the experiment's own)")
-    command.set_defaults(run=run_experiment)
+    add_flags(command, quick="smaller, in under two minutes", quiet="show no progress")
+    add_output(command, "FOLDER", "report, figures, picture (runs/NAME[-quick])")
+    add_options(command, int, "N", seeds="repeat with so many seeds (the experiment's own)")
 
 
 def run_experiment(args: argparse.Namespace) -> None:
@@ -28,9 +25,7 @@ def run_experiment(args: argparse.Namespace) -> None:
     from tinygrad_norm import experiments
 
     if args.name is None:
-        width = max(map(len, experiments.names()))
-        for name in experiments.names():
-            print(f"{name:{width}}  {experiments.describe(name)}")
+        print(format_table([(name, experiments.describe(name)) for name in experiments.names()]))
         return
     folder = args.output or Path("runs", f"{args.name}{'-quick' if args.quick else ''}")
     try:

@@ -18,48 +18,38 @@ import numpy as np
 from tinygrad_norm import random
 from tinygrad_norm.certificate import certify
 from tinygrad_norm.checks import check_integer
+from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_model, add_norm, add_options, add_output
 from tinygrad_norm.figures import new_figure
 from tinygrad_norm.files import check_writable
-from tinygrad_norm.models import list_models
 from tinygrad_norm.modes import composed
 from tinygrad_norm.nn import CrossEntropyLoss
 from tinygrad_norm.output import printable
 from tinygrad_norm.tables import format_table, plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.preparation import make_model, make_optimizer
-from tinygrad_norm.training.recipe import NORMS, Recipe, recipe_for
+from tinygrad_norm.training.recipe import Recipe, recipe_for
 from tinygrad_norm.viz.timeline import Timeline, check_format, median
 
 CLASSES = 10
 OUTSIDE = "outside of ops: Python, sums of gradients that meet, memory given back, and this measurement itself"
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+def add_commands(commands: Commands) -> None:
     """Add the two commands."""
-    command = commands.add_parser(
-        "profile",
-        help="measure time and memory of a training step, op by op",
-        description="Measure time and memory of a training step, op by op.",
-    )
-    command.add_argument("model", metavar="MODEL", help=f"one of {', '.join(list_models())}")
-    command.add_argument("--batch-size", type=int, default=64, metavar="N", help="images a step (default: 64)")
-    command.add_argument("--image-size", type=int, default=32, metavar="N", help="height and width (default: 32)")
-    command.add_argument("--norm", metavar="NAME", help=f"{', '.join(NORMS)} (default: the model's own)")
-    command.add_argument("--top", type=int, default=10, metavar="N", help="how many ops are listed (default: 10)")
-    command.add_argument("--repeats", type=int, default=5, metavar="N", help="how many steps are timed (default: 5)")
-    command.add_argument("--composed", action="store_true", help="run fused ops as their definitions")
-    command.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="draw memory and time (.png, .svg, .pdf), or write .json"
-    )
-    command.add_argument("--json", action="store_true", help="print all figures as JSON")
-    command.set_defaults(run=run_profile)
+    words, defaults = "measure time and memory of a training step, op by op", {"top": 10, "repeats": 5}
+    command = add_command(commands, "profile", run_profile, words, batch_size=64, image_size=32, **defaults)
+    add_model(command)
+    add_norm(command)
+    add_options(command, int, "N", batch_size="images a step (default: 64)")
+    add_options(command, int, "N", image_size="height and width (default: 32)")
+    add_options(command, int, "N", top="how many ops are listed (default: 10)")
+    add_options(command, int, "N", repeats="how many steps are timed (default: 5)")
+    add_flags(command, composed="run fused ops as their definitions", json="print all figures as JSON")
+    add_output(command, "FILE", "draw memory and time (.png, .svg, .pdf), or write .json")
 
-    command = commands.add_parser(
-        "certify",
-        help="check a layer's or an op's gradients, and the checks",
-        description="Check the gradients of a layer or an op, and whether the checks would notice wrong ones. The exit "
-        "status is 0 if all is in order, 1 if not, 2 for bad input.",
-    )
+    words = "check a layer's or an op's gradients, and the checks"
+    command = add_command(commands, "certify", run_certify, words, seed=0)
+    command.epilog = "The exit status is 0 if all is in order, 1 if not, 2 for bad input."
     command.add_argument(
         "what", metavar="WHAT", help="a layer of nn or an op of ops; or path/to/file.py:Name, or package.module:Name"
     )
@@ -71,9 +61,8 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="N,C,...",
         help="of an input of something of your own; once for each input (default: some that fit are looked for)",
     )
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)")
-    command.add_argument("--json", action="store_true", help="print all figures as JSON")
-    command.set_defaults(run=run_certify)
+    add_options(command, int, "N", seed="of all that is random (default: 0)")
+    add_flags(command, json="print all figures as JSON")
 
 
 @dataclass(frozen=True)
@@ -126,7 +115,7 @@ def run_certify(args: argparse.Namespace) -> None:
 
 
 def make_step(recipe: Recipe) -> Callable[[], Step]:
-    """A function that takes one training step with random images, and times it."""
+    """Return a function that takes one training step with random images, and times it."""
     random.manual_seed(recipe.seed)
     model = make_model(recipe, 3, CLASSES).train()
     optimizer, loss = make_optimizer(recipe, model), CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
@@ -165,7 +154,7 @@ def check_output(path: Path) -> None:
 
 
 def _totals(middle: Timeline, seconds: dict[str, list[float]]) -> str:
-    """The parts of a step, and how much of each is in ops."""
+    """Return the parts of a step, and how much of each is in ops."""
     whole = sum(map(statistics.median, seconds.values()))
     rows = [("", "ms", "of time", "in ops", "outside")]
     for name, runs in seconds.items():
@@ -180,12 +169,7 @@ def _totals(middle: Timeline, seconds: dict[str, list[float]]) -> str:
 def _figures(args: argparse.Namespace, middle: Timeline, seconds: dict[str, list[float]], top: int) -> dict[str, Any]:
     most, event = middle.peak
     return {
-        "model": args.model,
-        "batch_size": args.batch_size,
-        "image_size": args.image_size,
-        "norm": args.norm,
-        "composed": args.composed,
-        "repeats": args.repeats,
+        **{name: getattr(args, name) for name in ("model", "batch_size", "image_size", "norm", "composed", "repeats")},
         "seconds": {name: statistics.median(runs) for name, runs in seconds.items()},
         "seconds_outside_ops": middle.outside_ops,
         "peak_bytes": most,
@@ -196,11 +180,11 @@ def _figures(args: argparse.Namespace, middle: Timeline, seconds: dict[str, list
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    """The lengths of "2,3,4"."""
+    """Return the lengths of "2,3,4"."""
     try:
         lengths = tuple(int(length) for length in text.split(","))
     except ValueError:
         lengths = ()
     if not lengths or min(lengths) < 1:
-        raise argparse.ArgumentTypeError(f"should be lengths of 1 or more, such as 2,3,4, not {text!r}")
+        raise argparse.ArgumentTypeError(f"a shape is lengths of at least 1, such as 2,3,4, got {text!r}")
     return lengths

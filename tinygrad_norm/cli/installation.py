@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from tinygrad_norm import kernels
+from tinygrad_norm.cli.arguments import Commands, add_command
 from tinygrad_norm.output import printable
-from tinygrad_norm.training.header import read_header
+from tinygrad_norm.training.safetensors import read_header
 
 WIDEST = 60
 """Letters of a column of names; longer ones stand out of it."""
 PACKAGES = ("numpy", "numba", "scipy", "tbb", "threadpoolctl", "graphviz", "pygraphviz", "matplotlib", "tensorboardX")
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+def add_commands(commands: Commands) -> None:
     """Add `info` and `inspect`."""
-    info = commands.add_parser("info", help="what this installation runs on, for a bug report")
-    info.set_defaults(run=lambda args: show_info())
-    inspect = commands.add_parser("inspect", help="what a checkpoint or another safetensors file holds")
-    inspect.add_argument("file")
-    inspect.set_defaults(run=lambda args: show_file(args.file))
+    add_command(commands, "info", lambda args: show_info(), "what this installation runs on, for a bug report")
+    words = "what a checkpoint or another safetensors file holds"
+    add_command(commands, "inspect", lambda args: show_file(args.file), words).add_argument("file")
 
 
 def show_info() -> None:
@@ -53,7 +50,7 @@ def show_file(path: str) -> None:
 
 
 def _kernels() -> str:
-    """Which kernels are in use, and what shares out their work or why there is no better."""
+    """Return which kernels are in use, and what shares out their work or why there is no better."""
     if lacking := kernels.missing():
         return f"plain NumPy, for want of {', '.join(lacking)} (pip install 'tinygrad-norm[fast]')"
     if os.environ.get("TINYGRAD_NORM_KERNELS") == "reference":

@@ -9,15 +9,18 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 from tinygrad_norm.cli.arguments import (
+    Commands,
+    add_command,
     add_data_arguments,
+    add_flags,
+    add_model,
     add_output_arguments,
     add_recipe_arguments,
     recipe_changes,
 )
-from tinygrad_norm.models import create_model, list_models
+from tinygrad_norm.models import create_model
 from tinygrad_norm.models.registry import MODELS
 from tinygrad_norm.nn.flops import count_flops
 from tinygrad_norm.output import printable
@@ -25,44 +28,33 @@ from tinygrad_norm.tables import format_table, plural
 from tinygrad_norm.training.callbacks import Callback
 from tinygrad_norm.training.confusion import confusion_table
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
-from tinygrad_norm.training.images import load_split, load_training
-from tinygrad_norm.training.preparation import count_parameters, make_loader, make_optimizer
+from tinygrad_norm.training.logs import strict_json
+from tinygrad_norm.training.preparation import count_parameters, load_split, load_training, make_loader, make_optimizer
 from tinygrad_norm.training.recipe import Recipe, recipe_for
-from tinygrad_norm.training.run import (
-    Result,
-    check_data,
-    load_recipe,
-    load_trained,
-    train,
-)
-from tinygrad_norm.training.saved_run import CHANGEABLE, CHECKPOINT, find_checkpoint
+from tinygrad_norm.training.run import Result, train
+from tinygrad_norm.training.saved_run import CHANGEABLE, CHECKPOINT, SavedRun, find_checkpoint, read_run
 from tinygrad_norm.training.trainer import Trainer
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+def add_commands(commands: Commands) -> None:
     """Add the four commands."""
-    command = commands.add_parser("train", help="train a net of the zoo", description="Train a net of the zoo.")
-    command.add_argument("model", metavar="MODEL", help=f"one of {', '.join(list_models())}")
+    command = add_command(commands, "train", run_train, "train a net of the zoo")
+    add_model(command)
     add_recipe_arguments(command)
     add_output_arguments(command, "runs/MODEL")
     command.add_argument(
         "--resume", nargs="?", const="", metavar="FILE", help="go on from a checkpoint (that of the folder)"
     )
-    command.set_defaults(run=run_train)
 
-    command = commands.add_parser("evaluate", help="measure a trained net on test images")
+    command = add_command(commands, "evaluate", run_evaluate, "measure a trained net on test images")
     _add_checkpoint_arguments(command)
-    command.add_argument("--confusion", action="store_true", help="print which class was taken for which")
-    command.set_defaults(run=run_evaluate)
+    add_flags(command, confusion="print which class was taken for which")
 
-    command = commands.add_parser("diagnose", help="check a trained net's norms, and say what to do")
-    _add_checkpoint_arguments(command)
-    command.set_defaults(run=run_diagnose)
+    words = "check a trained net's norms, and say what to do"
+    _add_checkpoint_arguments(add_command(commands, "diagnose", run_diagnose, words))
 
-    command = commands.add_parser("models", help="list the zoo: parameters and floating-point operations")
-    command.add_argument("--imagenet", action="store_true", help="in the form for 224×224 pixels and 1,000 classes")
-    command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=run_models)
+    command = add_command(commands, "models", run_models, "list the zoo: parameters and floating-point operations")
+    add_flags(command, imagenet="in the form for 224×224 pixels and 1,000 classes", json="print JSON")
 
 
 class Announcement(Callback):
@@ -83,13 +75,13 @@ class Announcement(Callback):
 
 def run_train(args: argparse.Namespace) -> None:
     """Train, print what came of it, and after Ctrl-C how to go on."""
-    recipe, folder, resume = _plan(args)
-    epochs_before = recipe.epochs if resume is None else load_recipe(resume).epochs
+    recipe, folder, saved = _find_run(args)
+    epochs_before = recipe.epochs if saved is None else saved.recipe.epochs
     try:
         result = train(
             recipe,
             folder,
-            resume=resume,
+            resume=None if saved is None else saved.path,
             download=args.download,
             plot=args.plot,
             confusion=args.confusion,
@@ -106,7 +98,7 @@ def run_train(args: argparse.Namespace) -> None:
 
 
 def resume_command(args: argparse.Namespace, checkpoint: Path) -> list[str]:
-    """The command that goes on with an interrupted run, and shows and draws what this one was asked for."""
+    """Return the command that goes on with an interrupted run, and shows and draws what this one was asked for."""
     command = ["tinygrad-norm", "train", args.model, "--resume", str(checkpoint)]
     if args.resume is not None:  # a second Ctrl-C leaves a checkpoint that knows nothing of what was changed
         changed = {name: getattr(args, name) for name in CHANGEABLE}
@@ -116,25 +108,15 @@ def resume_command(args: argparse.Namespace, checkpoint: Path) -> list[str]:
 
 def run_evaluate(args: argparse.Namespace) -> None:
     """Measure a checkpoint on test images."""
-    checkpoint = find_checkpoint(args.checkpoint, "evaluate")
-    model, recipe = load_trained(checkpoint)
-    recipe = dataclasses.replace(recipe, **recipe_changes(args))
+    saved, recipe = _find(args, "evaluate")
     test = load_split(recipe, "test", args.download)
-    check_data(checkpoint, test)
-    found = evaluate(model, test)
+    saved.check_data(test)
+    found = evaluate(saved.net(), test)
     if not args.json:
         print(describe_evaluation(recipe, found, args.confusion))
         return
-    figures = {
-        "checkpoint": str(checkpoint),
-        "model": recipe.model,
-        "data": recipe.data,
-        "images": len(test),
-        "accuracy": found.accuracy,
-        "loss": found.loss,
-        "confusion": found.confusion.tolist(),
-        "class_names": found.class_names,
-    }
+    figures = {"checkpoint": str(saved.path), "model": recipe.model, "data": recipe.data, "images": len(test)}
+    figures |= strict_json(dataclasses.asdict(found))
     print(json.dumps(figures, indent=2))
 
 
@@ -142,11 +124,10 @@ def run_diagnose(args: argparse.Namespace) -> None:
     """Examine a checkpoint's norms on the batches that it was trained with."""
     from tinygrad_norm.doctor import diagnose
 
-    checkpoint = find_checkpoint(args.checkpoint, "diagnose")
-    model, recipe = load_trained(checkpoint)
-    recipe = dataclasses.replace(recipe, **recipe_changes(args))
+    saved, recipe = _find(args, "diagnose")
     training, _ = load_training(recipe, args.download)
-    check_data(checkpoint, training)
+    saved.check_data(training)
+    model = saved.net()
     diagnosis = diagnose(model, make_loader(recipe, training), make_optimizer(recipe, model))
     if args.json:
         print(json.dumps(diagnosis.to_json(), indent=2))
@@ -176,7 +157,7 @@ def run_models(args: argparse.Namespace) -> None:
 
 
 def describe(result: Result, confusion: bool = False) -> str:
-    """A result in a few lines."""
+    """Return a result in a few lines."""
     epochs = f"{plural(len(result.history), 'epoch')} in {result.seconds:.1f} s"
     return (
         f"{describe_evaluation(result.recipe, result.test, confusion)}\n"
@@ -185,7 +166,7 @@ def describe(result: Result, confusion: bool = False) -> str:
 
 
 def describe_evaluation(recipe: Recipe, found: Evaluation, confusion: bool = False) -> str:
-    """An evaluation in a line, and the confusion matrix if it is wanted."""
+    """Return an evaluation in a line, and the confusion matrix if it is wanted."""
     images = found.confusion.sum()
     figures = f"test accuracy {found.accuracy:.2%}, loss {found.loss:.4f}, {images} images"
     line = f"{recipe.model} on {printable(recipe.data)}: {figures}"
@@ -197,21 +178,27 @@ def _add_checkpoint_arguments(command: argparse.ArgumentParser) -> None:
         "checkpoint", metavar="CHECKPOINT", help="a file that `tinygrad-norm train` wrote, or its folder"
     )
     add_data_arguments(command, "those that it was trained with")
-    command.add_argument("--json", action="store_true", help="print all figures as JSON")
+    add_flags(command, json="print all figures as JSON")
 
 
-def _plan(args: argparse.Namespace) -> tuple[Recipe, Path, Path | None]:
-    """The recipe, the folder and the checkpoint to go on from; without options that one's recipe goes on."""
+def _find(args: argparse.Namespace, purpose: str) -> tuple[SavedRun, Recipe]:
+    """Read a checkpoint; return it, and its recipe with what the command line changes."""
+    saved = read_run(find_checkpoint(args.checkpoint, purpose))
+    return saved, dataclasses.replace(saved.recipe, **recipe_changes(args))
+
+
+def _find_run(args: argparse.Namespace) -> tuple[Recipe, Path, SavedRun | None]:
+    """Return the recipe, the folder and the run to go on with; without options that one's recipe goes on."""
     if not args.resume and args.resume != "":
         recipe = recipe_for(args.model, **recipe_changes(args))
         return recipe, args.output or default_folder(recipe), None
     place = args.resume or args.output or default_folder(recipe_for(args.model, **recipe_changes(args)))
-    checkpoint = find_checkpoint(place, "go on from")
-    recipe = dataclasses.replace(load_recipe(checkpoint), model=args.model, **recipe_changes(args))
-    return recipe, args.output or checkpoint.parent, checkpoint
+    saved = read_run(find_checkpoint(place, "go on from"))
+    recipe = dataclasses.replace(saved.recipe, model=args.model, **recipe_changes(args))
+    return recipe, args.output or saved.path.parent, saved
 
 
 def default_folder(recipe: Recipe) -> Path:
-    """Where a run goes unless told: runs/MODEL, with the norm and the data if they are not the usual ones."""
+    """Return where a run goes unless told: runs/MODEL, with the norm and the data if they are not the usual ones."""
     parts = [recipe.model, recipe.norm, Path(recipe.data).name if recipe.data != "digits" else None]
     return Path("runs", "-".join(part for part in parts if part))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from tinygrad_norm.checks import UP_TO_INFINITY, check_number
+from tinygrad_norm.checks import UP_TO_INFINITY, check_kind, check_number
 from tinygrad_norm.doctor.examination import Examination, LayerFigures
 from tinygrad_norm.doctor.norm_units import norms
 from tinygrad_norm.nn.module import Module
@@ -16,6 +16,7 @@ from tinygrad_norm.optim import Optimizer
 from tinygrad_norm.tables import plural
 
 Severity = Literal["note", "warning", "error"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 MODEL = "(model)"
 """Stands for the path in what is said of the whole model."""
@@ -61,7 +62,7 @@ class Thresholds:
             check_number(f"Thresholds: {field.name}", getattr(self, field.name), UP_TO_INFINITY)
 
     def grade(self, figure: float, threshold: float) -> Severity | None:
-        """How serious a figure is, None if it stays below the threshold; NaN is an error."""
+        """Return how serious a figure is, None if it stays below the threshold; NaN is an error."""
         if figure < threshold:
             return None
         return "warning" if figure < self.serious * threshold else "error"
@@ -78,16 +79,20 @@ class Finding:
     advice: str
 
 
-def _broken_statistics(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+Verdicts = Iterator[tuple[Severity, str, str]]
+"""The severity of each thing that a check finds wrong, what was seen, and what to do about it."""
+
+
+def _broken_statistics(layer: LayerFigures, limits: Thresholds) -> Verdicts:
     if layer.broken:
         seen = f"the running mean or variance is NaN or infinite in {plural(layer.broken, 'channel')}"
         advice = (
             "Find the batch that was not finite, or the step that diverged; then call nn.recalibrate(model, loader)."
         )
-        yield Finding(layer.path, "broken statistics", "error", seen, advice)
+        yield "error", seen, advice
 
 
-def _drift(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+def _drift(layer: LayerFigures, limits: Thresholds) -> Verdicts:
     if layer.broken or layer.mean_drift is None or layer.scale_drift is None:
         return
     far = np.maximum(layer.mean_drift, layer.scale_drift)  # NaN if one is
@@ -110,10 +115,10 @@ def _drift(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
         advice = "Train the model, or call nn.recalibrate(model, loader): they have never moved."
     else:
         advice = "Call nn.recalibrate(model, loader); while training goes on, a larger momentum follows faster."
-    yield Finding(layer.path, "drift", severity, seen, advice)
+    yield severity, seen, advice
 
 
-def _gap(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+def _gap(layer: LayerFigures, limits: Thresholds) -> Verdicts:
     severity = None if layer.broken or layer.gap is None else limits.grade(layer.gap, limits.gap)
     if severity is None:
         return
@@ -124,66 +129,66 @@ def _gap(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
         advice = "Make it with track_running_stats=False: the images differ too much to share one mean and variance."
     else:
         advice = MORE_VALUES[layer.unit]
-    yield Finding(layer.path, "gap", severity, seen, advice)
+    yield severity, seen, advice
 
 
-def _dead_scales(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+def _dead_scales(layer: LayerFigures, limits: Thresholds) -> Verdicts:
     if layer.scales is not None and (dead := int((layer.scales < limits.dead).sum())):
         seen = f"{dead} of {layer.scales.size} scales are dead: |weight| < {limits.dead:g}"
         advice = "Prune what they scale, or set them to 1 again; zeroed on purpose before training, they will grow."
-        yield Finding(layer.path, "dead scales", _by_share(dead / layer.scales.size, limits), seen, advice)
+        yield _by_share(dead / layer.scales.size, limits), seen, advice
 
 
-def _vanishing_variance(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+def _vanishing_variance(layer: LayerFigures, limits: Thresholds) -> Verdicts:
     if layer.vanishing:
         what = "variance" if layer.centred else "mean square"
         seen = f"{layer.vanishing:,} of {layer.units:,} {layer.unit}s have a {what} far under eps = {layer.eps:g}"
         advice = "Look at what feeds it, which hardly varies there; if it is meant to be that small, make eps smaller."
-        yield Finding(layer.path, "vanishing variance", _by_share(layer.vanishing / layer.units, limits), seen, advice)
+        yield _by_share(layer.vanishing / layer.units, limits), seen, advice
 
 
 def _by_share(share: float, limits: Thresholds) -> Severity:
     return limits.grade(share, limits.share) or "note"
 
 
-def _few_values(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+def _few_values(layer: LayerFigures, limits: Thresholds) -> Verdicts:
     if layer.values < limits.values and (layer.by_batch or layer.unit not in ("channel", "image channel")):
         severity: Severity = "warning" if layer.unit == "channel" else "note"  # elsewhere they are no matter of chance
         if layer.values * limits.serious < limits.values:
             severity = "error"
         seen = f"at most {layer.values} value{'s' * (layer.values > 1)} per {layer.unit}"
-        yield Finding(layer.path, "few values", severity, seen, MORE_VALUES[layer.unit])
+        yield severity, seen, MORE_VALUES[layer.unit]
 
 
-def _short_batch(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+def _short_batch(layer: LayerFigures, limits: Thresholds) -> Verdicts:
     if not (layer.by_batch and layer.unit == "channel" and layer.fewest < layer.values):
         return
     advice = "Leave it out with DataLoader(drop_last=True), or choose a batch size that leaves a larger rest."
     if layer.fewest == 1:
         seen = f"the smallest batch gives one value per channel (the largest {layer.values:,}), which training refuses"
-        yield Finding(layer.path, "short batch", "error", seen, advice)
+        yield "error", seen, advice
     elif layer.fewest < limits.values <= layer.values:
         seen = f"the smallest batch gives {layer.fewest} values per channel (the largest {layer.values:,})"
-        yield Finding(layer.path, "short batch", "warning", seen, advice)
+        yield "warning", seen, advice
 
 
-def _useless_bias(layer: LayerFigures, limits: Thresholds) -> Iterator[Finding]:
+def _useless_bias(layer: LayerFigures, limits: Thresholds) -> Verdicts:
     for bias in layer.useless_biases:
         seen = f"{bias} goes into it alone, and it takes it out again with the mean"
-        yield Finding(layer.path, "useless bias", "note", seen, f"Make the layer of {bias} with bias=False.")
+        yield "note", seen, f"Make the layer of {bias} with bias=False."
 
 
-CHECKS: dict[str, Callable[[LayerFigures, Thresholds], Iterator[Finding]]] = {
-    "running statistics that are not finite": _broken_statistics,
-    "drift of the running statistics": _drift,
-    "gap between training and inference": _gap,
-    "dead scales": _dead_scales,
-    "variances far under eps": _vanishing_variance,
-    "values per statistic": _few_values,
-    "short batches": _short_batch,
-    "useless biases": _useless_bias,
+CHECKS: dict[str, tuple[str, Callable[[LayerFigures, Thresholds], Verdicts]]] = {
+    "broken statistics": ("running statistics that are not finite", _broken_statistics),
+    "drift": ("drift of the running statistics", _drift),
+    "gap": ("gap between training and inference", _gap),
+    "dead scales": ("dead scales", _dead_scales),
+    "vanishing variance": ("variances far under eps", _vanishing_variance),
+    "few values": ("values per statistic", _few_values),
+    "short batch": ("short batches", _short_batch),
+    "useless bias": ("useless biases", _useless_bias),
 }
-"""What is checked of each layer that was called."""
+"""What is checked of each layer that was called, in words, and by what function."""
 
 
 def judge(examination: Examination, limits: Thresholds) -> Iterator[Finding]:
@@ -198,8 +203,8 @@ def judge(examination: Examination, limits: Thresholds) -> Iterator[Finding]:
         yield Finding(MODEL, "gap", severity, f"{seen} between training and inference", advice)
     for layer in examination.layers:
         if layer.calls:
-            for check in CHECKS.values():
-                yield from check(layer, limits)
+            for name, (_, check) in CHECKS.items():
+                yield from (Finding(layer.path, name, *verdict) for verdict in check(layer, limits))
         else:
             yield Finding(layer.path, "unused", "note", "it was never called", "Call it, or take it out of the model.")
 
@@ -212,8 +217,7 @@ def decaying_norms(model: Module, optimizer: Optimizer) -> Iterator[Finding]:
         ValueError: it is another model's.
     """
     layers = norms(model)
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"diagnose: optimizer should be an Optimizer, got {type(optimizer).__name__}")
+    check_kind("diagnose: optimizer", optimizer, Optimizer, "an Optimizer")
     groups = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
     if groups.keys().isdisjoint(model.parameters()):
         raise ValueError("diagnose: the optimizer holds none of the model's parameters; is it another model's?")

@@ -6,10 +6,10 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import Any, get_args
+from typing import Any
 
 from tinygrad_norm.checks import refuse_unknown
-from tinygrad_norm.doctor.checks import CHECKS, Finding, Severity, Thresholds, decaying_norms, judge
+from tinygrad_norm.doctor.checks import CHECKS, SEVERITIES, Finding, Thresholds, decaying_norms, judge
 from tinygrad_norm.doctor.examination import Examination, LayerFigures, examine
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.optim import Optimizer
@@ -37,7 +37,7 @@ class Diagnosis:
         return bool(self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        """The findings and all figures, in what strict JSON can say."""
+        """Return the findings and all figures, in what strict JSON can say."""
         findings = [asdict(finding) for finding in self.findings]
         return {"findings": findings, **strict_json(asdict(self.examination))}
 
@@ -46,22 +46,18 @@ class Diagnosis:
 
     def _headline(self) -> str:
         seen = self.examination
-        on = f"{plural(len(seen.layers), 'norm layer')}, {plural(seen.examples, 'example')} in " + (
-            plural(seen.batches, "batch", "batches")
-        )
+        batches = plural(seen.batches, "batch", "batches")
+        on = f"{plural(len(seen.layers), 'norm layer')}, {plural(seen.examples, 'example')} in {batches}"
         if not self:
             return f"All is well: {on}."
-        counts: Counter[str] = Counter(finding.severity for finding in self.findings)
-        plurals = {"error": "errors", "warning": "warnings", "note": "notes"}
-        found = [plural(counts[kind], kind, plurals[kind]) for kind in plurals if counts[kind]]
+        counts = Counter(finding.severity for finding in self.findings)
+        found = [plural(counts[severity], severity) for severity in reversed(SEVERITIES) if counts[severity]]
         return f"Found {', '.join(found)}: {on}."
 
     def _checked(self) -> list[str]:
-        decay = "weight decay on norms" if self.optimizer_checked else ""
-        checked = f"Checked: {', '.join(filter(None, [*CHECKS, decay]))}."
-        if not decay:
-            checked += " Not checked, for want of the optimizer: weight decay on norms."
-        return textwrap.wrap(checked, WIDTH)
+        words, decay = [words for words, _ in CHECKS.values()], "weight decay on norms"
+        rest = "" if self.optimizer_checked else f" Not checked, for want of the optimizer: {decay}."
+        return textwrap.wrap(f"Checked: {', '.join(words + [decay] * self.optimizer_checked)}.{rest}", WIDTH)
 
 
 def diagnose(
@@ -88,24 +84,23 @@ def diagnose(
     limits = Thresholds(**thresholds)
     decaying = [] if optimizer is None else list(decaying_norms(model, optimizer))
     examination = examine(model, loader, limits.vanishing)
-    ranks = get_args(Severity)
-    findings = sorted([*judge(examination, limits), *decaying], key=lambda found: -ranks.index(found.severity))
+    findings = sorted([*judge(examination, limits), *decaying], key=lambda found: -SEVERITIES.index(found.severity))
     return Diagnosis(findings, examination, optimizer is not None)
 
 
 def _table(findings: list[Finding]) -> Iterator[str]:
-    """A row for each finding: layer, how serious, what was seen, and below it what to do; like ones share a row."""
+    """Yield a row for each finding: layer, severity, what was seen, and below it what to do; like ones share a row."""
     merged: dict[tuple[str, str, str], list[str]] = {}
     for finding in findings:
         merged.setdefault((finding.severity, finding.seen, finding.advice), []).append(finding.path)
     rows = [(_few(paths), *words) for words, paths in merged.items()]
     width = max(len("Layer"), *(len(row[0]) for row in rows))
-    yield f"{'Layer':{width}}  How bad  What was seen, and what to do"
-    yield f"{'-' * width}  -------  {'-' * (WIDTH - width - 11)}"
+    yield f"{'Layer':{width}}  Severity  What was seen, and what to do"
+    yield f"{'-' * width}  --------  {'-' * (WIDTH - width - 12)}"
     for paths, severity, seen, advice in rows:
-        lines = textwrap.wrap(seen, WIDTH - width - 11) + textwrap.wrap(f"-> {advice}", WIDTH - width - 11)
-        yield f"{paths:{width}}  {severity:7}  {lines[0]}"
-        yield from (f"{'':{width}}           {line}" for line in lines[1:])
+        lines = textwrap.wrap(seen, WIDTH - width - 12) + textwrap.wrap(f"-> {advice}", WIDTH - width - 12)
+        yield f"{paths:{width}}  {severity:8}  {lines[0]}"
+        yield from (f"{'':{width}}            {line}" for line in lines[1:])
     yield ""
 
 

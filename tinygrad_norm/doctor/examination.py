@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tinygrad_norm import random
-from tinygrad_norm.doctor.norm_units import UNCENTRED, UNITS, norms, rows
+from tinygrad_norm.checks import check_kind
+from tinygrad_norm.doctor.norm_units import UNCENTRED, UNITS, norms, norms_held, rows
 from tinygrad_norm.doctor.useless_bias import useless_biases
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.modes import no_grad
@@ -80,9 +81,14 @@ def examine(model: Module, loader: Iterable[Any], vanishing: float) -> Examinati
         TypeError: the model is no Module, or returns no tensor; the loader is one array.
         ValueError: the model has no norm layer, or the loader no batch.
     """
-    _check(model, loader)
-    frozen = frozen_paths(model)
-    exams = [_Exam(layer, path, vanishing, path in frozen) for path, layer in norms(model)]
+    layers, frozen = norms(model), frozen_paths(model)
+    if isinstance(loader, np.ndarray | Tensor) or not isinstance(loader, Iterable):
+        given = f"one {type(loader).__name__}; a list of one array is one batch"
+        raise TypeError(f"diagnose: loader is a source of batches, got {given}")
+    if not layers:
+        kinds = ", ".join(dict.fromkeys(type(module).__name__ for module in model.modules()))
+        raise ValueError(f"diagnose: the model has no norm layer to look at; it is made of {kinds}")
+    exams = [_Exam(layer, path, vanishing, path in frozen) for path, layer in layers]
     predictions, batches, examples, biases = _Predictions(), 0, 0, None
     with _left_as_it_was(model), no_grad():
         for batch in from_the_start(loader):
@@ -99,43 +105,28 @@ def examine(model: Module, loader: Iterable[Any], vanishing: float) -> Examinati
             batches, examples = batches + 1, examples + len(inputs.raw)
     if not batches:
         raise ValueError("diagnose: the loader gave no batch; a generator that was used up gives none, a list would")
-    layers = [exam.finish() for exam in exams]
-    for figures in layers:
+    found = [exam.finish() for exam in exams]
+    for figures in found:
         figures.useless_biases = [bias for path, bias in biases or () if path == figures.path]
-    return Examination(layers, batches, examples, predictions.gap.share, predictions.changed)
-
-
-def _check(model: Module, loader: Any) -> None:
-    layers = norms(model)
-    if isinstance(loader, np.ndarray | Tensor) or not isinstance(loader, Iterable):
-        given = type(loader).__name__
-        raise TypeError(f"diagnose: loader should give batches, got one {given}; a list of one array is one batch")
-    if not layers:
-        kinds = ", ".join(dict.fromkeys(type(module).__name__ for module in model.modules()))
-        raise ValueError(f"diagnose: the model has no norm layer to look at; it is made of {kinds}")
+    return Examination(found, batches, examples, predictions.share, predictions.changed)
 
 
 def _output(model: Module, inputs: Tensor) -> Array:
-    """What the model predicts: its output, or the first of several."""
+    """Return what the model predicts: its output, or the first of several."""
     output = model(inputs)
     output = output[0] if isinstance(output, tuple | list) else output
-    if not isinstance(output, Tensor):
-        raise TypeError(f"diagnose: the model should return a Tensor, or several, got {type(output).__name__}")
+    check_kind("diagnose: the model's output", output, Tensor, "a Tensor, or several")
     return np.atleast_1d(output.raw)
 
 
-def _left_as_it_was(model: Module) -> ExitStack:
-    """The model as in inference, its norms not to move; afterwards modes, buffers and random state are as before."""
-    stack = ExitStack()
-    stack.callback(random.load_state_dict, random.state_dict())
-    stack.enter_context(in_inference(model))
-    for module in model.modules():
-        if isinstance(module, RunningNorm):
-            put(stack, module, "update_running_statistics", False)
-            put(stack, module, "refuses_infinity", False)
-    for buffer in model.buffers():
-        put(stack, buffer, "raw", buffer.raw.copy())
-    return stack
+@contextmanager
+def _left_as_it_was(model: Module) -> Iterator[None]:
+    """Put the model in inference, its norms held; afterwards modes, buffers and random state are as before."""
+    with in_inference(model), norms_held(model), ExitStack() as stack:
+        stack.callback(random.load_state_dict, random.state_dict())
+        for buffer in model.buffers():
+            put(stack, buffer, "raw", buffer.raw.copy())
+        yield
 
 
 class _Gap:
@@ -161,16 +152,14 @@ class _Gap:
         return math.sqrt(self.squares / self.spread) if self.spread else math.inf
 
 
-class _Predictions:
+class _Predictions(_Gap):
     """The outputs of the model in training and in inference, compared."""
 
-    def __init__(self) -> None:
-        self.gap = _Gap()
-        self.labels = self.differing = 0
+    labels = differing = 0
 
     def add(self, training: Array, inference: Array) -> None:
         """Take in one batch."""
-        self.gap.add(*[np.reshape(output, (len(output), -1)).T for output in (training, inference)])
+        super().add(*[np.reshape(output, (len(output), -1)).T for output in (training, inference)])
         if training.ndim > 1 and training.shape[1] > 1:
             differ = training.argmax(axis=1) != inference.argmax(axis=1)
             differ |= ~(np.isfinite(training) & np.isfinite(inference)).all(axis=1)  # argmax would find the first NaN
@@ -236,7 +225,7 @@ class _Exam:
             layer.training = training
 
     def finish(self) -> LayerFigures:
-        """Everything there is to say of the layer."""
+        """Return everything there is to say of the layer."""
         figures, layer, population = self.figures, self.layer, self.population
         if layer.weight is not None:
             figures.scales = np.abs(layer.weight.raw.astype(np.float64))
@@ -258,7 +247,7 @@ class _Exam:
 
 
 def _drift(layer: RunningNorm, mean: Array, variance: Array) -> tuple[Array, Array]:
-    """How far the running statistics are from these, in mean and in scale, as the layer feels it, eps included."""
+    """Return how far running statistics are from these, in mean and in scale, as the layer feels it, eps included."""
     running_mean, running_var = [buffer.raw.astype(np.float64) for buffer in (layer.running_mean, layer.running_var)]
     with np.errstate(all="ignore"):  # statistics that are NaN, or 0 with an eps of 0, drift by NaN or infinity
         std, running_std = np.sqrt(variance + layer.eps), np.sqrt(running_var + layer.eps)

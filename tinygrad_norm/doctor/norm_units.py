@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.checks import check_kind
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import (
@@ -18,7 +21,9 @@ from tinygrad_norm.nn.normalization import (
     Normalization,
     RMSNorm,
     RMSNorm2D,
+    RunningNorm,
 )
+from tinygrad_norm.nn.recalibration import put
 
 UNITS: dict[type[Normalization], str] = {
     BatchNorm: "channel",
@@ -36,20 +41,30 @@ UNCENTRED = RMSNorm, RMSNorm2D
 
 
 def norms(model: Module) -> list[tuple[str, Normalization]]:
-    """The norm layers of a model, each with its path; a model that is one itself goes by its class.
+    """Return the norm layers of a model, each with its path; a model that is one itself goes by its class.
 
     Raises:
         TypeError: the model is no Module.
     """
-    if not isinstance(model, Module):
-        raise TypeError(f"diagnose: model should be a Module, got {type(model).__name__}")
+    check_kind("diagnose: model", model, Module, "a Module")
     found = ((path or type(module).__name__, module) for path, module in model.named_modules())
     kinds = tuple(UNITS)
     return [(path, module) for path, module in found if isinstance(module, Normalization) and isinstance(module, kinds)]
 
 
+@contextmanager
+def norms_held(model: Module) -> Iterator[dict[str, RunningNorm]]:
+    """Keep running statistics from moving and from refusing infinities; the norms that can have some, by path."""
+    held = {path: module for path, module in model.named_modules() if isinstance(module, RunningNorm)}
+    with ExitStack() as switches:
+        for layer in held.values():
+            put(switches, layer, "update_running_statistics", False)
+            put(switches, layer, "refuses_infinity", False)
+        yield held
+
+
 def rows(layer: Any, x: Array) -> Array:
-    """`x` as (units, values): those in a row share a mean and a variance in this layer."""
+    """Return `x` as (units, values): those in a row share a mean and a variance in this layer."""
     if isinstance(layer, BatchNorm):
         return np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
     if isinstance(layer, LayerNorm2D | RMSNorm2D):

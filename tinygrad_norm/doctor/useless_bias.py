@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.doctor.norm_units import UNCENTRED, norms, rows
+from tinygrad_norm.doctor.norm_units import UNCENTRED, norms, norms_held, rows
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.modes import Hook, enable_grad, hooks
 from tinygrad_norm.nn.modes import in_training
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import Normalization, RunningNorm
-from tinygrad_norm.nn.recalibration import put
 from tinygrad_norm.operands import Edge
 from tinygrad_norm.ops.convolution import Conv2D
 from tinygrad_norm.ops.elementwise import Add
@@ -34,15 +33,10 @@ def useless_biases(model: Module, inputs: Tensor, frozen: Iterable[str] = ()) ->
     at the paths in `frozen`; modes are afterwards as before.
     """
     edges, layers = _Edges(), norms(model)
-    with ExitStack() as stack:
-        stack.enter_context(in_training(model, frozen))
+    with in_training(model, frozen), norms_held(model), enable_grad(), hooks(edges), ExitStack() as stack:
         for _, layer in layers:
-            if isinstance(layer, RunningNorm):
-                put(stack, layer, "update_running_statistics", False)
             stack.enter_context(layer.register_forward_pre_hook(edges.enter))
             stack.enter_context(layer.register_forward_hook(edges.leave))
-        stack.enter_context(enable_grad())
-        stack.enter_context(hooks(edges))
         model(inputs)
     paths: dict[Normalization, str] = {layer: path for path, layer in layers}
     names: dict[Edge, str] = {parameter: path for path, parameter in model.named_parameters()}
@@ -73,7 +67,8 @@ class _Edges(Hook):
         path = _path(maker)
         for bias, shape in _added(path[0]):
             numbers = np.broadcast_to(np.arange(1.0, bias.size + 1).reshape(shape), path[0].shape)
-            if _shared(norm, _passed(numbers, path[1:])):
+            values = rows(norm, _passed(numbers, path[1:]))
+            if (values == values[:, :1]).all():  # all with one mean get the same number
                 self.candidates.append((norm, path, bias))
 
     def leave(self, norm: Any, args: tuple[Any, ...], output: Any) -> None:
@@ -81,7 +76,7 @@ class _Edges(Hook):
         self.norm = None
 
     def undone(self) -> list[tuple[Normalization, Edge]]:
-        """Each norm with a bias that goes into norms and nowhere else."""
+        """Return each norm with a bias that goes into norms and nowhere else."""
         ops = {path[0] for norm, path, _ in self.candidates if self._leads_nowhere_else(path, norm)}
         return [(norm, bias) for norm, _, bias in self.candidates if all(op in ops for op, _ in self.takers[bias])]
 
@@ -91,7 +86,7 @@ class _Edges(Hook):
 
 
 def _path(op: Op) -> list[Op]:
-    """The ops that end in this one, from the first that may do more than pass a bias on."""
+    """Return the ops that end in this one, from the first that may do more than pass a bias on."""
     path = [op]
     while isinstance(path[0], Reshape | MaxPool2D | AvgPool2D) and isinstance(path[0].edges[0], Op):
         path.insert(0, path[0].edges[0])
@@ -99,7 +94,7 @@ def _path(op: Op) -> list[Op]:
 
 
 def _passed(numbers: Array, ops: list[Op]) -> Array:
-    """What these ops make of numbers that are added to their input; NaN where that depends on the input."""
+    """Return what these ops make of numbers that are added to their input; NaN where that depends on the input."""
     for op in ops:
         if not isinstance(op, Reshape) and (numbers != numbers[..., :1, :1]).any():
             return np.full(ops[-1].shape, np.nan)
@@ -107,14 +102,8 @@ def _passed(numbers: Array, ops: list[Op]) -> Array:
     return numbers
 
 
-def _shared(norm: Normalization, numbers: Array) -> bool:
-    """Whether all values with one mean in this norm get the same number."""
-    numbers = rows(norm, numbers)
-    return bool((numbers == numbers[:, :1]).all())
-
-
 def _added(op: Op) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
-    """The leaves that an op adds to its output, each with the shape in which it meets it."""
+    """Return the leaves that an op adds to its output, each with the shape in which it meets it."""
     if isinstance(op, Linear | Conv2D):
         bias = op.edges[2]
         if isinstance(bias, Tensor):

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from tinygrad_norm import ops
 from tinygrad_norm.dtypes import Array
-from tinygrad_norm.experiments.drawing import COLOURS, INK, dress, legend, panels, ranges
+from tinygrad_norm.experiments.drawing import dress, in_percent, panels, ranges
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
-from tinygrad_norm.experiments.runs import pick, short
+from tinygrad_norm.experiments.runs import short
 from tinygrad_norm.experiments.spread import Spread, percent
+from tinygrad_norm.figures import COLOURS, INK, Figure, legend
 from tinygrad_norm.modes import composed
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 QUESTION = "How wrong is the variance E[x²] − E[x]² in float32, beside ours, as the mean outgrows the spread?"
 METHODS = {"one pass": "E[x²] − E[x]²", "fused": "batch norm, fused", "composed": "batch norm, composed"}
@@ -54,22 +51,16 @@ def run(settings: Settings, progress: Progress) -> Result:
             for method in METHODS:
                 rows.append({"mean": mean, "method": method, "seed": seed, **_errors(_variance(method, x), truth)})
                 tick()
-    return {"settings": asdict(settings), "rows": rows}
+    return Result.of(settings, rows)
 
 
 def _variance(method: str, x: Array) -> Array:
+    """Return each channel's variance; at momentum 1 the running one is the batch's, up to the unbiased one's factor."""
     if method == "one pass":
         return np.asarray(np.square(x).mean(axis=AXES) - np.square(x.mean(axis=AXES)))
-    if method == "fused":
-        return _batch_norm_variance(x)
-    with composed():
-        return _batch_norm_variance(x)
-
-
-def _batch_norm_variance(x: Array) -> Array:
-    """With momentum 1 the running variance is the batch's, up to the unbiased one's factor."""
     mean, var = np.zeros((2, x.shape[1]), x.dtype)
-    ops.batch_norm(x, mean, var, training=True, momentum=1.0)
+    with composed(method == "composed"):
+        ops.batch_norm(x, mean, var, training=True, momentum=1.0)
     count = x.size // x.shape[1]
     return var * np.float64((count - 1) / count)
 
@@ -85,16 +76,16 @@ def _errors(found: Array, truth: Array) -> dict[str, float]:
 
 def tell(result: Result) -> Story:
     """Say from which mean on one pass is useless, and how far ours is off at most."""
-    rows, means = result["rows"], result["settings"]["means"]
-    useless = [mean for mean in means if _spread(rows, "one pass", mean, "median_error").low > 1]
-    negative = [mean for mean in means if _negative(rows, mean).high > 0]
+    rows, means = result["rows"], result.settings.means
+    useless = [mean for mean in means if result.spread("median_error", method="one pass", mean=mean).low > 1]
+    negative = [mean for mean in means if _negative(result, mean).high > 0]
     ours = max(row["largest_error"] for row in rows if row["method"] != "one pass")
     summary = [
         f"From a mean of {useless[0]:g} standard deviations on, E[x²] − E[x]² is off by more than 100 % in more than "
         "half of the channels, at every seed."
         if useless
         else f"E[x²] − E[x]² is not off by more than 100 % in half of the channels up to {means[-1]:g}.",
-        *(f"At {mean:g} it is negative in {_negative(rows, mean).words(percent)} of channels." for mean in negative),
+        *(f"At {mean:g} it is negative in {_negative(result, mean).words(percent)} of channels." for mean in negative),
         f"Batch norm's own variance, fused and composed, is off by {_exponent(ours)} at most, at any mean.",
     ]
     table = Table(
@@ -103,8 +94,8 @@ def tell(result: Result) -> Story:
         [
             [
                 f"{mean:g}",
-                *(_cell(rows, method, mean) for method in METHODS),
-                _negative(rows, mean).words(percent),
+                *(_cell(result, method, mean) for method in METHODS),
+                _negative(result, mean).words(percent),
             ]
             for mean in means
         ],
@@ -118,18 +109,14 @@ def tell(result: Result) -> Story:
     return Story(summary, [table], how)
 
 
-def _cell(rows: list[dict[str, Any]], method: str, mean: float) -> str:
-    worst = _spread(rows, method, mean, "largest_error").high
-    return f"{_exponent(_spread(rows, method, mean, 'median_error').mean)}, worst {_exponent(worst)}"
+def _cell(result: Result, method: str, mean: float) -> str:
+    worst = result.spread("largest_error", method=method, mean=mean).high
+    return f"{_exponent(result.spread('median_error', method=method, mean=mean).mean)}, worst {_exponent(worst)}"
 
 
-def _spread(rows: list[dict[str, Any]], method: str, mean: float, key: str) -> Spread:
-    return Spread.of(row[key] for row in pick(rows, method=method, mean=mean))
-
-
-def _negative(rows: list[dict[str, Any]], mean: float) -> Spread:
-    """The share of channels whose one-pass variance is below 0."""
-    return _spread(rows, "one pass", mean, "negative")
+def _negative(result: Result, mean: float) -> Spread:
+    """Return the share of channels whose one-pass variance is below 0."""
+    return result.spread("negative", method="one pass", mean=mean)
 
 
 def _exponent(error: float) -> str:
@@ -137,14 +124,12 @@ def _exponent(error: float) -> str:
 
 
 def draw(result: Result) -> Figure:
-    """The errors over the mean, and the share of negative variances."""
-    from matplotlib.ticker import PercentFormatter
-
-    rows, means = result["rows"], result["settings"]["means"]
+    """Draw the errors over the mean, and the share of negative variances."""
+    means = result.settings.means
     figure, [[left, right]] = panels(1, 2, "The variance of float32 values whose mean outgrows their spread")
     for colour, (method, label) in zip((COLOURS[1], COLOURS[0], COLOURS[2]), METHODS.items(), strict=True):
         style = "dashed" if method == "composed" else "solid"
-        spreads = [_spread(rows, method, mean, "median_error") for mean in means]
+        spreads = [result.spread("median_error", method=method, mean=mean) for mean in means]
         ranges(left, means, spreads, colour, label, linestyle=style)
     left.axhline(1, color=INK, linewidth=0.8, linestyle="dotted")
     left.annotate(
@@ -153,8 +138,8 @@ def draw(result: Result) -> Figure:
     left.set(xscale="log", yscale="log")
     dress(left, "relative error, median channel", "mean / standard deviation")
     legend(left)
-    ranges(right, means, [_negative(rows, mean) for mean in means], COLOURS[1], "")
+    ranges(right, means, [_negative(result, mean) for mean in means], COLOURS[1], "")
     right.set_xscale("log")
-    right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    in_percent(right, decimals=0)
     dress(right, "channels with a negative E[x²] − E[x]²", "mean / standard deviation")
     return figure

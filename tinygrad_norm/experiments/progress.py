@@ -5,7 +5,6 @@ A stream that can no longer be written to does not stop it.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ class Progress:
 
     def __init__(self, show: bool = True, stream: TextIO | None = None) -> None:
         self.show = show
-        self.stream = UnfailingStream(sys.stderr if stream is None else stream)
+        self.stream = UnfailingStream(stream or sys.stderr)
         self.total = 0
         self.done = 0
 
@@ -35,21 +34,14 @@ class Progress:
 
     @contextmanager
     def run(self, label: str, steps: int) -> Iterator[Callable[[], object]]:
-        """One run; call what it gives after each step. A line follows when the run is over."""
+        """Show one run; call what it gives after each step. A line follows when the run is over."""
+        from tqdm import tqdm
+
         place = f"{self.done + 1:>{len(str(self.total))}}/{self.total}  {label}"
-        started = time.perf_counter()
-        with self._bar(place, steps) as step:
-            yield step
+        started, hidden = time.perf_counter(), not (self.show and self.stream.can_redraw())
+        options = {"unit": "step", "leave": False, "dynamic_ncols": True, "file": self.stream, "disable": hidden}
+        with tqdm(desc=place, total=steps, **options) as bar:
+            yield bar.update
         self.done += 1
         if self.show:
             print(f"{place}  {time.perf_counter() - started:.1f} s", file=self.stream, flush=True)
-
-    @contextmanager
-    def _bar(self, label: str, steps: int) -> Iterator[Callable[[], object]]:
-        if not self.show or not self.stream.isatty() or os.environ.get("TERM") == "dumb":
-            yield lambda: None
-            return
-        from tqdm import tqdm
-
-        with tqdm(desc=label, total=steps, unit="step", leave=False, dynamic_ncols=True, file=self.stream) as bar:
-            yield bar.update

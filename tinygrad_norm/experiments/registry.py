@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from tinygrad_norm.checks import check_integer, did_you_mean
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.experiments import (
     no_batchnorm,
     one_pass_variance,
@@ -21,13 +21,11 @@ from tinygrad_norm.experiments import (
     swap_norm,
 )
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Report, Result, Story, as_json, write_report
-from tinygrad_norm.figures import new_figure
+from tinygrad_norm.experiments.report import Report, Result, Story, as_json, as_markdown
+from tinygrad_norm.figures import Figure, new_figure, save_figure
 from tinygrad_norm.files import locked_folder, write_atomically
 from tinygrad_norm.output import UnfailingStream
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from tinygrad_norm.training.interrupt import HeldInterrupt
 
 
 class Experiment(Protocol):
@@ -58,12 +56,12 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 def names() -> tuple[str, ...]:
-    """The names of all experiments."""
+    """Return the names of all experiments."""
     return tuple(EXPERIMENTS)
 
 
 def describe(name: str) -> str:
-    """The question that an experiment asks, in one line.
+    """Return the question that an experiment asks, in one line.
 
     Raises:
         ValueError: there is no such experiment.
@@ -73,7 +71,7 @@ def describe(name: str) -> str:
 
 def run(
     name: str,
-    folder: str | os.PathLike[str],
+    folder: StrPath,
     *,
     quick: bool = False,
     seeds: int | Sequence[int] | None = None,
@@ -110,7 +108,7 @@ def run(
 def _run(name: str, experiment: Experiment, settings: Any, folder: Path, progress: Progress, command: str) -> Report:
     started = time.perf_counter()
     found = {"experiment": name, **experiment.run(settings, progress)}
-    result = json.loads(json.dumps(found))  # words and picture know no more than the file
+    result = Result(json.loads(json.dumps(found)))  # words and picture know no more than the file
     try:
         story, figure = experiment.tell(result), experiment.draw(result)
     except Exception:  # the runs took long, and what they found is worth more than its picture
@@ -118,8 +116,13 @@ def _run(name: str, experiment: Experiment, settings: Any, folder: Path, progres
         write_atomically(kept, as_json(result).encode())
         print(f"{name}: no report could be made; what was measured is in {kept}", file=UnfailingStream(sys.stderr))
         raise
-    seconds = time.perf_counter() - started
-    return write_report(folder, name, experiment.QUESTION, result, story, figure, command, seconds)
+    page = as_markdown(name, experiment.QUESTION, result, story, command, time.perf_counter() - started)
+    path = folder / f"{name}.md"
+    with HeldInterrupt():  # all three or none
+        save_figure(figure, path.with_suffix(".png"), dpi=130)
+        write_atomically(path.with_suffix(".json"), as_json(result).encode())
+        write_atomically(path, page.encode())
+    return Report(folder, path, tuple(story.summary))
 
 
 def _find(name: str) -> Experiment:
@@ -135,5 +138,5 @@ def _checked_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
         seeds = range(check_integer("seeds", seeds, 1))
     checked = tuple(check_integer("a seed", seed, 0) for seed in seeds)
     if not checked or len(set(checked)) < len(checked):
-        raise ValueError(f"seeds should be one or more different numbers, got {list(seeds)}")
+        raise ValueError(f"seeds are one or more different numbers, got {list(seeds)}")
     return checked

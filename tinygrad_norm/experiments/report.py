@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.experiments.spread import caution
-from tinygrad_norm.files import write_atomically
-from tinygrad_norm.training.interrupt import HeldInterrupt
+from tinygrad_norm.experiments.spread import Spread, caution
 from tinygrad_norm.training.logs import strict_json
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+Rows = list[dict[str, Any]]
 
-Result = dict[str, Any]
-"""What JSON holds, and NaN: "settings", "rows", one for each run, and what else the experiment measured."""
+
+class Result(dict[str, Any]):
+    """What JSON holds, and NaN: "settings", "rows", one for each run, and what else the experiment measured."""
+
+    @classmethod
+    def of(cls, settings: Any, rows: Rows, **more: Any) -> Result:
+        """Put together what a run of an experiment found."""
+        return cls(settings=asdict(settings), **more, rows=rows)
+
+    @property
+    def settings(self) -> Any:
+        """The settings, each by its name."""
+        return SimpleNamespace(**self["settings"])
+
+    def pick(self, **wanted: Any) -> Rows:
+        """Return the rows that have these values."""
+        return [row for row in self["rows"] if all(row[key] == value for key, value in wanted.items())]
+
+    def spread(self, key: str, **wanted: Any) -> Spread:
+        """Return the spread of one quantity over the runs that have these values."""
+        return Spread.of(row[key] for row in self.pick(**wanted))
 
 
 @dataclass(frozen=True)
@@ -59,22 +75,8 @@ class Report:
     summary: tuple[str, ...]
 
 
-def write_report(
-    folder: Path, name: str, question: str, result: Result, story: Story, figure: Figure, command: str, seconds: float
-) -> Report:
-    """Write NAME.json, NAME.png and NAME.md into the folder, in place of those there."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=130)
-    page = as_markdown(name, question, result, story, command, seconds)
-    files = {".json": as_json(result).encode(), ".png": picture.getvalue(), ".md": page.encode()}
-    with HeldInterrupt():  # all three or none
-        for suffix, data in files.items():
-            write_atomically(folder / f"{name}{suffix}", data)
-    return Report(folder, folder / f"{name}.md", tuple(story.summary))
-
-
 def as_json(result: Mapping[str, Any]) -> str:
-    """The result as strict JSON, one line for each run. The same runs give the same text: no clock time is in it."""
+    """Write the result as strict JSON, a line a run. The same runs give the same text: no clock time is in it."""
     parts = []
     for key, value in strict_json(result).items():
         text = json.dumps(value, allow_nan=False)
@@ -85,7 +87,7 @@ def as_json(result: Mapping[str, Any]) -> str:
 
 
 def as_markdown(name: str, question: str, result: Result, story: Story, command: str, seconds: float) -> str:
-    """The page: the question, the findings, the picture, the tables, and how it was done."""
+    """Write the page: the question, the findings, the picture, the tables, and how it was done."""
     settings = ", ".join(f"{key} {_plain(value)}" for key, value in result["settings"].items())
     blocks = [
         f"# {name}",
@@ -102,7 +104,7 @@ def as_markdown(name: str, question: str, result: Result, story: Story, command:
 
 
 def machine() -> str:
-    """What the experiment ran on, in general words."""
+    """Return what the experiment ran on, in general words."""
     fast = find_spec("numba") is not None and os.environ.get("TINYGRAD_NORM_KERNELS") != "reference"
     kernels = "Numba kernels" if fast else "plain NumPy kernels"
     count = os.cpu_count() or 1

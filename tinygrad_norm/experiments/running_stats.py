@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from tinygrad_norm import data, models, nn, ops, optim, random
+from tinygrad_norm import data, nn, ops
+from tinygrad_norm.doctor.norm_units import norms_held
 from tinygrad_norm.dtypes import Array
-from tinygrad_norm.experiments.drawing import COLOURS, INK, dress, legend, panels, ranges
+from tinygrad_norm.experiments import runs
+from tinygrad_norm.experiments.drawing import dress, in_percent, panels, ranges
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
-from tinygrad_norm.experiments.runs import pick, short, standard_digits, take_steps, without_dropout
 from tinygrad_norm.experiments.spread import Spread, compare, percent
+from tinygrad_norm.figures import COLOURS, INK, Axes, Figure, legend
 from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn.modes import frozen_paths, in_inference, in_training
 from tinygrad_norm.nn.normalization import RunningNorm
-from tinygrad_norm.nn.recalibration import put
 from tinygrad_norm.tensor import Tensor
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 QUESTION = (
     "How fast do batch norm's running statistics follow the true ones, and how far apart are training and inference?"
 )
+Sets = tuple[data.ArrayDataset, data.ArrayDataset]
 MEASURES = ("running_mean", "true_mean", "running_var", "true_var")
 
 
@@ -55,41 +53,36 @@ QUICK = Settings(width=0.125, image_size=20, images=256, measured_at=(1, 2, 5, 1
 
 def run(settings: Settings, progress: Progress) -> Result:
     """Train, and stop now and then to compare the running statistics with the true ones and the two modes' outputs."""
-    train, test = standard_digits(settings.image_size, settings.images)
+    sets = runs.standard_digits(settings.image_size, settings.images)
     cases = list(itertools.product(settings.seeds, settings.momenta))
     progress.expect(len(cases))
-    rows = []
-    for seed, momentum in cases:
-        with progress.run(f"momentum {momentum}, seed {seed}", settings.measured_at[-1]) as tick:
-            random.manual_seed(seed)
-            model = without_dropout(_create(settings, momentum))  # which would set the modes apart too
-            optimizer = optim.SGD(model.parameters(), lr=settings.lr, momentum=0.9)
-            loader = data.DataLoader(train, settings.batch_size, shuffle=True, drop_last=True, seed=seed)
-            losses, measured, diverged = [], [], None
-            last = settings.measured_at[-1]
-            for step, (loss, _) in enumerate(itertools.islice(take_steps(model, optimizer, loader), last), 1):
-                tick()
-                if not math.isfinite(loss):
-                    diverged = step
-                    break
-                losses.append(short(loss))
-                if step in settings.measured_at:
-                    measured.append({"step": step, **_measure(model, train, test, settings)})
-            if diverged:
-                nothing = _blank(_measure(model, train, test, settings))
-                measured += [{"step": step, **nothing} for step in settings.measured_at[len(measured) :]]
-        row = {"momentum": momentum, "seed": seed, "diverged": diverged, "losses": losses, "measured": measured}
-        rows.append(row)
-    return {"settings": asdict(settings), "rows": rows}
+    rows = [_train(settings, sets, seed, momentum, progress) for seed, momentum in cases]
+    return Result.of(settings, rows)
 
 
-def _measure(model: nn.Module, train: data.ArrayDataset, test: data.ArrayDataset, settings: Settings) -> dict[str, Any]:
-    with np.errstate(all="ignore"):  # a run may diverge
-        return {**_gap(model, test, settings), "layers": _layers(model, train)}
+def _train(settings: Settings, sets: Sets, seed: int, momentum: float | None, progress: Progress) -> dict[str, Any]:
+    def look(model: nn.Module) -> dict[str, Any]:
+        return _measure(model, *sets, settings.batch_size)
+
+    hyper = runs.Hyperparameters(settings.batch_size, settings.lr, seed, settings.measured_at[-1])
+    make, label = partial(create, settings, momentum), f"momentum {momentum}, seed {seed}"
+    at = dict.fromkeys(settings.measured_at, look)
+    model, run = runs.train_anew(hyper, make, sets[0], progress, label, at=at)
+    nothing = _blank(look(model)) if run.diverged else {}
+    measured = [{"step": step, **run.seen.get(step, nothing)} for step in settings.measured_at]
+    return {"momentum": momentum, "seed": seed, "diverged": run.diverged, "losses": run.losses, "measured": measured}
+
+
+def _measure(model: nn.Module, train: data.ArrayDataset, test: data.ArrayDataset, batch_size: int) -> dict[str, Any]:
+    with np.errstate(all="ignore"), no_grad(), norms_held(model) as norms:  # a run may diverge
+        return {
+            **_gap(model, data.DataLoader(test, batch_size, drop_last=True)),
+            "layers": _layers(model, norms, train),
+        }
 
 
 def _blank(value: Any) -> Any:
-    """A copy of nested lists and dicts with NaN for every number."""
+    """Return a copy of nested lists and dicts with NaN for every number."""
     if isinstance(value, dict):
         return {key: _blank(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -97,41 +90,24 @@ def _blank(value: Any) -> Any:
     return math.nan if isinstance(value, float) else value
 
 
-def _create(settings: Settings, momentum: float | None) -> nn.Module:
-    return models.create_model(
-        settings.model,
-        num_classes=10,
-        in_channels=1,
-        image_size=settings.image_size,
-        width=settings.width,
-        norm=lambda channels: nn.BatchNorm2D(channels, momentum=momentum),
-    )
+def create(settings: Settings, momentum: float | None) -> nn.Module:
+    """Create the net with this momentum, and without dropout, which would set the modes apart too."""
+    return runs.without_dropout(runs.make_net(settings, partial(nn.BatchNorm2D, momentum=momentum)))
 
 
-def _layers(model: nn.Module, dataset: data.ArrayDataset) -> list[dict[str, Any]]:
-    """For each norm, in order: how far its running statistics are from those of the whole data as one batch."""
+def _layers(model: nn.Module, norms: dict[str, RunningNorm], dataset: data.ArrayDataset) -> list[dict[str, Any]]:
+    """Return how far the running statistics of each norm are from those of the whole data as one batch."""
     seen: dict[RunningNorm, tuple[Array, Array]] = {}
 
     def look(layer: Any, args: tuple[Any, ...]) -> None:
         x = np.asarray(args[0].raw, np.float64)
         seen[layer] = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3), ddof=1)
 
-    with _norms_held(model) as norms, in_training(model, frozen_paths(model)), ExitStack() as hooks:
+    with in_training(model, frozen_paths(model)), ExitStack() as hooks:
         for layer in norms.values():
             hooks.enter_context(layer.register_forward_pre_hook(look))
         model(Tensor(dataset.inputs))
     return [{"layer": path, **_distance(layer, *seen[layer])} for path, layer in norms.items()]
-
-
-@contextmanager
-def _norms_held(model: nn.Module) -> Iterator[dict[str, RunningNorm]]:
-    """The norms that keep running statistics, which do not move meanwhile; nothing is recorded either."""
-    norms = {path: module for path, module in model.named_modules() if isinstance(module, RunningNorm)}
-    with no_grad(), ExitStack() as switches:
-        for layer in norms.values():
-            put(switches, layer, "update_running_statistics", False)
-            put(switches, layer, "refuses_infinity", False)  # a run may diverge
-        yield norms
 
 
 def _distance(layer: RunningNorm, mean: Array, var: Array) -> dict[str, Any]:
@@ -140,33 +116,31 @@ def _distance(layer: RunningNorm, mean: Array, var: Array) -> dict[str, Any]:
     ratio = np.log((running_var + layer.eps) / (var + layer.eps))
     channel = zip(MEASURES, (running_mean[0], mean[0], running_var[0], var[0]), strict=True)
     return {
-        "mean_error": short(float(np.sqrt(np.square(offset).mean()))),
-        "var_ratio": short(float(np.exp(ratio.mean()))),
-        "first_channel": {name: short(float(value)) for name, value in channel},
+        "mean_error": runs.short(float(np.sqrt(np.square(offset).mean()))),
+        "var_ratio": runs.short(float(np.exp(ratio.mean()))),
+        "first_channel": {name: runs.short(float(value)) for name, value in channel},
     }
 
 
-def _gap(model: nn.Module, test: data.ArrayDataset, settings: Settings) -> dict[str, float]:
-    """How far the outputs of the two modes are apart, relative to their own spread; and the loss in each mode."""
-    outputs = {}
-    for mode, modes in ((True, in_training(model, frozen_paths(model))), (False, in_inference(model))):
-        with _norms_held(model), modes:
-            batches = data.DataLoader(test, settings.batch_size, drop_last=True)
-            outputs[mode] = np.concatenate([model(Tensor(inputs)).raw for inputs, _ in batches])
-    targets = test.targets[: len(outputs[True])]
-    difference = np.sqrt(np.square(outputs[True] - outputs[False]).mean()) / outputs[True].std()
-    losses = {mode: ops.cross_entropy(Tensor(output), targets).item() for mode, output in outputs.items()}
+def _gap(model: nn.Module, loader: data.DataLoader) -> dict[str, float]:
+    """Return how far the outputs of the two modes are apart, relative to their spread; and the loss in each mode."""
+    outputs = []
+    for modes in (in_training(model, frozen_paths(model)), in_inference(model)):
+        with modes:
+            outputs.append(np.concatenate([model(Tensor(inputs)).raw for inputs, _ in loader]))
+    training, inference = outputs
+    targets = np.concatenate([targets for _, targets in loader])
     return {
-        "gap": short(float(difference)),
-        "training_loss": short(losses[True]),
-        "inference_loss": short(losses[False]),
+        "gap": runs.short(float(np.sqrt(np.square(training - inference).mean()) / training.std())),
+        "training_loss": runs.short(ops.cross_entropy(Tensor(training), targets).item()),
+        "inference_loss": runs.short(ops.cross_entropy(Tensor(inference), targets).item()),
     }
 
 
 def tell(result: Result) -> Story:
     """Compare the momenta at the end of training; tabulate the gap over the steps."""
-    settings = result["settings"]
-    momenta, steps = settings["momenta"], settings["measured_at"]
+    settings = result.settings
+    momenta, steps = settings.momenta, settings.measured_at
     last = {momentum: _gaps(result, momentum)[-1] for momentum in momenta}
     order = sorted(momenta, key=lambda momentum: last[momentum].mean)
     best = order[0]
@@ -179,7 +153,6 @@ def tell(result: Result) -> Story:
             percent,
             words=("smaller", "larger"),
         )
-        + "."
         for other in order[1:]
     ]
     summary += [
@@ -223,30 +196,28 @@ def _two(value: float) -> str:
 
 
 def _gaps(result: Result, momentum: float | None, key: str = "gap") -> list[Spread]:
-    """The gap at each step that was measured, over the seeds."""
-    runs = [row["measured"] for row in pick(result["rows"], momentum=momentum)]
-    return [Spread.of(moment[key] for moment in moments) for moments in zip(*runs, strict=True)]
+    """Return the gap at each step that was measured, over the seeds."""
+    measured = [row["measured"] for row in result.pick(momentum=momentum)]
+    return [Spread.of(moment[key] for moment in moments) for moments in zip(*measured, strict=True)]
 
 
 def _error(result: Result, momentum: float | None) -> Spread:
-    """The error of the running means in the end, on average over the layers."""
-    ends = [row["measured"][-1]["layers"] for row in pick(result["rows"], momentum=momentum)]
+    """Return the error of the running means in the end, on average over the layers."""
+    ends = [row["measured"][-1]["layers"] for row in result.pick(momentum=momentum)]
     return Spread.of(sum(layer["mean_error"] for layer in layers) / len(layers) for layers in ends)
 
 
 def _under_half(result: Result, momentum: float | None) -> str:
-    """The step from which on every seed's gap is small."""
-    steps, gaps = result["settings"]["measured_at"], _gaps(result, momentum)
+    """Return the step from which on every seed's gap is small."""
+    steps, gaps = result.settings.measured_at, _gaps(result, momentum)
     late = [step for index, step in enumerate(steps) if all(gap.high < 0.5 for gap in gaps[index:])]
     return f"the gap is under 50 % from step {late[0]} on" if late else f"the gap is not yet under 50 % at {steps[-1]}"
 
 
 def draw(result: Result) -> Figure:
-    """Two channels with their true values, the gap, and the distance of each layer at each momentum."""
-    from matplotlib.ticker import PercentFormatter, StrMethodFormatter
-
-    settings = result["settings"]
-    momenta, steps = settings["momenta"], settings["measured_at"]
+    """Draw two channels with their true values, the gap, and the distance of each layer at each momentum."""
+    settings = result.settings
+    momenta, steps = settings.momenta, settings.measured_at
     figure, (top, bottom) = panels(
         2, 3, "How fast running statistics follow the true ones, for each momentum", sharex=True
     )
@@ -256,13 +227,13 @@ def draw(result: Result) -> Figure:
         ranges(top[2], steps, _gaps(result, momentum), colour, _name(momentum))
     top[2].plot([], [], color=INK, linestyle="dashed", linewidth=2, label="whole data (left)")
     legend(top[2], loc="upper left")
-    top[2].yaxis.set_major_formatter(PercentFormatter(1.0))
+    in_percent(top[2])
     top[2].set_ylim(bottom=0)
     dress(top[2], "gap between the modes’ outputs")
     for axes, momentum in zip(bottom, momenta, strict=False):
         _draw_layers(axes, result, momentum)
     top[0].set_xscale("log")
-    top[0].xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    top[0].xaxis.set_major_formatter("{x:g}")
     bottom[0].set_ylabel("distance / standard deviation", color=INK)
     highest = max(axes.get_ylim()[1] for axes in bottom)
     for axes in bottom:
@@ -271,10 +242,10 @@ def draw(result: Result) -> Figure:
 
 
 def _draw_channel(axes: Axes, result: Result, layer: int, kind: str) -> None:
-    """One channel of the first seed, in the colours of the gap's panel, beside the truth."""
-    settings, steps = result["settings"], result["settings"]["measured_at"]
-    for number, (colour, momentum) in enumerate(zip(COLOURS, settings["momenta"], strict=False)):
-        moments = pick(result["rows"], momentum=momentum)[0]["measured"]
+    """Draw one channel of the first seed, in the colours of the gap's panel, beside the truth."""
+    settings, steps = result.settings, result.settings.measured_at
+    for number, (colour, momentum) in enumerate(zip(COLOURS, settings.momenta, strict=False)):
+        moments = result.pick(momentum=momentum)[0]["measured"]
         channel = [moment["layers"][layer]["first_channel"] for moment in moments]
         if not number:
             true = [values[f"true_{kind}"] for values in channel]
@@ -288,10 +259,10 @@ def _draw_channel(axes: Axes, result: Result, layer: int, kind: str) -> None:
 def _draw_layers(axes: Axes, result: Result, momentum: float | None) -> None:
     from matplotlib import colormaps
 
-    steps, runs = result["settings"]["measured_at"], pick(result["rows"], momentum=momentum)
-    count = len(runs[0]["measured"][0]["layers"])
+    steps, rows = result.settings.measured_at, result.pick(momentum=momentum)
+    count = len(rows[0]["measured"][0]["layers"])
     for layer in range(count):
-        errors = [[moment["layers"][layer]["mean_error"] for moment in row["measured"]] for row in runs]
+        errors = [[moment["layers"][layer]["mean_error"] for moment in row["measured"]] for row in rows]
         shade = colormaps["viridis_r"](0.1 + 0.9 * layer / max(count - 1, 1))
         label = {0: "first norm", count - 1: "last norm"}.get(layer)
         axes.plot(steps, np.mean(errors, axis=0), color=shade, linewidth=1.3, label=label)

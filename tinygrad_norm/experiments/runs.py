@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice, repeat
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_norm import nn
+from tinygrad_norm import models, nn, optim, random
 from tinygrad_norm.data import ArrayDataset, DataLoader, digits
+from tinygrad_norm.doctor.norm_units import norms_held
 from tinygrad_norm.dtypes import Array
-from tinygrad_norm.nn.modes import start_training
-from tinygrad_norm.nn.normalization import RunningNorm
-from tinygrad_norm.nn.recalibration import put
-from tinygrad_norm.optim import Optimizer
+from tinygrad_norm.experiments.progress import Progress
+from tinygrad_norm.models.norms import Norm
+from tinygrad_norm.modes import no_grad
+from tinygrad_norm.nn.modes import in_inference, start_training
 from tinygrad_norm.tensor import Tensor
-from tinygrad_norm.training.evaluation import inference
 from tinygrad_norm.training.metrics import Totals, agreement
 
 _LOSS = nn.CrossEntropyLoss()
@@ -34,23 +33,28 @@ class Run:
     accuracies: list[float] = field(default_factory=list)
     diverged: int | None = None
     """The step, from 1, at which the loss was no longer finite."""
+    seen: dict[int, Any] = field(default_factory=dict)
+    """What was made of the model after some steps."""
 
 
 def train(
     model: nn.Module,
-    optimizer: Optimizer,
+    optimizer: optim.Optimizer,
     loader: DataLoader,
     steps: int,
     tick: Callable[[], object] = lambda: None,
     enough: Callable[[Run], bool] = lambda run: False,
-    at: Mapping[int, Callable[[], object]] = MappingProxyType({}),
+    at: Mapping[int, Callable[[nn.Module], Any]] = MappingProxyType({}),
 ) -> Run:
     """Train by cross-entropy for `steps` steps, or until the loss is not finite or what there is is `enough`.
 
-    What `at` holds under a number of steps is called after so many.
+    What `at` holds under a number of steps is called with the model after so many, and what it returns is kept. Parts
+    that are in inference while others train stay so.
     """
-    run = Run()
-    for number, (loss, accuracy) in enumerate(islice(take_steps(model, optimizer, loader), steps), 1):
+    run, frozen = Run(), list[str]()
+    for number, (inputs, targets) in enumerate(islice(chain.from_iterable(repeat(loader)), steps), 1):
+        frozen = start_training(model, frozen)
+        loss, accuracy = _step(model, optimizer, inputs, targets)
         tick()
         if not math.isfinite(loss):
             run.diverged = number
@@ -58,25 +62,40 @@ def train(
         run.losses.append(short(loss))
         run.accuracies.append(short(accuracy))
         if number in at:
-            at[number]()
+            run.seen[number] = at[number](model)
         if enough(run):
             break
     return run
 
 
-def take_steps(model: nn.Module, optimizer: Optimizer, loader: DataLoader) -> Iterator[tuple[float, float]]:
-    """Train for as long as somebody asks, epoch after epoch; yield each step's loss and accuracy, before the step.
+class Hyperparameters(NamedTuple):
+    """How a net is trained by SGD with momentum 0.9."""
 
-    Parts that are in inference while others train stay so.
-    """
-    frozen: list[str] = []
-    while True:
-        for inputs, targets in loader:
-            frozen = start_training(model, frozen)
-            yield _step(model, optimizer, inputs, targets)
+    batch_size: int
+    lr: float
+    seed: int
+    steps: int
 
 
-def _step(model: nn.Module, optimizer: Optimizer, inputs: Array, targets: Array) -> tuple[float, float]:
+def train_anew(
+    hyper: Hyperparameters,
+    make: Callable[[], nn.Module],
+    dataset: ArrayDataset,
+    progress: Progress,
+    label: str,
+    **options: Any,
+) -> tuple[nn.Module, Run]:
+    """Make a net by its seed and `train` it by these hyperparameters; the progress shows it under its label."""
+    with progress.run(label, hyper.steps) as tick:
+        random.manual_seed(hyper.seed)
+        model = make()
+        optimizer = optim.SGD(model.parameters(), lr=hyper.lr, momentum=0.9)
+        loader = DataLoader(dataset, hyper.batch_size, shuffle=True, drop_last=True, seed=hyper.seed)
+        return model, train(model, optimizer, loader, hyper.steps, tick, **options)
+
+
+def _step(model: nn.Module, optimizer: optim.Optimizer, inputs: Array, targets: Array) -> tuple[float, float]:
+    """Return the loss and the accuracy before the step."""
     with np.errstate(all="ignore"):  # a run may diverge
         optimizer.zero_grad()
         output = model(Tensor(inputs))
@@ -89,17 +108,20 @@ def _step(model: nn.Module, optimizer: Optimizer, inputs: Array, targets: Array)
 
 
 def evaluate(model: nn.Module, dataset: ArrayDataset, batch_size: int = 256) -> dict[str, float]:
-    """The mean "loss" and the "accuracy" in inference mode; a batch of which any output is NaN counts as wrong."""
+    """Return mean "loss" and "accuracy" in inference mode; a batch of which any output is NaN counts as wrong."""
     totals = Totals()
-    with inference(model), np.errstate(all="ignore"), ExitStack() as switches:  # a run may have diverged
-        for norm in model.modules():
-            if isinstance(norm, RunningNorm):
-                put(switches, norm, "refuses_infinity", False)
+    with in_inference(model), no_grad(), np.errstate(all="ignore"), norms_held(model):  # a run may have diverged
         for inputs, targets in DataLoader(dataset, batch_size):
             output = model(Tensor(inputs))
             right = agreement(_LOSS, output, targets) or (0, len(targets))
             totals.add(_LOSS(output, targets).item(), len(targets), right)
     return totals.means()
+
+
+def make_net(settings: Any, norm: Norm) -> nn.Module:
+    """Create the net of these settings, for digits, with a norm of its own."""
+    size, width = settings.image_size, settings.width
+    return models.create_model(settings.model, in_channels=1, norm=norm, image_size=size, width=width)
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
@@ -111,30 +133,25 @@ def without_dropout(model: nn.Module) -> nn.Module:
 
 
 def trailing_mean(values: Sequence[float], window: int) -> list[float]:
-    """The mean of the last `window` values up to each, of fewer at the beginning."""
+    """Return the mean of the last `window` values up to each, of fewer at the beginning."""
     # Not from differences of one cumulative sum, in which a single loss of 1e30 would drown all that follow.
     lasts = (values[max(end - window, 0) : end] for end in range(1, len(values) + 1))
     return [math.fsum(last) / len(last) for last in lasts]
 
 
 def steps_until(losses: Sequence[float], target: float, window: int) -> int | None:
-    """The first step, from 1, at which the mean of the last `window` losses is at most `target`, or None."""
+    """Return the first step, from 1, at which the mean of the last `window` losses is at most `target`, or None."""
     means = trailing_mean(losses, window)
     return next((step for step in range(window, len(means) + 1) if means[step - 1] <= target), None)
 
 
 def short(value: float) -> float:
-    """Six digits of it, which keep a file of thousands readable."""
+    """Round to six digits, which keep a file of thousands readable."""
     return float(f"{value:.6g}")
 
 
-def pick(rows: Sequence[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
-    """The rows that have these values."""
-    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
-
-
 def standard_digits(image_size: int = 8, images: int | None = None) -> tuple[ArrayDataset, ArrayDataset]:
-    """Training digits, the first `images` or all, and test digits, standardized by the training pixels."""
+    """Return training digits, the first `images` or all, and test digits, standardized by the training pixels."""
     train, test = digits("train", image_size), digits("test", image_size)
     mean, std = train.inputs.mean(), train.inputs.std()
     train, test = (ArrayDataset((part.inputs - mean) / std, part.targets, part.class_names) for part in (train, test))

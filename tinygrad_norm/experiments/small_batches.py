@@ -1,30 +1,22 @@
-"""Batch, group, layer and instance norm at small batches, as in Wu and He's table."""
+"""Batch, group, layer and instance norm at small batches.
+
+Source: Wu and He, Group Normalization, 2018, table 2.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
-from tinygrad_norm import data, models, nn
-from tinygrad_norm.experiments.batch_sizes import (
-    Sweep,
-    Trained,
-    compare_sizes,
-    compare_with,
-    draw_errors,
-    error_tables,
-    how_it_was_done,
-    train_each,
-)
+from tinygrad_norm import data, nn
+from tinygrad_norm.experiments import batch_sizes
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story
-from tinygrad_norm.experiments.runs import without_dropout
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from tinygrad_norm.experiments.runs import make_net, without_dropout
+from tinygrad_norm.figures import Figure
+from tinygrad_norm.models.norms import Norm
 
 QUESTION = "How do batch, group, layer and instance norm fare at batches of 32, 16, 8, 4 and 2?"
 NORMS: dict[str, Callable[[int], nn.Module]] = {
@@ -37,60 +29,46 @@ RECALIBRATED = "batch norm, recalibrated"
 VARIANTS = (*NORMS, RECALIBRATED)
 
 
-@dataclass(frozen=True)
-class Settings(Sweep):
-    """A narrow baseline CNN on digits."""
-
-    model: str = "baseline_cnn"
-    width: float = 0.5
-    image_size: int = 32
-    images: int | None = None
-    epochs: int = 5
-    lr: float = 0.02
-    batch_sizes: tuple[int, ...] = (32, 16, 8, 4, 2)
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+FULL = batch_sizes.Sweep(model="baseline_cnn", width=0.5, epochs=5, lr=0.02, batch_sizes=(32, 16, 8, 4, 2))
+QUICK = replace(FULL, width=0.25, image_size=16, images=256, epochs=3, seeds=(0, 1, 2))
 
 
-FULL = Settings()
-QUICK = Settings(width=0.25, image_size=16, images=256, epochs=3, seeds=(0, 1, 2))
-
-
-def run(settings: Settings, progress: Progress) -> Result:
+def run(settings: batch_sizes.Sweep, progress: Progress) -> Result:
     """Train with each norm at each batch size; measure batch norm a second time with recalibrated statistics."""
-    nets = {name: partial(_create, settings, norm) for name, norm in NORMS.items()}
-    return {"settings": asdict(settings), "rows": train_each(settings, nets, progress, _rows)}
+    nets = {name: partial(create, settings, norm) for name, norm in NORMS.items()}
+    return Result.of(settings, batch_sizes.train_each(settings, nets, progress, recalibrated))
 
 
-def _rows(trained: Trained) -> list[dict[str, Any]]:
-    rows = [trained.row()]
-    if trained.variant == "batch norm":
-        again = replace(trained, variant=RECALIBRATED, model=copy.deepcopy(trained.model))
-        nn.recalibrate(again.model, data.DataLoader(trained.train, 256))
-        rows.append(again.row())
-    return rows
+def recalibrated(variant: str, model: nn.Module, dataset: data.ArrayDataset) -> dict[str, nn.Module]:
+    """Return a copy of a net with batch norm whose statistics are recomputed; nothing of any other net."""
+    if variant != "batch norm":
+        return {}
+    again = copy.deepcopy(model)
+    nn.recalibrate(again, data.DataLoader(dataset, 256))
+    return {RECALIBRATED: again}
 
 
-def _create(settings: Settings, norm: Callable[[int], nn.Module]) -> nn.Module:
-    size, width = settings.image_size, settings.width
-    return without_dropout(models.create_model(settings.model, in_channels=1, norm=norm, image_size=size, width=width))
+def create(settings: batch_sizes.Sweep, norm: Norm) -> nn.Module:
+    """Create the net with one of the norms."""
+    return without_dropout(make_net(settings, norm))
 
 
 def tell(result: Result) -> Story:
     """Compare batch norm with the others at each batch size, and each norm with itself over the sizes."""
     others = [name for name in VARIANTS if name != "batch norm"]
-    summary = [*compare_sizes(result, VARIANTS), *compare_with(result, "batch norm", others)]
+    summary = [*batch_sizes.compare_sizes(result, VARIANTS), *batch_sizes.compare_with(result, "batch norm", others)]
     how = (
-        f"{how_it_was_done(result)} There is no dropout. Group norm has 4 groups; layer norm is one group, all "
+        f"{batch_sizes.procedure(result)} There is no dropout. Group norm has 4 groups; layer norm is one group, all "
         "channels and positions of an image, as Wu and He (2018) have it. Recalibrated: the same nets as batch norm, "
         "with running statistics recomputed from all training images. Wu and He report, for ResNet-50 on ImageNet at "
         "batches of 32, 16, 8, 4 and 2 (per GPU), validation errors of 23.6, 23.7, 24.8, 27.3 and 34.7 % "
         "for batch norm, and 24.1, 24.2, 24.0, 24.2 and 24.1 % for group norm; at 32, 25.3 % for layer norm and 28.4 % "
         "for instance norm."
     )
-    return Story(summary, error_tables(result, VARIANTS), how)
+    return Story(summary, batch_sizes.error_tables(result, VARIANTS), how)
 
 
 def draw(result: Result) -> Figure:
-    """Test error over the batch size."""
-    title = f"{result['settings']['model']}: norms at small batches"
-    return draw_errors(result, VARIANTS, title, {RECALIBRATED: "dashed"})
+    """Draw the test error over the batch size."""
+    title = f"{result.settings.model}: norms at small batches"
+    return batch_sizes.draw_errors(result, VARIANTS, title, {RECALIBRATED: "dashed"})

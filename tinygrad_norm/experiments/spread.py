@@ -17,7 +17,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Spread:
-        """The spread of what was measured; None is a goal that was not reached, and NaN no better."""
+        """Return the spread of what was measured; None is a goal that was not reached, and NaN no better."""
         return cls(tuple(math.inf if value is None or math.isnan(value) else value for value in values))
 
     @property
@@ -36,13 +36,15 @@ class Spread:
         return max(self.values)
 
     def words(self, form: Form) -> str:
-        """The mean, and in brackets the range."""
+        """Return the mean, and in brackets the range."""
         if self.low == self.high:
             return form(self.mean)
         return f"{form(self.mean)} ({form(self.low)} to {form(self.high)})"
 
 
-def compare(first: str, a: Spread, second: str, b: Spread, form: Form, *, words: tuple[str, str]) -> str:
+def compare(
+    first: str, a: Spread, second: str, b: Spread, form: Form, *, words: tuple[str, str], more: str = ""
+) -> str:
     """Say which of two is lower, if the ranges over the seeds do not overlap; else that no difference was seen.
 
     Args:
@@ -50,10 +52,11 @@ def compare(first: str, a: Spread, second: str, b: Spread, form: Form, *, words:
         a, b: what was measured of each.
         form: a value in words.
         words: what a lower value is called, and a higher one, such as ("better", "worse").
+        more: the end of the sentence.
     """
-    figures = f"{a.words(form)} against {b.words(form)}"
+    figures = f"{a.words(form)} against {b.words(form)}{more}."
     if math.isinf(a.low) and math.isinf(b.low):
-        return f"{first} and {second}: {form(math.inf)}, either"
+        return f"{first} and {second}: {form(math.inf)}, either{more}."
     if len(a.values) < 2:
         return f"{first} and {second}: one seed says nothing of a difference; {figures}"
     if order := which_is_lower(a, b):
@@ -62,14 +65,14 @@ def compare(first: str, a: Spread, second: str, b: Spread, form: Form, *, words:
 
 
 def which_is_lower(a: Spread, b: Spread) -> int:
-    """-1 for the first, 1 for the second, 0 where their ranges overlap or there is but one seed."""
+    """Return -1 for the first, 1 for the second, 0 where their ranges overlap or there is but one seed."""
     if len(a.values) < 2:
         return 0
     return (b.high < a.low) - (a.high < b.low)
 
 
 def caution(seeds: int) -> str:
-    """How much a range apart means at this number of seeds."""
+    """Return how much a range apart means at this number of seeds."""
     if seeds < 2:
         return "One seed only: nothing here is called better or worse."
     once_in = math.comb(2 * seeds, seeds) // 2
@@ -80,10 +83,10 @@ def caution(seeds: int) -> str:
 
 
 def percent(value: float) -> str:
-    """A share in words."""
+    """Return a share in words."""
     return f"{100 * value:.1f} %"
 
 
 def step_count(limit: int) -> Form:
-    """A number of steps in words; infinity is a goal not reached within the limit."""
+    """Return a number of steps in words; infinity is a goal not reached within the limit."""
     return lambda value: f"not within {limit:,} steps" if math.isinf(value) else f"{value:,.0f}"

@@ -1,22 +1,23 @@
-"""Steps to a fixed loss, with and without batch norm, at multiples of the learning rate that suits the net without."""
+"""Steps to a fixed loss, with and without batch norm, at multiples of the learning rate that suits the net without.
+
+Source: Ioffe and Szegedy, Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift,
+2015, figure 3.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-from tinygrad_norm import data, nn, optim, random
-from tinygrad_norm.experiments.drawing import COLOURS, INK, dress, legend, panels
+from tinygrad_norm import nn
+from tinygrad_norm.experiments import runs
+from tinygrad_norm.experiments.drawing import dress, panels
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story, Table
-from tinygrad_norm.experiments.runs import pick, standard_digits, steps_until, trailing_mean, train
 from tinygrad_norm.experiments.spread import Spread, compare, step_count
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from tinygrad_norm.figures import COLOURS, INK, Axes, Figure, legend
 
 QUESTION = "How many fewer steps does batch norm need to a fixed loss, at 1, 5 and 30 times the learning rate?"
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
@@ -58,25 +59,28 @@ def run(settings: Settings, progress: Progress) -> Result:
         {**_train(settings, activation, factor * best[activation], norm, seed, progress), "factor": factor}
         for activation, factor, norm, seed in combinations
     ]
-    return {"settings": asdict(settings), "best_lr": best, "scan": scan, "rows": rows}
+    return Result.of(settings, rows, best_lr=best, scan=scan)
 
 
 def _train(
     settings: Settings, activation: str, lr: float, batch_norm: bool, seed: int, progress: Progress
 ) -> dict[str, Any]:
-    with progress.run(f"{activation}, {NETS[batch_norm]}, lr {lr:g}, seed {seed}", settings.steps) as tick:
-        random.manual_seed(seed)
-        model = _mlp(settings, activation, batch_norm)
-        optimizer = optim.SGD(model.parameters(), lr=lr, momentum=0.9)
-        loader = data.DataLoader(standard_digits()[0], settings.batch_size, shuffle=True, drop_last=True, seed=seed)
-        goal, window = settings.target, settings.window
-        found = train(model, optimizer, loader, settings.steps, tick, lambda run: _there(run.losses, goal, window))
+    goal, window = settings.target, settings.window
+    hyper = runs.Hyperparameters(settings.batch_size, lr, seed, settings.steps)
+    _, found = runs.train_anew(
+        hyper,
+        lambda: _mlp(settings, activation, batch_norm),
+        runs.standard_digits()[0],
+        progress,
+        f"{activation}, {NETS[batch_norm]}, lr {lr:g}, seed {seed}",
+        enough=lambda run: len(run.losses) >= window and math.fsum(run.losses[-window:]) <= goal * window,
+    )
     return {
         "activation": activation,
         "batch_norm": batch_norm,
         "lr": lr,
         "seed": seed,
-        "steps": steps_until(found.losses, goal, window),
+        "steps": runs.steps_until(found.losses, goal, window),
         "diverged": found.diverged,
         "losses": found.losses,
     }
@@ -90,32 +94,28 @@ def _mlp(settings: Settings, activation: str, batch_norm: bool) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(settings.width, 10))
 
 
-def _there(losses: list[float], target: float, window: int) -> bool:
-    return len(losses) >= window and math.fsum(losses[-window:]) <= target * window
-
-
 def tell(result: Result) -> Story:
     """Compare the nets at each learning rate, and each net's best with the other's."""
-    settings = result["settings"]
-    target, limit = settings["target"], settings["steps"]
+    settings = result.settings
+    target, limit = settings.target, settings.steps
     summary, lines = [], []
     for activation, lr in result["best_lr"].items():
-        spreads = _spreads(result, activation)
-        rival = spreads[False, settings["factors"][0]]
-        for factor in settings["factors"]:
-            normed = spreads[True, factor]
+        rival = _spread(result, activation, False, settings.factors[0])
+        for factor in settings.factors:
+            normed = _spread(result, activation, True, factor)
             times = _times_fewer(rival, normed, limit)
             with_norm = f"{activation}: with batch norm at {factor:g}× (lr {factor * lr:g}) the net"
-            without = f"without it at {settings['factors'][0]:g}× (lr {lr:g})"
-            said = compare(with_norm, normed, without, rival, step_count(limit), words=("faster", "slower"))
-            summary.append(f"{said}{'' if times == NO_RATIO else f'; {times} times fewer steps'}.")
-            words = [spreads[norm, factor].words(step_count(limit)) for norm in NETS]
-            lines.append([activation, f"{factor * lr:g} ({factor:g}×)", *words, times])
+            without = f"without it at {settings.factors[0]:g}× (lr {lr:g})"
+            fewer = "" if times == NO_RATIO else f"; {times} times fewer steps"
+            words = "faster", "slower"
+            summary.append(compare(with_norm, normed, without, rival, step_count(limit), words=words, more=fewer))
+            taken = [_spread(result, activation, norm, factor).words(step_count(limit)) for norm in NETS]
+            lines.append([activation, f"{factor * lr:g} ({factor:g}×)", *taken, times])
     header = ["activation", "learning rate", *NETS.values(), "fewer than without at 1×"]
     how = (
-        f"Counted are the steps until the mean training loss of the last {settings['window']} batches is {target:g} "
-        f"or less, by SGD with momentum 0.9 on {settings['depth']} hidden layers of {settings['width']}. 1× is the "
-        f"rate, out of {', '.join(f'{lr:g}' for lr in settings['lrs'])}, at which the net without batch norm needed "
+        f"Counted are the steps until the mean training loss of the last {settings.window} batches is {target:g} "
+        f"or less, by SGD with momentum 0.9 on {settings.depth} hidden layers of {settings.width}. 1× is the "
+        f"rate, out of {', '.join(f'{lr:g}' for lr in settings.lrs)}, at which the net without batch norm needed "
         "the fewest steps, at a seed that is not measured. Ioffe and Szegedy (2015, figure 3) report, for Inception on "
         "ImageNet, 2.3 times fewer steps at 1×, 14.8 at 5× and 11.5 at 30×, each beside the net without batch norm at "
         "1×, which there was the rate of the published net."
@@ -123,18 +123,12 @@ def tell(result: Result) -> Story:
     return Story(summary, [Table(f"Steps to a training loss of {target:g}", header, lines)], how)
 
 
-def _spreads(result: Result, activation: str) -> dict[tuple[bool, float], Spread]:
-    return {
-        (norm, factor): Spread.of(
-            row["steps"] for row in pick(result["rows"], activation=activation, batch_norm=norm, factor=factor)
-        )
-        for norm in NETS
-        for factor in result["settings"]["factors"]
-    }
+def _spread(result: Result, activation: str, norm: bool, factor: float) -> Spread:
+    return result.spread("steps", activation=activation, batch_norm=norm, factor=factor)
 
 
 def _times_fewer(plain: Spread, normed: Spread, limit: int) -> str:
-    """The ratio of the means; a lower bound where a seed without batch norm never arrived."""
+    """Return the ratio of the means; a lower bound where a seed without batch norm never arrived."""
     if math.isinf(normed.mean):
         return NO_RATIO
     at_least = math.fsum(min(value, limit) for value in plain.values) / len(plain.values)
@@ -142,9 +136,9 @@ def _times_fewer(plain: Spread, normed: Spread, limit: int) -> str:
 
 
 def draw(result: Result) -> Figure:
-    """For each activation, the steps at each learning rate, and the losses over the steps."""
-    activations = result["settings"]["activations"]
-    title = f"Steps to a training loss of {result['settings']['target']:g}, with and without batch norm"
+    """Draw for each activation the steps at each learning rate, and the losses over the steps."""
+    activations = result.settings.activations
+    title = f"Steps to a training loss of {result.settings.target:g}, with and without batch norm"
     figure, grid = panels(len(activations), 2, title, width=4.4)
     for (left, right), activation in zip(grid, activations, strict=True):
         _draw_steps(left, result, activation)
@@ -153,10 +147,10 @@ def draw(result: Result) -> Figure:
 
 
 def _draw_steps(axes: Axes, result: Result, activation: str) -> None:
-    factors, limit = result["settings"]["factors"], result["settings"]["steps"]
+    factors, limit = result.settings.factors, result.settings.steps
     lr = result["best_lr"][activation]
     for shift, colour, (norm, label) in zip((-0.12, 0.12), (COLOURS[1], COLOURS[0]), NETS.items(), strict=True):
-        spreads = [_spreads(result, activation)[norm, factor] for factor in factors]
+        spreads = [_spread(result, activation, norm, factor) for factor in factors]
         points = [(x + shift, value) for x, spread in enumerate(spreads) for value in spread.values]
         arrived = [(x, steps) for x, steps in points if math.isfinite(steps)]
         axes.plot(*zip(*arrived, strict=True) if arrived else ((), ()), "o", color=colour, alpha=0.7, label=label)
@@ -172,19 +166,17 @@ def _draw_steps(axes: Axes, result: Result, activation: str) -> None:
 
 
 def _draw_losses(axes: Axes, result: Result, activation: str) -> None:
-    """In the colours of the panel beside it."""
-    from matplotlib.ticker import StrMethodFormatter
-
-    settings = result["settings"]
-    styles = dict(zip(settings["factors"], itertools.cycle(("solid", "dashed", "dotted"))))
-    for row in pick(result["rows"], activation=activation, seed=settings["seeds"][0]):
-        means = trailing_mean(row["losses"], settings["window"])
+    """Draw the losses of one seed, in the colours of the panel beside it."""
+    settings = result.settings
+    styles = dict(zip(settings.factors, itertools.cycle(("solid", "dashed", "dotted"))))
+    for row in result.pick(activation=activation, seed=settings.seeds[0]):
+        means = runs.trailing_mean(row["losses"], settings.window)
         colour, style = COLOURS[0 if row["batch_norm"] else 1], styles[row["factor"]]
         axes.plot(range(1, len(means) + 1), means, color=colour, linestyle=style, linewidth=1.3)
     for factor, style in styles.items():
         axes.plot([], [], color=INK, linestyle=style, label=f"{factor:g}×")
-    axes.axhline(settings["target"], color=INK, linewidth=0.8, linestyle="dotted")
-    axes.set(xscale="log", yscale="log", ylim=(settings["target"] / 2, 20))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    dress(axes, f"{activation}: loss, seed {settings['seeds'][0]}", "step", f"mean of {settings['window']} batches")
+    axes.axhline(settings.target, color=INK, linewidth=0.8, linestyle="dotted")
+    axes.set(xscale="log", yscale="log", ylim=(settings.target / 2, 20))
+    axes.yaxis.set_major_formatter("{x:g}")
+    dress(axes, f"{activation}: loss, seed {settings.seeds[0]}", "step", f"mean of {settings.window} batches")
     legend(axes, loc="lower left")

@@ -3,81 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import partial
 
 from tinygrad_norm import models, nn
-from tinygrad_norm.experiments.batch_sizes import (
-    Sweep,
-    compare_sizes,
-    compare_with,
-    draw_errors,
-    error_tables,
-    how_it_was_done,
-    train_each,
-)
+from tinygrad_norm.experiments import batch_sizes
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.experiments.report import Result, Story
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from tinygrad_norm.experiments.runs import make_net
+from tinygrad_norm.figures import Figure
 
 QUESTION = "What does layer norm in place of batch norm change, in one block and everywhere, at batches of 2 to 64?"
 BATCH, ONE_BLOCK, EVERYWHERE = VARIANTS = "batch norm", "layer norm in one block", "layer norm everywhere"
 
 
-@dataclass(frozen=True)
-class Settings(Sweep):
-    """A narrow ResNet-18 on digits."""
+@dataclass(frozen=True, kw_only=True)
+class Settings(batch_sizes.Sweep):
+    """A sweep with the path of the block whose norms are swapped."""
 
-    model: str = "resnet18"
-    width: float = 0.25
-    image_size: int = 32
-    images: int | None = None
-    epochs: int = 4
-    lr: float = 0.05
-    batch_sizes: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     block: str = "layer3.0"
 
 
-FULL = Settings()
-QUICK = Settings(width=0.125, image_size=16, images=192, epochs=3, batch_sizes=(2, 8, 16), seeds=(0, 1, 2))
+FULL = Settings(model="resnet18", width=0.25, epochs=4, lr=0.05, batch_sizes=(2, 4, 8, 16, 32, 64))
+QUICK = replace(FULL, width=0.125, image_size=16, images=192, epochs=3, batch_sizes=(2, 8, 16), seeds=(0, 1, 2))
 
 
 def run(settings: Settings, progress: Progress) -> Result:
     """Train the three nets at each batch size."""
     nets: dict[str, Callable[[], nn.Module]] = {
-        BATCH: lambda: _create(settings, "batch"),
-        ONE_BLOCK: lambda: _swapped(settings),
-        EVERYWHERE: lambda: _create(settings, "layer"),
+        BATCH: partial(make_net, settings, "batch"),
+        ONE_BLOCK: partial(swapped, settings),
+        EVERYWHERE: partial(make_net, settings, "layer"),
     }
-    return {"settings": asdict(settings), "rows": train_each(settings, nets, progress)}
+    return Result.of(settings, batch_sizes.train_each(settings, nets, progress))
 
 
-def _create(settings: Settings, norm: str) -> nn.Module:
-    size, width = settings.image_size, settings.width
-    return models.create_model(settings.model, in_channels=1, norm=norm, image_size=size, width=width)
-
-
-def _swapped(settings: Settings) -> nn.Module:
-    """The weights are those of batch norm everywhere, for a norm draws none."""
-    model = _create(settings, "batch")
+def swapped(settings: Settings) -> nn.Module:
+    """Swap the norms of one block. The weights are those of batch norm everywhere, for a norm draws none."""
+    model = make_net(settings, "batch")
     models.replace_norm(model, settings.block, "layer")
     return model
 
 
 def tell(result: Result) -> Story:
     """Compare the swapped nets with the original at each batch size, and each with itself over the sizes."""
-    summary = [*compare_with(result, BATCH, (ONE_BLOCK, EVERYWHERE)), *compare_sizes(result, VARIANTS)]
+    summary = [
+        *batch_sizes.compare_with(result, BATCH, (ONE_BLOCK, EVERYWHERE)),
+        *batch_sizes.compare_sizes(result, VARIANTS),
+    ]
     how = (
-        f"{how_it_was_done(result)} The one block is {result['settings']['block']}. Layer norm is that of images, over "
-        "the channels at each pixel: it does not see the batch, and is the same in training and inference."
+        f"{batch_sizes.procedure(result)} The one block is {result.settings.block}. Layer norm is that of "
+        "images, over the channels at each pixel: it does not see the batch, and is the same in training and inference."
     )
-    return Story(summary, error_tables(result, VARIANTS), how)
+    return Story(summary, batch_sizes.error_tables(result, VARIANTS), how)
 
 
 def draw(result: Result) -> Figure:
-    """Test error over the batch size."""
-    title = f"{result['settings']['model']}: batch norm swapped for layer norm"
-    return draw_errors(result, VARIANTS, title, {ONE_BLOCK: "dashed"})
+    """Draw the test error over the batch size."""
+    title = f"{result.settings.model}: batch norm swapped for layer norm"
+    return batch_sizes.draw_errors(result, VARIANTS, title, {ONE_BLOCK: "dashed"})

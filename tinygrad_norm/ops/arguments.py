@@ -48,9 +48,9 @@ def kind_of(x: Any) -> ShapeDtype:
     return array.shape, array.dtype
 
 
-def kind_or_none(x: Any) -> ShapeDtype | None:
-    """The kind of an operand that may be None."""
-    return None if x is None else kind_of(x)
+def kinds_of(*operands: Any) -> list[Any]:
+    """The kind of each operand; None for one that is not given."""
+    return [None if x is None else kind_of(x) for x in operands]
 
 
 def cached(check: Check) -> Check:

@@ -13,7 +13,7 @@ from tinygrad_norm.ops.arguments import (
     cached,
     check_dtypes,
     kind_of,
-    kind_or_none,
+    kinds_of,
     label,
 )
 from tinygrad_norm.ops.shape import reshape
@@ -78,7 +78,8 @@ def conv2d(
     if len(given[0]) == 3:
         y = conv2d(reshape(x, (1, *given[0])), weight, bias, stride, padding, dilation, groups, activation)
         return y.reshape(y.shape[1:])
-    spec = _spec(given, kind_of(weight), kind_or_none(bias), stride, padding, dilation, groups, activation)
+    weight_kind, bias_kind = kinds_of(weight, bias)
+    spec = _spec(given, weight_kind, bias_kind, stride, padding, dilation, groups, activation)
     return Conv2D()(x, weight, bias, **spec)
 
 

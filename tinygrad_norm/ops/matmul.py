@@ -10,7 +10,7 @@ from tinygrad_norm import definitions, kernels
 from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops.activation import fusible
-from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, kind_of, kind_or_none
+from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, kinds_of
 from tinygrad_norm.ops.contraction import contract
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import reshape
@@ -166,7 +166,8 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | tuple[str, f
         ValueError: the shapes do not fit, or the activation is not known.
         TypeError: the dtypes differ.
     """
-    activation = _checked(kind_of(x), kind_of(weight), kind_or_none(bias), activation)
+    x_kind, weight_kind, bias_kind = kinds_of(x, weight, bias)
+    activation = _checked(x_kind, weight_kind, bias_kind, activation)
     return Linear()(x, weight, bias, activation=activation)
 
 

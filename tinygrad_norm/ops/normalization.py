@@ -18,7 +18,7 @@ from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_number
 from tinygrad_norm.dtypes import Array, Shape
 from tinygrad_norm.operands import as_tensor
 from tinygrad_norm.ops.activation import activate, fusible
-from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, constant, kind_of, kind_or_none, label
+from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, constant, kinds_of, label
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import reshape
 from tinygrad_norm.tape import FusedOp
@@ -46,6 +46,7 @@ class Norm(FusedOp):
     After a call, `statistics` holds the mean and the biased variance (or the mean square), kept as length 1.
     """
 
+    definition: ClassVar[Callable[..., Any]]
     statistics: Sequence[Array]
     options: ClassVar = staticmethod(operator.itemgetter("axes", "eps", "activation"))
 
@@ -61,14 +62,14 @@ class Norm(FusedOp):
         return y.reshape(x.shape)
 
     def _run(self, implementation: Any, x: Any, *others: Any, **spec: Any) -> tuple[Any, ...]:
-        function = getattr(implementation, self._defined("forward").__name__)
+        function = getattr(implementation, self.definition.__name__)
         found = function(*_seen(spec, x, *others), *self.options(spec))
         return found if isinstance(found, tuple) else (found,)
 
     def gradient(self, grad: Array, *saved: Any, implementation: Any = None) -> tuple[Array | None, ...]:
         """The gradients of the inputs, by the kernel, or by another `implementation` of its name."""
         count = len(self.needs_input_grad)
-        function = getattr(implementation or kernels.of(grad), f"{self._defined('gradient').__name__}_gradient")
+        function = getattr(implementation or kernels.of(grad), f"{self.definition.__name__}_gradient")
         inputs, dy = saved[:count], grad.reshape(self.params["view"])
         found = function(dy, *_seen(self.params, *inputs), *saved[count:], *self.options(self.params))
         return tuple([None if dx is None else dx.reshape(x.shape) for x, dx in zip(inputs, found, strict=True)])
@@ -168,22 +169,22 @@ RULES = {
 @cached
 def norm_spec(
     name: str,
-    x: ShapeDtype,
     size: int | Shape | None,
     eps: float | None,
     activation: Activation,
     own: bool,
+    x: ShapeDtype,
     *given: ShapeDtype | None,
 ) -> NormSpec:
     """The spec of a call of the norm `name`.
 
     Args:
         name: a key of `RULES`.
-        x: the shape and dtype of the input.
         size: the number of groups or the normalized shape, for norms that have one.
         eps: None stands for the machine epsilon of the dtype.
         activation: as it was given.
         own: whether x is normalized by statistics of its own.
+        x: the shape and dtype of the input.
         given: weight, bias, running mean and running variance, as far as there are any.
 
     Raises:
@@ -217,7 +218,7 @@ def norm_spec(
 
 def _norm(name: str, x: Any, size: Any, eps: float | None, activation: Activation, *affine: Any) -> Tensor:
     """A norm without running statistics."""
-    spec = norm_spec(name, kind_of(x), size, eps, activation, True, *map(kind_or_none, affine))
+    spec = norm_spec(name, size, eps, activation, True, *kinds_of(x, *affine))
     return _of_nothing(x, spec, *affine) if 0 in spec["view"] else RULES[name].op()(x, *affine, **spec)
 
 
@@ -232,17 +233,17 @@ def _norm_with_running(
     activation: Activation,
 ) -> Tensor:
     """A norm by statistics of its own, which move the running ones, or by those."""
-    _check_running(name, running, momentum)
-    spec = norm_spec(name, kind_of(x), None, eps, activation, own, *map(kind_or_none, (*affine, *running)))
+    arrays = _checked_running(name, running, momentum)
+    spec = norm_spec(name, None, eps, activation, own, *kinds_of(x, *affine, *running))
     if 0 in spec["view"]:
         return _of_nothing(x, spec, *affine)
     if not own:
         # As arrays that are nobody's tensor the tape copies them, so they may move on before the way back.
-        return InferenceNorm()(x, *map(_array, running), *affine, **spec)
+        return InferenceNorm()(x, *arrays, *affine, **spec)
     op = RULES[name].op()
     y = op(x, *affine, **spec)
-    if not all(each is None for each in running):
-        _move(running, op.statistics, y.shape, momentum)
+    if not (running[0] is running[1] is None):
+        _move(running, arrays, op.statistics, y.shape, momentum)
     return y
 
 
@@ -255,28 +256,30 @@ def _of_nothing(x: Any, spec: NormSpec, weight: Any, bias: Any = None) -> Tensor
     return activate(y.reshape(shape_of(x)), spec["activation"])
 
 
-def _check_running(name: str, running: Sequence[Any], momentum: float) -> None:
-    """Check what may change from call to call, and what shape and dtype do not tell."""
+def _checked_running(name: str, running: Sequence[Any], momentum: float) -> list[Any]:
+    """The arrays of running statistics, after the checks of what may change from call to call."""
+    arrays = []
     for what, each in zip(("running_mean", "running_var"), running, strict=True):
         if each is not None and not hasattr(each, "dtype"):
             raise TypeError(f"{label(name)}: {what} is an array or a tensor of floats, got {each!r}")
-        constant(name, what, each)
+        arrays.append(constant(name, what, each))
     if not 0 <= momentum <= 1:
         check_number(f"{label(name)}: momentum", momentum, _MOMENTUM)
+    return arrays
 
 
-def _move(running: Sequence[Any], statistics: Sequence[Array], shape: Shape, momentum: float) -> None:
+def _move(
+    running: Sequence[Any], arrays: Sequence[Array | None], statistics: Sequence[Array], shape: Shape, momentum: float
+) -> None:
     """running = (1 - momentum) running + momentum new, in `running`: arrays, or tensors, which get new arrays.
 
     New are the mean and the unbiased variance, averaged over the images where each has its own.
     """
-    count = math.prod(shape) // statistics[0].size
-    mean, var = [each.reshape(-1, shape[1]).mean(axis=0) for each in statistics]
+    count, moved = math.prod(shape) // statistics[0].size, []
     with np.errstate(over="ignore"):  # what is beyond float32 becomes infinity
-        moved = [
-            None if old is None else ((1 - momentum) * np.asarray(_array(old)) + momentum * new).astype(old.dtype)
-            for old, new in zip(running, (mean, var * (count / (count - 1))), strict=True)
-        ]
+        for old, new, factor in zip(arrays, statistics, (1, count / (count - 1)), strict=True):
+            average = new.reshape(-1, shape[1]).mean(axis=0) * factor
+            moved.append(None if old is None else ((1 - momentum) * old + momentum * average).astype(old.dtype))
     for old in running:
         if isinstance(old, np.ndarray) and not old.flags.writeable:
             raise ValueError("running statistics: the array given cannot be written, so it cannot move; give a copy")
@@ -285,10 +288,6 @@ def _move(running: Sequence[Any], statistics: Sequence[Array], shape: Shape, mom
             old[...] = value
         elif old is not None:
             old.raw = value
-
-
-def _array(value: Any) -> Any:
-    return getattr(value, "raw", value)
 
 
 def _lengths(name: str, normalized_shape: Any) -> Shape:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm.checks import NOT_NEGATIVE, check_choice, check_integer, check_number
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.schema import ARRAY, COUNT, NUMBER, check_form, optional
 from tinygrad_norm.training.history import Record, measured
 from tinygrad_norm.training.logs import append_jsonl
@@ -23,40 +23,50 @@ class Callback:
     What has to survive a resume goes through `state_dict` and `load_state_dict`, which checkpoints include.
     """
 
+    state_form: Mapping[str, Any] = {}
+    """The form of each attribute that survives a resume, unless the two methods are overridden; see `schema`."""
+
     def on_train_begin(self, trainer: Trainer) -> None:
-        """Before the first epoch of a `fit`."""
+        """Called before the first epoch of a `fit`."""
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
-        """Before the first batch of an epoch, or the first after a resume inside it."""
+        """Called before the first batch of an epoch, or the first after a resume inside it."""
 
     def on_batch_end(self, trainer: Trainer, loss: float) -> None:
-        """After the optimizer's step, with the mean loss of the batch; NaN where nothing counted, and no step was."""
+        """Called after the optimizer's step, with the batch's mean loss; NaN where nothing counted, and no step was."""
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
-        """After validation, with what the epoch measured; it is already the last record of `trainer.history`."""
+        """Called after validation, with what the epoch measured; it is already the last record of `trainer.history`."""
 
     def on_train_end(self, trainer: Trainer) -> None:
-        """After the last epoch, or after the one that stopped early."""
+        """Called after the last epoch, or after the one that stopped early."""
 
     def on_interrupt(self, trainer: Trainer) -> None:
-        """After Ctrl-C, between two batches; then training ends."""
+        """Called after Ctrl-C, between two batches; then training ends."""
 
     def close(self) -> None:
-        """At the end of a `fit`, whatever ended it."""
+        """Called at the end of a `fit`, whatever ended it."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers from epoch to epoch."""
-        return {}
+        """Return what it remembers from epoch to epoch."""
+        return {name: getattr(self, name) for name in self.state_form}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
+        if self.state_form:
+            check_form(state, self.state_form, f"the state of {type(self).__name__}")
+        for name in self.state_form:
+            setattr(self, name, state[name])
 
 
-class Best:
-    """The best value of one quantity so far.
+BEST: dict[str, Any] = {"best": optional(NUMBER)}
+
+
+class Best(Callback):
+    """Knows the best value of one quantity so far; what waits for better ones derives from it.
 
     Args:
-        monitor: a name in the records, as "val_loss".
+        monitor: a name in the records, as "val_loss"; None watches nothing.
         mode: "min", "max", or None for what the name says: an accuracy should grow, all else fall.
         min_delta: by how much a value must be better to count.
 
@@ -64,94 +74,89 @@ class Best:
         ValueError: `mode` is unknown, or `min_delta` negative or not finite.
     """
 
-    def __init__(self, monitor: str, mode: str | None = None, min_delta: float = 0.0) -> None:
+    state_form = BEST
+
+    def __init__(self, monitor: str | None, mode: str | None = None, min_delta: float = 0.0) -> None:
         if mode is not None:
             check_choice("mode", mode, ("min", "max"))
         check_number("min_delta", min_delta, NOT_NEGATIVE)
         self.monitor = monitor
-        self.mode = mode or ("max" if "accuracy" in monitor else "min")
+        self.mode = mode or ("max" if "accuracy" in (monitor or "") else "min")
         self.min_delta = min_delta
-        self.value: float | None = None
+        self.best: float | None = None
+        if monitor is None:
+            self.state_form = {}
 
-    def check(self, trainer: Trainer) -> None:
-        """Raise a ValueError before the first epoch if nothing will be validated and this waits for it."""
-        if self.monitor.startswith("val_") and trainer.validation is None:
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Refuse to wait for a validation that there is not."""
+        if self.monitor and self.monitor.startswith("val_") and trainer.validation is None:
             training = self.monitor.replace("val_", "train_", 1)
             raise ValueError(f"{self.monitor!r} is monitored: give fit a validation loader, or monitor {training!r}")
 
     def update(self, record: Record) -> bool:
-        """Whether `record` is the best so far; NaN never is."""
-        value = measured(record, self.monitor)
-        if math.isnan(value):
+        """Return whether `record` is the best so far; NaN never is, nor is anything where nothing is watched."""
+        value = measured(record, self.monitor) if self.monitor else math.nan
+        gain = math.inf if self.best is None else (value - self.best) * (1 if self.mode == "max" else -1)
+        if math.isnan(value) or not gain > self.min_delta:
             return False
-        if self.value is not None:
-            gain = self.value - value if self.mode == "min" else value - self.value
-            if not gain > self.min_delta:
-                return False
-        self.value = value
+        self.best = value
         return True
 
 
-class EarlyStopping(Callback):
+class EarlyStopping(Best):
     """Stops after `patience` epochs in a row that were no better than the best before them.
 
     Raises:
         ValueError: `patience` is below 1, or what `Best` refuses.
     """
 
+    state_form = BEST | {"waited": COUNT}
+
     def __init__(
         self, monitor: str = "val_loss", patience: int = 5, mode: str | None = None, min_delta: float = 0.0
     ) -> None:
-        check_integer("EarlyStopping: patience", patience, 1)
-        self.patience = patience
-        self.best = Best(monitor, mode, min_delta)
+        super().__init__(monitor, mode, min_delta)
+        self.patience = check_integer("EarlyStopping: patience", patience, 1)
         self.waited = 0
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Stop at once if a resumed run had stopped; a larger `patience` lets it go on."""
-        self.best.check(trainer)
+        super().on_train_begin(trainer)
         self._judge(trainer)
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
         """Count the epochs since the best."""
-        self.waited = 0 if self.best.update(record) else self.waited + 1
+        self.waited = 0 if self.update(record) else self.waited + 1
         self._judge(trainer)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The best value and the epochs since."""
-        return {"best": self.best.value, "waited": self.waited}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on counting."""
-        check_form(state, {"best": optional(NUMBER), "waited": COUNT}, "the state of EarlyStopping")
-        self.best.value, self.waited = state["best"], state["waited"]
 
     def _judge(self, trainer: Trainer) -> None:
         if self.waited >= self.patience:
-            trainer.stop(f"{self.best.monitor} was no better for {self.waited} epochs")
+            trainer.stop(f"{self.monitor} was no better for {self.waited} epochs")
 
 
-class BestWeights(Callback):
+class BestWeights(Best):
     """Keeps the weights of the best epoch, and gives them back to the model when training ends.
 
     After Ctrl-C the model keeps its latest weights, so that training can go on.
     """
 
+    state_form = BEST | {"epoch": COUNT, "weights": {...: ARRAY}}
+
     def __init__(self, monitor: str = "val_loss", mode: str | None = None, min_delta: float = 0.0) -> None:
-        self.best = Best(monitor, mode, min_delta)
+        super().__init__(monitor, mode, min_delta)
         self.epoch = 0
         self.weights: dict[str, Any] = {}
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Refuse to wait for a validation that there is not, and weights of another model."""
-        self.best.check(trainer)
+        super().on_train_begin(trainer)
         own, kept = ({name: a.shape for name, a in w.items()} for w in (trainer.model.state_dict(), self.weights))
         if kept and kept != own:
             raise ValueError("BestWeights: the weights that a checkpoint kept are of another model")
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
         """Keep a copy of the weights if they are the best so far."""
-        if self.best.update(record):
+        if self.update(record):
             self.epoch, self.weights = trainer.epoch, trainer.model.state_dict()
 
     def on_train_end(self, trainer: Trainer) -> None:
@@ -159,18 +164,8 @@ class BestWeights(Callback):
         if self.weights:
             trainer.model.load_state_dict(self.weights)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The best value, its epoch and its weights."""
-        return {"best": self.best.value, "epoch": self.epoch, "weights": self.weights}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up the best of a saved run."""
-        form = {"best": optional(NUMBER), "epoch": COUNT, "weights": {...: ARRAY}}
-        check_form(state, form, "the state of BestWeights")
-        self.best.value, self.epoch, self.weights = state["best"], state["epoch"], dict(state["weights"])
-
-
-class Checkpoint(Callback):
+class Checkpoint(Best):
     """Writes a checkpoint after each epoch and on Ctrl-C, always to the same file, and the best one beside it.
 
     Put it last: what callbacks after it remember of the epoch is not in the file yet.
@@ -181,35 +176,20 @@ class Checkpoint(Callback):
         mode: as in `Best`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], monitor: str | None = None, mode: str | None = None) -> None:
+    def __init__(self, path: StrPath, monitor: str | None = None, mode: str | None = None) -> None:
+        super().__init__(monitor, mode)
         self.path = Path(path)
         self.best_path = self.path.with_name(f"{self.path.stem}.best{self.path.suffix}")
-        self.best = Best(monitor, mode) if monitor else None
-
-    def on_train_begin(self, trainer: Trainer) -> None:
-        """Refuse to wait for a validation that there is not."""
-        if self.best:
-            self.best.check(trainer)
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
         """Write the latest state, and before it the best where this is it: what is cut off in between is done again."""
-        if self.best is not None and self.best.update(record):
+        if self.update(record):
             trainer.save_checkpoint(self.best_path)
         trainer.save_checkpoint(self.path)
 
     def on_interrupt(self, trainer: Trainer) -> None:
         """Write the state after the last whole batch."""
         trainer.save_checkpoint(self.path)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The best value."""
-        return {"best": self.best.value} if self.best else {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on comparing with the best value."""
-        if self.best:
-            check_form(state, {"best": optional(NUMBER)}, "the state of Checkpoint")
-            self.best.value = state["best"]
 
 
 class JSONLLog(Callback):
@@ -219,7 +199,7 @@ class JSONLLog(Callback):
     batches of the epoch at hand, that are done.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: StrPath) -> None:
         self.path = Path(path)
 
     def on_train_begin(self, trainer: Trainer) -> None:

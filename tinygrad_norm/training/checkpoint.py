@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from tinygrad_norm import random
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.output import printable
-from tinygrad_norm.schema import ANYTHING, COUNT, MAPPING, check_form, cut_lines
-from tinygrad_norm.training.header import check_json
+from tinygrad_norm.schema import ANYTHING, COUNT, MAPPING, check_form, check_json, cut_lines
 from tinygrad_norm.training.safetensors import DIGEST, read_safetensors, save_safetensors
 from tinygrad_norm.training.state import join_state, split_state
 
@@ -29,14 +29,14 @@ class Stateful(Protocol):
     """Anything whose state can be saved: models, optimizers, schedules, loaders, trainers."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """The state as nested dicts, lists, numbers, text and arrays."""
+        """Return the state as nested dicts, lists, numbers, text and arrays."""
 
     def load_state_dict(self, state: Any, /) -> Any:
         """Take up such a state."""
 
 
 def save_checkpoint(
-    path: str | os.PathLike[str],
+    path: StrPath,
     model: Stateful,
     optimizer: Stateful | None = None,
     *,
@@ -56,11 +56,11 @@ def save_checkpoint(
         loader: with its position.
         extra: whatever else should come back: nested dicts, lists, numbers, text and arrays.
     """
-    save_parts(path, _given(model, loader, optimizer, schedule), extra)
+    save_parts(path, given_parts(model, loader, optimizer, schedule), extra)
 
 
 def load_checkpoint(
-    path: str | os.PathLike[str],
+    path: StrPath,
     model: Stateful | None = None,
     optimizer: Stateful | None = None,
     *,
@@ -78,10 +78,10 @@ def load_checkpoint(
         ValueError: the file is no checkpoint, is cut short or was altered, lacks a part, or is of another model or
             one of another dtype; then the message lists what differs.
     """
-    return load_parts(path, _given(model, loader, optimizer, schedule))
+    return load_parts(path, given_parts(model, loader, optimizer, schedule))
 
 
-def save_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], extra: Any = None) -> None:
+def save_parts(path: StrPath, parts: Mapping[str, Stateful], extra: Any = None) -> None:
     """Write the states of named parts, and of the global random generator."""
     trees, arrays = {}, {}
     for name, state in {**{name: part.state_dict() for name, part in parts.items()}, "extra": extra}.items():
@@ -96,7 +96,7 @@ def save_parts(path: str | os.PathLike[str], parts: Mapping[str, Stateful], extr
 
 
 def load_parts(
-    path: str | os.PathLike[str], parts: Mapping[str, Stateful], *, every: bool = False, saved: Saved | None = None
+    path: StrPath, parts: Mapping[str, Stateful], *, every: bool = False, saved: Saved | None = None
 ) -> dict[str, Any]:
     """Give each of the named parts its state back, or change nothing; returns what `load_checkpoint` does.
 
@@ -135,7 +135,7 @@ class Saved(NamedTuple):
     extra: Any
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> Saved:
+def read_checkpoint(path: StrPath) -> Saved:
     """Read what a checkpoint holds, and give it to nobody.
 
     Raises:
@@ -143,10 +143,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Saved:
     """
     arrays, metadata = read_safetensors(path)
     if FIELD not in metadata:
-        raise ValueError(
-            f"{os.fspath(path)} is no checkpoint, but arrays alone; read it with load_safetensors, "
-            "and give a model its own with load_state_dict"
-        )
+        advice = "read it with load_safetensors, and give a model its own with load_state_dict"
+        raise ValueError(f"{os.fspath(path)} is no checkpoint, but arrays alone; {advice}")
     if DIGEST not in metadata:
         raise ValueError(f"{os.fspath(path)} was altered: the checksum of the checkpoint is missing")
     try:
@@ -156,12 +154,12 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Saved:
         if (version := content["version"]) == VERSION:
             check_form(content, FORM, "it")
             states = {name: join_state(tree, arrays) for name, tree in content["parts"].items()}
-    except ValueError as error:
-        raise ValueError(f"{os.fspath(path)} is no checkpoint: its description is malformed ({error})") from error
+    except (KeyError, TypeError, ValueError) as error:
+        reason = cut_lines(f"{type(error).__name__}: {error}")
+        raise ValueError(f"{os.fspath(path)} is no checkpoint: its description is malformed ({reason})") from error
     if version != VERSION:
-        raise ValueError(
-            f"{os.fspath(path)} is a checkpoint of version {version}; this package reads version {VERSION}"
-        )
+        reads = f"this package reads version {VERSION}"
+        raise ValueError(f"{os.fspath(path)} is a checkpoint of version {version}; {reads}")
     return Saved(states, content["random"], states.pop("extra"))
 
 
@@ -176,15 +174,11 @@ def _check_dtypes(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         if not (isinstance(array, np.ndarray) and isinstance(current, np.ndarray)):
             continue
         if array.dtype.kind == "f" and array.dtype != current.dtype:
-            raise ValueError(
-                f"the checkpoint's {name} is {array.dtype}, the model's {current.dtype}; "
-                f"call model.astype({str(array.dtype)!r}) first"
-            )
+            cast = f"call model.astype({str(array.dtype)!r}) first"
+            raise ValueError(f"the checkpoint's {name} is {array.dtype}, the model's {current.dtype}; {cast}")
 
 
-def _given(
-    model: Stateful | None, loader: Stateful | None, optimizer: Stateful | None, schedule: Stateful | None
-) -> dict[str, Stateful]:
-    # The order of loading: a schedule goes by what the optimizer has loaded.
-    parts = {"model": model, "loader": loader, "optimizer": optimizer, "schedule": schedule}
+def given_parts(model: Any, loader: Any, optimizer: Any, schedule: Any, trainer: Any = None) -> dict[str, Stateful]:
+    """Return what is given by name, in the order of loading: a schedule goes by what the optimizer has loaded."""
+    parts = {"model": model, "loader": loader, "optimizer": optimizer, "schedule": schedule, "trainer": trainer}
     return {name: part for name, part in parts.items() if part is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tinygrad_norm.checks import Range, check_number
+from tinygrad_norm.checks import Range, check_kind, check_number, kind_of
 from tinygrad_norm.data.datasets import ArrayDataset
 from tinygrad_norm.nn import Module
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau
@@ -14,68 +14,58 @@ from tinygrad_norm.training.callbacks import Callback
 _CLIP_NORM = Range("a number above 0, or None for no clipping", lambda value: value > 0)
 
 
-def check_model_and_optimizer(model: Any, optimizer: Any) -> None:
-    """Raise a TypeError for what is neither, and a ValueError if the optimizer has none of the model's parameters."""
-    if not isinstance(model, Module):
-        raise TypeError(f"Trainer: model is a Module, got {_named(model)}")
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"Trainer: optimizer is an Optimizer, got {_named(optimizer)}")
+def check_parts(model: Any, optimizer: Any, schedule: Any, clip_norm: Any) -> None:
+    """Check that the parts of a trainer are of the right types, and that each is of the others.
+
+    Optimizers that share their groups, as Lookahead does with the one that it wraps, are the same here.
+
+    Raises:
+        TypeError: one is of another type.
+        ValueError: the optimizer has none of the model's parameters, the schedule is of another optimizer, or
+            `clip_norm` is not above 0.
+    """
+    check_kind("Trainer: model", model, Module, "a Module")
+    check_kind("Trainer: optimizer", optimizer, Optimizer, "an Optimizer")
     own = {id(parameter) for parameter in model.parameters()}
     if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
         raise ValueError(
             "Trainer: the optimizer has none of the model's parameters, so nothing would be learned; was the model "
             "rebuilt or copied after the optimizer was made?"
         )
+    if schedule is not None:
+        kinds = LRScheduler, ReduceLROnPlateau
+        check_kind("Trainer: schedule", schedule, kinds, "one of optim's, such as optim.StepLR")
+        if schedule.optimizer.param_groups is not optimizer.param_groups:
+            raise ValueError(
+                f"Trainer: the schedule {type(schedule).__name__} writes the learning rates of another optimizer; make "
+                "it with the one that is trained with"
+            )
+    if clip_norm is not None:
+        check_number("Trainer: clip_norm", clip_norm, _CLIP_NORM)
 
 
 def check_loss(loss: Any) -> None:
     """Raise a TypeError for a loss that cannot be called, or a class of losses."""
     if isinstance(loss, type) or not callable(loss):
-        raise TypeError(f"Trainer: loss is a function of (output, targets), got {_named(loss)}")
-
-
-def check_schedule(schedule: Any, optimizer: Optimizer) -> None:
-    """Raise a TypeError for what is no schedule, and a ValueError for one of another optimizer.
-
-    Optimizers that share their groups, as Lookahead does with the one that it wraps, are the same here.
-    """
-    if schedule is None:
-        return
-    if not isinstance(schedule, (LRScheduler, ReduceLROnPlateau)):
-        raise TypeError(f"Trainer: schedule is one of optim's, such as optim.StepLR, got {_named(schedule)}")
-    if schedule.optimizer.param_groups is not optimizer.param_groups:
-        raise ValueError(
-            f"Trainer: the schedule {type(schedule).__name__} writes the learning rates of another optimizer; make it "
-            "with the one that is trained with"
-        )
+        raise TypeError(f"Trainer: loss is a function of (output, targets), got {kind_of(loss)}")
 
 
 def check_callbacks(callbacks: Any) -> list[Callback]:
     """Return the callbacks as a list; raise a TypeError for what is none."""
     if not isinstance(callbacks, Iterable) or isinstance(callbacks, str):
-        raise TypeError(f"Trainer: callbacks are a list of Callbacks, got {_named(callbacks)}")
+        raise TypeError(f"Trainer: callbacks are a list of Callbacks, got {kind_of(callbacks)}")
     listed = list(callbacks)
     for callback in listed:
-        if not isinstance(callback, Callback):
-            raise TypeError(f"Trainer: each of callbacks is a Callback, got {_named(callback)}")
+        check_kind("Trainer: each of callbacks", callback, Callback, "a Callback")
     return listed
-
-
-def check_clip_norm(clip_norm: Any) -> None:
-    """Raise a TypeError for what is no number, and a ValueError for one that is not above 0."""
-    if clip_norm is not None:
-        check_number("Trainer: clip_norm", clip_norm, _CLIP_NORM)
 
 
 def check_loader(name: str, loader: Any) -> None:
     """Raise a TypeError for a loader that cannot be iterated, or a data set in its place."""
-    if isinstance(loader, ArrayDataset):
-        given = "a data set alone; did you mean DataLoader(dataset, batch_size)?"
-    elif isinstance(loader, Iterable) or hasattr(type(loader), "__getitem__") or hasattr(type(loader), "resume"):
-        return
-    else:
-        given = _named(loader)
-    raise TypeError(f"{name} is a loader or a list of batches (inputs, targets), got {given}")
+    is_data = isinstance(loader, ArrayDataset)
+    if is_data or not any(hasattr(type(loader), way) for way in ("__iter__", "__getitem__", "resume")):
+        given = "a data set alone; did you mean DataLoader(dataset, batch_size)?" if is_data else kind_of(loader)
+        raise TypeError(f"{name} is a loader or a list of batches (inputs, targets), got {given}")
 
 
 def used_up(loader: Any) -> str:
@@ -83,10 +73,3 @@ def used_up(loader: Any) -> str:
     if not isinstance(loader, Iterator):
         return ""
     return f"; a {type(loader).__name__} gives one epoch; give a loader or a list"
-
-
-def _named(given: Any) -> str:
-    """What was given in words: a text as it is, a class with the call that was probably meant, else the type."""
-    if isinstance(given, type):
-        return f"the class {given.__name__}; did you mean {given.__name__}(...)?"
-    return repr(given) if given is None or isinstance(given, str) else type(given).__name__

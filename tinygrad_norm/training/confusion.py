@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_norm.checks import check_integer
-from tinygrad_norm.figures import COLOURS, INK, add_title, as_text, check_format, new_figure, save_figure
+from tinygrad_norm.dtypes import StrPath
+from tinygrad_norm.figures import COLOURS, INK, Axes, add_title, as_text, check_format, new_figure, save_figure
 from tinygrad_norm.output import printable
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from tinygrad_norm.tables import format_table
 
 Matrix = NDArray[np.int64]
 
@@ -42,30 +40,25 @@ def confusion_matrix(predictions: ArrayLike, targets: ArrayLike, classes: int) -
 
 
 def confusion_table(matrix: ArrayLike, class_names: Sequence[str] = ()) -> str:
-    """The matrix as text: a row for each true class, with the share of it that was found; dots are zeros.
+    """Write the matrix as text: a row for each true class, with the share of it that was found; dots are zeros.
 
     Of more than 20 classes, only the ten commonest confusions.
     """
     counts, names = _checked(matrix, class_names)
     if len(counts) > WIDEST:
         return _commonest(counts, names)
-    cells = [[str(count) if count else "·" for count in row] for row in counts]
     longest = max(map(len, names))
     cut = next((cut for cut in range(8, longest) if len({name[:cut] for name in names}) == len(names)), longest)
-    heads = [name[:cut] for name in names]
-    width = max(len(cell) for cell in [*heads, *(cell for row in cells for cell in row)])
-    label = max(map(len, [*names, "predicted"]))
-    lines = [f"{'predicted':>{label}}  " + " ".join(f"{head:>{width}}" for head in heads) + "   found"]
-    for number, (name, row) in enumerate(zip(names, cells, strict=True)):
-        total = counts[number].sum()
-        found = f"{counts[number, number] / total:.1%}" if total else "-"
-        lines.append(f"{name:>{label}}  " + " ".join(f"{cell:>{width}}" for cell in row) + f"{found:>8}")
-    return "\n".join(lines)
+    rows = [["predicted", *(name[:cut] for name in names), "found"]]
+    for number, (name, row) in enumerate(zip(names, counts, strict=True)):
+        found = f"{row[number] / row.sum():.1%}" if row.any() else "-"
+        rows.append([name, *(str(count) if count else "·" for count in row), found])
+    return format_table(rows, ">")
 
 
 def plot_confusion(
     matrix: ArrayLike,
-    path: str | os.PathLike[str],
+    path: StrPath,
     class_names: Sequence[str] = (),
     title: str = "",
     *,

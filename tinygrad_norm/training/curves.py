@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from tinygrad_norm.figures import COLOURS, INK, PALE, add_title, as_text, check_format, new_figure, save_figure
+from tinygrad_norm import figures
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.training.history import Record
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Runs = Mapping[str, Sequence[Record]]
 
 SPLITS = {"train": ("training", (0, (4, 2))), "val": ("validation", "solid")}
 
 
-def plot_curves(
-    history: Sequence[Record] | Runs, path: str | os.PathLike[str], title: str = "", *, dpi: float = 150
-) -> None:
+def plot_curves(history: Sequence[Record] | Runs, path: StrPath, title: str = "", *, dpi: float = 150) -> None:
     """Draw loss and accuracy over the epochs, training dashed and validation solid, as PNG, SVG or PDF.
 
     Args:
@@ -33,57 +27,47 @@ def plot_curves(
         ValueError: there is nothing to draw, or the suffix is unknown.
         ImportError: matplotlib is not installed.
     """
-    check_format("plot_curves", path)
+    figures.check_format("plot_curves", path)
     runs: Runs = history if isinstance(history, Mapping) else {"": history}
     if not any(runs.values()):
         raise ValueError("plot_curves: the history is empty, train for at least one epoch")
-    save_figure(_draw(runs, title), path, dpi)
+    figures.save_figure(_draw(runs, title), path, dpi)
 
 
-def _draw(runs: Runs, title: str) -> Figure:
+def _draw(runs: Runs, title: str) -> figures.Figure:
     records = [record for run in runs.values() for record in run]
     names = {name for record in records for name in record}
     metrics = [metric for metric in ("loss", "accuracy") if any(f"{split}_{metric}" in names for split in SPLITS)]
-    figure = new_figure(4.6 * len(metrics), 3.6)
+    figure = figures.new_figure(4.6 * len(metrics), 3.6)
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         _draw_panel(axes, runs, metric)
-    add_title(figure, title)
+    figures.add_title(figure, title)
     return figure
 
 
-def _draw_panel(axes: Axes, runs: Runs, metric: str) -> None:
+def _draw_panel(axes: figures.Axes, runs: Runs, metric: str) -> None:
     drawn: list[float] = []
-    for colour, (name, run) in zip(_colours(len(runs)), runs.items(), strict=True):
+    for colour, (name, run) in zip(itertools.cycle(figures.COLOURS), runs.items()):
         for split, (word, style) in SPLITS.items():
             points = [(r["epoch"], r[f"{split}_{metric}"]) for r in run if f"{split}_{metric}" in r]
             if not points:
                 continue
             epochs, values = zip(*points, strict=True)
             marker = "o" if len(points) < 16 else ""
-            label = f"{as_text(name)}, {word}" if name else word
+            label = f"{figures.as_text(name)}, {word}" if name else word
             axes.plot(epochs, values, color=colour, linestyle=style, marker=marker, markersize=3.5, label=label)
             drawn += values
     _dress(axes, metric, drawn)
 
 
-def _colours(count: int) -> list[str]:
-    return [COLOURS[index % len(COLOURS)] for index in range(count)]
-
-
-def _dress(axes: Axes, metric: str, values: list[float]) -> None:
-    from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+def _dress(axes: figures.Axes, metric: str, values: list[float]) -> None:
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     if metric == "accuracy":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     elif min(values) > 0 and max(values) > 20 * min(values):
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.set_xlabel("epoch", color=INK)
-    axes.set_ylabel(metric, color=INK)
+        axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(color=PALE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")
-    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    figures.dress_axes(axes, "epoch", metric)
+    figures.legend(axes)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +12,6 @@ from tinygrad_norm.nn import CrossEntropyLoss, Module
 from tinygrad_norm.nn.modes import in_inference
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.confusion import Matrix, confusion_matrix
-from tinygrad_norm.training.metrics import agreement
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,29 +40,17 @@ def evaluate(model: Module, dataset: ArrayDataset, batch_size: int = 128) -> Eva
         ValueError: the data set is empty, or has other classes than the model; every target is ignored.
         FloatingPointError: the model gives NaN, which predicts no class.
     """
-    with inference(model):
+    with in_inference(model), no_grad():
         logits = np.concatenate([model(Tensor(images)).numpy() for images, _ in DataLoader(dataset, batch_size)])
     classes, named = logits.shape[1], len(dataset.class_names)
     if dataset.num_classes > classes or (named and named != classes):
         raise ValueError(f"the model tells {classes} classes apart, the data set has {dataset.num_classes}")
     criterion = CrossEntropyLoss()
-    counted = dataset.targets != criterion.ignore_index
-    confusion = confusion_matrix(logits[counted].argmax(axis=1), dataset.targets[counted], classes)
     loss = float(criterion(Tensor(logits), dataset.targets).item())
-    right = agreement(criterion, Tensor(logits), dataset.targets)
-    if right is None:
-        count = np.count_nonzero(np.isnan(logits[counted]).any(axis=1))
+    counted = dataset.targets != criterion.ignore_index
+    logits, targets = logits[counted], dataset.targets[counted]
+    if count := np.count_nonzero(np.isnan(logits).any(axis=1)):
         raise FloatingPointError(f"evaluate: the model gives NaN for {count} of {len(dataset)} examples")
-    return Evaluation(
-        accuracy=right[0] / right[1],
-        loss=loss,
-        confusion=confusion,
-        class_names=dataset.class_names or tuple(map(str, range(classes))),
-    )
-
-
-@contextmanager
-def inference(model: Module) -> Iterator[None]:
-    """Inference mode without a tape, and afterwards each module in the mode it was in."""
-    with in_inference(model), no_grad():
-        yield
+    confusion = confusion_matrix(logits.argmax(axis=1), targets, classes)
+    accuracy = float(np.trace(confusion) / len(targets))
+    return Evaluation(accuracy, loss, confusion, dataset.class_names or tuple(map(str, range(classes))))

@@ -13,7 +13,7 @@ class History(list[Record]):
     """One record an epoch, in order. Two runs that did the same have equal histories: no clock time is in them."""
 
     def column(self, name: str) -> list[float]:
-        """One quantity over all epochs.
+        """Return one quantity over all epochs.
 
         Raises:
             ValueError: an epoch did not measure it.
@@ -22,7 +22,7 @@ class History(list[Record]):
 
 
 def measured(record: Record, name: str) -> float:
-    """The quantity `name` of one epoch; a ValueError lists what there is, and says why this may be missing.
+    """Return the quantity `name` of one epoch; a ValueError lists what there is, and says why this may be missing.
 
     Where the loss is NaN, so is an accuracy that is missing: outputs of NaN predict nothing.
     """

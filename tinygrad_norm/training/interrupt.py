@@ -46,7 +46,7 @@ class HeldInterrupt:
 
 @contextmanager
 def closed(batches: Iterator[T]) -> Iterator[Iterator[T]]:
-    """An iterator that is closed with the block: when its memory is given back, a Ctrl-C meanwhile would be lost."""
+    """Close an iterator with the block: when its memory is given back, a Ctrl-C meanwhile would be lost."""
     try:
         yield batches
     finally:

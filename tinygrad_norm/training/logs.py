@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.dtypes import StrPath
 
-def append_jsonl(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+
+def append_jsonl(path: StrPath, record: Mapping[str, Any]) -> None:
     """Append `record` to a file as one line of strict JSON, in the file as soon as this returns.
 
     For NaN and the infinities JSON has no number: they become the strings "NaN", "Infinity" and "-Infinity".
@@ -26,7 +28,7 @@ def append_jsonl(path: str | os.PathLike[str], record: Mapping[str, Any]) -> Non
 
 
 def strict_json(value: Any) -> Any:
-    """`value` in what strict JSON can say: NumPy's numbers and arrays become numbers and lists, NaN becomes "NaN"."""
+    """Put `value` in what strict JSON can say: NumPy's numbers and arrays become numbers and lists, NaN "NaN"."""
     if isinstance(value, (np.generic, np.ndarray)):
         return strict_json(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):

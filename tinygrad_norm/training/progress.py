@@ -6,7 +6,6 @@ A stream that can no longer be written to, such as a pipe that nobody reads, doe
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any, TextIO
@@ -19,21 +18,19 @@ if TYPE_CHECKING:
     from tinygrad_norm.training.trainer import Trainer
 
 
-def progress(stream: TextIO | None = None) -> Callback:
-    """What suits `stream` (standard error unless said): a ProgressBar on a terminal, else ProgressLines."""
-    shown = UnfailingStream(sys.stderr if stream is None else stream)
-    can_redraw = shown.isatty() and os.environ.get("TERM") != "dumb"
-    return ProgressBar(shown) if can_redraw else ProgressLines(shown)
-
-
 SPLITS = "train", "val"
 
 
-class ProgressLines(Callback):
-    """One line an epoch: fit for files, pipes and CI."""
+class TrainingProgress(Callback):
+    """Writes a line an epoch, and on a terminal a bar over its batches, with their loss, which makes way for the line.
 
-    def __init__(self, stream: TextIO | UnfailingStream) -> None:
-        self.stream = stream if isinstance(stream, UnfailingStream) else UnfailingStream(stream)
+    Args:
+        stream: where to, standard error unless said.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = UnfailingStream(stream or sys.stderr)
+        self._bar: Any = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Say which parts of the model stay in inference, so that nobody is surprised."""
@@ -41,24 +38,7 @@ class ProgressLines(Callback):
         outermost = [path or "(model)" for path in frozen if not path or path.rpartition(".")[0] not in frozen]
         if outermost:
             listed = ", ".join(outermost[:5]) + (f" and {len(outermost) - 5} more" if len(outermost) > 5 else "")
-            print(f"in eval, and left so: {listed}", file=self.stream, flush=True)
-
-    def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
-        """Write what the epoch measured."""
-        print(describe(record, trainer.epochs), file=self.stream, flush=True)
-
-    def on_train_end(self, trainer: Trainer) -> None:
-        """Say why training ended before its last epoch."""
-        if trainer.stopped:
-            print(f"stopped after epoch {trainer.epoch}: {trainer.stopped}", file=self.stream, flush=True)
-
-
-class ProgressBar(ProgressLines):
-    """A bar over the batches of the epoch, with their loss; it makes way for the epoch's line."""
-
-    def __init__(self, stream: TextIO | UnfailingStream) -> None:
-        super().__init__(stream)
-        self._bar: Any = None
+            self._say(f"in eval, and left so: {listed}")
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
         """Begin a bar, where the epoch was resumed if it was."""
@@ -72,6 +52,7 @@ class ProgressBar(ProgressLines):
             leave=False,
             dynamic_ncols=True,
             file=self.stream,
+            disable=not self.stream.can_redraw(),
         )
 
     def on_batch_end(self, trainer: Trainer, loss: float) -> None:
@@ -83,11 +64,16 @@ class ProgressBar(ProgressLines):
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
         """Replace the bar by the epoch's line."""
         self.close()
-        super().on_epoch_end(trainer, record)
+        self._say(describe(record, trainer.epochs))
 
     def on_interrupt(self, trainer: Trainer) -> None:
         """Make way for the message."""
         self.close()
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """Say why training ended before its last epoch."""
+        if trainer.stopped:
+            self._say(f"stopped after epoch {trainer.epoch}: {trainer.stopped}")
 
     def close(self) -> None:
         """Clear the bar."""
@@ -95,9 +81,12 @@ class ProgressBar(ProgressLines):
             self._bar.close()
             self._bar = None
 
+    def _say(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
+
 
 def describe(record: Record, epochs: int) -> str:
-    """One epoch in one line of plain text."""
+    """Describe one epoch in one line of plain text."""
     parts = [f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}"]
     for metric, form in (("loss", ".4f"), ("accuracy", ".2%")):
         train, val = (f"{record[name]:{form}}" if (name := f"{split}_{metric}") in record else "" for split in SPLITS)

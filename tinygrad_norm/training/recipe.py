@@ -17,6 +17,7 @@ from tinygrad_norm.checks import (
     NOT_NEGATIVE,
     POSITIVE,
     check_integer,
+    check_kind,
     check_number,
     did_you_mean,
     refuse_unknown,
@@ -131,18 +132,16 @@ class Recipe:
             raise TypeError(f"augment is a tuple of names, got {self.augment!r}")
         for name in self.augment:
             _check_name("augment", name, AUGMENTATIONS)
+        tidy: dict[str, Any] = {name: str(getattr(self, name)) for name in ("data", "data_folder")}  # Paths are welcome
+        if tidy["data"] not in data_sets and os.path.isdir(tidy["data"]):
+            tidy["data"] = os.path.abspath(tidy["data"])  # to be found from another working folder too
         for name, allowed in _NUMBERS.items():
-            value = getattr(self, name)
-            optional = Recipe.__dataclass_fields__[name].default is None
-            self._set(name, None if value is None and optional else check_number(name, value, allowed))
-        for name, lowest in _LOWEST.items():
-            self._set(name, check_integer(name, getattr(self, name), lowest))
-        for name in ("data", "data_folder"):
-            self._set(name, str(getattr(self, name)))  # a Path is welcome, and JSON has no word for it
-        if self.data not in data_sets and os.path.isdir(self.data):
-            self._set("data", os.path.abspath(self.data))  # to be found from another working folder too
-        self._set("augment", tuple(self.augment))
-        self._set("options", _plain(self.options))
+            if (value := getattr(self, name)) is not None or name not in ("norm_momentum", "clip_norm"):
+                tidy[name] = check_number(name, value, allowed)
+        tidy |= {name: check_integer(name, getattr(self, name), lowest) for name, lowest in _LOWEST.items()}
+        tidy |= {"augment": tuple(self.augment), "options": _plain(self.options)}
+        for name, value in tidy.items():
+            object.__setattr__(self, name, value)  # a frozen dataclass may still tidy up what it was given
         if given := [name for name in _NO_OPTIONS if name in self.options]:
             raise ValueError(f"{given[0]} is no option of the net in a recipe: {_NO_OPTIONS[given[0]]}")
         own = inspect.signature(MODELS[self.model].__init__).parameters["norm"].default
@@ -152,12 +151,12 @@ class Recipe:
             raise ValueError(f"mixup and cutmix exclude each other, got mixup={self.mixup} and cutmix={self.cutmix}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe in values that JSON knows."""
+        """Return the recipe in values that JSON knows."""
         return dataclasses.asdict(self) | {"augment": list(self.augment)}
 
     @classmethod
     def from_dict(cls, values: Any) -> Recipe:
-        """The recipe that `to_dict` described.
+        """Return the recipe that `to_dict` described.
 
         Raises:
             TypeError, ValueError: it is no such description, or not one that this version knows.
@@ -166,9 +165,6 @@ class Recipe:
             raise ValueError("a recipe is a dict with at least a 'model'")
         refuse_unknown("Recipe", values, FIELDS)
         return cls(**values)
-
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)  # a frozen dataclass may still tidy up what it was given
 
 
 FIELDS = tuple(entry.name for entry in dataclasses.fields(Recipe))
@@ -217,17 +213,14 @@ def recipe_for(model: str, **changes: Any) -> Recipe:
 
 
 def _check_name(what: str, name: Any, known: Collection[str]) -> None:
-    if not isinstance(name, str):
-        given = f"{shorten(name)} ({type(name).__name__})"
-        raise TypeError(f"{what} is a name, one of {', '.join(known)}, got {given}")
+    check_kind(what, name, str, f"a name, one of {', '.join(known)}")
     if name not in known:
         raise ValueError(f"{what} is one of {', '.join(known)}, got {shorten(name)}{did_you_mean(name, known)}")
 
 
 def _plain(options: Any) -> dict[str, Any]:
-    """A copy of the options, as JSON would give them back."""
-    if not isinstance(options, Mapping):
-        raise TypeError(f"options are a dict of what create_model takes, got {options!r}")
+    """Return a copy of the options, as JSON would give them back."""
+    check_kind("options", options, Mapping, "a dict of what create_model takes")
     try:
         plain: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
     except (TypeError, ValueError) as error:

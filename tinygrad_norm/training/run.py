@@ -12,23 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygrad_norm import optim
-from tinygrad_norm.data import ArrayDataset, DataLoader
+from tinygrad_norm.data import DataLoader
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.figures import new_figure
 from tinygrad_norm.files import locked_folder
 from tinygrad_norm.nn import CrossEntropyLoss, Module
 from tinygrad_norm.output import printable
-from tinygrad_norm.schema import NUMBER, check_form
-from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
-from tinygrad_norm.training.checkpoint import load_parts
+from tinygrad_norm.schema import NUMBER
+from tinygrad_norm.training import preparation
+from tinygrad_norm.training.callbacks import Callback, Checkpoint
 from tinygrad_norm.training.confusion import plot_confusion
 from tinygrad_norm.training.curves import plot_curves
 from tinygrad_norm.training.evaluation import Evaluation, evaluate
 from tinygrad_norm.training.history import History
-from tinygrad_norm.training.images import check_classes, load_data
 from tinygrad_norm.training.logs import append_jsonl, strict_json
-from tinygrad_norm.training.preparation import count_parameters, make_model, make_schedule, prepare, rehearse
-from tinygrad_norm.training.progress import progress as progress_for
 from tinygrad_norm.training.recipe import Recipe
 from tinygrad_norm.training.saved_run import CHECKPOINT, Changes, changes, read_run
 from tinygrad_norm.training.trainer import Trainer
@@ -59,7 +56,7 @@ class Result:
     undrawn: tuple[Path, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures in values that JSON knows."""
+        """Return all figures in values that JSON knows."""
         figures = {
             "model": self.recipe.model,
             "parameters": self.parameters,
@@ -80,30 +77,29 @@ class Result:
 class Stopwatch(Callback):
     """Counts the seconds of training, with those before a resume."""
 
+    state_form: Mapping[str, Any] = {"seconds": NUMBER}
+
     def __init__(self) -> None:
         self.before, self.started = 0.0, time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """So far."""
+        """The seconds so far; those of a resumed run are set."""
         return self.before + time.perf_counter() - self.started
+
+    @seconds.setter
+    def seconds(self, before: float) -> None:
+        self.before = before
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self.started = time.perf_counter()
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        check_form(state, {"seconds": NUMBER}, "the state of Stopwatch")
-        self.before = state["seconds"]
-
 
 def train(
     recipe: Recipe,
-    folder: str | os.PathLike[str],
+    folder: StrPath,
     *,
-    resume: str | os.PathLike[str] | None = None,
+    resume: StrPath | None = None,
     download: bool = False,
     plot: bool = False,
     confusion: bool = False,
@@ -148,7 +144,7 @@ def train(
 def _train(
     recipe: Recipe,
     folder: Path,
-    resume: str | os.PathLike[str] | None,
+    resume: StrPath | None,
     download: bool,
     progress: bool,
     callbacks: Sequence[Callback],
@@ -156,41 +152,20 @@ def _train(
     """Train and measure in a folder that is held."""
     saved = None if resume is None else read_run(resume)
     changed = {} if saved is None else changes(recipe, saved)
-    training, validation, test = load_data(recipe, download)
+    training, validation, test = preparation.load_data(recipe, download)
     with nullcontext() if saved is None else saved.at_most_its_parameters():
-        model, optimizer, loader = prepare(recipe, training)
-    rehearse(model, loader)
+        model, optimizer, loader = preparation.prepare(recipe, training)
+    preparation.rehearse(model, loader)
     stopwatch = Stopwatch()
-    trainer = _trainer(recipe, training, model, optimizer, loader, [*callbacks, stopwatch, *_records(folder, progress)])
-    if resume is not None:
-        trainer.resume(resume, loader)
-    _begin_log(folder, recipe, changed)
-    history = trainer.fit(loader, recipe.epochs, DataLoader(validation, recipe.batch_size))
-    seconds = stopwatch.seconds
-    if changed or not (folder / CHECKPOINT).exists():  # there may have been no epoch to train
-        trainer.save_checkpoint(folder / CHECKPOINT)
-    result = Result(recipe, history, evaluate(model, test), count_parameters(model), seconds, folder / CHECKPOINT)
-    append_jsonl(folder / LOG, {"event": "test", "accuracy": result.test.accuracy, "loss": result.test.loss})
-    return result
-
-
-def _trainer(
-    recipe: Recipe,
-    training: ArrayDataset,
-    model: Module,
-    optimizer: optim.Optimizer,
-    loader: DataLoader,
-    callbacks: Sequence[Callback],
-) -> Trainer:
-    """The trainer of a run, whose checkpoints say what `load_trained` needs to rebuild the net."""
-    return Trainer(
+    trainer = Trainer(
         model,
         optimizer,
         CrossEntropyLoss(label_smoothing=recipe.label_smoothing),
-        schedule=make_schedule(recipe, optimizer, len(loader)),
-        callbacks=callbacks,
+        schedule=preparation.make_schedule(recipe, optimizer, len(loader)),
+        callbacks=[*callbacks, stopwatch],
         clip_norm=recipe.clip_norm,
-        progress=False,
+        log=folder / LOG,
+        progress=progress,
         extra={
             "recipe": recipe.to_dict(),
             "channels": training.inputs.shape[1],
@@ -198,21 +173,31 @@ def _trainer(
             "class_names": training.class_names,
         },
     )
+    trainer.callbacks.append(Checkpoint(folder / CHECKPOINT, monitor="val_loss"))  # holds what the others remember
+    if resume is not None:
+        trainer.resume(resume, loader)
+    _begin_log(folder, recipe, changed)
+    history = trainer.fit(loader, recipe.epochs, DataLoader(validation, recipe.batch_size))
+    seconds = stopwatch.seconds
+    if changed or not (folder / CHECKPOINT).exists():  # there may have been no epoch to train
+        trainer.save_checkpoint(folder / CHECKPOINT)
+    found = evaluate(model, test)
+    append_jsonl(folder / LOG, {"event": "test", "accuracy": found.accuracy, "loss": found.loss})
+    return Result(recipe, history, found, preparation.count_parameters(model), seconds, folder / CHECKPOINT)
 
 
-def check_folder(folder: Path, resume: str | os.PathLike[str] | None = None) -> None:
+def check_folder(folder: Path, resume: StrPath | None = None) -> None:
     """Raise a FileExistsError if a checkpoint is in the folder that is not the one to go on from."""
     last = folder / CHECKPOINT
     if not last.exists() or (resume is not None and Path(resume).resolve() == last.resolve()):
         return
     if resume is not None and Path(resume).resolve().parent == folder.resolve():
         raise FileExistsError(f"to go on from {resume} would overwrite {last}; choose another folder (-o)")
-    raise FileExistsError(
-        f"{folder} holds another run ({CHECKPOINT}); go on with it by --resume, or choose another folder"
-    )
+    choice = "go on with it by --resume, or choose another folder"
+    raise FileExistsError(f"{folder} holds another run ({CHECKPOINT}); {choice}")
 
 
-def load_trained(path: str | os.PathLike[str]) -> tuple[Module, Recipe]:
+def load_trained(path: StrPath) -> tuple[Module, Recipe]:
     """Rebuild the net that `train` saved, in inference mode, and return it with its recipe. Nothing is unpickled.
 
     Raises:
@@ -220,26 +205,7 @@ def load_trained(path: str | os.PathLike[str]) -> tuple[Module, Recipe]:
             of another net than its recipe's.
     """
     saved = read_run(path)
-    with saved.at_most_its_parameters():
-        model = make_model(saved.recipe, saved.channels, saved.classes)
-    load_parts(path, {"model": model}, saved=saved.content)
-    return model.eval(), saved.recipe
-
-
-def load_recipe(path: str | os.PathLike[str]) -> Recipe:
-    """The recipe in a checkpoint; raises what `load_trained` does."""
-    return read_run(path).recipe
-
-
-def check_data(path: str | os.PathLike[str], dataset: ArrayDataset) -> None:
-    """Raise a ValueError unless images have the channels and the classes of those that a checkpoint's net learned from.
-
-    Labels without names are taken to be the same classes if they are not too many.
-    """
-    saved, found = read_run(path), dataset.inputs.shape[1]
-    if found != saved.channels:
-        raise ValueError(f"{os.fspath(path)} is for images of {saved.channels} channels, these have {found}")
-    check_classes(f"{os.fspath(path)} knows", saved.classes, saved.class_names, dataset)
+    return saved.net(), saved.recipe
 
 
 def _draw(result: Result, folder: Path, plot: bool, confusion: bool) -> Iterator[Path]:
@@ -256,12 +222,6 @@ def _draw(result: Result, folder: Path, plot: bool, confusion: bool) -> Iterator
         except Exception as error:
             warnings.warn(f"{folder / name} could not be drawn: {error}", RuntimeWarning, stacklevel=3)
             yield folder / name
-
-
-def _records(folder: Path, progress: bool) -> list[Callback]:
-    """What writes down how training goes. The checkpoint comes last, to hold what the others remember."""
-    shown = [progress_for()] if progress else []
-    return [JSONLLog(folder / LOG), *shown, Checkpoint(folder / CHECKPOINT, monitor="val_loss")]
 
 
 def _begin_log(folder: Path, recipe: Recipe, changed: Changes) -> None:

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinygrad_norm.data import ArrayDataset
+from tinygrad_norm.dtypes import StrPath
+from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.budget import TooManyParametersError, at_most
 from tinygrad_norm.schema import ANYTHING, ARRAY, COUNT, MAPPING, POSITIVE, TEXT, check_form, cut_lines
 from tinygrad_norm.tables import plural
-from tinygrad_norm.training.checkpoint import Saved, read_checkpoint
+from tinygrad_norm.training.checkpoint import Saved, load_parts, read_checkpoint
+from tinygrad_norm.training.preparation import check_classes, make_model
 from tinygrad_norm.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -49,7 +53,7 @@ class SavedRun:
 
     @contextmanager
     def at_most_its_parameters(self) -> Iterator[None]:
-        """Within it, the net is made, and refused as soon as it would be larger than what the file holds.
+        """Refuse a net that is made within the block as soon as it would be larger than what the file holds.
 
         Raises:
             ValueError: it would be, or the recipe is of no net that can be made.
@@ -65,9 +69,29 @@ class SavedRun:
             reason = cut_lines(str(error))
             raise ValueError(f"{self.path}: the net that it describes cannot be made: {reason}") from error
 
+    def net(self) -> Module:
+        """Rebuild the net, in inference mode. Nothing is unpickled.
 
-def find_checkpoint(path: str | os.PathLike[str], purpose: str) -> Path:
-    """The checkpoint that is meant by a file, or by the folder of a run.
+        Raises:
+            ValueError: the recipe is of no net that can be made, or of another one than the weights are.
+        """
+        with self.at_most_its_parameters():
+            model = make_model(self.recipe, self.channels, self.classes)
+        load_parts(self.path, {"model": model}, saved=self.content)
+        return model.eval()
+
+    def check_data(self, dataset: ArrayDataset) -> None:
+        """Raise a ValueError unless images have the channels and the classes of those that the net learned from.
+
+        Labels without names are taken to be the same classes if they are not too many.
+        """
+        if (found := dataset.inputs.shape[1]) != self.channels:
+            raise ValueError(f"{self.path} is for images of {self.channels} channels, these have {found}")
+        check_classes(f"{self.path} knows", self.classes, self.class_names, dataset)
+
+
+def find_checkpoint(path: StrPath, purpose: str) -> Path:
+    """Return the checkpoint that is meant by a file, or by the folder of a run.
 
     Raises:
         FileNotFoundError: there is none "to go on from", or what else the purpose is.
@@ -80,7 +104,7 @@ def find_checkpoint(path: str | os.PathLike[str], purpose: str) -> Path:
     return found
 
 
-def read_run(path: str | os.PathLike[str]) -> SavedRun:
+def read_run(path: StrPath) -> SavedRun:
     """Read what a checkpoint says of its run.
 
     Raises:
@@ -101,20 +125,13 @@ def read_run(path: str | os.PathLike[str]) -> SavedRun:
     except (TypeError, ValueError) as error:
         reason = cut_lines(str(error))
         raise ValueError(f"{os.fspath(path)}: its recipe is not one of this version: {reason}") from error
-    return SavedRun(
-        path=Path(path),
-        recipe=recipe,
-        channels=extra["channels"],
-        classes=extra["classes"],
-        class_names=tuple(extra["class_names"]),
-        epoch=position["epoch"],
-        batch=position["batch"],
-        content=saved,
-    )
+    classes, names = extra["classes"], tuple(extra["class_names"])
+    epoch, batch = position["epoch"], position["batch"]
+    return SavedRun(Path(path), recipe, extra["channels"], classes, names, epoch, batch, saved)
 
 
 def changes(recipe: Recipe, saved: SavedRun) -> Changes:
-    """What a recipe changes of a saved run that is to go on.
+    """Return what a recipe changes of a saved run that is to go on.
 
     Raises:
         ValueError: something else than `CHANGEABLE`, since only a run that goes on as it began ends as it would have

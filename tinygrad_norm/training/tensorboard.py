@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.training.callbacks import Callback
 from tinygrad_norm.training.history import Record
 
@@ -21,9 +21,13 @@ class TensorBoardLog(Callback):
         ImportError: at once, if tensorboardX is not installed.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: StrPath) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise ImportError('TensorBoard logs need tensorboardX: pip install "tinygrad-norm[tensorboard]"') from error
         self.folder = Path(folder)
-        self._writer_class = _summary_writer()
+        self._writer_class = SummaryWriter
         self._writer: Any = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -45,11 +49,3 @@ class TensorBoardLog(Callback):
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-
-def _summary_writer() -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise ImportError('TensorBoard logs need tensorboardX: pip install "tinygrad-norm[tensorboard]"') from error
-    return SummaryWriter

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
@@ -13,33 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.checks import check_integer
+from tinygrad_norm.checks import check_integer, check_kind
+from tinygrad_norm.dtypes import StrPath
+from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.loss import as_loss
-from tinygrad_norm.nn.modes import freeze, frozen_paths, start_training
+from tinygrad_norm.nn.modes import freeze, frozen_paths, in_inference, start_training
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm
 from tinygrad_norm.output import UnfailingStream, printable
 from tinygrad_norm.schema import COUNT, FLAG, MAPPING, NUMBER, TEXT, check_form
 from tinygrad_norm.tables import plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
-from tinygrad_norm.training.checkpoint import Stateful, load_parts, save_parts
-from tinygrad_norm.training.checks import (
-    check_callbacks,
-    check_clip_norm,
-    check_loader,
-    check_loss,
-    check_model_and_optimizer,
-    check_schedule,
-    used_up,
-)
-from tinygrad_norm.training.evaluation import inference
+from tinygrad_norm.training.checkpoint import Stateful, given_parts, load_parts, save_parts
+from tinygrad_norm.training.checks import check_callbacks, check_loader, check_loss, check_parts, used_up
 from tinygrad_norm.training.history import History, Record, measured
 from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted, closed
 from tinygrad_norm.training.metrics import Totals, agreement, mean_of, weight_of
-from tinygrad_norm.training.progress import progress as progress_for
+from tinygrad_norm.training.progress import TrainingProgress
 
-Path = str | os.PathLike[str]
 Loader = Iterable[tuple[Any, ...]]
 Loss = Callable[[Tensor, Any], Tensor]
 Schedule = LRScheduler | ReduceLROnPlateau
@@ -102,14 +94,12 @@ class Trainer:
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] = (),
         clip_norm: float | None = None,
-        log: Path | None = None,
+        log: StrPath | None = None,
         progress: bool = True,
-        checkpoint: Path | None = None,
+        checkpoint: StrPath | None = None,
         extra: Any = None,
     ) -> None:
-        check_model_and_optimizer(model, optimizer)
-        check_schedule(schedule, optimizer)
-        check_clip_norm(clip_norm)
+        check_parts(model, optimizer, schedule, clip_norm)
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
@@ -119,7 +109,7 @@ class Trainer:
         self.callbacks = [
             *check_callbacks(callbacks),
             *([JSONLLog(log)] if log is not None else []),
-            *([progress_for()] if progress else []),
+            *([TrainingProgress()] if progress else []),
             *([Checkpoint(checkpoint)] if checkpoint is not None else []),
         ]
         self.history = History()
@@ -176,10 +166,11 @@ class Trainer:
         with ExitStack() as stack:
             for callback in self.callbacks:
                 stack.callback(callback.close)
+            stack.callback(setattr, self, "_interrupt", self._interrupt)
             self._interrupt = stack.enter_context(HeldInterrupt())
             try:
                 if self.epoch < epochs:
-                    self._start_training()
+                    self.frozen = start_training(self.model, self.frozen)
                 self._tell("on_train_begin")
                 while self.epoch < epochs and not self.stopped:
                     self._run_epoch()
@@ -188,8 +179,6 @@ class Trainer:
                 self._tell("on_interrupt")
                 print(interruption, file=UnfailingStream(sys.stderr))
                 raise
-            finally:
-                self._interrupt = HeldInterrupt()
         return self.history
 
     def evaluate(self, loader: Loader) -> dict[str, float]:
@@ -203,7 +192,7 @@ class Trainer:
         """
         check_loader("evaluate: loader", loader)
         totals, count = Totals(), 0
-        with inference(self.model), _kept_position(loader), closed(iter(loader)) as batches:
+        with in_inference(self.model), no_grad(), _kept_position(loader), closed(iter(loader)) as batches:
             for batch in batches:
                 inputs, targets = _checked_batch(batch)
                 output, weight = self.model(Tensor(inputs)), weight_of(self._measured_by, targets)
@@ -219,11 +208,11 @@ class Trainer:
         """End the fit at hand after this epoch; for callbacks."""
         self.stopped = reason
 
-    def save_checkpoint(self, path: Path) -> None:
+    def save_checkpoint(self, path: StrPath) -> None:
         """Write all that training needs to go on exactly; `load_checkpoint` reads the model out of it too."""
         save_parts(path, self._parts(self.loader), self.extra)
 
-    def resume(self, path: Path, train_loader: Loader) -> None:
+    def resume(self, path: StrPath, train_loader: Loader) -> None:
         """Take up the state of a checkpoint: of model, optimizer, schedule, loader, callbacks and random generator.
 
         What the run is made of must be what it was; callbacks may come and go. Then `fit` goes on.
@@ -234,7 +223,7 @@ class Trainer:
         load_parts(path, self._parts(train_loader), every=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training is, what it measured, and what the callbacks remember."""
+        """Return where training is, what it measured, and what the callbacks remember."""
         return {
             "epoch": self.epoch,
             "batch": self.batch,
@@ -243,9 +232,7 @@ class Trainer:
             "lr": self.lr,
             "frozen": frozen_paths(self.model, self.frozen),
             "history": [dict(record) for record in self.history],
-            "callbacks": {
-                name: state for name, callback in self._named_callbacks() if (state := callback.state_dict())
-            },
+            "callbacks": {name: state for name, one in self._named_callbacks() if (state := one.state_dict())},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -280,7 +267,7 @@ class Trainer:
         self._check_interrupt()
 
     def _run_batches(self) -> None:
-        self._start_training()
+        self.frozen = start_training(self.model, self.frozen)  # again: a callback may have left the model in inference
         with closed(self._remaining_batches()) as batches:
             for batch in batches:
                 loss = self._train_batch(*_checked_batch(batch))
@@ -290,9 +277,8 @@ class Trainer:
                 self._tell("on_batch_end", loss)
                 self._check_interrupt()
         if not self.batch:
-            raise ValueError(
-                f"fit: the training loader gave no batches in epoch {self.epoch + 1}{used_up(self.loader)}"
-            )
+            where = f"in epoch {self.epoch + 1}{used_up(self.loader)}"
+            raise ValueError(f"fit: the training loader gave no batches {where}")
         self._check_weights()
         self._batches_done = True
 
@@ -309,10 +295,6 @@ class Trainer:
         with closed(iter(loader)) as batches:
             yield from islice(batches, self.batch, None)
 
-    def _start_training(self) -> None:
-        """Before each epoch too: a callback may have frozen parts, or left the model in inference."""
-        self.frozen = start_training(self.model, self.frozen)
-
     def _train_batch(self, inputs: Any, targets: Any) -> float:
         """Take a step, and return the mean loss before it; where nothing counts, take none, and return NaN."""
         if not (weight := weight_of(self._measured_by, targets)):
@@ -323,8 +305,7 @@ class Trainer:
         loss = self.loss(output, targets)
         value = _one_number(loss)
         if not math.isfinite(value):
-            place = f"epoch {self.epoch + 1}, batch {self.batch + 1}"
-            raise FloatingPointError(f"{place}: the loss is {value}; {self._advice()}")
+            raise self._divergence(f"epoch {self.epoch + 1}, batch {self.batch + 1}: the loss is {value}")
         loss.backward()
         if self.clip_norm is not None:
             clip_grad_norm(self.model.parameters(), self.clip_norm)
@@ -337,19 +318,17 @@ class Trainer:
         return mean
 
     def _current_lr(self) -> float:
-        lr: float = self.optimizer.param_groups[0]["lr"]
-        return lr
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def _check_weights(self) -> None:
         """The last step of an epoch can spoil the weights too, and no checkpoint should get to see that."""
         for name, parameter in self.model.named_parameters():
             if not np.isfinite(parameter.raw).all():
-                raise FloatingPointError(f"epoch {self.epoch + 1}: {name} is no longer finite; {self._advice()}")
+                raise self._divergence(f"epoch {self.epoch + 1}: {name} is no longer finite")
 
-    def _advice(self) -> str:
-        return (
-            f"try lr below {self.lr:g}, or clip_norm=1; `with detect_anomaly():` names the op that made the first NaN"
-        )
+    def _divergence(self, what: str) -> FloatingPointError:
+        advice = f"try lr below {self.lr:g}, or clip_norm=1"
+        return FloatingPointError(f"{what}; {advice}; `with detect_anomaly():` names the op that made the first NaN")
 
     def _step_schedule(self, record: Record) -> None:
         if isinstance(self.schedule, ReduceLROnPlateau):
@@ -370,23 +349,19 @@ class Trainer:
             getattr(callback, event)(self, *arguments)
 
     def _parts(self, loader: Loader) -> dict[str, Stateful]:
-        # The order of loading: a schedule goes by what the optimizer has loaded.
-        parts: dict[str, Any] = {"model": self.model, "loader": loader if _has_state(loader) else None}
-        parts |= {"optimizer": self.optimizer, "schedule": self.schedule, "trainer": self}
-        return {name: part for name, part in parts.items() if part is not None}
+        return given_parts(self.model, loader if _has_state(loader) else None, self.optimizer, self.schedule, self)
 
     def _named_callbacks(self) -> Iterator[tuple[str, Callback]]:
-        """The callbacks by class, and those of one class by number."""
-        counts: dict[str, int] = {}
+        """Return the callbacks by class, and those of one class by number."""
+        counts: Counter[str] = Counter()
         for callback in self.callbacks:
-            kind = type(callback).__name__
-            counts[kind] = counts.get(kind, 0) + 1
+            counts[kind := type(callback).__name__] += 1
             yield f"{kind}{counts[kind]}", callback
 
 
 @contextmanager
 def _kept_position(loader: Any) -> Iterator[None]:
-    """So that an evaluation, cut short or not, changes nothing for the next: its order, its random transforms."""
+    """Keep an evaluation, cut short or not, from changing the order and the random transforms of the next."""
     state = loader.state_dict() if _has_state(loader) else None
     if state is not None:
         loader.load_state_dict(state)  # its position says which order is next, whoever looked at a batch
@@ -402,10 +377,11 @@ def _has_state(loader: Any) -> bool:
 
 
 def _checked_batch(batch: Any) -> tuple[Any, Any]:
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+    is_tuple = isinstance(batch, (tuple, list))
+    if not is_tuple or len(batch) != 2:
+        size = f" of {len(batch)}" if is_tuple else ""
         raise TypeError(f"a batch is a tuple (inputs, targets), got a {type(batch).__name__}{size}")
-    inputs, targets = np.asarray(batch[0]), np.asarray(batch[1])
+    inputs, targets = map(np.asarray, batch)
     if inputs.shape[:1] != targets.shape[:1] or inputs.shape[:1] in ((), (0,)):
         found = f"shapes {inputs.shape} and {targets.shape}"
         raise ValueError(f"a batch has as many inputs as targets, and at least 1; got {found}")
@@ -413,8 +389,7 @@ def _checked_batch(batch: Any) -> tuple[Any, Any]:
 
 
 def _one_number(loss: Any) -> float:
-    if not isinstance(loss, Tensor):
-        raise TypeError(f"the loss returns a Tensor, the mean over the batch, got {type(loss).__name__}")
+    check_kind("the loss's result", loss, Tensor, "a Tensor, the mean over the batch")
     if loss.size != 1:
-        raise ValueError(f"the loss is one number, the mean over the batch, got shape {loss.shape}")
+        raise ValueError(f"the loss's result is one number, the mean over the batch, got shape {loss.shape}")
     return float(loss.item())

@@ -15,8 +15,8 @@ from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tables import plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz.drawing import Drawing, check_how
+from tinygrad_norm.viz.formats import flops, line, seconds, shape, size
 from tinygrad_norm.viz.graph import Edge, Graph, as_input, from_call, mode_of, tensors_in, total_flops, unchanged
-from tinygrad_norm.viz.style import line, scaled, seconds, size
 
 ROUNDS = 9
 """Of which the median time counts."""
@@ -32,8 +32,8 @@ class Side(NamedTuple):
     seconds: float
 
     def __str__(self) -> str:
-        ops, flops = plural(self.ops, "op"), f"{scaled(self.flops)}FLOP"
-        return f"{ops}, keeps {size(self.saved_bytes)}, {flops}, {seconds(self.seconds)}"
+        ops = plural(self.ops, "op")
+        return f"{ops}, keeps {size(self.saved_bytes)}, {flops(self.flops)}, {seconds(self.seconds)}"
 
 
 class Comparison(Drawing):
@@ -53,11 +53,7 @@ class Comparison(Drawing):
 
 
 def compare_graphs(
-    layer: Module,
-    x: Any,
-    *,
-    direction: str = "forward",
-    show: str | Iterable[str] = ("shape", "parameters", "saved"),
+    layer: Module, x: Any, *, direction: str = "forward", show: str | Iterable[str] = ("shape", "parameters", "saved")
 ) -> Comparison:
     """Draw one layer both ways in one picture: by its fused ops, and by the primitives that define them.
 
@@ -86,8 +82,8 @@ def compare_graphs(
     differences, times = run.differences(), run.times()
     sides = {name: _side(graph, times[name]) for name, graph in graphs.items()}
     apart = max(differences.values())
-    shape = " × ".join(map(str, x.shape))
-    title = f"{type(layer).__name__}, {mode_of(layer)}\n{layer!r}\ninput {shape}; the two differ by {apart:.1g} at most"
+    figures = f"input {shape(x.shape)}; the two differ by {apart:.1g} at most"
+    title = f"{type(layer).__name__}, {mode_of(layer)}\n{layer!r}\n{figures}"
     graph = beside(title, {f"{name}: {sides[name]}": graphs[name] for name in SIDES})
     return Comparison(graph, sides, differences, direction=direction, show=facts)
 

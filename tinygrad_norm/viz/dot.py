@@ -7,24 +7,11 @@ from typing import Any
 
 import graphviz
 
-from tinygrad_norm.viz.outline import Box, Item, Link, Outline
-from tinygrad_norm.viz.style import (
-    BACKWARD,
-    BOX,
-    FORWARD,
-    GROUND,
-    LOOKS,
-    TEXT,
-    Look,
-    facts,
-    keeps,
-    kept,
-    kind_of,
-    kinds,
-    line,
-    size,
-    width,
-)
+from tinygrad_norm.viz.facts import facts, keeps, kept
+from tinygrad_norm.viz.formats import line, size, width
+from tinygrad_norm.viz.outline import Link, Outline
+from tinygrad_norm.viz.parts import Box, Item
+from tinygrad_norm.viz.style import BACKWARD, BOX, FORWARD, GROUND, LOOKS, TEXT, Look, kind_of, kinds
 
 FONT = "Helvetica,Arial,sans-serif"
 WAYS = {"forward": (False,), "backward": (True,), "both": (False, True)}
@@ -35,7 +22,7 @@ def dot(outline: Outline, show: tuple[str, ...], direction: str = "forward") -> 
 
     Args:
         outline: what is drawn.
-        show: what is written on each node, of `style.SHOWN`.
+        show: what is written on each node, of `facts.SHOWN`.
         direction: forward, backward (gradients go against the arrows, to what wants them) or both.
     """
     if direction == "backward":
@@ -56,7 +43,7 @@ def dot(outline: Outline, show: tuple[str, ...], direction: str = "forward") -> 
 
 def _add_parts(picture: Any, box: Box, show: tuple[str, ...], direction: str) -> None:
     for part in box.parts:
-        if isinstance(part, Item):
+        if not isinstance(part, Box):
             _add_item(picture, part, facts(part, show, direction))
             if keeps(part, direction):
                 _add_saved(picture, part)
@@ -69,34 +56,23 @@ def _add_parts(picture: Any, box: Box, show: tuple[str, ...], direction: str) ->
 
 def _add_item(picture: Any, item: Item, lines: list[str]) -> None:
     kind = kind_of(item)
-    look = LOOKS[kind]
-    picture.node(
-        item.id,
-        _label(_times(item), lines),
-        shape=look.shape,
-        style=look.style,
-        color=look.line,
-        fillcolor=look.fill,
-        peripheries="2" if kind == "fused" else "1",
-        tooltip=graphviz.escape(line(item.title)),
-        margin="0" if look.shape == "parallelogram" else None,  # its slanted sides leave room by themselves
-        **{"class": kind},
-    )
+    more = {"peripheries": "2" if kind == "fused" else "1", "tooltip": graphviz.escape(line(item.title))}
+    if LOOKS[kind].shape == "parallelogram":
+        more["margin"] = "0"  # its slanted sides leave room by themselves
+    _add_node(picture, item.id, _label(_times(item), lines), kind, **more)
 
 
 def _add_saved(picture: Any, item: Item) -> None:
     """What an op keeps for the way back, as a node of its own."""
-    look = LOOKS["saved"]
-    picture.node(
-        f"{item.id}_saved",
-        _label("keeps", kept(item)),
-        shape=look.shape,
-        style=look.style,
-        color=look.line,
-        fillcolor=look.fill,
-        **{"class": "saved"},
-    )
-    picture.edge(f"{item.id}_saved", item.id, style="dashed", color=look.line, arrowhead="none", constraint="false")
+    name = f"{item.id}_saved"
+    _add_node(picture, name, _label("keeps", kept(item)), "saved")
+    picture.edge(name, item.id, style="dashed", color=LOOKS["saved"].line, arrowhead="none", constraint="false")
+
+
+def _add_node(picture: Any, name: str, label: str, kind: str, **more: str) -> None:
+    look = LOOKS[kind]
+    colours = {"style": look.style, "color": look.line, "fillcolor": look.fill, "class": kind}
+    picture.node(name, label, shape=look.shape, **colours, **more)
 
 
 def _add_link(picture: Any, link: Link, backward: bool, both: bool) -> None:
@@ -139,12 +115,8 @@ def _times(part: Box | Item) -> str:
 def _heading(title: str) -> str:
     """That of a box: its name, and under it what it is; in a corner, for arrows come in the middle and on the left."""
     name, _, rest = title.partition(": ")
-    lines = [f"<B>{_escaped(name)}</B>", *(f'<FONT POINT-SIZE="9">{_escaped(part)}</FONT>' for part in _cut(rest))]
-    return "<" + "".join(part + '<BR ALIGN="RIGHT"/>' for part in lines) + ">"
-
-
-def _cut(text: str) -> list[str]:
-    return [part for part in text.split(", ") if part]
+    small = [f'<FONT POINT-SIZE="9">{_escaped(part)}</FONT>' for part in rest.split(", ") if part]
+    return "<" + "".join(part + '<BR ALIGN="RIGHT"/>' for part in (f"<B>{_escaped(name)}</B>", *small)) + ">"
 
 
 def _label(title: str, lines: list[str]) -> str:

@@ -5,24 +5,28 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tinygrad_norm.checks import check_integer, did_you_mean
+from tinygrad_norm.checks import check_choice, check_integer
 from tinygrad_norm.files import check_writable, write_atomically
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz import render
 from tinygrad_norm.viz.dot import WAYS, dot
+from tinygrad_norm.viz.facts import SHOWN
+from tinygrad_norm.viz.formats import line, scaled, seconds, size
 from tinygrad_norm.viz.graph import Graph, from_call, from_tensor, total_flops
 from tinygrad_norm.viz.html import page
 from tinygrad_norm.viz.mermaid import mermaid
 from tinygrad_norm.viz.outline import Outline, outline
-from tinygrad_norm.viz.style import DARK, SHOWN, line, scaled, seconds, size
+from tinygrad_norm.viz.style import DARK
 
-SUFFIXES = (*(f".{kind}" for kind in render.FORMATS), ".dot", ".mmd", ".html")
+TEXTS = {".dot": "dot", ".mmd": "mermaid", ".html": "html"}
+SUFFIXES = (*(f".{kind}" for kind in render.FORMATS), *TEXTS)
 FAILURES = (render.NoRendererError, OSError)
 """Of what draws; a TimeoutError is an OSError too."""
 MOST = 3000
@@ -55,6 +59,9 @@ class Drawing:
         """All of the graph as a page that needs nothing else: modules open, ops tell what they are.
 
         It has the norms of gradients if the graph has them: see `show` of `draw_graph`.
+
+        Raises:
+            NoRendererError: Graphviz, which lays it out, is not there.
         """
         return page(self.graph, self._direction, self._depth, self._fold)
 
@@ -66,7 +73,8 @@ class Drawing:
 
         Raises:
             ValueError: another suffix, or more items than a picture can hold.
-            NoRendererError: a picture, and nothing can draw it; the DOT text is saved beside it, as "name.svg.dot".
+            NoRendererError: a picture or a page, and Graphviz is not there; the DOT text is saved beside it, as
+                "name.svg.dot".
             TimeoutError: drawing it took too long; likewise.
             OSError: Graphviz failed; likewise. Or the file cannot be written; nothing is left half written.
         """
@@ -84,10 +92,7 @@ class Drawing:
     def summary(self) -> str:
         """Totals in a few lines: ops by kind, parameters, FLOPs, what is kept for the way back, time."""
         graph, ops, flops = self.graph, self.graph.ops, total_flops(self.graph.ops)
-        kinds: dict[str, int] = {}
-        for node in ops:
-            kinds[node.name] = kinds.get(node.name, 0) + 1
-        ranked = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+        ranked = sorted(Counter(node.name for node in ops).items(), key=lambda kind: (-kind[1], kind[0]))
         title = "\n".join(map(line, (graph.title or "graph").split("\n")))
         lines = [
             f"{title}: {len(ops)} ops ({', '.join(f'{count} {line(name)}' for name, count in ranked)})",
@@ -102,21 +107,16 @@ class Drawing:
         return "\n".join(lines)
 
     def _bytes(self, suffix: str) -> bytes:
-        if suffix in (".dot", ".mmd", ".html"):
-            return {".dot": lambda: self.dot, ".mmd": lambda: self.mermaid, ".html": lambda: self.html}[
-                suffix
-            ]().encode()
-        self._refuse_too_many()
-        picture = render.render(self.dot, suffix[1:])
-        return themed(picture.decode()).encode() if suffix == ".svg" else picture
-
-    def _refuse_too_many(self) -> None:
+        if suffix in TEXTS:
+            return str(getattr(self, TEXTS[suffix])).encode()
         count = sum(1 for _ in self._outline.items)
         if count > MOST:
             raise ValueError(
-                f"draw_graph: {count:,} items are too many for a picture, which holds {MOST:,}; open fewer levels with "
-                "depth=1, or save it as .html, .dot or .mmd"
+                f"draw_graph: a picture holds at most {MOST:,} items, got {count:,}; open fewer with depth=1, or "
+                "save it as .html, .dot or .mmd"
             )
+        picture = render.render(self.dot, suffix[1:])
+        return themed(picture.decode()).encode() if suffix == ".svg" else picture
 
     def __repr__(self) -> str:
         return f"<{self.summary()}>"
@@ -167,13 +167,16 @@ def draw_graph(
     if isinstance(what, Tensor):
         if x is not None or composed:
             given = "composed" if composed else "x"
-            raise ValueError(f"draw_graph: a tensor is drawn as it was made; {given} is for a model")
+            raise ValueError(f"draw_graph: {given} is for a model, got a tensor, which is drawn as it was made")
         graph = from_tensor(what, title=title)
     elif isinstance(what, Module):
         back = "gradient" in facts or direction != "forward"
-        graph = from_call(what, *_inputs(what, x), title=title, gradients=back, composed=composed, casts=casts)
+        if x is None:
+            raise ValueError("draw_graph: x is the model's input, or the shape of one, got none; try (1, 3, 32, 32)")
+        inputs = x if isinstance(x, list) else [x]
+        graph = from_call(what, *inputs, title=title, gradients=back, composed=composed, casts=casts)
     else:
-        raise TypeError(f"draw_graph: a model or a tensor is drawn, not a {type(what).__name__}")
+        raise TypeError(f"draw_graph: what is drawn is a model or a tensor, got a {type(what).__name__}")
     return Drawing(graph, depth, fold, direction, facts)
 
 
@@ -184,12 +187,11 @@ def check_how(
     if show is None:
         show = ("shape", "parameters") if direction == "forward" else ("shape", "parameters", "saved", "gradient")
     if not isinstance(show, Iterable):
-        raise TypeError(f"{caller}: show takes names out of {', '.join(SHOWN)}, not {show!r}")
+        raise TypeError(f"{caller}: show is names out of {', '.join(SHOWN)}, got {show!r}")
     facts = (show,) if isinstance(show, str) else tuple(show)
-    for given, known, name in [(direction, tuple(WAYS), "direction"), *((fact, SHOWN, "show") for fact in facts)]:
-        if given not in known:
-            hint = did_you_mean(str(given), known)
-            raise ValueError(f"{caller}: {name} takes {', '.join(known)}, not {given!r}{hint}")
+    check_choice(f"{caller}: direction", direction, WAYS)
+    for fact in facts:
+        check_choice(f"{caller}: show", fact, SHOWN)
     if depth is not None:
         check_integer(f"{caller}: depth (None for all levels)", depth, 0)
     return facts
@@ -203,17 +205,8 @@ def check_output(path: Path) -> None:
         OSError: the file could not be written.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"a drawing is saved as {', '.join(SUFFIXES)}, not as {path.suffix or 'no suffix'!r}")
+        raise ValueError(f"the suffix of a drawing is {', '.join(SUFFIXES)}, got {path.suffix!r}")
     check_writable(path)
-
-
-def _inputs(model: Module, x: Any) -> list[Any]:
-    if x is None:
-        raise ValueError(
-            f"draw_graph: to see what {type(model).__name__} computes takes an input, or the shape of one: "
-            "draw_graph(model, (1, 3, 32, 32))"
-        )
-    return x if isinstance(x, list) else [x]
 
 
 def themed(svg: str) -> str:

@@ -24,6 +24,7 @@ from tinygrad_norm.nn.flops import work_of
 from tinygrad_norm.nn.module import Module, Parameter
 from tinygrad_norm.ops.elementwise import AsType
 from tinygrad_norm.ops.matmul import Einsum
+from tinygrad_norm.targets import ops_behind
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz.ledger import Ledger
 
@@ -104,6 +105,17 @@ class Graph:
         """The ops."""
         return [node for node in self.nodes.values() if node.kind == "op"]
 
+    @property
+    def layers(self) -> set[str]:
+        """The paths of modules that have none in them."""
+        return set(self.modules) - {path.rpartition(".")[0] for path in self.modules}
+
+    @property
+    def wires(self) -> list[tuple[str, str]]:
+        """The ends of each edge, and of those from results to what stands for them: "output0", "output1", ..."""
+        ends = [(edge.source, edge.target) for edge in self.edges]
+        return ends + [(node, f"output{place}") for place, node in enumerate(self.outputs)]
+
     def to_json(self) -> dict[str, Any]:
         """The graph in dictionaries, lists, numbers and text."""
         return {
@@ -142,8 +154,8 @@ def from_tensor(*outputs: Tensor, title: str = "", model: Module | None = None) 
                 f"graph: this tensor of shape {output.shape} has no tape: nothing it was made from has "
                 "requires_grad=True, or it was made under no_grad(); draw_graph(model, x) needs none"
             )
-    roots = [output.creator for output in outputs]
-    for op in sorted(_reachable(roots), key=lambda op: op.number):
+    roots: list[Any] = [output.creator for output in outputs]
+    for op in sorted(set(ops_behind(roots)), key=lambda op: op.number):
         node = builder.add_op(op, op.edges, op, None)
         inputs = _inputs_of(op)
         node.flops = None if inputs is None else work_of(op, inputs)
@@ -154,12 +166,7 @@ def from_tensor(*outputs: Tensor, title: str = "", model: Module | None = None) 
 
 
 def from_call(
-    model: Module,
-    *inputs: Any,
-    title: str = "",
-    gradients: bool = False,
-    composed: bool = False,
-    casts: bool = False,
+    model: Module, *inputs: Any, title: str = "", gradients: bool = False, composed: bool = False, casts: bool = False
 ) -> Graph:
     """The graph of one call of a model, by a hook that sees each op. Buffers and the random generator are as before.
 
@@ -357,18 +364,6 @@ class _Tracer(modes.Hook):
         for leaf, grad in tape.backward_pass(reached, seeds).items():
             if (node := self._builder.ids.get(id(leaf))) is not None:
                 self.graph.nodes[node].gradient = _norm(grad)
-
-
-def _reachable(roots: Iterable[Any]) -> set[tape.Op]:
-    """The entries from which the roots were made, and they themselves."""
-    seen: set[tape.Op] = set()
-    stack = list(roots)
-    while stack:
-        entry = stack.pop()
-        if isinstance(entry, tape.Op) and entry not in seen:
-            seen.add(entry)
-            stack.extend(entry.edges)
-    return seen
 
 
 def _inputs_of(op: tape.Op) -> Sequence[Any] | None:

@@ -1,4 +1,4 @@
-"""The interactive page: one file that holds the graph as data, and the viewer that draws it; it needs no network.
+"""The interactive page: one file that holds what is drawn, as data, and the viewer that draws it; no network is needed.
 
 Labels are data. They stand in a JSON block that none of them can end early, and the viewer puts them on the page as
 text. The page's policy lets no script or style run but the viewer's own, known by their hashes, and allows no request.
@@ -9,35 +9,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from importlib.resources import files
 from string import Template
-from typing import Any
 
 from tinygrad_norm.viz.graph import Graph
-from tinygrad_norm.viz.outline import output_names
+from tinygrad_norm.viz.levels import Levels
+from tinygrad_norm.viz.style import LOOKS, LOST, RAMP, style_sheet
 
-SCRIPTS = (
-    "dom.js",
-    "format.js",
-    "tree.js",
-    "folding.js",
-    "measures.js",
-    "cards.js",
-    "layers.js",
-    "places.js",
-    "scene.js",
-    "drawing.js",
-    "view.js",
-    "legend.js",
-    "facts.js",
-    "search.js",
-    "keyboard.js",
-    "app.js",
-    "main.js",
-)
-"""The viewer, one script when joined; `main.js` starts it."""
-
+START = "main.js"
+VIEWER = files("tinygrad_norm.viz") / "viewer"
+SCRIPTS = sorted(path.name for path in VIEWER.iterdir() if path.name.endswith(".js") and path.name != START)
+"""The viewer, one script when joined; the last part starts it."""
 ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
@@ -52,51 +34,25 @@ def page(graph: Graph, direction: str = "forward", depth: int | None = 0, fold: 
         TypeError: that is no graph.
     """
     if not isinstance(graph, Graph):
-        raise TypeError(
-            f"html.page: a Graph is needed, as from_call and from_tensor return it, got {type(graph).__name__}"
-        )
-    script, style = "\n".join(map(_read, SCRIPTS)), _read("viewer.css")
+        raise TypeError(f"html.page: graph is a Graph, as from_call returns it, got {type(graph).__name__}")
+    script, style = "\n".join(map(_read, (*SCRIPTS, START))), style_sheet() + _read("viewer.css")
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    data = _data(graph) | {"start": {"direction": direction, "depth": depth, "fold": fold}}
-    return Template(_read("page.html")).substitute(policy=policy, style=style, script=script, data=_json(data))
+    levels = Levels(graph, depth)
+    data = {name: getattr(levels, name) for name in ("root", "layouts", "definitions")}
+    legend = [(kind, look.title) for kind, look in LOOKS.items() if kind != "output"]
+    data |= {"title": graph.title, "start": {"direction": direction, "fold": fold}}
+    data |= {"legend": legend, "ramp": RAMP, "lost": LOST}
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).translate(ESCAPES)
+    return Template(_read("page.html")).substitute(policy=policy, style=style, script=script, data=text)
 
 
 def _read(name: str) -> str:
-    return (files("tinygrad_norm.viz") / "viewer" / name).read_text(encoding="utf-8")
+    return (VIEWER / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:
     """How a content security policy names an inline script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _data(graph: Graph) -> dict[str, Any]:
-    """The graph in dictionaries, lists, numbers and text. Code, which many nodes share, is in `definitions`, once."""
-    data = graph.to_json() | {"output_names": output_names(graph)}
-    definitions: dict[tuple[str, str], int] = {}
-    for node in data["nodes"]:
-        definition = node.pop("code"), node.pop("source")
-        node["definition"] = definitions.setdefault(definition, len(definitions))
-    data["definitions"] = [{"code": code, "source": source} for code, source in definitions]
-    return data
-
-
-def _json(data: dict[str, Any]) -> str:
-    """JSON that may stand in HTML."""
-    return json.dumps(_plain(data), separators=(",", ":"), allow_nan=False).translate(ESCAPES)
-
-
-def _plain(value: Any) -> Any:
-    """The value without half letters; numbers that JSON does not know are text: "NaN", "Infinity", "-Infinity"."""
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_plain(name): _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from tinygrad_norm.viz.outline import Box, Item, Outline
-from tinygrad_norm.viz.style import LOOKS, facts, keeps, kept, kind_of, kinds, line
+from tinygrad_norm.viz.facts import facts, keeps, kept
+from tinygrad_norm.viz.formats import line
+from tinygrad_norm.viz.outline import Outline
+from tinygrad_norm.viz.parts import Box
+from tinygrad_norm.viz.style import LOOKS, TEXT, kind_of, kinds
 
 SHAPES = {
     "op": '("{}")',
@@ -30,14 +33,14 @@ def mermaid(outline: Outline, show: tuple[str, ...], direction: str = "forward")
             lines.append(f"  {link.target} -.-> {link.source}")
     for kind in kinds(outline, direction):
         look = LOOKS[kind]
-        lines.append(f"  classDef {kind} fill:{look.fill},stroke:{look.line},color:#1B1F23")
+        lines.append(f"  classDef {kind} fill:{look.fill},stroke:{look.line},color:{TEXT[0]}")
     return "\n".join(lines) + "\n"
 
 
 def _add_parts(lines: list[str], box: Box, show: tuple[str, ...], direction: str, indent: str) -> None:
     for part in box.parts:
         title = f"{part.title} × {part.repeats}".strip() if part.repeats > 1 else part.title
-        if isinstance(part, Item):
+        if not isinstance(part, Box):
             lines.append(indent + _node(part.id, kind_of(part), [title, *facts(part, show, direction)]))
             if keeps(part, direction):
                 lines.append(indent + _node(f"{part.id}_saved", "saved", ["keeps", *kept(part)]))

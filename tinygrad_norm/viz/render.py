@@ -18,8 +18,8 @@ SECONDS = 60.0
 PYGRAPHVIZ = """
 import sys
 import pygraphviz
-source, kind = sys.stdin.buffer.read().decode(), sys.argv[1]
-sys.stdout.buffer.write(pygraphviz.AGraph(string=source).draw(format=kind, prog="dot"))
+for source in sys.stdin.buffer.read().decode().split("\\n#\\n"):
+    sys.stdout.buffer.write(pygraphviz.AGraph(string=source).draw(format=sys.argv[1], prog="dot"))
 """
 
 
@@ -31,7 +31,7 @@ def render(dot: str, kind: str) -> bytes:
     """The picture of a DOT text.
 
     Args:
-        dot: the text.
+        dot: the text; those of several pictures are parted by lines of "#" alone, and come one by one.
         kind: svg, png or pdf.
 
     Raises:
@@ -46,7 +46,7 @@ def render(dot: str, kind: str) -> bytes:
         except subprocess.TimeoutExpired:
             raise TimeoutError(
                 f"the drawing took longer than {SECONDS:g} s; draw less of it with a smaller depth=, or as .html, "
-                "which lays out only what is open"
+                "which lays out each module by itself"
             ) from None
         except OSError as error:
             problems.append(str(error))

@@ -1,17 +1,15 @@
-"""The visual language of all drawings: one colour and shape for each kind of thing, and how figures are written.
+"""The visual language of all drawings: one colour and shape for each kind of thing.
 
 The colours are those of Okabe and Ito, which the colour-blind tell apart; what they say is said by shape or text too.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from tinygrad_norm.output import printable
-from tinygrad_norm.viz.graph import total_flops
-from tinygrad_norm.viz.outline import Item, Outline
+from tinygrad_norm.viz.facts import keeps
+from tinygrad_norm.viz.outline import Outline
+from tinygrad_norm.viz.parts import Item
 
 
 class Look(NamedTuple):
@@ -43,34 +41,31 @@ DARK = dict([TEXT, GROUND, BOX, FORWARD, BACKWARD])
 for _look in LOOKS.values():
     DARK |= {_look.line: _look.dark_line, _look.fill: _look.dark_fill}
 """By dark, what each colour is by light."""
-
-SHOWN = ("shape", "dtype", "settings", "parameters", "flops", "saved", "time", "gradient")
-"""What can be written on a node."""
-
-
-LONGEST = 120
-"""Letters of a line in a drawing; nobody could read more, and Graphviz draws no picture as wide as some names."""
+RAMP = ("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#fee838")
+"""Cividis, which colour-blind eyes read alike (Nuñez, Anderton and Renslow, Optimizing colormaps with consideration for
+color vision deficiency, 2018), at nine places: from the least to the most of a measure."""
+LOST = "#d55e00"
+"""What is infinite or no number, beside that."""
 
 
-def line(text: str) -> str:
-    """A name or a fact as one line of a drawing."""
-    return printable(text, LONGEST)
+def style_sheet() -> str:
+    """The palette as variables of a page: its ground and its text, and of each kind the fill and the line."""
+    colours = {
+        "ground": GROUND,
+        "text": TEXT,
+        "box": BOX,
+        "forward": FORWARD,
+        "backward": BACKWARD,
+        "lost": (LOST, LOST),
+    }
+    for kind, look in LOOKS.items():
+        colours |= {kind: (look.fill, look.dark_fill), f"{kind}-line": (look.line, look.dark_line)}
+    return f":root {{{''.join(f'--{name}:light-dark({light},{dark});' for name, (light, dark) in colours.items())}}}\n"
 
 
 def kind_of(item: Item) -> str:
     """The look of an item."""
     return "fused" if item.kind == "op" and item.last.fused else item.kind
-
-
-def keeps(item: Item, direction: str) -> bool:
-    """Whether what an item keeps for the way back is drawn beside it: where that is drawn, and it is an op."""
-    return direction != "forward" and item.kind == "op" and bool(item.last.saved)
-
-
-def kept(item: Item) -> list[str]:
-    """The lines that tell what it keeps."""
-    own = f"{size(item.last.saved_bytes)} of its own" if item.last.saved_bytes else "shared"
-    return [*(_shape(shape) for shape, _ in item.last.saved), own]
 
 
 def kinds(outline: Outline, direction: str) -> list[str]:
@@ -79,71 +74,3 @@ def kinds(outline: Outline, direction: str) -> list[str]:
     if any(keeps(item, direction) for item in outline.items):
         found.add("saved")
     return [kind for kind in LOOKS if kind in found]
-
-
-def facts(item: Item, show: Collection[str], direction: str) -> list[str]:
-    """The lines of an item besides its title; of one that stands for several, from the least to the most of them."""
-    last, each = item.last, " each" if item.repeats > 1 else ""
-    times = [_total(item, "seconds", seconds, "{} →"), _total(item, "backward_seconds", seconds, "{} ←")]
-    flops = _total(item, "flops", lambda number: f"{scaled(number)}FLOP", "{}" + each)
-    gradients = [nodes[-1].gradient for nodes in (item.nodes, *item.others)]
-    told = {
-        "shape": _shape(last.shape),
-        "dtype": last.dtype,
-        "settings": ", ".join(map(" ".join, last.settings.items())) if len(item.nodes) == 1 else "",
-        "parameters": _total(item, "parameters", "{:,}".format, "{} parameters" + each),
-        "flops": "FLOPs unknown" if total_flops(item.nodes) is None else flops,
-        "saved": _total(item, "saved_bytes", size, "keeps {}" + each),
-        "time": "  ".join(filter(None, times)) + (each if any(times) else ""),
-        "gradient": _range([value for value in gradients if value is not None], "{:.3g}".format, "|gradient| {}"),
-    }
-    untold = {"op": ("parameters",), "output": SHOWN[2:]}.get(item.kind, ())  # it stands beside it
-    if keeps(item, direction):
-        untold += ("saved",)
-    return [fact for what, fact in told.items() if fact and what in show and what not in untold]
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape)) or "scalar"
-
-
-def _total(item: Item, name: str, write: Callable[[float], str], text: str) -> str:
-    """The sum of what its nodes have of something; nothing if they have none."""
-    sums = [sum(getattr(node, name) or 0 for node in nodes) for nodes in (item.nodes, *item.others)]
-    return _range(sums, write, text) if any(sums) else ""
-
-
-def _range(values: list[float], write: Callable[[float], str], text: str) -> str:
-    """The text with the least and the most of some values, of which what is no number is the most."""
-    ends = sorted(values, key=lambda value: (math.isnan(value), value))[:: max(len(values) - 1, 1)]
-    return text.format("…".join(dict.fromkeys(map(write, ends)))) if values else ""
-
-
-def scaled(number: float) -> str:
-    """A number with three digits and a prefix: "1.23 G"."""
-    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= factor:
-            return f"{number / factor:.3g} {prefix}"
-    return f"{number:.3g} "
-
-
-def size(nbytes: float) -> str:
-    """Bytes in a unit that leaves at most three digits before the point."""
-    for unit in ("B", "kB", "MB"):
-        if nbytes < 1000:
-            return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.1f} {unit}"
-        nbytes /= 1000
-    return f"{nbytes:,.1f} GB"
-
-
-def seconds(duration: float) -> str:
-    """A time with three digits."""
-    for least, unit in ((1.0, "s"), (1e-3, "ms")):
-        if duration >= least:
-            return f"{duration / least:.3g} {unit}"
-    return f"{duration * 1e6:.3g} µs"
-
-
-def width(nbytes: int) -> float:
-    """Of an arrow that carries so many bytes, in points: from 100 bytes on each factor of ten adds half a point."""
-    return 0.8 + 0.5 * max(0.0, math.log10(max(nbytes, 1)) - 2)

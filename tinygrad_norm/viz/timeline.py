@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from tinygrad_norm import modes, tape
 from tinygrad_norm.files import write_atomically
 from tinygrad_norm.tables import format_table
+from tinygrad_norm.viz.formats import line, size
 from tinygrad_norm.viz.ledger import Ledger
-from tinygrad_norm.viz.style import line, size
 from tinygrad_norm.viz.timeline_picture import draw
 
 if TYPE_CHECKING:
@@ -232,10 +232,10 @@ def median(timelines: Sequence[Timeline]) -> Timeline:
         ValueError: there are none, or they ran different ops.
     """
     if not timelines:
-        raise ValueError("median: at least one timeline is needed")
+        raise ValueError("median: timelines are at least one, got none")
     runs = [[(event.op, event.module, event.phase) for event in timeline.events] for timeline in timelines]
     if any(run != runs[0] for run in runs):
-        raise ValueError("median: the timelines are of different ops, so there is no median of each")
+        raise ValueError("median: timelines are of the same ops, got some of different ops")
     middle = Timeline()
     middle.seconds = statistics.median(timeline.seconds for timeline in timelines)
     for same in zip(*[timeline.events for timeline in timelines], strict=True):
@@ -247,4 +247,4 @@ def median(timelines: Sequence[Timeline]) -> Timeline:
 def check_format(path: str | os.PathLike[str]) -> None:
     """Raise a ValueError if a timeline cannot be saved in a file of that suffix."""
     if (suffix := Path(path).suffix.lower()) not in FORMATS:
-        raise ValueError(f"timeline: {os.fspath(path)!r} has suffix {suffix!r}; allowed are {', '.join(FORMATS)}")
+        raise ValueError(f"timeline: the suffix of {os.fspath(path)!r} is {', '.join(FORMATS)}, got {suffix!r}")

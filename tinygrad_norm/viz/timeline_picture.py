@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinygrad_norm.figures import COLOURS, INK, PALE, as_text, new_figure, save_figure
-from tinygrad_norm.viz.style import size
+from tinygrad_norm.viz.formats import size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from tinygrad_norm.viz.timeline import Event, Pass, Timeline
 
+T = TypeVar("T")
 WIDTH, HEIGHT = 10.0, 5.6
 COLOUR: dict[Pass, str] = {"forward": COLOURS[0], "backward": COLOURS[1]}
 GREY = "#999999"
@@ -56,16 +58,10 @@ def _draw_memory(axes: Axes, timeline: Timeline) -> None:
     place = timeline.events.index(event) + 0.5
     left = place > len(timeline.events) / 2
     axes.plot([place], [most / unit], marker="v", color=INK, markersize=7, clip_on=False)
-    axes.annotate(
-        f"peak {size(most)} after {as_text(str(event), 60)}",
-        (place, most / unit),
-        xytext=(-8 if left else 8, 6),
-        textcoords="offset points",
-        ha="right" if left else "left",
-        color=INK,
-        fontsize=9,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
-    )
+    text, box = f"peak {size(most)} after {as_text(str(event), 60)}", {"facecolor": "white", "alpha": 0.8, "pad": 1}
+    beside: dict[str, Any] = {"xytext": (-8 if left else 8, 6), "ha": "right" if left else "left"}
+    look: dict[str, Any] = {"color": INK, "fontsize": 9, "bbox": {**box, "edgecolor": "none"}}
+    axes.annotate(text, (place, most / unit), textcoords="offset points", **beside, **look)
 
 
 def _draw_seconds(axes: Axes, events: list[Event]) -> None:
@@ -93,11 +89,9 @@ def _mark_phases(axes: Axes, events: list[Event], named: bool) -> None:
         if begin:
             axes.axvline(begin, color=INK, linewidth=1, linestyle=(0, (4, 3)))
         if named and end - begin > len(events) / 12:
-            axes.text((begin + end) / 2, 1.0, phase, transform=axes.get_xaxis_transform(), **_words(COLOUR[phase]))
-
-
-def _words(colour: str) -> dict[str, Any]:
-    return {"ha": "center", "va": "bottom", "color": colour, "fontsize": 11, "fontweight": "bold"}
+            look: dict[str, Any] = {"color": COLOUR[phase], "fontsize": 11, "fontweight": "bold"}
+            at = axes.get_xaxis_transform()
+            axes.text((begin + end) / 2, 1.0, phase, transform=at, ha="center", va="bottom", **look)
 
 
 def _name_modules(axes: Axes, events: list[Event]) -> None:
@@ -111,50 +105,31 @@ def _name_modules(axes: Axes, events: list[Event]) -> None:
     for name, begin, end in stretches:
         bar: dict[str, Any] = {"color": GREY, "linewidth": 2, "solid_capstyle": "butt", "clip_on": False}
         axes.plot([begin + GAP / inch, end - GAP / inch], [-0.04, -0.04], transform=below, **bar)
-        axes.text(
-            (begin + end) / 2,
-            -0.08,
-            name,
-            transform=below,
-            rotation=90 if upright else 0,
-            ha="center",
-            va="top",
-            color=INK,
-            fontsize=8,
-        )
-    axes.set_xlabel(f"{len(events):,} ops in the order they ran", color=INK, labelpad=_room(stretches, upright))
-
-
-def _room(stretches: list[tuple[str, int, int]], upright: bool) -> float:
-    """For the names of the modules, in points."""
+        look: dict[str, Any] = {"rotation": 90 if upright else 0, "color": INK, "fontsize": 8}
+        axes.text((begin + end) / 2, -0.08, name, transform=below, ha="center", va="top", **look)
     longest = max((len(name) for name, _, _ in stretches), default=0)
-    return 8 + (72 * LETTER * longest if upright else 12 * bool(longest))
+    room = 8 + (72 * LETTER * longest if upright else 12 * bool(longest))  # for the names, in points
+    axes.set_xlabel(f"{len(events):,} ops in the order they ran", color=INK, labelpad=room)
 
 
-def _phases(events: list[Event]) -> list[tuple[Pass, int, int]]:
-    """Stretches of one pass: which, its first op, and the op after its last."""
-    stretches: list[tuple[Pass, int, int]] = []
-    for phase, places in itertools.groupby(range(len(events)), key=lambda place: events[place].phase):
-        own = list(places)
-        stretches.append((phase, own[0], own[-1] + 1))
-    return stretches
+def _stretches(events: list[Event], key: Callable[[Event], T]) -> Iterator[tuple[T, int, int]]:
+    """Stretches of equal events: what their key is, the place of the first op, and that of the op after the last."""
+    end = 0
+    for value, same in itertools.groupby(events, key):
+        begin, end = end, end + len(list(same))
+        yield value, begin, end
+
+
+def _phases(events: list[Event]) -> Iterator[tuple[Pass, int, int]]:
+    return _stretches(events, lambda event: event.phase)
 
 
 def _modules(events: list[Event]) -> list[tuple[str, int, int]]:
     """Stretches of one pass in one module of the first level, or of the second where one module holds nearly all."""
-    first = Counter(_level(event, 1) for event in events)
+    first = Counter(event.module.split(".")[0] for event in events)
     level = 2 if max(first.values()) > 0.75 * len(events) else 1
-    stretches = []
-    for (_, name), places in itertools.groupby(
-        range(len(events)), key=lambda place: (events[place].phase, _level(events[place], level))
-    ):
-        own = list(places)
-        stretches.append((name, own[0], own[-1] + 1))
-    return stretches
-
-
-def _level(event: Event, level: int) -> str:
-    return ".".join(event.module.split(".")[:level])
+    stretches = _stretches(events, lambda event: (event.phase, ".".join(event.module.split(".")[:level])))
+    return [(name, begin, end) for (_, name), begin, end in stretches]
 
 
 def _unit(most: int) -> tuple[float, str]:

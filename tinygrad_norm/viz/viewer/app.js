@@ -3,23 +3,21 @@
 const READABLE = 0.65; // a first look is no smaller
 
 class App {
-  constructor(data) {
-    this.tree = readTree(data);
-    findRuns(this.tree);
-    Object.assign(this, { direction: data.start.direction, measure: "kind", chosen: null, focused: null, found: [] });
+  constructor(graph) {
+    Object.assign(this, { graph, state: new State(graph), direction: graph.start.direction, measure: "kind" });
+    Object.assign(this, { chosen: null, focusedId: null, found: [] });
     Object.assign(this, { canvas: $("canvas"), panel: $("facts"), drawing: new Drawing() });
     this.view = new View(this.canvas, () => this.follow());
-    this.begin(data.start);
   }
 
-  /** Opens as many levels as asked for; unless that is all of them, layers, which have no modules in them, stay closed. */
-  begin({ depth, fold }) {
-    const { root, modules } = this.tree;
-    for (const module of modules.values()) {
-      const layer = !module.items.some(({ kind }) => kind === "module");
-      module.open = module !== root && (depth === null || (!layer && module.inside.length < depth));
-      if (module.run) module.run.folded = fold;
-    }
+  /** The drawn item that has the focus, or in which what had it is now. */
+  get focused() {
+    return this.shown(this.focusedId);
+  }
+
+  /** The drawn item for an id. */
+  shown(id) {
+    return id && this.scene.shown.get(this.state.shownFor(id));
   }
 
   follow() {
@@ -27,36 +25,35 @@ class App {
     if (this.focused && document.activeElement === document.body) this.refocus(); // its element was drawn anew
   }
 
-  /** Lays out what is open and draws it, from where `placed` says: the same place unless given. */
+  /** Places what is open and draws it, from where `placed` says: the same place unless given. */
   rebuild(placed = () => ({})) {
-    this.scene = buildScene(this.tree, this.direction);
-    if (this.chosen) this.chosen = shownFor(this.chosen);
-    if (this.focused) this.focused = shownFor(this.focused);
+    this.scene = buildScene(this.graph, this.state, this.direction);
+    this.chosen = this.chosen && this.state.shownFor(this.chosen);
     Object.assign(this.view, placed());
     this.repaint();
   }
 
   repaint() {
-    const { measure, chosen, direction } = this;
-    const measured = measure !== "kind";
-    const scale = measured
-      ? scaleOf(
-          measure,
-          this.scene.items.filter((item) => !item.open),
-        )
-      : null;
-    const fill = measured ? (item) => fillFor(measure, scale, item) : () => null;
-    this.drawing.show(this.scene, { fill, measured, chosen, hits: new Set(this.found.map(shownFor)) });
+    const { graph, measure, chosen, direction, scene } = this;
+    const closed = scene.items.filter((item) => !item.open);
+    const scale = measure === "kind" ? null : scaleOf(measure, closed, graph);
+    const fill = scale ? scale.fill : () => null;
+    this.drawing.show(scene, { fill, measured: Boolean(scale), chosen, hits: this.hits() });
     this.view.update();
-    showLegend($("legend-body"), { measure, scale, direction });
+    showLegend($("legend-body"), { graph, measure, scale, direction });
+  }
+
+  hits() {
+    return new Set(this.found.map((id) => this.state.shownFor(id)));
   }
 
   /** Says, after a change, from where an item is still at its place on the screen. */
-  holding(item) {
+  holding(id) {
     const { x, y, scale } = this.view;
+    const item = this.shown(id);
     const [middle, top] = [item.x + item.width / 2, item.y];
     return () => {
-      const now = shownFor(item);
+      const now = this.shown(id);
       return { x: x + (middle - now.x - now.width / 2) * scale, y: y + (top - now.y) * scale };
     };
   }
@@ -69,21 +66,21 @@ class App {
     this.view.glide(this.view.whole(this.scene));
   }
 
-  choose(item) {
-    this.chosen = this.drawing.look.chosen = item;
+  choose(id) {
+    this.chosen = this.drawing.look.chosen = id;
     this.drawing.mark();
   }
 
-  markFound(items) {
-    this.found = items;
-    this.drawing.look.hits = new Set(items.map(shownFor));
+  markFound(ids) {
+    this.found = ids;
+    this.drawing.look.hits = this.hits();
     this.drawing.mark();
   }
 
   /** Gives an item the focus, in view. */
-  focus(item) {
-    this.focused = item;
-    this.view.seek(item);
+  focus(id) {
+    this.focusedId = id;
+    this.view.seek(this.focused);
     this.refocus();
   }
 
@@ -96,27 +93,28 @@ class App {
   }
 
   /** Opens or closes a module, shows the facts of a node. */
-  activate(item, { byPointer = false } = {}) {
-    if (item.kind !== "module") {
-      this.openFacts(item, { byPointer });
+  activate(id, { byPointer = false } = {}) {
+    if (this.shown(id).kind !== "module") {
+      this.openFacts(id, { byPointer });
       return;
     }
-    item.open = !item.open;
-    this.choose(item);
-    this.rebuild(this.holding(item));
+    const held = this.holding(id);
+    if (!this.state.open.delete(id)) this.state.open.add(id);
+    this.choose(id);
+    this.rebuild(held);
     this.refreshFacts();
   }
 
-  openFacts(item, { byPointer = false } = {}) {
-    this.choose(item);
-    showFacts(this.panel, item, this);
+  openFacts(id, { byPointer = false } = {}) {
+    this.choose(id);
+    showFacts(this.panel, this.shown(id), this);
     this.view.measure();
-    this.view.seek(item);
+    this.view.seek(this.shown(id));
     if (!byPointer) this.panel.focus();
   }
 
   refreshFacts() {
-    if (!this.panel.hidden && this.chosen) showFacts(this.panel, this.chosen, this);
+    if (!this.panel.hidden && this.chosen) showFacts(this.panel, this.shown(this.chosen), this);
   }
 
   closeFacts() {
@@ -134,28 +132,30 @@ class App {
     else if (this.focused) this.leave();
   }
 
-  toggleRun(run) {
-    run.folded = !run.folded;
-    this.rebuild(this.holding(run.members[0]));
+  toggleRun(id) {
+    const first = this.graph.firstOf.get(id);
+    const held = this.holding(first);
+    if (!this.state.unfolded.delete(id)) this.state.unfolded.add(id);
+    this.rebuild(held);
     this.refreshFacts();
   }
 
   setOpen(open) {
-    for (const module of this.tree.modules.values()) module.open = open && module !== this.tree.root;
+    this.state.setOpen(open);
     this.rebuild(() => this.readable());
   }
 
   setFolded(folded) {
-    for (const { run } of this.tree.modules.values()) if (run) run.folded = folded;
+    this.state.setFolded(folded);
     this.rebuild(() => this.readable());
   }
 
   /** Opens whatever is around an item and brings it into view. */
-  goTo(item, { keepFocus = false } = {}) {
-    reveal(item);
-    this.chosen = item;
+  goTo(id, { keepFocus = false } = {}) {
+    this.state.reveal(id);
+    this.chosen = id;
     this.rebuild();
-    this.view.seek(item, Math.max(this.view.scale, READABLE));
+    this.view.seek(this.shown(id), Math.max(this.view.scale, READABLE));
     this.refreshFacts();
     if (!keepFocus) this.panel.focus();
   }

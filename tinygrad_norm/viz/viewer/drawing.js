@@ -18,8 +18,8 @@ class Drawing {
   /** Brings the elements up to date with what is in view. */
   follow(view, focused) {
     const near = view.scale >= NEAR;
-    const named = near ? [] : this.scene.items.filter((item) => isNamed(item, view));
-    $("names").replaceChildren(...named.map((item) => drawName(item, view)));
+    const named = near ? [] : this.scene.items.filter((item) => isNamed(item, view, this.scene));
+    $("names").replaceChildren(...named.map((item) => drawName(item, view, this.scene)));
     if (this.region && near === this.near && holds(this.region, view.region(0))) return;
     if (near !== this.near) this.show(this.scene, this.look);
     Object.assign(this, { near, region: view.region(0.5) });
@@ -61,8 +61,8 @@ class Drawing {
     const { chosen, hits } = this.look;
     for (const { element, thing } of this.shown.values()) {
       const ends = thing.sources?.has(chosen) || thing.targets?.has(chosen);
-      element.classList.toggle("chosen", thing === chosen || Boolean(ends));
-      element.classList.toggle("hit", hits.has(thing));
+      element.classList.toggle("chosen", Boolean(ends) || (thing.id === chosen && chosen !== null));
+      element.classList.toggle("hit", hits.has(thing.id));
     }
   }
 }
@@ -85,64 +85,50 @@ function holds(outer, inner) {
   );
 }
 
-function drawBox({ x, y, width, height, lineage }) {
-  return draw("rect", { class: lineage.length % 2 ? "box odd" : "box", x, y, width, height, rx: 10 });
+function drawBox({ x, y, width, height, id }, { scene }) {
+  const odd = scene.state.lineage(id).length % 2;
+  return draw("rect", { class: odd ? "box" : "box odd", x, y, width, height, rx: 10 });
 }
 
-function drawArc(arc, { scene, near }) {
-  const { direction } = scene;
-  const dead = direction !== "forward" && !arc.maker.node.differentiable;
-  const width = Math.min(1 + Math.log10(1 + arc.maker.node.bytes / 1024) * 0.5, 4).toFixed(1);
-  const path = draw("path", {
-    class: `arc ${direction}${dead ? " dead" : ""}`,
-    d: pathThrough(arc.points),
-    "stroke-width": width,
-  });
-  const starts = arc.tail.kind !== "port" && !arc.tailPort; // at an item, not at the edge of a box
-  const ends = arc.head.kind !== "port" && !arc.headPort;
-  if (near && ends && direction !== "backward") path.setAttribute("marker-end", "url(#ahead)");
-  if (near && starts && direction !== "forward" && !dead) path.setAttribute("marker-start", "url(#back)");
+function drawArc(arc, { scene: { direction }, near }) {
+  const dead = arc.dead && direction !== "forward";
+  const path = draw("path", { class: `arc ${direction}${dead ? " dead" : ""}`, d: arc.d, "stroke-width": arc.wide });
+  if (near && arc.stops && direction !== "backward") path.setAttribute("marker-end", "url(#ahead)");
+  if (near && arc.starts && direction !== "forward" && !dead) path.setAttribute("marker-start", "url(#back)");
   return path;
 }
 
 /** From afar the outermost modules have names at their left, and those in them, but for small ones, at the right. */
-function isNamed({ kind, lineage, width, height }, { scale }) {
-  return (
-    kind === "module" &&
-    height * scale > 18 &&
-    (!lineage.length || (lineage.length === 1 && width > lineage[0].width / 2))
-  );
+function isNamed({ kind, id, width, height }, { scale }, { state, shown }) {
+  if (kind !== "module" || height * scale <= 18) return false;
+  const [outer, ...inner] = state.lineage(id).filter((around) => shown.has(around));
+  return !inner.length || (inner.length === 1 && width > shown.get(outer).width / 2);
 }
 
-function drawName({ y, height, lineage, path, ...own }, { scale }) {
-  const { x, width } = lineage[0] ?? own;
-  const beside = lineage.length
-    ? { x: x + width + 10 / scale, "text-anchor": "start" }
-    : { x: x - 10 / scale, "text-anchor": "end" };
-  return draw(
-    "text",
-    { class: "name", y: y + Math.min(height / 2, 100 / scale) + 4 / scale, "font-size": 12 / scale, ...beside },
-    elided(path),
-  );
+function drawName({ y, height, name, id, ...own }, { scale }, { state, shown }) {
+  const [outer, ...inner] = state.lineage(id).filter((around) => shown.has(around));
+  const { x, width } = inner.length ? shown.get(outer) : own;
+  const [at, anchor] = inner.length ? [x + width + 10 / scale, "start"] : [x - 10 / scale, "end"];
+  const place = { x: at, y: y + Math.min(height / 2, 100 / scale) + 4 / scale, "text-anchor": anchor };
+  return draw("text", { class: "name", ...place, "font-size": 12 / scale }, name);
 }
 
 function drawSpot(item, { look }) {
-  const spot = outline(item, item.open ? "head" : "face");
-  return dressed(frame(item), item, look, spot);
+  return dressed(frame(item), item, look, outline(item, item.open ? "head" : "face"));
 }
 
 function drawCard(item, { look }) {
   if (item.open) return dressed(frame(item), item, look, outline(item, "head"), words(item), ...badge(item));
   const parts = [outline(item, "face")];
-  if (item.run?.folded) parts.unshift(outline(item, "behind", -5));
-  if (item.node?.fused) parts.push(outline(item, "inner", 3));
-  if (item.kind === "op" && item.node.saved.length) parts.push(savedMark(item));
+  if (item.members) parts.unshift(outline(item, "behind", -5));
+  if (item.fused) parts.push(outline(item, "inner", 3));
+  if (item.saves) parts.push(savedMark(item));
   return dressed(frame(item), item, look, ...parts, words(item), ...badge(item));
 }
 
 function frame(item) {
   return draw("g", {
-    class: `card ${item.kind}${item.node?.fused ? " fused" : ""}${item.open ? " open" : ""}`,
+    class: `card ${item.kind}${item.fused ? " fused" : ""}${item.open ? " open" : ""}`,
     transform: `translate(${item.x} ${item.y})`,
     "data-id": item.id,
     role: "button",
@@ -178,7 +164,7 @@ function words(item) {
     draw("tspan", { class: "title" }, item.title),
     ...(item.tag ? [draw("tspan", { class: "tag", dx: 8 }, item.tag)] : []),
   );
-  if (!item.open) item.lines.forEach((below, place) => line(place + 1, below));
+  if (!item.open) item.shownLines.forEach((below, place) => line(place + 1, below));
   return text;
 }
 
@@ -186,11 +172,11 @@ function words(item) {
 function badge(item) {
   if (!item.badge) return [];
   const { text, width } = item.badge;
-  const title = item.run.folded ? `${item.run.members.length} equal blocks: unfold them` : "Fold equal blocks";
+  const title = item.members ? `${item.repeats} equal blocks: unfold them` : "Fold equal blocks";
   return [
     draw(
       "g",
-      { class: "badge", "data-fold": item.id, transform: `translate(${item.width - width - 8} 6)` },
+      { class: "badge", "data-fold": (item.folds ?? item).id, transform: `translate(${item.width - width - 8} 6)` },
       draw("title", {}, title),
       draw("rect", { width, height: 18, rx: 9 }),
       draw("text", { x: width / 2, y: 13, "text-anchor": "middle" }, text),

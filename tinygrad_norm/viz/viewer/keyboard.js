@@ -25,15 +25,15 @@ function onCanvas(app, event) {
   const { focused } = app;
   if (event.key in ARROWS) {
     const [across, down] = ARROWS[event.key];
-    if (focused) app.focus(neighbour(app.scene, focused, across, down));
+    if (focused) app.focus(neighbour(app.scene, focused, across, down).id);
     else app.view.move(-60 * across, -60 * down);
     return true;
   }
   if (event.key === "Tab") return step(app, event.shiftKey ? -1 : 1);
   if (!focused) return false;
-  if (event.key === "Enter" || event.key === " ") app.activate(focused);
-  else if (event.key === "i") app.openFacts(focused);
-  else if (event.key === "u" && focused.run) app.toggleRun(focused.run);
+  if (event.key === "Enter" || event.key === " ") app.activate(focused.id);
+  else if (event.key === "i") app.openFacts(focused.id);
+  else if (event.key === "u" && (focused.members || focused.folds)) app.toggleRun((focused.folds ?? focused).id);
   else return false;
   return true;
 }
@@ -44,17 +44,18 @@ function step(app, way) {
   const place = app.focused ? items.indexOf(app.focused) : -1;
   if (place < 0 && way < 0) return false;
   const next = items[place + way];
-  if (next) app.focus(next);
+  if (next) app.focus(next.id);
   else if (way < 0) app.leave();
   return next !== undefined || way < 0;
 }
 
 /** Up and down along the lines, else the nearest item that lies that way; the item itself if none does. */
 function neighbour(scene, item, across, down) {
-  const linked = scene.arcs.flatMap(({ sources, targets }) => {
-    if (down > 0 && sources.has(item)) return [...targets];
-    return down < 0 && targets.has(item) ? [...sources] : [];
+  const ids = scene.arcs.flatMap(({ sources, targets }) => {
+    if (down > 0 && sources.has(item.id)) return [...targets];
+    return down < 0 && targets.has(item.id) ? [...sources] : [];
   });
+  const linked = [...new Set(ids)].map((id) => scene.shown.get(id)).filter(Boolean);
   const [x, y] = middleOf(item);
   let [best, least] = [item, Infinity];
   for (const other of linked.length ? linked : scene.items) {

@@ -1,66 +1,46 @@
 // The legend: what the shapes and the lines mean, and the scale of the measure that fills them.
 
-function showLegend(body, { measure, scale, direction }) {
-  body.replaceChildren(...(measure === "kind" ? [] : [ramp(measure, scale)]), kinds(measure), lines(direction));
+function showLegend(body, { graph, measure, scale, direction }) {
+  body.replaceChildren(...(scale ? [ramp(graph, measure, scale)] : []), kinds(graph, scale), lines(direction));
 }
 
-/** The scale as a bar with numbers at both ends and in the middle. */
-function ramp(measure, scale) {
-  const { label, title, write, logarithmic } = MEASURES[measure];
-  const colours = [0, 0.25, 0.5, 0.75, 1].map(rampColour);
+/** The scale as a bar with texts at both ends. */
+function ramp(graph, measure, { marks, broken }) {
+  const { label, title, logarithmic } = MEASURES[measure];
   const bar = make("div", { class: "ramp" });
-  bar.style.backgroundImage = `linear-gradient(to right, ${colours.join(", ")})`;
-  const marks = make("div", { class: "marks" }, ...scale.marks.map((value) => make("span", {}, write(value))));
-  const kind = logarithmic ? ", logarithmic" : "";
-  const broken = make("div", { class: "broken" }, "infinite, or no number");
-  broken.hidden = !scale.broken;
-  return make("div", { class: "scale", title }, make("strong", {}, `${label}${kind}`), bar, marks, broken);
+  bar.style.backgroundImage = `linear-gradient(to right, ${graph.ramp.join(", ")})`;
+  const texts = make("div", { class: "marks" }, ...marks.map((text) => make("span", {}, text)));
+  const warning = make("div", { class: "broken" }, "infinite, or no number");
+  warning.hidden = !broken;
+  const heading = make("strong", {}, `${label}${logarithmic ? ", logarithmic" : ""}`);
+  return make("div", { class: "scale", title }, heading, bar, texts, warning);
 }
 
-function kinds(measure) {
-  const kind = (name, text, ...more) => {
-    const rect = draw("rect", {
-      class: "face",
-      x: 1,
-      y: 1,
-      width: 26,
-      height: 14,
-      rx: ["op", "module"].includes(name.split(" ")[0]) ? 3 : 7,
-    });
-    const picture = draw(
-      "svg",
-      { width: 28, height: 16, "aria-hidden": "true" },
-      draw("g", { class: `card ${name}` }, rect, ...more),
-    );
-    return make("li", {}, picture, text);
+function kinds({ legend }, scale) {
+  const kind = ([name, text]) => {
+    const round = ["op", "fused", "module", "saved"].includes(name) ? 3 : 7;
+    const face = { class: "face", x: 1, y: 1, width: 26, height: 14, rx: round };
+    const parts = [
+      draw("rect", name === "saved" ? { class: "saved", x: 11, y: 1, width: 6, height: 14, rx: 2 } : face),
+    ];
+    if (name === "fused") parts.push(draw("rect", { class: "inner", x: 3.5, y: 3.5, width: 21, height: 9, rx: 2 }));
+    const card = draw("g", { class: `card ${name === "fused" ? "op" : name}${scale ? " unmeasured" : ""}` }, ...parts);
+    return make("li", {}, sample(card), text);
   };
-  const inner = draw("rect", { class: "inner", x: 3.5, y: 3.5, width: 21, height: 9, rx: 2 });
-  const notch = draw("rect", { class: "saved", x: 0, y: 3, width: 5, height: 10, rx: 2 });
-  const plain = measure === "kind" ? "" : " unmeasured";
-  return make(
-    "ul",
-    {},
-    kind(`module${plain}`, "module"),
-    kind(`op${plain}`, "op"),
-    kind(`op${plain}`, "fused op", inner),
-    kind(`op${plain}`, "saves for the way back", notch),
-    kind(`parameter${plain}`, "parameter"),
-    kind(`input${plain}`, "input, output"),
-    kind(`tensor${plain}`, "other tensor"),
-  );
+  return make("ul", {}, ...legend.map(kind));
 }
 
 function lines(direction) {
-  const sample = (name, marker, text) => {
-    const path = draw("path", {
-      class: `arc ${name}`,
-      d: "M1 8L26 8",
-      "stroke-width": 1.5,
-      [`marker-${marker}`]: `url(#${marker === "end" ? "ahead" : "back"})`,
-    });
-    return make("li", {}, draw("svg", { width: 28, height: 16, "aria-hidden": "true" }, path), text);
+  const line = (name, marker, text) => {
+    const shape = { class: `arc ${name}`, d: "M1 8L26 8", "stroke-width": 1.5, ...marker };
+    return make("li", {}, sample(draw("path", shape)), text);
   };
-  const forward = direction === "backward" ? [] : [sample("forward", "end", "values; wider: more bytes")];
-  const backward = direction === "forward" ? [] : [sample("backward", "start", "gradients")];
-  return make("ul", {}, ...forward, ...backward);
+  const forward = line("forward", { "marker-end": "url(#ahead)" }, "tensor; wider: more bytes");
+  const backward = line("backward", { "marker-start": "url(#back)" }, "gradient");
+  const shown = { forward: [forward], backward: [backward], both: [forward, backward] };
+  return make("ul", {}, ...shown[direction]);
+}
+
+function sample(picture) {
+  return draw("svg", { width: 28, height: 16, "aria-hidden": "true" }, picture);
 }

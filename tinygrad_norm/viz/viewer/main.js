@@ -6,13 +6,13 @@ function listenToPointer(app) {
     if (app.view.dragged) return;
     const fold = event.target.closest("[data-fold]");
     const card = event.target.closest("[data-id]");
-    if (fold) app.toggleRun(app.tree.items.get(fold.dataset.fold).run);
-    else if (card) app.activate(app.tree.items.get(card.dataset.id), { byPointer: true });
+    if (fold) app.toggleRun(fold.dataset.fold);
+    else if (card) app.activate(card.dataset.id, { byPointer: true });
     else app.choose(null);
   });
   document.addEventListener("focusin", ({ target }) => {
     const card = canvas.contains(target) && target.closest("[data-id]");
-    app.focused = card ? app.tree.items.get(card.dataset.id) : null;
+    app.focusedId = card ? card.dataset.id : null;
   });
 }
 
@@ -40,7 +40,7 @@ function listenToControls(app) {
 
 function offerMeasures(app) {
   for (const [name, { label, title, missing }] of Object.entries(MEASURES)) {
-    const known = isKnown(app.tree, name);
+    const known = name === "kind" || app.graph.known.has(name);
     const radio = make("input", { type: "radio", name: "colour", value: name });
     radio.checked = name === "kind";
     radio.disabled = !known;
@@ -55,18 +55,17 @@ function switchTheme() {
 }
 
 function start() {
-  const data = JSON.parse($("graph").textContent);
-  const app = new App(data);
-  const { title, nodes, modules } = app.tree;
+  const app = new App(new GraphData(JSON.parse($("graph").textContent)));
+  const { title, things, start: begin } = app.graph;
   const [heading, ...rest] = title.split("\n");
   document.title = heading;
   $("title").replaceChildren(heading, ...rest.map((line) => make("span", { class: "dim" }, line)));
   document.querySelector(`[name="direction"][value="${app.direction}"]`).checked = true;
-  $("fold").checked = data.start.fold;
+  $("fold").checked = begin.fold;
   $("canvas").setAttribute("aria-label", `Graph of ${heading}`);
-  $("empty").hidden = nodes.length > 0;
+  $("empty").hidden = things.size > 0;
   if (innerWidth < 700) $("legend").open = false;
-  $("folding").hidden = modules.size < 2;
+  $("folding").hidden = ![...things.values()].some(({ kind }) => kind === "module");
   offerMeasures(app);
   listenToControls(app);
   listenToPointer(app);

@@ -1,27 +1,15 @@
 // Search: by the path of a module, the class of an op, the name of a parameter, or a shape.
 
-/** The items, in the order they ran, in which the text occurs; 64×32, 64x32 and (64, 32) are one shape. */
-function findItems(tree, text) {
-  const query = plain(text.trim());
-  if (!query) return [];
-  const found = [];
-  const walk = [...tree.root.items].reverse();
-  while (walk.length) {
-    const item = walk.pop();
-    item.haystack ??= plain(haystack(item));
-    if (item.haystack.includes(query)) found.push(item);
-    for (let place = (item.items?.length ?? 0) - 1; place >= 0; place -= 1) walk.push(item.items[place]);
-  }
-  return found;
-}
-
-function haystack(item) {
-  if (item.kind === "module") return `${item.path} ${item.type}`;
-  return `${item.node.name} (${item.node.shape.join("×")})`;
+/** The ids, in the order they ran, in whose names the text occurs; 64×32, 64x32 and (64, 32) are one shape. */
+function findItems({ things }, text) {
+  const query = plain(text);
+  const names = ({ name, tag, shape }) => plain(`${name} ${tag} ${shape ?? ""}`);
+  return query ? [...things].filter(([, thing]) => !thing.block && names(thing).includes(query)).map(([id]) => id) : [];
 }
 
 function plain(text) {
   return text
+    .trim()
     .toLowerCase()
     .replace(/(\d)\s*[×x,]\s*(?=\d)/g, "$1×")
     .replace(/^\(|\)$/g, "");
@@ -36,8 +24,9 @@ class Search {
 
   run() {
     const text = this.query.value.trim();
-    Object.assign(this, { found: findItems(this.app.tree, text), at: -1 });
-    $("hits").textContent = !text ? "" : this.found.length ? many(this.found.length, "hit") : "no hit";
+    Object.assign(this, { found: findItems(this.app.graph, text), at: -1 });
+    const { length } = this.found;
+    $("hits").textContent = !text ? "" : length ? `${length} hit${length > 1 ? "s" : ""}` : "no hit";
     this.app.markFound(this.found);
   }
 
