@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from tinygrad_norm.certificate.targets import load
 from tinygrad_norm.checks import did_you_mean
+from tinygrad_norm.cli.arguments import Commands, add_command, add_flags
 from tinygrad_norm.derivation import DerivedNorm, derive
 from tinygrad_norm.derivation.builtin import BUILT_IN
 
 
-def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
+def add_commands(commands: Commands) -> None:
     """Add the command."""
-    command = commands.add_parser(
-        "derive",
-        help="derive the gradient of a norm from its definition",
-        description="Print the formula of a norm, what comes back to each statistic, and every path by which x and the "
-        "parameters act on the output.",
+    command = add_command(
+        commands, "derive", run_derive, "derive the gradient of a norm from its definition, path by path"
     )
     command.add_argument(
-        "what",
-        metavar="WHAT",
-        help="a norm layer of nn; or a definition: path/to/file.py:Name, or package.module:Name",
+        "what", metavar="WHAT", help="a norm layer of nn; or a definition: path/to/file.py:Name, or package.module:Name"
     )
-    command.add_argument("--latex", action="store_true", help="print LaTeX")
-    command.set_defaults(run=run_derive)
+    add_flags(command, latex="print LaTeX")
 
 
 def run_derive(args: argparse.Namespace) -> None:
