@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,15 +16,17 @@ from tinygrad_norm.checks import (
     POSITIVE,
     UP_TO_INFINITY,
     Range,
+    RefusesUnknownKeywords,
     check_choice,
     check_flag,
+    check_float_dtype,
     check_integer,
     check_number,
     check_pair,
+    check_type,
     closest,
     did_you_mean,
     refuse_unknown,
-    refuse_unknown_keywords,
 )
 
 
@@ -220,19 +223,50 @@ def test_what_takes_nothing_says_so():
 
 
 def test_keywords_are_those_of_init_and_any_where_it_takes_any():
-    class Some:
+    class Some(RefusesUnknownKeywords):
         def __init__(self, weight: int = 0) -> None: ...
 
-    class Every:
+    class Every(RefusesUnknownKeywords):
         def __init__(self, **options: int) -> None: ...
 
-    refuse_unknown_keywords(Some, ["weight"])
-    refuse_unknown_keywords(Every, ["wieght"])
+    Some(weight=1)
+    Every(wieght=1)
     with pytest.raises(TypeError, match=r"Some has no option 'wieght' \(it has weight\); did you mean weight\?"):
-        refuse_unknown_keywords(Some, ["wieght"])
+        Some(wieght=1)
 
 
 def test_the_nearest_of_several_names_is_meant():
     assert closest("momentun", ["moment", "momentum", "monument"]) == "momentum"
     assert closest("Dropout", ["dropout2d", "Dropout2D", "dropout"]) == "dropout"
     assert closest("xyz", ["abc"]) is None
+
+
+@pytest.mark.parametrize("value", [np.float32, "float64", float, np.dtype("f4")])
+def test_floating_dtypes(value):
+    assert check_float_dtype("dtype", value) == np.dtype(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "given"), [(None, "None"), ("half", "float16"), (int, "int64"), ("no", "'no'"), (">f4", ">f4"), (3, "3")]
+)
+def test_other_dtypes_are_refused(value, given):
+    with pytest.raises(TypeError, match=f"^images: dtype is float32 or float64, got {given}$"):
+        check_float_dtype("images: dtype", value)
+
+
+def test_types():
+    check_type("hook", print, Callable, "callable")
+    check_type("k", 3, int | str, "a number or text")
+    with pytest.raises(TypeError, match=r"^k is a number or text, got list$"):
+        check_type("k", [], int | str, "a number or text")
+
+
+def test_a_choice_or_a_function():
+    check_choice("norm", "batch", ["batch", "none"], "a function")
+    check_choice("norm", print, ["batch", "none"], "a function")
+    with pytest.raises(ValueError, match=r"^norm is 'batch' or .* a function, got 'bach'; did you mean batch\?$"):
+        check_choice("norm", "bach", ["batch", "none"], "a function")
+    with pytest.raises(TypeError, match=r"^norm is 'batch' or 'none' or a function, got 3$"):
+        check_choice("norm", 3, ["batch", "none"], "a function")
+    with pytest.raises(ValueError, match=r"^norm is 'batch', got <built-in"):
+        check_choice("norm", print, ["batch"])

@@ -13,8 +13,7 @@ import math
 import sys
 from collections.abc import Callable, Collection, Iterable
 from numbers import Integral, Real
-from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -74,18 +73,37 @@ def check_pair(name: str, value: Any, lowest: int) -> Pair:
     raise error(f"{name} is an integer of at least {lowest}, or one for height and one for width, got {value!r}")
 
 
+def check_float_dtype(name: str, value: Any) -> np.dtype[Any]:
+    """Return float32 or float64 as NumPy's dtype."""
+    try:
+        found = None if value is None else np.dtype(value)
+    except TypeError:
+        found = None
+    for allowed in (np.dtype(np.float32), np.dtype(np.float64)):
+        if found is not None and found == allowed:  # None is equal to float64
+            return allowed
+    raise TypeError(f"{name} is float32 or float64, got {repr(value) if found is None else found}")
+
+
+def check_type(name: str, value: Any, kind: Any, words: str) -> None:
+    """Raise a TypeError if a value is no instance of a class, of a union of some, or of Callable."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {words}, got {type(value).__name__}")
+
+
 def check_flag(name: str, value: Any) -> None:
     """Raise a TypeError if an argument is neither True nor False: "no" would count as true."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} is True or False, got {value!r}")
 
 
-def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
-    """Raise a ValueError if a text is none of `allowed`."""
-    if value not in [*allowed]:
-        raise ValueError(
-            f"{name} is {' or '.join(map(repr, allowed))}, got {value!r}{did_you_mean(str(value), allowed)}"
-        )
+def check_choice(name: str, value: Any, allowed: Iterable[str], function: str | None = None) -> None:
+    """Raise a ValueError for what is none of `allowed`; a TypeError for no text, where a `function` would do too."""
+    if value in [*allowed] or (function and callable(value)):
+        return
+    choices = [*map(repr, allowed), *([function] if function else ())]
+    error = TypeError if function and not isinstance(value, str) else ValueError
+    raise error(f"{name} is {' or '.join(choices)}, got {value!r}{did_you_mean(str(value), allowed)}")
 
 
 def check_kind(name: str, value: Any, kinds: Any, words: str) -> None:
@@ -127,21 +145,30 @@ def refuse_unknown(owner: str, names: Iterable[str], known: Collection[str]) -> 
             raise TypeError(f"{owner} has no option {name!r} (it has {', '.join(sorted(known)) or 'none'}){hint}")
 
 
-def refuse_unknown_keywords(cls: type[object], names: Iterable[str]) -> None:
-    """Refuse keywords that the class's `__init__` does not take, unless it takes any."""
-    known = inspect.signature(cls.__init__, follow_wrapped=False).parameters
-    if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in known.values()):
-        refuse_unknown(cls.__name__, names, known.keys() - {"self"})
+class RefusesUnknownKeywords:
+    """The base of a class that refuses a keyword as Python would, but says which one was probably meant."""
+
+    def __new__(cls, *_arguments: Any, **keywords: Any) -> Self:
+        """Refuse keywords that `__init__` does not take, unless it takes any."""
+        if keywords:
+            known = inspect.signature(cls.__init__, follow_wrapped=False).parameters
+            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in known.values()):
+                refuse_unknown(cls.__name__, keywords, known.keys() - {"self"})
+        return super().__new__(cls)
 
 
-def missing_name(module: str, name: str, known: Iterable[str], caller: FrameType) -> Exception:
-    """Return the error for a module's `__getattr__` to raise about a name that it does not have.
+def module_getattr(module: str, known: Collection[str]) -> Callable[[str], object]:
+    """Return the `__getattr__` of a module of these names: it refuses another, and says which was probably meant.
 
     The interpreter turns an AttributeError under `from module import name` into words of its own, so that
     statement, told by the caller's current instruction, gets an ImportError; `getattr` and `hasattr` get the
     AttributeError that they expect.
     """
-    words = f"module {module!r} has no attribute {name!r}{did_you_mean(name, known)}"
-    if caller.f_code.co_code[caller.f_lasti] == IMPORT_FROM:
-        return ImportError(words, name=module)
-    return AttributeError(words, name=name)
+
+    def refuse(name: str) -> object:
+        words, caller = f"module {module!r} has no attribute {name!r}{did_you_mean(name, known)}", sys._getframe(1)
+        if caller.f_code.co_code[caller.f_lasti] == IMPORT_FROM:
+            raise ImportError(words, name=module)
+        raise AttributeError(words, name=name)
+
+    return refuse

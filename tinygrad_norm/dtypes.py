@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.ma import MaskedArray  # at first use NumPy would import it, and a fork meanwhile never end
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 StrPath = str | os.PathLike[str]
@@ -18,6 +18,7 @@ Shape = tuple[int, ...]
 Pair = tuple[int, int]
 """One number for the height of an image, and one for its width."""
 Axis = int | Sequence[int] | None
+DTypeOrNone = DTypeLike | None
 
 SUPPORTED = frozenset(
     np.dtype(name)

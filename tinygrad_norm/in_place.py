@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def update(tensor: Tensor, op: Callable[[Any, Any], Tensor], other: Any) -> Tensor:
-    """`tensor` after `tensor op= other`: itself, changed, or a new tensor.
+    """Return `tensor` after `tensor op= other`: itself, changed, or a new tensor.
 
     Raises:
         RuntimeError: it is a leaf that wants a gradient, or a constant and `other` wants one, and ops are recorded.
@@ -92,7 +92,7 @@ def _refuse_recorded_leaf(tensor: Tensor) -> None:
 
 
 def _elements(value: Any, dtype: np.dtype[Any]) -> Array:
-    """What is assigned, as an array; a number as one of `dtype`, if it is of that kind."""
+    """Return what is assigned, as an array; a number as one of `dtype`, if it is of that kind."""
     given = value.raw if hasattr(value, "creator") else operands.constant(value)
     if given is None:
         raise TypeError("in place: None is no element; a number, an array or a tensor is")

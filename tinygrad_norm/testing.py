@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import modes, tape
+from tinygrad_norm.checks import check_integer
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.tensor import Tensor
 
@@ -54,8 +55,7 @@ def gradcheck(
             gradient, or the output does not depend on an input.
         TypeError: an input to be checked is not float64.
     """
-    if order < 1:
-        raise ValueError(f"gradcheck: order is an integer of at least 1, got {order}")
+    check_integer("gradcheck: order", order, 1)
     given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     names = [f"input {i}" for i in range(len(given))]
     for level in range(1, order + 1):
@@ -171,7 +171,7 @@ def _checked_inputs(given: list[Any]) -> list[int]:
 
 
 def _cotangent(function: Function, given: list[Any], before: dict[int, Array], seed: int) -> Array:
-    """Random weights for the elements of the output, after a look at the function itself."""
+    """Return random weights for the elements of the output, after a look at the function itself."""
     with modes.no_grad():
         outputs = [function(*given) for _ in range(2)]
     _refuse_changes(given, before)
@@ -185,12 +185,12 @@ def _cotangent(function: Function, given: list[Any], before: dict[int, Array], s
 
 
 def _random(seed: int) -> np.random.Generator:
-    """A stream that nobody draws inputs from: a norm's gradient is 0 where the cotangent is its own input."""
+    """Return a stream that nobody draws inputs from: a norm's gradient is 0 where the cotangent is its own input."""
     return np.random.default_rng([seed, 7919])
 
 
 def _differences(function: Function, given: list[Any], index: int, cotangent: Array, eps: float) -> Array:
-    """Central differences of the weighed output, one element of input `index` at a time."""
+    """Return central differences of the weighed output, one element of input `index` at a time."""
     x = given[index].raw
     result = np.empty(x.shape)
     for place in np.ndindex(x.shape):
@@ -206,7 +206,7 @@ def _differences(function: Function, given: list[Any], index: int, cotangent: Ar
 
 
 def _gradients(output: Tensor, wanted: list[Tensor], cotangent: Any, create_graph: bool) -> list[Tensor]:
-    """The gradient of each wanted tensor, 0 where backward has none."""
+    """Return the gradient of each wanted tensor, 0 where backward has none."""
     found: Sequence[Tensor | None] = [None] * len(wanted)
     if output.requires_grad:
         found = tape.grad(output, wanted, cotangent, create_graph, allow_unused=True, retain_graph=True)
@@ -232,7 +232,7 @@ def _refuse_vacuous(name: str, differences: Array, atol: float) -> None:
 
 
 def _gradient_of(function: Function, checked: list[int], seed: int) -> Function:
-    """The weighed gradients of `function` as a function of the cotangent and the inputs."""
+    """Return the weighed gradients of `function` as a function of the cotangent and the inputs."""
 
     def gradient(weights: Tensor, *values: Any) -> Tensor:
         with modes.enable_grad():  # differences call this under no_grad
@@ -245,7 +245,7 @@ def _gradient_of(function: Function, checked: list[int], seed: int) -> Function:
 
 
 def _weighed(gradients: Sequence[Tensor], seed: int) -> Tensor:
-    """One tensor of several, with random weights, so that none cancels another."""
+    """Return one tensor of several, with random weights, so that none cancels another."""
     rng = np.random.default_rng([seed, len(gradients)])
     total: Any = 0.0
     for gradient in gradients:

@@ -75,7 +75,7 @@ def test_each_image_is_changed_for_itself(rng, transform):
     [
         (np.zeros((3, 8, 8)), ValueError, r"images are \(N, C, H, W\), got shape \(3, 8, 8\)"),
         (np.zeros((3, 64)), ValueError, r"got shape \(3, 64\)"),
-        ([[0.0]], TypeError, "images are a NumPy array, got list"),
+        ([[0.0]], TypeError, "the batch of images is a NumPy array, got list"),
     ],
 )
 def test_what_is_no_batch_of_images_is_refused(rng, transform, images, error, message):

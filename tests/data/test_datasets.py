@@ -30,8 +30,8 @@ def test_it_is_frozen_and_tells_its_shapes():
         (np.zeros((3, 2)), np.zeros(4), ValueError, "inputs and targets are as many, got 3 and 4"),
         (np.zeros(()), np.zeros(1), ValueError, r"inputs has a first axis .* got shape \(\)"),
         (np.zeros(1), np.zeros(()), ValueError, "targets has a first axis"),
-        ([[1.0]], np.zeros(1), TypeError, "inputs is a NumPy array, got list; np.asarray makes one"),
-        (np.zeros(1), (1,), TypeError, "targets is a NumPy array, got tuple"),
+        ([[1.0]], np.zeros(1), TypeError, "inputs is a NumPy array, as np.asarray makes one, got list"),
+        (np.zeros(1), (1,), TypeError, "targets is a NumPy array, .* got tuple"),
     ],
 )
 def test_what_is_no_data_set_is_refused(inputs, targets, error, message):

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_norm.data.images import resize, scale
+from tinygrad_norm.data.images import rescale, resize
 
 
 def test_scale_divides_by_the_highest_value():
     bytes_ = np.array([[0, 51], [102, 255]], np.uint8).T
-    scaled = scale(bytes_, 255, np.float32)
+    scaled = rescale(bytes_, 255, np.float32)
     np.testing.assert_array_equal(scaled, np.array([[0, 0.4], [0.2, 1]], np.float32), strict=True)
     assert scaled.flags.c_contiguous
 
@@ -16,7 +16,7 @@ def test_scale_divides_by_the_highest_value():
 @pytest.mark.parametrize("dtype", ["uint8", np.int64, np.float16])
 def test_scale_gives_floats_of_four_or_eight_bytes(dtype):
     with pytest.raises(TypeError, match="dtype is float32 or float64, got"):
-        scale(np.zeros(3), 1, dtype)
+        rescale(np.zeros(3), 1, dtype)
 
 
 def test_enlarging_interpolates_between_the_centres_of_pixels():

@@ -92,7 +92,7 @@ def test_a_data_set_that_returns_a_bare_array_is_refused():
         def __getitem__(self, index: np.ndarray) -> Any:
             return np.zeros((4, 2))[index]
 
-    with pytest.raises(TypeError, match="returns a tuple of arrays, got ndarray"):
+    with pytest.raises(TypeError, match="returns is a tuple of arrays, got ndarray"):
         next(iter(DataLoader(Alone(), batch_size=2)))
 
 
@@ -219,7 +219,7 @@ def test_a_mix_needs_inputs_and_targets():
         def __getitem__(self, index: np.ndarray) -> tuple[np.ndarray, ...]:
             return index, index, index
 
-    with pytest.raises(ValueError, match="mix takes data sets of inputs and targets, this one has 3 arrays"):
+    with pytest.raises(ValueError, match="mix is for data sets of inputs and targets, got 3 arrays"):
         next(iter(DataLoader(Triples(), batch_size=2, mix=halves)))
 
 
@@ -381,26 +381,26 @@ def change(**entries: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("state", "error", "message"),
+    ("state", "message"),
     [
-        (change(seed=1), ValueError, r"of another loader: seed=1 \(here 0\)"),
-        (change(length=11, batch_size=5), ValueError, r"length=11 \(here 10\), batch_size=5 \(here 4\)"),
-        (change(shuffle=True), ValueError, r"shuffle=True \(here False\)"),
-        (change(drop_last=True), ValueError, r"drop_last=True \(here False\)"),
-        (change(epoch=1, batch=4), ValueError, "batch is at most 3, the number of batches in an epoch, got 4"),
-        (change(epoch=1, batch=-1), ValueError, "batch is an integer of at least 0, got -1"),
-        (change(epoch=-1), ValueError, "epoch is an integer of at least 0, got -1"),
-        (change(epoch=1.5), TypeError, "epoch is an integer of at least 0, got 1.5"),
-        (change(epoch=1, batch="2"), TypeError, "batch is an integer of at least 0, got '2'"),
-        ({"epoch": 1, "batch": 1}, ValueError, "has the keys epoch, batch, length, .*; got epoch, batch"),
-        (change(rank=0), ValueError, "got epoch, .*, rank"),
-        ({}, ValueError, "got none"),
+        (change(seed=1), r"of another loader: seed=1 \(here 0\)"),
+        (change(length=11, batch_size=5), r"length=11 \(here 10\), batch_size=5 \(here 4\)"),
+        (change(shuffle=True), r"shuffle=True \(here False\)"),
+        (change(drop_last=True), r"drop_last=True \(here False\)"),
+        (change(epoch=1, batch=4), "batch is at most 3, those of an epoch, got 4"),
+        (change(epoch=1, batch=-1), "batch is an integer of at least 0, got -1"),
+        (change(epoch=-1), "epoch is an integer of at least 0, got -1"),
+        (change(epoch=1.5), "epoch is an integer of at least 0, got 1.5"),
+        (change(epoch=1, batch="2"), "batch is an integer of at least 0, got '2'"),
+        ({"epoch": 1, "batch": 1}, r"state lacks 'length', .*; it has \['epoch', 'batch'\]"),
+        (change(rank=0), "state has 'rank', which is not known"),
+        ({}, "lacks 'epoch', 'batch', 'length'"),
     ],
 )
-def test_a_state_that_does_not_fit_changes_nothing(state, error, message):
+def test_a_state_that_does_not_fit_changes_nothing(state, message):
     loader = DataLoader(numbers(10), batch_size=4)
     next(loader.resume())
-    with pytest.raises(error, match=message):
+    with pytest.raises(ValueError, match=message):
         loader.load_state_dict(state)
     assert (loader.epoch, loader.batch) == (0, 1)
 
@@ -411,7 +411,7 @@ def test_a_state_that_does_not_fit_changes_nothing(state, error, message):
 @pytest.mark.parametrize(
     ("count", "options", "error", "message"),
     [
-        (0, {"batch_size": 1}, ValueError, "the data set is empty; a loader needs at least 1 example"),
+        (0, {"batch_size": 1}, ValueError, "a data set has at least 1 example"),
         (3, {"batch_size": 0}, ValueError, "batch_size is an integer of at least 1, got 0"),
         (3, {"batch_size": -2}, ValueError, "batch_size is an integer of at least 1, got -2"),
         (3, {"batch_size": 2.0}, TypeError, "batch_size is an integer"),
@@ -421,7 +421,7 @@ def test_a_state_that_does_not_fit_changes_nothing(state, error, message):
             3,
             {"batch_size": 4, "drop_last": True},
             ValueError,
-            "leaves no batch: 3 examples are fewer than batch_size=4; make batch_size at most 3, or drop_last=False",
+            "leaves no batch of 3 examples with batch_size=4; make batch_size at most 3, or drop_last=False",
         ),
     ],
 )

@@ -88,16 +88,6 @@ def test_a_failed_download_is_told(tmp_path, monkeypatch):
         load("cifar100", folder=tmp_path, download=True)
 
 
-def test_every_address_is_https_and_ends_in_the_name():
-    files = [file for source in registry._SOURCES.values() for file in source.files]
-    assert len(files) == 10
-    for file in files:
-        assert file.urls
-        assert re.fullmatch("[0-9a-f]{32}", file.md5)
-        assert all(url.startswith("https://") and url.endswith(f"/{file.name}") for url in file.urls)
-    assert len({file.md5 for file in files}) == 10
-
-
 def test_arrays_of_ones_own(tmp_path):
     np.save(tmp_path / "train_images.npy", pixels)
     np.save(tmp_path / "train_labels.npy", np.arange(3))

@@ -1,64 +1,18 @@
 from __future__ import annotations
 
-from pathlib import Path
-from runpy import run_path
-
 import numpy as np
 import pytest
 
 from tinygrad_norm import nn
 from tinygrad_norm.models import create_model, list_models
 
-cases = run_path(str(Path(__file__).parent / "zoo_cases.py"))
-
-SMALL = {
-    "baseline_cnn": 2_193_450,
-    "alexnet": 6_977_994,
-    "vgg16": 14_724_042,
-    "resnet18": 11_173_962,
-    "efficientnet_b0": 4_020_358,
-    "convnext_tiny": 27_824_362,
-}
-IMAGENET = {
-    ("alexnet", "none"): 61_100_840,
-    ("vgg16", "none"): 138_357_544,
-    ("vgg16", "batch"): 138_365_992,
-    ("resnet18", "batch"): 11_689_512,
-    ("efficientnet_b0", "batch"): 5_288_548,
-    ("convnext_tiny", "layer"): 28_589_128,
-}
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Nets without weights, which cost no time."""
-    monkeypatch.setattr(nn.init, "_fill", lambda tensor, values: tensor)
-    monkeypatch.setattr(nn.init, "_source", lambda generator: cases["Still"]())
-
-
-def count(model):
-    return sum(parameter.size for parameter in model.parameters())
+WIDE = ["baseline_cnn", "alexnet", "vgg16", "resnet18", "efficientnet_b0", "convnext_tiny"]
 
 
 def test_the_list():
-    assert list_models() == ["mlp", "lenet5", *SMALL]
+    assert list_models() == ["mlp", "lenet5", *WIDE]
     list_models().clear()
     assert list_models()
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_parameters_of_the_small_form(name, undrawn):
-    assert count(create_model(name)) == SMALL[name]
-
-
-@pytest.mark.parametrize(("name", "norm"), IMAGENET)
-def test_parameters_of_the_imagenet_form(name, norm, undrawn):
-    assert count(create_model(name, 1000, norm=norm, small_images=False)) == IMAGENET[name, norm]
-
-
-def test_parameters_of_the_classics():
-    assert count(create_model("lenet5", in_channels=1, norm="none")) == 61_706
-    assert count(create_model("mlp", in_channels=1, image_size=28)) == 235_530
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -71,8 +25,8 @@ def test_channels_classes_and_sizes_are_free(name, undrawn):
         assert model(np.ones((2, channels, size, size), np.float32)).shape == (2, classes)
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_width_multiplies_the_channels(name, undrawn):
+@pytest.mark.parametrize("name", WIDE)
+def test_width_multiplies_the_channels(name, undrawn, count):
     full, half = create_model(name), create_model(name, width=0.5)
     assert 0.2 < count(half) / count(full) < 0.35
     assert [*half.state_dict()] == [*full.state_dict()]
@@ -95,10 +49,10 @@ def test_weights_are_drawn_so_that_activations_keep_their_size(name, rng):
     [
         ("resnet8", {}, ValueError, "did you mean resnet18"),
         ("ResNet18", {}, ValueError, "did you mean resnet18"),
-        (None, {}, ValueError, "known are mlp"),
-        (["mlp"], {}, ValueError, "known are mlp"),
+        (None, {}, ValueError, "name is 'mlp' or 'lenet5'"),
+        (["mlp"], {}, ValueError, "name is 'mlp' or 'lenet5'"),
         ("lenet5", {"small_images": "no"}, TypeError, "small_images is True or False, got 'no'"),
-        ("mlp", {"hidden": 5}, TypeError, r"hidden should be a sequence of widths, such as .*, got 5"),
+        ("mlp", {"hidden": 5}, TypeError, r"hidden is a sequence of widths, such as .*, got int"),
         ("resnet18", {"norm": "bach"}, ValueError, "did you mean batch"),
         ("resnet18", {"norm": 3}, TypeError, "or a function"),
         ("mlp", {"norm": "instance"}, ValueError, "rows, which have no positions"),
@@ -109,11 +63,11 @@ def test_weights_are_drawn_so_that_activations_keep_their_size(name, rng):
         ("resnet18", {"num_classes": 0}, ValueError, "ResNet18: num_classes"),
         ("resnet18", {"in_channels": 1.5}, TypeError, "ResNet18: in_channels"),
         ("resnet18", {"image_size": 0}, ValueError, "ResNet18: image_size"),
-        ("vgg16", {"image_size": 16}, ValueError, "17 or more"),
-        ("vgg16", {"image_size": 28, "small_images": False}, ValueError, "32 or more"),
-        ("alexnet", {"image_size": 32, "small_images": False}, ValueError, "63 or more"),
-        ("convnext_tiny", {"image_size": 28, "norm": "instance"}, ValueError, "32 or more"),
-        ("efficientnet_b0", {"image_size": 16, "norm": "instance"}, ValueError, "17 or more"),
+        ("vgg16", {"image_size": 16}, ValueError, "of at least 17, got"),
+        ("vgg16", {"image_size": 28, "small_images": False}, ValueError, "of at least 32, got"),
+        ("alexnet", {"image_size": 32, "small_images": False}, ValueError, "of at least 63, got"),
+        ("convnext_tiny", {"image_size": 28, "norm": "instance"}, ValueError, "of at least 32, got"),
+        ("efficientnet_b0", {"image_size": 16, "norm": "instance"}, ValueError, "of at least 17, got"),
         ("lenet5", {"small_images": False}, ValueError, "no ImageNet form"),
         ("resnet18", {"norm_momentum": 1.5}, ValueError, "momentum"),
     ],

@@ -149,7 +149,7 @@ def test_a_norm_in_two_places_is_replaced_by_one():
         ("fc", "layer", ValueError, "holds no norm"),
         ("layer1", "lyer", ValueError, "did you mean layer"),
         ("layer1", None, TypeError, "or a function"),
-        ("layer1", lambda channels: None, TypeError, "should return a Module"),
+        ("layer1", lambda channels: None, TypeError, "returns is a Module"),
     ],
 )
 def test_what_is_refused_changes_nothing(resnet, path, norm, error, words):

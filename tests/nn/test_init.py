@@ -90,7 +90,7 @@ def test_normal():
     values = init.normal_(empty(), 2, 0.5).numpy()
     assert values.mean() == pytest.approx(2, abs=0.02)
     assert values.std() == pytest.approx(0.5, rel=0.02)
-    with pytest.raises(ValueError, match="std is 0 or more, got -1"):
+    with pytest.raises(ValueError, match="std is a finite number of at least 0, got -1"):
         init.normal_(empty(), std=-1)
 
 
@@ -115,7 +115,7 @@ def test_truncated_normal_refuses_an_interval_with_next_to_nothing_in_it(interva
 
 
 def test_truncated_normal_needs_some_width():
-    with pytest.raises(ValueError, match="std is over 0, got 0"):
+    with pytest.raises(ValueError, match="std is a finite number above 0, got 0"):
         init.trunc_normal_(empty(), std=0)
 
 

@@ -265,7 +265,7 @@ def test_a_hook_may_remove_itself_and_a_with_block_ends_one():
 
 def test_a_hook_is_callable():
     number: Any = 3
-    with pytest.raises(TypeError, match="hook should be callable, got int"):
+    with pytest.raises(TypeError, match="a hook is callable, got int"):
         Scale().register_forward_hook(number)
 
 
@@ -408,7 +408,7 @@ def test_astype_converts_floats_and_gradients_in_place():
 @pytest.mark.parametrize("dtype", [np.int64, "float16", None, "nonsense", complex])
 def test_astype_refuses_other_dtypes(dtype):
     net = Net()
-    with pytest.raises(TypeError, match="dtype should be float32 or float64, got"):
+    with pytest.raises(TypeError, match="dtype is float32 or float64, got"):
         net.astype(dtype)
     assert net.shift.dtype == np.float32
 
@@ -416,7 +416,7 @@ def test_astype_refuses_other_dtypes(dtype):
 def test_float_dtype():
     assert float_dtype(None) == np.float32
     assert float_dtype(float) == np.float64
-    with pytest.raises(TypeError, match="float32 or float64, got 'int8'"):
+    with pytest.raises(TypeError, match="float32 or float64, got int8"):
         float_dtype("int8")
 
 
@@ -540,3 +540,23 @@ def test_a_state_is_loaded_as_a_whole_unless_told_otherwise():
     assert "first.weight" in missing
     assert unexpected == ["other"]
     assert net.shift.tolist() == [1, 1, 1]
+
+
+def test_a_shallow_copy_shares_what_is_inside_but_no_hooks():
+    net = nn.BatchNorm2D(3)
+    clone = copy.copy(net)
+    assert clone.weight is net.weight
+    assert clone.running_mean is net.running_mean
+    clone.register_forward_hook(lambda *_: None)
+    assert clone.has_hooks
+    assert not net.has_hooks
+    clone.register_buffer("more", None)
+    assert [*net.state_dict()] == [*clone.state_dict()]
+    assert "more" not in vars(net)
+
+
+def test_children_are_shared_once_or_each_time():
+    inside = nn.Identity()
+    net = nn.Sequential(inside, inside)
+    assert [name for name, _ in net.named_children()] == ["0"]
+    assert [name for name, _ in net.named_children(remove_duplicate=False)] == ["0", "1"]

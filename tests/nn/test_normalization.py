@@ -211,7 +211,7 @@ def test_errors_name_the_layer_by_its_path():
     with pytest.raises(ValueError, match=r"layer_norm in head: normalized_shape is what"):
         net(np.ones((2, 3), np.float32))
     net.layers[0].norm = nn.BatchNorm1D(5)
-    with pytest.raises(ValueError, match=r"BatchNorm1D in layers\.0\.norm: the input should have shape \(N, C\) or"):
+    with pytest.raises(ValueError, match=r"BatchNorm1D in layers\.0\.norm: the input has shape \(N, C\) or"):
         net(np.ones((2, 3), np.float32))
     net.layers[0].norm = nn.BatchNorm1D(4, dtype="float64")
     with pytest.raises(TypeError, match=r"batch_norm in layers\.0\.norm: one floating dtype .* input float32"):
@@ -284,7 +284,7 @@ def test_input_that_does_not_fit(norm, shape, words):
         (lambda: nn.LayerNorm(()), ValueError, "at least one axis"),
         (lambda: nn.LayerNorm((3, 0)), ValueError, "at least 1, got 0"),
         (lambda: nn.LayerNorm(2.0), TypeError, "integer of at least 1, got 2.0"),
-        (lambda: nn.GroupNorm(2, 3), ValueError, "num_channels should be a multiple of num_groups, got 3 and 2"),
+        (lambda: nn.GroupNorm(2, 3), ValueError, "num_channels is a multiple of num_groups, got 3 and 2"),
         (lambda: nn.GroupNorm(0, 3), ValueError, "num_groups is an integer of at least 1"),
         (lambda: nn.LayerNorm2D(-1), ValueError, "num_channels is an integer of at least 1"),
     ],
@@ -495,5 +495,5 @@ def test_rms_norm_2d_divides_by_the_root_mean_square_of_a_pixel(rng):
     for wrong in (0, 2.0, True):
         with pytest.raises((TypeError, ValueError), match="RMSNorm2D: num_channels is an integer"):
             nn.RMSNorm2D(wrong)
-    with pytest.raises(ValueError, match=r"RMSNorm2D: the input should have shape \(N, C, H, W\) with C = 3"):
+    with pytest.raises(ValueError, match=r"RMSNorm2D: the input has shape \(N, C, H, W\) with C = 3"):
         layer(np.ones((2, 4, 5, 5)))

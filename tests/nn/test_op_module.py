@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 
 from tinygrad_norm import Tensor, nn
 from tinygrad_norm.nn.op_module import OpModule
@@ -11,8 +14,8 @@ def scaled_sum(x, y, scale=1.0, offset=None):
 
 
 class ScaledSum(OpModule, op=scaled_sum):
-    def __init__(self, scale=1.0, offset=None):
-        super().__init__(scale=scale, offset=offset)
+    scale: float = 1.0
+    offset: Any = None
 
 
 class Louder(ScaledSum):
@@ -44,3 +47,10 @@ def test_a_subclass_keeps_the_op():
 def test_repr_shows_what_is_no_tensor():
     assert repr(ScaledSum(2.0, Tensor([1.0]))) == "ScaledSum(scale=2.0)"
     assert repr(nn.Sigmoid()) == "Sigmoid()"
+
+
+@pytest.mark.parametrize("layer", [nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.Hardswish, nn.Mish, nn.Dropout])
+def test_layers_take_inplace_and_refuse_to_do_it(layer):
+    assert repr(layer(inplace=False)) == repr(layer())
+    with pytest.raises(ValueError, match=f"^{layer.__name__}: a tensor on the tape is not written in place"):
+        layer(inplace=True)

@@ -167,7 +167,7 @@ def test_modes_and_switches_are_as_before(rng):
         assert (model[1].update_running_statistics, model[1].use_batch_statistics) == (True, None)
         assert (model[5].update_running_statistics, model[5].use_batch_statistics) == (None, False)
         assert [parameter.raw.tolist() for parameter in model.parameters()] == weights
-        assert not any(layer._forward_pre_hooks for layer in model.modules())
+        assert not any(layer.has_hooks for layer in model.modules())
 
 
 def test_a_layer_told_to_move_its_statistics_always_does_not_do_so_meanwhile(rng):
@@ -201,7 +201,7 @@ def test_after_an_error_all_is_as_before(on_pass, rng):
         recalibrate(model, Failing([rng.normal(size=(5, 4)), rng.normal(size=(5, 4))], on_pass))
     assert state(model) == before
     assert all(module.training for module in model.modules())
-    assert not any(module._forward_pre_hooks for module in model.modules())
+    assert not any(module.has_hooks for module in model.modules())
 
 
 def test_a_loader_without_batches_is_an_error(rng):

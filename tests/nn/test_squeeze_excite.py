@@ -52,12 +52,12 @@ def test_keys_and_modules_are_torchvisions():
 
 
 def test_refuses():
-    with pytest.raises(ValueError, match=r"SqueezeExcite: activation is one of relu, .*got 'swilu'; did you mean"):
+    with pytest.raises(ValueError, match=r"SqueezeExcite: activation is 'relu' or .*got 'swilu'; did you mean"):
         nn.SqueezeExcite(8, 2, "swilu")
-    with pytest.raises(ValueError, match=r"scale_activation is one of .*got 'Sigmoid'; did you mean sigmoid"):
+    with pytest.raises(ValueError, match=r"scale_activation is 'relu' or .*got 'Sigmoid'; did you mean sigmoid"):
         nn.SqueezeExcite(8, 2, scale_activation="Sigmoid")
     for wrong in (None, nn.ReLU()):
-        with pytest.raises(TypeError, match=r"SqueezeExcite: activation is one of .*, or make a module"):
+        with pytest.raises(TypeError, match=r"SqueezeExcite: activation is .* makes a module"):
             nn.SqueezeExcite(8, 2, activation=wrong)
     with pytest.raises(ValueError, match="is an integer of at least 1, got 0"):
         nn.SqueezeExcite(8, 0)

@@ -90,7 +90,7 @@ def test_the_model_is_left_as_it_was():
     assert net[1].calls.raw is calls
     assert calls == 0
     assert random.state_dict() == state
-    assert not any(module._forward_hooks for module in net.modules())
+    assert not any(module.has_hooks for module in net.modules())
 
 
 def test_the_model_is_left_as_it_was_after_an_error_too():
@@ -99,7 +99,7 @@ def test_the_model_is_left_as_it_was_after_an_error_too():
         net.summary((13,))
     assert all(module.training for module in net.modules())
     assert net[0].calls.item() == 0
-    assert not any(module._forward_hooks for module in net.modules())
+    assert not any(module.has_hooks for module in net.modules())
     assert modes.is_recording()
 
 

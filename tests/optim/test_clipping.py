@@ -101,7 +101,7 @@ def test_limits_out_of_range(bad):
 def test_a_gradient_that_is_an_array_is_refused(clip):
     parameters = with_gradients([3.0], [4.0])
     parameters[1].grad = np.array([4.0])
-    with pytest.raises(TypeError, match="gradient of parameter 1 is a Tensor, got ndarray"):
+    with pytest.raises(TypeError, match=r"gradient of parameter 1 is a Tensor, .* got ndarray"):
         clip(parameters, 1.0)
     assert parameters[0].grad.item() == 3.0
 

@@ -87,7 +87,7 @@ def test_arguments_out_of_range(options, error, message):
 
 
 def test_wraps_an_optimizer():
-    with pytest.raises(TypeError, match=r"Lookahead wraps an optimizer, such as SGD\(...\), got list"):
+    with pytest.raises(TypeError, match=r"Lookahead: optimizer is one, such as SGD\(...\), got list"):
         optim.Lookahead([Tensor([1.0], requires_grad=True)])  # type: ignore[arg-type]
 
 

@@ -255,9 +255,9 @@ def test_the_same_parameter_twice(weight, bias):
         (lambda w: {w}, TypeError, "got one set"),
         (lambda w: 3, TypeError, "got one int"),
         (lambda w: [{"params": {w}}], TypeError, "no fixed order"),
-        (lambda w: [w, np.zeros(3)], TypeError, "parameter 1 of group 0 is a ndarray, not a Tensor"),
-        (lambda w: [("weight", w)], TypeError, "is a tuple, not a Tensor; of .* pairs, give the parameters"),
-        (lambda w: [w, {"params": [w]}], TypeError, "parameter 1 of group 0 is a dict"),
+        (lambda w: [w, np.zeros(3)], TypeError, "parameter 1 of group 0 is a Tensor, got ndarray"),
+        (lambda w: [("weight", w)], TypeError, "is a Tensor, got tuple; of .* pairs, give the parameters"),
+        (lambda w: [w, {"params": [w]}], TypeError, "parameter 1 of group 0 is a Tensor, got dict"),
         (lambda w: [w * 2.0], ValueError, "parameter 0 of group 0 was made by a recorded op"),
         (lambda w: [Tensor([1, 2])], TypeError, "holds int64; only float32 and float64"),
         (lambda w: [{"lr": 0.1}], ValueError, "parameter group 0 has no 'params'"),
@@ -369,24 +369,24 @@ def change(path, value):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (change(["state"], ...), "needs the entries 'state' and 'param_groups'"),
+        (change(["state"], ...), "the state lacks 'state'; it has"),
         (change(["param_groups"], []), "has 0 parameter groups, this optimizer 1"),
         (change(["param_groups", 0, "params"], [0]), "group 0 has 1 parameters, not the 2 numbered from 0"),
         (change(["param_groups", 0, "params"], [0, 0]), "group 0 has 2 parameters, not the 2 numbered"),
         (change(["param_groups", 0, "amsgrad"], ...), "group 0 lacks 'amsgrad'"),
         (change(["param_groups", 0, "params"], ...), "group 0 lacks 'params'"),
-        (change(["param_groups", 0, "momentum"], 0.9), "group 0 has 'momentum', which Adam does not know"),
-        (change(["param_groups", 0, "lr"], float("nan")), "group 0: lr is a finite number"),
-        (change(["param_groups", 0, "betas"], [0.9]), "group 0: betas are two numbers"),
+        (change(["param_groups", 0, "momentum"], 0.9), "group 0 has 'momentum', which is not known"),
+        (change(["param_groups", 0, "lr"], float("nan")), "lr is a finite number of at least 0, got nan"),
+        (change(["param_groups", 0, "betas"], [0.9]), "betas are two numbers"),
         (change(["state", 2], {"step": 1}), "a state for parameter 2, which is in no group"),
         (change(["state", 0, "exp_avg"], ...), "the state of parameter 0 of group 0 lacks 'exp_avg'"),
-        (change(["param_groups", 0, "amsgrad"], True), "parameter 1 of group 0 lacks 'max_exp_avg_sq'"),
+        (change(["param_groups", 0, "amsgrad"], True), "parameter 0 of group 0 lacks 'max_exp_avg_sq'"),
         (change(["state", 1, "step"], ...), "lacks 'step'"),
-        (change(["state", 1, "step"], -1), "'step' of parameter 1 of group 0 is -1"),
-        (change(["state", 1, "step"], 1.5), "'step' of parameter 1 of group 0 is 1.5"),
-        (change(["state", 1, "square_avg"], np.zeros(5)), "has 'square_avg', which Adam does not know"),
-        (change(["state", 1, "exp_avg"], np.zeros(4)), r"float64 of shape \(4,\), not floating point of shape \(5,\)"),
-        (change(["state", 1, "exp_avg"], np.zeros(5, np.int64)), "'exp_avg' .* is int64"),
+        (change(["state", 1, "step"], -1), "parameter 1 of group 0.step is an integer of at least 0, got -1"),
+        (change(["state", 1, "step"], 1.5), "parameter 1 of group 0.step is an integer of at least 0, got 1.5"),
+        (change(["state", 1, "square_avg"], np.zeros(5)), "has 'square_avg', which is not known"),
+        (change(["state", 1, "exp_avg"], np.zeros(4)), r"floating point of shape \(5,\), got float64 of shape \(4,\)"),
+        (change(["state", 1, "exp_avg"], np.zeros(5, np.int64)), "'exp_avg' .* got int64"),
     ],
 )
 def test_a_state_for_something_else_is_refused_whole(weight, bias, spoil, message):
@@ -428,12 +428,13 @@ def test_a_state_beyond_the_parameters_dtype_is_refused():
         large.step()
 
 
-def test_every_mismatch_is_named(weight, bias):
+def test_everything_that_a_state_lacks_is_named(weight, bias):
     optimizer = optim.Adam([weight, bias])
     run(optimizer, draw(optimizer, 1))
     spoilt = optimizer.state_dict()
-    del spoilt["state"][0]["exp_avg"], spoilt["state"][1]["step"]
-    with pytest.raises(ValueError, match=r"Adam\.load_state_dict: .*group 0 lacks 'exp_avg'; .*group 0 lacks 'step'"):
+    del spoilt["state"][1]["exp_avg"], spoilt["state"][1]["step"]
+    words = r"Adam\.load_state_dict: the state of parameter 1 of group 0 lacks 'step', 'exp_avg'; it has"
+    with pytest.raises(ValueError, match=words):
         optimizer.load_state_dict(spoilt)
 
 
@@ -482,7 +483,7 @@ def test_a_gradient_that_is_an_array_is_refused(weight, bias):
     optimizer = optim.SGD([weight, bias], lr=0.1)
     before = values(optimizer)
     weight.grad, bias.grad = Tensor(np.ones((3, 2))), np.ones(5)
-    with pytest.raises(TypeError, match="gradient of parameter 1 of group 0 is a Tensor, got ndarray"):
+    with pytest.raises(TypeError, match=r"gradient of parameter 1 of group 0 is a Tensor, .* got ndarray"):
         optimizer.step()
     for found, expected in zip(values(optimizer), before, strict=True):
         np.testing.assert_array_equal(found, expected)

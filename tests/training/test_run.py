@@ -277,7 +277,7 @@ def test_a_run_can_be_ended_earlier_but_not_before_where_it_is(tmp_path, recipe)
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(tmp_path, recipe):
     for changes, message in (
         ({"data": "digit"}, "did you mean digits?"),
-        ({"image_size": 15}, "image_size should be 16 or more"),
+        ({"image_size": 15}, "image_size is an integer of at least 16"),
         ({"options": {"colour": 1}}, "colour"),
         ({"batch_size": 500}, "batch_size=500"),
         ({"model": "mlp", "batch_size": 1}, "one value per channel"),

@@ -67,7 +67,7 @@ def test_a_file_that_is_no_run_is_refused(tmp_path, recipe):
         ("huge", r"the net that it describes is larger than its 18 arrays of 540,900 elements \(\d+ arrays"),
         ("list", r"model.weight is an array, got \[1\]"),
         ("past", "the state of trainer.epoch is an integer of at least 0, got -3"),
-        ("small", "small: the net that it describes cannot be made: .*image_size should be 16 or more"),
+        ("small", "small: the net that it describes cannot be made: .*image_size is an integer of at least 16"),
         ("cut", "cut short"),
     ):
         with pytest.raises(ValueError, match=message):

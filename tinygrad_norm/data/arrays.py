@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from tinygrad_norm.checks import check_choice
 from tinygrad_norm.data.checks import check_labels, describe
-from tinygrad_norm.data.datasets import ArrayDataset
-from tinygrad_norm.data.images import scale
-from tinygrad_norm.dtypes import beyond
+from tinygrad_norm.data.datasets import ArrayDataset, Split
+from tinygrad_norm.data.images import rescale
+from tinygrad_norm.dtypes import Array, StrPath, beyond
 
 CHANNELS = (1, 3, 4)
 """How many an image has: grey, or red, green and blue, perhaps with how opaque it is."""
 
 
-def from_arrays(
-    folder: str | os.PathLike[str], split: Literal["train", "test"] = "train", dtype: DTypeLike = np.float32
-) -> ArrayDataset:
+def from_arrays(folder: StrPath, split: Split = "train", dtype: DTypeLike = np.float32) -> ArrayDataset:
     """Load a data set of one's own from `train_images.npy`, `train_labels.npy`, `test_images.npy`, `test_labels.npy`.
 
     Images are (N, H, W), which get a channel axis, (N, C, H, W) or (N, F). Those of uint8 are scaled from 0..255 to
@@ -37,7 +33,7 @@ def from_arrays(
         ValueError: a file is malformed (nothing is unpickled), the two do not fit together, images are not finite,
             hold values beyond the dtype or have their channels last, or there are more classes than training images.
     """
-    check_choice("split", split, ("train", "test"))
+    check_choice("from_arrays: split", split, ("train", "test"))
     images_path, labels_path = Path(folder) / f"{split}_images.npy", Path(folder) / f"{split}_labels.npy"
     for path in (images_path, labels_path):
         if not path.is_file():
@@ -60,10 +56,10 @@ def from_arrays(
         raise ValueError(f"{images_path}: {describe(images)} {lost}")
     if split == "train":
         _check_classes(labels_path, labels)
-    return ArrayDataset(scale(images, 255 if images.dtype == np.uint8 else 1, dtype), labels.astype(np.int64))
+    return ArrayDataset(rescale(images, 255 if images.dtype == np.uint8 else 1, dtype), labels.astype(np.int64))
 
 
-def _check_classes(path: Path, labels: NDArray[Any]) -> None:
+def _check_classes(path: Path, labels: Array) -> None:
     """Refuse labels that count no classes, and name classes without an image."""
     present, classes = np.unique(labels), _classes(labels)
     if classes == len(present):
@@ -77,7 +73,10 @@ def _check_classes(path: Path, labels: NDArray[Any]) -> None:
 
 
 def _trained_classes(folder: Path) -> int | None:
-    """A test label that no training image has would only be noticed at the end of the first epoch."""
+    """Return the number of classes of the training images, where these are there.
+
+    A test label that no training image has would only be noticed at the end of the first epoch.
+    """
     path = folder / "train_labels.npy"
     if not path.is_file():
         return None
@@ -86,11 +85,11 @@ def _trained_classes(folder: Path) -> int | None:
     return _classes(labels)
 
 
-def _classes(labels: NDArray[Any]) -> int:
+def _classes(labels: Array) -> int:
     return int(labels.max()) + 1 if labels.size else 0
 
 
-def _read_npy(path: Path) -> NDArray[Any]:
+def _read_npy(path: Path) -> Array:
     """Map an .npy file; too large a shape and pickled objects are refused before anything is allocated."""
     try:
         with np.errstate(over="raise"):

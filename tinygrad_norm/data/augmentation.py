@@ -7,18 +7,26 @@ arrays that it is given.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, POSITIVE, Range, check_choice, check_integer, check_number
+from tinygrad_norm.checks import (
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Range,
+    check_choice,
+    check_integer,
+    check_number,
+    check_type,
+)
 from tinygrad_norm.data.checks import describe
 from tinygrad_norm.data.loader import Transform
+from tinygrad_norm.dtypes import Array
 
-Images = NDArray[Any]
 Generator = np.random.Generator
 Padding = Literal["constant", "edge", "reflect"]
 
@@ -35,10 +43,9 @@ class Compose:
     def __init__(self, transforms: Sequence[Transform]) -> None:
         self.transforms = tuple(transforms)
         for transform in self.transforms:
-            if not callable(transform):
-                raise TypeError(f"Compose: a transform is callable, got {type(transform).__name__}")
+            check_type("Compose: a transform", transform, Callable, "callable")
 
-    def __call__(self, images: Images, generator: Generator) -> Images:
+    def __call__(self, images: Array, generator: Generator) -> Array:
         for transform in self.transforms:
             images = transform(images, generator)
         return images
@@ -65,7 +72,7 @@ class RandomCrop:
         check_integer("RandomCrop: padding", self.padding, 0)
         check_choice("RandomCrop: mode", self.mode, get_args(Padding))
 
-    def __call__(self, images: Images, generator: Generator) -> Images:
+    def __call__(self, images: Array, generator: Generator) -> Array:
         n, _, h, w = _shape("RandomCrop", images)
         if self.mode == "reflect" and self.padding >= min(h, w):
             raise ValueError(f"RandomCrop: {h}×{w} images mirrored give less than {self.padding} pixels of padding")
@@ -87,7 +94,7 @@ class RandomShift:
     def __post_init__(self) -> None:
         check_integer("RandomShift: pixels", self.pixels, 0)
 
-    def __call__(self, images: Images, generator: Generator) -> Images:
+    def __call__(self, images: Array, generator: Generator) -> Array:
         _shape("RandomShift", images)
         return RandomCrop(self.pixels)(images, generator)
 
@@ -101,7 +108,7 @@ class RandomFlip:
     def __post_init__(self) -> None:
         check_number("RandomFlip: p", self.p, FRACTION)
 
-    def __call__(self, images: Images, generator: Generator) -> Images:
+    def __call__(self, images: Array, generator: Generator) -> Array:
         n, *_ = _shape("RandomFlip", images)
         flipped = generator.random((n, 1, 1, 1)) < self.p
         return np.where(flipped, images[..., ::-1], images)
@@ -118,7 +125,7 @@ class RandomRotation:
             "RandomRotation: degrees", self.degrees, Range("a number from 0 to 180", lambda value: 0 <= value <= 180)
         )
 
-    def __call__(self, images: Images, generator: Generator) -> Images:
+    def __call__(self, images: Array, generator: Generator) -> Array:
         n, *_ = _shape("RandomRotation", images, floating=True)
         return rotate(images, generator.uniform(-self.degrees, self.degrees, n))
 
@@ -135,15 +142,15 @@ class Cutout:
     def __post_init__(self) -> None:
         check_integer("Cutout: size", self.size, 1)
 
-    def __call__(self, images: Images, generator: Generator) -> Images:
+    def __call__(self, images: Array, generator: Generator) -> Array:
         n, _, h, w = _shape("Cutout", images)
         if self.size > min(h, w):
             raise ValueError(f"Cutout: size is at most {min(h, w)}, for {h}×{w} images, got {self.size}")
         rows, columns = self._covered(n, h, generator), self._covered(n, w, generator)
         return np.where(rows[:, None, :, None] & columns[:, None, None, :], images.dtype.type(0), images)
 
-    def _covered(self, n: int, length: int, generator: Generator) -> NDArray[np.bool_]:
-        """Which pixels of an axis the square of each image covers: `size` of them around a random one."""
+    def _covered(self, n: int, length: int, generator: Generator) -> Array:
+        """Return which pixels of an axis the square of each image covers: `size` of them around a random one."""
         offset = np.arange(length) - generator.integers(length, size=(n, 1)) + self.size // 2
         return (offset >= 0) & (offset < self.size)
 
@@ -157,10 +164,10 @@ class GaussianNoise:
     def __post_init__(self) -> None:
         check_number("GaussianNoise: std", self.std, NOT_NEGATIVE)
 
-    def __call__(self, images: Images, generator: Generator) -> Images:
+    def __call__(self, images: Array, generator: Generator) -> Array:
         _shape("GaussianNoise", images, floating=True)
         noise = generator.standard_normal(images.shape, np.promote_types(images.dtype, np.float32))
-        noisy: Images = images + (self.std * noise).astype(images.dtype)
+        noisy: Array = images + (self.std * noise).astype(images.dtype)
         return noisy
 
 
@@ -174,7 +181,7 @@ class _Mix:
         check_number(f"{name}: alpha", self.alpha, _ALPHA)
         check_integer(f"{name}: num_classes", self.num_classes, 2)
 
-    def _check(self, images: Images, labels: NDArray[Any], floating: bool) -> None:
+    def _check(self, images: Array, labels: Array, floating: bool) -> None:
         name = type(self).__name__
         n, *_ = _shape(name, images, floating)
         if labels.dtype.kind not in "iu" or labels.shape != (n,):
@@ -182,10 +189,10 @@ class _Mix:
         if n and not 0 <= labels.min() <= labels.max() < self.num_classes:
             raise ValueError(f"{name}: labels are 0 to {self.num_classes - 1}, got {labels.min()} to {labels.max()}")
 
-    def _soft(self, labels: NDArray[Any], partners: NDArray[np.intp], share: float) -> NDArray[np.float32]:
+    def _soft(self, labels: Array, partners: Array, share: float) -> Array:
         """`share` of an image's own class, and the rest of its partner's."""
         one_hot = np.eye(self.num_classes, dtype=np.float32)[labels]
-        soft: NDArray[np.float32] = np.float32(share) * one_hot + np.float32(1 - share) * one_hot[partners]
+        soft: Array = np.float32(share) * one_hot + np.float32(1 - share) * one_hot[partners]
         return soft
 
 
@@ -198,9 +205,7 @@ class Mixup(_Mix):
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2017.
     """
 
-    def __call__(
-        self, images: Images, labels: NDArray[Any], generator: Generator
-    ) -> tuple[Images, NDArray[np.float32]]:
+    def __call__(self, images: Array, labels: Array, generator: Generator) -> tuple[Array, Array]:
         self._check(images, labels, floating=True)
         share = generator.beta(self.alpha, self.alpha)
         partners = generator.permutation(len(images))
@@ -219,9 +224,7 @@ class CutMix(_Mix):
     Source: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", 2019.
     """
 
-    def __call__(
-        self, images: Images, labels: NDArray[Any], generator: Generator
-    ) -> tuple[Images, NDArray[np.float32]]:
+    def __call__(self, images: Array, labels: Array, generator: Generator) -> tuple[Array, Array]:
         self._check(images, labels, floating=False)
         h, w = images.shape[2:]
         side = math.sqrt(1 - generator.beta(self.alpha, self.alpha))
@@ -233,39 +236,38 @@ class CutMix(_Mix):
         return mixed, self._soft(labels, partners, 1 - pasted / (h * w))
 
 
-def rotate(images: Images, degrees: NDArray[np.float64]) -> Images:
+def rotate(images: Array, degrees: Array) -> Array:
     """Turn each image (N, C, H, W) counter-clockwise by its angle, bilinearly, with zeros around."""
     n, _, h, w = images.shape
-    angle = np.deg2rad(degrees)[:, None, None]
     y, x = np.arange(h)[:, None] - (h - 1) / 2, np.arange(w) - (w - 1) / 2
-    # Where the value of each pixel comes from; what lies beyond one pixel of zeros is zero as well.
-    source_y = (np.cos(angle) * y + np.sin(angle) * x + (h - 1) / 2).clip(-1, h)
-    source_x = (np.cos(angle) * x - np.sin(angle) * y + (w - 1) / 2).clip(-1, w)
-    top, left = (np.floor(source).clip(None, length - 1) for source, length in ((source_y, h), (source_x, w)))
-    below, right = source_y - top, source_x - left
+    angle = np.deg2rad(degrees)[:, None, None]
+    cosine, sine = np.cos(angle), np.sin(angle)
+    row, below = _cell(cosine * y + sine * x + (h - 1) / 2, h)
+    column, right = _cell(cosine * x - sine * y + (w - 1) / 2, w)
     padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1))).transpose(0, 2, 3, 1)
-    image, row, column = np.arange(n)[:, None, None], top.astype(np.intp) + 1, left.astype(np.intp) + 1
-    rotated = sum(
-        weight.astype(images.dtype)[..., None] * padded[image, row + dy, column + dx]
-        for dy, dx, weight in (
-            (0, 0, (1 - below) * (1 - right)),
-            (0, 1, (1 - below) * right),
-            (1, 0, below * (1 - right)),
-            (1, 1, below * right),
-        )
-    )
-    return np.asarray(rotated).transpose(0, 3, 1, 2)
+    image, rotated = np.arange(n)[:, None, None], np.zeros((n, h, w, 1), images.dtype)
+    for dy, vertical in enumerate((1 - below, below)):
+        for dx, horizontal in enumerate((1 - right, right)):
+            weight = (vertical * horizontal).astype(images.dtype)[..., None]
+            rotated = rotated + weight * padded[image, row + dy, column + dx]
+    return rotated.transpose(0, 3, 1, 2)
+
+
+def _cell(place: Array, length: int) -> tuple[Array, Array]:
+    """Return which pixel lies before each place on an axis with a zero before and after it, and how far before."""
+    place = place.clip(-1, length)  # what lies beyond the zeros is zero as well
+    pixel = np.floor(place).clip(None, length - 1)
+    return pixel.astype(np.intp) + 1, place - pixel
 
 
 def _interval(length: int, share: float, generator: Generator) -> slice:
-    """About `share` of an axis, around a random pixel, within the axis."""
+    """Return about `share` of an axis, around a random pixel, within the axis."""
     half, centre = int(length * share) // 2, int(generator.integers(length))
     return slice(max(centre - half, 0), min(centre + half, length))
 
 
 def _shape(name: str, images: Any, floating: bool = False) -> tuple[int, int, int, int]:
-    if not isinstance(images, np.ndarray):
-        raise TypeError(f"{name}: images are a NumPy array, got {type(images).__name__}")
+    check_type(f"{name}: the batch of images", images, np.ndarray, "a NumPy array")
     if images.ndim != 4:
         raise ValueError(f"{name}: images are (N, C, H, W), got shape {images.shape}")
     if floating and images.dtype.kind != "f":

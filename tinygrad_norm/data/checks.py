@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from tinygrad_norm.dtypes import Array
 
 
-def check_labels(path: Path, labels: NDArray[Any], count: int, num_classes: int | None = None) -> None:
+def check_labels(path: Path, labels: Array, count: int, num_classes: int | None = None) -> None:
     """Refuse what are not `count` integer labels from 0, below `num_classes` where that is known."""
     if labels.dtype.kind not in "iu" or labels.shape != (count,):
         raise ValueError(f"{path}: labels are integers ({count},), one per image, found {describe(labels)}")
@@ -20,6 +20,6 @@ def check_labels(path: Path, labels: NDArray[Any], count: int, num_classes: int 
         raise ValueError(f"{path}: labels are {allowed}, found {outside[0]}")
 
 
-def describe(array: NDArray[Any]) -> str:
-    """An array's type and shape, as error messages tell them."""
+def describe(array: Array) -> str:
+    """Return an array's type and shape, as error messages tell them."""
     return f"{array.dtype}{array.shape}"

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from tinygrad_norm.checks import check_choice
 from tinygrad_norm.data.checks import check_labels
-from tinygrad_norm.data.datasets import ArrayDataset
+from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.download import RemoteFile, check_md5, what_to_put
-from tinygrad_norm.data.images import scale
+from tinygrad_norm.data.images import rescale
+from tinygrad_norm.data.published import published
+from tinygrad_norm.dtypes import Array, StrPath
 
 IMAGE_SHAPE = (3, 32, 32)
 IMAGE_BYTES = 3 * 32 * 32
-_SOURCE = "https://www.cs.toronto.edu/~kriz/"
 
 
 @dataclass(frozen=True)
@@ -27,64 +27,32 @@ class Release:
     """A binary archive: files of records, each some bytes of labels, then the red, green and blue plane of an image."""
 
     archive: RemoteFile
+    labels: dict[str, tuple[str, ...]]  # what each byte of labels counts, and the names of its classes
     folder: str  # in the archive
     files: dict[str, tuple[str, ...]]
     records: dict[str, int]  # in each file
-    labels: dict[str, tuple[str, ...]]  # what each byte of labels counts, and the names of its classes
     pickled: tuple[str, ...]  # what somebody may have in its place
 
 
-def _remote(name: str, size: int, md5: str) -> RemoteFile:
-    return RemoteFile(name, size, md5, (_SOURCE + name,))
-
-
 CIFAR10 = Release(
-    archive=_remote("cifar-10-binary.tar.gz", 170_052_171, "c32a1d4ab5d03f1284b67883e8d87530"),
+    archive=published("cifar10").files[0],
+    labels=published("cifar10").classes,
     folder="cifar-10-batches-bin",
     files={"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)},
     records={"train": 10_000, "test": 10_000},
-    labels={
-        "class": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-    },
     pickled=("cifar-10-python.tar.gz", "cifar-10-batches-py"),
 )
-
-# fmt: off
 CIFAR100 = Release(
-    archive=_remote("cifar-100-binary.tar.gz", 168_513_733, "03b5dce01913d631647c71ecec9e9cb8"),
+    archive=published("cifar100").files[0],
+    labels=published("cifar100").classes,
     folder="cifar-100-binary",
     files={"train": ("train.bin",), "test": ("test.bin",)},
     records={"train": 50_000, "test": 10_000},
-    labels={
-        "coarse": (
-            "aquatic_mammals", "fish", "flowers", "food_containers", "fruit_and_vegetables",
-            "household_electrical_devices", "household_furniture", "insects", "large_carnivores",
-            "large_man-made_outdoor_things", "large_natural_outdoor_scenes", "large_omnivores_and_herbivores",
-            "medium_mammals", "non-insect_invertebrates", "people", "reptiles", "small_mammals", "trees", "vehicles_1",
-            "vehicles_2",
-        ),
-        "fine": (
-            "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl",
-            "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair",
-            "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin",
-            "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp",
-            "lawn_mower", "leopard", "lion", "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain",
-            "mouse", "mushroom", "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck",
-            "pine_tree", "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon", "ray", "road",
-            "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail", "snake", "spider",
-            "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone", "television", "tiger",
-            "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf", "woman",
-            "worm",
-        ),
-    },
     pickled=("cifar-100-python.tar.gz", "cifar-100-python"),
 )
-# fmt: on
 
 
-def cifar10(
-    folder: str | os.PathLike[str], split: Literal["train", "test"] = "train", dtype: DTypeLike = np.float32
-) -> ArrayDataset:
+def cifar10(folder: StrPath, split: Split = "train", dtype: DTypeLike = np.float32) -> ArrayDataset:
     """Load CIFAR-10 from a folder that holds `cifar-10-binary.tar.gz`, or the .bin files that were in it.
 
     Returns:
@@ -101,8 +69,8 @@ def cifar10(
 
 
 def cifar100(
-    folder: str | os.PathLike[str],
-    split: Literal["train", "test"] = "train",
+    folder: StrPath,
+    split: Split = "train",
     labels: Literal["fine", "coarse"] = "fine",
     dtype: DTypeLike = np.float32,
 ) -> ArrayDataset:
@@ -124,16 +92,16 @@ def cifar100(
 
 
 def _load(release: Release, folder: Path, split: str, labels: str, dtype: DTypeLike) -> ArrayDataset:
-    check_choice("split", split, tuple(release.files))
-    check_choice("labels", labels, tuple(release.labels))
+    check_choice("cifar: split", split, tuple(release.files))
+    check_choice("cifar: labels", labels, tuple(release.labels))
     parts = _read(release, folder, split)
     pixels = np.concatenate([records[:, len(release.labels) :] for records in parts])
     targets = np.concatenate([records[:, list(release.labels).index(labels)] for records in parts])
-    images = scale(pixels.reshape(-1, *IMAGE_SHAPE), 255, dtype)
+    images = rescale(pixels.reshape(-1, *IMAGE_SHAPE), 255, dtype)
     return ArrayDataset(images, targets.astype(np.int64), release.labels[labels])
 
 
-def _read(release: Release, folder: Path, split: str) -> list[NDArray[np.uint8]]:
+def _read(release: Release, folder: Path, split: str) -> list[Array]:
     names, archive = release.files[split], folder / release.archive.name
     places = folder, folder / release.folder
     missing = {place: [name for name in names if not (place / name).is_file()] for place in places}
@@ -153,8 +121,8 @@ def _read(release: Release, folder: Path, split: str) -> list[NDArray[np.uint8]]
     raise FileNotFoundError(f"{folder} has no {archive.name} and no {names[0]}{hint}: {advice}")
 
 
-def _records(release: Release, split: str, path: Path, tar: tarfile.TarFile | None = None) -> NDArray[np.uint8]:
-    """A file, on the disk or in the archive, as one record a row, after a look at its length and at every label."""
+def _records(release: Release, split: str, path: Path, tar: tarfile.TarFile | None = None) -> Array:
+    """Read a file, on the disk or in the archive, as one record a row, after a look at its length and its labels."""
     member = tar and tar.getmember(f"{release.folder}/{path.name}")
     size = member.size if member else path.stat().st_size
     length, count = len(release.labels) + IMAGE_BYTES, release.records[split]

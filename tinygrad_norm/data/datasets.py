@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_norm.checks import check_integer
+from tinygrad_norm.checks import check_integer, check_type
 from tinygrad_norm.data.checks import describe
+from tinygrad_norm.dtypes import Array
 
+Split = Literal["train", "test"]
 Index = int | slice | list[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
 
 
@@ -19,7 +21,7 @@ class Dataset(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: NDArray[np.intp], /) -> tuple[NDArray[Any], ...]: ...
+    def __getitem__(self, index: NDArray[np.intp], /) -> tuple[Array, ...]: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -36,23 +38,24 @@ class ArrayDataset:
         ValueError: they differ in length, or have no first axis.
     """
 
-    inputs: NDArray[Any]
-    targets: NDArray[Any]
+    inputs: Array
+    targets: Array
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, array in (("inputs", self.inputs), ("targets", self.targets)):
-            if not isinstance(array, np.ndarray):
-                raise TypeError(f"{name} is a NumPy array, got {type(array).__name__}; np.asarray makes one")
+            check_type(f"ArrayDataset: {name}", array, np.ndarray, "a NumPy array, as np.asarray makes one")
             if array.ndim == 0:
-                raise ValueError(f"{name} has a first axis that counts the examples, got shape ()")
+                raise ValueError(f"ArrayDataset: {name} has a first axis that counts the examples, got shape ()")
         if len(self.inputs) != len(self.targets):
-            raise ValueError(f"inputs and targets are as many, got {len(self.inputs)} and {len(self.targets)}")
+            raise ValueError(
+                f"ArrayDataset: inputs and targets are as many, got {len(self.inputs)} and {len(self.targets)}"
+            )
 
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def __getitem__(self, index: Index) -> tuple[NDArray[Any], NDArray[Any]]:
+    def __getitem__(self, index: Index) -> tuple[Array, Array]:
         return self.inputs[index], self.targets[index]
 
     def __repr__(self) -> str:
@@ -66,9 +69,7 @@ class ArrayDataset:
             TypeError: the targets are not labels.
         """
         if not self._has_labels:
-            raise TypeError(
-                f"classes are counted from integer labels (N,), but the targets are {describe(self.targets)}"
-            )
+            raise TypeError(f"ArrayDataset: classes are counted from integer labels (N,), got {describe(self.targets)}")
         if self.class_names or len(self) == 0:
             return len(self.class_names)
         return int(self.targets.max()) + 1
@@ -79,7 +80,7 @@ class ArrayDataset:
         Nothing is drawn by chance: the examples keep their order, and the same data are always split alike. Targets
         that are not labels count as one class.
         """
-        every = check_integer("every", every, 2)
+        every = check_integer("ArrayDataset.split: every", every, 2)
         labels = self.targets if self._has_labels else np.zeros(len(self), np.int64)
         held_out = np.zeros(len(self), np.bool_)
         for label in np.unique(labels):

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from tinygrad_norm.checks import check_choice, check_integer
 from tinygrad_norm.data.datasets import ArrayDataset
-from tinygrad_norm.data.images import resize, scale
+from tinygrad_norm.data.images import rescale, resize
 
 
 def digits(
@@ -32,13 +32,13 @@ def digits(
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository,
         1998, CC BY 4.0; digits.md tells more.
     """
-    check_choice("split", split, ("train", "test", "all"))
-    image_size = check_integer("image_size", image_size, 8)
+    check_choice("digits: split", split, ("train", "test", "all"))
+    image_size = check_integer("digits: image_size", image_size, 8)
     with (
         resources.files(__package__).joinpath("digits.npz").open("rb") as file,
         np.load(file, allow_pickle=False) as arrays,
     ):
-        images = scale(arrays["images"][:, None], 16, dtype)
+        images = rescale(arrays["images"][:, None], 16, dtype)
         labels = arrays["labels"].astype(np.int64)
     whole = ArrayDataset(resize(images, image_size), labels, tuple("0123456789"))
     if split == "all":

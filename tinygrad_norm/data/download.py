@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import sys
 import urllib.error
 import urllib.parse
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.files import locked, put_in_place
 from tinygrad_norm.output import UnfailingStream
 
@@ -43,7 +43,7 @@ class DownloadError(OSError):
     """No address gave the file; the message says why, and what to put where by hand."""
 
 
-def fetch(file: RemoteFile, folder: str | os.PathLike[str], progress: bool = True, timeout: float = 30) -> Path:
+def fetch(file: RemoteFile, folder: StrPath, progress: bool = True, timeout: float = 30) -> Path:
     """Bring a file into a folder, unless it is there already, and return its path.
 
     What arrives is kept as `NAME.part`, from which a later call or the next address goes on, and gets its name only
@@ -105,7 +105,7 @@ def check_md5(path: Path, file: RemoteFile) -> None:
 
 
 def what_to_put(files: Iterable[RemoteFile]) -> str:
-    """The end of an error message about missing files: which they are, where they come from, and who fetches them."""
+    """Return the end of an error about missing files: which they are, where they come from, and who fetches them."""
     files = tuple(files)
     sources = dict.fromkeys(file.urls[0].removesuffix(file.name) for file in files)
     return (

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from tinygrad_norm.checks import check_choice, check_integer
-from tinygrad_norm.data.datasets import ArrayDataset
-from tinygrad_norm.data.images import scale
+from tinygrad_norm.data.datasets import ArrayDataset, Split
+from tinygrad_norm.data.images import rescale
+from tinygrad_norm.dtypes import Array, StrPath
 from tinygrad_norm.output import printable
 
 # Pillow reads many more, some through other programs; these are what data sets consist of.
@@ -21,8 +21,8 @@ LITTER = ("Thumbs.db", "desktop.ini")  # what systems leave in folders of images
 
 
 def image_folder(
-    folder: str | os.PathLike[str],
-    split: Literal["train", "test"] = "train",
+    folder: StrPath,
+    split: Split = "train",
     image_size: int | None = None,
     grey: bool = False,
     dtype: DTypeLike = np.float32,
@@ -47,9 +47,9 @@ def image_folder(
         ValueError: a class is empty or, in `test`, unknown; a file is no image, is damaged, or is larger than Pillow
             allows.
     """
-    check_choice("split", split, ("train", "test"))
+    check_choice("image_folder: split", split, ("train", "test"))
     if image_size is not None:
-        image_size = check_integer("image_size", image_size, 1)
+        image_size = check_integer("image_folder: image_size", image_size, 1)
     _import_pillow()
     classes = _class_folders(Path(folder) / "train")
     names = tuple(path.name for path in classes)
@@ -61,7 +61,7 @@ def image_folder(
     files = [(file, names.index(path.name)) for path in classes for file in _image_files(path)]
     images = _stack([file for file, _ in files], image_size, grey)
     labels = np.array([label for _, label in files], np.int64)
-    return ArrayDataset(scale(images.transpose(0, 3, 1, 2), 255, dtype), labels, names)
+    return ArrayDataset(rescale(images.transpose(0, 3, 1, 2), 255, dtype), labels, names)
 
 
 def _import_pillow() -> Any:
@@ -95,21 +95,22 @@ def _image_files(folder: Path) -> list[Path]:
     return files
 
 
-def _stack(paths: list[Path], image_size: int | None, grey: bool) -> NDArray[np.uint8]:
-    """All images (N, H, W, C) as bytes, each written to its place as soon as it is read."""
+def _stack(paths: list[Path], image_size: int | None, grey: bool) -> Array:
+    """Return all images (N, H, W, C) as bytes, each written to its place as soon as it is read."""
     first = _read_image(paths[0], image_size, grey)
     images = np.empty((len(paths), *first.shape), np.uint8)
     for place, path in zip(images, paths, strict=True):
         image = _read_image(path, image_size, grey)
         if image.shape != place.shape:
-            sizes = f"{_size(image)} pixels, but {printable(paths[0])} has {_size(first)}"
+            (h, w, _), (height, width, _) = image.shape, first.shape
+            sizes = f"{w}×{h} pixels, but {printable(paths[0])} has {width}×{height}"
             raise ValueError(f"{printable(path)}: {sizes}; give image_size to bring them to one size")
         place[:] = image
     return images
 
 
-def _read_image(path: Path, image_size: int | None, grey: bool) -> NDArray[np.uint8]:
-    """One image (H, W, C); whatever Pillow makes of a damaged or huge file is an error that names the file."""
+def _read_image(path: Path, image_size: int | None, grey: bool) -> Array:
+    """Return one image (H, W, C); whatever Pillow makes of a damaged or huge file is an error that names the file."""
     image_module = _import_pillow()
     try:
         with warnings.catch_warnings():
@@ -133,7 +134,3 @@ def _prepare(image: Any, image_size: int | None, grey: bool) -> Any:
     if image_size is None:
         return image
     return ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
-
-
-def _size(image: NDArray[np.uint8]) -> str:
-    return f"{image.shape[1]}×{image.shape[0]}"

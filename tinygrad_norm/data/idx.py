@@ -5,21 +5,21 @@ from __future__ import annotations
 import gzip
 import io
 import math
-import os
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from tinygrad_norm.checks import check_type
+from tinygrad_norm.dtypes import Array, StrPath
 
 TYPE_CODES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 MAX_DIMENSIONS = 64  # as many as a NumPy array can have; the format itself would allow 255
 CHUNK_SIZE = 1 << 20
 
 
-def read_idx(path: str | os.PathLike[str], max_bytes: int = 1 << 32) -> NDArray[Any]:
+def read_idx(path: StrPath, max_bytes: int = 1 << 32) -> Array:
     """Read an IDX file, plain or gzip-compressed (told by its content, not its name).
 
     Memory is taken only as data arrives and never beyond the declared size, so a header that lies and a decompression
@@ -50,7 +50,7 @@ def read_idx(path: str | os.PathLike[str], max_bytes: int = 1 << 32) -> NDArray[
             raise ValueError(f"{path}: a damaged gzip file: {error}") from error
 
 
-def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
+def write_idx(path: StrPath, array: Array) -> None:
     """Write an array as an IDX file, compressed if the name ends in ".gz".
 
     The same array always gives the same bytes.
@@ -59,8 +59,7 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
         TypeError: `array` is no NumPy array, or of a type that the format lacks.
         ValueError: it has no dimension, or one beyond 32 bits.
     """
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"write_idx takes a NumPy array, got {type(array).__name__}")
+    check_type("write_idx: array", array, np.ndarray, "a NumPy array")
     code = next((code for code, name in TYPE_CODES.items() if np.dtype(name) == array.dtype.newbyteorder("=")), None)
     if code is None:
         raise TypeError(f"IDX has no type for {array.dtype}; allowed: {', '.join(TYPE_CODES.values())}")
@@ -71,7 +70,7 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
     Path(path).write_bytes(gzip.compress(content, mtime=0) if str(path).endswith(".gz") else content)
 
 
-def _read_array(stream: io.BufferedIOBase, path: Path, max_bytes: int) -> NDArray[Any]:
+def _read_array(stream: io.BufferedIOBase, path: Path, max_bytes: int) -> Array:
     magic = _read(stream, 4)
     if len(magic) < 4:
         raise ValueError(f"{path}: {len(magic)} bytes are too few for an IDX file, which begins with 4 of magic number")

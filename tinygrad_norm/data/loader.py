@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_norm.checks import check_integer
+from tinygrad_norm.checks import check_integer, check_type
 from tinygrad_norm.data.datasets import ArrayDataset, Dataset
+from tinygrad_norm.dtypes import Array
+from tinygrad_norm.schema import ANYTHING, COUNT, check_form
 
-Transform = Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
-Mix = Callable[[NDArray[Any], NDArray[Any], np.random.Generator], tuple[NDArray[Any], NDArray[Any]]]
+Transform = Callable[[Array, np.random.Generator], Array]
+Mix = Callable[[Array, Array, np.random.Generator], tuple[Array, Array]]
 
 
 class DataLoader:
@@ -46,7 +48,7 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: Dataset | tuple[NDArray[Any], NDArray[Any]] | list[NDArray[Any]],
+        dataset: Dataset | tuple[Array, Array] | list[Array],
         batch_size: int,
         shuffle: bool = False,
         drop_last: bool = False,
@@ -55,24 +57,24 @@ class DataLoader:
         mix: Mix | None = None,
     ) -> None:
         self.dataset = dataset = _as_dataset(dataset)
-        self.batch_size = check_integer("batch_size", batch_size, 1)
+        self.batch_size = check_integer("DataLoader: batch_size", batch_size, 1)
         self.shuffle = bool(shuffle)
         self.drop_last = bool(drop_last)
-        self.seed = check_integer("seed", seed, 0)
+        self.seed = check_integer("DataLoader: seed", seed, 0)
         self.transform = transform
         self.mix = mix
         self.epoch = 0
         self.batch = 0
         if len(dataset) == 0:
-            raise ValueError("the data set is empty; a loader needs at least 1 example")
+            raise ValueError("DataLoader: a data set has at least 1 example, got an empty one")
         if len(self) == 0:
             raise ValueError(
-                f"drop_last=True leaves no batch: {len(dataset)} examples are fewer than batch_size={batch_size}; "
+                f"DataLoader: drop_last=True leaves no batch of {len(dataset)} examples with batch_size={batch_size}; "
                 f"make batch_size at most {len(dataset)}, or drop_last=False"
             )
 
     def __len__(self) -> int:
-        """The number of batches in a whole epoch."""
+        """Return the number of batches in a whole epoch."""
         full, rest = divmod(len(self.dataset), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
@@ -83,13 +85,13 @@ class DataLoader:
 
     @epoch.setter
     def epoch(self, number: int) -> None:
-        self._epoch = self._next = check_integer("epoch", number, 0)
+        self._epoch = self._next = check_integer("DataLoader: epoch", number, 0)
 
-    def __iter__(self) -> Iterator[tuple[NDArray[Any], ...]]:
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
         self._next += 1
         return self._whole(self._next - 1)
 
-    def resume(self) -> Iterator[tuple[NDArray[Any], ...]]:
+    def resume(self) -> Iterator[tuple[Array, ...]]:
         """Yield the batches from the position to the end of its epoch, and move it along.
 
         Each call is one epoch, or the rest of one, be it after a `break` or after `load_state_dict`.
@@ -102,27 +104,20 @@ class DataLoader:
                 yield arrays
         self._epoch, self.batch = epoch + 1, 0
 
-    def _whole(self, epoch: int) -> Iterator[tuple[NDArray[Any], ...]]:
+    def _whole(self, epoch: int) -> Iterator[tuple[Array, ...]]:
         yield from self._batches(epoch, 0)
         if not self.batch:
             self._epoch = max(self._epoch, epoch + 1)
 
-    def _batches(self, epoch: int, first: int) -> Generator[tuple[NDArray[Any], ...], None, None]:
+    def _batches(self, epoch: int, first: int) -> Generator[tuple[Array, ...], None, None]:
         """Yield the batches of an epoch from a number on."""
         order = self._order(epoch)
         return (self._load(order, epoch, number) for number in range(first, len(self)))
 
     def state_dict(self) -> dict[str, int | bool]:
         """Return the position and all that it depends on, ready for JSON."""
-        return {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "length": len(self.dataset),
-            "batch_size": self.batch_size,
-            "shuffle": self.shuffle,
-            "drop_last": self.drop_last,
-            "seed": self.seed,
-        }
+        settings = {name: getattr(self, name) for name in ("batch_size", "shuffle", "drop_last", "seed")}
+        return {"epoch": self.epoch, "batch": self.batch, "length": len(self.dataset), **settings}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up the position of a saved state; on an error nothing changes.
@@ -132,42 +127,37 @@ class DataLoader:
                 batch size, shuffling, `drop_last` or seed, in whose order the position means something else.
         """
         own = self.state_dict()
-        if set(state) != set(own):
-            raise ValueError(
-                f"a loader's state has the keys {', '.join(own)}; got {', '.join(map(str, state)) or 'none'}"
-            )
+        check_form(state, {**dict.fromkeys(own, ANYTHING), "epoch": COUNT, "batch": COUNT}, "a loader's state")
         differing = [key for key in own if key not in ("epoch", "batch") and state[key] != own[key]]
         if differing:
             found = ", ".join(f"{key}={state[key]!r} (here {own[key]!r})" for key in differing)
-            raise ValueError(f"the state is of another loader: {found}")
-        epoch, batch = check_integer("epoch", state["epoch"], 0), check_integer("batch", state["batch"], 0)
-        if batch > len(self):
-            raise ValueError(f"batch is at most {len(self)}, the number of batches in an epoch, got {batch}")
-        self.epoch, self.batch = epoch, batch
+            raise ValueError(f"DataLoader: the state is of another loader: {found}")
+        if state["batch"] > len(self):
+            raise ValueError(f"DataLoader: batch is at most {len(self)}, those of an epoch, got {state['batch']}")
+        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
 
     def _order(self, epoch: int) -> NDArray[np.intp]:
         order = np.arange(len(self.dataset))
         return self._generator(epoch).permutation(order) if self.shuffle else order
 
-    def _load(self, order: NDArray[np.intp], epoch: int, batch: int) -> tuple[NDArray[Any], ...]:
+    def _load(self, order: NDArray[np.intp], epoch: int, batch: int) -> tuple[Array, ...]:
         indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
         arrays = self.dataset[indices]
-        if not isinstance(arrays, tuple):  # an array alone would come apart into its rows
-            raise TypeError(f"a data set returns a tuple of arrays, got {type(arrays).__name__}")
+        check_type("DataLoader: what a data set returns", arrays, tuple, "a tuple of arrays")
         generator = self._generator(epoch, batch)
         if self.transform is not None:
             inputs = self.transform(arrays[0], generator)
-            _check_count("transform returns an array", inputs, len(indices))
+            _check_count("DataLoader: transform returns an array", inputs, len(indices))
             arrays = (inputs, *arrays[1:])
         if self.mix is not None:
             if len(arrays) != 2:
-                raise ValueError(f"mix takes data sets of inputs and targets, this one has {len(arrays)} arrays")
+                raise ValueError(f"DataLoader: mix is for data sets of inputs and targets, got {len(arrays)} arrays")
             arrays = self.mix(*arrays, generator)
             if not isinstance(arrays, tuple) or len(arrays) != 2:
                 found = f"a tuple of {len(arrays)}" if isinstance(arrays, tuple) else type(arrays).__name__
-                raise ValueError(f"mix returns the pair (inputs, targets), got {found}")
+                raise ValueError(f"DataLoader: mix returns the pair (inputs, targets), got {found}")
             for array in arrays:
-                _check_count("mix returns two arrays", array, len(indices))
+                _check_count("DataLoader: mix returns two arrays", array, len(indices))
         return tuple(np.ascontiguousarray(array) for array in arrays)
 
     def _generator(self, *key: int) -> np.random.Generator:
@@ -186,6 +176,6 @@ def _as_dataset(given: Any) -> Dataset:
         return ArrayDataset(*given)
     if isinstance(given, tuple | list | np.ndarray):
         found = "an array alone" if isinstance(given, np.ndarray) else f"a {type(given).__name__} of {len(given)}"
-        raise TypeError(f"a loader takes a data set, or the pair (inputs, targets), got {found}")
+        raise TypeError(f"DataLoader: dataset is a data set, or the pair (inputs, targets), got {found}")
     dataset: Dataset = given
     return dataset

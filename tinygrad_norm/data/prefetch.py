@@ -7,12 +7,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
-
-from numpy.typing import NDArray
+from typing import TypeVar
 
 from tinygrad_norm.checks import check_integer
 from tinygrad_norm.data.loader import DataLoader
+from tinygrad_norm.dtypes import Array
 
 T = TypeVar("T")
 
@@ -39,9 +38,9 @@ class Prefetch(DataLoader):
         if type(loader) is not DataLoader:
             raise TypeError(f"Prefetch takes a DataLoader, got {type(loader).__name__}")
         vars(self).update(vars(loader))
-        self.depth = check_integer("depth", depth, 1)
+        self.depth = check_integer("Prefetch: depth", depth, 1)
 
-    def _batches(self, epoch: int, first: int) -> Generator[tuple[NDArray[Any], ...], None, None]:
+    def _batches(self, epoch: int, first: int) -> Generator[tuple[Array, ...], None, None]:
         order = self._order(epoch)
         return ahead(lambda number: self._load(order, epoch, number), range(first, len(self)), self.depth)
 

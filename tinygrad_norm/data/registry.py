@@ -3,49 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from tinygrad_norm.checks import check_choice, check_integer, did_you_mean
 from tinygrad_norm.data.arrays import from_arrays
 from tinygrad_norm.data.checks import describe
-from tinygrad_norm.data.cifar import CIFAR10, CIFAR100, cifar10, cifar100
-from tinygrad_norm.data.datasets import ArrayDataset
+from tinygrad_norm.data.cifar import cifar10, cifar100
+from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.digits import digits
-from tinygrad_norm.data.download import RemoteFile, fetch
+from tinygrad_norm.data.download import fetch
 from tinygrad_norm.data.folder import image_folder
 from tinygrad_norm.data.images import resize
-from tinygrad_norm.data.mnist import MNIST_REMOTE, mnist
+from tinygrad_norm.data.mnist import mnist
+from tinygrad_norm.data.published import published
+from tinygrad_norm.dtypes import StrPath
 
-Split = Literal["train", "test"]
-PathLike = str | os.PathLike[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    read: Callable[[Path, Split], ArrayDataset]
-    files: tuple[RemoteFile, ...] = ()
-
-
-_SOURCES = {
-    "digits": _Source(lambda folder, split: digits(split)),
-    "mnist": _Source(lambda folder, split: mnist(folder, split, "mnist"), MNIST_REMOTE["mnist"]),
-    "fashion-mnist": _Source(
-        lambda folder, split: mnist(folder, split, "fashion-mnist"), MNIST_REMOTE["fashion-mnist"]
-    ),
-    "cifar10": _Source(cifar10, (CIFAR10.archive,)),
-    "cifar100": _Source(cifar100, (CIFAR100.archive,)),
+READERS: dict[str, Callable[..., ArrayDataset]] = {
+    "digits": lambda folder, split: digits(split),
+    "mnist": mnist,
+    "fashion-mnist": partial(mnist, name="fashion-mnist"),
+    "cifar10": cifar10,
+    "cifar100": cifar100,
 }
-names = tuple(_SOURCES)
+names = tuple(READERS)
 
 
 def load(
-    name_or_folder: PathLike,
+    name_or_folder: StrPath,
     split: Split = "train",
     *,
-    folder: PathLike = "datasets",
+    folder: StrPath = "datasets",
     image_size: int | None = None,
     download: bool = False,
 ) -> ArrayDataset:
@@ -67,10 +56,10 @@ def load(
         FileNotFoundError: a file is missing; says what to put where.
         ValueError: the name is unknown, or a file is not what it should be.
     """
-    check_choice("split", split, ("train", "test"))
+    check_choice("load: split", split, ("train", "test"))
     if image_size is not None:
-        image_size = check_integer("image_size", image_size, 1)
-    if name_or_folder in _SOURCES:
+        image_size = check_integer("load: image_size", image_size, 1)
+    if name_or_folder in READERS:
         dataset = _load_named(str(name_or_folder), split, Path(folder), download)
     else:
         dataset = _load_folder(name_or_folder, split, image_size)
@@ -82,18 +71,17 @@ def load(
 
 
 def _load_named(name: str, split: Split, folder: Path, download: bool) -> ArrayDataset:
-    source = _SOURCES[name]
     try:
-        return source.read(folder / name, split)
+        return READERS[name](folder / name, split)
     except FileNotFoundError:
         if not download:
             raise
-    for file in source.files:
+    for file in published(name).files:
         fetch(file, folder / name)
-    return source.read(folder / name, split)
+    return READERS[name](folder / name, split)
 
 
-def _load_folder(given: PathLike, split: Split, image_size: int | None) -> ArrayDataset:
+def _load_folder(given: StrPath, split: Split, image_size: int | None) -> ArrayDataset:
     folder = Path(given)
     if not folder.is_dir():
         known = f"the known ones are {', '.join(names)}"

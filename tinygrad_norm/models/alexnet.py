@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tinygrad_norm import nn
-from tinygrad_norm.models.norms import Norm, Norms
 from tinygrad_norm.models.parts import ImageClassifier, conv_norm, numbered, scaled
 from tinygrad_norm.tensor import Tensor
 
@@ -28,26 +29,17 @@ class AlexNet(ImageClassifier):
         and Hinton 2012.
     """
 
-    def __init__(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        norm: Norm = "batch",
-        small_images: bool = True,
-        image_size: int | None = None,
-        norm_momentum: float | None = None,
-        width: float = 1.0,
-        dropout: float = 0.5,
-    ) -> None:
-        smallest = 8 if small_images else 63
-        super().__init__(num_classes, in_channels, image_size, smallest, small_images, fixed=small_images)
-        norms = Norms(norm, norm_momentum)
-        c1, c2, c3, c4 = [scaled(channels, width) for channels in (64, 192, 384, 256)]
-        h1, h2 = [scaled(features, width) for features in ((1024, 512) if small_images else (4096, 4096))]
-        if small_images:
-            stem, kernel, pool, side = conv_norm(in_channels, c1, 3, norms), 3, (2, 2), self.image_size // 8
+    width: float = 1.0
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        norms, size = self.prepare(8 if self.small_images else 63, fixed=self.small_images)
+        c1, c2, c3, c4 = [scaled(channels, self.width) for channels in (64, 192, 384, 256)]
+        h1, h2 = [scaled(features, self.width) for features in ((1024, 512) if self.small_images else (4096, 4096))]
+        if self.small_images:
+            stem, kernel, pool, side = conv_norm(self.in_channels, c1, 3, norms), 3, (2, 2), size // 8
         else:
-            stem, kernel, pool, side = conv_norm(in_channels, c1, 11, norms, stride=4, padding=2), 5, (3, 2), 6
+            stem, kernel, pool, side = conv_norm(self.in_channels, c1, 11, norms, stride=4, padding=2), 5, (3, 2), 6
         self.features = numbered(
             *stem,
             nn.MaxPool2D(*pool),
@@ -58,17 +50,16 @@ class AlexNet(ImageClassifier):
             *conv_norm(c4, c4, 3, norms),
             nn.MaxPool2D(*pool),
         )
-        self.avgpool = nn.Identity() if small_images else nn.AdaptiveAvgPool2D(side)
+        self.avgpool = nn.Identity() if self.small_images else nn.AdaptiveAvgPool2D(side)
         self.classifier = nn.Sequential(
-            nn.Dropout(dropout),
+            nn.Dropout(self.dropout),
             nn.Linear(c4 * side**2, h1),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            nn.Dropout(self.dropout),
             nn.Linear(h1, h2),
             nn.ReLU(),
-            nn.Linear(h2, num_classes),
+            nn.Linear(h2, self.num_classes),
         )
 
-    def logits(self, x: Tensor) -> Tensor:
-        y: Tensor = self.classifier(self.avgpool(self.features(x)).flatten(1))
-        return y
+    def logits(self, x: Tensor) -> Any:
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))

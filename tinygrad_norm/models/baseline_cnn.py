@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from tinygrad_norm import nn
-from tinygrad_norm.models.norms import Norm, Norms
-from tinygrad_norm.models.parts import ImageClassifier, conv_norm, numbered, scaled
-from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.models.parts import SmallClassifier, conv_norm, numbered, scaled
 
 
-class BaselineCNN(ImageClassifier):
+class BaselineCNN(SmallClassifier):
     """Three 3×3 convolutions with norm, two pools, two linear layers, and dropout.
 
     (N, C, 32, 32) → 32×32×32 → 64×32×32 → 64×16×16 → 128×16×16 → 128×8×8 → 256 → classes; 2,193,450 parameters with
@@ -20,20 +18,14 @@ class BaselineCNN(ImageClassifier):
         width: multiplies the channels and the hidden features.
     """
 
-    def __init__(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        norm: Norm = "batch",
-        image_size: int | None = None,
-        norm_momentum: float | None = None,
-        width: float = 1.0,
-    ) -> None:
-        super().__init__(num_classes, in_channels, image_size, smallest=4, fixed=True)
-        norms = Norms(norm, norm_momentum)
-        c1, c2, c3, hidden = [scaled(channels, width) for channels in (32, 64, 128, 256)]
+    in_order = ("features", "classifier")
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        norms, size = self.prepare(4, fixed=True)
+        c1, c2, c3, hidden = [scaled(channels, self.width) for channels in (32, 64, 128, 256)]
         self.features = numbered(
-            *conv_norm(in_channels, c1, 3, norms),
+            *conv_norm(self.in_channels, c1, 3, norms),
             *conv_norm(c1, c2, 3, norms),
             nn.MaxPool2D(2),
             nn.Dropout(0.15),
@@ -43,12 +35,8 @@ class BaselineCNN(ImageClassifier):
         )
         self.classifier = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(c3 * (self.image_size // 4) ** 2, hidden),
+            nn.Linear(c3 * (size // 4) ** 2, hidden),
             nn.ReLU(),
             nn.Dropout(0.5),
-            nn.Linear(hidden, num_classes),
+            nn.Linear(hidden, self.num_classes),
         )
-
-    def logits(self, x: Tensor) -> Tensor:
-        y: Tensor = self.classifier(self.features(x))
-        return y

@@ -6,7 +6,7 @@ import numpy as np
 
 from tinygrad_norm import nn, ops
 from tinygrad_norm.models.norms import Norm, Norms
-from tinygrad_norm.models.parts import ImageClassifier, scaled
+from tinygrad_norm.models.parts import ImageClassifier, draw_weights, scaled
 from tinygrad_norm.nn import init
 from tinygrad_norm.tensor import Tensor
 
@@ -33,7 +33,7 @@ class ConvNeXtBlock(nn.Module):
 
     Input and output (N, channels, H, W). The layers of f go by the numbers that torchvision gives them.
 
-    Source: Liu et al. 2022, figure 4.
+    Source: Liu et al., "A ConvNet for the 2020s", 2022, figure 4.
     """
 
     def __init__(self, channels: int, norms: Norms, layer_scale: float, stochastic_depth: float) -> None:
@@ -78,46 +78,30 @@ class ConvNeXtTiny(ImageClassifier):
     Source: Liu et al., "A ConvNet for the 2020s", 2022.
     """
 
-    def __init__(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        norm: Norm = "layer",
-        small_images: bool = True,
-        image_size: int | None = None,
-        norm_momentum: float | None = None,
-        width: float = 1.0,
-        layer_scale: float = 1e-6,
-        stochastic_depth: float = 0.1,
-    ) -> None:
-        patch = 2 if small_images else 4
-        smallest = 8 * patch * (2 if norm == "instance" else 1)
-        super().__init__(num_classes, in_channels, image_size, smallest, small_images)
-        norms = Norms(norm, norm_momentum)
-        channels = scaled(STAGES[0][0], width)
-        features = [nn.Sequential(nn.Conv2D(in_channels, channels, patch, stride=patch), norms(channels))]
+    norm: Norm = "layer"
+    width: float = 1.0
+    layer_scale: float = 1e-6
+    stochastic_depth: float = 0.1
+
+    def __post_init__(self) -> None:
+        patch = 2 if self.small_images else 4
+        norms, _ = self.prepare(8 * patch * (2 if self.norm == "instance" else 1))
+        channels = scaled(STAGES[0][0], self.width)
+        features = [nn.Sequential(nn.Conv2D(self.in_channels, channels, patch, stride=patch), norms(channels))]
         done, last = 0, sum(blocks for _, blocks in STAGES) - 1
         for wide, blocks in STAGES:
-            before, channels = channels, scaled(wide, width)
+            before, channels = channels, scaled(wide, self.width)
             if done:
                 features.append(nn.Sequential(norms(before), nn.Conv2D(before, channels, 2, stride=2)))
-            rates = [stochastic_depth * (done + block) / last for block in range(blocks)]
-            features.append(nn.Sequential(*[ConvNeXtBlock(channels, norms, layer_scale, rate) for rate in rates]))
+            rates = [self.stochastic_depth * (done + block) / last for block in range(blocks)]
+            features.append(nn.Sequential(*[ConvNeXtBlock(channels, norms, self.layer_scale, rate) for rate in rates]))
             done += blocks
         self.features = nn.Sequential(*features)
         self.avgpool = nn.GlobalAvgPool2D(keepdims=True)
-        after_average = Norms("layer") if norm == "instance" else norms
-        self.classifier = nn.Sequential(after_average(channels), nn.Flatten(), nn.Linear(channels, num_classes))
+        after_average = Norms("layer") if self.norm == "instance" else norms
+        self.classifier = nn.Sequential(after_average(channels), nn.Flatten(), nn.Linear(channels, self.num_classes))
         self.reset_weights()
 
     def reset_weights(self) -> None:
         """Draw the weights anew, with deviation 0.02."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2D | nn.Linear):
-                init.trunc_normal_(layer.weight, std=0.02)
-                if layer.bias is not None:
-                    init.zeros_(layer.bias)
-
-    def logits(self, x: Tensor) -> Tensor:
-        y: Tensor = self.classifier(self.avgpool(self.features(x)))
-        return y
+        draw_weights(self, nn.Conv2D | nn.Linear, lambda weight: init.trunc_normal_(weight, std=0.02))

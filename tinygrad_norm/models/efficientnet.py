@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 from tinygrad_norm import nn
-from tinygrad_norm.models.norms import Norm, Norms
-from tinygrad_norm.models.parts import ImageClassifier, conv_norm, numbered, scaled
+from tinygrad_norm.models.norms import Norms
+from tinygrad_norm.models.parts import ImageClassifier, conv_norm, draw_weights, he_normal, numbered, scaled
 from tinygrad_norm.nn import init
 from tinygrad_norm.tensor import Tensor
 
@@ -82,51 +82,35 @@ class EfficientNetB0(ImageClassifier):
     Source: Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks", 2019.
     """
 
-    def __init__(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        norm: Norm = "batch",
-        small_images: bool = True,
-        image_size: int | None = None,
-        norm_momentum: float | None = None,
-        width: float = 1.0,
-        dropout: float = 0.2,
-        stochastic_depth: float = 0.2,
-    ) -> None:
-        smallest = (16 if small_images else 32) + (norm == "instance")
-        super().__init__(num_classes, in_channels, image_size, smallest, small_images)
-        norms = Norms(norm, norm_momentum)
-        channels = rounded(STEM, width)
-        features = [numbered(*conv_norm(in_channels, channels, 3, norms, "silu", stride=1 if small_images else 2))]
+    width: float = 1.0
+    dropout: float = 0.2
+    stochastic_depth: float = 0.2
+
+    def __post_init__(self) -> None:
+        norms, _ = self.prepare((16 if self.small_images else 32) + (self.norm == "instance"))
+        channels = rounded(STEM, self.width)
+        features = [
+            numbered(*conv_norm(self.in_channels, channels, 3, norms, "silu", stride=1 if self.small_images else 2))
+        ]
         done, blocks = 0, sum(stage.blocks for stage in STAGES)
         for row in STAGES:
-            stage = row._replace(channels=rounded(row.channels, width))
+            stage = row._replace(channels=rounded(row.channels, self.width))
             made: list[nn.Module] = []
             for stride in (stage.stride, *[1] * (stage.blocks - 1)):
-                made.append(MBConv(channels, stride, stage, norms, stochastic_depth * done / blocks))
+                made.append(MBConv(channels, stride, stage, norms, self.stochastic_depth * done / blocks))
                 channels, done = stage.channels, done + 1
             features.append(nn.Sequential(*made))
         features.append(numbered(*conv_norm(channels, 4 * channels, 1, norms, "silu")))
         self.features = nn.Sequential(*features)
         self.avgpool = nn.GlobalAvgPool2D()
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(4 * channels, num_classes))
+        self.classifier = nn.Sequential(nn.Dropout(self.dropout), nn.Linear(4 * channels, self.num_classes))
         self.reset_weights()
 
     def reset_weights(self) -> None:
         """Draw the weights anew: of convolutions as He et al. 2015, of the linear layer within 1 / √num_classes."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2D):
-                init.kaiming_normal_(layer.weight, mode="fan_out")
-            elif isinstance(layer, nn.Linear):
-                bound = 1 / math.sqrt(layer.out_features)
-                init.uniform_(layer.weight, -bound, bound)
-            if isinstance(layer, nn.Conv2D | nn.Linear) and layer.bias is not None:
-                init.zeros_(layer.bias)
-
-    def logits(self, x: Tensor) -> Tensor:
-        y: Tensor = self.classifier(self.avgpool(self.features(x)))
-        return y
+        draw_weights(self, nn.Conv2D, he_normal)
+        bound = 1 / math.sqrt(self.num_classes)
+        draw_weights(self, nn.Linear, lambda weight: init.uniform_(weight, -bound, bound))
 
 
 def rounded(channels: int, width: float) -> int:

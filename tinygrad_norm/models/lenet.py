@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from tinygrad_norm import nn
-from tinygrad_norm.models.norms import Norm, Norms
-from tinygrad_norm.models.parts import ImageClassifier, conv_norm, numbered
-from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.models.parts import SmallClassifier, conv_norm, numbered
 
 
-class LeNet5(ImageClassifier):
+class LeNet5(SmallClassifier):
     """Two convolutions with norm, tanh and average pool, then three linear layers.
 
     (N, C, 32, 32) → 6×28×28 → 6×14×14 → 16×10×10 → 16×5×5 → 120 → 84 → classes; 61,706 parameters with `norm="none"`
@@ -21,19 +19,13 @@ class LeNet5(ImageClassifier):
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998.
     """
 
-    def __init__(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        norm: Norm = "batch",
-        image_size: int | None = None,
-        norm_momentum: float | None = None,
-    ) -> None:
-        super().__init__(num_classes, in_channels, image_size, smallest=16, fixed=True)
-        norms = Norms(norm, norm_momentum)
-        side = ((self.image_size - 4) // 2 - 4) // 2
+    in_order = ("features", "classifier")
+
+    def __post_init__(self) -> None:
+        norms, size = self.prepare(16, fixed=True)
+        side = ((size - 4) // 2 - 4) // 2
         self.features = numbered(
-            *conv_norm(in_channels, 6, 5, norms, "tanh", padding=0),
+            *conv_norm(self.in_channels, 6, 5, norms, "tanh", padding=0),
             nn.AvgPool2D(2),
             *conv_norm(6, 16, 5, norms, "tanh", padding=0),
             nn.AvgPool2D(2),
@@ -44,9 +36,5 @@ class LeNet5(ImageClassifier):
             nn.Tanh(),
             nn.Linear(120, 84),
             nn.Tanh(),
-            nn.Linear(84, num_classes),
+            nn.Linear(84, self.num_classes),
         )
-
-    def logits(self, x: Tensor) -> Tensor:
-        y: Tensor = self.classifier(self.features(x))
-        return y

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tinygrad_norm import nn
-from tinygrad_norm.models.norms import Norm, Norms
-from tinygrad_norm.models.parts import ImageClassifier
-from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.checks import check_type
+from tinygrad_norm.models.parts import SmallClassifier
 
 
-class MLP(ImageClassifier):
+class MLP(SmallClassifier):
     """Hidden layers of Linear, norm and ReLU, and a last Linear: the first net of the batch norm paper.
 
     With `in_channels=1, image_size=28`: 784 → 256 → 128 → 10, of 235,530 parameters.
@@ -20,29 +19,19 @@ class MLP(ImageClassifier):
         norm, norm_momentum: see `Norms`; of rows, so there is no "instance".
         hidden: the widths of the hidden layers.
 
-    Source: Ioffe and Szegedy 2015, section 4.1.
+    Source: Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate
+        shift", 2015, section 4.1.
     """
 
-    def __init__(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        norm: Norm = "batch",
-        image_size: int | None = None,
-        norm_momentum: float | None = None,
-        hidden: Iterable[int] = (256, 128),
-    ) -> None:
-        super().__init__(num_classes, in_channels, image_size, smallest=1, fixed=True)
-        if not isinstance(hidden, Iterable) or isinstance(hidden, str):
-            raise TypeError(f"MLP: hidden should be a sequence of widths, such as (256, 128), got {hidden!r}")
-        norms = Norms(norm, norm_momentum, rows=True)
-        features = in_channels * self.image_size**2
+    in_order = ("layers",)
+    hidden: Iterable[int] = (256, 128)
+
+    def __post_init__(self) -> None:
+        check_type("MLP: hidden", self.hidden, Iterable, "a sequence of widths, such as (256, 128)")
+        norms, size = self.prepare(1, fixed=True, rows=True)
+        features = self.in_channels * size**2
         layers: list[nn.Module] = [nn.Flatten()]
-        for width in hidden:
+        for width in self.hidden:
             layers += [nn.Linear(features, width, bias=norms.bias), norms(width, "relu")]
             features = width
-        self.layers = nn.Sequential(*layers, nn.Linear(features, num_classes))
-
-    def logits(self, x: Tensor) -> Tensor:
-        y: Tensor = self.layers(x)
-        return y
+        self.layers = nn.Sequential(*layers, nn.Linear(features, self.num_classes))

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_norm import nn
-from tinygrad_norm.checks import did_you_mean
+from tinygrad_norm.checks import check_choice, check_type
 from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.nn.normalization import Normalization
+from tinygrad_norm.ops.convolution import Activation
 
 Norm = str | Callable[[int], nn.Module]
-Activation = str | tuple[str, float] | None
 Layers = dict[str, Callable[..., nn.Module]]
 
 MOST_GROUPS = 32
@@ -20,7 +20,7 @@ MOST_GROUPS = 32
 def group_norm(channels: int, **options: Any) -> nn.GroupNorm:
     """Group norm with as many groups, up to 32, as leave each the same number of channels, and two at least.
 
-    Source: Wu and He 2018, who take 32. With one channel each it would be instance norm.
+    Source: Wu and He, "Group normalization", 2018, who take 32. With one channel each it would be instance norm.
     """
     groups = max(n for n in range(1, MOST_GROUPS + 1) if channels % n == 0 and (n == 1 or n < channels))
     return nn.GroupNorm(groups, channels, **options)
@@ -57,22 +57,11 @@ class Norms:
 
     def __init__(self, norm: Norm, momentum: float | None = None, rows: bool = False) -> None:
         self._named = OF_ROWS if rows else OF_IMAGES
-        known = [*self._named, "none"]
-        if isinstance(norm, str) and norm not in known:
-            why = " for rows, which have no positions" if norm in OF_IMAGES else ""
-            raise ValueError(
-                f"norm: {norm!r} is not known{why}; known are {', '.join(known)}, or a function from channels to a "
-                f"layer{did_you_mean(norm, known)}"
-            )
-        if not callable(norm) and not isinstance(norm, str):
-            raise TypeError(f"norm: should be one of {', '.join(known)}, or a function, got {norm!r}")
+        name = "norm of rows, which have no positions," if rows else "norm"
+        check_choice(name, norm, [*self._named, "none"], "a function from channels to a layer")
         self.norm = norm
         self.momentum = momentum
-
-    @property
-    def bias(self) -> bool:
-        """Whether a layer before the norm needs a bias: where there is no norm, or one without a bias."""
-        return self.norm in ("none", "rms")
+        self.bias = norm in ("none", "rms")  # whether a layer before needs one: without a norm, or before one without
 
     def __call__(self, channels: int, activation: Activation = None) -> nn.Module:
         """Return a norm that applies the activation too: in its own kernel, or, if it is foreign, in a module after it.
@@ -83,11 +72,10 @@ class Norms:
         if self.norm == "none":
             return activation_layer(activation)
         if isinstance(self.norm, str):
-            momentum = {} if self.norm != "batch" or self.momentum is None else {"momentum": self.momentum}
-            return self._named[self.norm](channels, activation=activation, **momentum)
+            options = {"momentum": self.momentum} if self.norm == "batch" and self.momentum is not None else {}
+            return self._named[self.norm](channels, activation=activation, **options)
         layer = self.norm(channels)
-        if not isinstance(layer, nn.Module):
-            raise TypeError(f"norm: the function should return a Module, got {layer!r} for {channels} channels")
+        check_type("norm: what the function returns", layer, nn.Module, "a Module")
         if activation is None:
             return layer
         if isinstance(layer, Normalization) and layer.activation is None:

@@ -1,75 +1,99 @@
-"""What the nets of the zoo share: the checks of their input, and a convolution with its norm and activation."""
+"""What the nets of the zoo share: arguments and checks, a convolution with its norm, how weights are drawn."""
 
 from __future__ import annotations
 
-import math
-from numbers import Real
-from typing import Any
+from collections.abc import Callable
+from dataclasses import field
+from functools import partial
+from types import UnionType
+from typing import Any, ClassVar
 
 from tinygrad_norm import nn
-from tinygrad_norm.checks import check_flag, check_integer
-from tinygrad_norm.models.norms import Activation, Norms
-from tinygrad_norm.nn.checks import shape_of
+from tinygrad_norm.checks import POSITIVE, check_flag, check_integer, check_number
+from tinygrad_norm.models.norms import Norm, Norms
+from tinygrad_norm.nn import init
+from tinygrad_norm.nn.checks import input_shape
+from tinygrad_norm.nn.dataclass_module import DataclassModule
+from tinygrad_norm.ops.convolution import Activation
 from tinygrad_norm.tensor import Tensor
 
+he_normal = partial(init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
+"""The weights of convolutions as in He et al., "Delving deep into rectifiers", 2015."""
 
-class ImageClassifier(nn.Module):
-    """A net from images (N, in_channels, H, W) to logits (N, num_classes), which it defines as `logits(x)`.
+
+class ImageClassifier(DataclassModule):
+    """A net from images (N, in_channels, H, W) to logits (N, num_classes): its modules `in_order`, or its `logits(x)`.
 
     Args:
         num_classes, in_channels: how many logits and how many channels.
+        norm, norm_momentum: see `Norms`.
+        small_images: whether this is the form for small images, or that for ImageNet's.
         image_size: height and width of the images; None: 32, or 224 in the ImageNet form.
-        smallest: the least height and width that the net can take.
-        small_images: whether this is the form for small images.
-        fixed: whether it takes images of `image_size` alone, as a net without a pool before its linear layers does.
 
     Raises:
         TypeError: a number is not whole, or small_images neither True nor False.
         ValueError: a number is below 1, or the images are too small; in the call: they have another shape.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        in_channels: int,
-        image_size: int | None,
-        smallest: int,
-        small_images: bool = True,
-        fixed: bool = False,
-    ) -> None:
-        super().__init__()
-        check_flag(f"{type(self).__name__}: small_images", small_images)
-        image_size = (32 if small_images else 224) if image_size is None else image_size
-        given = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
-        for name, value in given.items():
-            check_integer(f"{type(self).__name__}: {name}", value, 1)
-        self.in_channels, self.image_size, self.smallest, self.fixed = in_channels, image_size, smallest, fixed
-        if image_size < smallest:
-            raise ValueError(
-                f"{type(self).__name__}: image_size should be {smallest} or more in this form of the net, "
-                f"got {image_size}"
-            )
+    in_order: ClassVar[tuple[str, ...]] = ("features", "avgpool", "classifier")
+    num_classes: int = 10
+    in_channels: int = 3
+    norm: Norm = "batch"
+    small_images: bool = True
+    image_size: int | None = None
+    norm_momentum: float | None = None
+
+    def prepare(self, smallest: int, fixed: bool = False, rows: bool = False) -> tuple[Norms, int]:
+        """Check the arguments; return what makes the norms, and the height and width of the images.
+
+        Args:
+            smallest: the least height and width that the net can take.
+            fixed: whether it takes images of `image_size` alone, as a net without a pool before its linear layers does.
+            rows: whether its norms are for rows.
+        """
+        name = type(self).__name__
+        check_flag(f"{name}: small_images", self.small_images)
+        if self.image_size is None:
+            self.image_size = 32 if self.small_images else 224
+        for number in ("num_classes", "in_channels"):
+            check_integer(f"{name}: {number}", getattr(self, number), 1)
+        self.smallest, self.fixed = smallest, fixed
+        size = check_integer(f"{name}: image_size", self.image_size, smallest)
+        return Norms(self.norm, self.norm_momentum, rows), size
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of images that fit."""
-        self._check_images(shape_of(self, x))
-        return self.logits(x)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Compute the logits; each net defines its own."""
-        raise TypeError(f"{type(self).__name__} defines no logits(x)")
-
-    def _check_images(self, shape: tuple[int, ...]) -> None:
-        net, size = type(self).__name__, self.image_size
-        if len(shape) != 4 or shape[1] != self.in_channels:
-            hint = "; the channels come before height and width here" if shape[3:] == (self.in_channels,) else ""
-            raise ValueError(f"{net}: images should have shape (N, {self.in_channels}, H, W), got {shape}{hint}")
-        if self.fixed and shape[2:] != (size, size):
-            raise ValueError(
-                f"{net}: made for images of {size}×{size} pixels, got shape {shape}; say image_size= when making it"
+        shape, size = input_shape(self, x), self.image_size
+        fit = shape[2:] == (size, size) if self.fixed else min(shape[2:], default=0) >= self.smallest
+        if len(shape) != 4 or shape[1] != self.in_channels or not fit:
+            sides = (
+                f"{size}, {size}) with image_size={size}" if self.fixed else f"H, W) of {self.smallest} pixels or more"
             )
-        if min(shape[2:]) < self.smallest:
-            raise ValueError(f"{net}: images should be {self.smallest} pixels wide and high or more, got shape {shape}")
+            hint = "; the channels come before height and width here" if shape[3:] == (self.in_channels,) else ""
+            raise ValueError(f"{type(self).__name__}: images are (N, {self.in_channels}, {sides}, got {shape}{hint}")
+        y: Tensor = self.logits(x)
+        return y
+
+    def logits(self, x: Tensor) -> Any:
+        """Return what the modules `in_order` make of x, one after the other."""
+        for name in self.in_order:
+            x = getattr(self, name)(x)
+        return x
+
+
+class SmallClassifier(ImageClassifier):
+    """A net that has the form for small images alone."""
+
+    small_images: bool = field(default=True, init=False)
+
+
+def draw_weights(net: nn.Module, kind: type[nn.Module] | UnionType, draw: Callable[[Tensor], object]) -> None:
+    """Draw the weights of all layers of a kind anew, and set their biases to 0."""
+    for layer in net.modules():
+        if isinstance(layer, kind):
+            draw(layer.weight)
+            if layer.bias is not None:
+                init.zeros_(layer.bias)
 
 
 def conv_norm(
@@ -108,8 +132,4 @@ def scaled(channels: int, width: float) -> int:
     Raises:
         TypeError, ValueError: the width is not a positive number.
     """
-    if not isinstance(width, Real) or isinstance(width, bool):
-        raise TypeError(f"width: should be a positive number, got {width!r}")
-    if not (width > 0 and math.isfinite(width)):
-        raise ValueError(f"width: multiplies the channels and should be a positive number, got {width}")
-    return max(1, round(channels * width))
+    return max(1, round(channels * check_number("width", width, POSITIVE)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from tinygrad_norm.checks import check_flag, did_you_mean
+from tinygrad_norm.checks import check_choice, check_flag
 from tinygrad_norm.models.alexnet import AlexNet
 from tinygrad_norm.models.baseline_cnn import BaselineCNN
 from tinygrad_norm.models.convnext import ConvNeXtTiny
@@ -61,15 +61,12 @@ def create_model(
         TypeError: an unknown option, or a value of the wrong type.
     """
     check_flag("create_model: small_images", small_images)
-    if name not in list_models():
-        raise ValueError(
-            f"create_model: {name!r} is not known; known are {', '.join(MODELS)}{did_you_mean(str(name), MODELS)}"
-        )
-    model = MODELS[name]
-    optional = {"norm": norm, "image_size": image_size, "norm_momentum": norm_momentum}
-    options.update((key, value) for key, value in optional.items() if value is not None)
-    if "small_images" in inspect.signature(model.__init__).parameters:
+    check_choice("create_model: name", name, MODELS)
+    net = MODELS[name]
+    if "small_images" in inspect.signature(net).parameters:
         options["small_images"] = small_images
     elif not small_images:
         raise ValueError(f"create_model: {name} is for small images alone; it has no ImageNet form")
-    return model(num_classes=num_classes, in_channels=in_channels, **options)
+    if norm is not None:
+        options["norm"] = norm
+    return net(num_classes, in_channels, image_size=image_size, norm_momentum=norm_momentum, **options)

@@ -53,7 +53,7 @@ def replace_norm(model: nn.Module, path: str, norm: Norm, momentum: float | None
         if modules[name] not in made:
             kind = "layer" if norm == "instance" and _follows_average(modules[name], model) else norm
             maker = Norms(kind, momentum, rows=_is_of_rows(name, modules))
-            made[modules[name]] = _replacement(modules[name], maker, _dtype(modules[name], model))
+            made[modules[name]] = _replacement(modules[name], maker, model)
     for name in chosen:
         parent, _, attribute = name.rpartition(".")
         setattr(modules[parent], attribute, made[modules[name]])
@@ -61,9 +61,9 @@ def replace_norm(model: nn.Module, path: str, norm: Norm, momentum: float | None
 
 
 def _is_of_rows(name: str, modules: Mapping[str, nn.Module]) -> bool:
-    """Whether a norm is of rows (N, C) rather than of images; group norm tells by the layer before it."""
+    """Return whether a norm is of rows (N, C) rather than of images; group norm tells by the layer before it."""
     norm, siblings = modules[name], list(modules[name.rpartition(".")[0]].children())
-    if not isinstance(norm, ROWS + IMAGES) or len(norm._shape) != 1:
+    if not isinstance(norm, ROWS + IMAGES) or len(norm.shape) != 1:
         raise ValueError(f"replace_norm: {name} is {norm}, which is neither of images (N, C, H, W) nor of rows (N, C)")
     if isinstance(norm, nn.BatchNorm1D) and 3 in norm.ranks:
         raise ValueError(
@@ -74,19 +74,15 @@ def _is_of_rows(name: str, modules: Mapping[str, nn.Module]) -> bool:
 
 
 def _follows_average(norm: nn.Module, model: nn.Module) -> bool:
-    """Whether the layer before a norm averages each channel over all its pixels."""
+    """Return whether the layer before a norm averages each channel over all its pixels."""
     layers = [module for module in model.modules() if not any(module.children())]
     return isinstance(layers[layers.index(norm) - 1], nn.GlobalAvgPool2D) and layers[0] is not norm
 
 
-def _dtype(norm: nn.Module, model: nn.Module) -> Any:
-    """That of a norm's own tensors, or else of the model's parameters."""
-    tensors = (*norm.parameters(), *norm.buffers(), *model.parameters())
-    return next((tensor.dtype for tensor in tensors if tensor.dtype.kind == "f"), np.float32)
-
-
-def _replacement(old: Any, norms: Norms, dtype: Any) -> nn.Module:
-    layer = norms(old._shape[0], old.activation).astype(dtype).train(old.training)
+def _replacement(old: Any, norms: Norms, model: nn.Module) -> nn.Module:
+    tensors = (*old.parameters(), *old.buffers(), *model.parameters())
+    dtype = next((tensor.dtype for tensor in tensors if tensor.dtype.kind == "f"), np.float32)
+    layer = norms(old.shape[0], old.activation).astype(dtype).train(old.training)
     new: Any = layer[0] if isinstance(layer, nn.Sequential) else layer
     both_batch = isinstance(old, BatchNorm) and isinstance(new, BatchNorm)
     for name in ("weight", "bias", *(RUNNING if both_batch else ())):

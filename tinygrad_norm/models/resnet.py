@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from tinygrad_norm import nn, ops
-from tinygrad_norm.models.norms import Norm, Norms
-from tinygrad_norm.models.parts import ImageClassifier, conv_norm, numbered, scaled
-from tinygrad_norm.nn import init
+from tinygrad_norm.models.norms import Norms
+from tinygrad_norm.models.parts import ImageClassifier, conv_norm, draw_weights, he_normal, numbered, scaled
 from tinygrad_norm.tensor import Tensor
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
@@ -17,7 +16,7 @@ class BasicBlock(nn.Module):
 
     Input (N, in_channels, H, W), output (N, channels, ⌈H / stride⌉, ⌈W / stride⌉).
 
-    Source: He et al. 2016, figure 2.
+    Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016, figure 2.
     """
 
     followed_by = (("conv1", "bn1"), ("conv2", "bn2"))
@@ -57,44 +56,25 @@ class ResNet18(ImageClassifier):
     Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016.
     """
 
+    in_order = ("conv1", "bn1", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "fc")
     followed_by = (("conv1", "bn1"),)
+    width: float = 1.0
 
-    def __init__(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        norm: Norm = "batch",
-        small_images: bool = True,
-        image_size: int | None = None,
-        norm_momentum: float | None = None,
-        width: float = 1.0,
-    ) -> None:
-        smallest = (8 if small_images else 32) + (norm == "instance")
-        super().__init__(num_classes, in_channels, image_size, smallest, small_images)
-        norms = Norms(norm, norm_momentum)
-        channels = scaled(64, width)
-        kernel, stride = (3, 1) if small_images else (7, 2)
-        self.conv1 = nn.Conv2D(in_channels, channels, kernel, stride, padding=kernel // 2, bias=norms.bias)
+    def __post_init__(self) -> None:
+        norms, _ = self.prepare((8 if self.small_images else 32) + (self.norm == "instance"))
+        channels = scaled(64, self.width)
+        kernel, stride = (3, 1) if self.small_images else (7, 2)
+        self.conv1 = nn.Conv2D(self.in_channels, channels, kernel, stride, padding=kernel // 2, bias=norms.bias)
         self.bn1 = norms(channels, "relu")
-        self.maxpool = nn.Identity() if small_images else nn.MaxPool2D(3, 2, padding=1)
+        self.maxpool = nn.Identity() if self.small_images else nn.MaxPool2D(3, 2, padding=1)
         for number, (wide, stride) in enumerate(STAGES, 1):
-            before, channels = channels, scaled(wide, width)
+            before, channels = channels, scaled(wide, self.width)
             stage = nn.Sequential(BasicBlock(before, channels, stride, norms), BasicBlock(channels, channels, 1, norms))
             setattr(self, f"layer{number}", stage)
         self.avgpool = nn.GlobalAvgPool2D()
-        self.fc = nn.Linear(channels, num_classes)
+        self.fc = nn.Linear(channels, self.num_classes)
         self.reset_weights()
 
     def reset_weights(self) -> None:
         """Draw the weights of the convolutions anew, as He et al. 2015."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2D):
-                init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                if layer.bias is not None:
-                    init.zeros_(layer.bias)
-
-    def logits(self, x: Tensor) -> Tensor:
-        x = self.maxpool(self.bn1(self.conv1(x)))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        y: Tensor = self.fc(self.avgpool(x))
-        return y
+        draw_weights(self, nn.Conv2D, he_normal)

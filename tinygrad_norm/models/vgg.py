@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tinygrad_norm import nn
-from tinygrad_norm.models.norms import Norm, Norms
-from tinygrad_norm.models.parts import ImageClassifier, conv_norm, numbered, scaled
+from tinygrad_norm.models.parts import ImageClassifier, conv_norm, draw_weights, he_normal, numbered, scaled
 from tinygrad_norm.nn import init
 from tinygrad_norm.tensor import Tensor
 
@@ -32,55 +33,41 @@ class VGG16(ImageClassifier):
     Source: Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition", 2015.
     """
 
-    def __init__(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        norm: Norm = "batch",
-        small_images: bool = True,
-        image_size: int | None = None,
-        norm_momentum: float | None = None,
-        width: float = 1.0,
-        dropout: float = 0.5,
-    ) -> None:
-        super().__init__(num_classes, in_channels, image_size, 17 if small_images else 32, small_images)
-        norms = Norms(norm, norm_momentum)
+    width: float = 1.0
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        norms, _ = self.prepare(17 if self.small_images else 32)
         layers: list[nn.Module | None] = []
-        channels = in_channels
+        channels = self.in_channels
         for wide, convolutions in STAGES:
             for _ in range(convolutions):
-                out_channels = scaled(wide, width)
-                layers += conv_norm(channels, out_channels, 3, norms, bias=norms.bias or not small_images)
+                out_channels = scaled(wide, self.width)
+                layers += conv_norm(channels, out_channels, 3, norms, bias=norms.bias or not self.small_images)
                 channels = out_channels
-            layers.append(nn.MaxPool2D(2, ceil_mode=small_images))
+            layers.append(nn.MaxPool2D(2, ceil_mode=self.small_images))
         self.features = numbered(*layers)
-        if small_images:
+        if self.small_images:
             self.avgpool: nn.Module = nn.AdaptiveAvgPool2D(1)
-            self.classifier: nn.Module = nn.Linear(channels, num_classes)
+            self.classifier: nn.Module = nn.Linear(channels, self.num_classes)
         else:
-            hidden = scaled(4096, width)
+            hidden = scaled(4096, self.width)
             self.avgpool = nn.AdaptiveAvgPool2D(7)
             self.classifier = nn.Sequential(
                 nn.Linear(channels * 7 * 7, hidden),
                 nn.ReLU(),
-                nn.Dropout(dropout),
+                nn.Dropout(self.dropout),
                 nn.Linear(hidden, hidden),
                 nn.ReLU(),
-                nn.Dropout(dropout),
-                nn.Linear(hidden, num_classes),
+                nn.Dropout(self.dropout),
+                nn.Linear(hidden, self.num_classes),
             )
         self.reset_weights()
 
     def reset_weights(self) -> None:
         """Draw the weights anew: of convolutions as He et al. 2015, of linear layers with deviation 0.01."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2D):
-                init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(layer, nn.Linear):
-                init.normal_(layer.weight, std=0.01)
-            if isinstance(layer, nn.Conv2D | nn.Linear) and layer.bias is not None:
-                init.zeros_(layer.bias)
+        draw_weights(self, nn.Conv2D, he_normal)
+        draw_weights(self, nn.Linear, lambda weight: init.normal_(weight, std=0.01))
 
-    def logits(self, x: Tensor) -> Tensor:
-        y: Tensor = self.classifier(self.avgpool(self.features(x)).flatten(1))
-        return y
+    def logits(self, x: Tensor) -> Any:
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))

@@ -6,11 +6,11 @@ Those that PyTorch can do in place take its `inplace`, and refuse True: a tensor
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY, InitVar
 from typing import Any, Literal
 
 from tinygrad_norm import definitions, ops
 from tinygrad_norm.checks import check_choice
-from tinygrad_norm.nn.checks import refuse_inplace
 from tinygrad_norm.nn.linear import Identity
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.op_module import OpModule
@@ -20,87 +20,76 @@ from tinygrad_norm.ops.activation import fusible
 class ReLU(OpModule, op=ops.relu):
     """max(x, 0)."""
 
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        refuse_inplace(self, inplace)
+    inplace: InitVar[bool] = False
 
 
 class LeakyReLU(OpModule, op=ops.leaky_relu):
     """x where positive, negative_slope * x elsewhere."""
 
-    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
-        super().__init__(negative_slope=negative_slope)
-        refuse_inplace(self, inplace)
+    negative_slope: float = 0.01
+    inplace: InitVar[bool] = False
 
 
 class ELU(OpModule, op=ops.elu):
     """x where positive, alpha * (exp(x) - 1) elsewhere."""
 
-    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
-        super().__init__(alpha=alpha)
-        refuse_inplace(self, inplace)
+    alpha: float = 1.0
+    inplace: InitVar[bool] = False
 
 
 class GELU(OpModule, op=ops.gelu):
     """x * Phi(x), with the normal distribution function Phi exact, or approximated with a tanh."""
 
-    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
-        super().__init__(approximate=approximate)
-        check_choice("GELU: approximate", approximate, ("none", "tanh"))
+    approximate: Literal["none", "tanh"] = "none"
+
+    def __post_init__(self) -> None:
+        check_choice("GELU: approximate", self.approximate, ("none", "tanh"))
 
 
 class SiLU(OpModule, op=ops.silu):
     """x * sigmoid(x)."""
 
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        refuse_inplace(self, inplace)
+    inplace: InitVar[bool] = False
 
 
 class Softplus(OpModule, op=ops.softplus):
     """log(1 + exp(beta * x)) / beta; exact for any x, so that the threshold changes nothing."""
 
-    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        super().__init__(beta=beta, threshold=threshold)
+    beta: float = 1.0
+    threshold: float = 20.0
 
 
 class Hardswish(OpModule, op=ops.hardswish):
     """x * clip(x + 3, 0, 6) / 6."""
 
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        refuse_inplace(self, inplace)
+    inplace: InitVar[bool] = False
 
 
 class Mish(OpModule, op=ops.mish):
     """x * tanh(softplus(x))."""
 
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        refuse_inplace(self, inplace)
+    inplace: InitVar[bool] = False
 
 
 class Sigmoid(OpModule, op=ops.sigmoid):
     """1 / (1 + exp(-x))."""
 
-    def __init__(self) -> None:
-        super().__init__()
-
 
 class Tanh(OpModule, op=ops.tanh):
     """The hyperbolic tangent."""
-
-    def __init__(self) -> None:
-        super().__init__()
 
 
 class AlongAxis(OpModule):
     """An activation along an axis, which PyTorch calls `dim`; either name will do."""
 
-    def __init__(self, axis: int = -1, *, dim: int | None = None) -> None:
-        if dim is not None and axis not in (-1, dim):
-            raise TypeError(f"{type(self).__name__}: dim is another name for axis, got dim={dim} and axis={axis}")
-        super().__init__(axis=axis if dim is None else dim)
+    axis: int = -1
+    _: KW_ONLY
+    dim: InitVar[int | None] = None
+
+    def __post_init__(self, dim: int | None) -> None:
+        if dim is not None and self.axis not in (-1, dim):
+            raise TypeError(f"{type(self).__name__}: dim is another name for axis, got dim={dim} and axis={self.axis}")
+        self.axis = self.axis if dim is None else dim
 
 
 class Softmax(AlongAxis, op=ops.softmax):

@@ -1,11 +1,11 @@
-"""What layers refuse: an input without a shape, and writing in place."""
+"""What layers refuse: an input without a shape."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def shape_of(layer: object, x: Any) -> tuple[int, ...]:
+def input_shape(layer: object, x: Any) -> tuple[int, ...]:
     """Return the shape of a layer's input.
 
     Raises:
@@ -17,9 +17,3 @@ def shape_of(layer: object, x: Any) -> tuple[int, ...]:
         name = type(layer).__name__
         raise TypeError(f"{name}: the input is a Tensor or a NumPy array, got {type(x).__name__}") from None
     return shape
-
-
-def refuse_inplace(layer: object, inplace: bool) -> None:
-    """Raise a ValueError for PyTorch's `inplace=True`; False is what every layer does."""
-    if inplace:
-        raise ValueError(f"{type(layer).__name__}: a tensor on the tape is not written in place; leave inplace out")

@@ -29,7 +29,7 @@ class _Ordered(Module):
         return self._item(index)[1]
 
     def _part(self, items: Iterable[tuple[str, Module]]) -> Self:
-        """A container of some of these modules. It leaves their names on the tape alone."""
+        """Return a container of some of these modules. It leaves their names on the tape alone."""
         part = type(self).__new__(type(self))
         Module.__init__(part)
         vars(part).update(items, training=self.training)

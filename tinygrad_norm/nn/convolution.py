@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import InitVar
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from tinygrad_norm import ops
 from tinygrad_norm.checks import check_choice, check_integer, check_pair
-from tinygrad_norm.dtypes import Pair
-from tinygrad_norm.nn import init
-from tinygrad_norm.nn.budget import blank
-from tinygrad_norm.nn.checks import shape_of
-from tinygrad_norm.nn.module import Module, Parameter, float_dtype
-from tinygrad_norm.ops.activation import fusible
+from tinygrad_norm.dtypes import DTypeOrNone, Pair
+from tinygrad_norm.nn.checks import input_shape
+from tinygrad_norm.nn.linear import LinearLayer
 from tinygrad_norm.ops.arguments import label
 from tinygrad_norm.ops.convolution import Activation, Padding, padding_of
 from tinygrad_norm.tensor import Tensor
@@ -24,7 +20,7 @@ PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge",
 """What the border repeats, and what NumPy calls that."""
 
 
-class Conv2D(Module):
+class Conv2D(LinearLayer):
     """Slide `out_channels` filters over images: at each place, the sum of the products of weight and input, plus bias.
 
     Weight (out_channels, in_channels / groups, kh, kw) and bias (out_channels,) start uniform within 1 / √fan_in, where
@@ -47,54 +43,37 @@ class Conv2D(Module):
         ValueError: an argument is out of range, groups do not divide the channels, or the activation is not known.
     """
 
-    bias: Parameter | None
+    in_channels: int
+    out_channels: int
+    kernel_size: int | Pair
+    stride: int | Pair = 1
+    padding: Padding = 0
+    dilation: int | Pair = 1
+    groups: int = 1
+    bias: InitVar[bool] = True
+    padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros"
+    dtype: InitVar[DTypeOrNone] = None
+    activation: Activation = None
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: Padding = 0,
-        dilation: int | Pair = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
-        dtype: npt.DTypeLike | None = None,
-        activation: Activation = None,
-    ) -> None:
-        super().__init__()
-        self.in_channels = check_integer("Conv2D: in_channels", in_channels, 1)
-        self.out_channels = check_integer("Conv2D: out_channels", out_channels, 1)
-        self.groups = check_integer("Conv2D: groups", groups, 1)
-        self.kernel_size = check_pair("Conv2D: kernel_size", kernel_size, 1)
-        self.stride = check_pair("Conv2D: stride", stride, 1)
-        self.dilation = check_pair("Conv2D: dilation", dilation, 1)
-        self._sides = padding_of("Conv2D", padding, self.kernel_size, self.stride, self.dilation)
-        self.padding: Padding = padding if isinstance(padding, str) else check_pair("Conv2D: padding", padding, 0)
-        if in_channels % groups or out_channels % groups:
+    def __post_init__(self, bias: bool, dtype: DTypeOrNone) -> None:
+        for name in ("in_channels", "out_channels", "groups"):
+            setattr(self, name, check_integer(f"Conv2D: {name}", getattr(self, name), 1))
+        kernel = self.kernel_size = check_pair("Conv2D: kernel_size", self.kernel_size, 1)
+        stride = self.stride = check_pair("Conv2D: stride", self.stride, 1)
+        dilation = self.dilation = check_pair("Conv2D: dilation", self.dilation, 1)
+        self._sides = padding_of("Conv2D", self.padding, kernel, stride, dilation)
+        if not isinstance(self.padding, str):
+            self.padding = check_pair("Conv2D: padding", self.padding, 0)
+        if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(
                 f"Conv2D: groups divide in_channels and out_channels, "
-                f"got groups={groups} for {in_channels} and {out_channels}"
+                f"got groups={self.groups} for {self.in_channels} and {self.out_channels}"
             )
-        check_choice("Conv2D: padding_mode", padding_mode, PADDING_MODES)
-        self.padding_mode = padding_mode
-        fusible(activation)  # refuses an unknown one here rather than at the first call
-        self.activation = activation
-        shape = (out_channels, in_channels // groups, *self.kernel_size)
-        self.weight = Parameter(blank(shape, float_dtype(dtype)))
-        self.bias = Parameter(blank((out_channels,), float_dtype(dtype))) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw weight and bias anew."""
-        init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # a gain that makes the bound 1 / √fan_in
-        if self.bias is not None:
-            bound = 1 / math.sqrt(math.prod(self.weight.shape[1:]))
-            init.uniform_(self.bias, -bound, bound)
+        check_choice("Conv2D: padding_mode", self.padding_mode, PADDING_MODES)
+        self._make((self.out_channels, self.in_channels // self.groups, *kernel), bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = shape_of(self, x)
+        shape = input_shape(self, x)
         if len(shape) not in (3, 4) or shape[-3] != self.in_channels:
             last = len(shape) in (3, 4) and shape[-1] == self.in_channels
             hint = "; channels come before height and width: x.transpose(0, 3, 1, 2)" if last else ""
@@ -108,7 +87,7 @@ class Conv2D(Module):
         return ops.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups, self.activation)
 
     def _pad(self, x: Tensor) -> Tensor:
-        """X within a border of its own pixels."""
+        """Return x within a border of its own pixels."""
         shape = x.shape
         for axis, sides in zip((-2, -1), self._sides, strict=True):
             length = shape[axis]
@@ -133,4 +112,4 @@ class Conv2D(Module):
             "padding_mode": (self.padding_mode, "zeros"),
         }
         words += "".join(f", {name}={value}" for name, (value, usual) in options.items() if value != usual)
-        return words if self.activation is None else f"{words}, activation={self.activation!r}"
+        return self._repr(words)

@@ -16,6 +16,7 @@ from tinygrad_norm.ops.activation import activate
 from tinygrad_norm.ops.convolution import Conv2D
 from tinygrad_norm.ops.elementwise import AsType
 from tinygrad_norm.ops.matmul import Einsum, Linear, MatMul
+from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.tensor import Tensor
 
 
@@ -40,15 +41,15 @@ def flops_of(op: tape.Op, inputs: Sequence[Any]) -> int:
     """
     size = math.prod(op.shape)
     if isinstance(op, Conv2D | Linear):
-        return 2 * size * math.prod(_shape(inputs[1])[1:])
+        return 2 * size * math.prod(shape_of(inputs[1])[1:])
     if isinstance(op, MatMul):
         x, y = inputs
-        return 2 * size * (_shape(y)[-2] if x is None else _shape(x)[-1])
+        return 2 * size * (shape_of(y)[-2] if x is None else shape_of(x)[-1])
     if isinstance(op, Einsum):
         lengths = {
             letter: length
             for term, x in zip(op.params["inputs"], inputs, strict=True)
-            for letter, length in zip(term, _shape(x), strict=True)
+            for letter, length in zip(term, shape_of(x), strict=True)
         }
         return len(inputs) * math.prod(lengths.values())
     return 0
@@ -71,20 +72,15 @@ def work_of(op: tape.Op, inputs: Sequence[Any]) -> int:
         return _work(type(op)(), *inputs, **op.params)
     if type(op).__module__ == moving.__name__ or isinstance(op, AsType):
         return 0
-    return flops_of(op, inputs) or max(math.prod(_shape(each)) for each in (op, *inputs))
+    return flops_of(op, inputs) or max(math.prod(shape_of(each)) for each in (op, *inputs))
 
 
 def _work(definition: Callable[..., Any], *given: Any, **params: Any) -> int:
-    """Of all primitives that a call runs."""
+    """Return the operations of all primitives that a call runs."""
     counter = _Counter(work_of)
     with modes.no_grad(), modes.composed(), modes.hooks(counter):
         definition(*given, **params)
     return counter.flops
-
-
-def _shape(given: Any) -> tuple[int, ...]:
-    shape: tuple[int, ...] | None = getattr(given, "shape", None)
-    return np.shape(given) if shape is None else shape
 
 
 class _Counter(modes.Hook):

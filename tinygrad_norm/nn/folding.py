@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm.nn.activation import as_fusible
-from tinygrad_norm.nn.checks import shape_of
+from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.containers import Sequential
 from tinygrad_norm.nn.convolution import Conv2D
 from tinygrad_norm.nn.dropout import Dropout
@@ -33,7 +33,7 @@ class FoldedLinear(Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(shape := shape_of(self, x)) != 2:
+        if len(shape := input_shape(self, x)) != 2:
             raise ValueError(
                 f"FoldedLinear: the input has shape (N, {self.in_features}), for which the batch norm was "
                 f"folded, got {shape}"
@@ -66,7 +66,8 @@ def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
         ValueError: a batch norm to be folded would normalize with the statistics of the batch, as it is in training
             or keeps no running statistics; nothing has changed.
 
-    Source: Jacob et al. 2018, section 3.2.
+    Source: Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
+        inference", 2018, section 3.2.
     """
     pairs = [pair for pair in _pairs(model, _is_before_norm) if _channels_are_last(model, *pair)]
     for path, _, (name, norm) in pairs:
@@ -91,9 +92,8 @@ def fold_activations(model: Module, in_place: bool = False) -> Module:
     """
     if not in_place:
         return fold_activations(copy.deepcopy(model), in_place=True)
-    for path, (name, layer), second in _pairs(model, _is_before_activation):
+    for path, (name, layer), second in _pairs(model, lambda layer, after: _is_linear(layer) and as_fusible(after)):
         taking = copy.copy(layer)  # the layer may stand elsewhere too
-        vars(taking).update(_persistent={**layer._persistent}, _forward_pre_hooks={}, _forward_hooks={})
         taking.activation = as_fusible(second[1])
         _replace(model.get_submodule(path), name, taking, *second)
     return model
@@ -108,30 +108,25 @@ def _replace(holder: Module, name: str, layer: Module, follower_name: str, follo
 Named = tuple[str, Any]
 
 
-def _pairs(model: Module, belong: Callable[[Any, Any], bool]) -> list[tuple[str, Named, Named]]:
-    """The modules that follow each other and belong together, with their names and the path of whom they are in."""
+def _pairs(model: Module, belong: Callable[[Any, Any], Any]) -> list[tuple[str, Named, Named]]:
+    """Return the modules that follow each other and belong together, with their names and the path of their holder."""
     found = []
     for path, module in model.named_modules():
-        own = module._own_modules()  # shared ones each time they come
-        apparent = [name for name, inside in own.items() if type(inside) is not Identity or _has_hooks(inside)]
+        own = dict(module.named_children(remove_duplicate=False))
+        apparent = [name for name, inside in own.items() if type(inside) is not Identity or inside.has_hooks]
         in_order = type(module).forward is Sequential.forward
-        neighbours = pairwise(apparent) if in_order else _followed_by(module)
-        for first, second in neighbours:
-            layer, follower = own.get(first), own.get(second)
-            if belong(layer, follower) and not (_has_hooks(layer) or _has_hooks(follower)):
-                found.append((path, (first, layer), (second, follower)))
+        for first, second in pairwise(apparent) if in_order else _followed_by(module):
+            pair: list[Any] = [own.get(first), own.get(second)]
+            if belong(*pair) and not any(each.has_hooks for each in pair):
+                found.append((path, (first, pair[0]), (second, pair[1])))
     return found
 
 
 def _followed_by(module: Module) -> tuple[tuple[str, str], ...]:
-    """What its class says, unless the forward that it speaks of was replaced by a derived class."""
+    """Return what its class says, unless the forward that it speaks of was replaced by a derived class."""
     said = next(vars(kind) for kind in type(module).__mro__ if {"followed_by", "forward"} & vars(kind).keys())
     pairs: tuple[tuple[str, str], ...] = said.get("followed_by", ())
     return pairs
-
-
-def _has_hooks(module: Any) -> bool:
-    return bool(module._forward_pre_hooks or module._forward_hooks)
 
 
 def _is_linear(layer: Any) -> bool:
@@ -148,27 +143,25 @@ def _is_before_norm(layer: Any, norm: Any) -> bool:
 
 
 def _channels_are_last(model: Module, path: str, first: Named, second: Named) -> bool:
-    """Whether the channels of a Linear are those of the norm after it; a convolution's always are."""
+    """Return whether the channels of a Linear are those of the norm after it; a convolution's always are."""
     (name, layer), (_, norm) = first, second
     return isinstance(layer, Conv2D) or norm.ranks == {2} or _is_of_rows(model.get_submodule(path), name)
 
 
 def _is_of_rows(holder: Module, name: str) -> bool:
-    """Whether a module of a Sequential is given rows, which a Flatten before it made."""
+    """Return whether a module of a Sequential is given rows, which a Flatten before it made."""
+    if type(holder).forward is not Sequential.forward:
+        return False
     rows = False
-    for before, module in holder._own_modules().items() if type(holder).forward is Sequential.forward else ():
+    for before, module in holder.named_children(remove_duplicate=False):
         if before == name:
             break
         if type(module) is Flatten:
             rows = (module.start_dim, module.end_dim) == (1, -1)
         elif type(module) not in _OF_ROWS and as_fusible(module) is None:
             rows = False
-        rows = rows and not _has_hooks(module)
+        rows = rows and not module.has_hooks
     return rows
-
-
-def _is_before_activation(layer: Any, activation: Any) -> bool:
-    return _is_linear(layer) and as_fusible(activation) is not None
 
 
 def _check_constant(path: str, norm: BatchNorm) -> None:
@@ -179,8 +172,8 @@ def _check_constant(path: str, norm: BatchNorm) -> None:
     norm.check_statistics(path)
 
 
-def _folded(layer: Any, norm: BatchNorm) -> Module:
-    """A copy of the layer that scales and shifts its output as the norm would; computed in float64."""
+def _folded(layer: Any, norm: BatchNorm) -> Any:
+    """Return a copy of the layer that scales and shifts its output as the norm would; computed in float64."""
     gamma, beta, bias = [
         default if parameter is None else parameter.raw.astype(np.float64)
         for parameter, default in ((norm.weight, 1.0), (norm.bias, 0.0), (layer.bias, 0.0))
@@ -193,9 +186,8 @@ def _folded(layer: Any, norm: BatchNorm) -> Module:
         weight = np.ascontiguousarray(weight.transpose(order)).transpose(np.argsort(order))
     folded: Any = copy.deepcopy(layer)
     if isinstance(layer, Linear):
-        state, folded = vars(folded), FoldedLinear.__new__(FoldedLinear)
-        vars(folded).update(state)
+        folded.__class__ = FoldedLinear
     folded.activation = norm.activation
     folded.weight = Parameter(weight, dtype=layer.weight.dtype)
     folded.bias = Parameter((bias - mean) * scale + beta, dtype=layer.weight.dtype)
-    return folded  # type: ignore[no-any-return]
+    return folded

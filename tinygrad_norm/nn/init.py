@@ -7,13 +7,13 @@ float32 and a float64 tensor get the same ones.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from tinygrad_norm import operands, random
-from tinygrad_norm.checks import did_you_mean
+from tinygrad_norm.checks import NOT_NEGATIVE, POSITIVE, check_choice, check_number
 from tinygrad_norm.tensor import Tensor
 
 Generator = np.random.Generator | None
@@ -41,12 +41,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """
     if nonlinearity == "leaky_relu":
         return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
-    if nonlinearity not in GAINS:
-        known = [*GAINS, "leaky_relu"]
-        raise ValueError(
-            f"calculate_gain: nonlinearity is one of {', '.join(known)}, "
-            f"got {nonlinearity!r}{did_you_mean(nonlinearity, known)}"
-        )
+    check_choice("calculate_gain: nonlinearity", nonlinearity, [*GAINS, "leaky_relu"])
     return GAINS[nonlinearity]
 
 
@@ -74,8 +69,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator = None) -> Tensor:
     """Fill with draws from the normal distribution."""
-    if not std >= 0:
-        raise ValueError(f"normal_: std is 0 or more, got {std}")
+    check_number("normal_: std", std, NOT_NEGATIVE)
     return _fill(tensor, _source(generator).normal(mean, std, tensor.shape))
 
 
@@ -87,8 +81,7 @@ def trunc_normal_(
     Raises:
         ValueError: the interval holds less than a hundredth of the distribution.
     """
-    if not std > 0:
-        raise ValueError(f"trunc_normal_: std is over 0, got {std}")
+    check_number("trunc_normal_: std", std, POSITIVE)
     low, high = (math.erf((bound - mean) / std / math.sqrt(2)) / 2 for bound in (a, b))
     if not high - low >= 0.01:
         raise ValueError(
@@ -175,14 +168,12 @@ def _source(generator: Generator) -> np.random.Generator:
 
 
 def _kaiming_std(tensor: Tensor, a: float, mode: Mode, nonlinearity: str) -> float:
-    fans = dict(zip(("fan_in", "fan_out"), _fans(tensor), strict=True))
-    if mode not in fans:
-        raise ValueError(f"mode is fan_in or fan_out, got {mode!r}{did_you_mean(mode, fans)}")
-    return calculate_gain(nonlinearity, a) / math.sqrt(fans[mode])
+    check_choice("init: mode", mode, get_args(Mode))
+    return calculate_gain(nonlinearity, a) / math.sqrt(_fans(tensor)[get_args(Mode).index(mode)])
 
 
 def _fans(tensor: Tensor) -> tuple[int, int]:
-    """How many values each output is made of, and how many outputs each input is a part of."""
+    """Return how many values each output is made of, and how many outputs each input is a part of."""
     if len(tensor.shape) < 2 or tensor.size == 0:
         raise ValueError(f"init: shape is (out, in, ...) with no axis empty, got {tensor.shape}")
     area = math.prod(tensor.shape[2:])

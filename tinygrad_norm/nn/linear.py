@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import math
+from dataclasses import InitVar
 from typing import Any
-
-import numpy.typing as npt
 
 from tinygrad_norm import ops
 from tinygrad_norm.checks import check_integer
+from tinygrad_norm.dtypes import DTypeOrNone, Shape
 from tinygrad_norm.nn import init
 from tinygrad_norm.nn.budget import blank
-from tinygrad_norm.nn.checks import shape_of
+from tinygrad_norm.nn.checks import input_shape
+from tinygrad_norm.nn.dataclass_module import DataclassModule
 from tinygrad_norm.nn.module import Module, Parameter, float_dtype
 from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.ops.convolution import Activation
 from tinygrad_norm.tensor import Tensor
 
 
-class Linear(Module):
+class LinearLayer(DataclassModule):
+    """What Linear and Conv2D share: a weight (out, ...), a bias (out,) or none, and perhaps an activation."""
+
+    def _make(self, shape: Shape, bias: bool, dtype: DTypeOrNone) -> None:
+        fusible(self.activation)  # refuses an unknown one here rather than at the first call
+        self.weight = Parameter(blank(shape, float_dtype(dtype)))
+        self.bias: Parameter | None = Parameter(blank(shape[:1], float_dtype(dtype))) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew, uniform within 1 / √fan_in, where fan_in values make one of the output."""
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # a gain that makes the bound 1 / √fan_in
+        if self.bias is not None:
+            bound = 1 / math.sqrt(math.prod(self.weight.shape[1:]))
+            init.uniform_(self.bias, -bound, bound)
+
+    def _repr(self, words: str) -> str:
+        return words if self.activation is None else f"{words}, activation={self.activation!r}"
+
+
+class Linear(LinearLayer):
     """Multiply by a weight matrix and add a bias: x @ weight.T + bias.
 
     Weight (out_features, in_features) and bias (out_features,) start uniform within 1 / sqrt(in_features).
@@ -35,34 +56,19 @@ class Linear(Module):
         ValueError: a number of features is below 1, or the activation is not known.
     """
 
-    bias: Parameter | None
+    in_features: int
+    out_features: int
+    bias: InitVar[bool] = True
+    dtype: InitVar[DTypeOrNone] = None
+    activation: Activation = None
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        dtype: npt.DTypeLike | None = None,
-        activation: Activation = None,
-    ) -> None:
-        super().__init__()
-        fusible(activation)  # refuses an unknown one here rather than at the first call
-        self.activation = activation
-        self.in_features = check_integer("Linear: in_features", in_features, 1)
-        self.out_features = check_integer("Linear: out_features", out_features, 1)
-        self.weight = Parameter(blank((out_features, in_features), float_dtype(dtype)))
-        self.bias = Parameter(blank((out_features,), float_dtype(dtype))) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw weight and bias anew."""
-        init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # a gain that makes the bound 1 / sqrt(in_features)
-        if self.bias is not None:
-            bound = 1 / math.sqrt(self.in_features)
-            init.uniform_(self.bias, -bound, bound)
+    def __post_init__(self, bias: bool, dtype: DTypeOrNone) -> None:
+        self.in_features = check_integer("Linear: in_features", self.in_features, 1)
+        self.out_features = check_integer("Linear: out_features", self.out_features, 1)
+        self._make((self.out_features, self.in_features), bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = shape_of(self, x)
+        shape = input_shape(self, x)
         if not shape or shape[-1] != self.in_features:
             flat = math.prod(shape[1:]) == self.in_features
             raise ValueError(
@@ -72,8 +78,8 @@ class Linear(Module):
         return ops.linear(x, self.weight, self.bias, self.activation)
 
     def extra_repr(self) -> str:
-        words = f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
-        return words if self.activation is None else f"{words}, activation={self.activation!r}"
+        sizes = f"in_features={self.in_features}, out_features={self.out_features}"
+        return self._repr(f"{sizes}, bias={self.bias is not None}")
 
 
 class Identity(Module):
@@ -86,12 +92,11 @@ class Identity(Module):
         return x
 
 
-class Flatten(Module):
+class Flatten(DataclassModule):
     """Join the axes from start_dim to end_dim, both included, into one: (N, C, H, W) becomes (N, C*H*W)."""
 
-    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        super().__init__()
-        self.start_dim, self.end_dim = start_dim, end_dim
+    start_dim: int = 1
+    end_dim: int = -1
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.flatten(x, self.start_dim, self.end_dim)

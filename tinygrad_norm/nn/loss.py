@@ -19,11 +19,13 @@ Reduction = Literal["none", "mean", "sum"]
 
 
 class Loss(OpModule):
-    """What all losses share: a reduction, refused here if there is none such, rather than at the first call."""
+    """A loss has a reduction, and perhaps weights, which are buffers."""
 
-    def __init__(self, **arguments: Any) -> None:
-        check_choice(f"{type(self).__name__}: reduction", arguments["reduction"], REDUCTIONS)
-        super().__init__(**arguments)
+    def __post_init__(self) -> None:
+        check_choice(f"{type(self).__name__}: reduction", self.reduction, REDUCTIONS)
+        weights = {name: value for name, value in self._arguments().items() if name.endswith("weight")}
+        vars(self).update({name: Tensor(weight) for name, weight in weights.items() if weight is not None})
+        super().__post_init__()
 
     def total_weight(self, target: Any) -> float:
         """Return what the mean over these targets divides by: the sum of the weights of all that counts.
@@ -63,16 +65,10 @@ class CrossEntropyLoss(ClassLoss, op=ops.cross_entropy):
         label_smoothing: the share, in [0, 1], of each target that is spread over all classes.
     """
 
-    def __init__(
-        self,
-        weight: Any = None,
-        ignore_index: int = -100,
-        reduction: Reduction = "mean",
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(
-            weight=_buffer(weight), ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
-        )
+    weight: Any = None
+    ignore_index: int = -100
+    reduction: Reduction = "mean"
+    label_smoothing: float = 0.0
 
 
 class NLLLoss(ClassLoss, op=ops.nll_loss):
@@ -83,29 +79,28 @@ class NLLLoss(ClassLoss, op=ops.nll_loss):
         ignore_index: the class number that does not count.
     """
 
-    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: Reduction = "mean") -> None:
-        super().__init__(weight=_buffer(weight), ignore_index=ignore_index, reduction=reduction)
+    weight: Any = None
+    ignore_index: int = -100
+    reduction: Reduction = "mean"
 
 
 class MSELoss(Loss, op=ops.mse_loss):
     """Squared difference."""
 
-    def __init__(self, reduction: Reduction = "mean") -> None:
-        super().__init__(reduction=reduction)
+    reduction: Reduction = "mean"
 
 
 class L1Loss(Loss, op=ops.l1_loss):
     """Absolute difference."""
 
-    def __init__(self, reduction: Reduction = "mean") -> None:
-        super().__init__(reduction=reduction)
+    reduction: Reduction = "mean"
 
 
 class HuberLoss(Loss, op=ops.huber_loss):
     """Half the squared difference d up to delta, and delta * (|d| - delta / 2) beyond."""
 
-    def __init__(self, reduction: Reduction = "mean", delta: float = 1.0) -> None:
-        super().__init__(reduction=reduction, delta=delta)
+    reduction: Reduction = "mean"
+    delta: float = 1.0
 
 
 class BCEWithLogitsLoss(Loss, op=ops.binary_cross_entropy_with_logits):
@@ -116,12 +111,13 @@ class BCEWithLogitsLoss(Loss, op=ops.binary_cross_entropy_with_logits):
         pos_weight: of the positive part, in a shape that broadcasts; a buffer.
     """
 
-    def __init__(self, weight: Any = None, reduction: Reduction = "mean", pos_weight: Any = None) -> None:
-        super().__init__(weight=_buffer(weight), reduction=reduction, pos_weight=_buffer(pos_weight))
+    weight: Any = None
+    reduction: Reduction = "mean"
+    pos_weight: Any = None
 
 
 LOSS_OF: dict[Callable[..., Tensor], type[Loss]] = {
-    loss._op: loss for loss in (CrossEntropyLoss, NLLLoss, MSELoss, L1Loss, HuberLoss, BCEWithLogitsLoss)
+    loss.op: loss for loss in (CrossEntropyLoss, NLLLoss, MSELoss, L1Loss, HuberLoss, BCEWithLogitsLoss)
 }
 """The op of each loss, and the loss."""
 
@@ -136,10 +132,6 @@ def as_loss(function: Any) -> Any:
         op, arguments = function.func, function.keywords
     kind = LOSS_OF.get(op) if isinstance(op, FunctionType) else None  # what is no function need not be hashable
     return function if kind is None else kind(**arguments)
-
-
-def _buffer(weight: Any) -> Tensor | None:
-    return None if weight is None else Tensor(weight)
 
 
 def _raw(target: Any) -> Any:

@@ -6,7 +6,7 @@ parts are in inference says nothing of any: it was left so after it was used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -43,8 +43,11 @@ def freeze(model: Module, paths: Iterable[str]) -> None:
         ValueError: there is no such part; nothing has changed then.
     """
     parts = dict(model.named_modules(remove_duplicate=False))
-    for part in [_find(parts, path) for path in paths]:
-        part.training = False
+    paths = list(paths)
+    if unknown := [path for path in paths if path not in parts]:
+        raise ValueError(f"a part that is to stay in inference is not in the model: {unknown[0]!r}")
+    for path in paths:
+        parts[path].training = False
 
 
 @contextmanager
@@ -62,12 +65,6 @@ def in_training(model: Module, frozen: Iterable[str] = ()) -> Iterator[None]:
         model.train()
         freeze(model, frozen)
         yield
-
-
-def _find(parts: Mapping[str, Module], path: str) -> Module:
-    if path not in parts:
-        raise ValueError(f"a part that is to stay in inference is not in the model: {path!r}")
-    return parts[path]
 
 
 @contextmanager

@@ -10,19 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_norm import generation, modes
-from tinygrad_norm.checks import did_you_mean, refuse_unknown_keywords
-from tinygrad_norm.dtypes import beyond
+from tinygrad_norm.checks import RefusesUnknownKeywords, check_flag, check_float_dtype, check_type, did_you_mean
+from tinygrad_norm.dtypes import DTypeOrNone, beyond
 from tinygrad_norm.nn.state import IncompatibleKeys, load_into
 from tinygrad_norm.nn.summary import summary
 from tinygrad_norm.tensor import Tensor
 
 T = TypeVar("T")
-
-_WANTED = {  # in the place of what a module keeps under a name
-    "Parameter": "a Parameter(...), or write the array to its .data",
-    "buffer": "a Tensor that wants no gradient (see detach), or write the array to its .data",
-    "Module": "a Module",
-}
 
 
 class Parameter(Tensor):
@@ -34,31 +28,24 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, data: Any, requires_grad: bool = True, dtype: npt.DTypeLike | None = None) -> None:
+    def __init__(self, data: Any, requires_grad: bool = True, dtype: DTypeOrNone = None) -> None:
         super().__init__(data, requires_grad=requires_grad, dtype=dtype)
 
 
-def float_dtype(dtype: npt.DTypeLike | None) -> np.dtype[Any]:
+def float_dtype(dtype: DTypeOrNone) -> np.dtype[Any]:
     """Return the dtype of a layer's parameters: float32 or float64, and float32 where None is given.
 
     Raises:
         TypeError: it is something else.
     """
-    try:
-        found = np.dtype(np.float32 if dtype is None else dtype)
-    except TypeError:
-        found = None
-    if found not in (np.float32, np.float64):
-        raise TypeError(f"dtype should be float32 or float64, got {dtype!r}")
-    return found
+    return check_float_dtype("dtype", np.float32 if dtype is None else dtype)
 
 
 class HookHandle:
     """The way to take a hook away again: `remove()`, or the end of a `with` block."""
 
     def __init__(self, hooks: dict[object, Any], hook: Callable[..., Any]) -> None:
-        if not callable(hook):
-            raise TypeError(f"a hook should be callable, got {type(hook).__name__}")
+        check_type("a hook", hook, Callable, "callable")
         self._hooks, self._key = hooks, object()
         hooks[self._key] = hook
 
@@ -73,7 +60,7 @@ class HookHandle:
         self.remove()
 
 
-class Module:
+class Module(RefusesUnknownKeywords):
     """Base of all layers and models: assign parameters and modules as attributes, and define `forward`.
 
     A module's attributes are its state: each Parameter, each Module, and each Tensor that `register_buffer` named.
@@ -90,12 +77,6 @@ class Module:
     if TYPE_CHECKING:  # attributes come by register_buffer and from mappings too, where no type checker sees them
 
         def __getattr__(self, name: str) -> Any: ...
-
-    def __new__(cls, *_args: Any, **arguments: Any) -> Self:
-        """Refuse an unknown keyword as Python would, but say which one was probably meant."""
-        if arguments:
-            refuse_unknown_keywords(cls, arguments)
-        return super().__new__(cls)
 
     def __init__(self) -> None:
         vars(self).update(training=True, _scope="", _persistent={}, _forward_pre_hooks={}, _forward_hooks={})
@@ -130,7 +111,24 @@ class Module:
         """Call hook(module, args, output) after each forward; what it returns, unless None, becomes the output."""
         return HookHandle(self._forward_hooks, hook)
 
+    @property
+    def scope_name(self) -> str:
+        """The name by which the module around this one calls it, and which it goes by on the tape."""
+        return self._scope
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether a hook is called before or after forward."""
+        return bool(self._forward_pre_hooks or self._forward_hooks)
+
     # Attributes
+
+    def __copy__(self) -> Self:
+        """Return a module of the same parameters, buffers and modules, with names and hooks of its own."""
+        copied = type(self).__new__(type(self))
+        own = ("_persistent", "_forward_pre_hooks", "_forward_hooks")
+        vars(copied).update(vars(self), **{name: {**vars(self)[name]} for name in own})
+        return copied
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_persistent" not in vars(self):
@@ -152,21 +150,20 @@ class Module:
         """Refuse what would silently turn a parameter, buffer or module into an ordinary attribute."""
         old = vars(self).get(name)
         if name in self._persistent:
-            self._check_kind(name, "buffer", value, _can_be_buffer(value))
-        elif isinstance(old, Parameter):
-            self._check_kind(name, "Parameter", value, isinstance(value, Parameter))
-        elif isinstance(old, Module):
-            self._check_kind(name, "Module", value, isinstance(value, Module))
+            self._check_kind(name, "buffer", value)
+        elif isinstance(old, Parameter | Module):
+            self._check_kind(name, "Parameter" if isinstance(old, Parameter) else "Module", value)
 
-    def _check_kind(self, name: str, kind: str, value: Any, fits: bool) -> None:
-        if not fits and value is not None:
+    def _check_kind(self, name: str, kind: str, value: Any) -> None:
+        wanted, fits = _KINDS[kind]
+        if value is not None and not fits(value):
             raise TypeError(
-                f"{type(self).__name__}.{name} is a {kind}: assign {_WANTED[kind]}, or None; got {type(value).__name__}"
+                f"{type(self).__name__}.{name} is a {kind}: assign {wanted}, or None; got {type(value).__name__}"
             )
 
     def _check_name(self, name: str) -> None:
         if not name or "." in name:
-            raise ValueError(f"{type(self).__name__}: a name should be without dots and not empty, got {name!r}")
+            raise ValueError(f"{type(self).__name__}: a name is without dots and not empty, got {name!r}")
         if isinstance(getattr(type(self), name, None), FunctionType):
             raise ValueError(f"{type(self).__name__}: {name!r} is the name of one of its methods; choose another")
 
@@ -176,17 +173,17 @@ class Module:
             raise ValueError(
                 f"{type(self).__name__}.{name}: a module cannot contain itself; to point back, use a weakref"
             )
-        child._rename(self._scope_of(name))
-
-    def _scope_of(self, name: str) -> str:
-        """The scope of a child: its name, after the name of this module if this one is never called itself."""
-        return name if type(self).forward is not Module.forward else _join(self._scope, name)
+        child._rename(_join("" if self._is_called() else self._scope, name))
 
     def _rename(self, scope: str) -> None:
         vars(self)["_scope"] = scope
-        if type(self).forward is Module.forward:
+        if not self._is_called():
             for name, child in self._own_modules().items():
                 child._rename(_join(scope, name))
+
+    def _is_called(self) -> bool:
+        """Return whether this module opens a scope; one without a forward only lends its name to those inside."""
+        return type(self).forward is not Module.forward
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Name a tensor that is state but no parameter, such as a running mean; None keeps the name for later.
@@ -203,7 +200,7 @@ class Module:
         self._check_name(name)
         if name in vars(self) and name not in self._persistent:
             raise ValueError(f"{type(self).__name__}.register_buffer: {name!r} is an attribute already")
-        self._check_kind(name, "buffer", tensor, _can_be_buffer(tensor))
+        self._check_kind(name, "buffer", tensor)
         self._persistent[name] = persistent
         setattr(self, name, tensor)
 
@@ -214,9 +211,7 @@ class Module:
             TypeError: neither a Module nor None.
             ValueError: the name cannot be one.
         """
-        self._check_name(name)
-        self._check_kind(name, "Module", module, isinstance(module, Module))
-        setattr(self, name, module)
+        self._register(name, "Module", module)
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Assign a parameter under a name; None says that there is none.
@@ -225,9 +220,12 @@ class Module:
             TypeError: neither a Parameter nor None.
             ValueError: the name cannot be one.
         """
+        self._register(name, "Parameter", parameter)
+
+    def _register(self, name: str, kind: str, value: Any) -> None:
         self._check_name(name)
-        self._check_kind(name, "Parameter", parameter, isinstance(parameter, Parameter))
-        setattr(self, name, parameter)
+        self._check_kind(name, kind, value)
+        setattr(self, name, value)
 
     # What is inside
 
@@ -278,9 +276,9 @@ class Module:
         """Yield (path, buffer) for each buffer; shared ones once."""
         return self._named(Module._own_buffers, prefix, recurse, remove_duplicate)
 
-    def named_children(self) -> Iterator[tuple[str, Module]]:
+    def named_children(self, remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
         """Yield (name, module) for each module directly inside; shared ones once."""
-        return self._named(Module._own_modules, "", recurse=False, remove_duplicate=True)
+        return self._named(Module._own_modules, "", False, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Yield each parameter; shared ones once."""
@@ -320,8 +318,7 @@ class Module:
 
         A `training.Trainer` leaves parts in inference that were put there for themselves, while others train.
         """
-        if not isinstance(mode, bool):
-            raise TypeError(f"train: mode should be True or False, got {mode!r}")
+        check_flag("train: mode", mode)
         stack: list[Module] = [self]
         while stack:
             module = stack.pop()
@@ -366,9 +363,7 @@ class Module:
             TypeError: the dtype is neither float32 nor float64.
             ValueError: a value is beyond the dtype; nothing has changed.
         """
-        if dtype is None:
-            raise TypeError("astype: dtype should be float32 or float64, got None")
-        wanted = float_dtype(dtype)
+        wanted = check_float_dtype("astype: dtype", dtype)
         tensors = dict((*self.named_parameters(), *self.named_buffers()))
         for name, tensor in tensors.items():
             for part, array in ((name, tensor), (f"the gradient of {name}", tensor.grad)):
@@ -454,3 +449,10 @@ def _join(path: str, name: str) -> str:
 
 def _can_be_buffer(value: Any) -> bool:
     return isinstance(value, Tensor) and not (isinstance(value, Parameter) or value.requires_grad)
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what may take the place of each, in words and as a test
+    "Parameter": ("a Parameter(...), or write the array to its .data", lambda value: isinstance(value, Parameter)),
+    "buffer": ("a Tensor that wants no gradient (see detach), or write the array to its .data", _can_be_buffer),
+    "Module": ("a Module", lambda value: isinstance(value, Module)),
+}

@@ -1,78 +1,52 @@
 """Norm layers: each is a choice of axes, with PyTorch's arguments, defaults and state_dict keys.
 
 Every layer takes by name: `activation`, applied in the same kernel (the name of one, or (name, parameter));
-`fused=False`, to be built from primitives, with the same state and the same results; `dtype`; and, unless it never has
-a bias, `bias=False`.
+`fused=False`, to be built from primitives, with the same state and the same results; `dtype`, of the parameters,
+float32 unless given; and, unless it never has a bias, `bias=False`.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypedDict, Unpack
+from dataclasses import KW_ONLY, MISSING, InitVar, fields
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from tinygrad_norm import modes, ops
-from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_integer, check_number, refuse_unknown
+from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_integer, check_number
+from tinygrad_norm.dtypes import DTypeOrNone, Shape
 from tinygrad_norm.modes import composed, no_grad
-from tinygrad_norm.nn.checks import shape_of
-from tinygrad_norm.nn.module import Module, Parameter, float_dtype
+from tinygrad_norm.nn.checks import input_shape
+from tinygrad_norm.nn.dataclass_module import DataclassModule
+from tinygrad_norm.nn.module import Parameter, float_dtype
 from tinygrad_norm.ops.activation import fusible
+from tinygrad_norm.ops.arguments import label
+from tinygrad_norm.ops.convolution import Activation
 from tinygrad_norm.tensor import Tensor
 
 _MOMENTUM = Range("a number from 0 to 1, the weight of the new value, or None", FRACTION.test)
 
 
-class Options(TypedDict, total=False):
-    """What every norm layer takes by name."""
-
-    activation: str | tuple[str, float] | None
-    fused: bool
-    dtype: npt.DTypeLike | None
-
-
-class BiasOptions(Options, total=False):
-    """What every norm layer of channels takes by name."""
-
-    bias: bool
-
-
-class Normalization(Module):
+class Normalization(DataclassModule):
     """What all norm layers share: weight and bias (also called gamma and beta), eps, activation, fused or not."""
 
-    weight: Parameter | None
-    bias: Parameter | None
     layouts: ClassVar[tuple[str, ...]] = ()
     """The shapes of input that fit, one letter for each axis; none where the op checks it all."""
+    _: KW_ONLY
+    activation: Activation = None
+    fused: bool = True
+    dtype: InitVar[DTypeOrNone] = None
 
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        eps: float,
-        affine: bool,
-        *,
-        bias: bool = True,
-        activation: str | tuple[str, float] | None = None,
-        fused: bool = True,
-        dtype: npt.DTypeLike | None = None,
-        **unknown: Any,
-    ) -> None:
-        super().__init__()
-        name = type(self).__name__
-        if unknown:
-            known = {*inspect.signature(type(self)).parameters, *BiasOptions.__annotations__} - {"options"}
-            refuse_unknown(name, unknown, known)
-        check_number(f"{name}: eps", eps, NOT_NEGATIVE)
-        fusible(activation)  # refuses an unknown one here rather than at the first call
+    def _make(self, shape: Shape, affine: bool, bias: bool, dtype: DTypeOrNone) -> None:
+        """Check what all norms take, and make weight and bias."""
+        if self.eps is not None or getattr(type(self), "eps", None) is not None:  # where None is not what it is anyway
+            check_number(f"{type(self).__name__}: eps", self.eps, NOT_NEGATIVE)
+        fusible(self.activation)  # refuses an unknown one here rather than at the first call
         dtype = float_dtype(dtype)
-        self.eps: Any = eps
-        self.activation = activation
-        self.fused = fused
-        self._shape = shape
-        self.weight = Parameter(np.ones(shape), dtype=dtype) if affine else None
-        self.bias = Parameter(np.zeros(shape), dtype=dtype) if affine and bias else None
+        self.shape = shape
+        self.weight: Parameter | None = Parameter(np.ones(shape), dtype=dtype) if affine else None
+        self.bias: Parameter | None = Parameter(np.zeros(shape), dtype=dtype) if affine and bias else None
 
     @property
     def gamma(self) -> Parameter | None:
@@ -86,14 +60,19 @@ class Normalization(Module):
 
     def reset_parameters(self) -> None:
         """Set weight to 1 and bias to 0."""
-        if self.weight is not None:
-            self.weight.replace(np.ones_like(self.weight.raw))
-        if self.bias is not None:
-            self.bias.replace(np.zeros_like(self.bias.raw))
+        for parameter, start in ((self.weight, 1), (self.bias, 0)):
+            if parameter is not None:
+                parameter.replace(np.full_like(parameter.raw, start))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x."""
-        self._check_input(shape_of(self, x))
+        shape = input_shape(self, x)
+        fit = [len(shape) == len(axes) and shape[axes.index("C")] == self.shape[0] for axes in self.layouts]
+        if fit and not any(fit):
+            wanted = " or ".join(f"({', '.join(axes)})" for axes in self.layouts)
+            raise ValueError(
+                f"{label(type(self).__name__)}: the input has shape {wanted} with C = {self.shape[0]}, got {shape}"
+            )
         if self.fused:
             return self.normalize(x)
         with composed():
@@ -103,25 +82,43 @@ class Normalization(Module):
         """Call the op; each layer defines its own."""
         raise TypeError(f"{type(self).__name__} defines no normalize(x)")
 
-    def _check_input(self, shape: tuple[int, ...]) -> None:
-        for axes in self.layouts:
-            if len(shape) == len(axes) and shape[axes.index("C")] == self._shape[0]:
-                return
-        if self.layouts:
-            path = modes.current_scope()
-            wanted = " or ".join(f"({', '.join(axes)})" for axes in self.layouts)
-            raise ValueError(
-                f"{type(self).__name__}{f' in {path}' if path else ''}: the input should have shape {wanted} "
-                f"with C = {self._shape[0]}, got {shape}"
-            )
-
-    def _options(self) -> str:
-        """The end of the repr."""
-        activation = "" if self.activation is None else f", activation={self.activation!r}"
-        return activation if self.fused else f"{activation}, fused=False"
+    def extra_repr(self) -> str:
+        words = []
+        for field in sorted(fields(self), key=lambda field: bool(field.kw_only)):
+            value = getattr(self, field.name)
+            if field.default is MISSING:
+                words.append(str(value))
+            elif not field.kw_only or value != field.default:
+                words.append(f"{field.name}={value!r}")
+            if field.name.endswith("affine") and hasattr(type(self), "bias"):
+                words.append(f"bias={self.bias is not None}")
+        return ", ".join(words)
 
 
-class RunningNorm(Normalization):
+class ChannelNorm(Normalization):
+    """A norm with a weight for each channel: all but those of trailing axes."""
+
+    def __post_init__(self, dtype: DTypeOrNone, bias: bool = False) -> None:
+        for size in [field.name for field in fields(self) if field.default is MISSING]:
+            setattr(self, size, channels := check_integer(f"{type(self).__name__}: {size}", getattr(self, size), 1))
+        self._make((channels,), self.affine, bias, dtype)
+
+
+class TrailingNorm(Normalization):
+    """A norm over the trailing axes, with a weight for each place in them."""
+
+    normalized_shape: int | Sequence[int]
+
+    def __post_init__(self, dtype: DTypeOrNone, bias: bool = False) -> None:
+        name, given = f"{type(self).__name__}: normalized_shape", self.normalized_shape
+        lengths = tuple(given) if isinstance(given, Sequence) else (given,)
+        if not lengths:
+            raise ValueError(f"{name} names at least one axis, got {given!r}")
+        self.normalized_shape = shape = tuple(check_integer(name, length, 1) for length in lengths)
+        self._make(shape, self.elementwise_affine, bias, dtype)
+
+
+class RunningNorm(ChannelNorm):
     """A norm that can keep running statistics: batch and instance norm.
 
     Two switches, each None unless set, then overriding what `train()` and `eval()` say:
@@ -132,39 +129,32 @@ class RunningNorm(Normalization):
 
     op: ClassVar[Callable[..., Tensor]]
     refuses_infinity = True  # in the running statistics, in inference
+    num_features: int
+    eps: float = 1e-5
+    momentum: float | None = 0.1
+    affine: bool = True
+    track_running_stats: bool = True
+    _: KW_ONLY
+    bias: InitVar[bool] = True
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        **options: Unpack[BiasOptions],
-    ) -> None:
-        name = type(self).__name__
-        features = check_integer(f"{name}: num_features", num_features, 1)
-        if momentum is not None:
-            check_number(f"{name}: momentum", momentum, _MOMENTUM)
-        super().__init__((features,), eps, affine, **options)
-        self.num_features = features
-        self.momentum = momentum
-        self.affine = affine
-        self.track_running_stats = track_running_stats
+    def __post_init__(self, dtype: DTypeOrNone, bias: bool = True) -> None:
+        super().__post_init__(dtype, bias)
+        if self.momentum is not None:
+            check_number(f"{type(self).__name__}: momentum", self.momentum, _MOMENTUM)
         self.frozen = False
+        self.ranks: set[int] = set()  # how many axes its inputs had so far: folding asks which they were
         self.use_batch_statistics: bool | None = None
         self.update_running_statistics: bool | None = None
-        dtype, tracks = float_dtype(options.get("dtype")), track_running_stats
-        self.register_buffer("running_mean", Tensor(np.zeros(features, dtype)) if tracks else None)
-        self.register_buffer("running_var", Tensor(np.ones(features, dtype)) if tracks else None)
-        self.register_buffer("num_batches_tracked", Tensor(0) if tracks else None)
+        found = float_dtype(dtype)
+        starts = {"running_mean": np.zeros(self.shape, found), "running_var": np.ones(self.shape, found)}
+        for name, start in {**starts, "num_batches_tracked": 0}.items():
+            self.register_buffer(name, Tensor(start) if self.track_running_stats else None)
 
     def reset_running_stats(self) -> None:
         """Begin the running statistics anew: mean 0, variance 1, no batches."""
         if self.running_mean is not None:
-            self.running_mean.replace(np.zeros_like(self.running_mean.raw))
-            self.running_var.replace(np.ones_like(self.running_var.raw))
-            self.num_batches_tracked.replace(np.zeros_like(self.num_batches_tracked.raw))
+            for buffer, start in ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0)):
+                buffer.replace(np.full_like(buffer.raw, start))
 
     def reset_parameters(self) -> None:
         """Set weight to 1 and bias to 0, and begin the running statistics anew."""
@@ -172,17 +162,18 @@ class RunningNorm(Normalization):
         self.reset_running_stats()
 
     def uses_batch_statistics(self) -> bool:
-        """Whether the next call normalizes with the statistics of what it is given."""
+        """Return whether the next call normalizes with the statistics of what it is given."""
         wanted = self.training if self.use_batch_statistics is None else self.use_batch_statistics
         return self.running_mean is None or (wanted and not self.frozen)
 
     def updates_running_statistics(self) -> bool:
-        """Whether the next call moves the running statistics."""
+        """Return whether the next call moves the running statistics."""
         wanted = self.training if self.update_running_statistics is None else self.update_running_statistics
         return self.running_mean is not None and wanted and not self.frozen
 
     def normalize(self, x: Tensor) -> Tensor:
         """Normalize with the statistics that the switches choose; then the running ones move, if they are to."""
+        self.ranks.add(len(x.shape))
         use, update = self.uses_batch_statistics(), self.updates_running_statistics()
         if not use and self.refuses_infinity:
             self.check_statistics()
@@ -206,7 +197,7 @@ class RunningNorm(Normalization):
                 )
 
     def _fill_in(self, state: dict[str, Any], prefix: str) -> None:
-        """A count of 0 for running statistics that were saved without one, as by PyTorch before 0.4.1."""
+        """Add a count of 0 to running statistics that were saved without one, as by PyTorch before 0.4.1."""
         if self.running_mean is not None and f"{prefix}running_mean" in state:
             state.setdefault(f"{prefix}num_batches_tracked", 0)
 
@@ -218,11 +209,7 @@ class RunningNorm(Normalization):
         return type(self).op(x, *running, self.weight, self.bias, use_batch, momentum, self.eps, self.activation)
 
     def extra_repr(self) -> str:
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
-            f"{', frozen=True' if self.frozen else ''}{self._options()}"
-        )
+        return super().extra_repr() + ", frozen=True" * self.frozen
 
 
 class BatchNorm(RunningNorm):
@@ -234,14 +221,14 @@ class BatchNorm(RunningNorm):
         momentum: the weight of the new value in the running statistics; None: their plain average.
         affine: whether there are weight and bias, shape (C,).
         track_running_stats: whether running statistics are kept; without, inference uses the batch's too.
-        options: `bias`, `activation`, `fused`, `dtype`.
 
     Raises:
         ValueError: an argument is out of range; in the call: the shape does not fit, or training sees one value per
             channel.
         TypeError: in the call: the input's dtype is not the layer's.
 
-    Source: Ioffe and Szegedy 2015.
+    Source: Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate
+        shift", 2015.
     """
 
     op = ops.batch_norm
@@ -251,16 +238,6 @@ class BatchNorm1D(BatchNorm):
     """`BatchNorm` of (N, C) or (N, C, L)."""
 
     layouts = ("NC", "NCL")
-
-    @property
-    def ranks(self) -> frozenset[int]:
-        """How many axes its inputs had so far: 2, 3, both or, before the first call, none."""
-        return frozenset(vars(self).get("_ranks", ()))
-
-    def normalize(self, x: Tensor) -> Tensor:
-        """Normalize as every batch norm does, and note the rank."""
-        vars(self).setdefault("_ranks", set()).add(len(x.shape))
-        return super().normalize(x)
 
 
 class BatchNorm2D(BatchNorm):
@@ -278,21 +255,13 @@ class BatchNorm3D(BatchNorm):
 class InstanceNorm(RunningNorm):
     """Normalize each channel of each image over its positions. Arguments as `BatchNorm`, other defaults.
 
-    Source: Ulyanov, Vedaldi and Lempitsky 2016.
+    Source: Ulyanov, Vedaldi and Lempitsky, "Instance normalization: the missing ingredient for fast stylization", 2016.
     """
 
     op = ops.instance_norm
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = False,
-        track_running_stats: bool = False,
-        **options: Unpack[BiasOptions],
-    ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, **options)
+    affine: bool = False
+    track_running_stats: bool = False
 
     def normalize(self, x: Tensor) -> Tensor:
         """Normalize a batch, or one image, which becomes a batch of one."""
@@ -313,7 +282,7 @@ class InstanceNorm2D(InstanceNorm):
     layouts = ("NCHW", "CHW")
 
 
-class LayerNorm(Normalization):
+class LayerNorm(TrailingNorm):
     """Normalize over the trailing axes, for every index before them.
 
     Args:
@@ -321,66 +290,41 @@ class LayerNorm(Normalization):
         eps: added to the variance.
         elementwise_affine: whether there is a weight, shape `normalized_shape`.
         bias: whether there is a bias too.
-        options: `activation`, `fused`, `dtype`.
 
-    Source: Ba, Kiros and Hinton 2016.
+    Source: Ba, Kiros and Hinton, "Layer normalization", 2016.
     """
 
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
-        **options: Unpack[Options],
-    ) -> None:
-        lengths = _lengths("LayerNorm", normalized_shape)
-        super().__init__(lengths, eps, elementwise_affine, bias=bias, **options)
-        self.normalized_shape = lengths
-        self.elementwise_affine = elementwise_affine
+    eps: float = 1e-5
+    elementwise_affine: bool = True
+    bias: InitVar[bool] = True
 
     def normalize(self, x: Tensor) -> Tensor:
         return ops.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps, self.activation)
 
-    def extra_repr(self) -> str:
-        return (
-            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
-            f"bias={self.bias is not None}{self._options()}"
-        )
 
-
-class LayerNorm2D(Normalization):
+class LayerNorm2D(ChannelNorm):
     """Normalize over the channels at each pixel of (N, C, H, W), as in ConvNeXt.
 
     Args:
         num_channels: C.
         eps: added to the variance.
         affine: whether there are weight and bias, shape (C,).
-        options: `bias`, `activation`, `fused`, `dtype`.
 
-    Source: Liu et al. 2022.
+    Source: Liu et al., "A ConvNet for the 2020s", 2022.
     """
 
     layouts = ("NCHW",)
-
-    def __init__(
-        self, num_channels: int, eps: float = 1e-6, affine: bool = True, **options: Unpack[BiasOptions]
-    ) -> None:
-        channels = check_integer("LayerNorm2D: num_channels", num_channels, 1)
-        super().__init__((channels,), eps, affine, **options)
-        self.num_channels = channels
-        self.affine = affine
+    num_channels: int
+    eps: float = 1e-6
+    affine: bool = True
+    _: KW_ONLY
+    bias: InitVar[bool] = True
 
     def normalize(self, x: Tensor) -> Tensor:
         return ops.layer_norm_2d(x, self.weight, self.bias, self.eps, self.activation)
 
-    def extra_repr(self) -> str:
-        return (
-            f"{self.num_channels}, eps={self.eps}, affine={self.affine}, bias={self.bias is not None}{self._options()}"
-        )
 
-
-class GroupNorm(Normalization):
+class GroupNorm(ChannelNorm):
     """Normalize each image over its positions and the channels of each group.
 
     Args:
@@ -388,101 +332,61 @@ class GroupNorm(Normalization):
         num_channels: C.
         eps: added to the variance.
         affine: whether there are weight and bias, shape (C,).
-        options: `bias`, `activation`, `fused`, `dtype`.
 
-    Source: Wu and He 2018.
+    Source: Wu and He, "Group normalization", 2018.
     """
 
     layouts = ("NC", "NCL", "NCHW", "NCDHW")
+    num_groups: int
+    num_channels: int
+    eps: float = 1e-5
+    affine: bool = True
+    _: KW_ONLY
+    bias: InitVar[bool] = True
 
-    def __init__(
-        self,
-        num_groups: int,
-        num_channels: int,
-        eps: float = 1e-5,
-        affine: bool = True,
-        **options: Unpack[BiasOptions],
-    ) -> None:
-        groups = check_integer("GroupNorm: num_groups", num_groups, 1)
-        channels = check_integer("GroupNorm: num_channels", num_channels, 1)
-        if channels % groups:
-            raise ValueError(f"GroupNorm: num_channels should be a multiple of num_groups, got {channels} and {groups}")
-        super().__init__((channels,), eps, affine, **options)
-        self.num_groups = groups
-        self.num_channels = channels
-        self.affine = affine
+    def __post_init__(self, dtype: DTypeOrNone, bias: bool = True) -> None:
+        super().__post_init__(dtype, bias)
+        if self.num_channels % self.num_groups:
+            sizes = f"{self.num_channels} and {self.num_groups}"
+            raise ValueError(f"GroupNorm: num_channels is a multiple of num_groups, got {sizes}")
 
     def normalize(self, x: Tensor) -> Tensor:
         return ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps, self.activation)
 
-    def extra_repr(self) -> str:
-        return (
-            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
-            f"bias={self.bias is not None}{self._options()}"
-        )
 
-
-class RMSNorm(Normalization):
+class RMSNorm(TrailingNorm):
     """Divide by the root of the mean square over the trailing axes; no mean is subtracted, and there is no bias.
 
     Args:
         normalized_shape: the lengths of the trailing axes, or one number.
         eps: added to the mean square; None: the machine epsilon of the input's dtype.
         elementwise_affine: whether there is a weight, shape `normalized_shape`.
-        options: `activation`, `fused`, `dtype`.
 
-    Source: Zhang and Sennrich 2019.
+    Source: Zhang and Sennrich, "Root mean square layer normalization", 2019.
     """
 
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float | None = None,
-        elementwise_affine: bool = True,
-        **options: Unpack[Options],
-    ) -> None:
-        lengths = _lengths("RMSNorm", normalized_shape)
-        super().__init__(lengths, 0.0 if eps is None else eps, elementwise_affine, bias=False, **options)
-        self.eps = eps
-        self.normalized_shape = lengths
-        self.elementwise_affine = elementwise_affine
+    eps: float | None = None
+    elementwise_affine: bool = True
 
     def normalize(self, x: Tensor) -> Tensor:
         return ops.rms_norm(x, self.normalized_shape, self.weight, self.eps, self.activation)
 
-    def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}{self._options()}"
 
-
-class RMSNorm2D(Normalization):
+class RMSNorm2D(ChannelNorm):
     """Divide by the root of the mean square over the channels at each pixel of (N, C, H, W); there is no bias.
 
     Args:
         num_channels: C.
         eps: added to the mean square.
         affine: whether there is a weight, shape (C,).
-        options: `activation`, `fused`, `dtype`.
 
-    Source: Zhang and Sennrich 2019.
+    Source: Zhang and Sennrich, "Root mean square layer normalization", 2019.
     """
 
     layouts = ("NCHW",)
-
-    def __init__(self, num_channels: int, eps: float = 1e-6, affine: bool = True, **options: Unpack[Options]) -> None:
-        channels = check_integer("RMSNorm2D: num_channels", num_channels, 1)
-        super().__init__((channels,), eps, affine, bias=False, **options)
-        self.num_channels = channels
-        self.affine = affine
+    num_channels: int
+    eps: float = 1e-6
+    affine: bool = True
 
     def normalize(self, x: Tensor) -> Tensor:
         return ops.rms_norm_2d(x, self.weight, self.eps, self.activation)
-
-    def extra_repr(self) -> str:
-        return f"{self.num_channels}, eps={self.eps}, affine={self.affine}{self._options()}"
-
-
-def _lengths(layer: str, value: int | Sequence[int]) -> tuple[int, ...]:
-    lengths = tuple(value) if isinstance(value, Sequence) else (value,)
-    if not lengths:
-        raise ValueError(f"{layer}: normalized_shape should name at least one axis, got {value!r}")
-    return tuple(check_integer(f"{layer}: normalized_shape", length, 1) for length in lengths)

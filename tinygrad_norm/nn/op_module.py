@@ -1,38 +1,45 @@
-"""OpModule: an op as a module, the base of activations and losses."""
+"""OpModule: an op as a module, the base of activations, losses and pooling."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, ClassVar
 
-from tinygrad_norm.nn.module import Module
+from tinygrad_norm.nn.dataclass_module import DataclassModule
 from tinygrad_norm.tensor import Tensor
 
 
-class OpModule(Module):
-    """Call one op, named in the class statement, with the input and the keyword arguments given here.
+class OpModule(DataclassModule):
+    """Call one op, named in the class statement, with the input and the annotated attributes, by their names.
 
-    The arguments become attributes; a tensor among them, a buffer.
+    A tensor among these is a buffer.
+    A class with PyTorch's `inplace` says so by `inplace: InitVar[bool] = False`; True is refused.
     """
 
-    _op: ClassVar[Callable[..., Tensor]]
+    op: ClassVar[Callable[..., Tensor]]
+    _names: ClassVar[tuple[str, ...]]
 
     def __init_subclass__(cls, op: Callable[..., Tensor] | None = None) -> None:
+        super().__init_subclass__()
+        cls._names = tuple(field.name for field in fields(cls))
         if op is not None:
-            cls._op = staticmethod(op)
+            cls.op = staticmethod(op)
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__()
-        self._arguments = tuple(arguments)
-        for name, value in arguments.items():
+    def __post_init__(self, inplace: bool = False) -> None:
+        if inplace:
+            raise ValueError(f"{type(self).__name__}: a tensor on the tape is not written in place; leave inplace out")
+        for name, value in self._arguments().items():
             if isinstance(value, Tensor):
+                delattr(self, name)
                 self.register_buffer(name, value)
-            else:
-                setattr(self, name, value)
 
-    def forward(self, *inputs: Any) -> Tensor:
-        return self._op(*inputs, **{name: getattr(self, name) for name in self._arguments})
+    def _arguments(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._names}
+
+    def forward(self, *inputs: Any, **options: Any) -> Tensor:
+        return self.op(*inputs, **self._arguments(), **options)
 
     def extra_repr(self) -> str:
-        values = ((name, getattr(self, name)) for name in self._arguments)
-        return ", ".join(f"{name}={value!r}" for name, value in values if not isinstance(value, Tensor | None))
+        shown = self._arguments().items()
+        return ", ".join(f"{name}={value!r}" for name, value in shown if not isinstance(value, Tensor | None))

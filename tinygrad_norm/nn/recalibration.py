@@ -38,7 +38,8 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
         ValueError: the loader gives no batch, or none to a second pass, as a generator does; or a layer is given one
             value per channel, or values whose mean or variance is beyond its dtype.
 
-    Source: Chan, Golub and LeVeque 1983, for merging the statistics of batches by their counts.
+    Source: Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983, for merging the statistics of
+        batches by their counts.
     """
     layers = {module: path for path, module in model.named_modules() if isinstance(module, RunningNorm)}
     pending = {layer: path for layer, path in layers.items() if layer.running_mean is not None and not layer.frozen}
@@ -73,7 +74,7 @@ def put(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
 def _look(
     model: Module, loader: Iterable[Any], pending: dict[RunningNorm, str], everywhere: bool
 ) -> tuple[dict[RunningNorm, Population], int]:
-    """What the first of the pending layers, or each of them, is given in one pass; and the number of batches."""
+    """Return what the first of the pending layers, or each of them, is given in one pass; and the number of batches."""
     found: dict[RunningNorm, Population] = {}
 
     def look(layer: Any, args: tuple[Any, ...]) -> None:
@@ -99,7 +100,7 @@ def _look(
 
 
 def from_the_start(loader: Any) -> Iterable[Any]:
-    """The loader, or, if it has a position, a copy of it, so that its position stays and each pass is the same."""
+    """Return the loader, or a copy of one with a position, so that this stays and each pass is the same."""
     return copy.copy(loader) if hasattr(loader, "batch") else loader
 
 
@@ -126,7 +127,7 @@ class Population:
         self.mean = self.mean + step * (new / self.count)
 
     def variance(self) -> Any:
-        """The unbiased one."""
+        """Return the unbiased variance."""
         self.check(self.count)
         return self.squares / (self.count - 1)
 
@@ -151,5 +152,5 @@ class Images(Population):
         self.squares = self.squares + images.var(axis=2, ddof=1).sum(axis=0)
 
     def variance(self) -> Any:
-        """The average of each image's."""
+        """Return the average of the variances of the images."""
         return self.squares / self.count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinygrad_norm import ops
-from tinygrad_norm.checks import did_you_mean
+from tinygrad_norm.checks import check_choice
 from tinygrad_norm.nn.activation import ACTIVATIONS, activation_layer
 from tinygrad_norm.nn.convolution import Conv2D
 from tinygrad_norm.nn.module import Module
@@ -53,11 +53,8 @@ class SqueezeExcite(Module):
 
 
 def _made(argument: str, activation: str | Callable[[], Module]) -> Module:
-    if isinstance(activation, str) and activation in ACTIVATIONS:
-        return activation_layer(activation)
-    allowed = f"SqueezeExcite: {argument} is one of {', '.join(ACTIVATIONS)}, or make a module"
-    if isinstance(activation, str):
-        raise ValueError(f"{allowed}; got {activation!r}{did_you_mean(activation, ACTIVATIONS)}")
-    if isinstance(activation, Module) or not callable(activation):
-        raise TypeError(f"{allowed}, as nn.ReLU does; got {activation!r}")
-    return activation()
+    name = f"SqueezeExcite: {argument}"
+    if isinstance(activation, Module):
+        raise TypeError(f"{name} is a name, or makes a module, as nn.ReLU does, got {activation!r}")
+    check_choice(name, activation, ACTIVATIONS, "what makes a module, as nn.ReLU does")
+    return activation_layer(activation) if isinstance(activation, str) else activation()

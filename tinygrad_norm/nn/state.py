@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_norm.checks import did_you_mean
+from tinygrad_norm.checks import check_type, did_you_mean
 from tinygrad_norm.dtypes import beyond
 from tinygrad_norm.output import printable
 
@@ -31,8 +31,7 @@ def load_into(tensors: Mapping[str, Tensor], given: Mapping[str, Any], strict: b
         TypeError: what is given is not a mapping.
         ValueError: lists every mismatch; no tensor has changed.
     """
-    if not isinstance(given, Mapping):
-        raise TypeError(f"{owner}.load_state_dict: the state is a dict of names and arrays, got {type(given).__name__}")
+    check_type(f"{owner}.load_state_dict: the state", given, Mapping, "a dict of names and arrays")
     found = {id(tensors[key]) for key in given if key in tensors}
     missing = [key for key, tensor in tensors.items() if id(tensor) not in found]
     unexpected = [key for key in given if key not in tensors]

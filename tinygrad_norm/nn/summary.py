@@ -14,7 +14,7 @@ from tinygrad_norm.tables import format_table
 from tinygrad_norm.tensor import Tensor
 
 if TYPE_CHECKING:
-    from tinygrad_norm.nn.module import Module, Parameter
+    from tinygrad_norm.nn.module import Module
 
 
 def summary(model: Module, *inputs: Any) -> str:
@@ -28,15 +28,15 @@ def summary(model: Module, *inputs: Any) -> str:
         counted.update(map(id, own))
         kind = f"{type(module).__name__}{_mode(module, modes[path.rpartition('.')[0]] if path else True)}"
         rows.append((path or "(model)", kind, shapes.get(module, "-"), f"{_count(own):,}"))
+    header, *lines = format_table(rows, "<<<>").splitlines()
+    rule = "-" * len(header)
     parameters, buffers = list(model.parameters()), list(model.buffers())
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    return "\n".join(
-        [
-            *_aligned(rows),
-            f"Parameters: {_count(parameters):,}, trainable {_count(trainable):,} ({_bytes(parameters):,} bytes)",
-            f"Buffers: {_count(buffers):,} ({_bytes(buffers):,} bytes)",
-        ]
-    )
+    trainable = _count(parameter for parameter in parameters if parameter.requires_grad)
+    totals = [
+        f"Parameters: {_count(parameters):,}, trainable {trainable:,} ({_bytes(parameters):,} bytes)",
+        f"Buffers: {_count(buffers):,} ({_bytes(buffers):,} bytes)",
+    ]
+    return "\n".join([header, rule, *lines, rule, *totals])
 
 
 def output_shapes(model: Module, inputs: Sequence[Any]) -> dict[Module, str]:
@@ -53,14 +53,13 @@ def output_shapes(model: Module, inputs: Sequence[Any]) -> dict[Module, str]:
             stack.callback(setattr, buffer, "raw", buffer.raw)
         for module in model.modules():
             stack.enter_context(module.register_forward_hook(record))
-        parameters: Iterable[Parameter] = model.parameters()
-        dtype = next((parameter.dtype for parameter in parameters), np.dtype(np.float32))
+        dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
         model(*(_example(given, dtype) for given in inputs))
     return shapes
 
 
 def _mode(module: Module, outside: bool) -> str:
-    """What is said of a module's mode: where it is not that of the module around it, and that a norm is frozen."""
+    """Return what is said of a module's mode where the one around it has another, and of a norm that is frozen."""
     words = ["training" if module.training else "eval"] if module.training != outside else []
     words += ["frozen"] if getattr(module, "frozen", False) is True else []
     return f" ({', '.join(words)})" if words else ""
@@ -86,10 +85,3 @@ def _count(tensors: Iterable[Tensor]) -> int:
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.raw.nbytes for tensor in tensors)
-
-
-def _aligned(rows: list[tuple[str, str, str, str]]) -> list[str]:
-    """Columns of equal width, the numbers to the right, with rules below the header and the last row."""
-    lines = format_table(rows, "<<<>").splitlines()
-    rule = "-" * len(lines[0])
-    return [lines[0], rule, *lines[1:], rule]

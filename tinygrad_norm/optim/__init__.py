@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from tinygrad_norm.checks import missing_name
+from tinygrad_norm.checks import module_getattr
 from tinygrad_norm.optim.adam import Adam, AdamW
 from tinygrad_norm.optim.clipping import clip_grad_norm, clip_grad_value
 from tinygrad_norm.optim.groups import decay_groups
@@ -43,6 +42,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # a type checker that saw this would take any name for a good one
-
-    def __getattr__(name: str) -> object:
-        raise missing_name(__name__, name, __all__, sys._getframe(1))
+    __getattr__ = module_getattr(__name__, __all__)

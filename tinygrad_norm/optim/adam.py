@@ -25,8 +25,8 @@ class Adam(Optimizer):
         TypeError: something that is no tensor, or an option of the wrong type.
         ValueError: no parameters, one given twice, or an option out of range.
 
-    Source: Kingma and Ba 2015, Adam: A method for stochastic optimization; `amsgrad`: Reddi et al. 2018, On the
-        convergence of Adam and beyond.
+    Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2015; `amsgrad`: Reddi et al., "On the
+        convergence of Adam and beyond", 2018.
     """
 
     decoupled: ClassVar[bool] = False
@@ -68,7 +68,7 @@ class AdamW(Adam):
 
     The other arguments are Adam's. `decay_groups` keeps the decay off biases and norms.
 
-    Source: Loshchilov and Hutter 2019, Decoupled weight decay regularization.
+    Source: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
     """
 
     decoupled = True

@@ -34,10 +34,10 @@ def clip_grad_norm(
         TypeError: a gradient is no Tensor.
         ValueError: an argument out of range, or a norm that is not finite and `error_if_nonfinite`.
 
-    Source: Pascanu et al. 2013, On the difficulty of training recurrent neural networks.
+    Source: Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
     """
-    check_number("max_norm", max_norm, UP_TO_INFINITY)
-    check_number("norm_type", norm_type, Range("a number above 0", lambda value: value > 0))
+    check_number("clip_grad_norm: max_norm", max_norm, UP_TO_INFINITY)
+    check_number("clip_grad_norm: norm_type", norm_type, Range("a number above 0", lambda value: value > 0))
     gradients = _gradients(parameters)
     # in float64, because the square of a float32 overflows at 2e19
     norms = [np.linalg.norm(gradient.ravel().astype(np.float64), norm_type) for _, gradient in gradients]
@@ -58,7 +58,7 @@ def clip_grad_value(parameters: Tensor | Iterable[Tensor], clip_value: float) ->
     Raises:
         ValueError: `clip_value` is negative or NaN.
     """
-    check_number("clip_value", clip_value, UP_TO_INFINITY)
+    check_number("clip_grad_value: clip_value", clip_value, UP_TO_INFINITY)
     for parameter, gradient in _gradients(parameters):
         parameter.grad = Tensor.wrap(np.clip(gradient, -clip_value, clip_value))
 

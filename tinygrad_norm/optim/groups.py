@@ -19,7 +19,7 @@ def decay_groups(model: Module, weight_decay: float) -> list[Group]:
             spared = isinstance(module, Normalization) or name.endswith("bias") or parameter.ndim <= 1
             decays.setdefault(parameter, not spared)  # a shared parameter is its first owner's
     groups: list[Group] = [
-        {"params": [parameter for parameter, decay in decays.items() if decay], "weight_decay": weight_decay},
-        {"params": [parameter for parameter, decay in decays.items() if not decay], "weight_decay": 0.0},
+        {"params": [parameter for parameter in decays if decays[parameter] == decay], "weight_decay": rate}
+        for decay, rate in ((True, weight_decay), (False, 0.0))
     ]
     return [group for group in groups if group["params"]]

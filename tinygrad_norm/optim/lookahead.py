@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tinygrad_norm.checks import Range, check_integer, check_number
+from tinygrad_norm.checks import Range, check_integer, check_number, check_type
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.optim.optimizer import Group, Optimizer, State
+
+_ALPHA = Range("a number above 0 and up to 1", lambda value: 0 < value <= 1)
 
 
 class Lookahead(Optimizer):
@@ -17,14 +19,13 @@ class Lookahead(Optimizer):
         k: steps between two meetings, at least 1.
         alpha: the part of the way, above 0 and up to 1.
 
-    Source: Zhang et al. 2019, Lookahead optimizer: k steps forward, 1 step back.
+    Source: Zhang et al., "Lookahead optimizer: k steps forward, 1 step back", 2019.
     """
 
     def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"Lookahead wraps an optimizer, such as SGD(...), got {type(optimizer).__name__}")
-        self.k = check_integer("k", k, 1)
-        self.alpha = check_number("alpha", alpha, Range("a number above 0 and up to 1", lambda value: 0 < value <= 1))
+        check_type("Lookahead: optimizer", optimizer, Optimizer, "one, such as SGD(...)")
+        self.k = check_integer("Lookahead: k", k, 1)
+        self.alpha = check_number("Lookahead: alpha", alpha, _ALPHA)
         self.optimizer = optimizer
         self.defaults, self.param_groups, self.state = optimizer.defaults, optimizer.param_groups, optimizer.state
         self.first_lrs, self.buffers = optimizer.first_lrs, {**optimizer.buffers, "slow": None}

@@ -5,17 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
-from numbers import Integral
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from tinygrad_norm import generation
-from tinygrad_norm.checks import refuse_unknown, refuse_unknown_keywords
+from tinygrad_norm.checks import RefusesUnknownKeywords, check_type, refuse_unknown
 from tinygrad_norm.dtypes import Array, beyond
 from tinygrad_norm.optim.options import check_option
 from tinygrad_norm.optim.param_group import ParamGroup
-from tinygrad_norm.schema import MAPPING, check_form
+from tinygrad_norm.schema import ANYTHING, COUNT, MAPPING, check_form
 from tinygrad_norm.tensor import Tensor
 
 Group = dict[str, Any]
@@ -23,7 +22,7 @@ State = dict[str, Any]
 Parameters = Iterable[Tensor | Mapping[str, Any]]
 
 
-class Optimizer(ABC):
+class Optimizer(RefusesUnknownKeywords, ABC):
     """The parameters to update, in groups with options of their own.
 
     A subclass names its options and buffers, and writes `update`. The options are in `param_groups`, where a schedule
@@ -40,38 +39,32 @@ class Optimizer(ABC):
         ValueError: no parameters, one given twice, or an option out of range.
     """
 
-    def __new__(cls, *args: Any, **options: Any) -> Self:
-        """Refuse an unknown keyword as Python would, but say which one was probably meant."""
-        refuse_unknown_keywords(cls, options)
-        return super().__new__(cls)
-
     def __init__(self, params: Parameters, defaults: Group, buffers: Mapping[str, str | None]) -> None:
         self.defaults = defaults
         self.buffers = buffers
         self.param_groups: list[Group] = []
         self.state: dict[Tensor, State] = {}
         self.first_lrs: dict[int, float] = {}  # by group: what schedules wrote as they were made, before any step
-        self._checked: dict[int, list[Any]] = {}
+        self._checked: dict[int, Group] = {}
         for group in _as_groups(params):
             self.add_param_group(group)
 
     def __repr__(self) -> str:
-        lines = [
-            f"  {len(group['params'])} parameters: " + ", ".join(f"{k}={v}" for k, v in group.items() if k != "params")
-            for group in self.param_groups
-        ]
-        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+        lines = [f"{type(self).__name__}("]
+        for group in self.param_groups:
+            options = ", ".join(f"{name}={value}" for name, value in _options(group).items())
+            lines.append(f"  {len(group['params'])} parameters: {options}")
+        return "\n".join([*lines, ")"])
 
     def add_param_group(self, param_group: Group) -> None:
         """Update these parameters too, from now on: for layers that are unfrozen later."""
-        if not isinstance(param_group, dict):
-            raise TypeError(f"a parameter group is a dict with 'params', got {type(param_group).__name__}")
+        check_type("a parameter group", param_group, dict, "a dict with 'params'")
         number = len(self.param_groups)
         refuse_unknown(f"parameter group {number}", param_group, self._known_options())
         if "params" not in param_group:
             raise ValueError(f"parameter group {number} has no 'params'")
         group = ParamGroup({**self.defaults, **param_group, "params": _as_list(param_group["params"], number)})
-        group.update({name: check_option(name, value) for name, value in group.items() if name != "params"})
+        group.update({name: check_option(name, value) for name, value in _options(group).items()})
         self.check(group)
         places = {id(parameter): place for place, parameter in _placed([*self.param_groups, group])}
         for place, parameter in _placed([*self.param_groups, group]):
@@ -83,9 +76,8 @@ class Optimizer(ABC):
 
     def check(self, group: Group) -> None:
         """Raise a ValueError or TypeError if the options of a group are not allowed, alone or together."""
-        for name, value in group.items():
-            if name != "params":
-                check_option(name, value)
+        for name, value in _options(group).items():
+            check_option(name, value)
 
     def step(self) -> None:
         """Update every parameter that has a gradient, in place.
@@ -112,8 +104,7 @@ class Optimizer(ABC):
     def _check_options(self) -> None:
         """Check the groups that a schedule or a user changed since the last step."""
         for number, group in enumerate(self.param_groups):
-            options = [value for name, value in group.items() if name != "params"]
-            if self._checked.get(number) != options:
+            if self._checked.get(number) != (options := _options(group)):
                 self.check(group)
                 self._checked[number] = options
 
@@ -122,7 +113,7 @@ class Optimizer(ABC):
         """Update one parameter in place, given its state, which already counts this step, and its group's options."""
 
     def buffer(self, name: str, like: Array, state: State, group: Group) -> Array | None:
-        """The array that `state` keeps under `name`, of zeros at first; None if the options do not ask for it."""
+        """Return what `state` keeps under `name`, an array of zeros at first; None if no option asks for it."""
         if not _is_used(self.buffers[name], group):
             return None
         array: Array | None = state.get(name)
@@ -157,14 +148,14 @@ class Optimizer(ABC):
         """Go on from what `state_dict` returned.
 
         Raises:
-            ValueError: it is for other parameters or another optimizer; every mismatch is named, and nothing changed.
+            ValueError: it is for other parameters or another optimizer; it says where, and nothing has changed.
         """
-        problems = [*self._group_problems(state_dict)] or [*self._state_problems(state_dict)]
-        if problems:
-            raise ValueError(f"{type(self).__name__}.load_state_dict: {'; '.join(problems)}")
-        parameters = self._by_number(state_dict["param_groups"])
+        try:
+            parameters = self._check_state(state_dict)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{type(self).__name__}.load_state_dict: {error}") from error
         for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
-            group.update({name: check_option(name, value) for name, value in saved.items() if name != "params"})
+            group.update({name: check_option(name, value) for name, value in _options(saved).items()})
         self.state.clear()
         for number, saved in state_dict["state"].items():
             _, parameter, _ = parameters[str(number)]
@@ -176,85 +167,61 @@ class Optimizer(ABC):
     def _known_options(self) -> list[str]:
         return ["params", *self.defaults, "initial_lr"]
 
-    def _group_problems(self, state_dict: Mapping[str, Any]) -> Iterator[str]:
-        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
-            yield "it needs the entries 'state' and 'param_groups'"
-            return
-        try:
-            check_form(state_dict["param_groups"], [MAPPING], "'param_groups'")
-            check_form(state_dict["state"], MAPPING, "'state'")
-            check_form([*state_dict["state"].values()], [MAPPING], "'state'")
-        except ValueError as error:
-            yield str(error)
-            return
-        groups, saved_groups = self._numbered_groups(), state_dict["param_groups"]
-        if len(saved_groups) != len(self.param_groups):
-            yield f"it has {len(saved_groups)} parameter groups, this optimizer {len(groups)}"
-            return
-        for number, (group, saved) in enumerate(zip(groups, saved_groups, strict=True)):
-            missing = [name for name in ("params", *self.defaults) if name not in saved]
-            unknown = [name for name in saved if name not in self._known_options()]
-            if missing or unknown:
-                yield from (f"group {number} lacks {name!r}" for name in missing)
-                yield from (
-                    f"group {number} has {name!r}, which {type(self).__name__} does not know" for name in unknown
-                )
-                continue
+    def _check_state(self, state_dict: Mapping[str, Any]) -> dict[str, tuple[str, Tensor, Group]]:
+        """Return the place, the parameter and the saved options of each number, as JSON writes it.
+
+        Raises:
+            TypeError, ValueError: the state is not one of this optimizer; says in what.
+        """
+        check_form(state_dict, {"state": MAPPING, "param_groups": [MAPPING], ...: ANYTHING}, "the state")
+        groups = state_dict["param_groups"]
+        if len(groups) != len(self.param_groups):
+            raise ValueError(f"it has {len(groups)} parameter groups, this optimizer {len(self.param_groups)}")
+        for number, (group, saved) in enumerate(zip(self._numbered_groups(), groups, strict=True)):
+            names = [name for name in self._known_options() if name != "initial_lr" or name in saved]
+            check_form(saved, dict.fromkeys(names, ANYTHING), f"group {number}")
             if saved["params"] != (wanted := group["params"]):
                 given = np.size(saved["params"])
-                yield f"group {number} has {given} parameters, not the {len(wanted)} numbered from {wanted[0]}"
-            try:
-                self.check(saved)
-            except (TypeError, ValueError) as error:
-                yield f"group {number}: {error}"
-
-    def _state_problems(self, state_dict: Mapping[str, Any]) -> Iterator[str]:
-        parameters = self._by_number(state_dict["param_groups"])
-        for number, saved in state_dict["state"].items():
-            if str(number) not in parameters:
-                yield f"it has a state for parameter {number}, which is in no group"
-                continue
-            place, parameter, group = parameters[str(number)]
-            wanted = ["step", *(name for name, option in self.buffers.items() if _is_used(option, group))]
-            yield from (f"the state of {place} lacks {name!r}" for name in wanted if name not in saved)
-            for name, value in saved.items():
-                if name == "step":
-                    if not isinstance(value, Integral) or value < 0:
-                        yield f"'step' of {place} is {value!r}, not a whole number of at least 0"
-                elif name not in self.buffers:
-                    yield f"the state of {place} has {name!r}, which {type(self).__name__} does not know"
-                elif (array := np.asarray(value)).shape != parameter.shape or array.dtype.kind != "f":
-                    given = f"{array.dtype} of shape {array.shape}"
-                    yield f"{name!r} of {place} is {given}, not floating point of shape {parameter.shape}"
-                elif lost := beyond(array, parameter.dtype):
-                    yield f"{name!r} of {place} {lost}"
+                raise ValueError(
+                    f"group {number} has {given} parameters, not the {len(wanted)} numbered from {wanted[0]}"
+                )
+            self.check(saved)
+        options = [group for group in groups for _ in group["params"]]
+        owners = enumerate(zip(_placed(self.param_groups), options, strict=True))
+        parameters = {str(number): (*placed, group) for number, (placed, group) in owners}
+        for key, saved in state_dict["state"].items():
+            if str(key) not in parameters:
+                raise ValueError(f"it has a state for parameter {key}, which is in no group")
+            place, parameter, group = parameters[str(key)]
+            names = [name for name, option in self.buffers.items() if name in saved or _is_used(option, group)]
+            check_form(saved, {"step": COUNT, **dict.fromkeys(names, ANYTHING)}, f"the state of {place}")
+            for name in names:
+                array = np.asarray(saved[name])
+                if array.shape != parameter.shape or array.dtype.kind != "f":
+                    found = f"{array.dtype} of shape {array.shape}"
+                    raise ValueError(f"{name!r} of {place} is floating point of shape {parameter.shape}, got {found}")
+                if lost := beyond(array, parameter.dtype):
+                    raise ValueError(f"{name!r} of {place} {lost}")
+        return parameters
 
     def _numbered_groups(self) -> list[Group]:
-        """The groups, with each parameter's number in the place of the parameter."""
+        """Return the groups, with each parameter's number in the place of the parameter."""
         number = count()
         return [{**group, "params": [next(number) for _ in group["params"]]} for group in self.param_groups]
 
-    def _by_number(self, saved_groups: list[Group]) -> dict[str, tuple[str, Tensor, Group]]:
-        """Each parameter's name for errors, the parameter and its saved options, by its number as JSON writes it."""
-        options = [group for group in saved_groups for _ in group["params"]]
-        owners = zip(_placed(self.param_groups), options, strict=True)
-        return {str(number): (place, parameter, group) for number, ((place, parameter), group) in enumerate(owners)}
-
 
 def gradient_of(parameter: Tensor, place: str) -> Array | None:
-    """The array of a parameter's gradient, if it has one; a TypeError calls the parameter by its place."""
+    """Return the array of a parameter's gradient, if it has one; a TypeError calls the parameter by its place."""
     if parameter.grad is None:
         return None
-    if not isinstance(parameter.grad, Tensor):
-        given = type(parameter.grad).__name__
-        raise TypeError(f"the gradient of {place} is a Tensor, got {given}; Tensor(array) makes one")
+    check_type(f"the gradient of {place}", parameter.grad, Tensor, "a Tensor, as Tensor(array) makes one")
     return parameter.grad.raw
 
 
 def _as_groups(params: Parameters) -> list[Group]:
-    """One group of all tensors, or the groups as given."""
+    """Return one group of all tensors, or the groups as given."""
     if isinstance(params, (Tensor, dict, set, str)) or not isinstance(params, Iterable):
-        raise TypeError(f"an optimizer takes a list of tensors, or of groups (dicts), got one {type(params).__name__}")
+        raise TypeError(f"params is a list of tensors, or of groups (dicts), got one {type(params).__name__}")
     given: list[Any] = list(params)
     if given and all(isinstance(item, dict) for item in given):
         return given
@@ -273,12 +240,16 @@ def _as_list(params: Any, number: int) -> list[Any]:
     return parameters
 
 
+def _options(group: Group) -> Group:
+    return {name: value for name, value in group.items() if name != "params"}
+
+
 def _is_used(option: str | None, group: Group) -> bool:
     return option is None or bool(group[option])
 
 
 def _placed(groups: list[Group]) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter, in order, and what an error calls it."""
+    """Return every parameter, in order, and what an error calls it."""
     for number, group in enumerate(groups):
         for index, parameter in enumerate(group["params"]):
             yield f"parameter {index} of group {number}", parameter
@@ -287,7 +258,7 @@ def _placed(groups: list[Group]) -> Iterator[tuple[str, Tensor]]:
 def _check_parameter(parameter: Any, place: str) -> None:
     if not isinstance(parameter, Tensor):
         hint = "; of (name, parameter) pairs, give the parameters" if isinstance(parameter, tuple) else ""
-        raise TypeError(f"{place} is a {type(parameter).__name__}, not a Tensor{hint}")
+        raise TypeError(f"{place} is a Tensor, got {type(parameter).__name__}{hint}")
     if not parameter.is_leaf:
         raise ValueError(f"{place} was made by a recorded op; only leaves are updated (see detach)")
     if parameter.dtype.kind != "f":

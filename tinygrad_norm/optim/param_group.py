@@ -13,7 +13,7 @@ class ParamGroup(dict[str, Any]):
 
 
 def _telling(name: str) -> Callable[..., Any]:
-    """The method of dict, which tells of the change."""
+    """Return the method of dict, which tells of the change."""
     method = getattr(dict, name)
 
     def change(self: ParamGroup, *arguments: Any, **items: Any) -> Any:

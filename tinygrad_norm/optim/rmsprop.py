@@ -24,8 +24,8 @@ class RMSprop(Optimizer):
         TypeError: something that is no tensor, or an option of the wrong type.
         ValueError: no parameters, one given twice, or an option out of range.
 
-    Source: Hinton 2012, Neural networks for machine learning, lecture 6; `centered`: Graves 2013, Generating sequences
-        with recurrent neural networks.
+    Source: Hinton, "Neural networks for machine learning", lecture 6, 2012; `centered`: Graves, "Generating sequences
+        with recurrent neural networks", 2013.
     """
 
     def __init__(

@@ -12,6 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from tinygrad_norm.checks import (
@@ -23,6 +24,7 @@ from tinygrad_norm.checks import (
     check_choice,
     check_integer,
     check_number,
+    check_type,
 )
 from tinygrad_norm.optim.optimizer import Optimizer
 
@@ -47,10 +49,10 @@ class LRScheduler(ABC):
 
     @abstractmethod
     def lr_at(self, step: int, initial_lr: float) -> float:
-        """The learning rate after `step` steps of a group that began with `initial_lr`."""
+        """Return the learning rate after `step` steps of a group that began with `initial_lr`."""
 
     def next_lr(self, step: int, lr: float, initial_lr: float) -> float:
-        """The learning rate after `step` steps of a group that somebody else left at `lr`: scaled as its own would be.
+        """Return the learning rate after `step` steps of a group that somebody else left at `lr`, scaled as its own.
 
         Raises:
             ValueError: its own was 0 before, and `lr` is not.
@@ -76,7 +78,7 @@ class LRScheduler(ABC):
             group["lr"] = rate
 
     def _rates(self, step: int) -> list[float]:
-        """The learning rate of each group after `step` steps, going on from those after one step less."""
+        """Return the learning rate of each group after `step` steps, going on from those after one step less."""
         rates = []
         for group in self.optimizer.param_groups:
             lr: float = group["lr"]
@@ -86,16 +88,16 @@ class LRScheduler(ABC):
         return rates
 
     def _own_rates(self, step: int) -> list[float]:
-        """The learning rate of each group after `step` steps of this schedule alone."""
+        """Return the learning rate of each group after `step` steps of this schedule alone."""
         groups = self.optimizer.param_groups
         return [self.lr_at(step, group["initial_lr" if "initial_lr" in group else "lr"]) for group in groups]
 
     def get_last_lr(self) -> list[float]:
-        """The learning rate of each group now."""
+        """Return the learning rate of each group now."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of steps, and the learning rates if somebody else changed them; all else is an argument.
+        """Return the number of steps, and the learning rates if somebody else changed them; all else is an argument.
 
         The initial learning rates are saved with the optimizer.
         """
@@ -116,32 +118,32 @@ class StepLR(LRScheduler):
     """Multiply the learning rate by `gamma` every `step_size` steps."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, *, per_batch: bool = False) -> None:
-        self.step_size = check_integer("step_size", step_size, 1)
-        self.gamma = check_number("gamma", gamma, POSITIVE)
+        self.step_size = check_integer("StepLR: step_size", step_size, 1)
+        self.gamma = check_number("StepLR: gamma", gamma, POSITIVE)
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
-        """`initial_lr * gamma ** (step // step_size)`."""
+        """Return `initial_lr * gamma ** (step // step_size)`."""
         return initial_lr * self.gamma ** (step // self.step_size)
 
 
 class CosineAnnealingLR(LRScheduler):
     """Go from the initial learning rate to `eta_min` on half a cosine of `T_max` steps, and then back, as a wave.
 
-    Source: Loshchilov and Hutter 2017, SGDR: Stochastic gradient descent with warm restarts (without the restarts).
+    Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017 (without the restarts).
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, *, per_batch: bool = False) -> None:
-        self.T_max = check_integer("T_max", T_max, 1)
-        self.eta_min = check_number("eta_min", eta_min, NOT_NEGATIVE)
+        self.T_max = check_integer("CosineAnnealingLR: T_max", T_max, 1)
+        self.eta_min = check_number("CosineAnnealingLR: eta_min", eta_min, NOT_NEGATIVE)
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
-        """`eta_min + (initial_lr - eta_min) * (1 + cos(pi * step / T_max)) / 2`."""
+        """Return `eta_min + (initial_lr - eta_min) * (1 + cos(pi * step / T_max)) / 2`."""
         return _cosine(initial_lr, self.eta_min, step / self.T_max)
 
     def next_lr(self, step: int, lr: float, initial_lr: float) -> float:
-        """The learning rate after `step` steps of a group that somebody else left at `lr`.
+        """Return the learning rate after `step` steps of a group that somebody else left at `lr`.
 
         Its distance from `eta_min` is scaled; from the end of a half wave it rises by what the schedule's own would.
         """
@@ -158,18 +160,18 @@ class LinearWarmup(LRScheduler):
 
     PyTorch's LinearLR with its defaults.
 
-    Source: Goyal et al. 2017, Accurate, large minibatch SGD: Training ImageNet in 1 hour.
+    Source: Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1 hour", 2017.
     """
 
     def __init__(
         self, optimizer: Optimizer, total_iters: int = 5, start_factor: float = 1 / 3, *, per_batch: bool = False
     ) -> None:
-        self.total_iters = check_integer("total_iters", total_iters, 1)
-        self.start_factor = check_number("start_factor", start_factor, FRACTION)
+        self.total_iters = check_integer("LinearWarmup: total_iters", total_iters, 1)
+        self.start_factor = check_number("LinearWarmup: start_factor", start_factor, FRACTION)
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
-        """`initial_lr * (start_factor + (1 - start_factor) * min(step / total_iters, 1))`."""
+        """Return `initial_lr * (start_factor + (1 - start_factor) * min(step / total_iters, 1))`."""
         return initial_lr * _linear(self.start_factor, 1.0, min(step / self.total_iters, 1.0))
 
 
@@ -223,27 +225,23 @@ class SequentialLR(_Sole):
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]) -> None:
         if not schedulers or len(milestones) != len(schedulers) - 1:
             raise ValueError(
-                f"SequentialLR takes one milestone fewer than schedules, got {len(schedulers)} schedules "
-                f"and {len(milestones)} milestones"
+                f"SequentialLR: milestones are one fewer than schedulers, got {len(milestones)} for {len(schedulers)}"
             )
         for scheduler in schedulers:
-            if not isinstance(scheduler, LRScheduler):
-                raise TypeError(f"SequentialLR takes schedules that depend on the step, not {type(scheduler).__name__}")
+            check_type("SequentialLR: a schedule", scheduler, LRScheduler, "one that depends on the step alone")
             if scheduler.optimizer is not optimizer or scheduler.per_batch != schedulers[0].per_batch:
-                raise ValueError("the schedules of SequentialLR share one optimizer and one per_batch")
+                raise ValueError("SequentialLR: schedulers share one optimizer and one per_batch")
         self.schedulers = list(schedulers)
-        self.milestones = [check_integer("milestones", milestone, 1) for milestone in milestones]
+        self.milestones = [check_integer("SequentialLR: milestones", milestone, 1) for milestone in milestones]
         if self.milestones != sorted(set(self.milestones)):
-            raise ValueError(f"milestones rise, got {self.milestones}")
+            raise ValueError(f"SequentialLR: milestones rise, got {self.milestones}")
         for number, group in enumerate(optimizer.param_groups):
-            if group["lr"] == optimizer.first_lrs.get(
-                number
-            ):  # nobody changed it but these schedules as they were made
+            if group["lr"] == optimizer.first_lrs.get(number):  # which these schedules wrote as they were made
                 group["lr"] = group["initial_lr"]
         super().__init__(optimizer, per_batch=schedulers[0].per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
-        """The learning rate of the schedule that this step is in."""
+        """Return the learning rate of the schedule that this step is in."""
         scheduler, step = self._active(step)
         return scheduler.lr_at(step, initial_lr)
 
@@ -281,7 +279,8 @@ class OneCycleLR(_Sole):
         ValueError: an argument out of range; in `step`, the end of the cycle is passed, a learning rate or momentum
             was changed since the last step, or a group added.
 
-    Source: Smith and Topin 2018, Super-convergence: Very fast training of neural networks using large learning rates.
+    Source: Smith and Topin, "Super-convergence: very fast training of neural networks using large learning rates",
+        2018.
     """
 
     def __init__(
@@ -303,77 +302,71 @@ class OneCycleLR(_Sole):
         per_batch: bool = True,
     ) -> None:
         if total_steps is None:
-            lengths = {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
-            if missing := [name for name, length in lengths.items() if length is None]:
+            if epochs is None or steps_per_epoch is None:
                 raise ValueError(
-                    "OneCycleLR needs total_steps, or both epochs and steps_per_epoch; "
-                    f"{' and '.join(missing)} was not given"
+                    f"OneCycleLR: total_steps, or both epochs and steps_per_epoch are given, got epochs={epochs} and "
+                    f"steps_per_epoch={steps_per_epoch}"
                 )
-            total_steps = check_integer("epochs", epochs, 1) * check_integer("steps_per_epoch", steps_per_epoch, 1)
-        self.total_steps = check_integer("total_steps", total_steps, 1)
-        check_choice("anneal_strategy", anneal_strategy, ("cos", "linear"))
+            total_steps = check_integer("OneCycleLR: epochs", epochs, 1) * check_integer(
+                "OneCycleLR: steps_per_epoch", steps_per_epoch, 1
+            )
+        self.total_steps = check_integer("OneCycleLR: total_steps", total_steps, 1)
+        check_choice("OneCycleLR: anneal_strategy", anneal_strategy, ("cos", "linear"))
         self.anneal = _cosine if anneal_strategy == "cos" else _linear
         self.cycle_momentum = cycle_momentum
-        base = check_number("base_momentum", base_momentum, FRACTION)
-        high = check_number("max_momentum", max_momentum, FRACTION)
-        div = check_number("div_factor", div_factor, POSITIVE)
-        final_div = check_number("final_div_factor", final_div_factor, POSITIVE)
-        rise = check_number("pct_start", pct_start, FRACTION) * self.total_steps
-        # Each phase: its last step; learning rates from and to, in units of the initial one; momenta from and to.
-        self.phases = [(rise - 1, 1.0, div, high, base)]
+        base = check_number("OneCycleLR: base_momentum", base_momentum, FRACTION)
+        high = check_number("OneCycleLR: max_momentum", max_momentum, FRACTION)
+        div = check_number("OneCycleLR: div_factor", div_factor, POSITIVE)
+        final_div = check_number("OneCycleLR: final_div_factor", final_div_factor, POSITIVE)
+        rise = check_number("OneCycleLR: pct_start", pct_start, FRACTION) * self.total_steps
+        # Between which it goes: the step, the learning rate in units of the initial one, and the momentum.
+        self.knots = [(0.0, 1.0, high), (rise - 1, div, base)]
         if three_phase:
-            self.phases.append((2 * rise - 2, div, 1.0, base, high))
-        _, _, lr, _, momentum = self.phases[-1]
-        self.phases.append((self.total_steps - 1, lr, 1 / final_div, momentum, high))
+            self.knots.append((2 * rise - 2, 1.0, high))
+        self.knots.append((self.total_steps - 1, 1 / final_div, high))
 
         groups = _checked(optimizer, self).param_groups
         if cycle_momentum and not any(name in optimizer.defaults for name in ("momentum", "betas")):
-            raise ValueError("cycle_momentum=True needs an optimizer with momentum or betas")
-        for group, highest in zip(groups, _per_group("max_lr", max_lr, len(groups), POSITIVE), strict=True):
+            raise ValueError("OneCycleLR: cycle_momentum=True is for an optimizer with momentum or betas")
+        for group, highest in zip(groups, _per_group("OneCycleLR: max_lr", max_lr, len(groups), POSITIVE), strict=True):
             group["lr"] = group["initial_lr"] = highest / div
         super().__init__(optimizer, per_batch=per_batch)
 
     def lr_at(self, step: int, initial_lr: float) -> float:
-        """The learning rate of this step; `initial_lr` is `max_lr / div_factor`."""
-        part, (_, start, end, _, _) = self._phase(step)
-        return initial_lr * self.anneal(start, end, part)
+        """Return the learning rate of this step; `initial_lr` is `max_lr / div_factor`."""
+        return initial_lr * self._at(step)[0]
+
+    def _at(self, step: int) -> tuple[float, float]:
+        """Return the learning rate of a step, in units of the initial one, and the momentum."""
+        if step > self.total_steps:
+            raise ValueError(f"OneCycleLR has total_steps={self.total_steps}, and step() was called once more")
+        phases = list(pairwise(self.knots))
+        (first, *before), (last, *after) = next((phase for phase in phases if step <= phase[1][0]), phases[-1])
+        part = min((step - first) / (last - first), 1.0) if last > first else 1.0
+        lr, momentum = [self.anneal(start, end, part) for start, end in zip(before, after, strict=True)]
+        return lr, momentum
 
     def check(self) -> None:
         """Raise a ValueError if the optimizer got another group, or a momentum was changed."""
         super().check()
-        if self.cycle_momentum:
-            own = self._momentum(self.last_epoch)
-            for group in self.optimizer.param_groups:
-                found = group["betas"][0] if "betas" in group else group["momentum"]
-                if not math.isclose(found, own, rel_tol=1e-9):
-                    raise ValueError(
-                        f"OneCycleLR goes on from a momentum of {own:g}, but finds {found:g}; cycle_momentum=False "
-                        "leaves it to others"
-                    )
+        own = self._at(self.last_epoch)[1]
+        for group in self.optimizer.param_groups if self.cycle_momentum else ():
+            found = group["betas"][0] if "betas" in group else group["momentum"]
+            if not math.isclose(found, own, rel_tol=1e-9):
+                raise ValueError(
+                    f"OneCycleLR goes on from a momentum of {own:g}, but finds {found:g}; cycle_momentum=False "
+                    "leaves it to others"
+                )
 
     def write(self, step: int, rates: Sequence[float]) -> None:
         """Write the learning rates and the momenta of this step."""
         super().write(step, rates)
-        if self.cycle_momentum:
-            momentum = self._momentum(step)
-            for group in self.optimizer.param_groups:
-                if "betas" in group:
-                    group["betas"] = (momentum, group["betas"][1])
-                else:
-                    group["momentum"] = momentum
-
-    def _momentum(self, step: int) -> float:
-        part, (_, _, _, start, end) = self._phase(step)
-        return self.anneal(start, end, part)
-
-    def _phase(self, step: int) -> tuple[float, tuple[float, float, float, float, float]]:
-        """The phase that a step is in, and how far into it, from 0 to 1."""
-        if step > self.total_steps:
-            raise ValueError(f"OneCycleLR has total_steps={self.total_steps}, and step() was called once more")
-        index = next((i for i, phase in enumerate(self.phases) if step <= phase[0]), len(self.phases) - 1)
-        first = self.phases[index - 1][0] if index else 0.0
-        last = self.phases[index][0]
-        return (min((step - first) / (last - first), 1.0) if last > first else 1.0), self.phases[index]
+        momentum = self._at(step)[1]
+        for group in self.optimizer.param_groups if self.cycle_momentum else ():
+            if "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            else:
+                group["momentum"] = momentum
 
 
 class ReduceLROnPlateau:
@@ -406,17 +399,17 @@ class ReduceLROnPlateau:
         eps: float = 1e-8,
     ) -> None:
         self.optimizer = _checked(optimizer, self)
-        check_choice("mode", mode, ("min", "max"))
-        check_choice("threshold_mode", threshold_mode, ("rel", "abs"))
+        check_choice("ReduceLROnPlateau: mode", mode, ("min", "max"))
+        check_choice("ReduceLROnPlateau: threshold_mode", threshold_mode, ("rel", "abs"))
         self.sign = 1.0 if mode == "min" else -1.0
-        self.factor = check_number("factor", factor, BELOW_ONE)
-        self.patience = check_integer("patience", patience, 0)
-        self.threshold = check_number("threshold", threshold, NOT_NEGATIVE)
+        self.factor = check_number("ReduceLROnPlateau: factor", factor, BELOW_ONE)
+        self.patience = check_integer("ReduceLROnPlateau: patience", patience, 0)
+        self.threshold = check_number("ReduceLROnPlateau: threshold", threshold, NOT_NEGATIVE)
         self.relative = threshold_mode == "rel"
-        self.cooldown = check_integer("cooldown", cooldown, 0)
-        _per_group("min_lr", min_lr, len(optimizer.param_groups), NOT_NEGATIVE)
+        self.cooldown = check_integer("ReduceLROnPlateau: cooldown", cooldown, 0)
+        _per_group("ReduceLROnPlateau: min_lr", min_lr, len(optimizer.param_groups), NOT_NEGATIVE)
         self.min_lr = min_lr
-        self.eps = check_number("eps", eps, NOT_NEGATIVE)
+        self.eps = check_number("ReduceLROnPlateau: eps", eps, NOT_NEGATIVE)
         self.best = self.sign * math.inf
         self.num_bad_epochs = 0
         self.cooldown_counter = 0
@@ -442,22 +435,24 @@ class ReduceLROnPlateau:
 
     def _reduce(self) -> None:
         groups = self.optimizer.param_groups
-        for group, lowest in zip(groups, _per_group("min_lr", self.min_lr, len(groups), NOT_NEGATIVE), strict=True):
+        for group, lowest in zip(
+            groups, _per_group("ReduceLROnPlateau: min_lr", self.min_lr, len(groups), NOT_NEGATIVE), strict=True
+        ):
             lr = max(group["lr"] * self.factor, lowest)
             if group["lr"] - lr > self.eps:
                 group["lr"] = lr
 
     def get_last_lr(self) -> list[float]:
-        """The learning rate of each group now."""
+        """Return the learning rate of each group now."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """What was counted; the learning rates are saved with the optimizer."""
+        """Return what was counted; the learning rates are saved with the optimizer."""
         return {name: getattr(self, name) for name in ("last_epoch", "best", "num_bad_epochs", "cooldown_counter")}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        best = check_number("best", state_dict.get("best"), Range("a number", lambda value: True))
+        best = check_number("ReduceLROnPlateau: best", state_dict.get("best"), Range("a number", lambda value: True))
         names = ("last_epoch", "num_bad_epochs", "cooldown_counter")
         counts = {name: check_integer(name, state_dict.get(name), 0) for name in names}
         self.best = best
@@ -465,7 +460,7 @@ class ReduceLROnPlateau:
 
 
 def _cosine(start: float, end: float, part: float) -> float:
-    """From `start` to `end` on half a cosine, as `part` goes from 0 to 1."""
+    """Go from `start` to `end` on half a cosine, as `part` goes from 0 to 1."""
     return end + (start - end) / 2 * (1 + math.cos(math.pi * part))
 
 
@@ -474,13 +469,12 @@ def _linear(start: float, end: float, part: float) -> float:
 
 
 def _checked(optimizer: Optimizer, scheduler: object) -> Optimizer:
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"{type(scheduler).__name__} takes an optimizer, got {type(optimizer).__name__}")
+    check_type(f"{type(scheduler).__name__}: optimizer", optimizer, Optimizer, "one, such as SGD(...)")
     return optimizer
 
 
 def _per_group(name: str, value: float | Sequence[float], groups: int, allowed: Range) -> list[float]:
     values = list(value) if isinstance(value, Sequence) else [value] * groups
     if len(values) != groups:
-        raise ValueError(f"{name} has {len(values)} values for an optimizer of {groups} groups")
+        raise ValueError(f"{name} is a number, or one for each of {groups} groups, got {len(values)}")
     return [check_number(name, value, allowed) for value in values]

@@ -23,8 +23,8 @@ class SGD(Optimizer):
         TypeError: something that is no tensor, or an option of the wrong type.
         ValueError: no parameters, one given twice, or an option out of range.
 
-    Source: Sutskever et al. 2013, On the importance of initialization and momentum in deep learning; in PyTorch's form,
-        where the learning rate scales the running sum and not what enters it.
+    Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013; in PyTorch's
+        form, where the learning rate scales the running sum and not what enters it.
     """
 
     def __init__(

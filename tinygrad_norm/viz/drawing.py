@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_norm.checks import check_choice, check_integer
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.files import check_writable, write_atomically
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
@@ -65,7 +65,7 @@ class Drawing:
         """
         return page(self.graph, self._direction, self._depth, self._fold)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: StrPath) -> Path:
         """Write the drawing, and return where.
 
         Args:

@@ -225,7 +225,7 @@ class _Builder:
         self._ledger = Ledger()
         self._sources: dict[int, Any] = {}  # what a cast that is not shown was given, by its result
         self._names: dict[int, str] = {}
-        self._root = "" if model is None else model._scope
+        self._root = "" if model is None else model.scope_name
         for path, module in () if model is None else _scopes(model):
             if path:
                 self.graph.modules[path] = type(module).__name__
@@ -383,7 +383,7 @@ def _scopes(model: Module) -> Iterator[tuple[str, Module]]:
         path, caller, module = stack.pop()
         yield path, module
         base = path if type(module).forward is not Module.forward else caller
-        inside = [(f"{base}.{child._scope}".lstrip("."), base, child) for child in module.children()]
+        inside = [(f"{base}.{child.scope_name}".lstrip("."), base, child) for child in module.children()]
         stack += reversed(inside)
 
 

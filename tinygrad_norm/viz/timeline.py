@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from tinygrad_norm import modes, tape
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.files import write_atomically
 from tinygrad_norm.tables import format_table
 from tinygrad_norm.viz.formats import line, size
@@ -209,7 +210,7 @@ class Timeline(modes.Hook):
             "events": [asdict(event) for event in self.events],
         }
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: StrPath) -> None:
         """Draw live bytes and time along the ops, as PNG, SVG or PDF, or write all as JSON.
 
         Raises:
@@ -244,7 +245,7 @@ def median(timelines: Sequence[Timeline]) -> Timeline:
     return middle
 
 
-def check_format(path: str | os.PathLike[str]) -> None:
+def check_format(path: StrPath) -> None:
     """Raise a ValueError if a timeline cannot be saved in a file of that suffix."""
     if (suffix := Path(path).suffix.lower()) not in FORMATS:
         raise ValueError(f"timeline: the suffix of {os.fspath(path)!r} is {', '.join(FORMATS)}, got {suffix!r}")

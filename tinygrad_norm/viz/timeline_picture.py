@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.figures import COLOURS, INK, PALE, as_text, new_figure, save_figure
 from tinygrad_norm.viz.formats import size
 
@@ -24,7 +24,7 @@ LETTER, GAP = 0.062, 0.015
 """The width of a letter below the axis, and what parts a module from the next, in inches."""
 
 
-def draw(timeline: Timeline, path: str | os.PathLike[str]) -> None:
+def draw(timeline: Timeline, path: StrPath) -> None:
     """Draw it as PNG, SVG or PDF, by the suffix.
 
     Raises:

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from tinygrad_norm import nn
+from tinygrad_norm.nn.dataclass_module import DataclassModule
+
+
+class Scaled(DataclassModule):
+    layer: nn.Module
+    factor: float = 2.0
+
+    def forward(self, x):
+        return self.layer(x) * self.factor
+
+
+class ScaledTwice(Scaled):
+    times: int = 2
+
+    def __post_init__(self):
+        self.factor = self.factor**self.times
+
+
+class Halved(Scaled):
+    def __init__(self):
+        super().__init__(nn.Identity(), 0.5)
+        self.last = nn.Identity()
+
+
+def test_annotated_attributes_are_the_arguments_of_the_constructor():
+    assert str(inspect.signature(Scaled)) == "(layer: 'nn.Module', factor: 'float' = 2.0) -> None"
+    assert [*inspect.signature(ScaledTwice).parameters] == ["layer", "factor", "times"]
+
+
+def test_an_argument_that_is_a_module_is_one_of_its_modules():
+    module = Scaled(nn.Linear(2, 3))
+    assert [path for path, _ in module.named_parameters()] == ["layer.weight", "layer.bias"]
+
+
+def test_post_init_goes_on_from_the_arguments():
+    assert ScaledTwice(nn.Identity(), 3.0)(1.0) == 9
+
+
+def test_a_constructor_of_its_own_is_left_alone():
+    module = Halved()
+    assert module(1.0) == 0.5
+    assert [name for name, _ in module.named_children()] == ["layer", "last"]
+
+
+def test_a_class_derived_from_one_with_a_constructor_of_its_own_inherits_it():
+    class Quartered(Halved):
+        more: int = 3
+
+        def forward(self, x):
+            return super().forward(x) / 2
+
+    assert Quartered()(1.0) == 0.25
+    assert [*inspect.signature(Quartered).parameters] == []
+
+
+def test_a_layer_derived_from_is_made_as_it_was():
+    class Same(nn.Linear):
+        def __init__(self, features):
+            super().__init__(features, features, bias=False)
+
+    class Still(Same):
+        """Nothing more."""
+
+    layer = Still(3)
+    assert layer.weight.shape == (3, 3)
+    assert layer.bias is None
+    assert repr(layer) == "Still(in_features=3, out_features=3, bias=False)"
+
+
+def test_an_unknown_argument_is_told_with_what_was_meant():
+    with pytest.raises(TypeError, match=r"Scaled has no option 'factr' .*; did you mean factor\?"):
+        Scaled(nn.Identity(), factr=1.0)
+
+
+def test_two_modules_are_equal_if_they_are_one():
+    first, second = Scaled(nn.Identity()), Scaled(nn.Identity())
+    assert first == first
+    assert first != second
+    assert len({first, second}) == 2
