@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tinygrad_norm.cli import main
-from tinygrad_norm.derivation.builtin import derive_built_in
+from tinygrad_norm.derivation.builtin import BUILT_IN
+from tinygrad_norm.derived import derive
 
 OWN = """
 from tinygrad_norm import derive
@@ -32,9 +33,9 @@ def own(tmp_path):
 
 def test_a_layer_s_derivation_is_printed(capsys):
     assert main(["derive", "LayerNorm"]) == 0
-    assert capsys.readouterr().out == f"{derive_built_in('LayerNorm').derivation}\n"
+    assert capsys.readouterr().out == f"{derive(BUILT_IN['LayerNorm']).derivation}\n"
     assert main(["derive", "RMSNorm", "--latex"]) == 0
-    assert capsys.readouterr().out == f"{derive_built_in('RMSNorm').derivation.latex}\n"
+    assert capsys.readouterr().out == f"{derive(BUILT_IN['RMSNorm']).derivation.latex}\n"
 
 
 @pytest.mark.parametrize("name", ["l2_norm", "derived"])

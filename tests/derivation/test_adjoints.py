@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, composed
-from tinygrad_norm.derivation import derive
 from tinygrad_norm.derivation.expression import walk
+from tinygrad_norm.derived import derive
 from tinygrad_norm.testing import gradcheck
 
 norms = run_path(str(Path(__file__).parent / "norms.py"))

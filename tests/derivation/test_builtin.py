@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, definitions, grad, nn
-from tinygrad_norm.derivation.builtin import BUILT_IN, derive_built_in
+from tinygrad_norm.derivation.builtin import BUILT_IN
+from tinygrad_norm.derived import derive
 from tinygrad_norm.nn.normalization import Normalization
 
 LAYERS = [
@@ -26,7 +27,7 @@ def test_the_closed_form_is_what_is_derived(layer, axes, rng):
     x, dy = rng.normal(0.5, 2, size=shape), rng.normal(size=shape)
     parameters = [rng.normal(size=affine) for _ in range(2 if layer == "BatchNorm1D" else 1)]
     leaves = [Tensor(array, requires_grad=True) for array in (x, *parameters)]
-    y, *statistics = derive_built_in(layer)(*leaves, axes=axes, eps=0.1)
+    y, *statistics = derive(BUILT_IN[layer])(*leaves, axes=axes, eps=0.1)
     found = [each.raw for each in grad(y, leaves, dy)]
     if layer == "BatchNorm1D":
         saved = [each.raw for each in statistics]
@@ -38,6 +39,6 @@ def test_the_closed_form_is_what_is_derived(layer, axes, rng):
 
 
 def test_the_derivation_of_layer_norm_has_the_three_paths_of_the_paper():
-    text = str(derive_built_in("LayerNorm").derivation)
+    text = str(derive(BUILT_IN["LayerNorm"]).derivation)
     assert "x acts on y by 3 paths:\n  itself: g · γ · 1/√(σ² + ε)\n" in text
     assert "  through σ²: 2 · A[σ²] · (x − μ)\n  through μ: A[μ]\n" in text

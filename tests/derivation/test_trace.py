@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tinygrad_norm.derivation import derive
+from tinygrad_norm.derived import derive
 
 
 def branches(x: Any, *, axes: Any, eps: Any) -> Any:

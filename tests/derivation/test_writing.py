@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from runpy import run_path
 
-from tinygrad_norm.derivation import derive
+from tinygrad_norm.derived import derive
 
 norms = run_path(str(Path(__file__).parent / "norms.py"))
 

@@ -7,8 +7,8 @@ import argparse
 from tinygrad_norm.certificate.targets import load
 from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.cli.arguments import Commands, add_command, add_flags
-from tinygrad_norm.derivation import DerivedNorm, derive
 from tinygrad_norm.derivation.builtin import BUILT_IN
+from tinygrad_norm.derived import DerivedNorm, derive
 
 
 def add_commands(commands: Commands) -> None:

@@ -1,4 +1,1 @@
-"""From a definition to its formula, its gradient and their derivation: `derive`."""
-
-from tinygrad_norm.derivation.derived import DerivedNorm as DerivedNorm
-from tinygrad_norm.derivation.derived import derive as derive
+"""From a definition to its formula, its gradient and their derivation; `derived.py` makes an op of it."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_norm import definitions
-from tinygrad_norm.derivation.derived import DerivedNorm, derive
 
 
 def normalize(x: Any, weight: Any, bias: Any, *, axes: Any, eps: Any = 1e-5) -> Any:
@@ -25,8 +24,3 @@ BUILT_IN: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("RMSNorm", "RMSNorm2D"), rms_normalize),
 }
 """By the name of the layer."""
-
-
-def derive_built_in(layer: str) -> DerivedNorm:
-    """Derive the norm of a layer of `nn`, in training."""
-    return derive(BUILT_IN[layer])

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, composed, grad
-from tinygrad_norm.derivation import derive
+from tinygrad_norm.derived import derive
 from tinygrad_norm.testing import compare_with_composition, gradcheck
 
-norms = run_path(str(Path(__file__).parent / "norms.py"))
+norms = run_path(str(Path(__file__).parent / "derivation" / "norms.py"))
 RNG = np.random.default_rng(0)
 
 
