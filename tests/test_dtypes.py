@@ -98,7 +98,7 @@ def test_an_array_that_no_tensor_holds_is_refused(door, bad):
 @pytest.mark.parametrize("door", DOORS)
 def test_each_door_lets_float64_in(door):
     function, arrays = DOORS[door]
-    function(*[array.copy() for array in arrays])
+    assert function(*[array.copy() for array in arrays]) is not NotImplemented
 
 
 @pytest.mark.parametrize(

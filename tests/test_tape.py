@@ -714,3 +714,18 @@ def test_a_backward_pass_to_one_input_passes_over_what_was_not_given():
     dy = np.array([[1.0, 0, 2]], np.float32)
     (alone,) = grad(y, x, dy, retain_graph=True)
     np.testing.assert_array_equal(alone.raw, grad(y, [x, weight], dy)[0].raw)
+
+
+def test_an_op_may_have_no_input():
+    class Ones(Op):
+        def forward(self):
+            return np.ones(2, np.float32)
+
+    assert Ones()().raw.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("given", [1.0, [1.0, -2.0]])
+def test_numbers_and_lists_are_composed_as_they_are_fused(given):
+    fused = ops.gelu(given)
+    with composed():
+        np.testing.assert_allclose(ops.gelu(given).raw, fused.raw, rtol=1e-6)

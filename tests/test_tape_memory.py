@@ -259,3 +259,12 @@ def test_an_entry_does_not_keep_its_output():
     del y
     assert output() is None
     assert entry.output is None
+
+
+def test_memory_that_saved_views_share_is_counted_once():
+    class Both(Op):
+        def forward(self, x):
+            self.save(x, x[1:])
+            return x * 1
+
+    assert Both()(Tensor(np.zeros(10), requires_grad=True)).creator.saved_bytes == 80

@@ -88,7 +88,7 @@ def check_float_dtype(name: str, value: Any) -> np.dtype[Any]:
 def check_type(name: str, value: Any, kind: Any, words: str) -> None:
     """Raise a TypeError if a value is no instance of a class, of a union of some, or of Callable."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} is {words}, got {type(value).__name__}")
+        raise TypeError(f"{name} is {words}, got {described(value)}")
 
 
 def check_flag(name: str, value: Any) -> None:
@@ -106,13 +106,7 @@ def check_choice(name: str, value: Any, allowed: Iterable[str], function: str | 
     raise error(f"{name} is {' or '.join(choices)}, got {value!r}{did_you_mean(str(value), allowed)}")
 
 
-def check_kind(name: str, value: Any, kinds: Any, words: str) -> None:
-    """Raise a TypeError if an argument is of none of these types."""
-    if not isinstance(value, kinds):
-        raise TypeError(f"{name} is {words}, got {kind_of(value)}")
-
-
-def kind_of(given: Any) -> str:
+def described(given: Any) -> str:
     """Return what was given in words: a text as it is, a class with the call that was probably meant, else the type."""
     if isinstance(given, type):
         return f"the class {given.__name__}; did you mean {given.__name__}(...)?"

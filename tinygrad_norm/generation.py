@@ -2,7 +2,8 @@
 
 Setters of a tensor's array and `requires_grad`, of a module's attributes and of an optimizer's options raise it; what a
 step itself moves (a parameter's elements, running statistics, counts) does not. So whoever keeps something that was
-made from all of these needs one comparison to see whether it still holds.
+made from all of these needs one comparison to see whether it still holds. What is no setting of theirs is left out:
+hooks, `fast_math`, the choice of kernels, and a list of groups or parameters that somebody changes by its own methods.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def as_output(op: Op, result: Any, arrays: list[Any], borrowed: list[Array]) -> 
     array: Array = result if type(result) is np.ndarray else np.asarray(result)
     if borrowed and any(integrity.owner_of(array) is integrity.owner_of(given) for given in borrowed):
         array = array.copy()
-    if array.dtype is getattr(arrays[0], "dtype", _FLOAT32):
+    if arrays and array.dtype is getattr(arrays[0], "dtype", _FLOAT32):
         return array
     if array.dtype not in dtypes.SUPPORTED:
         raise TypeError(

@@ -94,5 +94,8 @@ def for_twin(op: Op) -> tuple[Any, ...]:
 
 def bytes_of(op: Op) -> int:
     """Bytes that `op` keeps; memory that two saved arrays share is counted once."""
-    spans = {byte_bounds(value.array) for value in op._saved if type(value) is Saved}
-    return sum(end - begin for begin, end in spans)
+    total = reached = 0
+    for begin, end in sorted(byte_bounds(value.array) for value in op._saved if type(value) is Saved):
+        total += max(0, end - max(begin, reached))
+        reached = max(reached, end)
+    return total

@@ -156,7 +156,7 @@ class FusedOp(Op):
     def __call__(self, *inputs: Any, **params: Any) -> Tensor:
         """Run as any op; under `with composed():`, the definition."""
         if modes.current().composed:
-            return self.composed(*[as_tensor(x) if isinstance(x, np.ndarray) else x for x in inputs], **params)
+            return self.composed(*[None if x is None else as_tensor(x) for x in inputs], **params)
         return super().__call__(*inputs, **params)
 
     def composed(self, *tensors: Any, **params: Any) -> Tensor:

@@ -6,7 +6,7 @@ import operator
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, Self, SupportsIndex
 
@@ -14,13 +14,12 @@ import numpy as np
 from numpy.ma import MaskedArray
 
 from tinygrad_norm import dtypes, generation, gradients, in_place, integrity, modes, operands, ops, tape
-from tinygrad_norm.dtypes import Array
+from tinygrad_norm.dtypes import Array, Axis
 from tinygrad_norm.forks import free_when_forking
 from tinygrad_norm.gradients import GradHooks
 from tinygrad_norm.operands import Edge
 from tinygrad_norm.ops.shape import plain_key
 
-Axis = int | Sequence[int] | None
 Operator = Callable[[Any, Any], "Tensor"]
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, definitions, grad, kernels, no_grad, ops
-from tinygrad_norm.certificate.norm_mutants import MUTANTS, mutant
+from tinygrad_norm.certificate.norm_mutants import MUTANTS, mutant, norm_mutants
+from tinygrad_norm.ops.normalization import LayerNorm, Norm
 from tinygrad_norm.testing import GradientError, compare_with_composition, gradcheck
 
 RNG = np.random.default_rng(0)
@@ -197,3 +198,11 @@ def test_gradcheck_refuses_sums_that_prove_nothing(case):
             gradcheck(lambda *given: function(*given).sum(), inputs)
     else:
         assert gradcheck(lambda *given: function(*given).sum(), inputs)
+
+
+def test_a_norm_of_somebody_s_own_has_the_mutants_that_its_text_allows(monkeypatch):
+    class Own(Norm):
+        definition = staticmethod(definitions.linear)
+
+    assert norm_mutants(Own) == {}
+    assert norm_mutants(LayerNorm).keys() == MUTANTS.keys()

@@ -132,3 +132,9 @@ def test_other_bad_input():
     assert not certify(ops.argmax, (3, 4))
     with pytest.raises(ValueError, match="5 is no layer, no op and no function"):
         certify(5, (2, 3))
+
+
+def test_a_file_that_ends_itself_is_told(tmp_path):
+    (tmp_path / "own.py").write_text("import sys\nsys.exit()\n")
+    with pytest.raises(ValueError, match=r"own\.py cannot be imported: SystemExit"):
+        load(f"{tmp_path / 'own.py'}:f")

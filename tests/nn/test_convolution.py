@@ -117,7 +117,7 @@ def test_a_border_wider_than_the_image_is_refused(rng):
         ((4, 3, 3), {"groups": 2}, ValueError, "groups divide .*, got groups=2 for 4 and 3"),
         ((3, 4, 3), {"padding_mode": "Zeros"}, ValueError, "got 'Zeros'; did you mean zeros"),
         ((3, 4, 3), {"padding_mode": ["zeros"]}, ValueError, r"padding_mode is 'zeros' or .*, got \['zeros'\]"),
-        ((3, 4, 3), {"activation": "rely"}, ValueError, "'rely' is not known"),
+        ((3, 4, 3), {"activation": "rely"}, ValueError, "got 'rely'; did you mean relu"),
         ((3, 4, 3), {"dtype": int}, TypeError, "float32 or float64"),
         ((3, 4, 3), {"strides": 2}, TypeError, "strides.*did you mean stride"),
     ],

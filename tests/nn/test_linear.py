@@ -83,7 +83,7 @@ def test_numbers_of_features_are_checked(features, error, words):
 
 
 def test_an_unknown_activation_is_refused():
-    with pytest.raises(ValueError, match="'rely' is not known"):
+    with pytest.raises(ValueError, match="got 'rely'; did you mean relu"):
         nn.Linear(2, 3, activation="rely")
 
 

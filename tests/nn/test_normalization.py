@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import re
+from dataclasses import KW_ONLY, field
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
@@ -269,7 +270,7 @@ def test_input_that_does_not_fit(norm, shape, words):
         (lambda: nn.BatchNorm1D(3, momentum=1.5), ValueError, "BatchNorm1D: momentum .* got 1.5"),
         (lambda: nn.InstanceNorm1D(3, momentum=-0.1), ValueError, "InstanceNorm1D: momentum"),
         (lambda: nn.BatchNorm1D(3, momentum=float("nan")), ValueError, "momentum"),
-        (lambda: nn.BatchNorm1D(3, activation="rellu"), ValueError, "'rellu' is not known; known are relu"),
+        (lambda: nn.BatchNorm1D(3, activation="rellu"), ValueError, "got 'rellu'; did you mean relu"),
         (lambda: nn.BatchNorm1D(3, activation=("relu", 1.0)), ValueError, "'relu' takes no parameter"),
         (lambda: nn.BatchNorm1D(3, dtype="float16"), TypeError, "float32 or float64"),
         (lambda: nn.BatchNorm1D(3, affine=False, dtype=int), TypeError, "float32 or float64"),
@@ -497,3 +498,27 @@ def test_rms_norm_2d_divides_by_the_root_mean_square_of_a_pixel(rng):
             nn.RMSNorm2D(wrong)
     with pytest.raises(ValueError, match=r"RMSNorm2D: the input has shape \(N, C, H, W\) with C = 3"):
         layer(np.ones((2, 4, 5, 5)))
+
+
+@pytest.mark.parametrize("options", [{"affine": "no"}, {"bias": "no"}, {"fused": "no"}, {"track_running_stats": "no"}])
+def test_a_flag_is_true_or_false(options):
+    with pytest.raises(TypeError, match=f"BatchNorm2D: {next(iter(options))} is True or False, got 'no'"):
+        nn.BatchNorm2D(4, **options)
+
+
+def test_a_bias_is_no_activation():
+    for make in (lambda: nn.Linear(2, 2, "relu"), lambda: nn.Conv2D(1, 1, 1, bias="relu")):
+        with pytest.raises(TypeError, match="bias is True or False, got 'relu'"):
+            make()
+
+
+def test_a_subclass_may_have_attributes_of_its_own():
+    class Named(nn.BatchNorm2D):
+        seen: list[int] = field(default_factory=list)
+        _: KW_ONLY
+        tag: str
+
+    norm = Named(4, tag="a")
+    assert (norm.num_features, norm.tag, norm.seen) == (4, "a", [])
+    assert not hasattr(nn.BatchNorm2D, "bias")
+    assert repr(norm).startswith("Named(4, eps=1e-05")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, nn
+from tinygrad_norm import Tensor, nn, ops
 from tinygrad_norm.nn.op_module import OpModule
 
 
@@ -54,3 +54,16 @@ def test_layers_take_inplace_and_refuse_to_do_it(layer):
     assert repr(layer(inplace=False)) == repr(layer())
     with pytest.raises(ValueError, match=f"^{layer.__name__}: a tensor on the tape is not written in place"):
         layer(inplace=True)
+
+
+def test_a_class_with_its_own_constructor_gives_its_annotated_attributes_too():
+    class Softmax(OpModule, op=ops.softmax):
+        axis: int = -1
+
+        def __init__(self, axis):
+            super().__init__()
+            self.axis = axis
+
+    x = np.zeros((2, 4), np.float32)
+    assert Softmax(0)(x).raw.tolist() == [[0.5] * 4] * 2
+    assert repr(Softmax(0)) == "Softmax(axis=0)"

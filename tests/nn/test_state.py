@@ -205,3 +205,9 @@ def test_shared_modules_stand_under_each_path_and_come_back_shared():
     assert list(state) == ["0.weight", "0.bias", "2.weight", "2.bias"]
     model.load_state_dict({name: array + 1 for name, array in state.items()})
     np.testing.assert_array_equal(layer.bias.data, state["0.bias"] + 1)
+
+
+def test_a_mask_is_not_lost():
+    layer = nn.Linear(2, 1, bias=False)
+    with pytest.raises(TypeError, match="its mask would be lost"):
+        layer.load_state_dict({"weight": np.ma.masked_array(np.ones((1, 2)), mask=[[True, False]])})

@@ -327,13 +327,13 @@ def test_fusible_names_and_parameters():
 @pytest.mark.parametrize(
     ("activation", "message"),
     [
-        ("relu6", "'relu6' is not known; known are relu, leaky_relu"),
+        ("relu6", "activation is 'relu' or 'leaky_relu' .*, got 'relu6'; did you mean relu"),
         (("relu", 0.5), "'relu' takes no parameter, 0.5 was given"),
-        (ops.relu, "is not known"),
+        (ops.relu, "activation is 'relu' or"),
     ],
 )
 def test_fusible_refuses_others(activation, message):
-    with pytest.raises(ValueError, match=f"activation: .*{message}"):
+    with pytest.raises(ValueError, match=f".*{message}"):
         fusible(activation)
 
 

@@ -468,7 +468,11 @@ X, ONES = np.ones((2, 4)), np.ones(4)
             r"one value per channel .* \(1, 4\); use a larger batch",
         ),
         (ops.batch_norm, [np.ones((1, 4, 1, 1)), None, None, None, None, True], r"drop_last=True.*eval\(\)"),
-        (ops.batch_norm, [X, ONES, ONES, None, None, False, 0.1, 1e-5, "selu"], "'selu' is not known"),
+        (
+            ops.batch_norm,
+            [X, ONES, ONES, None, None, False, 0.1, 1e-5, "selu"],
+            "activation is 'relu' or .*, got 'selu'",
+        ),
         (ops.layer_norm, [X, 3], r"normalized_shape is what the input's shape ends in, \(2, 4\), got \(3,\)"),
         (ops.layer_norm, [X, (1, 2, 4)], "normalized_shape is what"),
         (ops.layer_norm, [X, ()], "normalized_shape is what"),
@@ -773,3 +777,39 @@ def test_running_statistics_of_another_dtype_keep_their_digits(rng):
     x, mean, var = rng.normal(size=(5, 2)).astype(np.float32), np.array([1 / 3, 2 / 3]), np.array([1 / 7, 3 / 7])
     expected = ((x - mean) / np.sqrt(var + 1e-5)).astype(np.float32)
     np.testing.assert_allclose(ops.batch_norm(x, mean, var).raw, expected, rtol=2e-7)
+
+
+@pytest.mark.parametrize("num_groups", ["a", 1.0, True, 0])
+def test_the_number_of_groups_is_an_integer(num_groups):
+    with pytest.raises((TypeError, ValueError), match="group_norm: num_groups is an integer of at least 1, got"):
+        ops.group_norm(X, num_groups)
+
+
+def test_a_momentum_that_is_no_number_is_refused():
+    with pytest.raises(
+        TypeError, match="batch_norm: momentum is the weight of the new value, a number from 0 to 1, got"
+    ):
+        ops.batch_norm(X, ONES, ONES, training=True, momentum="0.1")
+
+
+def test_a_norm_in_float64_is_composed_of_as_many_ops_as_in_float32():
+    seen = []
+
+    class Count(Hook):
+        def before_forward(self, op, inputs):
+            seen.append(type(op).__name__)
+
+    counts = []
+    for dtype in ("float32", "float64"):
+        seen.clear()
+        with composed(), hooks(Count()):
+            ops.layer_norm(np.arange(6.0, dtype=dtype).reshape(2, 3), 3)
+            ops.batch_norm(np.arange(6.0, dtype=dtype).reshape(2, 3), np.zeros(3, dtype), np.ones(3, dtype))
+        counts.append(len([name for name in seen if name != "AsType"]))
+    assert counts[0] == counts[1]
+
+
+def test_infinite_statistics_move_in_silence():
+    running = [np.array([np.inf, 0.0]), np.ones(2)]
+    ops.batch_norm(np.array([[1.0, 2], [3, 4]]), *running, training=True, momentum=1.0)
+    assert np.isnan(running[0][0])

@@ -215,3 +215,8 @@ def test_the_best_weights_of_another_model_are_refused_before_training():
     callback.load_state_dict({"best": 1.0, "epoch": 1, "weights": {"weight": np.zeros(3)}})
     with pytest.raises(ValueError, match="the weights that a checkpoint kept are of another model"):
         callback.on_train_begin(FakeTrainer(callback))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_training(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
+        Checkpoint(tmp_path).on_train_begin(None)

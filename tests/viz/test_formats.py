@@ -36,3 +36,17 @@ def test_a_figure_has_one_form(write, value, text):
 def test_the_width_of_an_arrow_grows_with_each_byte():
     assert [formats.width(nbytes) for nbytes in (0, 1, 100, 1000, 10_000)] == [0.8, 0.8, 0.8, 1.3, 1.8]
     assert formats.width(262_144) < formats.width(999_999)
+
+
+@pytest.mark.parametrize(
+    ("write", "number", "words"),
+    [
+        (formats.scaled, 999_999, "1 M"),
+        (formats.seconds, 0.99999, "1 s"),
+        (formats.size, 999_999, "1.0 MB"),
+        (formats.size, 999.7, "1.0 kB"),
+        (formats.scaled, 999.4, "999 "),
+    ],
+)
+def test_a_unit_is_chosen_after_rounding(write, number, words):
+    assert write(number) == words

@@ -41,7 +41,8 @@ def norm_mutants(kind: type[Op]) -> dict[str, Callable[[Op, Array], tuple[Tensor
     if not issubclass(kind, Norm):
         return {}
     source = sys.modules[kind.definition.__module__]
-    return {name: _backward(mutant(source, *texts)) for name, texts in MUTANTS.items()}
+    text = inspect.getsource(source)  # of a definition of somebody's own, which may lack a term
+    return {name: _backward(mutant(source, *texts)) for name, texts in MUTANTS.items() if texts[0] in text}
 
 
 @cache

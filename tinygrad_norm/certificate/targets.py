@@ -100,7 +100,7 @@ def load(target: str, command: str = "certify") -> Any:
     place, _, name = target.rpartition(":")
     try:
         module = _run(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except Exception as error:  # whatever somebody's file raises
+    except (Exception, SystemExit) as error:  # whatever somebody's file raises
         raise ValueError(f"{command}: {place} cannot be imported: {_line(error)}") from error
     if not hasattr(module, name):
         raise ValueError(f"{command}: {place} has no {name!r}{did_you_mean(name, vars(module))}")
@@ -225,7 +225,7 @@ def _refuse_settings(kind: type[tape.Op]) -> None:
         )
 
 
-def _line(error: Exception | None) -> str:
+def _line(error: BaseException | None) -> str:
     """What an error says, in a line."""
     return textwrap.shorten(f"{type(error).__name__}: {error}", 120, placeholder="...")
 

@@ -62,7 +62,7 @@ class RandomCrop:
         padding: in pixels.
         mode: what to pad with: zeros ("constant"), the border ("edge"), or the image mirrored there ("reflect").
 
-    Source: He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2, with padding 4.
+    Source: He et al., Deep Residual Learning for Image Recognition, 2015, section 4.2, with padding 4.
     """
 
     padding: int
@@ -134,7 +134,7 @@ class RandomRotation:
 class Cutout:
     """Set a square of each image to zero, around a random pixel; what is outside the image is cut off.
 
-    Source: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017.
+    Source: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, 2017.
     """
 
     size: int
@@ -202,7 +202,7 @@ class Mixup(_Mix):
     λ is drawn once a batch, from the beta distribution with both parameters `alpha`. Returns the images and the targets
     (N, num_classes) of float32, each a distribution over the classes.
 
-    Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2017.
+    Source: Zhang et al., mixup: Beyond Empirical Risk Minimization, 2017.
     """
 
     def __call__(self, images: Array, labels: Array, generator: Generator) -> tuple[Array, Array]:
@@ -221,7 +221,7 @@ class CutMix(_Mix):
     is cut off, λ drawn from the beta distribution with both parameters `alpha`. Returns the images and the targets
     (N, num_classes) of float32, each a distribution over the classes.
 
-    Source: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", 2019.
+    Source: Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features, 2019.
     """
 
     def __call__(self, images: Array, labels: Array, generator: Generator) -> tuple[Array, Array]:

@@ -62,7 +62,7 @@ def cifar10(folder: StrPath, split: Split = "train", dtype: DTypeLike = np.float
         FileNotFoundError: a file is missing; says what to put where.
         ValueError: the archive is not the published one, or a file has a wrong length or label.
 
-    Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009;
+    Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009;
         https://www.cs.toronto.edu/~kriz/cifar.html tells the format.
     """
     return _load(CIFAR10, Path(folder), split, "class", dtype)

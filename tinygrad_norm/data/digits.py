@@ -29,7 +29,7 @@ def digits(
     Returns:
         Images (N, 1, image_size, image_size) in [0, 1], and labels (N,) of int64.
 
-    Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository,
+    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository,
         1998, CC BY 4.0; digits.md tells more.
     """
     check_choice("digits: split", split, ("train", "test", "all"))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 
 from tinygrad_norm.definitions.activation import Activation, activate, activation_gradient
-from tinygrad_norm.definitions.windows import Pair, Window, add_windows, windows
-from tinygrad_norm.dtypes import AnyArray
+from tinygrad_norm.definitions.windows import Window, add_windows, windows
+from tinygrad_norm.dtypes import AnyArray, Pair
 
 
 def conv2d(

@@ -11,7 +11,7 @@ import math
 from typing import NamedTuple
 
 from tinygrad_norm.definitions.activation import Activation, activate, activation_gradient
-from tinygrad_norm.definitions.special import rsqrt, stop_gradient
+from tinygrad_norm.definitions.special import rsqrt
 from tinygrad_norm.dtypes import AnyArray, Shape
 
 
@@ -143,7 +143,8 @@ def _standardize_by(x: AnyArray, mean: AnyArray, var: AnyArray, eps: float) -> _
     xp = x.__array_namespace__()
     mean, var = xp.astype(mean, xp.float64), xp.astype(var, xp.float64)
     rstd = rsqrt(var + eps)
-    if xp.all(xp.abs(mean) < 1e290):
+    bare: AnyArray = getattr(mean, "raw", mean)
+    if bare.__array_namespace__().all(abs(bare) < 1e290):
         return _Standard((x - mean) * rstd, mean, var, rstd)
     return _Standard((x / 2 - mean / 2) * (2 * rstd), mean, var, rstd)  # x - mean might leave the range of float64
 
@@ -160,7 +161,9 @@ def _in_own_unit(
     xp = x.__array_namespace__()
     if x.dtype == xp.float32:
         return xp.astype(x, xp.float64), 1.0, eps
-    low, high = (extreme(stop_gradient(x), axis=axes, keepdims=True) for extreme in (xp.min, xp.max))
+    bare: AnyArray = getattr(x, "raw", x)  # a tensor's array: a unit is a constant, and no part of what is drawn
+    xp = bare.__array_namespace__()
+    low, high = (extreme(bare, axis=axes, keepdims=True) for extreme in (xp.min, xp.max))
     largest = xp.maximum(xp.abs(low), xp.abs(high))
     size = xp.maximum(high / 2 - low / 2, largest * 2.0**-960) if centred else largest
     size = xp.clip(xp.where(xp.isfinite(size), size, 1.0), max(math.sqrt(eps), 2.0**-1000), 2.0**1000)

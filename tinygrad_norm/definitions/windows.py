@@ -9,10 +9,7 @@ import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tinygrad_norm.dtypes import AnyArray
-
-Pair = tuple[int, int]
-"""One number for the height and one for the width, or for the two ends of one of them."""
+from tinygrad_norm.dtypes import AnyArray, Pair
 
 
 class Window(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from tinygrad_norm.checks import UP_TO_INFINITY, check_kind, check_number
+from tinygrad_norm.checks import UP_TO_INFINITY, check_number, check_type
 from tinygrad_norm.doctor.examination import Examination, LayerFigures
 from tinygrad_norm.doctor.norm_units import norms
 from tinygrad_norm.nn.module import Module
@@ -217,7 +217,7 @@ def decaying_norms(model: Module, optimizer: Optimizer) -> Iterator[Finding]:
         ValueError: it is another model's.
     """
     layers = norms(model)
-    check_kind("diagnose: optimizer", optimizer, Optimizer, "an Optimizer")
+    check_type("diagnose: optimizer", optimizer, Optimizer, "an Optimizer")
     groups = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
     if groups.keys().isdisjoint(model.parameters()):
         raise ValueError("diagnose: the optimizer holds none of the model's parameters; is it another model's?")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import random
-from tinygrad_norm.checks import check_kind
+from tinygrad_norm.checks import check_type
 from tinygrad_norm.doctor.norm_units import UNCENTRED, UNITS, norms, norms_held, rows
 from tinygrad_norm.doctor.useless_bias import useless_biases
 from tinygrad_norm.dtypes import Array
@@ -115,7 +115,7 @@ def _output(model: Module, inputs: Tensor) -> Array:
     """Return what the model predicts: its output, or the first of several."""
     output = model(inputs)
     output = output[0] if isinstance(output, tuple | list) else output
-    check_kind("diagnose: the model's output", output, Tensor, "a Tensor, or several")
+    check_type("diagnose: the model's output", output, Tensor, "a Tensor, or several")
     return np.atleast_1d(output.raw)
 
 

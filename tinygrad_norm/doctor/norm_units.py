@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.checks import check_kind
+from tinygrad_norm.checks import check_type
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import (
@@ -46,7 +46,7 @@ def norms(model: Module) -> list[tuple[str, Normalization]]:
     Raises:
         TypeError: the model is no Module.
     """
-    check_kind("diagnose: model", model, Module, "a Module")
+    check_type("diagnose: model", model, Module, "a Module")
     found = ((path or type(module).__name__, module) for path, module in model.named_modules())
     kinds = tuple(UNITS)
     return [(path, module) for path, module in found if isinstance(module, Normalization) and isinstance(module, kinds)]

@@ -25,7 +25,7 @@ class AlexNet(ImageClassifier):
         width: multiplies the channels and the hidden features.
         dropout: the probability of the dropout before each hidden linear layer.
 
-    Source: Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014; Krizhevsky, Sutskever
+    Source: Krizhevsky, One weird trick for parallelizing convolutional neural networks, 2014; Krizhevsky, Sutskever
         and Hinton 2012.
     """
 

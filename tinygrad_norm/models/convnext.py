@@ -33,7 +33,7 @@ class ConvNeXtBlock(nn.Module):
 
     Input and output (N, channels, H, W). The layers of f go by the numbers that torchvision gives them.
 
-    Source: Liu et al., "A ConvNet for the 2020s", 2022, figure 4.
+    Source: Liu et al., A ConvNet for the 2020s, 2022, figure 4.
     """
 
     def __init__(self, channels: int, norms: Norms, layer_scale: float, stochastic_depth: float) -> None:
@@ -75,7 +75,7 @@ class ConvNeXtTiny(ImageClassifier):
         layer_scale: what the scale of each block begins with.
         stochastic_depth: the probability to leave out the last block; it grows from 0 for the first.
 
-    Source: Liu et al., "A ConvNet for the 2020s", 2022.
+    Source: Liu et al., A ConvNet for the 2020s, 2022.
     """
 
     norm: Norm = "layer"

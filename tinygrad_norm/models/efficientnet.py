@@ -39,7 +39,7 @@ class MBConv(nn.Module):
 
     Input (N, in_channels, H, W), output (N, channels, ⌈H / stride⌉, ⌈W / stride⌉).
 
-    Source: Sandler et al., "MobileNetV2", 2018; Hu et al., "Squeeze-and-excitation networks", 2018.
+    Source: Sandler et al., MobileNetV2, 2018; Hu et al., "Squeeze-and-excitation networks", 2018.
     """
 
     def __init__(self, in_channels: int, stride: int, stage: Stage, norms: Norms, stochastic_depth: float) -> None:
@@ -79,7 +79,7 @@ class EfficientNetB0(ImageClassifier):
         dropout: the probability of the dropout before the linear layer.
         stochastic_depth: the probability to leave out a block, which grows from 0 for the first to this after the last.
 
-    Source: Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks", 2019.
+    Source: Tan and Le, EfficientNet: rethinking model scaling for convolutional neural networks, 2019.
     """
 
     width: float = 1.0

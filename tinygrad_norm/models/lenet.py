@@ -16,7 +16,7 @@ class LeNet5(SmallClassifier):
         num_classes, in_channels, image_size: of the images; 16 pixels or more.
         norm, norm_momentum: see `Norms`; LeCun's has "none".
 
-    Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998.
+    Source: LeCun, Bottou, Bengio and Haffner, Gradient-based learning applied to document recognition, 1998.
     """
 
     in_order = ("features", "classifier")

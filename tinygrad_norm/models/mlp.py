@@ -19,8 +19,8 @@ class MLP(SmallClassifier):
         norm, norm_momentum: see `Norms`; of rows, so there is no "instance".
         hidden: the widths of the hidden layers.
 
-    Source: Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate
-        shift", 2015, section 4.1.
+    Source: Ioffe and Szegedy, Batch normalization: accelerating deep network training by reducing internal covariate
+        shift, 2015, section 4.1.
     """
 
     in_order = ("layers",)

@@ -20,7 +20,7 @@ MOST_GROUPS = 32
 def group_norm(channels: int, **options: Any) -> nn.GroupNorm:
     """Group norm with as many groups, up to 32, as leave each the same number of channels, and two at least.
 
-    Source: Wu and He, "Group normalization", 2018, who take 32. With one channel each it would be instance norm.
+    Source: Wu and He, Group normalization, 2018, who take 32. With one channel each it would be instance norm.
     """
     groups = max(n for n in range(1, MOST_GROUPS + 1) if channels % n == 0 and (n == 1 or n < channels))
     return nn.GroupNorm(groups, channels, **options)

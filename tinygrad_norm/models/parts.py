@@ -18,7 +18,7 @@ from tinygrad_norm.ops.convolution import Activation
 from tinygrad_norm.tensor import Tensor
 
 he_normal = partial(init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
-"""The weights of convolutions as in He et al., "Delving deep into rectifiers", 2015."""
+"""The weights of convolutions as in He et al., Delving deep into rectifiers, 2015."""
 
 
 class ImageClassifier(DataclassModule):

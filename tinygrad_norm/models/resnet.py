@@ -16,7 +16,7 @@ class BasicBlock(nn.Module):
 
     Input (N, in_channels, H, W), output (N, channels, ⌈H / stride⌉, ⌈W / stride⌉).
 
-    Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016, figure 2.
+    Source: He, Zhang, Ren and Sun, Deep residual learning for image recognition, 2016, figure 2.
     """
 
     followed_by = (("conv1", "bn1"), ("conv2", "bn2"))
@@ -53,7 +53,7 @@ class ResNet18(ImageClassifier):
         image_size: 32 in the small form, 224 in the other, unless given.
         width: multiplies the channels.
 
-    Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016.
+    Source: He, Zhang, Ren and Sun, Deep residual learning for image recognition, 2016.
     """
 
     in_order = ("conv1", "bn1", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "fc")

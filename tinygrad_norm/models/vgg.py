@@ -30,7 +30,7 @@ class VGG16(ImageClassifier):
         width: multiplies the channels and the hidden features.
         dropout: the probability of the dropout after each hidden linear layer.
 
-    Source: Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition", 2015.
+    Source: Simonyan and Zisserman, Very deep convolutional networks for large-scale image recognition, 2015.
     """
 
     width: float = 1.0

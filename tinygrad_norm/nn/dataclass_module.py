@@ -29,3 +29,6 @@ class DataclassModule(Module):
         if owner is Module or "_made_of_attributes" in vars(owner):
             dataclass(eq=False, repr=False)(cls)
             cls._made_of_attributes = True
+            for field in vars(cls)["__dataclass_fields__"].values():
+                if str(field.type).startswith("InitVar") and field.name in vars(cls):
+                    delattr(cls, field.name)  # the default of an argument that is no attribute

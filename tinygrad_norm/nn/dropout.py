@@ -17,7 +17,7 @@ class Dropout(OpModule, op=ops.dropout):
         TypeError: p is no number.
         ValueError: p is outside [0, 1], or `inplace` (there for PyTorch's sake) is True.
 
-    Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
+    Source: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, JMLR 2014.
     """
 
     p: float = 0.5
@@ -34,7 +34,7 @@ class Dropout(OpModule, op=ops.dropout):
 class Dropout2D(Dropout, op=ops.dropout2d):
     """As Dropout, but for whole channels of images (N, C, H, W) or (C, H, W), as neighbouring pixels are alike.
 
-    Source: Tompson et al., "Efficient object localization using convolutional networks", CVPR 2015.
+    Source: Tompson et al., Efficient object localization using convolutional networks, CVPR 2015.
     """
 
 
@@ -45,7 +45,7 @@ class StochasticDepth(OpModule, op=ops.stochastic_depth):
         TypeError: p is no number.
         ValueError: p is outside [0, 1], or the mode is unknown.
 
-    Source: Huang et al., "Deep networks with stochastic depth", ECCV 2016.
+    Source: Huang et al., Deep networks with stochastic depth, ECCV 2016.
     """
 
     p: float

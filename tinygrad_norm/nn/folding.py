@@ -66,8 +66,8 @@ def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
         ValueError: a batch norm to be folded would normalize with the statistics of the batch, as it is in training
             or keeps no running statistics; nothing has changed.
 
-    Source: Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
-        inference", 2018, section 3.2.
+    Source: Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only
+        inference, 2018, section 3.2.
     """
     pairs = [pair for pair in _pairs(model, _is_before_norm) if _channels_are_last(model, *pair)]
     for path, _, (name, norm) in pairs:

@@ -98,7 +98,7 @@ def trunc_normal_(
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
     """Fill with uniform draws of variance gain**2 * 2 / (fan_in + fan_out).
 
-    Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
+    Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
     """
     bound = math.sqrt(3) * gain * math.sqrt(2 / sum(_fans(tensor)))
     return uniform_(tensor, -bound, bound, generator)
@@ -124,7 +124,7 @@ def kaiming_uniform_(
     The gain is that of the nonlinearity; `a` is the negative slope of "leaky_relu". Mode "fan_in" keeps the variance
     on the way forward, "fan_out" on the way back.
 
-    Source: He et al., "Delving deep into rectifiers", 2015.
+    Source: He et al., Delving deep into rectifiers, 2015.
     """
     bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound, generator)
@@ -146,7 +146,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) 
 
     Each has length `gain`; all such matrices are equally likely.
 
-    Source: Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear networks", 2014.
+    Source: Saxe et al., Exact solutions to the nonlinear dynamics of learning in deep linear networks, 2014.
     """
     _fans(tensor)
     rows, columns = tensor.shape[0], tensor.size // tensor.shape[0]

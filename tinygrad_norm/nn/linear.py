@@ -7,7 +7,7 @@ from dataclasses import InitVar
 from typing import Any
 
 from tinygrad_norm import ops
-from tinygrad_norm.checks import check_integer
+from tinygrad_norm.checks import check_flag, check_integer
 from tinygrad_norm.dtypes import DTypeOrNone, Shape
 from tinygrad_norm.nn import init
 from tinygrad_norm.nn.budget import blank
@@ -24,6 +24,7 @@ class LinearLayer(DataclassModule):
 
     def _make(self, shape: Shape, bias: bool, dtype: DTypeOrNone) -> None:
         fusible(self.activation)  # refuses an unknown one here rather than at the first call
+        check_flag(f"{type(self).__name__}: bias", bias)
         self.weight = Parameter(blank(shape, float_dtype(dtype)))
         self.bias: Parameter | None = Parameter(blank(shape[:1], float_dtype(dtype))) if bias else None
         self.reset_parameters()

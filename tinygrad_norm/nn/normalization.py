@@ -8,13 +8,13 @@ float32 unless given; and, unless it never has a bias, `bias=False`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, MISSING, InitVar, fields
+from dataclasses import KW_ONLY, MISSING, Field, InitVar, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
 from tinygrad_norm import modes, ops
-from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_integer, check_number
+from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_flag, check_integer, check_number
 from tinygrad_norm.dtypes import DTypeOrNone, Shape
 from tinygrad_norm.modes import composed, no_grad
 from tinygrad_norm.nn.checks import input_shape
@@ -43,6 +43,8 @@ class Normalization(DataclassModule):
         if self.eps is not None or getattr(type(self), "eps", None) is not None:  # where None is not what it is anyway
             check_number(f"{type(self).__name__}: eps", self.eps, NOT_NEGATIVE)
         fusible(self.activation)  # refuses an unknown one here rather than at the first call
+        for what, flag in (("affine", affine), ("bias", bias), ("fused", self.fused)):
+            check_flag(f"{type(self).__name__}: {what}", flag)
         dtype = float_dtype(dtype)
         self.shape = shape
         self.weight: Parameter | None = Parameter(np.ones(shape), dtype=dtype) if affine else None
@@ -86,20 +88,25 @@ class Normalization(DataclassModule):
         words = []
         for field in sorted(fields(self), key=lambda field: bool(field.kw_only)):
             value = getattr(self, field.name)
-            if field.default is MISSING:
+            if _is_size(field):
                 words.append(str(value))
             elif not field.kw_only or value != field.default:
                 words.append(f"{field.name}={value!r}")
-            if field.name.endswith("affine") and hasattr(type(self), "bias"):
+            if field.name.endswith("affine") and "bias" in type(self).__dataclass_fields__:
                 words.append(f"bias={self.bias is not None}")
         return ", ".join(words)
+
+
+def _is_size(field: Field[Any]) -> bool:
+    """Whether an argument is one that has to be given, which is shown without its name."""
+    return field.default is field.default_factory is MISSING and not field.kw_only
 
 
 class ChannelNorm(Normalization):
     """A norm with a weight for each channel: all but those of trailing axes."""
 
     def __post_init__(self, dtype: DTypeOrNone, bias: bool = False) -> None:
-        for size in [field.name for field in fields(self) if field.default is MISSING]:
+        for size in [field.name for field in fields(self) if _is_size(field)]:
             setattr(self, size, channels := check_integer(f"{type(self).__name__}: {size}", getattr(self, size), 1))
         self._make((channels,), self.affine, bias, dtype)
 
@@ -141,6 +148,7 @@ class RunningNorm(ChannelNorm):
         super().__post_init__(dtype, bias)
         if self.momentum is not None:
             check_number(f"{type(self).__name__}: momentum", self.momentum, _MOMENTUM)
+        check_flag(f"{type(self).__name__}: track_running_stats", self.track_running_stats)
         self.frozen = False
         self.ranks: set[int] = set()  # how many axes its inputs had so far: folding asks which they were
         self.use_batch_statistics: bool | None = None
@@ -227,8 +235,8 @@ class BatchNorm(RunningNorm):
             channel.
         TypeError: in the call: the input's dtype is not the layer's.
 
-    Source: Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate
-        shift", 2015.
+    Source: Ioffe and Szegedy, Batch normalization: accelerating deep network training by reducing internal covariate
+        shift, 2015.
     """
 
     op = ops.batch_norm
@@ -255,7 +263,7 @@ class BatchNorm3D(BatchNorm):
 class InstanceNorm(RunningNorm):
     """Normalize each channel of each image over its positions. Arguments as `BatchNorm`, other defaults.
 
-    Source: Ulyanov, Vedaldi and Lempitsky, "Instance normalization: the missing ingredient for fast stylization", 2016.
+    Source: Ulyanov, Vedaldi and Lempitsky, Instance normalization: the missing ingredient for fast stylization, 2016.
     """
 
     op = ops.instance_norm
@@ -291,7 +299,7 @@ class LayerNorm(TrailingNorm):
         elementwise_affine: whether there is a weight, shape `normalized_shape`.
         bias: whether there is a bias too.
 
-    Source: Ba, Kiros and Hinton, "Layer normalization", 2016.
+    Source: Ba, Kiros and Hinton, Layer normalization, 2016.
     """
 
     eps: float = 1e-5
@@ -310,7 +318,7 @@ class LayerNorm2D(ChannelNorm):
         eps: added to the variance.
         affine: whether there are weight and bias, shape (C,).
 
-    Source: Liu et al., "A ConvNet for the 2020s", 2022.
+    Source: Liu et al., A ConvNet for the 2020s, 2022.
     """
 
     layouts = ("NCHW",)
@@ -333,7 +341,7 @@ class GroupNorm(ChannelNorm):
         eps: added to the variance.
         affine: whether there are weight and bias, shape (C,).
 
-    Source: Wu and He, "Group normalization", 2018.
+    Source: Wu and He, Group normalization, 2018.
     """
 
     layouts = ("NC", "NCL", "NCHW", "NCDHW")
@@ -362,7 +370,7 @@ class RMSNorm(TrailingNorm):
         eps: added to the mean square; None: the machine epsilon of the input's dtype.
         elementwise_affine: whether there is a weight, shape `normalized_shape`.
 
-    Source: Zhang and Sennrich, "Root mean square layer normalization", 2019.
+    Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
     """
 
     eps: float | None = None
@@ -380,7 +388,7 @@ class RMSNorm2D(ChannelNorm):
         eps: added to the mean square.
         affine: whether there is a weight, shape (C,).
 
-    Source: Zhang and Sennrich, "Root mean square layer normalization", 2019.
+    Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
     """
 
     layouts = ("NCHW",)

@@ -22,7 +22,9 @@ class OpModule(DataclassModule):
 
     def __init_subclass__(cls, op: Callable[..., Tensor] | None = None) -> None:
         super().__init_subclass__()
-        cls._names = tuple(field.name for field in fields(cls))
+        own = vars(cls).get("__annotations__", {})  # those of a class with its own __init__ are no fields
+        plain = [name for name, kind in own.items() if not str(kind).startswith(("ClassVar", "InitVar", "KW_ONLY"))]
+        cls._names = tuple(dict.fromkeys([*(field.name for field in fields(cls)), *plain]))
         if op is not None:
             cls.op = staticmethod(op)
 

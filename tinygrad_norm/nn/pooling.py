@@ -72,7 +72,7 @@ class AdaptiveAvgPool2D(OpModule, op=ops.adaptive_avg_pool2d):
 class GlobalAvgPool2D(DataclassModule):
     """The average of each channel over all its pixels: (N, C, H, W) to (N, C), or to (N, C, 1, 1) with keepdims.
 
-    Source: Lin, Chen and Yan, "Network in network", ICLR 2014.
+    Source: Lin, Chen and Yan, Network in network, ICLR 2014.
     """
 
     keepdims: bool = False

@@ -38,7 +38,7 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
         ValueError: the loader gives no batch, or none to a second pass, as a generator does; or a layer is given one
             value per channel, or values whose mean or variance is beyond its dtype.
 
-    Source: Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983, for merging the statistics of
+    Source: Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983, for merging the statistics of
         batches by their counts.
     """
     layers = {module: path for path, module in model.named_modules() if isinstance(module, RunningNorm)}

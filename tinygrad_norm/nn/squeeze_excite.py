@@ -28,7 +28,7 @@ class SqueezeExcite(Module):
         ValueError: an activation's name is not known.
         TypeError, ValueError: as `Conv2D`, for the channels.
 
-    Source: Hu, Shen and Sun, "Squeeze-and-excitation networks", CVPR 2018; the names are torchvision's.
+    Source: Hu, Shen and Sun, Squeeze-and-excitation networks, CVPR 2018; the names are torchvision's.
     """
 
     followed_by = (("fc1", "activation"), ("fc2", "scale_activation"))

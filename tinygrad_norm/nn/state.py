@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tinygrad_norm.checks import check_type, did_you_mean
-from tinygrad_norm.dtypes import beyond
+from tinygrad_norm.dtypes import beyond, plain
 from tinygrad_norm.output import printable
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def load_into(tensors: Mapping[str, Tensor], given: Mapping[str, Any], strict: b
     loaded: dict[int, tuple[str, Tensor, np.ndarray[Any, Any]]] = {}
     for key, tensor in tensors.items():
         if key in given:
-            array = np.asarray(getattr(given[key], "raw", given[key]))
+            array = _unmasked(getattr(given[key], "raw", given[key]))
             if array.shape != tensor.shape:
                 problems.append(f"{key} has shape {tensor.shape}, got {array.shape}")
             elif array.dtype.kind != tensor.dtype.kind:
@@ -61,3 +61,8 @@ def load_into(tensors: Mapping[str, Tensor], given: Mapping[str, Any], strict: b
     for _, tensor, array in loaded.values():
         tensor.replace(array)
     return IncompatibleKeys(missing, unexpected)
+
+
+def _unmasked(value: Any) -> np.ndarray[Any, Any]:
+    """Return what is given for a tensor as an array; a mask would be lost."""
+    return np.asarray(plain(value) if isinstance(value, np.ma.MaskedArray) else value)

@@ -178,8 +178,7 @@ def fusible(activation: str | tuple[str, float] | None) -> Activation:
     if activation is None:
         return None
     name, parameter = activation if isinstance(activation, tuple) else (activation, None)
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation: {name!r} is not known; known are {', '.join(ACTIVATIONS)}, or None")
+    check_choice("activation", name, ACTIVATIONS)
     default = ACTIVATIONS[name].parameter
     if parameter is not None and default is None:
         raise ValueError(f"activation: {name!r} takes no parameter, {parameter!r} was given")

@@ -79,9 +79,8 @@ class Power(Op):
 
     def backward(self, grad: Tensor) -> Gradients:
         x, y = self.saved
-        return _by_base(grad, x, y) if self.needs_input_grad[0] else None, _by_exponent(
-            grad, x, y
-        ) if self.needs_input_grad[1] else None
+        dx = _by_base(grad, x, y) if self.needs_input_grad[0] else None
+        return dx, _by_exponent(grad, x, y) if self.needs_input_grad[1] else None
 
 
 def _kind(x: Any) -> str:

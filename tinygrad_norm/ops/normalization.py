@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict
 import numpy as np
 
 from tinygrad_norm import definitions, kernels
-from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_number
+from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_integer, check_number
 from tinygrad_norm.dtypes import Array, Shape
 from tinygrad_norm.operands import as_tensor
 from tinygrad_norm.ops.activation import activate, fusible
@@ -112,7 +112,7 @@ class Rule(NamedTuple):
     shapes: Callable[[Shape, Any], tuple[Shape, Shape, Shape]]
     """From the shape of x, and the number of groups or the normalized shape: what a NormSpec begins with."""
     fewest: int = 1  # axes of x
-    most: int = 64
+    most: int = 64  # NumPy's arrays have no more
     value: str = ""  # what one value is too few for, where its variance is taken
     hint: str = ""
 
@@ -137,7 +137,7 @@ def _trailing(shape: Shape, lengths: Shape) -> tuple[Shape, Shape, Shape]:
 
 def _grouped(shape: Shape, num_groups: int) -> tuple[Shape, Shape, Shape]:
     """The channels of each group, and all positions, share their statistics."""
-    if num_groups < 1 or shape[1] % num_groups:
+    if shape[1] % num_groups:
         raise ValueError(f"num_groups is a divisor of the number of channels, {shape[1]}, got {num_groups}")
     view = (shape[0], num_groups, shape[1] // num_groups, *shape[2:])
     return tuple(range(2, len(view))), view, (1, *view[1:3], *(1 for _ in shape[2:]))
@@ -195,9 +195,11 @@ def norm_spec(
     running = dict(zip(("running_mean", "running_var"), given[2:], strict=False))
     if not rule.fewest <= len(shape) <= rule.most:
         wanted = f"{rule.fewest}" if rule.fewest == rule.most else f"{rule.fewest} or more"
-        raise ValueError(f"{label(name)}: the input has {wanted} axes (N, C, ...), got shape {shape}")
+        raise ValueError(f"{label(name)}: the input has {wanted} axes, got shape {shape}")
     check_dtypes(label(name), input=x, **affine)
     eps = check_number(f"{label(name)}: eps", np.finfo(dtype).eps if eps is None else eps, NOT_NEGATIVE)
+    if isinstance(size, int | float | str) or (size is None and rule.shapes is _grouped):
+        check_integer(f"{label(name)}: num_groups", size, 1)
     try:
         axes, view, seen = rule.shapes(shape, size)
     except ValueError as error:
@@ -263,7 +265,7 @@ def _checked_running(name: str, running: Sequence[Any], momentum: float) -> list
         if each is not None and not hasattr(each, "dtype"):
             raise TypeError(f"{label(name)}: {what} is an array or a tensor of floats, got {each!r}")
         arrays.append(constant(name, what, each))
-    if not 0 <= momentum <= 1:
+    if not isinstance(momentum, float | int) or not 0 <= momentum <= 1:
         check_number(f"{label(name)}: momentum", momentum, _MOMENTUM)
     return arrays
 
@@ -276,7 +278,7 @@ def _move(
     New are the mean and the unbiased variance, averaged over the images where each has its own.
     """
     count, moved = math.prod(shape) // statistics[0].size, []
-    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinity
+    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 becomes infinity, and that NaN
         for old, new, factor in zip(arrays, statistics, (1, count / (count - 1)), strict=True):
             average = new.reshape(-1, shape[1]).mean(axis=0) * factor
             moved.append(None if old is None else ((1 - momentum) * old + momentum * average).astype(old.dtype))

@@ -25,7 +25,7 @@ class Adam(Optimizer):
         TypeError: something that is no tensor, or an option of the wrong type.
         ValueError: no parameters, one given twice, or an option out of range.
 
-    Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2015; `amsgrad`: Reddi et al., "On the
+    Source: Kingma and Ba, Adam: a method for stochastic optimization, 2015; `amsgrad`: Reddi et al., "On the
         convergence of Adam and beyond", 2018.
     """
 
@@ -68,7 +68,7 @@ class AdamW(Adam):
 
     The other arguments are Adam's. `decay_groups` keeps the decay off biases and norms.
 
-    Source: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
+    Source: Loshchilov and Hutter, Decoupled weight decay regularization, 2019.
     """
 
     decoupled = True

@@ -34,7 +34,7 @@ def clip_grad_norm(
         TypeError: a gradient is no Tensor.
         ValueError: an argument out of range, or a norm that is not finite and `error_if_nonfinite`.
 
-    Source: Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
+    Source: Pascanu et al., On the difficulty of training recurrent neural networks, 2013.
     """
     check_number("clip_grad_norm: max_norm", max_norm, UP_TO_INFINITY)
     check_number("clip_grad_norm: norm_type", norm_type, Range("a number above 0", lambda value: value > 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinygrad_norm import generation
 from tinygrad_norm.checks import Range, check_integer, check_number, check_type
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.optim.optimizer import Group, Optimizer, State
@@ -19,7 +20,7 @@ class Lookahead(Optimizer):
         k: steps between two meetings, at least 1.
         alpha: the part of the way, above 0 and up to 1.
 
-    Source: Zhang et al., "Lookahead optimizer: k steps forward, 1 step back", 2019.
+    Source: Zhang et al., Lookahead optimizer: k steps forward, 1 step back, 2019.
     """
 
     def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5) -> None:
@@ -30,6 +31,10 @@ class Lookahead(Optimizer):
         self.defaults, self.param_groups, self.state = optimizer.defaults, optimizer.param_groups, optimizer.state
         self.first_lrs, self.buffers = optimizer.first_lrs, {**optimizer.buffers, "slow": None}
         self._checked = {}
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        generation.advance()
 
     def check(self, group: Group) -> None:
         """Raise what the wrapped optimizer raises about a group's options."""

@@ -24,7 +24,7 @@ class RMSprop(Optimizer):
         TypeError: something that is no tensor, or an option of the wrong type.
         ValueError: no parameters, one given twice, or an option out of range.
 
-    Source: Hinton, "Neural networks for machine learning", lecture 6, 2012; `centered`: Graves, "Generating sequences
+    Source: Hinton, Neural networks for machine learning, lecture 6, 2012; `centered`: Graves, "Generating sequences
         with recurrent neural networks", 2013.
     """
 

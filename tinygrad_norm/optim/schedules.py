@@ -130,7 +130,7 @@ class StepLR(LRScheduler):
 class CosineAnnealingLR(LRScheduler):
     """Go from the initial learning rate to `eta_min` on half a cosine of `T_max` steps, and then back, as a wave.
 
-    Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017 (without the restarts).
+    Source: Loshchilov and Hutter, SGDR: stochastic gradient descent with warm restarts, 2017 (without the restarts).
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, *, per_batch: bool = False) -> None:
@@ -160,7 +160,7 @@ class LinearWarmup(LRScheduler):
 
     PyTorch's LinearLR with its defaults.
 
-    Source: Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1 hour", 2017.
+    Source: Goyal et al., Accurate, large minibatch SGD: training ImageNet in 1 hour, 2017.
     """
 
     def __init__(
@@ -279,7 +279,7 @@ class OneCycleLR(_Sole):
         ValueError: an argument out of range; in `step`, the end of the cycle is passed, a learning rate or momentum
             was changed since the last step, or a group added.
 
-    Source: Smith and Topin, "Super-convergence: very fast training of neural networks using large learning rates",
+    Source: Smith and Topin, Super-convergence: very fast training of neural networks using large learning rates,
         2018.
     """
 

@@ -23,7 +23,7 @@ class SGD(Optimizer):
         TypeError: something that is no tensor, or an option of the wrong type.
         ValueError: no parameters, one given twice, or an option out of range.
 
-    Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013; in PyTorch's
+    Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013; in PyTorch's
         form, where the learning rate scales the running sum and not what enters it.
     """
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm.checks import NOT_NEGATIVE, check_choice, check_integer, check_number
 from tinygrad_norm.dtypes import StrPath
+from tinygrad_norm.files import check_writable
 from tinygrad_norm.schema import ARRAY, COUNT, NUMBER, check_form, optional
 from tinygrad_norm.training.history import Record, measured
 from tinygrad_norm.training.logs import append_jsonl
@@ -180,6 +181,11 @@ class Checkpoint(Best):
         super().__init__(monitor, mode)
         self.path = Path(path)
         self.best_path = self.path.with_name(f"{self.path.stem}.best{self.path.suffix}")
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Refuse a place that cannot be written, before anything is trained."""
+        super().on_train_begin(trainer)
+        check_writable(self.path)
 
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
         """Write the latest state, and before it the best where this is it: what is cut off in between is done again."""

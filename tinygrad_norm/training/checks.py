@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tinygrad_norm.checks import Range, check_kind, check_number, kind_of
+from tinygrad_norm.checks import Range, check_number, check_type, described
 from tinygrad_norm.data.datasets import ArrayDataset
 from tinygrad_norm.nn import Module
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau
@@ -24,8 +24,8 @@ def check_parts(model: Any, optimizer: Any, schedule: Any, clip_norm: Any) -> No
         ValueError: the optimizer has none of the model's parameters, the schedule is of another optimizer, or
             `clip_norm` is not above 0.
     """
-    check_kind("Trainer: model", model, Module, "a Module")
-    check_kind("Trainer: optimizer", optimizer, Optimizer, "an Optimizer")
+    check_type("Trainer: model", model, Module, "a Module")
+    check_type("Trainer: optimizer", optimizer, Optimizer, "an Optimizer")
     own = {id(parameter) for parameter in model.parameters()}
     if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
         raise ValueError(
@@ -34,7 +34,7 @@ def check_parts(model: Any, optimizer: Any, schedule: Any, clip_norm: Any) -> No
         )
     if schedule is not None:
         kinds = LRScheduler, ReduceLROnPlateau
-        check_kind("Trainer: schedule", schedule, kinds, "one of optim's, such as optim.StepLR")
+        check_type("Trainer: schedule", schedule, kinds, "one of optim's, such as optim.StepLR")
         if schedule.optimizer.param_groups is not optimizer.param_groups:
             raise ValueError(
                 f"Trainer: the schedule {type(schedule).__name__} writes the learning rates of another optimizer; make "
@@ -47,16 +47,16 @@ def check_parts(model: Any, optimizer: Any, schedule: Any, clip_norm: Any) -> No
 def check_loss(loss: Any) -> None:
     """Raise a TypeError for a loss that cannot be called, or a class of losses."""
     if isinstance(loss, type) or not callable(loss):
-        raise TypeError(f"Trainer: loss is a function of (output, targets), got {kind_of(loss)}")
+        raise TypeError(f"Trainer: loss is a function of (output, targets), got {described(loss)}")
 
 
 def check_callbacks(callbacks: Any) -> list[Callback]:
     """Return the callbacks as a list; raise a TypeError for what is none."""
     if not isinstance(callbacks, Iterable) or isinstance(callbacks, str):
-        raise TypeError(f"Trainer: callbacks are a list of Callbacks, got {kind_of(callbacks)}")
+        raise TypeError(f"Trainer: callbacks are a list of Callbacks, got {described(callbacks)}")
     listed = list(callbacks)
     for callback in listed:
-        check_kind("Trainer: each of callbacks", callback, Callback, "a Callback")
+        check_type("Trainer: each of callbacks", callback, Callback, "a Callback")
     return listed
 
 
@@ -64,7 +64,7 @@ def check_loader(name: str, loader: Any) -> None:
     """Raise a TypeError for a loader that cannot be iterated, or a data set in its place."""
     is_data = isinstance(loader, ArrayDataset)
     if is_data or not any(hasattr(type(loader), way) for way in ("__iter__", "__getitem__", "resume")):
-        given = "a data set alone; did you mean DataLoader(dataset, batch_size)?" if is_data else kind_of(loader)
+        given = "a data set alone; did you mean DataLoader(dataset, batch_size)?" if is_data else described(loader)
         raise TypeError(f"{name} is a loader or a list of batches (inputs, targets), got {given}")
 
 

@@ -17,8 +17,8 @@ from tinygrad_norm.checks import (
     NOT_NEGATIVE,
     POSITIVE,
     check_integer,
-    check_kind,
     check_number,
+    check_type,
     did_you_mean,
     refuse_unknown,
 )
@@ -213,14 +213,14 @@ def recipe_for(model: str, **changes: Any) -> Recipe:
 
 
 def _check_name(what: str, name: Any, known: Collection[str]) -> None:
-    check_kind(what, name, str, f"a name, one of {', '.join(known)}")
+    check_type(what, name, str, f"a name, one of {', '.join(known)}")
     if name not in known:
         raise ValueError(f"{what} is one of {', '.join(known)}, got {shorten(name)}{did_you_mean(name, known)}")
 
 
 def _plain(options: Any) -> dict[str, Any]:
     """Return a copy of the options, as JSON would give them back."""
-    check_kind("options", options, Mapping, "a dict of what create_model takes")
+    check_type("options", options, Mapping, "a dict of what create_model takes")
     try:
         plain: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
     except (TypeError, ValueError) as error:

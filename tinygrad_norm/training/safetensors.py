@@ -2,7 +2,7 @@
 
 The `safetensors` package checks the claims. It takes the last of two arrays of one name, and fields that it does not
 know; both are refused here, as signs of a file that was altered, and so are dtypes that NumPy lacks. Files written here
-carry a SHA-256 of themselves in the header's metadata, so that any altered byte is noticed.
+carry a SHA-256 of themselves in the header's metadata, so that any altered byte of an array is noticed.
 
 Source: Hugging Face, Safetensors: the format, 2022, https://github.com/huggingface/safetensors#format
 """
@@ -21,7 +21,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from tinygrad_norm.dtypes import Array, StrPath
+from tinygrad_norm.dtypes import Array, StrPath, plain
 from tinygrad_norm.files import open_regular, write_atomically
 from tinygrad_norm.schema import check_json, cut_lines, shorten
 
@@ -181,7 +181,8 @@ def _storable(name: str, value: Any) -> Array:
         raise TypeError(f"save_safetensors: names are strings, got {name!r}")
     if name == "__metadata__":
         raise ValueError("save_safetensors: the format keeps the name '__metadata__' for itself; use another")
-    array = np.asarray(getattr(value, "raw", value))
+    value = getattr(value, "raw", value)
+    array = np.asarray(plain(value) if isinstance(value, np.ma.MaskedArray) else value)
     little = array.dtype.newbyteorder("<")
     if little not in DTYPES.values():
         allowed = ", ".join(dtype.name for dtype in DTYPES.values())

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.checks import check_integer, check_kind
+from tinygrad_norm.checks import check_integer, check_type
 from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn import Module
@@ -389,7 +389,7 @@ def _checked_batch(batch: Any) -> tuple[Any, Any]:
 
 
 def _one_number(loss: Any) -> float:
-    check_kind("the loss's result", loss, Tensor, "a Tensor, the mean over the batch")
+    check_type("the loss's result", loss, Tensor, "a Tensor, the mean over the batch")
     if loss.size != 1:
         raise ValueError(f"the loss's result is one number, the mean over the batch, got shape {loss.shape}")
     return float(loss.item())

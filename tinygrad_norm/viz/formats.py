@@ -42,18 +42,19 @@ def seconds(duration: float) -> str:
 
 def _in_units(value: float, units: tuple[tuple[float, str], ...]) -> str:
     """A value with three digits, in the first of some units of which it has one, or in the last."""
-    factor, unit = next((each for each in units if value >= each[0]), units[-1])
-    return f"{value / factor:.3g} {unit}"
+    rounded = float(f"{value:.3g}")
+    factor, unit = next((each for each in units if rounded >= each[0]), units[-1])
+    return f"{rounded / factor:.3g} {unit}"
 
 
 def size(nbytes: float) -> str:
     """Bytes in a unit that leaves at most three digits before the point."""
-    if nbytes < 1000:
+    if round(nbytes) < 1000:
         return f"{nbytes:.0f} B"
-    factor, unit = next((each for each in ((1e3, "kB"), (1e6, "MB")) if nbytes < 1000 * each[0]), (1e9, "GB"))
+    factor, unit = next((each for each in ((1e3, "kB"), (1e6, "MB")) if round(nbytes / each[0], 1) < 1000), (1e9, "GB"))
     return f"{nbytes / factor:,.1f} {unit}"
 
 
 def width(nbytes: int) -> float:
-    """Of an arrow that carries so many bytes, in points: from 100 bytes on each factor of ten adds half a point."""
+    """The width of an arrow with so many bytes, in points: from 100 bytes on each factor of ten adds half a point."""
     return 0.8 + 0.5 * max(0.0, math.log10(max(nbytes, 1)) - 2)

@@ -1,33 +1,36 @@
-"""A certificate runs each kernel that a norm has, and each way to convolve: a slip in any one makes it fail."""
+"""A certificate runs each kernel that a norm has, and each way to convolve: a mutant of any one makes it fail."""
 
 from __future__ import annotations
 
 import pytest
 
 from tinygrad_norm.certificate import certify
-from tinygrad_norm.kernels.cpu import columns, convolution, depthwise, rows, whole_images, winograd
+from tinygrad_norm.kernels.cpu import convolution, depthwise, inner_reduction, outer_reduction, whole_images, winograd
+from tinygrad_norm.kernels.cpu.layout import Units
 
 
 @pytest.mark.parametrize(
-    ("name", "module", "kernel"),
+    ("name", "module", "blocks"),
     [
-        ("BatchNorm2D", rows, "gradient"),
-        ("BatchNorm2D", columns, "_gradient"),
-        ("BatchNorm2D", columns, "_gradient_in_blocks"),
-        ("GroupNorm", rows, "gradient"),
-        ("LayerNorm", rows, "gradient"),
+        ("BatchNorm2D", inner_reduction, {1}),
+        ("BatchNorm2D", outer_reduction, {1}),
+        ("BatchNorm2D", outer_reduction, {2, 4, 8, 16, 32}),
+        ("GroupNorm", inner_reduction, {1}),
+        ("LayerNorm", inner_reduction, {1}),
     ],
 )
-def test_a_slip_in_a_kernel_is_found(name, module, kernel, monkeypatch):
-    right = getattr(module, kernel)
+def test_a_mutant_of_a_kernel_is_killed(name, module, blocks, monkeypatch):
+    right = module.gradient
 
     def wrong(*given):
-        right(*given)
-        *_, dx, _, _ = given
-        dx *= 1.01
+        ordinary = right(*given)
+        *_, units, _, dx, _ = given
+        if Units(*units).blocks in blocks:
+            dx *= 1.01
+        return ordinary
 
     monkeypatch.setattr("tinygrad_norm.certificate.catalog.ACTIVATIONS", [])
-    monkeypatch.setattr(module, kernel, wrong)
+    monkeypatch.setattr(module, "gradient", wrong)
     assert not certify(name)
 
 

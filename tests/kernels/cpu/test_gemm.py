@@ -1,4 +1,4 @@
-"""Matrix products against NumPy's, over drawn shapes and layouts, by BLAS, by tiles and row by row."""
+"""Matrix products against NumPy's, over drawn shapes and layouts, by BLAS, by panels and row by row."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def check(a, b, out, add):
     dtype=st.sampled_from([np.float32, np.float64]),
     add=st.booleans(),
     threads=st.booleans(),
-    tiles=st.booleans(),
+    panels=st.booleans(),
 )
-def test_drawn_products(shape, layouts, dtype, add, threads, tiles):
+def test_drawn_products(shape, layouts, dtype, add, threads, panels):
     groups, rows, depth, columns = shape
     rng = np.random.default_rng(0)
     shapes = (groups, rows, depth), (groups, depth, columns), (groups, rows, columns)
@@ -55,7 +55,7 @@ def test_drawn_products(shape, layouts, dtype, add, threads, tiles):
         patch.setattr(gemm, "LARGE", 1 if threads else 2**62)
         patch.setattr(compiler, "LARGE", 1 if threads else 2**62)
         patch.setattr(gemm, "_PARTS", 3)
-        patch.setattr(gemm, "_SHORT_WORK", 1 if tiles else 2**62)
+        patch.setattr(gemm, "_SHORT_WORK", 1 if panels else 2**62)
         check(a, b, out, add)
 
 
@@ -65,7 +65,7 @@ def test_a_long_sum_is_cut_in_parts(shape, add, rng, monkeypatch):
     monkeypatch.setattr(gemm, "LARGE", 1)
     rows, depth, columns = shape
     a, b = rng.normal(size=(2, depth, rows)).transpose(0, 2, 1), rng.normal(size=(2, depth, columns))
-    assert depth > gemm._PARTS * max(rows, columns)  # tiles do it
+    assert depth > gemm._PARTS * max(rows, columns)  # panels do it
     check(a, b, rng.normal(size=(2, rows, columns)), add)
 
 
@@ -83,11 +83,11 @@ def test_few_rows_meet_the_rows_of_the_other_matrix(shape, dtype, threads, add, 
 
 @pytest.mark.parametrize("layout", ["rows", "columns"])
 @pytest.mark.parametrize("depth", [1, gemm._SHORT, gemm._SHORT + 1])
-def test_short_sums_are_multiplied_by_tiles_if_there_are_many(depth, layout, rng, monkeypatch):
+def test_short_sums_are_multiplied_by_panels_if_there_are_many(depth, layout, rng, monkeypatch):
     few, many = 65, -(-gemm._SHORT_WORK * gemm._WORK // (40 * depth))
     for rows, spared in (
-        (few, "_multiply_by_tiles"),
-        (many, "_multiply" if depth <= gemm._SHORT else "_multiply_by_tiles"),
+        (few, "_multiply_by_panels"),
+        (many, "_multiply" if depth <= gemm._SHORT else "_multiply_by_panels"),
     ):
         a, b = rng.normal(size=(1, rows, depth)), laid_out(rng.normal(size=(1, depth, 40)), layout)
         with monkeypatch.context() as patch:
@@ -95,7 +95,7 @@ def test_short_sums_are_multiplied_by_tiles_if_there_are_many(depth, layout, rng
             check(a, b, np.empty((1, rows, 40)), False)
 
 
-@pytest.mark.parametrize("depth", [30, 60])  # by tiles and by BLAS
+@pytest.mark.parametrize("depth", [30, 60])  # by panels and by BLAS
 @pytest.mark.parametrize("sides", [(1200, 20), (20, 1200)])
 def test_a_long_side_is_cut_in_parts(sides, depth, rng, monkeypatch):
     monkeypatch.setattr(gemm, "LARGE", 1)
@@ -109,7 +109,7 @@ def test_rows_that_are_one_row_of_memory(rng):
 
 
 @pytest.mark.parametrize("transposed", [False, True])  # row by row
-@pytest.mark.parametrize(("depth", "short"), [(8, 2**62), (8, 1), (900, 1)])  # by BLAS, and by tiles twice
+@pytest.mark.parametrize(("depth", "short"), [(8, 2**62), (8, 1), (900, 1)])  # by BLAS, and by panels twice
 def test_what_is_not_finite_stays_in_its_row(depth, short, transposed, rng, monkeypatch):
     monkeypatch.setattr(gemm, "LARGE", 1)
     monkeypatch.setattr(gemm, "_SHORT_WORK", short)

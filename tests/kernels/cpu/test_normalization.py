@@ -166,7 +166,7 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch, name, channels_last, 
     monkeypatch.setattr(compiler, "LARGE", 1)
     together = run()
     if name in ("batch, of features", "batch, of images", "layer"):
-        assert layout(x.shape, x.strides, 4, axes, weight.shape, bias.shape).sizes[-1] > 1, "more than one block"
+        assert layout(x.shape, x.strides, 4, axes, weight.shape, bias.shape).units[0] > 1, "more than one block"
     numba.set_num_threads(1)
     in_turn = run()
     numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
@@ -242,6 +242,21 @@ def test_values_that_are_hard(values, shape, axes, affine, dtype, large, monkeyp
     shared = tuple(i for i, n in enumerate(affine) if n == 1)
     expected = (dy * normal).sum(axis=shared, keepdims=True).astype(float)
     np.testing.assert_allclose(gradients[1], expected, rtol=digits, atol=digits * np.abs(expected).max())
+
+
+@pytest.mark.usefixtures("_layouts")
+@pytest.mark.parametrize(("shape", "axes", "affine"), FORMS.values(), ids=FORMS)
+def test_groups_out_of_range_are_alike_with_one_thread_and_with_all(shape, axes, affine, monkeypatch, rng):
+    x, dy = 1e200 * rng.normal(3, 1, shape), rng.normal(size=shape)
+    weight, bias = rng.normal(size=(2, *affine))
+    alone = cpu.normalize(x, weight, bias, axes, 0.1, None)
+    gradients = cpu.normalize_gradient(dy, x, weight, bias, *alone[1:], axes, 0.1, None)
+    monkeypatch.setattr(compiler, "LARGE", 1)
+    together = cpu.normalize(x, weight, bias, axes, 0.1, None)
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(gradients, cpu.normalize_gradient(dy, x, weight, bias, *alone[1:], axes, 0.1, None), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12 * np.abs(a).max())
 
 
 @pytest.mark.usefixtures("_layouts")

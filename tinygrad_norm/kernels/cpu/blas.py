@@ -42,22 +42,22 @@ def _call(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         """Where the elements lie, how far rows are apart, and the shape."""
         array = context.make_array(kind)(context, builder, value)
         rows, columns = cgutils.unpack_tuple(builder, array.shape)
-        apart = builder.sdiv(cgutils.unpack_tuple(builder, array.strides)[0], size(dtype.bitwidth // 8))
+        leading = builder.sdiv(cgutils.unpack_tuple(builder, array.strides)[0], size(dtype.bitwidth // 8))
         for least in (columns, size(1)):  # of a single row, the distance may be anything
-            apart = builder.select(builder.icmp_signed("<", apart, least), least, apart)
-        return builder.bitcast(array.data, pointer), apart, (rows, columns)
+            leading = builder.select(builder.icmp_signed("<", leading, least), least, leading)
+        return builder.bitcast(array.data, pointer), leading, (rows, columns)
 
     def order(transposed: Any) -> Any:
         return builder.select(transposed, char(ord("t")), char(ord("n")))
 
-    a_data, a_apart, (a_rows, a_columns) = matrix(kinds[0], a)
-    b_data, b_apart, _ = matrix(kinds[2], b)
-    out_data, out_apart, (rows, columns) = matrix(kinds[5], out)
+    a_data, lda, (a_rows, a_columns) = matrix(kinds[0], a)
+    b_data, ldb, _ = matrix(kinds[2], b)
+    out_data, ldc, (rows, columns) = matrix(kinds[5], out)
     depth = builder.select(transposed_a, a_rows, a_columns)
     beta = builder.select(add, number(1), number(0))
     parameters = [char, char, char, size, size, size, pointer, pointer, size, pointer, size, pointer, pointer, size]
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(word, parameters), "numba_xxgemm")
-    shape, factors = (columns, rows, depth), (b_data, b_apart, a_data, a_apart)
+    shape, factors = (columns, rows, depth), (b_data, ldb, a_data, lda)
     options = char(ord(_KINDS[dtype])), order(transposed_b), order(transposed_a)
-    builder.call(function, [*options, *shape, number(1), *factors, beta, out_data, out_apart])
+    builder.call(function, [*options, *shape, number(1), *factors, beta, out_data, ldc])
     return context.get_dummy_value()

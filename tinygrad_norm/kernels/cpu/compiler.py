@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from types import FunctionType
 from typing import Any
 
 import numba
-import numpy as np
 from numba.core import event
 from numba.core.compiler import Compiler
 from numba.extending import register_jitable
@@ -28,11 +26,11 @@ _ARITHMETIC = {"contract", "arcp", "nsz"}
 _INNER = _OPTIONS | {"no_cpython_wrapper": True, "_nrt": True}
 _BARE = _INNER | {"_nrt": False}  # not a public name of Numba's; where it is left out, the caller's choice counts
 
-helper: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, **_INNER)
+device: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, **_INNER)
 """Compiles a function that kernels call."""
 
 
-class _Apart(Compiler):  # type: ignore[misc] # Numba has no types
+class _NoAlias(Compiler):  # type: ignore[misc] # Numba has no types
     """Numba's compiler, told that no two arrays that a function is called with overlap."""
 
     def define_pipelines(self) -> Any:
@@ -40,8 +38,8 @@ class _Apart(Compiler):  # type: ignore[misc] # Numba has no types
         return super().define_pipelines()
 
 
-apart: Callable[..., Any] = numba.njit(pipeline_class=_Apart, fastmath=_ARITHMETIC, **_BARE)
-"""As `helper`, for one that writes to several arrays at once, none of which overlaps any other: it is vectorized.
+noalias: Callable[..., Any] = numba.njit(pipeline_class=_NoAlias, fastmath=_ARITHMETIC, **_BARE)
+"""As `device`, for one that writes to several arrays at once, none of which overlaps any other: it is vectorized.
 
 Arrays in a tuple are told apart as well; one that is given twice may only be read. Like a function of a free order, it
 counts no references to arrays, which takes longer than to add up a short row: it can neither make an array nor return
@@ -51,7 +49,7 @@ one.
 inline: Callable[..., Any] = register_jitable(forceinline=True)
 """For a function that is part of whoever calls it: a loop around a call that is left is not vectorized."""
 
-free_order: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, forceinline=True, **_BARE)
+reassociate: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, forceinline=True, **_BARE)
 """Compiles a function in which sums may be taken in any order, as a part of whoever calls it."""
 
 memory.keep()
@@ -82,26 +80,13 @@ class Kernel:
             threads.team.release()
 
 
-class ProductKernel(Kernel):
+class GemmKernel(Kernel):
     """A kernel that calls `blas.multiply`, which is SciPy's BLAS: each of our threads has one of its own."""
 
     def __call__(self, size: int, *arguments: Any) -> Any:
         """Run as any kernel."""
         with threads.single_threaded_blas:
             return super().__call__(size, *arguments)
-
-
-_kept = threading.local()
-
-
-def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, np.dtype[Any]]:
-    """An array for a kernel's own use, with anything in it; each thread has one memory for each name."""
-    size = math.prod(shape) * dtype.itemsize
-    memory: Any = getattr(_kept, name, None)
-    if memory is None or memory.size < size:
-        memory = np.empty(size, np.uint8)
-        setattr(_kept, name, memory)
-    return memory[:size].view(dtype).reshape(shape)
 
 
 class _Compilation(event.Listener):  # type: ignore[misc] # Numba has no types
@@ -113,7 +98,7 @@ class _Compilation(event.Listener):  # type: ignore[misc] # Numba has no types
 
     def __init__(self) -> None:
         self._handler: Any = None
-        self._depth = 0  # a kernel's helpers are compiled within its own compilation
+        self._depth = 0  # a kernel's device functions are compiled within its own compilation
         self._pressed = False
 
     def on_start(self, event: Any) -> None:

@@ -21,15 +21,13 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.definitions.activation import Activation
-from tinygrad_norm.kernels.cpu import depthwise, launches, whole_images, winograd
+from tinygrad_norm.kernels.cpu import depthwise, whole_images, winograd
 from tinygrad_norm.kernels.cpu.activation import activation_gradient, finish
 from tinygrad_norm.kernels.cpu.compiler import Kernel
 from tinygrad_norm.kernels.cpu.gemm import FEW, gemm, sum_rows
+from tinygrad_norm.kernels.cpu.launch import Array, Shape, empty, launch
 from tinygrad_norm.kernels.cpu.window import Pair, Window
 from tinygrad_norm.kernels.precision import is_fast
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Shape = tuple[int, ...]
 
 _BLOCK = 2**22
 """The bytes of windows that are laid out at a time: they stay in the last cache, and keep all threads busy a while."""
@@ -150,20 +148,20 @@ def _plan(
 def _by_channels(x: Array, weight: Array, groups: int, window: Window) -> Array:
     """Each channel by itself."""
     out_depth, depth = len(weight) // groups, weight.shape[1]
-    places = launches.reshaped(weight, groups, out_depth, depth, *window.kernel).transpose(3, 4, 0, 2, 1)
+    places = launch(weight.reshape, (groups, out_depth, depth, *window.kernel)).transpose(3, 4, 0, 2, 1)
     how = window.start, window.stride, (1, 1), window.dilation, window.size
     y = depthwise.correlate(
-        launches.repeat_channels(x, out_depth),
-        launches.reshaped(places, *window.kernel, groups * out_depth * depth),
+        _repeated(x, out_depth),
+        launch(places.reshape, (*window.kernel, groups * out_depth * depth)),
         *how,
     )
-    return y if depth == 1 else launches.sum_last(y.reshape(*y.shape[:3], groups, depth))
+    return y if depth == 1 else launch(np.sum, y.reshape(*y.shape[:3], groups, depth), -1)
 
 
 def _by_pixels(x: Array, weight: Array, groups: int, _: Window) -> Array:
     """A kernel of one place: a product of all pixels."""
-    y = np.empty((*x.shape[:3], len(weight)), x.dtype)
-    filters = launches.reshaped(weight, groups, -1, weight.shape[1]).transpose(0, 2, 1)
+    y = empty((*x.shape[:3], len(weight)), x.dtype)
+    filters = launch(weight.reshape, (groups, -1, weight.shape[1])).transpose(0, 2, 1)
     gemm(_pixels(x, groups), filters, _pixels(y, groups))
     return y
 
@@ -173,8 +171,8 @@ def _by_few(x: Array, weight: Array, groups: int, window: Window) -> Array:
     out_channels, depth, *kernel = weight.shape
     transposed = weight.transpose(0, 2, 3, 1)
     last = transposed.flags.c_contiguous
-    filters = launches.reshaped(transposed if last else weight, groups, out_channels // groups, -1).transpose(0, 2, 1)
-    y = np.empty((len(x), *window.size, out_channels), x.dtype)
+    filters = launch((transposed if last else weight).reshape, (groups, out_channels // groups, -1)).transpose(0, 2, 1)
+    y = empty((len(x), *window.size, out_channels), x.dtype)
     pixels = _pixels(y, groups)
     for block, rows in _windows(x, groups, window):
         if not last:
@@ -193,8 +191,13 @@ def _by_blocks(x: Array, weight: Array, groups: int, window: Window) -> Array:
     return _correlate(x, _filters(weight, groups), window)
 
 
+def _repeated(x: Array, times: int) -> Array:
+    """Images [N, H, W, C] with each channel that many times, one after the other."""
+    return x if times == 1 else launch(np.repeat, x, times, 3)
+
+
 def _channels_last(x: Array) -> Array:
-    return launches.contiguous(x.transpose(0, 2, 3, 1))
+    return launch(np.ascontiguousarray, x.transpose(0, 2, 3, 1))
 
 
 def _channels_first(x: Array) -> Array:
@@ -216,14 +219,16 @@ def _filters(weight: Array, groups: int) -> Array:
     out_channels, depth, *kernel = weight.shape
     transposed = weight.transpose(0, 2, 3, 1)
     if not transposed.flags.c_contiguous:
-        transposed = _transposed(launches.reshaped(weight, out_channels, depth, prod(kernel)))
+        transposed = _transposed(launch(weight.reshape, (out_channels, depth, prod(kernel))))
     return transposed.reshape(groups, out_channels // groups, *kernel, depth).transpose(0, 2, 3, 4, 1)
 
 
 def _weight(filters: Array) -> Array:
     """The inverse of `_filters`."""
     groups, *kernel, depth, out_depth = filters.shape
-    rows = launches.contiguous(filters.transpose(0, 4, 1, 2, 3)).reshape(groups * out_depth, prod(kernel), depth)
+    rows = launch(np.ascontiguousarray, filters.transpose(0, 4, 1, 2, 3)).reshape(
+        groups * out_depth, prod(kernel), depth
+    )
     return _transposed(rows).reshape(groups * out_depth, depth, *kernel)
 
 
@@ -231,8 +236,8 @@ def _transposed(x: Array) -> Array:
     """The transposes of a stack of matrices."""
     transposed = x.transpose(0, 2, 1)
     if min(x.shape[1:]) > 1:
-        transposed = np.empty(transposed.shape, x.dtype)
-        _transpose(x.size, launches.contiguous(x), transposed)
+        transposed = empty(transposed.shape, x.dtype)
+        launch(_transpose, x.size, launch(np.ascontiguousarray, x), transposed)
     return transposed
 
 
@@ -247,8 +252,8 @@ def _correlate(x: Array, filters: Array, window: Window) -> Array:
     groups, *_, out_depth = filters.shape
     if whole_images.suits(x.shape[1:3], window.kernel):
         return whole_images.correlate(x, filters, window)
-    y = np.empty((len(x), *window.size, groups * out_depth), x.dtype)
-    pixels, matrices = _pixels(y, groups), launches.reshaped(filters, groups, -1, out_depth)
+    y = empty((len(x), *window.size, groups * out_depth), x.dtype)
+    pixels, matrices = _pixels(y, groups), launch(filters.reshape, (groups, -1, out_depth))
     for block, rows in _windows(x, groups, window):
         gemm(rows, matrices, pixels[:, block])
     return y
@@ -258,13 +263,13 @@ def _filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window
     """The sum over all windows of their products with dy, in the shape of the filters."""
     groups, *_, depth, out_depth = shape
     if _is_depthwise(shape):
-        x, dy = launches.repeat_channels(x, out_depth), launches.repeat_channels(dy, depth)
+        x, dy = _repeated(x, out_depth), _repeated(dy, depth)
         total = depthwise.weight_gradient(dy, x, window.kernel, window.start, window.stride, window.dilation)
         return total.reshape(*window.kernel, groups, depth, out_depth).transpose(2, 0, 1, 3, 4)
     if whole_images.suits(x.shape[1:3], window.kernel):
         return whole_images.filter_gradient(dy, x, shape, window)
     pixels: Array = dy.reshape(-1, groups, out_depth).transpose(1, 2, 0)
-    total = launches.zeros((groups, out_depth, prod(window.kernel) * depth), x.dtype)
+    total = launch(np.zeros, (groups, out_depth, prod(window.kernel) * depth), x.dtype)
     for block, rows in _windows(x, groups, window):
         gemm(pixels[..., block], rows, total, add=True)
     return total.reshape(groups, out_depth, *window.kernel, depth).transpose(0, 2, 3, 4, 1)
@@ -280,7 +285,7 @@ def _input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Ar
         return _depthwise_input_gradient(dy, filters, size, window)
     if whole_images.suits(size, window.kernel):
         return whole_images.input_gradient(dy, filters, size, window)
-    dx = launches.zeros((len(dy), *size, filters.shape[0] * filters.shape[3]), dy.dtype)
+    dx = launch(np.zeros, (len(dy), *size, filters.shape[0] * filters.shape[3]), dy.dtype)
     along = list(zip(size, *window[1:], strict=True))
     for first in product(*[range(min(stride, n)) for n, _, _, stride, _ in along]):
         places, count, start, dilation = zip(*map(_phase, first, *zip(*along, strict=True)), strict=True)
@@ -289,7 +294,7 @@ def _input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Ar
             part = _correlate(dy, met, Window(count, met.shape[1:3], start, (1, 1), dilation))
             if window.stride == (1, 1):
                 return part
-            launches.copy(part, dx[:, first[0] :: window.stride[0], first[1] :: window.stride[1]])
+            launch(np.copyto, dx[:, first[0] :: window.stride[0], first[1] :: window.stride[1]], part)
     return dx
 
 
@@ -297,13 +302,11 @@ def _depthwise_input_gradient(dy: Array, filters: Array, size: Pair, window: Win
     """The same for filters that the depthwise kernels know: they step over the phases by themselves."""
     groups, *_, depth, out_depth = filters.shape
     places = filters[:, ::-1, ::-1].transpose(1, 2, 0, 3, 4)
-    places = launches.reshaped(places, *window.kernel, groups * depth * out_depth)
+    places = launch(places.reshape, (*window.kernel, groups * depth * out_depth))
     (top, left), (down, right), (height, width) = window.start, window.dilation, window.kernel
     start = -top - down * (height - 1), -left - right * (width - 1)
-    dx = depthwise.correlate(
-        launches.repeat_channels(dy, depth), places, start, (1, 1), window.stride, window.dilation, size
-    )
-    return dx if out_depth == 1 else launches.sum_last(dx.reshape(*dx.shape[:3], groups, out_depth))
+    dx = depthwise.correlate(_repeated(dy, depth), places, start, (1, 1), window.stride, window.dilation, size)
+    return dx if out_depth == 1 else launch(np.sum, dx.reshape(*dx.shape[:3], groups, out_depth), -1)
 
 
 def _phase(first: int, length: int, kernel: int, start: int, stride: int, dilation: int) -> tuple[slice, int, int, int]:
@@ -316,24 +319,24 @@ def _phase(first: int, length: int, kernel: int, start: int, stride: int, dilati
         read from the last of them to the first.
     """
     common = gcd(stride, dilation)
-    apart = stride // common
+    step = stride // common
     met = [i for i in range(kernel) if (first - start - dilation * i) % stride == 0]
     begin, last = (met[0], met[-1]) if met else (kernel, kernel)
     count = len(range(first, length, stride))
-    return slice(begin, None, apart), count, (first - start - dilation * last) // stride, dilation // common
+    return slice(begin, None, step), count, (first - start - dilation * last) // stride, dilation // common
 
 
 def _windows(x: Array, groups: int, window: Window) -> Iterator[tuple[slice, Array]]:
     """The windows [groups, block, kh kw C / groups], block by block, each with the slice of the output's pixels."""
     n, height, width, channels = x.shape
-    size, kernel, start, stride, dilation = window
+    size, kernel, _, _, dilation = window
     count, depth = n * prod(size), channels // groups
     if _is_pixels((height, width), window):
         yield slice(count), _pixels(x, groups)
         return
     length = prod(kernel) * depth
     step = min(max(1, count), max(_FEWEST, _BLOCK // (groups * length * x.itemsize)))
-    buffer = np.empty((groups, step, length), x.dtype)
+    buffer = empty((groups, step, length), x.dtype)
     whole = groups == 1 and dilation[1] == 1  # then a row of a window is one run of memory
     run = kernel[1] * channels if whole else depth
     padded = _cut_out(x, window) if whole and run <= _SHORT else None
@@ -341,22 +344,21 @@ def _windows(x: Array, groups: int, window: Window) -> Iterator[tuple[slice, Arr
         block = slice(begin, min(begin + step, count))
         rows = buffer[:, : block.stop - begin]
         if padded is not None:
-            _lay_out_short(rows.size, padded, begin, size, stride, dilation[0], run, rows[0])
+            launch(_lay_out_short, rows.size, padded, begin, window, run, rows[0])
         else:
-            lines = x.reshape(n * height, -1)
-            _lay_out(rows.size, lines, height, channels, begin, size, start, stride, dilation, kernel[0], run, rows)
+            launch(_lay_out, rows.size, x, begin, window, run, rows)
         yield block, rows
 
 
 def _cut_out(x: Array, window: Window) -> Array:
     """The part of x [N, H, W, C] that windows meet, with zeros where they are outside of it."""
     met = [(n - 1) * s + (k - 1) * d + 1 for n, k, _, s, d in zip(*window, strict=True)]
-    images = launches.zeros((len(x), *met, x.shape[3]), x.dtype)
+    images = launch(np.zeros, (len(x), *met, x.shape[3]), x.dtype)
     first = [max(0, start) for start in window.start]
     last = [min(n, start + m) for n, start, m in zip(x.shape[1:3], window.start, met, strict=True)]
     if first[0] < last[0] and first[1] < last[1]:
         h, w = [slice(a - start, b - start) for a, b, start in zip(first, last, window.start, strict=True)]
-        launches.copy(x[:, first[0] : last[0], first[1] : last[1]], images[:, h, w])
+        launch(np.copyto, images[:, h, w], x[:, first[0] : last[0], first[1] : last[1]])
     return images
 
 
@@ -374,15 +376,17 @@ def _transpose(x: Array, transposed: Array) -> None:
 
 
 @Kernel
-def _lay_out_short(images: Array, begin: int, size: Pair, stride: Pair, dilation: int, run: int, rows: Array) -> None:
+def _lay_out_short(images: Array, begin: int, window: Window, run: int, rows: Array) -> None:
     """As `_lay_out`, from images that no window leaves."""
-    flat, out, (_, height, width, channels) = images.reshape(-1), rows.reshape(-1), images.shape
-    one, length, line = np.uint64(1), rows.shape[1], np.uint64(dilation * width * channels)
+    flat, out, (_, image_height, image_width, channels) = images.reshape(-1), rows.reshape(-1), images.shape
+    (height, width), _, _, (down, right), (spread, _) = window
+    one, length, line = np.uint64(1), rows.shape[1], np.uint64(spread * image_width * channels)
     for m in prange(len(rows)):
-        image, pixel = (begin + m) // (size[0] * size[1]), (begin + m) % (size[0] * size[1])
-        top, left = pixel // size[1] * stride[0], pixel % size[1] * stride[1]
+        image, pixel = (begin + m) // (height * width), (begin + m) % (height * width)
+        top, left = pixel // width * down, pixel % width * right
         # indices without a sign, which Numba need not compare with 0
-        source, target = np.uint64(((image * height + top) * width + left) * channels), np.uint64(m * length)
+        source = np.uint64(((image * image_height + top) * image_width + left) * channels)
+        target = np.uint64(m * length)
         for _ in range(length // run):
             for k in range(run):
                 out[target] = flat[source + np.uint64(k)]
@@ -391,32 +395,22 @@ def _lay_out_short(images: Array, begin: int, size: Pair, stride: Pair, dilation
 
 
 @Kernel
-def _lay_out(
-    x: Array,
-    height: int,
-    channels: int,
-    begin: int,
-    size: Pair,
-    start: Pair,
-    stride: Pair,
-    dilation: Pair,
-    kernel_height: int,
-    run: int,
-    rows: Array,
-) -> None:
-    """Write the windows from number `begin` on to `rows`, from x [N H, W C], in runs of that length."""
+def _lay_out(x: Array, begin: int, window: Window, run: int, rows: Array) -> None:
+    """Write the windows from number `begin` on to `rows`, from x [N, H, W, C], in runs of that length."""
+    _, image_height, image_width, channels = x.shape
+    lines = x.reshape(len(x) * image_height, image_width * channels)
+    (height, width), (kernel_height, _), (first, left_most), (down, right), (spread_down, spread_right) = window
     pieces = rows.shape[2] // (kernel_height * run)
     for m in prange(rows.shape[1]):
-        image, pixel = (begin + m) // (size[0] * size[1]), (begin + m) % (size[0] * size[1])
-        top = start[0] + pixel // size[1] * stride[0]
-        left = start[1] + pixel % size[1] * stride[1]
+        image, pixel = (begin + m) // (height * width), (begin + m) % (height * width)
+        top, left = first + pixel // width * down, left_most + pixel % width * right
         for i in range(kernel_height):
-            h = top + i * dilation[0]
-            inside = 0 <= h < height
-            line = x[image * height + (h if inside else 0)]
+            h = top + i * spread_down
+            inside = 0 <= h < image_height
+            line = lines[image * image_height + (h if inside else 0)]
             for g in range(rows.shape[0]):
                 for p in range(pieces):
-                    source, target = (left + p * dilation[1]) * channels + g * run, (i * pieces + p) * run
+                    source, target = (left + p * spread_right) * channels + g * run, (i * pieces + p) * run
                     low = min(max(-source, 0), run) if inside else run
                     high = max(min(line.size - source, run), low)
                     to = rows[g, m, target : target + run]

@@ -2,11 +2,11 @@
 
 Algorithm: direct sums. A unit of work takes bands of rows and blocks of channels. It copies what the windows of a band
 see to a scratch, within the zeros of the border, so that all taps are alike. Then it walks the taps with its sums in
-registers: two vectors of channels, for four neighbouring pixels of the output or for five taps of the weight.
+registers: a vector of channels, for four neighbouring pixels of the output or for five taps of the weight.
 
 Source: Zhang, Lo and Lu, High Performance Depthwise and Pointwise Convolutions on Mobile Devices, AAAI 2020.
 
-Blocking: a block of channels is two vectors, 64 bytes. The last block begins earlier where channels are no multiple,
+Blocking: a block of channels is a vector, 64 bytes. The last block begins earlier where channels are no multiple,
 and fewer channels than a block are padded. `python -m benchmarks --only convolutions` measures the constants again.
 
 Accuracy: the output is summed in its own dtype, tap after tap. A weight gradient is summed in its own dtype over about
@@ -17,17 +17,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu import launches
-from tinygrad_norm.kernels.cpu.compiler import Kernel, helper
-from tinygrad_norm.kernels.cpu.vector import BYTES, lanes, load, multiply_add, store, zeros
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Pair = tuple[int, int]
+from tinygrad_norm.kernels.cpu.compiler import Kernel, device
+from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
+from tinygrad_norm.kernels.cpu.vector import BYTES, length, load, multiply_add, store, zeros
+from tinygrad_norm.kernels.cpu.window import Pair
 
 _SCRATCH = 2**12
 """About how many pixels a scratch holds."""
@@ -43,16 +41,6 @@ _UNITS = 2**6
 
 _COLUMNS, _TAPS = 4, 5
 """The pixels of the output, and the taps of the weight, whose sums are in registers: `_line` and `_sum` name them."""
-
-
-class _Images(NamedTuple):
-    """Images [N, H, W, C] as the kernels address them."""
-
-    flat: Array
-    number: int
-    height: int
-    width: int
-    channels: int
 
 
 class _Windows(NamedTuple):
@@ -95,20 +83,11 @@ class _Phases(NamedTuple):
 
 
 class _Strided(NamedTuple):
-    """Vectors in memory: the first, and how far each is from the one before."""
+    """Vectors in the memory of an array: the first, and how far each is from the one before."""
 
-    flat: Array
+    array: Array
     start: int
     step: int
-
-
-class _Sums(NamedTuple):
-    """Partial sums [parts, blocks, taps, channels of a block]."""
-
-    flat: Array
-    parts: int
-    blocks: int
-    taps: int
 
 
 def correlate(x: Array, places: Array, start: Pair, down: Pair, up: Pair, dilation: Pair, size: Pair) -> Array:
@@ -119,10 +98,10 @@ def correlate(x: Array, places: Array, start: Pair, down: Pair, up: Pair, dilati
     """
     channels = x.shape[3]
     met, windows, phases = _plan(x.shape[1:3], places.shape[:2], start, down, up, dilation, size)
-    x, places = _wide(x), launches.contiguous(_wide(places[met]))
-    y = np.empty((len(x), *size, x.shape[3]), x.dtype)
-    _correlate(y.size * prod(places.shape[:2]), _UNITS, _images(x), places.reshape(-1), windows, phases, _images(y))
-    return launches.contiguous(y[..., :channels])
+    x, places = _wide(x), launch(np.ascontiguousarray, _wide(places[met]))
+    y = empty((len(x), *size, x.shape[3]), x.dtype)
+    launch(_correlate, y.size * prod(places.shape[:2]), x, places, windows, phases, y)
+    return launch(np.ascontiguousarray, y[..., :channels])
 
 
 @lru_cache(1024)
@@ -162,13 +141,13 @@ def weight_gradient(dy: Array, x: Array, kernel: Pair, start: Pair, stride: Pair
     channels, size = x.shape[3], dy.shape[1:3]
     dy, x = _wide(dy), _wide(x)
     met, windows, steps = _gradient_plan(x.shape[1:3], kernel, start, stride, dilation, size)
-    step = 2 * BYTES // x.itemsize
+    step = BYTES // x.itemsize
     parts, blocks = max(1, -(-dy.size // x.shape[3] // _SUM)), -(-x.shape[3] // step)
-    sums = np.empty((parts, blocks, steps.size, step), x.dtype)
-    _sum_parts(dy.size * steps.size, _images(dy), _images(x), windows, steps, _Sums(sums.reshape(-1), *sums.shape[:3]))
-    dplaces = np.empty((*kernel, channels), x.dtype)
+    sums = empty((parts, blocks, steps.size, step), x.dtype)
+    launch(_sum_parts, dy.size * steps.size, dy, x, windows, steps, sums)
+    dplaces = empty((*kernel, channels), x.dtype)
     (top, left), (bottom, right) = [taps.start for taps in met], [taps.stop for taps in met]
-    _add_parts(sums.size, sums, x.shape[3], (top, left), (bottom, right), dplaces)
+    launch(_add_parts, sums.size, sums, x.shape[3], (top, left), (bottom, right), dplaces)
     return dplaces
 
 
@@ -203,188 +182,150 @@ def _met(pixels: int, taps: int, start: int, down: int, up: int, dilation: int, 
 
 def _wide(array: Array) -> Array:
     """The array with as many channels as a block has, at least."""
-    channels = 2 * BYTES // array.itemsize
-    return array if array.shape[-1] >= channels else launches.pad_channels(array, channels)
+    channels = BYTES // array.itemsize
+    if array.shape[-1] >= channels:
+        return array
+    wide: Array = launch(np.zeros, (*array.shape[:-1], channels), array.dtype)
+    launch(np.copyto, wide[..., : array.shape[-1]], array)
+    return wide
 
 
-def _images(x: Array) -> _Images:
-    return _Images(x.reshape(-1), *x.shape)
-
-
-@helper
-def _fill(x: _Images, image: int, top: int, left: int, channel: int, extent: Pair, scratch: Array) -> None:
+@device
+def _fill(x: Array, image: int, top: int, left: int, channel: int, extent: Pair, scratch: Array) -> None:
     """Copy one block of channels of a part of an image; 0 where it lies outside."""
-    half = lanes(x.flat)
-    step = 2 * half
+    at, step, (_, height, width, channels) = 0, length(x), x.shape
     for row in range(extent[0]):
         line = top + row
-        end = min(max(x.width - left, 0), extent[1]) if (line >= 0) & (line < x.height) else 0
-        source = ((image * x.height + line) * x.width + left) * x.channels + channel
-        at = row * extent[1] * step
+        end = min(max(width - left, 0), extent[1]) if (line >= 0) & (line < height) else 0
+        source = ((image * height + line) * width + left) * channels + channel
         for column in range(extent[1]):
-            if (column >= -left) & (column < end):
-                store(scratch, at, load(x.flat, source))
-                store(scratch, at + half, load(x.flat, source + half))
-            else:
-                store(scratch, at, zeros(x.flat))
-                store(scratch, at + half, zeros(x.flat))
-            at, source = at + step, source + x.channels
+            inside = (column >= -left) & (column < end)
+            store(scratch, at, load(x, source) if inside else zeros(x))
+            at, source = at + step, source + channels
 
 
 @Kernel
-def _correlate(units: int, x: _Images, places: Array, windows: _Windows, phases: _Phases, y: _Images) -> None:
-    for unit in prange(units):
-        _correlate_unit(np.intp(unit), units, x, places, windows, phases, y)
+def _correlate(x: Array, places: Array, windows: _Windows, phases: _Phases, y: Array) -> None:
+    for unit in prange(_UNITS):
+        _correlate_unit(np.intp(unit), x, places, windows, phases, y)
 
 
-@helper
-def _correlate_unit(
-    unit: int, units: int, x: _Images, places: Array, windows: _Windows, phases: _Phases, y: _Images
-) -> None:
+@device
+def _correlate_unit(unit: int, x: Array, places: Array, windows: _Windows, phases: _Phases, y: Array) -> None:
     """Write what one unit of work has of y."""
     top, left, down, right, up, across, rows, height, width, _ = windows
-    step = 2 * lanes(x.flat)
-    bands, blocks = -(-y.height // rows), -(-x.channels // step)
-    count = x.number * bands * blocks
-    scratch = np.empty(height * width * step, x.flat.dtype)
-    for turn in range(count * unit // units, count * (unit + 1) // units):
+    (images, x_height, _, channels), (_, y_height, y_width, _), step = x.shape, y.shape, length(x)
+    bands, blocks = -(-y_height // rows), -(-channels // step)
+    count, scratch = images * bands * blocks, np.empty(height * width * step, x.dtype)
+    for turn in range(count * unit // _UNITS, count * (unit + 1) // _UNITS):
         image, band, block = turn // (bands * blocks), turn // blocks % bands, turn % blocks
-        channel = min(block * step, x.channels - step)
+        channel = min(block * step, channels - step)
         above = max(0, (top + band * rows * down) // up)  # rows outside are not read
-        seen = min(height, x.height - above), width
-        _fill(x, image, above, left // across, channel, seen, scratch)
-        for row in range(band * rows, min((band + 1) * rows, y.height)):
-            for phase in range(row % up * across, row % up * across + min(across, y.width)):
+        _fill(x, image, above, left // across, channel, (min(height, x_height - above), width), scratch)
+        for row in range(band * rows, min((band + 1) * rows, y_height)):
+            for phase in range(row % up * across, row % up * across + min(across, y_width)):
                 line = row // up * down + top // up + phases.top[phase]
                 low, high = 0, phases.height[phase]
                 while low < high and line + phases.lines[phase, low] < 0:
                     low += 1
-                while low < high and line + phases.lines[phase, high - 1] >= x.height:
+                while low < high and line + phases.lines[phase, high - 1] >= x_height:
                     high -= 1
                 place = ((line - above) * width + phases.left[phase]) * step
-                to = ((image * y.height + row) * y.width + phase % across) * x.channels + channel
+                to = ((image * y_height + row) * y_width + phase % across) * channels + channel
                 taps = phases.width[phase]
                 _line(
-                    (y.width - phase % across + across - 1) // across,
+                    (y_width - phase % across + across - 1) // across,
                     _Strided(scratch, place, right * step),
-                    _Strided(places, channel, x.channels),
+                    _Strided(places, channel, channels),
                     phases.steps[phase, low:high, :taps],
                     phases.taps[phase, low:high, :taps],
-                    _Strided(y.flat, to, across * x.channels),
+                    _Strided(y, to, across * channels),
                 )
 
 
-@helper
+@device
 def _line(columns: int, pixels: _Strided, places: _Strided, steps: Array, taps: Array, y: _Strided) -> None:
     """Write a row of one phase of the output, four pixels at a time."""
-    scratch, place, apart = pixels
-    weights, channel, channels = places
+    scratch, place, far = pixels
     out, to, apiece = y
-    half = lanes(scratch)
-    step = 2 * half
+    step = length(scratch)
     for column in range(0, columns, _COLUMNS):
-        a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zeros(scratch)
+        a0 = a1 = a2 = a3 = zeros(scratch)
         for row in range(steps.shape[0]):
             for tap in range(steps.shape[1]):
-                p0, factor = place + steps[row, tap] * step, taps[row, tap] * channels + channel
-                p1, p2, p3 = p0 + apart, p0 + 2 * apart, p0 + 3 * apart
-                f, g = load(weights, factor), load(weights, factor + half)
-                a0 = multiply_add(load(scratch, p0), f, a0)
-                b0 = multiply_add(load(scratch, p0 + half), g, b0)
-                a1 = multiply_add(load(scratch, p1), f, a1)
-                b1 = multiply_add(load(scratch, p1 + half), g, b1)
-                a2 = multiply_add(load(scratch, p2), f, a2)
-                b2 = multiply_add(load(scratch, p2 + half), g, b2)
-                a3 = multiply_add(load(scratch, p3), f, a3)
-                b3 = multiply_add(load(scratch, p3 + half), g, b3)
+                at = place + steps[row, tap] * step
+                factor = load(places.array, places.start + taps[row, tap] * places.step)
+                a0 = multiply_add(load(scratch, at), factor, a0)
+                a1 = multiply_add(load(scratch, at + far), factor, a1)
+                a2 = multiply_add(load(scratch, at + 2 * far), factor, a2)
+                a3 = multiply_add(load(scratch, at + 3 * far), factor, a3)
         store(out, to, a0)
-        store(out, to + half, b0)
         if column + 1 < columns:
             store(out, to + apiece, a1)
-            store(out, to + apiece + half, b1)
         if column + 2 < columns:
             store(out, to + 2 * apiece, a2)
-            store(out, to + 2 * apiece + half, b2)
         if column + 3 < columns:
             store(out, to + 3 * apiece, a3)
-            store(out, to + 3 * apiece + half, b3)
-        place, to = place + _COLUMNS * apart, to + _COLUMNS * apiece
+        place, to = place + _COLUMNS * far, to + _COLUMNS * apiece
 
 
 @Kernel
-def _sum_parts(dy: _Images, x: _Images, windows: _Windows, steps: Array, sums: _Sums) -> None:
-    for unit in prange(sums.parts * sums.blocks):
+def _sum_parts(dy: Array, x: Array, windows: _Windows, steps: Array, sums: Array) -> None:
+    """Write the partial sums [parts, blocks, taps, channels of a block]."""
+    for unit in prange(sums.shape[0] * sums.shape[1]):
         _sum_part(np.intp(unit), dy, x, windows, steps, sums)
 
 
-@helper
-def _sum_part(unit: int, dy: _Images, x: _Images, windows: _Windows, steps: Array, sums: _Sums) -> None:
+@device
+def _sum_part(unit: int, dy: Array, x: Array, windows: _Windows, steps: Array, sums: Array) -> None:
     """Write one block of channels of one part."""
     rows, height, width, together = windows.rows, windows.height, windows.width, windows.together
-    step, bands = 2 * lanes(x.flat), -(-dy.height // rows)
-    area = height * width * step
-    count = -(-dy.number // together) * bands
-    part, block = unit // sums.blocks, unit % sums.blocks
-    channel = min(block * step, x.channels - step)
-    scratch = np.empty(together * area, x.flat.dtype)
-    first = unit * sums.taps * step
-    sums.flat[first : first + sums.taps * step] = 0
-    for turn in range(count * part // sums.parts, count * (part + 1) // sums.parts):
+    (number, dy_height, dy_width, channels), (parts, blocks, taps, step) = dy.shape, sums.shape
+    bands, area, part, block = -(-dy_height // rows), height * width * step, unit // blocks, unit % blocks
+    count, channel = -(-number // together) * bands, min(block * step, channels - step)
+    scratch = np.empty(together * area, x.dtype)
+    sums[part, block] = 0
+    for turn in range(count * part // parts, count * (part + 1) // parts):
         image, begin = turn // bands * together, turn % bands * rows
-        images = min(together, dy.number - image)
+        images, deep = min(together, number - image), min(rows, dy_height - begin)
         for n in range(images):
             seen = scratch[n * area : (n + 1) * area]
             _fill(x, image + n, windows.top + begin * windows.down, windows.left, channel, (height, width), seen)
-        deep = min(rows, dy.height - begin)
-        at = ((image * dy.height + begin) * dy.width) * dy.channels + channel
-        for tap in range(0, sums.taps, _TAPS):
-            to = first + tap * step
-            _sum(dy, at, images, deep, scratch, windows, steps[tap : tap + _TAPS], sums.flat[to : to + _TAPS * step])
+        at = ((image * dy_height + begin) * dy_width) * channels + channel
+        for tap in range(0, taps, _TAPS):
+            some = slice(tap, tap + _TAPS)
+            _sum(dy, at, images, deep, scratch, windows, steps[some], sums[part, block, some])
 
 
-@helper
+@device
 def _sum(
-    dy: _Images, first: int, images: int, rows: int, scratch: Array, windows: _Windows, steps: Array, sums: Array
+    dy: Array, first: int, images: int, rows: int, scratch: Array, windows: _Windows, steps: Array, sums: Array
 ) -> None:
     """Add to five taps' sums what some rows of some images of dy, from number `first` on, met in the scratch."""
-    half = lanes(scratch)
-    step = 2 * half
-    line, apart = windows.down * windows.width * step, windows.right * step
+    step, (_, height, width, channels) = length(scratch), dy.shape
+    line, right = windows.down * windows.width * step, windows.right * step
     area = windows.height * windows.width * step
-    a0, b0 = load(sums, 0), load(sums, half)
-    a1, b1 = load(sums, step), load(sums, step + half)
-    a2, b2 = load(sums, 2 * step), load(sums, 2 * step + half)
-    a3, b3 = load(sums, 3 * step), load(sums, 3 * step + half)
-    a4, b4 = load(sums, 4 * step), load(sums, 4 * step + half)
-    s0, s1, s2, s3, s4 = steps[0] * step, steps[1] * step, steps[2] * step, steps[3] * step, steps[4] * step
+    a0, a1, a2 = load(sums, 0), load(sums, step), load(sums, 2 * step)
+    a3, a4 = load(sums, 3 * step), load(sums, 4 * step)
     for row in range(images * rows):
         place = row // rows * area + row % rows * line
-        at = first + (row // rows * dy.height + row % rows) * dy.width * dy.channels
-        p0, p1, p2, p3, p4 = place + s0, place + s1, place + s2, place + s3, place + s4
-        for _ in range(dy.width):
-            f, g = load(dy.flat, at), load(dy.flat, at + half)
-            a0 = multiply_add(load(scratch, p0), f, a0)
-            b0 = multiply_add(load(scratch, p0 + half), g, b0)
-            a1 = multiply_add(load(scratch, p1), f, a1)
-            b1 = multiply_add(load(scratch, p1 + half), g, b1)
-            a2 = multiply_add(load(scratch, p2), f, a2)
-            b2 = multiply_add(load(scratch, p2 + half), g, b2)
-            a3 = multiply_add(load(scratch, p3), f, a3)
-            b3 = multiply_add(load(scratch, p3 + half), g, b3)
-            a4 = multiply_add(load(scratch, p4), f, a4)
-            b4 = multiply_add(load(scratch, p4 + half), g, b4)
-            at += dy.channels
-            p0, p1, p2, p3, p4 = p0 + apart, p1 + apart, p2 + apart, p3 + apart, p4 + apart
+        at = first + (row // rows * height + row % rows) * width * channels
+        p0, p1, p2 = place + steps[0] * step, place + steps[1] * step, place + steps[2] * step
+        p3, p4 = place + steps[3] * step, place + steps[4] * step
+        for _ in range(width):
+            factor = load(dy, at)
+            a0 = multiply_add(load(scratch, p0), factor, a0)
+            a1 = multiply_add(load(scratch, p1), factor, a1)
+            a2 = multiply_add(load(scratch, p2), factor, a2)
+            a3 = multiply_add(load(scratch, p3), factor, a3)
+            a4 = multiply_add(load(scratch, p4), factor, a4)
+            at += channels
+            p0, p1, p2, p3, p4 = p0 + right, p1 + right, p2 + right, p3 + right, p4 + right
     store(sums, 0, a0)
-    store(sums, half, b0)
     store(sums, step, a1)
-    store(sums, step + half, b1)
     store(sums, 2 * step, a2)
-    store(sums, 2 * step + half, b2)
     store(sums, 3 * step, a3)
-    store(sums, 3 * step + half, b3)
     store(sums, 4 * step, a4)
-    store(sums, 4 * step + half, b4)
 
 
 @Kernel

@@ -1,6 +1,6 @@
 """Products of stacks of matrices, [G, M, K] times [G, K, N], and sums of rows: each thread takes a part of its own.
 
-A part is multiplied by BLAS; by tiles, where sums are short or very long; or row by row, where rows are few.
+A part is multiplied by BLAS; by panels, where sums are short or very long; or row by row, where rows are few.
 NumPy's BLAS has threads of its own, which spin for a while after a product and slow down the kernels that follow.
 
 Source: Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008.
@@ -12,15 +12,12 @@ of `sum_rows` in float64. `python -m benchmarks --only convolutions` measures th
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu import blas, launches, panel_microkernel, row_microkernel
-from tinygrad_norm.kernels.cpu.compiler import LARGE, Kernel, ProductKernel, helper
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from tinygrad_norm.kernels.cpu import blas, panel_microkernel, row_microkernel
+from tinygrad_norm.kernels.cpu.compiler import LARGE, GemmKernel, Kernel, device
+from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
 
 _SIDE = 512
 """The most rows or columns of a result that are a unit of work."""
@@ -38,38 +35,45 @@ _COLUMNS = 24
 """The columns that are a unit of work then."""
 
 _SHORT = 48
-"""The terms of the longest sums that BLAS takes longer to prepare than to add up: tiles do."""
+"""The terms of the longest sums that BLAS takes longer to prepare than to add up: panels do."""
 
 _SHORT_WORK = 2**14
-"""The least work, in elements of another kernel, for which they do; the tiles have to be compiled."""
+"""The least work, in elements of another kernel, for which they do; their kernel has to be compiled."""
 
 
 def gemm(a: Array, b: Array, out: Array, add: bool = False) -> None:
     """Write a b to `out`, or add it there, for stacks of matrices of any layout."""
     (groups, rows, depth), columns = a.shape, b.shape[2]
     (a, transposed_a), (b, transposed_b) = _by_rows(a), _by_rows(b)
-    size, made = groups * rows * columns * depth // _WORK, out if _in_rows(out) else launches.contiguous(out)
+    size, made = groups * rows * columns * depth // _WORK, out if _in_rows(out) else launch(np.ascontiguousarray, out)
+    given = a, transposed_a, b, transposed_b
     if rows <= FEW and transposed_b and not transposed_a:
-        _multiply_few(max(size, b.size), a, b, add, made)
+        launch(_multiply_few, max(size, b.size), a, b, add, made)
     elif depth > _PARTS * max(rows, columns) and size >= LARGE:
-        parts = np.empty((_PARTS, *out.shape), out.dtype)
-        _multiply_by_tiles(size, a, transposed_a, b, transposed_b, rows, columns, False, parts)
-        launches.sum_parts(parts, add, made)
+        parts = empty((_PARTS, *out.shape), out.dtype)
+        launch(_multiply_by_panels, size, *given, rows, columns, False, parts)
+        launch(_sum_parts, parts, add, made)
     elif depth <= _SHORT and size >= _SHORT_WORK:
-        _multiply_by_tiles(size, a, transposed_a, b, transposed_b, *_unit(rows, columns, size), add, made[np.newaxis])
+        launch(_multiply_by_panels, size, *given, *_unit(rows, columns, size), add, made[np.newaxis])
     else:
-        _multiply(size, a, transposed_a, b, transposed_b, *_unit(rows, columns, size), add, made)
+        launch(_multiply, size, *given, *_unit(rows, columns, size), add, made[np.newaxis])
     if made is not out:
-        launches.copy(made, out)
+        launch(np.copyto, out, made)
+
+
+def _sum_parts(parts: Array, add: bool, out: Array) -> None:
+    """Write the sums over the first axis of `parts` to `out`, or add them there."""
+    total = parts.sum(axis=0)
+    np.copyto(out, total + out if add else total, casting="same_kind")
 
 
 def sum_rows(x: Array) -> Array:
     """Return the sum of the rows of x [M, N], taken in float64."""
-    x = launches.contiguous(x)
-    parts = launches.zeros((1 if x.size < LARGE else 4 * _PARTS, x.shape[1]), np.dtype(np.float64))
-    total = np.empty(x.shape[1], x.dtype)
-    _sum_rows(x.size, x, parts)
-    launches.sum_parts(parts, False, total)
+    x = launch(np.ascontiguousarray, x)
+    parts = launch(np.zeros, (1 if x.size < LARGE else 4 * _PARTS, x.shape[1]), np.dtype(np.float64))
+    total = empty(x.shape[1:], x.dtype)
+    launch(_sum_rows, x.size, x, parts)
+    launch(_sum_parts, parts, False, total)
     return total
 
 
@@ -86,7 +90,7 @@ def _by_rows(x: Array) -> tuple[Array, bool]:
     if _in_rows(x):
         return x, False
     transposed = x.transpose(0, 2, 1)
-    return (transposed, True) if _in_rows(transposed) else (launches.contiguous(x), False)
+    return (transposed, True) if _in_rows(transposed) else (launch(np.ascontiguousarray, x), False)
 
 
 def _in_rows(x: Array) -> bool:
@@ -95,15 +99,6 @@ def _in_rows(x: Array) -> bool:
     _, between_rows, between_columns = x.strides
     whole = x.itemsize * x.shape[2]
     return between_columns == x.itemsize and between_rows >= whole and between_rows % x.itemsize == 0
-
-
-@ProductKernel
-def _multiply(
-    a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, add: bool, out: Array
-) -> None:
-    for unit in prange(_units(out, rows, columns)):
-        some_a, some_b, some = _unit_of(np.intp(unit), a, transposed_a, b, transposed_b, rows, columns, out)
-        blas.gemm(some_a, transposed_a, some_b, transposed_b, add, some)
 
 
 @Kernel
@@ -116,13 +111,22 @@ def _multiply_few(a: Array, b: Array, add: bool, out: Array) -> None:
         )
 
 
-@Kernel
-def _multiply_by_tiles(
+@GemmKernel
+def _multiply(
     a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, add: bool, parts: Array
 ) -> None:
     """Write to parts, [P, G, M, N], or add there, the product of each of P parts of the terms."""
-    for unit in prange(len(parts) * _units(parts[0], rows, columns)):
-        some_a, some_b, some = _part_of(np.intp(unit), a, transposed_a, b, transposed_b, rows, columns, parts)
+    for unit in prange(_units(parts, rows, columns)):
+        some_a, some_b, some = _unit_of(np.intp(unit), a, transposed_a, b, transposed_b, rows, columns, parts)
+        blas.gemm(some_a, transposed_a, some_b, transposed_b, add, some)
+
+
+@Kernel
+def _multiply_by_panels(
+    a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, add: bool, parts: Array
+) -> None:
+    for unit in prange(_units(parts, rows, columns)):
+        some_a, some_b, some = _unit_of(np.intp(unit), a, transposed_a, b, transposed_b, rows, columns, parts)
         panel_microkernel.multiply_panels(some_a, transposed_a, some_b, transposed_b, add, some)
 
 
@@ -130,36 +134,28 @@ def _multiply_by_tiles(
 # number of the unit is of one type; in the parallel form it has no sign.
 
 
-@helper
-def _units(out: Array, rows: int, columns: int) -> int:
-    return len(out) * -(-out.shape[1] // rows) * -(-out.shape[2] // columns)
+@device
+def _units(parts: Array, rows: int, columns: int) -> int:
+    return parts.shape[0] * parts.shape[1] * -(-parts.shape[2] // rows) * -(-parts.shape[3] // columns)
 
 
-@helper
+@device
 def _unit_of(
-    unit: int, a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, out: Array
-) -> tuple[Array, Array, Array]:
-    """The rows of a, the columns of b and the part of the result that are a unit of work."""
-    down, along = -(-out.shape[1] // rows), -(-out.shape[2] // columns)
-    group, top, left = unit // (down * along), unit // along % down * rows, unit % along * columns
-    some_a, some_b = _rows(a, group, transposed_a, top, rows), _rows(b, group, not transposed_b, left, columns)
-    return some_a, some_b, out[group, top : top + rows, left : left + columns]
-
-
-@helper
-def _part_of(
     unit: int, a: Array, transposed_a: bool, b: Array, transposed_b: bool, rows: int, columns: int, parts: Array
 ) -> tuple[Array, Array, Array]:
-    """What `_unit_of` returns, of one part of the terms."""
-    count, apiece = len(parts), _units(parts[0], rows, columns)
-    part, depth = unit // apiece, a.shape[1] if transposed_a else a.shape[2]
+    """The rows of a, the columns of b and the part of the result that are a unit of work."""
+    (count, groups), depth = parts.shape[:2], a.shape[1] if transposed_a else a.shape[2]
+    down, along = -(-parts.shape[2] // rows), -(-parts.shape[3] // columns)
+    part, group = unit // (groups * down * along), unit // (down * along) % groups
+    top, left = unit // along % down * rows, unit % along * columns
     first, last = depth * part // count, depth * (part + 1) // count
-    some_a, some_b, some = _unit_of(unit % apiece, a, transposed_a, b, transposed_b, rows, columns, parts[part])
+    some_a, some_b = _rows(a, group, transposed_a, top, rows), _rows(b, group, not transposed_b, left, columns)
     some_a = some_a[first:last, :] if transposed_a else some_a[:, first:last]
-    return some_a, some_b[:, first:last] if transposed_b else some_b[first:last, :], some
+    some_b = some_b[:, first:last] if transposed_b else some_b[first:last, :]
+    return some_a, some_b, parts[part, group, top : top + rows, left : left + columns]
 
 
-@helper
+@device
 def _rows(x: Array, group: int, transposed: bool, first: int, count: int) -> Array:
     """Some rows of a matrix of the stack, or of one that is transposed, columns as they lie."""
     return x[group, :, first : first + count] if transposed else x[group, first : first + count, :]

@@ -3,11 +3,13 @@
 In the order of memory, neighbouring axes that are all reduced, or all kept, are as good as one. The norms in use then
 have at most four, some of length 1: kept, reduced, kept, reduced, or (K0, R0, K1, R1). To the kernels they are
 
-- columns, a matrix [K0 R0, K1 R1], where R1 is 1 or short: batch norm on [N, F] and on channels-last images; instance
-  and group norm on the latter;
-- rows, a matrix [K0 R0 K1, R1]: layer norm; batch, instance and group norm on images with the channels first.
+- an outer reduction of a matrix [K0 R0, K1 R1], where R1 is 1 or short: batch norm on [N, F] and on channels-last
+  images; instance and group norm on the latter;
+- an inner reduction of a matrix [K0 R0 K1, R1]: layer norm; batch, instance and group norm on images with the channels
+  first.
 
-Anything else is copied to rows, with the reduced axes last.
+Anything else is copied for an inner reduction, with the reduced axes last. `python -m benchmarks --only norms` measures
+the constants again.
 """
 
 from __future__ import annotations
@@ -17,20 +19,57 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import dropwhile, groupby
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_norm.kernels.cpu import compiler
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Shape = tuple[int, ...]
+from tinygrad_norm.kernels.cpu.launch import Array, Shape, empty, launch
 
 _UNITS = 32
 """How many units of work a large array is cut into: whatever the number of threads, so that it changes no bit."""
 
 _SHORT = 64
 """The R1 from which a loop over rows is the faster one."""
+
+
+# What travels together. Kernels get plain tuples, whose types Numba finds sooner, and give them these names: at most
+# three in one assignment, which it unpacks so that `prange` finds the classes. What is written to their arrays is
+# written by functions: Numba's parallel form takes a write in the kernel itself for a dead one.
+
+
+class Affine(NamedTuple):
+    """Weight and bias, or their gradients."""
+
+    weight: Any
+    bias: Any
+
+
+class Statistics(NamedTuple):
+    """The mean and the variance of each group, and where they come from."""
+
+    eps: float
+    own: bool
+    """Whether they are those of x, through which gradients go, or constants."""
+    centred: bool
+    """Whether the mean is that of x as well; in RMS norm it is 0."""
+    given: bool = False
+    """Whether they are known; else they are written."""
+    mean: Any = None
+    var: Any = None
+    ordinary: Any = None
+    """Whether a group is in the range of the fast loops, which write it; what is not is left to `extremes.py`."""
+
+
+class Units(NamedTuple):
+    """What a kernel cannot tell from shapes."""
+
+    blocks: int
+    """How many units of work have the rows of one k0 in an outer reduction; in an inner, those with one weight."""
+    repeat: int
+    """R0."""
+    inner: int
+    """K1 in an inner reduction, of which each inner-th row belongs to one group, else 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,67 +81,72 @@ class Layout:
     inverse: Shape
     ordered: Shape
     """The shape in the order of memory."""
-    statistics: Shape
-    """The shape of a statistic."""
-    affine: Shape
+    statistic_shape: Shape
+    affine_shape: Shape
     """The shape of weight and bias, expanded to [period, length]: group k has their row k modulo period."""
     in_order: tuple[bool, bool]
     """Whether the elements of these two follow each other as they do in the order of memory."""
-    columns: bool
-    count: int
-    """How many values share a mean."""
+    outer: bool
     length: int
     """The length of the matrix's rows."""
     groups: Shape
-    """The shape of the statistics to the kernels: [K0, K1] for columns, [K0 K1] for rows."""
+    """The shape of the statistics to the kernels: [K0, K1] in an outer reduction, [K0 K1] in an inner one."""
     period: int
-    sizes: Shape
-    """What a kernel cannot tell from shapes: R0 and blocks for columns; R0, K1 and blocks for rows.
-
-    The sums over one k0 of columns, or over the rows with one row of the weight, are cut into this many blocks.
-    """
+    units: tuple[int, ...]
+    """`Units`."""
     sums: Shape
     """The shape of what the kernels sum for weight and bias."""
 
     def matrix(self, x: Array) -> Array:
         """X as the kernels see it, copied only where its memory has another form."""
-        return np.ascontiguousarray(x.transpose(self.order)).reshape(-1, self.length)
+        return launch(np.ascontiguousarray, x.transpose(self.order)).reshape(-1, self.length)
 
     def restore(self, matrix: Array) -> Array:
         """The inverse of `matrix`."""
         return matrix.reshape(self.ordered).transpose(self.inverse)
 
-    def flat(self, statistic: Array) -> Array:
-        """A statistic as the kernels see it."""
+    def statistics(self, known: Statistics) -> Statistics:
+        """Those that are known, as the kernels see them, or room for them."""
+        eps, own, centred, given, mean, var, _ = known
+        mean = self._flat(mean) if given else empty(self.groups, np.float64)
+        var = self._flat(var) if given else empty(self.groups, np.float64)
+        return Statistics(eps, own, centred, given, mean, var, empty(self.groups, np.bool_))
+
+    def _flat(self, statistic: Array) -> Array:
         if not self.in_order[0]:
             statistic = statistic.transpose(self.order)
-        return np.ascontiguousarray(statistic, np.float64).reshape(self.groups)
+        return launch(np.ascontiguousarray, statistic, np.float64).reshape(self.groups)
 
-    def unflat(self, groups: Array) -> Array:
-        """The inverse of `flat`."""
-        return self._shaped(groups, self.statistics, self.in_order[0])
+    def restore_statistic(self, groups: Array) -> Array:
+        """The inverse of what `statistics` does."""
+        return self._shaped(groups, self.statistic_shape, self.in_order[0])
 
-    def expand(self, parameter: Array | None, otherwise: float, dtype: np.dtype[Any]) -> Array:
-        """Weight or bias as [period, length]."""
+    def affine(self, affine: Affine, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Weight and bias as [period, length]."""
+        return self._expand(affine.weight, 1, dtype), self._expand(affine.bias, 0, dtype)
+
+    def _expand(self, parameter: Array | None, otherwise: float, dtype: np.dtype[Any]) -> Array:
         if parameter is None:
-            return np.full((self.period, self.length), otherwise, dtype)
-        if parameter.shape != self.affine:
-            parameter = np.broadcast_to(parameter, self.affine)
+            return launch(np.full, (self.period, self.length), otherwise, dtype)
+        if parameter.shape == (self.period, self.length) and parameter.flags.c_contiguous:
+            return parameter
+        if parameter.shape != self.affine_shape:
+            parameter = np.broadcast_to(parameter, self.affine_shape)
         if not self.in_order[1]:
             parameter = parameter.transpose(self.order)
-        return np.ascontiguousarray(parameter).reshape(self.period, self.length)
+        return launch(np.ascontiguousarray, parameter).reshape(self.period, self.length)
 
     def collect(self, sums: Array, like: Array | None) -> Array | None:
         """The gradient of weight or bias, from sums over the groups or over blocks of them."""
         if like is None:
             return None
         if len(sums) != self.period:
-            sums = sums.reshape(-1, self.period, self.length).sum(axis=0)
-        total = self._shaped(sums, self.affine, self.in_order[1])
+            sums = launch(np.sum, sums.reshape(-1, self.period, self.length), 0)
+        total = self._shaped(sums, self.affine_shape, self.in_order[1])
         if total.shape != like.shape:
             shared = tuple(i for i, n in enumerate(like.shape) if n == 1)
-            total = total.sum(axis=shared, keepdims=True)
-        return total.astype(like.dtype)
+            total = launch(np.sum, total, shared, None, None, True)
+        return launch(total.astype, like.dtype)
 
     def _shaped(self, array: Array, shape: Shape, in_order: bool) -> Array:
         if in_order:
@@ -127,12 +171,12 @@ def layout(
         parts = _parts(shape, axes, order)
     assert parts is not None, "no more than one run of kept and one of reduced axes"
     k0, r0, k1, r1 = parts
-    columns = not r1 or (bool(r0) and size(r1) < _SHORT)
-    outer, inner = (k0, k1 + r1) if columns else (k0 + k1, r1)
+    is_outer = not r1 or (bool(r0) and size(r1) < _SHORT)
+    outer, inner = (k0, k1 + r1) if is_outer else (k0 + k1, r1)
     # once weight or bias vary along an outer axis, they are expanded along all outer axes after it
     expanded, length = [*dropwhile(lambda i: i not in varying, outer), *inner], size(inner)
     period = size(expanded) // length
-    alike, summed, least = (size(k0), size(r0), 64) if columns else (period, size(outer) // period, 8)
+    alike, summed, least = (size(k0), size(r0), 64) if is_outer else (period, size(outer) // period, 8)
     blocks = 1 if prod(shape) < compiler.LARGE else max(1, min(-(-_UNITS // alike), summed // least))
     statistics = tuple(1 if i in axes else n for i, n in enumerate(shape))
     affine = tuple(n if i in expanded else 1 for i, n in enumerate(shape))
@@ -140,17 +184,22 @@ def layout(
         order=tuple(order),
         inverse=tuple(order.index(i) for i in range(len(shape))),
         ordered=tuple(shape[i] for i in order),
-        statistics=statistics,
-        affine=affine,
+        statistic_shape=statistics,
+        affine_shape=affine,
         in_order=(_follows(order, statistics), _follows(order, affine)),
-        columns=columns,
-        count=size(r0 + r1),
+        outer=is_outer,
         length=length,
-        groups=(size(k0), size(k1)) if columns else (size(k0 + k1),),
+        groups=(size(k0), size(k1)) if is_outer else (size(k0 + k1),),
         period=period,
-        sizes=(size(r0), blocks) if columns else (size(r0), size(k1), blocks),
-        sums=(size(k0) if columns else blocks * period, length),
+        units=tuple(Units(blocks, size(r0), 1 if is_outer else size(k1))),
+        sums=(size(k0) if is_outer else blocks * period, length),
     )
+
+
+def layout_of(x: Array, axes: Shape, affine: Affine) -> Layout:
+    """The layout for x, reduced over `axes`, and for weight and bias, each of which may be None."""
+    weight, bias = (None if parameter is None else parameter.shape for parameter in affine)
+    return layout(x.shape, x.strides, x.itemsize, axes, weight, bias)
 
 
 def _parts(shape: Shape, axes: Shape, order: list[int]) -> list[list[int]] | None:

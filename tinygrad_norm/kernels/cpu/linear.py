@@ -1,21 +1,19 @@
 """Matrix products. The linear layer is one product of all rows; its bias and activation cost no temporary array.
 
-dbias is summed in float64.
+Layout: any; a weight [O, I] is read as it lies. Blocking: as in `gemm.py`. Accuracy: sums are taken in the arrays' own
+dtype, but for dbias, which is summed in float64.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from tinygrad_norm.definitions.activation import Activation
-from tinygrad_norm.kernels.cpu import launches
 from tinygrad_norm.kernels.cpu.activation import activation_gradient, finish
 from tinygrad_norm.kernels.cpu.gemm import gemm, sum_rows
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
 
 _THREADED = 2**18
 """The multiplications of a product from which OpenBLAS, which NumPy calls, shares them out and waits for its threads.
@@ -33,11 +31,11 @@ def matmul(x: Array, y: Array) -> Array:
     (rows, depth), columns = x.shape[-2:], y.shape[-1]
     alike = x.ndim == 2 or y.ndim == 2 or x.shape[:-2] == y.shape[:-2]
     if not alike or x.dtype != y.dtype or math.prod(stack) * rows * depth * columns <= _THREADED:
-        return launches.matmul(x, y)
+        return launch(np.matmul, x, y)
     if y.ndim == 2:
         return _product(_rows(x), y).reshape(*stack, rows, columns)
-    out = np.empty((math.prod(stack), rows, columns), x.dtype)
-    a, b = (launches.reshaped(np.broadcast_to(z, (*stack, *z.shape[-2:])), len(out), *z.shape[-2:]) for z in (x, y))
+    out = empty((math.prod(stack), rows, columns), x.dtype)
+    a, b = (launch((np.broadcast_to(z, (*stack, *z.shape[-2:]))).reshape, (len(out), *z.shape[-2:])) for z in (x, y))
     gemm(a, b, out)
     return out.reshape(*stack, rows, columns)
 
@@ -62,10 +60,10 @@ def linear_gradient(
 
 
 def _rows(x: Array) -> Array:
-    return x if x.ndim == 2 else launches.reshaped(x, math.prod(x.shape[:-1]), x.shape[-1])
+    return x if x.ndim == 2 else launch(x.reshape, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def _product(a: Array, b: Array) -> Array:
-    out = np.empty((len(a), b.shape[1]), a.dtype)
+    out = empty((len(a), b.shape[1]), a.dtype)
     gemm(a[np.newaxis], b[np.newaxis], out[np.newaxis])
     return out

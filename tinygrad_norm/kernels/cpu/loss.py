@@ -1,27 +1,27 @@
-"""Softmax and cross-entropy in one kernel, a row at a time and in float64."""
+"""Softmax and cross-entropy in one kernel, for logits [N, C].
+
+Algorithm: log Σ exp(logits) in two parts, the largest logit and the rest, so that nothing overflows. Blocking: a row is
+a unit of work. Accuracy: all of it is float64, and rounded once.
+"""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu.compiler import Kernel
+from tinygrad_norm.kernels.cpu.compiler import Kernel, inline
+from tinygrad_norm.kernels.cpu.launch import Array, empty, empty_like, launch
 
-Array = np.ndarray[Any, np.dtype[Any]]
+
+@inline
+def _wanted(k: int, target: int, weight: Array, smoothing: float) -> float:
+    """The probability that class k should have, times its weight."""
+    return weight[k] * (smoothing / len(weight) + (1 - smoothing if k == target else 0.0))
 
 
 @Kernel
 def _losses(
-    logits: Array,
-    target: Array,
-    weight: Array,
-    smoothing: float,
-    ignore: int,
-    losses: Array,
-    largest: Array,
-    rests: Array,
+    logits: Array, target: Array, weight: Array, smoothing: float, ignore: int, losses: Array, lse: Array
 ) -> None:
     rows, classes = logits.shape
     for r in prange(rows):
@@ -32,9 +32,9 @@ def _losses(
         for k in range(classes):
             total += np.exp(logits[r, k] - highest)
         rest = np.log(total)
-        largest[r], rests[r] = highest, rest
+        lse[0, r], lse[1, r] = highest, rest
         for k in range(classes):
-            q = weight[k] * (smoothing / classes + (1 - smoothing if k == target[r] else 0.0))
+            q = _wanted(k, target[r], weight, smoothing)
             if q != 0:  # the surprise of an impossible class may be infinite
                 loss += q * (rest + (highest - logits[r, k]))
         losses[r] = 0.0 if target[r] == ignore else loss
@@ -46,8 +46,7 @@ def _losses_gradient(
     logits: Array,
     target: Array,
     weight: Array,
-    largest: Array,
-    rests: Array,
+    lse: Array,
     smoothing: float,
     ignore: int,
     dlogits: Array,
@@ -56,22 +55,21 @@ def _losses_gradient(
     for r in prange(rows):
         total = 0.0
         for k in range(classes):
-            total += weight[k] * (smoothing / classes + (1 - smoothing if k == target[r] else 0.0))
+            total += _wanted(k, target[r], weight, smoothing)
         if target[r] == ignore:
             dlogits[r] = 0  # whatever the logits are
         else:
             for k in range(classes):
-                q = weight[k] * (smoothing / classes + (1 - smoothing if k == target[r] else 0.0))
-                p = np.exp(logits[r, k] - largest[r] - rests[r])
-                dlogits[r, k] = dlosses[r] * (p * total - q)
+                p = np.exp(logits[r, k] - lse[0, r] - lse[1, r])
+                dlogits[r, k] = dlosses[r] * (p * total - _wanted(k, target[r], weight, smoothing))
 
 
 def cross_entropy(
     logits: Array, target: Array, weight: Array | None, smoothing: float, ignore: int
 ) -> tuple[Array, Array]:
     """The cross-entropy of each row of logits [N, C] with its class in target [N]; log Σ exp(logits) in two parts."""
-    losses, lse = np.empty(len(logits), logits.dtype), np.empty((2, len(logits)))
-    _losses(logits.size, *_prepared(logits, target, weight), float(smoothing), int(ignore), losses, *lse)
+    losses, lse = empty(logits.shape[:1], logits.dtype), empty((2, len(logits)), np.float64)
+    launch(_losses, logits.size, *_prepared(logits, target, weight), float(smoothing), int(ignore), losses, lse)
     return losses, lse
 
 
@@ -80,11 +78,13 @@ def cross_entropy_gradient(
 ) -> Array:
     """The gradient of `cross_entropy` with respect to the logits."""
     logits, target, weight = _prepared(logits, target, weight)
-    dlogits, dloss, lse = np.empty_like(logits), np.ascontiguousarray(dloss), np.ascontiguousarray(lse)
-    _losses_gradient(logits.size, dloss, logits, target, weight, *lse, float(smoothing), int(ignore), dlogits)
+    dlogits, dloss, lse = empty_like(logits), *(launch(np.ascontiguousarray, array) for array in (dloss, lse))
+    launch(_losses_gradient, logits.size, dloss, logits, target, weight, lse, float(smoothing), int(ignore), dlogits)
     return dlogits
 
 
 def _prepared(logits: Array, target: Array, weight: Array | None) -> tuple[Array, Array, Array]:
-    weight = np.ones(logits.shape[1], logits.dtype) if weight is None else np.ascontiguousarray(weight)
-    return np.ascontiguousarray(logits), np.ascontiguousarray(target, np.int64), weight
+    if weight is None:
+        weight = launch(np.ones, logits.shape[1], logits.dtype)
+    given = (logits, logits.dtype), (target, np.int64), (weight, weight.dtype)
+    return tuple(launch(np.ascontiguousarray, array, dtype) for array, dtype in given)

@@ -1,6 +1,7 @@
 """Optimizer steps in one pass over memory. What they compute is told in `definitions/optimizer.py`.
 
-A buffer of None is a type of its own to Numba: each kernel is compiled without what is not used.
+A buffer of None is a type of its own to Numba: each kernel is compiled without what is not used. Arrays are vectors,
+element by element, and what is computed has their dtype.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from tinygrad_norm.kernels.cpu.launch import Array, launch
 
 _WORK = 2
 """How many elements another kernel treats in the time of one parameter, which has several arrays, and a root."""
@@ -75,17 +75,18 @@ def rmsprop_update(
     _run(_rmsprop, gradient, written, lr, alpha, 1 - alpha, eps, weight_decay, momentum)
 
 
-def _run(kernel: Callable[..., None], gradient: Array, written: tuple[Array | None, ...], *scalars: float) -> None:
+def _run(kernel: Callable[..., None], gradient: Array, written: tuple[Array | None, ...], *rates: float) -> None:
     """Call a kernel on flat arrays, and copy back what lies in memory in another order."""
-    flat = [None if array is None else array.ravel() for array in written]
-    kernel(_WORK * gradient.size, gradient.ravel(), *flat, *scalars)
+    flat = [None if array is None else launch(array.ravel) for array in written]
+    launch(kernel, _WORK * gradient.size, launch(gradient.ravel), *flat, rates)
     for array, result in zip(written, flat, strict=True):
         if array is not None and result is not None and not array.flags.c_contiguous:
-            array[...] = result.reshape(array.shape)
+            launch(np.copyto, array, result.reshape(array.shape))
 
 
 @Kernel
-def _sgd(gradient, parameter, momentum_buffer, lr, momentum, keep, weight_decay, nesterov):  # type: ignore[no-untyped-def]
+def _sgd(gradient: Array, parameter: Array, momentum_buffer: Any, rates: tuple[Any, ...]) -> None:
+    lr, momentum, keep, weight_decay, nesterov = rates
     cast = parameter.dtype.type  # a float64 scalar would widen float32 arithmetic
     for i in prange(parameter.size):
         g = gradient[i]
@@ -99,21 +100,10 @@ def _sgd(gradient, parameter, momentum_buffer, lr, momentum, keep, weight_decay,
 
 
 @Kernel
-def _adam(  # type: ignore[no-untyped-def]
-    gradient,
-    parameter,
-    exp_avg,
-    exp_avg_sq,
-    max_exp_avg_sq,
-    shrink,
-    weight_decay,
-    weight1,
-    beta2,
-    weight2,
-    unbias,
-    eps,
-    step_size,
-):
+def _adam(
+    gradient: Array, parameter: Array, exp_avg: Array, exp_avg_sq: Array, max_exp_avg_sq: Any, rates: tuple[Any, ...]
+) -> None:
+    shrink, weight_decay, weight1, beta2, weight2, unbias, eps, step_size = rates
     cast = parameter.dtype.type
     for i in prange(parameter.size):
         p = cast(shrink) * parameter[i]
@@ -131,19 +121,10 @@ def _adam(  # type: ignore[no-untyped-def]
 
 
 @Kernel
-def _rmsprop(  # type: ignore[no-untyped-def]
-    gradient,
-    parameter,
-    square_avg,
-    grad_avg,
-    momentum_buffer,
-    lr,
-    alpha,
-    weight,
-    eps,
-    weight_decay,
-    momentum,
-):
+def _rmsprop(
+    gradient: Array, parameter: Array, square_avg: Array, grad_avg: Any, momentum_buffer: Any, rates: tuple[Any, ...]
+) -> None:
+    lr, alpha, weight, eps, weight_decay, momentum = rates
     cast = parameter.dtype.type
     for i in prange(parameter.size):
         g = gradient[i]

@@ -1,23 +1,21 @@
 """Pooling on channels-last memory [N, H, W, C]: the innermost loop runs over the channels of one pixel.
 
 A row of pixels is a unit of work: of the output on the way there, of the input on the way back, where each row gathers
-what the windows over it give it. So no two threads write to one place, and their number changes no bit. Averages are
-summed in the dtype of the images, and `mean_of_pixels` in float64.
+what the windows over it give it. So no two threads write to one place, and their number changes no bit.
+
+Accuracy: averages are summed in the dtype of the images, and `mean_of_pixels` in float64.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numba import prange
 
 from tinygrad_norm.definitions.windows import Window
-from tinygrad_norm.kernels.cpu import launches
-from tinygrad_norm.kernels.cpu.compiler import Kernel, helper
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline
+from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
 
 
 @Kernel
@@ -86,9 +84,11 @@ def _average(x: Array, divisor: Array, window: Window, y: Array) -> None:
     for unit in prange(len(y) * rows):
         image, row = unit // rows, unit % rows
         y[image, row] = 0
+        above, below = _met(row, down, top, kernel_height, height)
         for column in range(columns):
-            for h in range(max(row * down - top, 0), min(row * down - top + kernel_height, height)):
-                for w in range(max(column * right - left, 0), min(column * right - left + kernel_width, width)):
+            first, last = _met(column, right, left, kernel_width, width)
+            for h in range(above, below):
+                for w in range(first, last):
                     for c in range(channels):
                         y[image, row, column, c] += x[image, h, w, c]
             finite = True
@@ -96,16 +96,17 @@ def _average(x: Array, divisor: Array, window: Window, y: Array) -> None:
                 y[image, row, column, c] /= divisor[row, column]
                 finite &= abs(y[image, row, column, c]) < np.inf
             if not finite:
-                first_row, first_column = max(row * down - top, 0), max(column * right - left, 0)
-                met = x[
-                    image,
-                    first_row : min(row * down - top + kernel_height, height),
-                    first_column : min(column * right - left + kernel_width, width),
-                ]
-                _add_shares(met, divisor[row, column], y[image, row, column])
+                _add_shares(x[image, above:below, first:last], divisor[row, column], y[image, row, column])
 
 
-@helper
+@inline
+def _met(number: int, stride: int, padding: int, kernel: int, length: int) -> tuple[int, int]:
+    """The first pixel that a window meets along one axis, and the end of them."""
+    first = number * stride - padding
+    return max(first, 0), min(first + kernel, length)
+
+
+@device
 def _add_shares(pixels: Array, divisor: float, y: Array) -> None:
     """Write the averages that are not finite again, as sums of shares, which may be where the sum of all is not."""
     for c in range(len(y)):
@@ -130,7 +131,8 @@ def _average_gradient(dy: Array, divisor: Array, window: Window, dx: Array) -> N
             if begin % down or row < 0 or row >= rows:
                 continue
             for column in range(columns):
-                for w in range(max(column * right - left, 0), min(column * right - left + kernel_width, width)):
+                first, last = _met(column, right, left, kernel_width, width)
+                for w in range(first, last):
                     for c in range(channels):
                         dx[image, h, w, c] += dy[image, row, column, c] / divisor[row, column]
 
@@ -148,43 +150,43 @@ def _mean_of_pixels(images: Array, y: Array) -> None:
 
 def max_pool2d(x: Array, window: Window) -> tuple[Array, Array]:
     """As the reference; y and the places are channels-last."""
-    y = np.empty((len(x), *window.size, x.shape[1]), x.dtype)
-    position = np.empty(y.shape, np.uint8 if math.prod(window.kernel_size) < 256 else np.int32)
-    _max(x.size, _last(x), window, y, position)
+    y = empty((len(x), *window.size, x.shape[1]), x.dtype)
+    position = empty(y.shape, np.uint8 if math.prod(window.kernel_size) < 256 else np.int32)
+    launch(_max, x.size, _last(x), window, y, position)
     return _first(y), _first(position)
 
 
 def max_pool2d_gradient(dy: Array, position: Array, shape: tuple[int, ...], window: Window) -> Array:
     """As the reference; dx is channels-last."""
-    dx = np.empty((shape[0], *shape[2:], shape[1]), dy.dtype)
-    _max_gradient(dx.size, _last(dy), _last(position), window, dx)
+    dx = empty((shape[0], *shape[2:], shape[1]), dy.dtype)
+    launch(_max_gradient, dx.size, _last(dy), _last(position), window, dx)
     return _first(dx)
 
 
 def avg_pool2d(x: Array, divisor: Array, window: Window) -> Array:
     """As the reference; y is channels-last."""
-    y = np.empty((len(x), *window.size, x.shape[1]), x.dtype)
-    _average(x.size, _last(x), divisor, window, y)
+    y = empty((len(x), *window.size, x.shape[1]), x.dtype)
+    launch(_average, x.size, _last(x), divisor, window, y)
     return _first(y)
 
 
 def avg_pool2d_gradient(dy: Array, divisor: Array, shape: tuple[int, ...], window: Window) -> Array:
     """As the reference; dx is channels-last."""
-    dx = np.empty((shape[0], *shape[2:], shape[1]), dy.dtype)
-    _average_gradient(dx.size, _last(dy), divisor, window, dx)
+    dx = empty((shape[0], *shape[2:], shape[1]), dy.dtype)
+    launch(_average_gradient, dx.size, _last(dy), divisor, window, dx)
     return _first(dx)
 
 
 def mean_of_pixels(x: Array) -> Array:
     """The mean of each channel of each image, taken in float64."""
-    y = np.empty(x.shape[:2], x.dtype)
-    _mean_of_pixels(x.size, _last(x).reshape(len(x), math.prod(x.shape[2:]), x.shape[1]), y)
+    y = empty(x.shape[:2], x.dtype)
+    launch(_mean_of_pixels, x.size, _last(x).reshape(len(x), math.prod(x.shape[2:]), x.shape[1]), y)
     return y
 
 
 def _last(images: Array) -> Array:
     """[N, C, H, W] with the channels last, copied only if they are not in memory."""
-    return launches.contiguous(images.transpose(0, 2, 3, 1))
+    return launch(np.ascontiguousarray, images.transpose(0, 2, 3, 1))
 
 
 def _first(images: Array) -> Array:

@@ -3,21 +3,20 @@
 Here a whole image is a row of one matrix, and the other has, at [pixel of the output, O, pixel of the input, C], the
 filters at the place that joins the two pixels, or 0. Images are [N, H, W, C] and filters [G, kh, kw, C / G, O / G]; in
 memory, the filters follow each other.
+
+Algorithm: one matrix product for each group; the accuracy is that of `gemm.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.kernels.cpu import launches
 from tinygrad_norm.kernels.cpu.gemm import gemm
+from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
 from tinygrad_norm.kernels.cpu.window import Pair, Window
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def suits(size: Pair, kernel: Pair) -> bool:
@@ -28,7 +27,7 @@ def suits(size: Pair, kernel: Pair) -> bool:
 def correlate(x: Array, filters: Array, window: Window) -> Array:
     """The sum over each window of its products with the filters."""
     joined = _join(filters, x.shape[1:3], window)
-    y = np.empty((len(filters), len(x), joined.shape[1]), x.dtype)
+    y = empty((len(filters), len(x), joined.shape[1]), x.dtype)
     gemm(_rows(x, len(filters)), joined.transpose(0, 2, 1), y)
     return _images(y, window.size)
 
@@ -36,7 +35,7 @@ def correlate(x: Array, filters: Array, window: Window) -> Array:
 def input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Array:
     """The gradient of x, which has that size."""
     joined = _join(filters, size, window)
-    dx = np.empty((len(filters), len(dy), joined.shape[2]), dy.dtype)
+    dx = empty((len(filters), len(dy), joined.shape[2]), dy.dtype)
     gemm(_rows(dy, len(filters)), joined, dx)
     return _images(dx, size)
 
@@ -45,21 +44,22 @@ def filter_gradient(dy: Array, x: Array, shape: tuple[int, ...], window: Window)
     """The sum over all windows of their products with dy, in the shape of the filters."""
     groups, *_, depth, out_depth = shape
     size, pixels, grads = x.shape[1:3], _rows(x, groups), _rows(dy, groups)
-    joined = np.empty((groups, grads.shape[2], pixels.shape[2]), x.dtype)
+    joined = empty((groups, grads.shape[2], pixels.shape[2]), x.dtype)
     gemm(grads.transpose(0, 2, 1), pixels, joined)
     joined = joined.reshape(groups, *window.size, out_depth, *size, depth)
-    total = launches.zeros((groups, out_depth, *window.kernel, depth), joined.dtype)
+    total = launch(np.zeros, (groups, out_depth, *window.kernel, depth), joined.dtype)
     for (i, j), (row, column), (h, w) in _joined(size, window):
-        launches.accumulate(joined[:, i, j, :, h, w], total[:, :, row, column])
+        some = total[:, :, row, column]
+        launch(np.add, some, joined[:, i, j, :, h, w], some)
     return total.transpose(0, 2, 3, 4, 1)
 
 
 def _join(filters: Array, size: Pair, window: Window) -> Array:
     """The other matrix, [G, H' W' O / G, H W C / G]."""
     groups, *_, depth, out_depth = filters.shape
-    joined = launches.zeros((groups, *window.size, out_depth, *size, depth), filters.dtype)
+    joined = launch(np.zeros, (groups, *window.size, out_depth, *size, depth), filters.dtype)
     for (i, j), (row, column), (h, w) in _joined(size, window):
-        launches.copy(filters[:, row, column].transpose(0, 2, 1), joined[:, i, j, :, h, w])
+        launch(np.copyto, joined[:, i, j, :, h, w], filters[:, row, column].transpose(0, 2, 1))
     return joined.reshape(groups, prod(window.size) * out_depth, prod(size) * depth)
 
 
@@ -78,7 +78,7 @@ def _rows(x: Array, groups: int) -> Array:
     n, height, width, channels = x.shape
     depth = channels // groups
     pixels = x.reshape(n, height * width, groups, depth).transpose(2, 0, 1, 3)
-    return launches.reshaped(pixels, groups, n, height * width * depth)
+    return launch(pixels.reshape, (groups, n, height * width * depth))
 
 
 def _images(rows: Array, size: Pair) -> Array:
@@ -86,4 +86,4 @@ def _images(rows: Array, size: Pair) -> Array:
     groups, n, length = rows.shape
     depth = length // prod(size)
     images = rows.reshape(groups, n, *size, depth).transpose(1, 2, 3, 0, 4)
-    return launches.reshaped(images, n, *size, groups * depth)
+    return launch(images.reshape, (n, *size, groups * depth))

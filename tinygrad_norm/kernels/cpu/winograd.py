@@ -25,11 +25,10 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu import blas, launches
-from tinygrad_norm.kernels.cpu.compiler import Kernel, ProductKernel, apart, free_order, helper, inline, scratch
+from tinygrad_norm.kernels.cpu import blas
+from tinygrad_norm.kernels.cpu.compiler import GemmKernel, Kernel, device, inline, noalias, reassociate
+from tinygrad_norm.kernels.cpu.launch import Array, empty, launch, scratch
 from tinygrad_norm.kernels.cpu.window import Pair, Window
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 _BLOCK = 2**20
 """The elements of tiles that are made at a time, unless they are few, and of filters where there is one run: 4 MB."""
@@ -60,42 +59,49 @@ def correlate(x: Array, weight: Array, start: Pair, size: Pair, rotated: bool = 
 
     Rotated by 180°, the filters lead from O channels to C, as the gradient of the input asks for.
     """
-    y = np.empty((len(x), *size, weight.shape[1 if rotated else 0]), x.dtype)
-    weight = launches.reshaped(weight, *weight.shape[:2], 9)
+    y = empty((len(x), *size, weight.shape[1 if rotated else 0]), x.dtype)
+    weight = launch(weight.reshape, (*weight.shape[:2], 9))
     tiles = _tiles(size)
-    finite = np.empty(len(y) * tiles[0], np.bool_)
+    finite = empty((len(y) * tiles[0],), np.bool_)
     runs, parts = _plan(len(x) * prod(tiles), len(x), weight.shape[:2])
     for number, images in enumerate(runs):
         given, made = _room(images, tiles, x, y)
-        _transform_input(given.size, x[images], start, tiles, given)
+        launch(_transform_input, given.size, x[images], start, tiles, given)
         for some in parts:
             if number == 0:
                 filters = scratch("filters", (36, some.stop - some.start, weight.shape[1]), x.dtype)
-                _transform_filters(filters.size, weight[some], rotated, filters)
+                launch(_transform_filters, filters.size, weight[some], rotated, filters)
             if rotated:
-                _multiply(given.size * y.shape[3], given[..., some], filters, False, some.start > 0, made)
+                launch(_multiply, given.size * y.shape[3], given[..., some], filters, False, some.start > 0, made)
             else:
-                _multiply(given.size * y.shape[3], given, filters, True, False, made[..., some])
-        _transform_output(made.size, made, tiles, y[images], finite[images.start * tiles[0] : images.stop * tiles[0]])
-    _repair(y.size, finite, x, weight, start, rotated, y)
+                launch(_multiply, given.size * y.shape[3], given, filters, True, False, made[..., some])
+        launch(
+            _transform_output,
+            made.size,
+            made,
+            tiles,
+            y[images],
+            finite[images.start * tiles[0] : images.stop * tiles[0]],
+        )
+    launch(_repair, y.size, finite, x, weight, start, rotated, y)
     return y
 
 
 def filter_gradient(dy: Array, x: Array, start: Pair) -> Array:
     """The gradient of the weight of `correlate`."""
     shape, tiles = (dy.shape[3], x.shape[3]), _tiles(dy.shape[1:3])
-    dweight, finite = np.empty((*shape, 9), x.dtype), np.empty(shape[0], np.bool_)
+    dweight, finite = empty((*shape, 9), x.dtype), empty(shape[:1], np.bool_)
     runs, parts = _plan(len(x) * prod(tiles), len(x), shape)
     for number, images in enumerate(runs):
         given, back = _room(images, tiles, x, dy)
-        _transform_input(given.size, x[images], start, tiles, given)
-        _transform_gradient(back.size, dy[images], tiles, back)
+        launch(_transform_input, given.size, x[images], start, tiles, given)
+        launch(_transform_gradient, back.size, dy[images], tiles, back)
         for some in parts:
             total = scratch("filters", (36, some.stop - some.start, shape[1]), x.dtype)
-            _add_products(given.size * total.shape[1], back[..., some], given, number > 0, total)
+            launch(_add_products, given.size * total.shape[1], back[..., some], given, number > 0, total)
             if number == len(runs) - 1:
-                _transform_filters_back(total.size, total, dweight[some], finite[some])
-    _repair_gradient(dweight.size, finite, dy, x, start, dweight)
+                launch(_transform_filters_back, total.size, total, dweight[some], finite[some])
+    launch(_repair_gradient, dweight.size, finite, dy, x, start, dweight)
     return dweight.reshape(*shape, 3, 3)
 
 
@@ -117,20 +123,20 @@ def _cut(length: int, parts: int) -> list[slice]:
 def _room(images: slice, tiles: Pair, x: Array, y: Array) -> tuple[Array, Array]:
     """Arrays for the tiles of some images of x and of y."""
     count = (images.stop - images.start) * prod(tiles)
-    return np.empty((36, count, x.shape[3]), x.dtype), np.empty((36, count, y.shape[3]), y.dtype)
+    return empty((36, count, x.shape[3]), x.dtype), empty((36, count, y.shape[3]), y.dtype)
 
 
 def _tiles(size: Pair) -> Pair:
     return -(-size[0] // 4), -(-size[1] // 4)
 
 
-@ProductKernel
+@GemmKernel
 def _multiply(given: Array, filters: Array, transposed: bool, add: bool, made: Array) -> None:
     for p in prange(36):
         blas.gemm(given[p], False, filters[p], transposed, add, made[p])
 
 
-@ProductKernel
+@GemmKernel
 def _add_products(back: Array, given: Array, add: bool, total: Array) -> None:
     for p in prange(36):
         blas.gemm(back[p], True, given[p], False, add, total[p])
@@ -141,24 +147,14 @@ def _transform_filters(weight: Array, rotated: bool, filters: Array) -> None:
     """Write G g Gᵀ for each filter g of weight [O, C, 9]."""
     channels = weight.shape[1]
     for o in prange(len(weight)):
-        taps, rows = np.empty((9, channels), weight.dtype), np.empty((3, 6, channels), weight.dtype)
+        taps, rows = np.empty((9, channels), weight.dtype), np.empty((6, 3, channels), weight.dtype)
         for c in range(channels):
             for k in range(9):
                 taps[k, c] = weight[o, c, 8 - k if rotated else k]
         for j in range(3):
-            row = rows[j]
-            _filters((taps[j], taps[3 + j], taps[6 + j]), (row[0], row[1], row[2], row[3], row[4], row[5]))
+            _filters((taps[j], taps[3 + j], taps[6 + j]), _points(rows, 0, j))
         for i in range(6):
-            p = 6 * i
-            points = (
-                filters[p, o],
-                filters[p + 1, o],
-                filters[p + 2, o],
-                filters[p + 3, o],
-                filters[p + 4, o],
-                filters[p + 5, o],
-            )
-            _filters((rows[0, i], rows[1, i], rows[2, i]), points)
+            _filters((rows[i, 0], rows[i, 1], rows[i, 2]), _points(filters, 6 * i, o))
 
 
 @Kernel
@@ -166,18 +162,21 @@ def _transform_filters_back(total: Array, dweight: Array, finite: Array) -> None
     """Write Gᵀ t G for each t of total, and whether those that make one channel of the output are finite."""
     channels = dweight.shape[1]
     for o in prange(len(dweight)):
-        taps, rows = np.empty((9, channels), total.dtype), np.empty((3, 6, channels), total.dtype)
+        taps, rows = np.empty((9, channels), total.dtype), np.empty((6, 3, channels), total.dtype)
         for i in range(6):
-            p = 6 * i
-            points = total[p, o], total[p + 1, o], total[p + 2, o], total[p + 3, o], total[p + 4, o], total[p + 5, o]
-            _filters_back(points, (rows[0, i], rows[1, i], rows[2, i]))
+            _filters_back(_points(total, 6 * i, o), (rows[i, 0], rows[i, 1], rows[i, 2]))
         for j in range(3):
-            row = rows[j]
-            _filters_back((row[0], row[1], row[2], row[3], row[4], row[5]), (taps[j], taps[3 + j], taps[6 + j]))
+            _filters_back(_points(rows, 0, j), (taps[j], taps[3 + j], taps[6 + j]))
         for c in range(channels):
             for k in range(9):
                 dweight[o, c, k] = taps[k, c]
         finite[o] = _sum_of_zeros(taps) == 0
+
+
+@inline
+def _points(x: Array, first: int, k: int) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """Six rows of x, at place k of its second axis."""
+    return x[first, k], x[first + 1, k], x[first + 2, k], x[first + 3, k], x[first + 4, k], x[first + 5, k]
 
 
 @Kernel
@@ -196,10 +195,11 @@ def _transform_input(x: Array, start: Pair, tiles: Pair, given: Array) -> None:
             _line(image, top + 4, low, high, nothing),
             _line(image, top + 5, low, high, nothing),
         )
-        _down_input(lines, _six(rows, 0, low - start[1], high - start[1]))
+        _input(lines, 1, 0, _six(rows, 0, low - start[1], high - start[1]))
         first, last = unit * tiles[1], (unit + 1) * tiles[1]
         for i in range(6):
-            _along_input(rows[i], _six(given, 6 * i, first, last))
+            row = rows[i]
+            _input((row, row, row, row, row, row), 4, 1, _six(given, 6 * i, first, last))
 
 
 @Kernel
@@ -211,14 +211,10 @@ def _transform_output(made: Array, tiles: Pair, y: Array, finite: Array) -> None
         rows, beyond = np.empty((6, 4 * tiles[1], channels), y.dtype), np.empty((3, width, channels), y.dtype)
         first, last = unit * tiles[1], (unit + 1) * tiles[1]
         for i in range(6):
-            _along_output(_six(made, 6 * i, first, last), rows[i])
-        lines = (
-            image[top],
-            _line(image, top + 1, 0, width, beyond[0]),
-            _line(image, top + 2, 0, width, beyond[1]),
-            _line(image, top + 3, 0, width, beyond[2]),
-        )
-        _down_output(_six(rows, 0, 0, 4 * tiles[1]), lines)
+            row = rows[i]
+            _output(_six(made, 6 * i, first, last), (row, row, row, row), 4, 1)
+        lines = _four(image, top, beyond)
+        _output(_six(rows, 0, 0, width), lines, 1, 0)
         zeros = _sum_of_zeros(lines[0]) + _sum_of_zeros(lines[1]) + _sum_of_zeros(lines[2]) + _sum_of_zeros(lines[3])
         finite[unit] = zeros == 0
 
@@ -227,7 +223,7 @@ def _transform_output(made: Array, tiles: Pair, y: Array, finite: Array) -> None
 # computed again, directly, a matrix product for each of the nine taps.
 
 
-@ProductKernel
+@GemmKernel
 def _repair(finite: Array, x: Array, weight: Array, start: Pair, rotated: bool, y: Array) -> None:
     """Write the rows of tiles that are not finite again, from weight [O, C, 9]."""
     tiles = -(-y.shape[1] // 4)
@@ -237,7 +233,7 @@ def _repair(finite: Array, x: Array, weight: Array, start: Pair, rotated: bool, 
             _convolve(x[image], weight, (start[0] + top, start[1]), rotated, y[image, top : top + 4])
 
 
-@helper
+@device
 def _convolve(image: Array, weight: Array, start: Pair, rotated: bool, y: Array) -> None:
     """Write rows of the output [rows, W, channels] as sums of products."""
     height, width, channels = y.shape
@@ -251,7 +247,7 @@ def _convolve(image: Array, weight: Array, start: Pair, rotated: bool, y: Array)
         y[p // width, p % width] = out[p]
 
 
-@ProductKernel
+@GemmKernel
 def _repair_gradient(finite: Array, dy: Array, x: Array, start: Pair, dweight: Array) -> None:
     """Write dweight [O, C, 9] again, unless all of it is finite."""
     for k in prange(9):
@@ -259,7 +255,7 @@ def _repair_gradient(finite: Array, dy: Array, x: Array, start: Pair, dweight: A
             _add_images(dy, x, start[0] + np.intp(k) // 3, start[1] + np.intp(k) % 3, dweight[:, :, np.intp(k)])
 
 
-@helper
+@device
 def _add_images(dy: Array, x: Array, top: int, left: int, dweight: Array) -> None:
     """Write the sum over all pixels of dy times the pixel of x that lies so far from it."""
     images, height, width, channels = dy.shape
@@ -270,7 +266,7 @@ def _add_images(dy: Array, x: Array, top: int, left: int, dweight: Array) -> Non
     dweight[:] = total
 
 
-@helper
+@device
 def _shift(image: Array, top: int, left: int, width: int, pixels: Array) -> None:
     """Copy the pixels of rows of that width, from [top, left] on; 0 where they lie outside."""
     for p in range(len(pixels)):
@@ -286,20 +282,15 @@ def _transform_gradient(dy: Array, tiles: Pair, back: Array) -> None:
     width, channels = dy.shape[2:]
     for unit in prange(len(dy) * tiles[0]):
         image, top = dy[unit // tiles[0]], unit % tiles[0] * 4
-        rows, nothing = np.zeros((6, 4 * tiles[1], channels), dy.dtype), np.zeros((width, channels), dy.dtype)
-        lines = (
-            image[top],
-            _line(image, top + 1, 0, width, nothing),
-            _line(image, top + 2, 0, width, nothing),
-            _line(image, top + 3, 0, width, nothing),
-        )
-        _down_gradient(lines, _six(rows, 0, 0, 4 * tiles[1]))
+        rows, beyond = np.zeros((6, 4 * tiles[1], channels), dy.dtype), np.zeros((3, width, channels), dy.dtype)
+        _gradient(_four(image, top, beyond), 1, 0, _six(rows, 0, 0, width))
         first, last = unit * tiles[1], (unit + 1) * tiles[1]
         for i in range(6):
-            _along_gradient(rows[i], _six(back, 6 * i, first, last))
+            row = rows[i]
+            _gradient((row, row, row, row), 4, 1, _six(back, 6 * i, first, last))
 
 
-@free_order
+@reassociate
 def _sum_of_zeros(y: Array) -> Any:
     total = zero = y.dtype.type(0)
     for w in range(y.shape[0]):
@@ -311,6 +302,18 @@ def _sum_of_zeros(y: Array) -> Any:
 @inline
 def _line(image: Array, h: int, low: int, high: int, otherwise: Array) -> Array:
     return image[h, low:high] if 0 <= h < len(image) else otherwise
+
+
+@inline
+def _four(image: Array, top: int, beyond: Array) -> tuple[Array, Array, Array, Array]:
+    """The lines of a row of tiles; those that the image does not have are `beyond`."""
+    end = image.shape[1]
+    return (
+        image[top],
+        _line(image, top + 1, 0, end, beyond[0]),
+        _line(image, top + 2, 0, end, beyond[1]),
+        _line(image, top + 3, 0, end, beyond[2]),
+    )
 
 
 @inline
@@ -326,98 +329,60 @@ def _six(rows: Array, first: int, low: int, high: int) -> tuple[Array, Array, Ar
     )
 
 
-# The transforms of one line of pixels or points: down the columns of all tiles in a row, or along the rows of each.
+# The transforms, down the columns of all tiles in a row, whose lines are arrays, or along the rows of tiles, in one
+# array: there the pixels of a tile are `far` from each other, and a tile is `apiece` from the next.
 
 
-@inline
-def _input(two: Any, d0: Any, d1: Any, d2: Any, d3: Any, d4: Any, d5: Any) -> Any:
-    """Bᵀ d."""
-    four = two * two
-    even, odd, near, far = d4 - four * d2, d3 - four * d1, d4 - d2, two * (d3 - d1)
-    return four * (d0 - d2) + near, even + odd, even - odd, near + far, near - far, four * (d1 - d3) + (d5 - d3)
-
-
-@inline
-def _output(two: Any, m0: Any, m1: Any, m2: Any, m3: Any, m4: Any, m5: Any) -> Any:
-    """Aᵀ m."""
-    sum1, apart1, sum2, apart2 = m1 + m2, m1 - m2, m3 + m4, two * (m3 - m4)
-    four = two * two
-    return m0 + sum1 + sum2, apart1 + apart2, sum1 + four * sum2, apart1 + four * apart2 + m5
-
-
-@inline
-def _gradient(two: Any, e0: Any, e1: Any, e2: Any, e3: Any) -> Any:
-    """A e."""
-    four = two * two
-    even1, odd1, even2, odd2 = e0 + e2, e1 + e3, e0 + four * e2, two * (e1 + four * e3)
-    return e0, even1 + odd1, even1 - odd1, even2 + odd2, even2 - odd2, e3
-
-
-@apart
-def _down_input(d: Any, v: Any) -> None:
+@noalias
+def _input(d: Any, apiece: int, far: int, v: Any) -> None:
+    """Write v = Bᵀ d."""
     d0, d1, d2, d3, d4, d5 = d
     v0, v1, v2, v3, v4, v5 = v
     two = d0.dtype.type(2)
-    for w in range(d0.shape[0]):
-        for c in range(d0.shape[1]):
-            made = _input(two, d0[w, c], d1[w, c], d2[w, c], d3[w, c], d4[w, c], d5[w, c])
-            v0[w, c], v1[w, c], v2[w, c], v3[w, c], v4[w, c], v5[w, c] = made
-
-
-@apart
-def _along_input(d: Array, v: Any) -> None:
-    v0, v1, v2, v3, v4, v5 = v
-    two = d.dtype.type(2)
+    four = two * two
     for t in range(v0.shape[0]):
-        w = 4 * t
-        for c in range(d.shape[1]):
-            made = _input(two, d[w, c], d[w + 1, c], d[w + 2, c], d[w + 3, c], d[w + 4, c], d[w + 5, c])
-            v0[t, c], v1[t, c], v2[t, c], v3[t, c], v4[t, c], v5[t, c] = made
+        w = apiece * t
+        for c in range(v0.shape[1]):
+            e0, e1, e2, e3 = d0[w, c], d1[w + far, c], d2[w + 2 * far, c], d3[w + 3 * far, c]
+            e4, e5 = d4[w + 4 * far, c], d5[w + 5 * far, c]
+            even, odd, near, away = e4 - four * e2, e3 - four * e1, e4 - e2, two * (e3 - e1)
+            v0[t, c], v1[t, c], v2[t, c] = four * (e0 - e2) + near, even + odd, even - odd
+            v3[t, c], v4[t, c], v5[t, c] = near + away, near - away, four * (e1 - e3) + (e5 - e3)
 
 
-@apart
-def _along_output(m: Any, y: Array) -> None:
-    m0, m1, m2, m3, m4, m5 = m
-    two = y.dtype.type(2)
-    for t in range(m0.shape[0]):
-        for c in range(y.shape[1]):
-            made = _output(two, m0[t, c], m1[t, c], m2[t, c], m3[t, c], m4[t, c], m5[t, c])
-            y[4 * t, c], y[4 * t + 1, c], y[4 * t + 2, c], y[4 * t + 3, c] = made
-
-
-@apart
-def _down_output(m: Any, y: Any) -> None:
+@noalias
+def _output(m: Any, y: Any, apiece: int, far: int) -> None:
+    """Write y = Aᵀ m."""
     m0, m1, m2, m3, m4, m5 = m
     y0, y1, y2, y3 = y
-    two = y0.dtype.type(2)
-    for w in range(y0.shape[0]):
-        for c in range(y0.shape[1]):
-            made = _output(two, m0[w, c], m1[w, c], m2[w, c], m3[w, c], m4[w, c], m5[w, c])
-            y0[w, c], y1[w, c], y2[w, c], y3[w, c] = made
+    two = m0.dtype.type(2)
+    four = two * two
+    for t in range(m0.shape[0]):
+        w = apiece * t
+        for c in range(m0.shape[1]):
+            sum1, sum2 = m1[t, c] + m2[t, c], m3[t, c] + m4[t, c]
+            apart1, apart2 = m1[t, c] - m2[t, c], two * (m3[t, c] - m4[t, c])
+            y0[w, c], y1[w + far, c] = m0[t, c] + sum1 + sum2, apart1 + apart2
+            y2[w + 2 * far, c], y3[w + 3 * far, c] = sum1 + four * sum2, apart1 + four * apart2 + m5[t, c]
 
 
-@apart
-def _down_gradient(e: Any, m: Any) -> None:
+@noalias
+def _gradient(e: Any, apiece: int, far: int, m: Any) -> None:
+    """Write m = A e."""
     e0, e1, e2, e3 = e
     m0, m1, m2, m3, m4, m5 = m
     two = e0.dtype.type(2)
-    for w in range(e0.shape[0]):
-        for c in range(e0.shape[1]):
-            made = _gradient(two, e0[w, c], e1[w, c], e2[w, c], e3[w, c])
-            m0[w, c], m1[w, c], m2[w, c], m3[w, c], m4[w, c], m5[w, c] = made
-
-
-@apart
-def _along_gradient(e: Array, m: Any) -> None:
-    m0, m1, m2, m3, m4, m5 = m
-    two = e.dtype.type(2)
+    four = two * two
     for t in range(m0.shape[0]):
-        for c in range(e.shape[1]):
-            made = _gradient(two, e[4 * t, c], e[4 * t + 1, c], e[4 * t + 2, c], e[4 * t + 3, c])
-            m0[t, c], m1[t, c], m2[t, c], m3[t, c], m4[t, c], m5[t, c] = made
+        w = apiece * t
+        for c in range(m0.shape[1]):
+            f0, f1, f2, f3 = e0[w, c], e1[w + far, c], e2[w + 2 * far, c], e3[w + 3 * far, c]
+            even1, odd1, even2, odd2 = f0 + f2, f1 + f3, f0 + four * f2, two * (f1 + four * f3)
+            m0[t, c], m1[t, c], m2[t, c] = f0, even1 + odd1, even1 - odd1
+            m3[t, c], m4[t, c], m5[t, c] = even2 + odd2, even2 - odd2, f3
 
 
-@apart
+@noalias
 def _filters(g: Any, u: Any) -> None:
     """Write u = G g."""
     g0, g1, g2 = g
@@ -431,7 +396,7 @@ def _filters(g: Any, u: Any) -> None:
         u3[c], u4[c] = even2 + odd * twelfth, even2 - odd * twelfth
 
 
-@apart
+@noalias
 def _filters_back(u: Any, g: Any) -> None:
     """Write g = Gᵀ u."""
     g0, g1, g2 = g

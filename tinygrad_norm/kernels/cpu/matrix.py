@@ -1,4 +1,4 @@
-"""Where the elements of a matrix lie, for kernels whose innermost loops are written in LLVM."""
+"""Matrices in memory, for kernels whose innermost loops are written in LLVM."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from llvmlite import ir
 from numba.core import cgutils
 
 
-class Grid:
+class Matrix:
     """Where the elements of a matrix lie: so many bytes from each row to the next, and from each column."""
 
     def __init__(self, builder: Any, start: Any, by_row: Any, by_column: Any) -> None:
         self._builder, self._start, self._by_row, self._by_column = builder, start, by_row, by_column
-
-    def at(self, row: Any, column: Any) -> Grid:
-        """The part that begins there."""
-        return Grid(self._builder, self._place(row, column), self._by_row, self._by_column)
 
     def load(self, pointer: Any, row: Any, column: Any) -> Any:
         """What lies there, a number or a vector."""
@@ -39,7 +35,8 @@ class Grid:
         return self._builder.gep(self._start, [far])
 
 
-def memory(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
-    """Where an array of two axes begins, and how many bytes its rows are apart."""
+def memory(context: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any, Any]:
+    """Where an array of two axes begins, how many bytes its rows are apart, and its shape."""
     array = context.make_array(kind)(context, builder, value)
-    return builder.bitcast(array.data, ir.IntType(8).as_pointer()), cgutils.unpack_tuple(builder, array.strides)[0]
+    apart, shape = (cgutils.unpack_tuple(builder, lengths) for lengths in (array.strides, array.shape))
+    return builder.bitcast(array.data, ir.IntType(8).as_pointer()), apart[0], shape
