@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm import nn, ops, optim
 from tinygrad_norm.anomaly import AnomalyError, detect_anomaly
+from tinygrad_norm.derived import derive
 from tinygrad_norm.kernels.precision import fast_math
 from tinygrad_norm.modes import Hook, composed, enable_grad, hooks, is_recording, no_grad
 from tinygrad_norm.random import manual_seed
@@ -25,6 +26,7 @@ __all__ = [
     "Tensor",
     "composed",
     "data",
+    "derive",
     "detect_anomaly",
     "enable_grad",
     "fast_math",

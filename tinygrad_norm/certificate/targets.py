@@ -84,8 +84,8 @@ def _named(name: str, inputs: Sequence[Any], rng: Random) -> list[Case]:
     return layer_cases(name, rng) if name in layer_names() else op_cases(name, rng)
 
 
-def load(target: str) -> Any:
-    """Return what "path/to/file.py:Name" or "package.module:Name" names. The file is run, as an import runs it.
+def load(target: str, command: str = "certify") -> Any:
+    """Return what "file.py:Name" or "package.module:Name" names, for a command. A file is run, as an import runs it.
 
     Raises:
         ValueError: there is no such file, module or name, or it fails to run.
@@ -94,9 +94,9 @@ def load(target: str) -> Any:
     try:
         module = _run(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except (Exception, SystemExit) as error:  # whatever somebody's file raises
-        raise ValueError(f"certify: {place} cannot be imported: {_line(error)}") from error
+        raise ValueError(f"{command}: {place} cannot be imported: {_line(error)}") from error
     if not hasattr(module, name):
-        raise ValueError(f"certify: {place} has no {name!r}{did_you_mean(name, vars(module))}")
+        raise ValueError(f"{command}: {place} has no {name!r}{did_you_mean(name, vars(module))}")
     return getattr(module, name)
 
 

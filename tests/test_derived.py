@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+from runpy import run_path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import Tensor, composed, grad
+from tinygrad_norm.derived import derive
+from tinygrad_norm.testing import compare_with_composition, gradcheck
+
+norms = run_path(str(Path(__file__).parent / "derivation" / "norms.py"))
+RNG = np.random.default_rng(0)
+
+
+def leaf(*shape: int) -> Tensor:
+    return Tensor(RNG.normal(0.5, 1, shape), requires_grad=True)
+
+
+MASK = np.array([[1.0, 0, 1, 1, 1], [1, 1, 1, 0, 1], [1, 1, 1, 1, 1]])
+RUNNING = RNG.normal(size=(1, 3)), RNG.uniform(0.5, 2, (1, 3))
+MEAN_AND_VAR = {"batch_norm", "batch_renorm", "masked_norm"}
+# The name, what it is called with beside x, options, and the tensors
+CASES: dict[str, tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]] = {
+    "layer_norm": ((), {"axes": (1, 2)}, [leaf(3, 2, 4), leaf(2, 4), leaf(2, 4)]),
+    "batch_norm": ((), {"axes": (0, 2), "eps": 0.1}, [leaf(4, 3, 2), leaf(3, 1), leaf(3, 1)]),
+    "grn": ((), {"pixels": (2, 3), "channels": 1}, [leaf(2, 3, 2, 2), leaf(3, 1, 1), leaf(3, 1, 1)]),
+    "batch_renorm": (RUNNING, {"axes": 0, "eps": 0.1, "r_max": 1.5, "d_max": 0.7}, [leaf(5, 3)]),
+    "linf_norm": ((), {"axes": -1}, [leaf(3, 5)]),
+    "masked_norm": ((MASK,), {"axes": 1}, [leaf(3, 5)]),
+    "l1_norm": ((), {"axes": -1}, [leaf(3, 5), leaf(5)]),
+    "fourth_moment_norm": ((), {"axes": 0}, [leaf(5, 3)]),
+}
+
+
+def call(name: str) -> Any:
+    """A derived norm as a function of tensors to one tensor."""
+    norm, (more, options, _) = derive(norms[name]), CASES[name]
+
+    def function(x: Tensor, *parameters: Any) -> Any:
+        found = norm(x, *more, *parameters, **options)
+        return found[0] if name in MEAN_AND_VAR else found
+
+    return function
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_to_the_third_order_agree_with_finite_differences(name):
+    order = 3 if name in ("layer_norm", "l1_norm") else 2
+    if name != "batch_renorm":  # of which the derivative is none: r and d are held
+        gradcheck(call(name), CASES[name][2], order=order, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_value_and_derivatives_are_those_of_the_composition(name):
+    compare_with_composition(call(name), CASES[name][2], order=2, rtol=1e-12)
+
+
+def test_what_is_held_has_no_gradient(rng):
+    more, options, (x,) = CASES["batch_renorm"]
+    y, mean, var = derive(norms["batch_renorm"])(x, *more, **options)
+    dy = rng.normal(size=x.shape)
+    deviation, running = np.sqrt(var.raw + 0.1), np.sqrt(RUNNING[1] + 0.1)
+    r = np.clip(deviation / running, 1 / 1.5, 1.5)
+    plain = derive(norms["layer_norm"])(x, np.ones(1), np.zeros(1), axes=0, eps=0.1)
+    np.testing.assert_allclose(grad(y, x, dy)[0].raw, grad(plain, x, dy * r)[0].raw, rtol=1e-12)
+    np.testing.assert_allclose(mean.raw, x.raw.mean(axis=0, keepdims=True))
+
+
+def test_statistics_are_off_the_tape():
+    x, weight, bias = CASES["batch_norm"][2]
+    y, mean, var = derive(norms["batch_norm"])(x, weight, bias, axes=(0, 2))
+    assert y.requires_grad
+    assert [mean.requires_grad, var.requires_grad] == [False, False]
+    np.testing.assert_allclose(mean.raw, x.raw.mean(axis=(0, 2), keepdims=True))
+    np.testing.assert_allclose(var.raw, x.raw.var(axis=(0, 2), keepdims=True))
+    with composed():
+        found = derive(norms["batch_norm"])(x, weight, bias, axes=(0, 2))
+    for one, other in zip(found, (y, mean, var), strict=True):
+        np.testing.assert_allclose(one.raw, other.raw, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_float32_is_computed_in_float64_and_rounded_once(name):
+    more, options, tensors = CASES[name]
+    norm = derive(norms[name])
+    arrays = (tensors[0].raw, *more, *(each.raw for each in tensors[1:]))
+    single = [array.astype(np.float32) for array in arrays]
+    rounded = [array.astype(np.float64) for array in single]
+    expected, found = norm(*rounded, **options), norm(*single, **options)
+    expected, found = (each[0] if isinstance(each, tuple) else each for each in (expected, found))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found.raw, expected.raw.astype(np.float32))
+
+
+def test_a_derived_norm_is_named_as_its_definition():
+    norm = derive(norms["grn"])
+    x, gamma, beta = CASES["grn"][2]
+    assert norm.__name__ == "grn"
+    assert norm.__doc__ == norms["grn"].__doc__
+    assert norm(x, gamma, beta, pixels=(2, 3), channels=1).creator.name == "grn"
+
+
+def test_axes_that_are_not_there_are_refused():
+    with pytest.raises(ValueError, match=r"axes: axis 2 is out of range for an input with 2 axes"):
+        derive(norms["linf_norm"])(np.ones((2, 3)), axes=2)
+    with pytest.raises(TypeError, match=r"missing a required (keyword-only )?argument"):
+        derive(norms["linf_norm"])(np.ones((2, 3)))

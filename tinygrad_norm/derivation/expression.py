@@ -1,0 +1,150 @@
+"""Expressions: what a definition computes, traced with symbols in the place of arrays.
+
+An expression is a function of others, pointwise or a reduction over named axes. It stays as it was written: nothing is
+expanded or put into another order. Two that are alike are one object, so that what is computed twice is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+_namespace: ModuleType
+
+REDUCTIONS = ("mean", "sum", "max", "min")
+
+
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """A number, a symbol, or a function of other expressions.
+
+    Args:
+        op: "number", "x", "parameter", "option", a reduction, or a name of `rules.RULES`.
+        inputs: what it is a function of.
+        value: the number, the name of a symbol, or the names of the axes that a reduction goes over.
+        reduced: the names of the axes along which it has length 1, unlike x.
+    """
+
+    op: str
+    inputs: tuple[Expression, ...] = ()
+    value: Any = None
+    reduced: frozenset[str] = frozenset()
+
+    dtype = np.dtype(np.float32)
+    """The dtype that a definition is told: it is computed in float64 all the same."""
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        return _namespace
+
+    def __bool__(self) -> bool:
+        raise TypeError("a definition does not branch on values; use where()")
+
+    def __add__(self, other: Any) -> Expression:
+        return pointwise("add", self, other)
+
+    def __radd__(self, other: Any) -> Expression:
+        return pointwise("add", other, self)
+
+    def __sub__(self, other: Any) -> Expression:
+        return self if other is number(0) else pointwise("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> Expression:
+        return pointwise("subtract", other, self)
+
+    def __mul__(self, other: Any) -> Expression:
+        return pointwise("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> Expression:
+        return pointwise("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> Expression:
+        return pointwise("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> Expression:
+        return pointwise("divide", other, self)
+
+    def __pow__(self, other: Any) -> Expression:
+        return pointwise("pow", self, other)
+
+    def __neg__(self) -> Expression:
+        return pointwise("negative", self)
+
+    def __gt__(self, other: Any) -> Expression:
+        return pointwise("greater", self, other)
+
+    def __lt__(self, other: Any) -> Expression:
+        return pointwise("less", self, other)
+
+
+def register_namespace(namespace: ModuleType) -> None:
+    """Make `namespace` what definitions find their functions in. symbols.py calls this, once."""
+    global _namespace
+    _namespace = namespace
+
+
+def number(value: float) -> Expression:
+    """A constant."""
+    return _interned("number", (), float(value), frozenset(ALL))
+
+
+ALL = ("*",)
+"""Stands in `reduced` for every axis: what a number, an option or a scalar parameter has."""
+
+
+@cache
+def _interned(op: str, inputs: tuple[Expression, ...], value: Any, reduced: frozenset[str]) -> Expression:
+    return Expression(op, inputs, value, reduced)
+
+
+def symbol(kind: str, name: str) -> Expression:
+    """x, a parameter, or an option such as eps."""
+    return _interned(kind, (), name, frozenset(ALL) if kind == "option" else frozenset())
+
+
+def adjoint_of(statistic: Expression) -> Expression:
+    """The symbol for what comes back to a statistic."""
+    return _interned("adjoint", (), statistic, statistic.reduced)
+
+
+def count(axes: frozenset[str]) -> Expression:
+    """How many values lie along these axes."""
+    return _interned("count", (), axes, frozenset(ALL))
+
+
+def pointwise(op: str, *inputs: Any) -> Expression:
+    """A function of each element."""
+    given = tuple(each if isinstance(each, Expression) else number(each) for each in inputs)
+    return _interned(op, given, None, _common(each.reduced for each in given))
+
+
+def _common(parts: Iterable[frozenset[str]]) -> frozenset[str]:
+    """The axes along which all have length 1."""
+    known = [part for part in parts if "*" not in part]
+    return frozenset.intersection(*known) if known else frozenset(ALL)
+
+
+def reduction(op: str, x: Expression, axes: frozenset[str]) -> Expression:
+    """A reduction over axes, which keep the length 1; over those that have it already it changes nothing."""
+    left = frozenset() if "*" in x.reduced else axes - x.reduced
+    if not left:
+        return x
+    return _interned(op, (x,), left, x.reduced | left)
+
+
+def walk(*roots: Expression) -> Iterator[Expression]:
+    """Every expression that the roots are made of, inputs first, each once."""
+    seen: set[Expression] = set()
+    stack = [(root, False) for root in reversed(roots)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            yield node
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack += [(each, False) for each in reversed(node.inputs)]

@@ -1,0 +1,59 @@
+"""The namespace of symbols: the functions that a definition finds in `x.__array_namespace__()` when it is traced."""
+
+from __future__ import annotations
+
+import sys
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, pointwise, reduction, register_namespace
+from tinygrad_norm.derivation.rules import RULES, ZERO, is_centred
+
+float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def astype(x: Expression, dtype: Any, copy: bool = True) -> Expression:
+    """Return x: a derived norm is computed in float64 throughout."""
+    return x
+
+
+created: ContextVar[dict[Expression, tuple[str, int]]] = ContextVar("tinygrad_norm.reductions")
+"""The reductions that the definition being traced has made, and the file and the line where it did."""
+
+
+def _reduce(op: str, x: Expression, axis: Any = None, keepdims: bool = False) -> Expression:
+    """Return a reduction over an option that names axes, or several in a tuple.
+
+    Raises:
+        TypeError: the axes are no options of the definition, or would be left out.
+    """
+    named = axis if isinstance(axis, tuple) else (axis,)
+    if not keepdims or not all(isinstance(each, Expression) and each.op == "option" for each in named):
+        raise TypeError(
+            f"{op} takes axis=, an option of the definition or several, and keepdims=True, got axis={axis!r}"
+        )
+    axes = frozenset(each.value for each in named)
+    if op == "mean" and is_centred(x, axes):  # some take it all the same, for the rounding of a large mean
+        return ZERO
+    found, caller = reduction(op, x, axes), sys._getframe(1)
+    created.get().setdefault(found, (caller.f_code.co_filename, caller.f_lineno))
+    return found
+
+
+def clip(x: Any, lowest: Any, highest: Any) -> Expression:
+    """Return x kept between two bounds."""
+    return pointwise("minimum", pointwise("maximum", x, lowest), highest)
+
+
+def __getattr__(name: str) -> Any:
+    if name in REDUCTIONS:
+        return partial(_reduce, name)
+    if name in RULES:
+        return partial(pointwise, name)
+    raise AttributeError(f"a definition has no function {name!r}; it has {', '.join(sorted([*RULES, *REDUCTIONS]))}")
+
+
+register_namespace(sys.modules[__name__])

@@ -1,0 +1,84 @@
+"""Tracing: a definition run once, with symbols."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tinygrad_norm.derivation import symbols
+from tinygrad_norm.derivation.expression import Expression, symbol, walk
+
+
+class Traced(NamedTuple):
+    """What a definition is made of."""
+
+    name: str
+    x: Expression
+    parameters: tuple[Expression, ...]
+    options: tuple[str, ...]
+    y: Expression
+    statistics: tuple[Expression, ...]
+    """What it returns beside y."""
+    names: dict[Expression, str]
+    """What the definition calls its statistics, and others that have no name there s1, s2, …."""
+
+
+def trace(definition: Callable[..., Any]) -> Traced:
+    """Run a definition once, with symbols.
+
+    Raises:
+        ValueError: it is not `definition(x, *parameters, *, axes, eps)`, branches on values, or uses what no norm is
+            made of; the error names the line.
+    """
+    kinds = inspect.Parameter
+    signature = inspect.signature(definition).parameters.values()
+    plain = [each.name for each in signature if each.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    options = [each.name for each in signature if each.kind is kinds.KEYWORD_ONLY]
+    name = getattr(definition, "__name__", "definition")
+    if not plain or len(plain) + len(options) < len(signature) or not options:
+        given = f"{name}{inspect.signature(definition)}"
+        raise ValueError(f"derive: a definition is {name}(x, *parameters, *, axes, eps), got {given}")
+    x, *parameters = [symbol("x" if i == 0 else "parameter", each) for i, each in enumerate(plain)]
+    token = symbols.created.set({})
+    try:
+        found = definition(x, *parameters, **{each: symbol("option", each) for each in options})
+        names = _names(symbols.created.get())
+    except Exception as error:
+        raise ValueError(f"derive: {name}, {_line_of(definition, error)}: {error}") from error
+    finally:
+        symbols.created.reset(token)
+    y, *statistics = found if isinstance(found, tuple) else (found,)
+    if not isinstance(y, Expression) or x not in walk(y) or y.reduced:
+        got = type(y).__name__
+        if isinstance(y, Expression):
+            got = f"length 1 along {', '.join(sorted(y.reduced))}" if x in walk(y) else "nothing of x"
+        raise ValueError(f"derive: {name} returns what has the shape of x, or (that, *statistics), got {got}")
+    return Traced(name, x, tuple(parameters), tuple(options), y, tuple(statistics), names)
+
+
+def _line_of(definition: Callable[..., Any], error: Exception) -> str:
+    """The line of the definition that an error came from."""
+    file = inspect.getsourcefile(definition)
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"line {lines[-1].lineno} ({lines[-1].line})" if lines else "called"
+
+
+def _names(created: dict[Expression, tuple[str, int]]) -> dict[Expression, str]:
+    """The names that the code gives its reductions; s1, s2, … for those that it gives none."""
+    assigned = {file: _assigned(file) for file, _ in created.values()}
+    names = [assigned[file].get(line, f"s{i}") for i, (file, line) in enumerate(created.values(), 1)]
+    return dict(zip(created, names, strict=True))
+
+
+def _assigned(file: str) -> dict[int, str]:
+    """The lines of a file where the result of a call is given a name, and that name."""
+    tree = ast.parse("".join(linecache.getlines(file)))
+    return {
+        node.lineno: node.targets[0].id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Call)
+    }

@@ -1,0 +1,110 @@
+"""Formulas as text and as LaTeX."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tinygrad_norm.derivation.adjoints import Way
+from tinygrad_norm.derivation.expression import REDUCTIONS, Expression
+from tinygrad_norm.derivation.rules import RULES, plus
+from tinygrad_norm.derivation.trace import Traced
+
+_LETTERS = {"mean": "μ", "mu": "μ", "var": "σ²", "eps": "ε", "weight": "γ", "gamma": "γ", "bias": "β", "beta": "β"}
+_LATEX = {"μ": r"\mu", "σ²": r"\sigma^2", "ε": r"\varepsilon", "γ": r"\gamma", "β": r"\beta"}
+
+
+class Style(NamedTuple):
+    """How formulas are written."""
+
+    latex: bool
+    names: dict[Expression, str]
+
+    def name(self, text: str) -> str:
+        """A name, in Greek where the field has a letter for it."""
+        text = _LETTERS.get(text, text)
+        if not self.latex:
+            return text
+        return _LATEX.get(text, text if len(text) == 1 else rf"\mathrm{{{text}}}")
+
+    def write(self, x: Expression, within: int = 0) -> str:
+        """An expression, in brackets if it binds less closely than what is around it."""
+        if x.op == "number":
+            return f"{x.value:g}" if x.value >= 0 or not within else f"({x.value:g})"
+        if x.op == "gradient":
+            return "g"
+        if x.op == "adjoint":
+            return f"A_{{{self.name(self.names[x.value])}}}" if self.latex else f"A[{self.name(self.names[x.value])}]"
+        if x.op == "count":
+            return "N"
+        if not x.inputs:
+            return self.name(str(x.value))
+        if x.op in REDUCTIONS:
+            return self.name(self.names[x]) if x in self.names else self.reduced(x)
+        rule = RULES[x.op]
+        fraction = self.latex and x.op == "divide"
+        right = rule.binds + (x.op in ("subtract", "divide"))
+        around = [0] * 9 if fraction or rule.binds == 9 else [rule.binds, right]
+        parts = [self.write(each, least) for each, least in zip(x.inputs, around, strict=False)]
+        form = rule.latex if self.latex else rule.text
+        if not form:
+            return (rf"\mathrm{{{x.op}}}" if self.latex else x.op) + f"({', '.join(parts)})"
+        if rule.binds >= within or (fraction and within < 3):
+            return form.format(*parts)
+        return (r"\left({}\right)" if self.latex else "({})").format(form.format(*parts))
+
+    def reduced(self, x: Expression) -> str:
+        """A reduction, as a function of what it is of; the axes are told where there are several sets."""
+        over = "" if x.value == {"axes"} else ", ".join(sorted(x.value))
+        if self.latex:
+            return rf"\operatorname{{{x.op}}}{f'_{{{over}}}' if over else ''}\left({self.write(x.inputs[0])}\right)"
+        return f"{x.op}{f'[{over}]' if over else ''}({self.write(x.inputs[0])})"
+
+
+class Formula(NamedTuple):
+    """Lines of formulas, as text by str(), and as LaTeX."""
+
+    text: str
+    latex: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def formula(traced: Traced, statistics: list[Expression]) -> Formula:
+    """A norm: its statistics in order, then y."""
+    return Formula(*(_formula(Style(latex, traced.names), traced, statistics) for latex in (False, True)))
+
+
+def _formula(style: Style, traced: Traced, statistics: list[Expression]) -> str:
+    lines = [f"{style.name(traced.names[each])} = {style.reduced(each)}" for each in statistics]
+    return "\n".join([*lines, f"y = {style.write(traced.y)}"])
+
+
+def derivation(traced: Traced, way: Way) -> Formula:
+    """The chain rule, path by path."""
+    return Formula(*(_derivation(Style(latex, traced.names), traced, way) for latex in (False, True)))
+
+
+def _derivation(style: Style, traced: Traced, way: Way) -> str:
+    lines = [
+        _formula(style, traced, way.statistics),
+        "",
+        "With g the gradient of y, what comes back to each statistic is",
+    ]
+    for back, of in way.adjoints.items():
+        lines.append(f"  {style.write(back)} = {style.write(of)}")
+    for leaf, paths in way.paths.items():
+        if not paths:
+            continue
+        name = style.name(str(leaf.value))
+        lines += ["", f"{name} acts on y by {len(paths)} path{'s' * (len(paths) != 1)}:"]
+        for path in paths:
+            through = "itself" if path.through is None else f"through {style.name(traced.names[path.through])}"
+            lines.append(f"  {through}: {style.write(path.gradient)}")
+        total = paths[0].gradient
+        for path in paths[1:]:
+            total = plus(total, path.gradient)
+        summed = "" if leaf is traced.x else "Σ "
+        body = style.write(total, 0 if leaf is traced.x else 2)
+        lines.append(f"  so d{name} = {summed}{body}")
+    return "\n".join(lines)
