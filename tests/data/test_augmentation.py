@@ -116,7 +116,7 @@ def test_arithmetic_takes_floats_alone(rng, transform):
         (lambda: Mixup(-1, 10), ValueError, "Mixup: alpha is a finite number above 0"),
         (lambda: CutMix(1.0, 1), ValueError, "CutMix: num_classes is an integer of at least 2, got 1"),
         (lambda: CutMix(1.0, None), TypeError, "CutMix: num_classes is an integer"),
-        (lambda: Compose([RandomFlip(), "crop"]), TypeError, "Compose: a transform is callable, got str"),
+        (lambda: Compose([RandomFlip(), "crop"]), TypeError, "Compose: a transform is callable, got 'crop'"),
     ],
 )
 def test_impossible_arguments_are_refused_at_once(make, error, message):

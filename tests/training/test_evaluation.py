@@ -26,7 +26,7 @@ def test_ignored_labels_count_nowhere():
     assert found.accuracy == 1.0
     assert found.loss == pytest.approx(-np.log([0.7, 0.8, 0.4]).mean())
     assert found.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    with pytest.raises(ValueError, match="there is no mean, as every target is ignore_index"):
+    with pytest.raises(ValueError, match="no mean, as every target is ignore_index"):
         evaluate(nn.Identity(), ArrayDataset(LOGITS, np.full(5, -100)))
 
 

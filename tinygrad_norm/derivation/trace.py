@@ -76,7 +76,10 @@ def _names(created: dict[Expression, tuple[str, int]]) -> dict[Expression, str]:
 
 def _assigned(file: str) -> dict[int, str]:
     """The lines of a file where the result of a call is given a name, and that name."""
-    tree = ast.parse("".join(linecache.getlines(file)))
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except SyntaxError:  # a document, or a cell, whose code is only a part of it
+        return {}
     return {
         node.lineno: node.targets[0].id
         for node in ast.walk(tree)
