@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_norm import Tensor, composed, grad, kernels, nn, ops
+from tinygrad_norm.ops.convolution import padding_of
 from tinygrad_norm.testing import compare_with_composition, gradcheck
 
 # input, weight, arguments
@@ -284,3 +285,11 @@ def test_the_window_is_plain_if_nothing_is_said(rng):
     x, weight = rng.normal(size=(1, 2, 5, 6)), rng.normal(size=(3, 2, 2, 3))
     told = ops.conv2d(x, weight, stride=1, padding=0, dilation=1, groups=1)
     np.testing.assert_array_equal(ops.conv2d(x, weight).numpy(), told.numpy())
+
+
+def test_valid_padding_is_none(rng):
+    x, weight = rng.normal(size=(1, 2, 4, 5)), rng.normal(size=(2, 2, 3, 3))
+    expected = ops.conv2d(x, weight).raw
+    assert expected.shape == (1, 2, 2, 3)
+    np.testing.assert_array_equal(ops.conv2d(x, weight, padding="valid").raw, expected)
+    assert padding_of("conv2d", "valid", (3, 3), (1, 1), (1, 1)) == ((0, 0), (0, 0))

@@ -626,3 +626,7 @@ def test_a_subclass_keeps_the_function_of_its_op(op):
     assert found.tolist() == expected.tolist()
     for one, other in zip(grad(found, inputs, np.ones(2)), grad(expected, inputs, np.ones(2)), strict=True):
         assert one.tolist() == other.tolist()
+
+
+def test_integers_have_a_power_of_0():
+    assert ops.pow(np.array([2, 3]), np.array([0, 2])).raw.tolist() == [1, 9]

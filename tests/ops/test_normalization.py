@@ -813,3 +813,9 @@ def test_infinite_statistics_move_in_silence():
     running = [np.array([np.inf, 0.0]), np.ones(2)]
     ops.batch_norm(np.array([[1.0, 2], [3, 4]]), *running, training=True, momentum=1.0)
     assert np.isnan(running[0][0])
+
+
+def test_a_variance_beyond_float32_moves_to_infinity_in_silence():
+    running = [np.zeros(1, np.float32), np.ones(1, np.float32)]
+    ops.batch_norm(np.array([[-1e30], [1e30]], np.float32), *running, training=True)
+    assert running[1].tolist() == [np.inf]

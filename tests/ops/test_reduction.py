@@ -367,3 +367,9 @@ def test_an_extremum_that_is_nan_gives_its_gradient_to_the_nans():
     x = Tensor([1.0, np.nan, 3.0], requires_grad=True)
     ops.max(x).backward(np.float32(6))
     assert x.grad.tolist() == [0, 6, 0]
+
+
+def test_lists_are_searched_and_added_up_along_an_axis():
+    rows = [[1.0, 3.0], [4.0, 2.0]]
+    np.testing.assert_allclose(ops.softmax(rows, axis=1).raw.sum(axis=1), 1, rtol=1e-6)
+    assert ops.cumulative_sum(rows, axis=0).raw.tolist() == [[1, 3], [5, 5]]

@@ -580,3 +580,9 @@ def test_lowest_rates_and_thresholds_are_finite_and_not_negative(value):
     ):
         with pytest.raises(ValueError, match="is a finite number of at least 0"):
             make()
+
+
+def test_a_rate_that_somebody_else_left_rises_again_by_what_the_cosine_s_own_would():
+    schedule = optim.CosineAnnealingLR(sgd(), T_max=4, eta_min=0.01)
+    own = [schedule.lr_at(step, 0.5) for step in (4, 5)]
+    assert schedule.next_lr(5, 0.2, 0.5) == pytest.approx(0.2 + own[1] - own[0])
