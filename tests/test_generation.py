@@ -59,3 +59,10 @@ def test_a_step_does_not(net, optimizer, rng):
         optimizer.step()
     assert generation.current() == before
     assert net[1].num_batches_tracked.item() == 2
+
+
+def test_a_deleted_attribute_raises_it():
+    model = nn.Sequential(nn.Linear(2, 3))
+    before = generation.current()
+    del model[0].bias
+    assert generation.current() != before

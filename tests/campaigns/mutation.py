@@ -46,7 +46,7 @@ ALSO = {
     "dtypes.py": ["test_tensor.py", "test_in_place.py"],
     "nn/activation.py": ["nn/test_checks.py", "nn/test_folding.py"],
     "nn/dropout.py": ["nn/test_checks.py"],
-    "nn/module.py": ["nn/test_normalization.py", "nn/test_state.py"],
+    "nn/module.py": ["nn/test_normalization.py", "nn/test_state.py", "test_generation.py"],
     "tensor.py": ["test_tape.py", "test_in_place.py", "test_integrity.py", "ops/test_numpy_protocol.py"],
     **{
         f"definitions/{name}.py": ["definitions/test_array_api.py", *others]
@@ -64,9 +64,10 @@ ALSO = {
     },
     **{
         f"{name}.py": ["test_tape.py", "test_tape_memory.py", "test_tape_modes.py", "test_tensor.py"]
-        for name in ("gradients", "modes", "operands", "quiet", "saved", "targets")
+        for name in ("gradients", "operands", "quiet", "saved", "targets")
     },
     **{f"optim/{name}.py": ["optim/test_optimizer.py"] for name in ("adam", "rmsprop", "sgd")},
+    "modes.py": ["test_tape.py", "test_tape_memory.py", "test_tape_modes.py", "test_in_place.py"],
     "optim/param_group.py": ["test_generation.py"],
     "ops/reduction.py": ["ops/test_activation.py"],
 }

@@ -43,3 +43,8 @@ def test_the_sum_is_the_adjoint(rng, window):
     forth = sum((part * met).sum() for part, met in zip(parts, windows(x, window), strict=True))
     back = (add_windows(iter(parts), x.shape, window) * x).sum()
     np.testing.assert_allclose(forth, back, rtol=1e-11, atol=1e-12)
+
+
+def test_a_border_has_the_dtype_of_the_image():
+    window = Window((3, 3), (1, 1), (1, 1), (1, 1), (4, 5))
+    assert {pixels.dtype for pixels in windows(xp.ones((1, 1, 4, 5), dtype=xp.float32), window)} == {xp.float32}

@@ -109,3 +109,9 @@ def test_work_of_other_ops_is_the_numbers_they_take_or_make():
     assert work(lambda x: x * 2.0, (4,)) == [("Multiply", 4)]
     assert work(lambda x: x.reshape(15).broadcast_to(2, 15), (3, 5)) == [("Reshape", 0), ("BroadcastTo", 0)]
     assert work(ops.matmul, (3, 5), (5, 2)) == [("MatMul", 60)]
+
+
+def test_a_product_counts_by_either_of_its_factors(rng):
+    x, y = Tensor(rng.normal(size=(2, 5, 3)), requires_grad=True), Tensor(rng.normal(size=(2, 3, 4)))
+    op = (x @ y).creator
+    assert flops_of(op, [None, y]) == flops_of(op, [x, None]) == flops_of(op, [x, y]) == 2 * 2 * 5 * 3 * 4

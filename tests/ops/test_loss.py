@@ -438,3 +438,9 @@ def test_probabilities_outside_0_to_1_are_refused():
 def test_an_ignored_label_asks_for_no_class_that_is_not_there():
     loss = ops.nll_loss(np.array([[-0.5], [-0.25]]), [-100, 0])
     assert loss.item() == 0.25
+
+
+def test_a_mean_of_float32_losses_is_added_up_in_float64():
+    logits = np.array([[0.0, 2.0**24], [0.0, 0.0], [0.0, 0.0]], np.float32)
+    expected = np.float32((2.0**24 + 2 * np.log(2)) / 3)
+    assert ops.cross_entropy(logits, np.array([0, 0, 0])).item() == expected

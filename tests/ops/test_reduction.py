@@ -373,3 +373,10 @@ def test_lists_are_searched_and_added_up_along_an_axis():
     rows = [[1.0, 3.0], [4.0, 2.0]]
     np.testing.assert_allclose(ops.softmax(rows, axis=1).raw.sum(axis=1), 1, rtol=1e-6)
     assert ops.cumulative_sum(rows, axis=0).raw.tolist() == [[1, 3], [5, 5]]
+
+
+def test_each_row_s_deviation_is_taken_from_its_own_large_mean(rng):
+    noise = rng.normal(size=(2, 50))
+    x = noise + np.array([[1e9], [-1e9]])
+    exact = x.astype(np.longdouble).std(axis=1).astype(float)
+    np.testing.assert_allclose(ops.std(x, axis=1).raw, exact, rtol=1e-14)

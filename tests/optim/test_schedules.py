@@ -586,3 +586,11 @@ def test_a_rate_that_somebody_else_left_rises_again_by_what_the_cosine_s_own_wou
     schedule = optim.CosineAnnealingLR(sgd(), T_max=4, eta_min=0.01)
     own = [schedule.lr_at(step, 0.5) for step in (4, 5)]
     assert schedule.next_lr(5, 0.2, 0.5) == pytest.approx(0.2 + own[1] - own[0])
+
+
+def test_a_rate_that_would_fall_by_no_more_than_eps_stays():
+    optimizer = sgd(1.0)
+    schedule = optim.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, eps=0.5)
+    for _ in range(3):
+        schedule.step(1.0)
+    assert optimizer.param_groups[0]["lr"] == 1.0

@@ -388,3 +388,21 @@ def test_a_stored_checkpoint_is_read(tmp_path):
     assert trainer.epoch == len(trainer.history) == 2
     assert load_checkpoint(golden["GOLDEN"])["extra"]["names"] == ("a", 1)
     assert len(trainer.fit(loader, 3, validation)) == 3
+
+
+def test_what_is_no_mistake_in_a_checkpoint_is_raised_as_it_is(tmp_path, monkeypatch):
+    model = nn.Linear(2, 3)
+    save_checkpoint(tmp_path / "file", model=model)
+
+    def interrupted(state):
+        raise KeyboardInterrupt
+
+    parts = {"model": nn.Linear(2, 3)}
+    before = parts["model"].state_dict()
+    monkeypatch.setattr(random, "load_state_dict", interrupted)
+    optimizer = optim.SGD(parts["model"].parameters())
+    save_checkpoint(tmp_path / "file", model=model, optimizer=optim.SGD(model.parameters()))
+    with pytest.raises(KeyboardInterrupt):
+        load_checkpoint(tmp_path / "file", model=parts["model"], optimizer=optimizer)
+    for name, array in parts["model"].state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
