@@ -67,6 +67,9 @@ ALSO = {
         for name in ("gradients", "operands", "quiet", "saved", "targets")
     },
     **{f"optim/{name}.py": ["optim/test_optimizer.py"] for name in ("adam", "rmsprop", "sgd")},
+    "ops/arguments.py": ["ops/test_interpolation.py", "ops/test_pooling.py"],
+    "training/trainer.py": ["training/test_checks.py"],
+    "viz/graph.py": ["viz/test_drawing.py", "viz/test_cards.py", "viz/test_outline.py"],
     "modes.py": ["test_tape.py", "test_tape_memory.py", "test_tape_modes.py", "test_in_place.py"],
     "optim/param_group.py": ["test_generation.py"],
     "ops/reduction.py": ["ops/test_activation.py"],

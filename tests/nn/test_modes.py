@@ -84,3 +84,10 @@ def test_a_part_that_there_is_not_cannot_be_frozen():
     with pytest.raises(ValueError, match="a part that is to stay in inference is not in the model: '7'"):
         freeze(model, ["2", "7"])
     assert training(model) == ALL
+
+
+def test_a_part_that_has_two_paths_is_found_by_either():
+    shared = nn.Dropout(0.5)
+    model = nn.Sequential(shared, nn.ReLU(), shared)
+    freeze(model, ["2"])
+    assert not shared.training

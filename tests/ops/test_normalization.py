@@ -779,7 +779,7 @@ def test_running_statistics_of_another_dtype_keep_their_digits(rng):
     np.testing.assert_allclose(ops.batch_norm(x, mean, var).raw, expected, rtol=2e-7)
 
 
-@pytest.mark.parametrize("num_groups", ["a", 1.0, True, 0])
+@pytest.mark.parametrize("num_groups", ["a", 1.0, True, 0, None])
 def test_the_number_of_groups_is_an_integer(num_groups):
     with pytest.raises((TypeError, ValueError), match="group_norm: num_groups is an integer of at least 1, got"):
         ops.group_norm(X, num_groups)
@@ -819,3 +819,8 @@ def test_a_variance_beyond_float32_moves_to_infinity_in_silence():
     running = [np.zeros(1, np.float32), np.ones(1, np.float32)]
     ops.batch_norm(np.array([[-1e30], [1e30]], np.float32), *running, training=True)
     assert running[1].tolist() == [np.inf]
+
+
+def test_a_number_has_no_axis_to_normalize():
+    with pytest.raises(ValueError, match="layer_norm: the input has 1 or more axes, got shape"):
+        ops.layer_norm(np.float64(1.0), 3)

@@ -380,3 +380,7 @@ def test_each_row_s_deviation_is_taken_from_its_own_large_mean(rng):
     x = noise + np.array([[1e9], [-1e9]])
     exact = x.astype(np.longdouble).std(axis=1).astype(float)
     np.testing.assert_allclose(ops.std(x, axis=1).raw, exact, rtol=1e-14)
+
+
+def test_zeros_have_no_deviation_beside_what_has_one():
+    assert ops.std(np.array([[0.0, 0.0], [1.0, 3.0]]), axis=1).raw.tolist() == [0, 1]
