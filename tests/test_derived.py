@@ -108,3 +108,8 @@ def test_axes_that_are_not_there_are_refused():
         derive(norms["linf_norm"])(np.ones((2, 3)), axes=2)
     with pytest.raises(TypeError, match=r"missing a required (keyword-only )?argument"):
         derive(norms["linf_norm"])(np.ones((2, 3)))
+
+
+def test_inputs_may_be_given_by_name(rng):
+    norm, x = derive(norms["l1_norm"]), rng.normal(size=(3, 5))
+    np.testing.assert_array_equal(norm(x=x, weight=np.ones(5), axes=-1).raw, norm(x, np.ones(5), axes=-1).raw)

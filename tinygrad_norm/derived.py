@@ -56,7 +56,7 @@ class DerivedNorm:
         """
         bound = self._signature.bind(*inputs, **options)
         bound.apply_defaults()
-        ndim = np.ndim(getattr(inputs[0], "raw", inputs[0]))
+        ndim = len(ops.reduction.shape_of(bound.args[0]))
         given = {
             name: _axes(name, value, ndim) if name in self.axes else float(value)
             for name, value in bound.kwargs.items()

@@ -46,7 +46,7 @@ class Way(NamedTuple):
     adjoints: dict[Expression, Expression]
     """What comes back to each statistic, by the symbol that stands for it elsewhere; the last statistic first."""
     paths: dict[Expression, list[Path]]
-    """Of x and of each parameter."""
+    """The ways by which x and each parameter act on y."""
 
 
 def way_back(y: Expression, leaves: Iterable[Expression]) -> Way:

@@ -19,7 +19,7 @@ from tinygrad_norm.viz.formats import flops, line, seconds, shape, size
 from tinygrad_norm.viz.graph import Edge, Graph, as_input, from_call, mode_of, tensors_in, total_flops, unchanged
 
 ROUNDS = 9
-"""Of which the median time counts."""
+"""How often each side is timed; the median counts."""
 SIDES = ("fused", "composed")
 
 

@@ -28,7 +28,7 @@ from tinygrad_norm.viz.style import DARK
 TEXTS = {".dot": "dot", ".mmd": "mermaid", ".html": "html"}
 SUFFIXES = (*(f".{kind}" for kind in render.FORMATS), *TEXTS)
 FAILURES = (render.NoRendererError, OSError)
-"""Of what draws; a TimeoutError is an OSError too."""
+"""The errors of what draws; a TimeoutError is an OSError too."""
 MOST = 3000
 """Items of a picture; to lay out more takes Graphviz minutes, and nobody could read them."""
 

@@ -44,7 +44,7 @@ class Node:
     id: str
     kind: Kind
     name: str
-    """Of an op its class; of a parameter or buffer its path; of an input its place."""
+    """The class of an op, the path of a parameter or buffer, the place of an input."""
     module: str
     """The path of the module that ran it, "" outside of any."""
     shape: tuple[int, ...]
@@ -56,7 +56,7 @@ class Node:
     parameters: int = 0
     """Numbers in a parameter; of an op, in those that no op before it took."""
     flops: int | None = 0
-    """Of an op all that its definition takes, as `nn.flops.work_of` counts; None where nothing tells any more."""
+    """All that the definition of an op takes, as `nn.flops.work_of` counts; None where nothing tells any more."""
     saved: list[tuple[tuple[int, ...], str]] = field(default_factory=list)
     """Shape and dtype of each array that is kept."""
     saved_bytes: int = 0
@@ -73,7 +73,7 @@ class Node:
 
     @property
     def nbytes(self) -> int:
-        """Of the output."""
+        """The bytes of the output."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 

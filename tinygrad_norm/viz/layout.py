@@ -15,7 +15,7 @@ BENDS = 2000
 """The most that the lines of a level may have together, and fewer in one of more items; what would need more is not
 laid out, and goes straight. Graphviz takes minutes for what is long and tangled, and no one could follow it."""
 STEPS = 8
-"""Of a line for each curve of which it is made."""
+"""How many steps a line takes along each curve of which it is made."""
 NEARER = 0.4
 """How much closer than to each other items are to the ports of their level."""
 POINTS = 72

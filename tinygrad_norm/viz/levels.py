@@ -92,7 +92,7 @@ class Levels:
         return shown
 
     def _name(self, part: Item) -> str:
-        """The same for a part and for its copy that stands for others."""
+        """Return a name that a part shares with its copy that stands for others."""
         if not isinstance(part, Box):
             return f"node:{part.id}"
         runs_again = part.path and self._first.setdefault(part.path, part.id) != part.id

@@ -18,7 +18,7 @@ class Item:
     kind: str
     """op, parameter, input, tensor, module or output."""
     nodes: list[Node]
-    """Of a module its ops."""
+    """The ops of a module."""
     repeats: int = 1
     """How many equal blocks it stands for."""
     members: list[Item] = field(default_factory=list)

@@ -13,7 +13,7 @@ from tinygrad_norm.viz.parts import Item
 
 
 class Look(NamedTuple):
-    """Of one kind of node: what it is called, its shape in DOT, and colours by light and by dark."""
+    """The look of one kind of node: what it is called, its shape in DOT, and colours by light and by dark."""
 
     title: str
     shape: str
@@ -35,7 +35,7 @@ LOOKS = {
     "saved": Look("saved for backward", "box", "filled,dashed", "#A8527F", "#FBEEF5", "#CC79A7", "#3B2030"),
 }
 FORWARD, BACKWARD = ("#5F6B76", "#9AA7B3"), ("#C04E00", "#F0803C")
-"""Of arrows, by light and by dark."""
+"""The colours of arrows, by light and by dark."""
 TEXT, GROUND, BOX = ("#1B1F23", "#E6EAED"), ("#FFFFFF", "#14181B"), ("#B8C0C8", "#4A545D")
 DARK = dict([TEXT, GROUND, BOX, FORWARD, BACKWARD])
 for _look in LOOKS.values():

@@ -30,17 +30,17 @@ class _Format(NamedTuple):
 
     real: Any
     digits: int
-    """Of the significand, in bits."""
+    """The length of the significand, in bits."""
     bias: int
-    """Of the exponent."""
+    """The bias of the exponent."""
     lowest: float
     """The least x with a normal 2ⁿ."""
     ln2: tuple[float, float]
     """ln 2 in two parts, the first of which is exact when multiplied by n."""
     exp_terms: int
-    """Of (e^r - 1 - r) / r² as a polynomial, where |r| ≤ ln 2 / 2."""
+    """How many terms (e^r - 1 - r) / r² has as a polynomial, where |r| ≤ ln 2 / 2."""
     log_terms: int
-    """Of Taylor's series of artanh(t) / t, where t² < 0.03."""
+    """How many terms Taylor's series of artanh(t) / t has, where t² < 0.03."""
 
 
 _FORMATS = {

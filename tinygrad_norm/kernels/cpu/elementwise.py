@@ -184,7 +184,7 @@ class _Form(NamedTuple):
     order: tuple[int, ...]
     """The axes in the order of memory."""
     shape: tuple[int, int]
-    """Of the matrix."""
+    """The rows and the columns of the matrix."""
     repeat: int
     """How many rows share a row of factors."""
 

@@ -11,7 +11,7 @@ class Window(NamedTuple):
     """Where the window of each pixel of the output lies."""
 
     size: Pair
-    """Of the output."""
+    """The height and the width of the output."""
     kernel: Pair
     start: Pair
     """Where the first window begins."""
