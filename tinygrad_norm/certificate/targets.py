@@ -105,7 +105,7 @@ def load(target: str, command: str = "certify") -> Any:
     try:
         module = _run(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except (Exception, SystemExit) as error:  # whatever somebody's file raises
-        raise ValueError(f"{command}: {place} cannot be imported: {_line(error)}") from error
+        raise ValueError(f"{command}: {place} cannot be imported: {first_line(error)}") from error
     if not hasattr(module, name):
         raise ValueError(f"{command}: {place} has no {name!r}{did_you_mean(name, vars(module))}")
     return getattr(module, name)
@@ -156,7 +156,7 @@ def _built(kind: type[Module], arrays: list[Any], rng: Random) -> list[Case]:
         except Exception as error:
             problems.append((layer is None, error))
     _, problem = min(problems, key=itemgetter(0))  # what was built and failed says more of what is wrong
-    raise ValueError(f"{kind.__name__}: {_line(problem)}") from problem
+    raise ValueError(f"{kind.__name__}: {first_line(problem)}") from problem
 
 
 def _guessed(what: Any, rng: Random) -> list[Case]:
@@ -202,7 +202,7 @@ def _first_taken(what: Any, name: str, inputs: Iterable[list[Any]], rng: Random)
         except Exception as error:  # these inputs are not for it
             problem = error.__cause__ if isinstance(error.__cause__, Exception) else error
     raise ValueError(
-        f"certify: no input was found that {name} takes ({_line(problem)}); give the shape of each, with "
+        f"certify: no input was found that {name} takes ({first_line(problem)}); give the shape of each, with "
         "--shape 2,3,4 on the command line, or certify(what, (2, 3, 4)) in Python"
     )
 
@@ -261,7 +261,7 @@ def _refuse_settings(what: Any, known: Sequence[str] = ()) -> None:
         )
 
 
-def _line(error: BaseException | None) -> str:
+def first_line(error: BaseException | None) -> str:
     """Return what an error says, in a line."""
     return textwrap.shorten(f"{type(error).__name__}: {error}", 120, placeholder="...")
 
