@@ -121,8 +121,11 @@ def _gradients(given: Input, norm: Norm) -> Deviation:
     directions = _directions(sample, 1, rng)
     sets = sample.x.ravel()[norm.kind.sets(sample.x.shape)].astype(np.float64)
     spread = sets.var(axis=1) if norm.kind.centred else np.square(sets).mean(axis=1)
-    term = max(float(np.abs(each).max()) for each in directions[0]) / math.sqrt(spread.min() + eps)
-    return _compare_derivatives(norm, sample, eps, directions, FLOAT32_GRADIENT, term)
+    weight, _ = sample.affine(norm.kind)
+    cotangent = float(np.abs(directions[0][0]).max())
+    terms = {"x": cotangent * float(np.abs(weight).max()) / math.sqrt(spread.min() + eps)}
+    terms |= dict.fromkeys(sample.parameters, cotangent)
+    return _compare_derivatives(norm, sample, eps, directions, FLOAT32_GRADIENT, terms)
 
 
 def _derivatives(order: int, norm: Norm) -> Deviation:
@@ -139,7 +142,12 @@ def _directions(sample: Sample, order: int, rng: Rng) -> list[list[Array]]:
 
 
 def _compare_derivatives(
-    norm: Norm, sample: Sample, eps: float, directions: list[list[Array]], bound: float, least: float = 0.0
+    norm: Norm,
+    sample: Sample,
+    eps: float,
+    directions: list[list[Array]],
+    bound: float,
+    least: dict[str, float] | None = None,
 ) -> Deviation:
     found = norm.gradients(sample, directions, eps)
     names, affine = list(sample.parameters), sample.affine(norm.kind)
@@ -151,7 +159,8 @@ def _compare_derivatives(
     dx, dweight, dbias = exact.derivatives(norm.kind, eps, [sample.x, *affine], filled)
     right = {"x": dx, "weight": dweight, "bias": dbias}
     pairs = {name: (each, right[name].reshape(each.shape)) for name, each in zip(["x", *names], found, strict=True)}
-    return _worst(bound, {BY.format(name): pair for name, pair in pairs.items()}, least)
+    scales = {BY.format(name): scale for name, scale in (least or {}).items()}
+    return _worst(bound, {BY.format(name): pair for name, pair in pairs.items()}, scales)
 
 
 def _many(norm: Norm) -> Deviation:
@@ -167,7 +176,7 @@ def _many(norm: Norm) -> Deviation:
     places = np.argpartition(distance, -WORST)[-WORST:]
     of_x = sample.x.ravel()[places]
     right = exact.values_of_many(norm.kind, norm.eps, mean, square, of_x, weight[places], bias[places])
-    return _worst(FLOAT32, {"y": (found[places], right)}, float(np.abs(near).max()))
+    return _worst(FLOAT32, {"y": (found[places], right)}, {"y": float(np.abs(near).max())})
 
 
 @lru_cache(maxsize=1)
@@ -176,11 +185,11 @@ def _many_numbers(count: int) -> tuple[Array, Decimal, Decimal]:
     return x, *exact.statistics_of_many(x)
 
 
-def _worst(bound: float, pairs: dict[str, tuple[Array, Array]], least: float = 0.0) -> Deviation:
+def _worst(bound: float, pairs: dict[str, tuple[Array, Array]], least: dict[str, float] | None = None) -> Deviation:
     """Return the worst of some arrays beside the right ones, each relative to its largest value.
 
-    `least` is what it is relative to if all right values are smaller, as they may be sums of larger terms that cancel;
-    it is 1 where this is 0 too.
+    `least` has what it is relative to if all right values are smaller, as they may be sums of larger terms that cancel;
+    it is 1 where all are 0.
     """
     deviations = []
     for what, (found, right) in pairs.items():
@@ -188,7 +197,8 @@ def _worst(bound: float, pairs: dict[str, tuple[Array, Array]], least: float = 0
             raise RefusedError(f"{what} has shape {found.shape}, and x makes it {right.shape}")
         distance = _distance(found, right)
         place = np.unravel_index(int(distance.argmax()), right.shape)
-        error = float(distance[place] / (max(least, float(np.abs(right).max())) or 1))
+        scale = max(float(np.abs(right).max()), (least or {}).get(what, 0.0)) or 1
+        error = float(distance[place]) / scale
         deviations.append(Deviation(error, bound, f"{what} is {_digits(found[place], right[place])} is right"))
     return max(deviations, key=lambda each: each.error)
 

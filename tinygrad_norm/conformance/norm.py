@@ -73,8 +73,8 @@ class Norm(NamedTuple):
         return bound
 
     def sample(self, x: Array, rng: np.random.Generator) -> Sample:
-        """Return x with random parameters of its dtype, as the norm has them."""
-        shapes = self.bind(x.shape, dtype=x.dtype.name).parameters
+        """Return x with random parameters of its dtype, as the norm has them; see `values` for what it raises."""
+        shapes = _told(lambda: self.bind(x.shape, dtype=x.dtype.name)).parameters
         return Sample(x, {name: rng.normal(0.7, 0.6, shape).astype(x.dtype) for name, shape in shapes.items()})
 
     def values(self, sample: Sample, eps: float | None = None) -> Array:
@@ -120,15 +120,15 @@ def find_norm(framework: Framework, name: str, kind: Kind | None, eps: float) ->
     """
     what = framework.find(name)
     known = kind or framework.kind(name)
-    problem: Exception | None = None
+    problem: BaseException | None = None
     nearest: list[tuple[float, str]] = []
     for norm in _forms(framework, name, what, [known] if known else KINDS.values(), eps):
         rng = np.random.default_rng(0)
         try:
             sample = norm.sample(rng.standard_normal(norm.shape("values")).astype(np.float32), rng)
             found = norm.values(sample)
-        except Exception as error:  # whatever somebody's norm raises
-            problem = error
+        except (RefusedError, InapplicableError) as refusal:
+            problem = refusal.__cause__
             continue
         if found.shape != sample.x.shape:
             problem = ValueError(f"its output for x {sample.x.shape} is {found.shape}")

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from runpy import run_path
+
+import pytest
+
+from tinygrad_norm.conformance import checks, document, frameworks, measurement
+from tinygrad_norm.conformance.kinds import KINDS
+
+own = run_path(str(Path(__file__).parent / "own.py"))
+PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """Two frameworks, one of them without gradients, one that is not installed, and three checks."""
+    found = {"own": own["Own"], "plain": own["Plain"], "jax": frameworks.JAX}
+    every = checks.checks()
+    names = ("value, randn", "value, 2000 + randn", "first derivative, float64")
+    monkeypatch.setattr(frameworks.JAX, "packages", ("no_such_package",))
+    for module in (measurement, document):
+        monkeypatch.setattr(module, "FRAMEWORKS", found)
+        monkeypatch.setattr(module, "checks", lambda: {name: every[name] for name in names})
+
+
+def test_a_kind_has_a_table_with_a_column_for_each_norm(two):
+    page = document.document()
+    assert page.count("\n## ") == 1
+    table, words = page.partition("## Layer norm\n\n")[2].split("\n\n")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert rows[0] == ["", "own norms `right`", "own norms `one_pass`", "NumPy `norm`", "bound"]
+    assert [row[0] for row in rows[2:]] == [
+        "value, randn",
+        "value, 2000 + randn",
+        "first derivative, float64",
+        "**deviations**",
+    ]
+    assert rows[3][1:] == [rows[3][1], rows[3][2], rows[3][3], "1.0e-06"]
+    assert re.fullmatch(r"\*\*\d\.\de[+-]\d\d\*\*", rows[3][2])
+    assert re.fullmatch(r"\d\.\de-\d\d", rows[3][1])
+    assert rows[4][3] == "–"
+    assert rows[5][1:] == ["0", "1", "0", ""]
+    assert words.startswith("- own norms `one_pass`, value, 2000 + randn: y is ")
+    assert "Not installed here, and so not measured: JAX." in page
+
+
+def test_it_is_written_the_same_again(two):
+    assert document.document() == document.document()
+
+
+def test_cells():
+    assert document._cell(checks.OK, 0.0) == "0"
+    assert document._cell(checks.DEVIATES, 0.5) == "**5.0e-01**"
+    assert document._cell(checks.REFUSED, None) == "*refused*"
+
+
+def test_the_page_of_the_documents_is_what_the_command_writes():
+    page = PAGE.read_text(encoding="utf-8")
+    versions = re.search(r"^How near .*: (.*)\.$", page, re.MULTILINE)
+    names = [part.rpartition(" ")[0] for part in versions[1].split(", ")]
+    assert names == [framework.title for framework in frameworks.FRAMEWORKS.values()]
+    head = document.HEADING.format(frameworks=versions[1], lacking="")
+    assert page.startswith(head)
+    for kind in KINDS.values():
+        table = page.partition(f"## {kind.title[0].upper()}{kind.title[1:]}\n\n")[2].split("\n\n")[0]
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+        columns = [
+            f"{framework.title} `{norm.rpartition('.')[2]}`"
+            for framework in frameworks.FRAMEWORKS.values()
+            for norm in framework.norms.get(kind.name, ())
+        ]
+        assert rows[0] == ["", *columns, "bound"]
+        assert [row[0] for row in rows[2:]] == [*checks.checks(), "**deviations**"]
+        assert rows[-1][1] == "0", f"ours deviates as {kind.title}"
