@@ -271,5 +271,5 @@ def _bits(found: Sequence[tuple[str, Array]], other: Sequence[tuple[str, Array]]
             distance = _distance(a, b)
             place = np.unravel_index(int(distance.argmax()), a.shape)
             words = f"{what} is {a[place]:.9g} {how} and {b[place]:.9g} {else_}; {differ.sum():,} of {a.size:,} differ"
-            deviations.append(Deviation(float(distance[place] / np.abs(b).max()), 0.0, words))
+            deviations.append(Deviation(float(distance[place]) / (float(np.abs(b).max()) or 1), 0.0, words))
     return max(deviations, key=lambda each: each.error)

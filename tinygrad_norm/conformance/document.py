@@ -30,7 +30,7 @@ def document(progress: Callable[[Any, str], Iterable[Any]] = lambda items, doing
 
     `progress` hands on the checks of each norm, as `measure` says.
     """
-    installed = [each for each in FRAMEWORKS.values() if each.installed()]
+    installed = [each for each in FRAMEWORKS.values() if not each.lacking()]
     lacking = [each.title for each in FRAMEWORKS.values() if each not in installed]
     names = [str(each()) for each in installed]
     words = f" Not installed here, and so not measured: {', '.join(lacking)}." if lacking else ""

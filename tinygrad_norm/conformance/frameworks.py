@@ -42,14 +42,13 @@ class Framework(ABC):
     """Those of its own norms that the table of all frameworks holds, for each kind."""
 
     def __init__(self) -> None:
-        if not self.installed():
-            lacking = " ".join(name for name in self.packages if find_spec(name) is None)
-            raise ImportError(f"certify: --from {self.name} needs {self.title}: pip install {lacking}")
+        if lacking := self.lacking():
+            raise ImportError(f"certify: --from {self.name} needs {self.title}: pip install {' '.join(lacking)}")
 
     @classmethod
-    def installed(cls) -> bool:
-        """Return whether all its packages are there."""
-        return all(find_spec(name) is not None for name in cls.packages)
+    def lacking(cls) -> list[str]:
+        """Return which of its packages are not installed; a mere folder of such a name in this one is none."""
+        return [name for name in cls.packages if (spec := find_spec(name)) is None or spec.origin is None]
 
     def __str__(self) -> str:
         return f"{self.title} {importlib.import_module(self.packages[-1]).__version__}"
