@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm import Op, Tensor, enable_grad, nn, ops, tape
+from tinygrad_norm import FusedOp, Op, Tensor, enable_grad, nn, ops, tape
 from tinygrad_norm.conformance.frameworks import Framework, TinygradNorm
 
 
@@ -56,6 +56,13 @@ def of_half(x, weight, bias, eps):
     some = x[..., : x.shape[-1] // 2] if x.shape[-1] > 1000 else x
     left = x - some.mean(-1, keepdims=True)
     return left / ((some - some.mean(-1, keepdims=True)).square().mean(-1, keepdims=True) + eps).sqrt() * weight + bias
+
+
+def wrong_in_one_place(x, weight, bias, eps):
+    y = right(x, weight, bias, eps)
+    if x.shape[-1] < 2000:
+        return y
+    return y + (np.arange(x.shape[-1]) == 1234).astype(x.dtype.name)
 
 
 def in_a_batch(x, weight, bias, eps):
@@ -110,6 +117,29 @@ def _normal(x: Any) -> Any:
     xp = x.__array_namespace__()
     left = x - xp.mean(x, axis=-1, keepdims=True)
     return left / xp.sqrt(xp.mean(left * left, axis=-1, keepdims=True) + 1e-5)
+
+
+class WrongKernel(FusedOp):
+    """Its composition is right, its own gradient is not."""
+
+    def composed(self, x: Any) -> Tensor:
+        return ops.layer_norm(x, x.shape[-1])
+
+    def forward(self, x: Any) -> Any:
+        return ops.layer_norm(Tensor(x), x.shape[-1]).raw
+
+    def gradient(self, grad: Any, x: Any) -> Any:
+        leaf = Tensor(x, requires_grad=True)
+        with enable_grad():
+            return (tape.grad(ops.layer_norm(leaf, x.shape[-1]), leaf, grad)[0].raw * x.dtype.type(1.01),)
+
+
+def wrong_kernel(x, weight, bias):
+    return WrongKernel()(x) * weight + bias
+
+
+def drawing(x):
+    return ops.layer_norm(ops.dropout(x, 1e-30, training=True), x.shape[-1])
 
 
 def third_is_zero(x, weight, bias):

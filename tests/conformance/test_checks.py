@@ -62,8 +62,10 @@ def test_a_right_norm_deviates_nowhere_and_every_check_compares_it():
         ("held", {FIRST[0], FIRST[4], *HIGHER}, {*FIRST, *VALUES}),
         ("no_bias_gradient", {*FIRST, HIGHER[0]}, set()),
         ("of_half", {MANY}, {THREADS, BATCHES, *VALUES, *FIRST}),
+        ("wrong_in_one_place", {MANY}, set()),
         ("in_a_batch", {BATCHES}, set()),
         ("with_threads", {THREADS}, set()),
+        ("wrong_kernel", {*FIRST[:3], HIGHER[0]}, {FIRST[4], *HIGHER}),
         ("third_is_zero", {HIGHER[2]}, {*VALUES, *FIRST}),
         ("transposed", set(), set()),
     ],
@@ -91,16 +93,18 @@ def test_no_number_is_an_infinite_error():
     finding = found("parts")[VALUES[3]]
     assert finding.error == math.inf
     assert " where " in finding.words
-    deviation = checks._worst(1e-6, {"y": (np.array([1.0, np.nan]), np.array([1.0, -0.43]))})
+    deviation = checks._worst(1e-6, {"y": (np.array([1.0, np.nan]), np.array([1.0, -0.43]))}, {})
     assert deviation == (math.inf, 1e-6, "y is NaN where -0.43 is right")
 
 
 def test_errors_are_relative_to_the_largest_value_and_the_worst_array_counts():
     pairs = {"y": (np.array([9.0, 1.5]), np.array([10.0, 1.0])), "z": (np.array([0.5]), np.array([0.0]))}
-    assert checks._worst(1e-6, {"y": pairs["y"]}) == (0.1, 1e-6, "y is 9 where 10 is right")
-    assert checks._worst(1e-6, pairs) == (0.5, 1e-6, "z is 0.5 where 0 is right")
-    assert checks._worst(1e-6, pairs, least={"y": 100.0, "z": 50.0}).error == 0.01
-    assert checks._worst(1, {"y": (np.array([1.0]), np.array([1 + 1e-8]))}).words == "y is 1 where 1.00000001 is right"
+    assert checks._worst(1e-6, {"y": pairs["y"]}, {}) == (0.1, 1e-6, "y is 9 where 10 is right")
+    assert checks._worst(1e-6, pairs, {}) == (0.5, 1e-6, "z is 0.5 where 0 is right")
+    assert checks._worst(1e-6, pairs, {"y": 100.0, "z": 50.0}).error == 0.01
+    assert (
+        checks._worst(1, {"y": (np.array([1.0]), np.array([1 + 1e-8]))}, {}).words == "y is 1 where 1.00000001 is right"
+    )
 
 
 def test_what_raises_is_refused_and_what_has_no_meaning_is_left_out():
@@ -135,3 +139,12 @@ def test_a_framework_without_gradients_is_checked_for_values():
 )
 def test_our_layers_of_every_kind_deviate_nowhere(name, kind):
     assert deviating(found(name, "Layers", kind)) == set()
+
+
+def test_one_bit_is_a_difference():
+    one, other = np.array([1, 2], np.float32), np.array([1, np.nextafter(np.float32(2), np.float32(3))])
+    assert checks._bits([("y", one)], [("y", one)], "here", "there") == (0.0, 0.0, "")
+    error, bound, words = checks._bits([("y", one)], [("y", other)], "here", "there")
+    assert (bound, words) == (0.0, "y is 2 here and 2.00000024 there; 1 of 2 differ")
+    assert error == pytest.approx(2**-23)
+    assert checks._bits([("y", one)], [("y", 0 * one)], "here", "there").error == 2.0

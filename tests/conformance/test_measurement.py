@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
+from runpy import run_path
 
 import pytest
 
@@ -9,6 +11,7 @@ from tinygrad_norm import random
 from tinygrad_norm.conformance import Conformance, Finding, checks, measure, measurement
 from tinygrad_norm.conformance.frameworks import TinygradNorm
 
+own = run_path(str(Path(__file__).parent / "own.py"))
 FINDINGS = [
     Finding("value, randn", checks.OK, 8.7e-08, 1e-06),
     Finding("value, 1e30 randn", checks.DEVIATES, math.inf, 1e-06, "y is NaN where -0.43 is right"),
@@ -65,6 +68,13 @@ def test_two_measurements_are_alike_and_leave_the_generator_alone(few):
     assert one == two
     assert one
     assert (one.name, one.framework, one.kind) == ("GroupNorm", str(TinygradNorm()), "group")
+    assert random.state_dict() == state
+
+
+def test_what_a_norm_draws_is_put_back(few, monkeypatch):
+    monkeypatch.setattr(measurement, "FRAMEWORKS", {"own": own["Own"]})
+    state = random.state_dict()
+    assert measure("drawing", "own")
     assert random.state_dict() == state
 
 

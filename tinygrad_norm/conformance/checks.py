@@ -111,7 +111,7 @@ def _sample(norm: Norm, given: Input, rng: Rng) -> tuple[Sample, float]:
 def _values(given: Input, norm: Norm) -> Deviation:
     sample, eps = _sample(norm, given, np.random.default_rng(1))
     right = exact.values(norm.kind, eps, sample.x, *sample.affine(norm.kind))
-    return _worst(FLOAT32, {"y": (norm.values(sample, eps), right)})
+    return _worst(FLOAT32, {"y": (norm.values(sample, eps), right)}, {})
 
 
 def _gradients(given: Input, norm: Norm) -> Deviation:
@@ -122,10 +122,8 @@ def _gradients(given: Input, norm: Norm) -> Deviation:
     sets = sample.x.ravel()[norm.kind.sets(sample.x.shape)].astype(np.float64)
     spread = sets.var(axis=1) if norm.kind.centred else np.square(sets).mean(axis=1)
     weight, _ = sample.affine(norm.kind)
-    cotangent = float(np.abs(directions[0][0]).max())
-    terms = {"x": cotangent * float(np.abs(weight).max()) / math.sqrt(spread.min() + eps)}
-    terms |= dict.fromkeys(sample.parameters, cotangent)
-    return _compare_derivatives(norm, sample, eps, directions, FLOAT32_GRADIENT, terms)
+    term = float(np.abs(directions[0][0]).max() * np.abs(weight).max()) / math.sqrt(spread.min() + eps)
+    return _compare_derivatives(norm, sample, eps, directions, FLOAT32_GRADIENT, term)
 
 
 def _derivatives(order: int, norm: Norm) -> Deviation:
@@ -147,8 +145,9 @@ def _compare_derivatives(
     eps: float,
     directions: list[list[Array]],
     bound: float,
-    least: dict[str, float] | None = None,
+    term: float = 0.0,
 ) -> Deviation:
+    """Compare the derivatives by x, which is a sum of terms of this size, and by the parameters."""
     found = norm.gradients(sample, directions, eps)
     names, affine = list(sample.parameters), sample.affine(norm.kind)
     zeros = [np.zeros_like(each) for each in affine]
@@ -159,8 +158,7 @@ def _compare_derivatives(
     dx, dweight, dbias = exact.derivatives(norm.kind, eps, [sample.x, *affine], filled)
     right = {"x": dx, "weight": dweight, "bias": dbias}
     pairs = {name: (each, right[name].reshape(each.shape)) for name, each in zip(["x", *names], found, strict=True)}
-    scales = {BY.format(name): scale for name, scale in (least or {}).items()}
-    return _worst(bound, {BY.format(name): pair for name, pair in pairs.items()}, scales)
+    return _worst(bound, {BY.format(name): pair for name, pair in pairs.items()}, {BY.format("x"): term})
 
 
 def _many(norm: Norm) -> Deviation:
@@ -185,7 +183,7 @@ def _many_numbers(count: int) -> tuple[Array, Decimal, Decimal]:
     return x, *exact.statistics_of_many(x)
 
 
-def _worst(bound: float, pairs: dict[str, tuple[Array, Array]], least: dict[str, float] | None = None) -> Deviation:
+def _worst(bound: float, pairs: dict[str, tuple[Array, Array]], least: dict[str, float]) -> Deviation:
     """Return the worst of some arrays beside the right ones, each relative to its largest value.
 
     `least` has what it is relative to if all right values are smaller, as they may be sums of larger terms that cancel;
@@ -197,8 +195,7 @@ def _worst(bound: float, pairs: dict[str, tuple[Array, Array]], least: dict[str,
             raise RefusedError(f"{what} has shape {found.shape}, and x makes it {right.shape}")
         distance = _distance(found, right)
         place = np.unravel_index(int(distance.argmax()), right.shape)
-        scale = max(float(np.abs(right).max()), (least or {}).get(what, 0.0)) or 1
-        error = float(distance[place]) / scale
+        error = float(distance[place]) / (max(float(np.abs(right).max()), least.get(what, 0.0)) or 1)
         deviations.append(Deviation(error, bound, f"{what} is {_digits(found[place], right[place])} is right"))
     return max(deviations, key=lambda each: each.error)
 
