@@ -39,9 +39,18 @@ def add_options(parser: argparse._ActionsContainer, kind: Callable[[str], Any], 
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=value, help=what)
 
 
+def not_empty(text: str) -> str:
+    """Return the name of a file or folder; a shell makes "" of a variable that is not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file or folder is not empty, got ''; . is the current folder")
+    return text
+
+
 def add_output(parser: argparse._ActionsContainer, value: str, words: str, default: Path | None = None) -> None:
     """Add -o, where to write."""
-    parser.add_argument("-o", "--output", type=Path, default=default, metavar=value, help=words)
+    parser.add_argument(
+        "-o", "--output", type=lambda text: Path(not_empty(text)), default=default, metavar=value, help=words
+    )
 
 
 def add_model(parser: argparse._ActionsContainer) -> None:
@@ -56,8 +65,8 @@ def add_norm(parser: argparse._ActionsContainer) -> None:
 
 def add_data_arguments(parser: argparse._ActionsContainer, default: str) -> None:
     """Add --data, --data-folder and --download; `default` says which data are used without --data."""
-    add_options(parser, str, "NAME|FOLDER", data=f"{DATA} (default: {default})")
-    add_options(parser, str, "FOLDER", data_folder="where data sets lie (default: datasets)")
+    add_options(parser, not_empty, "NAME|FOLDER", data=f"{DATA} (default: {default})")
+    add_options(parser, not_empty, "FOLDER", data_folder="where data sets lie (default: datasets)")
     add_flags(parser, download="fetch the data set if it is not there")
 
 

@@ -18,6 +18,7 @@ from tinygrad_norm.cli.arguments import (
     add_model,
     add_output_arguments,
     add_recipe_arguments,
+    not_empty,
     recipe_changes,
 )
 from tinygrad_norm.models import create_model
@@ -174,9 +175,8 @@ def describe_evaluation(recipe: Recipe, found: Evaluation, confusion: bool = Fal
 
 
 def _add_checkpoint_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="a file that `tinygrad-norm train` wrote, or its folder"
-    )
+    words = "a file that `tinygrad-norm train` wrote, or its folder"
+    command.add_argument("checkpoint", type=not_empty, metavar="CHECKPOINT", help=words)
     add_data_arguments(command, "those that it was trained with")
     add_flags(command, json="print all figures as JSON")
 
