@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_norm.checks import check_integer
 from tinygrad_norm.dtypes import StrPath
-from tinygrad_norm.figures import COLOURS, INK, Axes, add_title, as_text, check_format, new_figure, save_figure
+from tinygrad_norm.figures import COLOURS, GREY, INK, Axes, add_title, as_text, check_format, new_figure, save_figure
 from tinygrad_norm.output import printable
 from tinygrad_norm.tables import format_table
 
@@ -100,7 +100,7 @@ def _draw(axes: Axes, counts: Matrix, names: Sequence[str]) -> None:
     axes.set_xlabel("predicted", color=INK)
     axes.set_ylabel("true", color=INK)
     axes.tick_params(colors=INK, length=0, labelsize=8)
-    axes.spines[:].set_color("#999999")
+    axes.spines[:].set_color(GREY)
 
 
 def _commonest(counts: Matrix, names: Sequence[str]) -> str:
