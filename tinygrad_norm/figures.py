@@ -25,10 +25,10 @@ INK, GREY, PALE = "#333333", "#999999", "#E6E6E6"
 FORMATS = (".pdf", ".png", ".svg")
 
 
-def check_format(caller: str, path: StrPath) -> None:
-    """Raise a ValueError if the suffix of `path` is of no format that pictures are written in."""
-    if (suffix := Path(path).suffix.lower()) not in FORMATS:
-        raise ValueError(f"{caller}: {os.fspath(path)!r} has suffix {suffix!r}; allowed are {', '.join(FORMATS)}")
+def check_format(caller: str, path: StrPath, *besides: str) -> None:
+    """Raise a ValueError if the suffix of `path` is of no format that pictures are written in, and none besides."""
+    if (suffix := Path(path).suffix.lower()) not in (allowed := (*besides, *FORMATS)):
+        raise ValueError(f"{caller}: the suffix of {os.fspath(path)!r} is {', '.join(allowed)}, got {suffix!r}")
 
 
 def new_figure(width: float, height: float) -> Figure:

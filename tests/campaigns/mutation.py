@@ -37,7 +37,7 @@ from tests.campaigns.mutation_operators import Mutant, fingerprint, mutants
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE, TESTS = ROOT / "tinygrad_norm", ROOT / "tests"
 CORE = (
-    *("tape.py", "modes.py", "operands.py", "saved.py", "gradients.py", "targets.py", "quiet.py", "generation.py"),
+    *("tape.py", "modes.py", "operands.py", "saved.py", "gradients.py", "route.py", "quiet.py", "generation.py"),
     *("tensor.py", "in_place.py", "integrity.py", "dtypes.py", "settings.py"),
     *("ops/*.py", "nn/*.py", "optim/*.py", "data/loader.py", "definitions/*.py", "viz/graph.py"),
     *(f"training/{name}.py" for name in ("metrics", "trainer", "checkpoint", "safetensors")),
@@ -64,7 +64,7 @@ ALSO = {
     },
     **{
         f"{name}.py": ["test_tape.py", "test_tape_memory.py", "test_tape_modes.py", "test_tensor.py"]
-        for name in ("gradients", "operands", "quiet", "saved", "targets")
+        for name in ("gradients", "operands", "quiet", "saved", "route")
     },
     **{f"optim/{name}.py": ["optim/test_optimizer.py"] for name in ("adam", "rmsprop", "sgd")},
     "ops/arguments.py": ["ops/test_interpolation.py", "ops/test_pooling.py"],

@@ -15,7 +15,7 @@ import pytest
 from tinygrad_norm import nn
 from tinygrad_norm.random import manual_seed
 from tinygrad_norm.viz import html
-from tinygrad_norm.viz.graph import Edge, Graph, Node, from_call
+from tinygrad_norm.viz.graph import Arrow, Graph, Node, from_call
 from tinygrad_norm.viz.style import LOOKS
 
 HOSTILE = "\"'<img onerror=alert(1)></script><script>alert(1)</script><!--<script>\u2028\u2029&lt;\\u003c\0 $data 🂡"
@@ -70,7 +70,7 @@ def hostile():
     facts = {"settings": {HOSTILE: HOSTILE}, "code": HOSTILE, "source": HOSTILE}
     graph.nodes["input0"] = Node("input0", "input", HOSTILE, "", (2,), "float32")
     graph.nodes["op0"] = Node("op0", "op", HOSTILE, HOSTILE, (2,), "float32", **facts)
-    graph.edges.append(Edge("input0", "op0", 0))
+    graph.edges.append(Arrow("input0", "op0", 0))
     return graph
 
 

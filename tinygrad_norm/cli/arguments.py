@@ -8,16 +8,39 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
+from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.models import list_models
 from tinygrad_norm.tables import format_table
 from tinygrad_norm.training.recipe import AUGMENTATIONS, FIELDS, NORMS, OPTIMIZERS, SCHEDULES, Recipe, recipe_for
 
-Parser = argparse.ArgumentParser
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 DATA = "digits (ships with the package), mnist, fashion-mnist, cifar10, cifar100, or a folder of images or arrays"
+
+
+class Parser(argparse.ArgumentParser):
+    """One that says what is wrong in one line, and what was probably meant."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = tuple(map(str, action.choices))
+            hint = did_you_mean(str(value), known)
+            raise argparse.ArgumentError(action, f"there is no {value!r}, only {', '.join(known)}{hint}")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is unknown here, for the command itself knows its options and has the help on them."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            hints = (did_you_mean(option, self._option_string_actions) for option in options)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{next(filter(None, hints), '')}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with status 2."""
+        self.exit(2, f"{self.prog}: {message}; try {self.prog} --help\n")
 
 
 def add_command(commands: Commands, name: str, run: Callable[..., None], words: str, **defaults: Any) -> Parser:

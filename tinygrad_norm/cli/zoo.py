@@ -93,7 +93,7 @@ def run_train(args: argparse.Namespace) -> None:
         if (folder / CHECKPOINT).exists():
             print(f"go on with: {shlex.join(resume_command(args, folder / CHECKPOINT))}", file=sys.stderr)
         raise
-    print(json.dumps(result.to_dict(), indent=2) if args.json else describe(result, args.confusion))
+    print(json.dumps(result.to_dict(), indent=2) if args.json else describe_training(result, args.confusion))
     if result.undrawn:  # and warned of
         raise SystemExit(1)
 
@@ -157,7 +157,7 @@ def run_models(args: argparse.Namespace) -> None:
     )
 
 
-def describe(result: Result, confusion: bool = False) -> str:
+def describe_training(result: Result, confusion: bool = False) -> str:
     """Return a result in a few lines."""
     epochs = f"{plural(len(result.history), 'epoch')} in {result.seconds:.1f} s"
     return (

@@ -113,7 +113,7 @@ def save_parts(path: StrPath, parts: Mapping[str, Stateful], extra: Any = None) 
 
 
 def load_parts(
-    path: StrPath, parts: Mapping[str, Stateful], *, every: bool = False, saved: Saved | None = None
+    path: StrPath, parts: Mapping[str, Stateful], *, every: bool = False, saved: CheckpointContent | None = None
 ) -> dict[str, Any]:
     """Give each of the named parts its state back, or change nothing; returns what `load_checkpoint` does.
 
@@ -144,7 +144,7 @@ def load_parts(
     return {"version": VERSION, "parts": list(saved.states), "extra": saved.extra}
 
 
-class Saved(NamedTuple):
+class CheckpointContent(NamedTuple):
     """What a checkpoint holds: the states by part, that of the random generator, and what was saved as "extra"."""
 
     states: dict[str, Any]
@@ -152,7 +152,7 @@ class Saved(NamedTuple):
     extra: Any
 
 
-def read_checkpoint(path: StrPath) -> Saved:
+def read_checkpoint(path: StrPath) -> CheckpointContent:
     """Read what a checkpoint holds, and give it to nobody.
 
     Raises:
@@ -177,7 +177,7 @@ def read_checkpoint(path: StrPath) -> Saved:
     if version != VERSION:
         reads = f"this package reads version {VERSION}"
         raise ValueError(f"{os.fspath(path)} is a checkpoint of version {version}; {reads}")
-    return Saved(states, content["random"], states.pop("extra"))
+    return CheckpointContent(states, content["random"], states.pop("extra"))
 
 
 def _listed(names: Iterable[str]) -> str:

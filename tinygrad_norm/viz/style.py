@@ -71,14 +71,14 @@ def style_sheet() -> str:
     return f":root {{{''.join(f'--{name}:light-dark({light},{dark});' for name, (light, dark) in colours.items())}}}\n"
 
 
-def kind_of(item: Item) -> str:
+def look_of(item: Item) -> str:
     """The look of an item."""
     return "fused" if item.kind == "op" and item.last.fused else item.kind
 
 
 def kinds(outline: Outline, direction: str) -> list[str]:
     """The looks that a drawing has."""
-    found = {kind_of(item) for item in outline.items}
+    found = {look_of(item) for item in outline.items}
     if any(keeps(item, direction) for item in outline.items):
         found.add("saved")
     return [kind for kind in LOOKS if kind in found]
