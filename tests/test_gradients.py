@@ -48,11 +48,12 @@ def test_what_was_not_recorded_has_no_way_back():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_backward_pass_begins_with_a_gradient_of_the_output_s_dtype(dtype):
     x = Tensor(np.ones(3, dtype), requires_grad=True)
-    y = x.sum()
-    seen = []
-    y.register_hook(lambda gradient: seen.append(gradient.dtype))
-    y.backward()
-    assert seen == [dtype]
+    for given in (None, np.ones((), "float32"), np.ones((), "float64"), 1):
+        y = x.sum()
+        seen = []
+        y.register_hook(lambda gradient, seen=seen: seen.append(gradient.dtype))
+        y.backward(given)
+        assert seen == [dtype]
 
 
 def test_the_gradient_has_the_dtype_and_shape_of_its_leaf():
