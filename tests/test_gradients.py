@@ -50,7 +50,7 @@ def test_a_backward_pass_begins_with_a_gradient_of_the_output_s_dtype(dtype):
     x = Tensor(np.ones(3, dtype), requires_grad=True)
     for given in (None, np.ones((), "float32"), np.ones((), "float64"), 1):
         y = x.sum()
-        seen = []
+        seen: list[Any] = []
         y.register_hook(lambda gradient, seen=seen: seen.append(gradient.dtype))
         y.backward(given)
         assert seen == [dtype]
