@@ -175,11 +175,11 @@ def _words(arguments: tuple[Any, ...], options: Options) -> str:
 def _drawn(inputs: Inputs, rng: Generator) -> list[Any]:
     if isinstance(inputs, tuple):
         return [rng.normal(0.2, 1.1, inputs)]
-    given = draw(rng)
+    given = draw_inputs(rng)
     return [given[name] for name in inputs.split()]
 
 
-def draw(rng: Generator) -> dict[str, Any]:
+def draw_inputs(rng: Generator) -> dict[str, Any]:
     """Return the inputs that cases name; those in float64 are differentiated, unless they are called fixed."""
     constant = np.float32  # of which no gradient is asked
     return {
