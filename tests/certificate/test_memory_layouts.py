@@ -131,9 +131,8 @@ def test_a_gradient_wrong_in_one_such_way_fails_in_that_row(kind, shapes, row, m
     certificate = certify(kind, *shapes)
     assert not certificate
     assert message in failed(certificate)[row]
-    assert failed(certificate).keys() <= {row, OTHER_LAYOUTS, FLOAT32}, str(
-        certificate
-    )  # which see larger inputs as well
+    seeing_larger_inputs_too = {row, OTHER_LAYOUTS, FLOAT32}
+    assert failed(certificate).keys() <= seeing_larger_inputs_too, str(certificate)
 
 
 @pytest.mark.parametrize("kind", [Square, Exact])

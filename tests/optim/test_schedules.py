@@ -432,7 +432,7 @@ def test_first_metrics_that_are_nan_count_as_bad_epochs():
 def test_the_state_of_another_kind_is_refused(make, other):
     schedule, another = make(sgd()), other(sgd())
     another.step(*[1.0] * isinstance(another, optim.ReduceLROnPlateau))
-    kinds = f"^{type(schedule).__name__}: .* its kind, got that of {type(another).__name__}$"
+    kinds = f"^{type(schedule).__name__}: .* its kind, got that of {type(another).__name__!r}$"
     with pytest.raises(ValueError, match=kinds):
         schedule.load_state_dict(another.state_dict())
     assert schedule.last_epoch == 0

@@ -107,10 +107,8 @@ def tell(result: Measurements) -> Story:
             with_norm = f"{activation}: with batch norm at {factor:g}× (lr {factor * lr:g}) the net"
             without = f"without it at {settings.factors[0]:g}× (lr {lr:g})"
             fewer = "" if times == NO_RATIO else f"; {times} times fewer steps"
-            words = "faster", "slower"
-            summary.append(
-                compare_spreads(with_norm, normed, without, rival, step_count(limit), words=words, more=fewer)
-            )
+            sides, words = (with_norm, normed, without, rival), ("faster", "slower")
+            summary.append(compare_spreads(*sides, step_count(limit), words=words, more=fewer))
             taken = [_spread(result, activation, norm, factor).words(step_count(limit)) for norm in NETS]
             lines.append([activation, f"{factor * lr:g} ({factor:g}×)", *taken, times])
     header = ["activation", "learning rate", *NETS.values(), "fewer than without at 1×"]

@@ -123,11 +123,8 @@ def activation_layer(activation: ActivationSpec) -> Module:
     if found is None:
         return Identity()
     name, parameter = found
-    return (
-        ACTIVATION_LAYERS[name]()
-        if definitions.ACTIVATIONS[name].parameter is None
-        else ACTIVATION_LAYERS[name](parameter)
-    )
+    layer = ACTIVATION_LAYERS[name]
+    return layer() if definitions.ACTIVATIONS[name].parameter is None else layer(parameter)
 
 
 def as_fusible(module: Any) -> ActivationSpec:

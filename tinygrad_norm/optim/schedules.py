@@ -488,7 +488,7 @@ def _check_kind(schedule: LRScheduler | ReduceLROnPlateau, state: Mapping[str, A
     """Refuse the state of another kind of schedule; states of older versions do not say theirs."""
     own = type(schedule).__name__
     if (kind := state.get("kind", own)) != own:
-        raise ValueError(f"{own}: load_state_dict takes the state of a schedule of its kind, got that of {kind}")
+        raise ValueError(f"{own}: load_state_dict takes the state of a schedule of its kind, got that of {kind!r}")
 
 
 def _per_group(name: str, value: float | Sequence[float], groups: int, allowed: Range) -> list[float]:
