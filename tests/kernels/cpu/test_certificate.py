@@ -29,7 +29,7 @@ def test_a_mutant_of_a_kernel_is_killed(name, module, blocks, monkeypatch):
             dx *= 1.01
         return ordinary
 
-    monkeypatch.setattr("tinygrad_norm.certificate.catalog.ACTIVATIONS", [])
+    monkeypatch.setattr("tinygrad_norm.certificate.catalog.ACTIVATION_LAYERS", [])
     monkeypatch.setattr(module, "gradient", wrong)
     assert not certify(name)
 
