@@ -12,15 +12,15 @@ import pytest
 from tinygrad_norm import FusedOp, Op, Tensor, nn, ops, random
 from tinygrad_norm.certificate import certification, certify
 from tinygrad_norm.certificate.case import case_of_module
-from tinygrad_norm.certificate.catalog import NO_GRADIENT, NORMS, OPS, layer_names
-from tinygrad_norm.certificate.checks import (
+from tinygrad_norm.certificate.catalog import NO_GRADIENT, NORM_EXAMPLES, OPS, layer_names
+from tinygrad_norm.certificate.comparisons import (
     CONSTANT,
     DIFFERENCES,
     FIRST,
     FLOAT32,
     LARGE_MEAN,
     LARGER,
-    LAYOUTS,
+    OTHER_LAYOUTS,
     REPEATED,
     ROWS,
     SECOND,
@@ -38,7 +38,7 @@ def failed(certificate):
 @pytest.fixture
 def few_activations(monkeypatch):
     """One activation instead of eleven, which take seconds."""
-    monkeypatch.setattr("tinygrad_norm.certificate.catalog.ACTIVATIONS", ["silu"])
+    monkeypatch.setattr("tinygrad_norm.certificate.catalog.ACTIVATION_LAYERS", ["silu"])
 
 
 # What is certified by name
@@ -52,7 +52,7 @@ def test_every_layer_and_every_op_has_its_cases():
     assert not OPS.keys() & NO_GRADIENT
 
 
-@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("name", NORM_EXAMPLES)
 def test_norms_pass_in_every_mode(name, few_activations):
     certificate = certify(name)
     assert certificate.ok, str(certificate)
@@ -72,7 +72,7 @@ def test_ops_and_layers_without_a_fused_op_pass_with_the_rows_that_they_have():
     for name in ("Softmax", "Dropout", "var", "where", "NLLLoss"):
         certificate = certify(name)
         assert certificate.ok, str(certificate)
-        rows = [*DIFFERENCES, LARGER, LAYOUTS, SOME, REPEATED, FLOAT32]
+        rows = [*DIFFERENCES, LARGER, OTHER_LAYOUTS, SOME, REPEATED, FLOAT32]
         assert [check.name for check in certificate.checks] == [row for row in rows if name == "where" or row != SOME]
         assert certificate.mutants
     assert certify("Identity").ok
@@ -153,7 +153,7 @@ def test_a_wrong_op_fails_in_its_row(kind, rows):
     certificate = certify(kind, (3, 5))
     assert rows <= failed(certificate), str(certificate)
     others = {CONSTANT, LARGE_MEAN, FLOAT32, LARGER}  # which see values and gradients again
-    assert failed(certificate) - rows <= others | ({LAYOUTS, SOME, REPEATED} if kind is Raising else set())
+    assert failed(certificate) - rows <= others | ({OTHER_LAYOUTS, SOME, REPEATED} if kind is Raising else set())
     assert not certificate
     assert certificate.mutants == []
     assert "none tried, as a check failed already" in str(certificate)
@@ -245,7 +245,7 @@ def test_each_mutant_by_itself_makes_the_certificate_fail():
         kind, function, shapes = TARGETS[target]
         with mutated(kind, mutants_of(kind, 5)[change]):
             certificate = certify(function, *shapes)
-        row = {"the cotangent changed in place": REPEATED, "the cotangent taken for contiguous": LAYOUTS}.get(
+        row = {"the cotangent changed in place": REPEATED, "the cotangent taken for contiguous": OTHER_LAYOUTS}.get(
             change, FIRST
         )
         assert row in failed(certificate), f"{target}: {change}"

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tinygrad_norm.conformance import checks, document, frameworks, measurement
+from tinygrad_norm.conformance import document, frameworks, measurement, trials
 
 # certify
 
@@ -128,10 +128,10 @@ def median(x):
 @pytest.fixture
 def few(monkeypatch, tmp_path):
     """Two quick checks; norms of somebody's own in norms.py."""
-    every = checks.checks()
+    every = trials.trials()
     chosen = {name: every[name] for name in ("value, randn", "value, 2000 + randn")}
     for module in (measurement, document):
-        monkeypatch.setattr(module, "checks", lambda: chosen)
+        monkeypatch.setattr(module, "trials", lambda: chosen)
     (tmp_path / "norms.py").write_text(NORMS)
 
 
@@ -147,7 +147,7 @@ def test_certify_from_a_framework_prints_a_table_and_ends_in_0_or_1(run, few):
     status, out, _ = run("certify", "--from", "tinygrad_norm", "norms.py:one_pass", "--json", "--kind", "layer")
     assert status == 1
     found = json.loads(out)
-    assert (found["ok"], found["kind"], [row["verdict"] for row in found["findings"]]) == (
+    assert (found["ok"], found["kind"], [row["verdict"] for row in found["outcomes"]]) == (
         False,
         "layer",
         ["ok", "DEVIATES"],

@@ -6,8 +6,8 @@ from runpy import run_path
 
 import pytest
 
-from tinygrad_norm.conformance import checks, document, frameworks, measurement
-from tinygrad_norm.conformance.kinds import KINDS
+from tinygrad_norm.conformance import document, frameworks, measurement, trials
+from tinygrad_norm.conformance.kinds import NORM_KINDS
 
 own = run_path(str(Path(__file__).parent / "own.py"))
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
@@ -17,12 +17,12 @@ PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 def two(monkeypatch):
     """Two frameworks, one of them without gradients, one that is not installed, and three checks."""
     found = {"plain": own["Plain"], "own": own["Own"], "jax": frameworks.JAX}
-    every = checks.checks()
+    every = trials.trials()
     names = ("value, randn", "value, 2000 + randn", "first derivative, float64")
     monkeypatch.setattr(frameworks.JAX, "packages", ("no_such_package",))
     for module in (measurement, document):
         monkeypatch.setattr(module, "FRAMEWORKS", found)
-        monkeypatch.setattr(module, "checks", lambda: {name: every[name] for name in names})
+        monkeypatch.setattr(module, "trials", lambda: {name: every[name] for name in names})
 
 
 def test_a_kind_has_a_table_with_a_column_for_each_norm(two):
@@ -51,9 +51,9 @@ def test_it_is_written_the_same_again(two):
 
 
 def test_cells():
-    assert document._cell(checks.OK, 0.0) == "0"
-    assert document._cell(checks.DEVIATES, 0.5) == "**5.0e-01**"
-    assert document._cell(checks.REFUSED, None) == "*refused*"
+    assert document._cell(trials.OK, 0.0) == "0"
+    assert document._cell(trials.DEVIATES, 0.5) == "**5.0e-01**"
+    assert document._cell(trials.REFUSED, None) == "*refused*"
 
 
 def test_the_page_of_the_documents_is_what_the_command_writes():
@@ -63,7 +63,7 @@ def test_the_page_of_the_documents_is_what_the_command_writes():
     assert names == [framework.title for framework in frameworks.FRAMEWORKS.values()]
     head = document.HEADING.format(frameworks=versions[1], lacking="")
     assert page.startswith(head)
-    for kind in KINDS.values():
+    for kind in NORM_KINDS.values():
         table = page.partition(f"## {kind.title[0].upper()}{kind.title[1:]}\n\n")[2].split("\n\n")[0]
         rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
         columns = [
@@ -72,5 +72,5 @@ def test_the_page_of_the_documents_is_what_the_command_writes():
             for norm in framework.norms.get(kind.name, ())
         ]
         assert rows[0] == ["", *columns, "bound"]
-        assert [row[0] for row in rows[2:]] == [*checks.checks(), "**deviations**"]
+        assert [row[0] for row in rows[2:]] == [*trials.trials(), "**deviations**"]
         assert rows[-1][1] == "0", f"ours deviates as {kind.title}"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm.conformance import exact
-from tinygrad_norm.conformance.kinds import KINDS
+from tinygrad_norm.conformance.kinds import NORM_KINDS
 
 
 @pytest.mark.parametrize(("mean", "size", "eps"), [(0, 1, 1e-5), (2000, 1, 1e-5), (0, 1e30, 1e-5), (0, 1e-25, 0.0)])
@@ -17,7 +17,7 @@ from tinygrad_norm.conformance.kinds import KINDS
 def test_values_are_those_of_mpmath(kind, mean, size, eps, rng):
     x = (mean + size * rng.normal(size=(2, 5))).astype(np.float32)
     weight, bias = rng.normal(size=5), rng.normal(size=5)
-    found = exact.values(KINDS[kind], eps, x, weight, bias)
+    found = exact.values(NORM_KINDS[kind], eps, x, weight, bias)
     with mpmath.workdps(100):
         for row, y in zip(x.tolist(), found, strict=True):
             values = [mpmath.mpf(each) for each in row]
@@ -45,7 +45,9 @@ def test_derivatives_to_the_third_order_have_a_closed_form_for_few_values(kind, 
     f, *slopes = closed_form(u, eps)
     gain = (c * weight * np.sign(signs)).sum()
     for order, factor in ((1, 1.0), (2, along_d), (3, along_d * along_e)):
-        dx, dweight, dbias = exact.derivatives(KINDS[kind], eps, [x, weight, bias], [[c], *directions[: order - 1]])
+        dx, dweight, dbias = exact.derivatives(
+            NORM_KINDS[kind], eps, [x, weight, bias], [[c], *directions[: order - 1]]
+        )
         np.testing.assert_allclose(dx, gain * slopes[order - 1] * factor * signs, rtol=1e-13)
         weights = [f, slopes[0], slopes[1]][order - 1] * factor * c.ravel() * np.sign(signs).ravel()
         np.testing.assert_allclose(dweight, weights, rtol=1e-13)
@@ -56,8 +58,8 @@ def test_a_direction_among_weights_counts(rng):
     x, c, d = (rng.normal(size=(2, 3)) for _ in range(3))
     along = rng.normal(size=3)
     inputs = [x, np.ones(3), np.zeros(3)]
-    by_weight = exact.derivatives(KINDS["layer"], 0.1, inputs, [[c], [0 * d, along, 0 * along]])[0]
-    expected = exact.derivatives(KINDS["layer"], 0.1, [x, along, 0 * along], [[c]])[0]  # y is linear in the weight
+    by_weight = exact.derivatives(NORM_KINDS["layer"], 0.1, inputs, [[c], [0 * d, along, 0 * along]])[0]
+    expected = exact.derivatives(NORM_KINDS["layer"], 0.1, [x, along, 0 * along], [[c]])[0]  # y is linear in the weight
     np.testing.assert_allclose(by_weight, expected, rtol=1e-13)
 
 
@@ -73,8 +75,8 @@ def test_statistics_of_many_are_those_of_fractions(mean, size, rng):
 @pytest.mark.parametrize("kind", ["layer", "rms"])
 def test_values_of_many_are_those_of_a_few(kind, rng):
     x, weight, bias = (2000 + rng.normal(size=(1, 400)).astype(np.float32)), rng.normal(size=400), rng.normal(size=400)
-    whole = exact.values(KINDS[kind], 1e-5, x, weight, bias)[0]
+    whole = exact.values(NORM_KINDS[kind], 1e-5, x, weight, bias)[0]
     places = np.array([7, 3, 399])
     given = (each[places] for each in (x[0], weight, bias))
-    found = exact.values_of_many(KINDS[kind], 1e-5, *exact.statistics_of_many(x), *given)
+    found = exact.values_of_many(NORM_KINDS[kind], 1e-5, *exact.statistics_of_many(x), *given)
     np.testing.assert_allclose(found, whole[places], rtol=1e-15)

@@ -10,7 +10,7 @@ import pytest
 from tinygrad_norm import nn, ops
 from tinygrad_norm.conformance import frameworks
 from tinygrad_norm.conformance.frameworks import FRAMEWORKS, TinygradNorm
-from tinygrad_norm.conformance.kinds import KINDS
+from tinygrad_norm.conformance.kinds import NORM_KINDS
 
 own = run_path(str(Path(__file__).parent / "own.py"))
 
@@ -54,18 +54,18 @@ def test_norms_are_found_by_name(tmp_path):
         ours.find("LayerNrom")
     with pytest.raises(ValueError, match=r"'LayerNorm' is no norm of NumPy; give package\.module\.Name"):
         frameworks.Framework.find(own["Plain"](), "LayerNorm")
-    assert ours.kind("tinygrad_norm.nn.GroupNorm") == KINDS["group"]
+    assert ours.kind("tinygrad_norm.nn.GroupNorm") == NORM_KINDS["group"]
     assert ours.kind("layer_norm.py:mine") is None  # a file's name says nothing
 
 
 def test_every_norm_of_the_table_is_one_of_its_kind():
     for framework in FRAMEWORKS.values():
         for kind, names in framework.norms.items():
-            assert kind in KINDS
+            assert kind in NORM_KINDS
             assert names
     ours = TinygradNorm()
     for kind, names in ours.norms.items():
-        assert [ours.kind(name) for name in names] == [KINDS[kind]]
+        assert [ours.kind(name) for name in names] == [NORM_KINDS[kind]]
 
 
 def test_modules_that_are_not_known_are_refused():
@@ -73,4 +73,4 @@ def test_modules_that_are_not_known_are_refused():
         pass
 
     with pytest.raises(ValueError, match="NumPy has functions, and no modules that are known here; certify a function"):
-        own["Plain"]().bind(Module, KINDS["layer"], (3, 5), 1e-5, "float32", columns=False)
+        own["Plain"]().bind(Module, NORM_KINDS["layer"], (3, 5), 1e-5, "float32", columns=False)

@@ -8,16 +8,16 @@ from runpy import run_path
 import pytest
 
 from tinygrad_norm import random
-from tinygrad_norm.conformance import Conformance, Finding, checks, measure, measurement
+from tinygrad_norm.conformance import Conformance, Outcome, measure, measurement, trials
 from tinygrad_norm.conformance.frameworks import TinygradNorm
 
 own = run_path(str(Path(__file__).parent / "own.py"))
 FINDINGS = [
-    Finding("value, randn", checks.OK, 8.7e-08, 1e-06),
-    Finding("value, 1e30 randn", checks.DEVIATES, math.inf, 1e-06, "y is NaN where -0.43 is right"),
-    Finding("value, one value", checks.REFUSED, words="ValueError: more than one"),
-    Finding("first derivative, randn", checks.INAPPLICABLE, words="it has no gradients"),
-    Finding("second derivative, float64", checks.INAPPLICABLE, words="it has no gradients"),
+    Outcome("value, randn", trials.OK, 8.7e-08, 1e-06),
+    Outcome("value, 1e30 randn", trials.DEVIATES, math.inf, 1e-06, "y is NaN where -0.43 is right"),
+    Outcome("value, one value", trials.REFUSED, words="ValueError: more than one"),
+    Outcome("first derivative, randn", trials.INAPPLICABLE, words="it has no gradients"),
+    Outcome("second derivative, float64", trials.INAPPLICABLE, words="it has no gradients"),
 ]
 
 
@@ -45,7 +45,7 @@ def test_json_has_the_same_and_no_infinity():
     found = Conformance("a.Norm", "Framework 1.2", "rms", FINDINGS).to_json()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert (found["ok"], found["name"], found["framework"], found["kind"]) == (False, "a.Norm", "Framework 1.2", "rms")
-    assert [row["error"] for row in found["findings"]] == [8.7e-08, None, None, None, None]
+    assert [row["error"] for row in found["outcomes"]] == [8.7e-08, None, None, None, None]
 
 
 def test_what_is_refused_or_has_no_meaning_is_no_deviation():
@@ -56,9 +56,9 @@ def test_what_is_refused_or_has_no_meaning_is_no_deviation():
 
 @pytest.fixture
 def few(monkeypatch):
-    every = checks.checks()
+    every = trials.trials()
     names = ("value, randn", "third derivative, float64")
-    monkeypatch.setattr(measurement, "checks", lambda: {name: every[name] for name in names})
+    monkeypatch.setattr(measurement, "trials", lambda: {name: every[name] for name in names})
 
 
 def test_two_measurements_are_alike_and_leave_the_generator_alone(few):

@@ -8,14 +8,14 @@ from runpy import run_path
 import numpy as np
 import pytest
 
-from tinygrad_norm.conformance.kinds import KINDS
+from tinygrad_norm.conformance.kinds import NORM_KINDS
 from tinygrad_norm.conformance.norm import InapplicableError, RefusedError, find_norm
 
 own = run_path(str(Path(__file__).parent / "own.py"))
 
 
 def find(name, kind=None, framework="Own"):
-    return find_norm(own[framework](), name, KINDS[kind] if kind else None, 1e-5)
+    return find_norm(own[framework](), name, NORM_KINDS[kind] if kind else None, 1e-5)
 
 
 @pytest.mark.parametrize(

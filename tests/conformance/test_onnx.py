@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnxruntime
 import pytest
 
-from tinygrad_norm.conformance import checks, measure, measurement
+from tinygrad_norm.conformance import measure, measurement, trials
 from tinygrad_norm.conformance.frameworks import ONNX
-from tinygrad_norm.conformance.kinds import KINDS
+from tinygrad_norm.conformance.kinds import NORM_KINDS
 from tinygrad_norm.conformance.norm import find_norm
 
 
@@ -15,17 +15,17 @@ from tinygrad_norm.conformance.norm import find_norm
 def test_every_operator_has_the_values_of_its_kind(operator):
     norm = find_norm(ONNX(), operator, None, 1e-5)
     assert norm.kind.name == ONNX.operators[operator][0]
-    finding = checks.run(checks.checks()["value, randn"], "", norm)
-    assert (finding.verdict, finding.words) == (checks.OK, "")
+    outcome = trials.run_trial(trials.trials()["value, randn"], "", norm)
+    assert (outcome.verdict, outcome.words) == (trials.OK, "")
 
 
 def test_what_its_statistics_in_float32_do_is_found(monkeypatch):
-    every = checks.checks()
+    every = trials.trials()
     names = ("value, 2000 + randn", "third derivative, float64")
-    monkeypatch.setattr(measurement, "checks", lambda: {name: every[name] for name in names})
+    monkeypatch.setattr(measurement, "trials", lambda: {name: every[name] for name in names})
     found = measure("GroupNormalization", "onnx")
-    assert [finding.verdict for finding in found.findings] == [checks.DEVIATES, checks.INAPPLICABLE]
-    assert found.findings[1].words == "onnxruntime has no gradients"
+    assert [outcome.verdict for outcome in found.outcomes] == [trials.DEVIATES, trials.INAPPLICABLE]
+    assert found.outcomes[1].words == "onnxruntime has no gradients"
 
 
 def test_other_names_and_kinds_are_refused():
@@ -39,7 +39,7 @@ def test_other_names_and_kinds_are_refused():
 
 def test_a_session_has_the_threads_that_are_asked_for(monkeypatch):
     framework = ONNX()
-    norm = find_norm(framework, "LayerNormalization", KINDS["layer"], 1e-5)
+    norm = find_norm(framework, "LayerNormalization", NORM_KINDS["layer"], 1e-5)
     made, session = [], onnxruntime.InferenceSession
 
     def make(model, options, **more):
@@ -48,6 +48,6 @@ def test_a_session_has_the_threads_that_are_asked_for(monkeypatch):
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", make)
     with framework.threads(1):
-        checks.run(checks.checks()["value, randn"], "", norm)
-    checks.run(checks.checks()["value, randn"], "", norm)
+        trials.run_trial(trials.trials()["value, randn"], "", norm)
+    trials.run_trial(trials.trials()["value, randn"], "", norm)
     assert made == [1, 0]

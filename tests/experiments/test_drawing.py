@@ -15,7 +15,7 @@ from tinygrad_norm.experiments import (
     steps_to_loss,
     swap_norm,
 )
-from tinygrad_norm.experiments.report import Result
+from tinygrad_norm.experiments.report import Measurements
 
 LOSSES = [2.3, 2.0, 1.0, 0.5]
 
@@ -117,7 +117,7 @@ def statistics():
 def test_pictures(module, result, panels, words):
     from matplotlib.text import Text
 
-    figure = module.draw(Result(json.loads(json.dumps(result))))
+    figure = module.draw(Measurements(json.loads(json.dumps(result))))
     assert len(figure.axes) == panels
     assert figure.get_suptitle()
     figure.draw_without_rendering()
@@ -134,7 +134,7 @@ def test_pictures(module, result, panels, words):
 
 @pytest.mark.parametrize("module", [swap_norm, small_batches])
 def test_errors_at_equal_steps_are_drawn_on_one_scale_with_those_at_equal_epochs(module):
-    at_epochs, at_steps = module.draw(Result(errors(module))).axes
+    at_epochs, at_steps = module.draw(Measurements(errors(module))).axes
     assert at_epochs.get_ylim() == at_steps.get_ylim()
     assert at_steps.get_ylim()[0] == 0
     assert at_steps.get_ylim()[1] >= at_steps.dataLim.y1 > at_epochs.dataLim.y1

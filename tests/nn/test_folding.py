@@ -6,7 +6,7 @@ import pytest
 from tinygrad_norm import Tensor, nn
 from tinygrad_norm.definitions import ACTIVATIONS as FUSIBLE
 from tinygrad_norm.models import create_model, list_models
-from tinygrad_norm.nn.activation import ACTIVATIONS, activation_layer, as_fusible
+from tinygrad_norm.nn.activation import ACTIVATION_LAYERS, activation_layer, as_fusible
 from tinygrad_norm.nn.folding import fold_activations, fold_batch_norm
 from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.testing import gradcheck
@@ -136,7 +136,7 @@ def test_no_batch_norm_of_the_zoo_is_left(name, dtype, tolerance, rng):
 
 
 def test_every_activation_that_a_norm_can_fuse_has_its_module():
-    assert ACTIVATIONS.keys() == FUSIBLE.keys()
+    assert ACTIVATION_LAYERS.keys() == FUSIBLE.keys()
 
 
 def test_the_model_itself_stays_as_it_is_unless_in_place(rng):
@@ -395,7 +395,7 @@ def test_only_what_a_layer_can_apply_is_folded(rng):
         rng,
     )
     assert types(fold_activations(model)) == types(model)
-    for name in ACTIVATIONS:
+    for name in ACTIVATION_LAYERS:
         assert fusible(as_fusible(activation_layer(name))) == fusible(name)
     assert as_fusible(activation_layer(None)) is None
 

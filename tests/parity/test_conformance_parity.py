@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tinygrad_norm.conformance import measure, measurement
-from tinygrad_norm.conformance.checks import checks
 from tinygrad_norm.conformance.frameworks import PyTorch
 from tinygrad_norm.conformance.norm import find_norm
+from tinygrad_norm.conformance.trials import trials
 
 QUICK = (
     "value, randn",
@@ -35,12 +35,12 @@ def standardize(x, dim):
 
 @pytest.fixture
 def quick(monkeypatch):
-    every = checks()
-    monkeypatch.setattr(measurement, "checks", lambda: {name: every[name] for name in QUICK})
+    every = trials()
+    monkeypatch.setattr(measurement, "trials", lambda: {name: every[name] for name in QUICK})
 
 
 def deviations(*arguments):
-    return {finding.check: finding.words for finding in measure(*arguments).deviations}
+    return {outcome.check: outcome.words for outcome in measure(*arguments).deviations}
 
 
 @pytest.mark.parametrize("name", ["torch.nn.LayerNorm", "torch.nn.functional.layer_norm"])

@@ -16,7 +16,7 @@ from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_op
 from tinygrad_norm.conformance import measure
 from tinygrad_norm.conformance.document import document
 from tinygrad_norm.conformance.frameworks import FRAMEWORKS
-from tinygrad_norm.conformance.kinds import KINDS
+from tinygrad_norm.conformance.kinds import NORM_KINDS
 from tinygrad_norm.files import check_writable, write_atomically
 from tinygrad_norm.output import UnfailingStream, printable
 
@@ -43,8 +43,8 @@ def add_commands(commands: Commands) -> None:
     group.add_argument(
         "--from", dest="framework", choices=known, metavar="NAME", help=f"whose norm it is: {', '.join(known)}"
     )
-    kinds = f"what it is meant to be: {', '.join(KINDS)} (default: what its name or its values tell)"
-    group.add_argument("--kind", choices=list(KINDS), metavar="NAME", help=kinds)
+    kinds = f"what it is meant to be: {', '.join(NORM_KINDS)} (default: what its name or its values tell)"
+    group.add_argument("--kind", choices=list(NORM_KINDS), metavar="NAME", help=kinds)
     add_options(group, float, "EPS", eps="what is added to the variance (default: 1e-5)")
 
     words = "measure the norms of all frameworks that are installed, and write the table"

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tinygrad_norm.conformance.kinds import Kind
+from tinygrad_norm.conformance.kinds import NormKind
 from tinygrad_norm.dtypes import Shape
 
 ROLES = {
@@ -29,7 +29,7 @@ class Bound(NamedTuple):
     takes_eps: bool
 
 
-def bind_function(function: Any, kind: Kind, shape: Shape, eps: float, columns: bool) -> Bound:
+def bind_function(function: Any, kind: NormKind, shape: Shape, eps: float, columns: bool) -> Bound:
     """Return a function as it is called with an x of this shape; see `Framework.bind`."""
     _, *others = _parameters(function)
     affine = kind.affine(shape)
@@ -54,7 +54,7 @@ def bind_function(function: Any, kind: Kind, shape: Shape, eps: float, columns: 
     return Bound(call, parameter_roles(_name(function), given), any(name in settings for name in EPS))
 
 
-def arguments_of_class(kind_of_module: type, kind: Kind, shape: Shape, eps: float) -> tuple[dict[str, Any], bool]:
+def arguments_of_class(kind_of_module: type, kind: NormKind, shape: Shape, eps: float) -> tuple[dict[str, Any], bool]:
     """Return what a class of modules is made with, and whether it takes eps; what is not known is the size."""
     known = _settings(kind, shape, eps)
     arguments = {}
@@ -74,7 +74,7 @@ def parameter_roles(name: str, shapes: dict[str, Shape]) -> dict[str, Shape]:
     return roles
 
 
-def _settings(kind: Kind, shape: Shape, eps: float) -> dict[str, Any]:
+def _settings(kind: NormKind, shape: Shape, eps: float) -> dict[str, Any]:
     count = math.prod(kind.affine(shape))
     sizes = dict.fromkeys(("num_features", "num_channels", "channels", "features"), count)
     groups = dict.fromkeys(("num_groups", "groups"), kind.groups) if kind.groups > 1 else {}

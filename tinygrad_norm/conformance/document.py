@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tinygrad_norm.conformance.checks import DEVIATES, INAPPLICABLE, REFUSED, checks
 from tinygrad_norm.conformance.frameworks import FRAMEWORKS, Framework
-from tinygrad_norm.conformance.kinds import KINDS
+from tinygrad_norm.conformance.kinds import NORM_KINDS
 from tinygrad_norm.conformance.measurement import Conformance, measure, written
+from tinygrad_norm.conformance.trials import DEVIATES, INAPPLICABLE, REFUSED, trials
 
 HEADING = """# Conformance
 
@@ -35,7 +35,7 @@ def document(progress: Callable[[Any, str], Iterable[Any]] = lambda items, doing
     names = [str(each()) for each in installed]
     words = f" Not installed here, and so not measured: {', '.join(lacking)}." if lacking else ""
     parts = [HEADING.format(frameworks=", ".join(names), lacking=words)]
-    for kind in KINDS.values():
+    for kind in NORM_KINDS.values():
         measured = [
             (framework, measure(norm, framework.name, kind.name, progress=progress))
             for framework in installed
@@ -50,10 +50,10 @@ def document(progress: Callable[[Any, str], Iterable[Any]] = lambda items, doing
 def _table(measured: list[tuple[type[Framework], Conformance]]) -> list[str]:
     head = ["", *(f"{framework.title} `{found.name.rpartition('.')[2]}`" for framework, found in measured), "bound"]
     rows = [head, ["---", *("---:" for _ in head[1:])]]
-    for i, check in enumerate(checks()):
-        findings = [found.findings[i] for _, found in measured]
-        cells = [_cell(finding.verdict, finding.error) for finding in findings]
-        bound = next((finding.bound for finding in findings if finding.bound is not None), None)
+    for i, check in enumerate(trials()):
+        outcomes = [found.outcomes[i] for _, found in measured]
+        cells = [_cell(outcome.verdict, outcome.error) for outcome in outcomes]
+        bound = next((outcome.bound for outcome in outcomes if outcome.bound is not None), None)
         rows.append([check, *cells, written(bound) if bound else "0" if bound is not None else ""])
     count = [f"{len(found.deviations)}" for _, found in measured]
     rows.append(["**deviations**", *count, ""])
@@ -71,7 +71,7 @@ def _cell(verdict: str, error: float | None) -> str:
 
 def _words(measured: list[tuple[type[Framework], Conformance]]) -> list[str]:
     return [
-        f"- {framework.title} `{found.name}`, {finding.check}: {finding.words}"
+        f"- {framework.title} `{found.name}`, {outcome.check}: {outcome.words}"
         for framework, found in measured
-        for finding in found.deviations
+        for outcome in found.deviations
     ]

@@ -15,7 +15,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from tinygrad_norm.conformance.kinds import Kind
+from tinygrad_norm.conformance.kinds import NormKind
 from tinygrad_norm.dtypes import Array, Shape
 
 PRECISE = decimal.Context(prec=420)
@@ -24,7 +24,7 @@ Numbers = list[Decimal]
 Total = Callable[[list[Numbers]], Decimal]
 
 
-def values(kind: Kind, eps: float, x: Array, weight: Array, bias: Array) -> Array:
+def values(kind: NormKind, eps: float, x: Array, weight: Array, bias: Array) -> Array:
     """Return weight (x - mean) / √(var + eps) + bias in the shape of x, rounded to float64 once.
 
     Args:
@@ -39,7 +39,9 @@ def values(kind: Kind, eps: float, x: Array, weight: Array, bias: Array) -> Arra
     return np.array(y, np.float64).reshape(x.shape)
 
 
-def derivatives(kind: Kind, eps: float, inputs: Sequence[Array], directions: Sequence[Sequence[Array]]) -> list[Array]:
+def derivatives(
+    kind: NormKind, eps: float, inputs: Sequence[Array], directions: Sequence[Sequence[Array]]
+) -> list[Array]:
     """Return the last of a chain of derivatives by x, weight and bias.
 
     The first is that of Σ c y for the cotangent c, `directions[0][0]`; each further one is that of Σ d g, where g are
@@ -75,7 +77,7 @@ def statistics_of_many(x: Array) -> tuple[Decimal, Decimal]:
 
 
 def values_of_many(
-    kind: Kind, eps: float, mean: Decimal, square: Decimal, x: Array, weight: Array, bias: Array
+    kind: NormKind, eps: float, mean: Decimal, square: Decimal, x: Array, weight: Array, bias: Array
 ) -> Array:
     """Return the outputs for some of those numbers, each with its own weight and bias: all arrays are [places]."""
     with decimal.localcontext(PRECISE):
@@ -85,7 +87,7 @@ def values_of_many(
         return np.array([w * (each - centre) / root + b for each, w, b in given], np.float64)
 
 
-def _norm(kind: Kind, eps: float, shape: Shape) -> Callable[[list[Numbers]], Numbers]:
+def _norm(kind: NormKind, eps: float, shape: Shape) -> Callable[[list[Numbers]], Numbers]:
     """Return the function of x, weight and bias, all flat, to flat y."""
     sets, parameter_at, added = kind.sets(shape).tolist(), kind.parameter_at(shape).tolist(), Decimal(eps)
 

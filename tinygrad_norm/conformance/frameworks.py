@@ -15,10 +15,10 @@ import numpy as np
 
 from tinygrad_norm import ops, tape
 from tinygrad_norm.certificate.case import case_of_module
-from tinygrad_norm.certificate.targets import load
+from tinygrad_norm.certificate.targets import load_target
 from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.conformance.arguments import Bound, arguments_of_class, bind_function, parameter_roles
-from tinygrad_norm.conformance.kinds import KINDS, Kind, kind_by_name
+from tinygrad_norm.conformance.kinds import NORM_KINDS, NormKind, kind_by_name
 from tinygrad_norm.dtypes import Array, Shape
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
@@ -62,13 +62,13 @@ class Framework(ABC):
         place, _, name = what.rpartition(":" if ":" in what else ".")
         if not place:
             raise ValueError(f"certify: {what!r} is no norm of {self.title}; give package.module.Name or file.py:Name")
-        return load(f"{place}:{name}")
+        return load_target(f"{place}:{name}")
 
-    def kind(self, name: str) -> Kind | None:
+    def kind(self, name: str) -> NormKind | None:
         """Return the kind of a norm, if its name tells it."""
         return kind_by_name(name.rpartition(":" if ":" in name else ".")[2])
 
-    def bind(self, what: Any, kind: Kind, shape: Shape, eps: float, dtype: str, columns: bool) -> Bound:
+    def bind(self, what: Any, kind: NormKind, shape: Shape, eps: float, dtype: str, columns: bool) -> Bound:
         """Return a norm as a function of x and its parameters, for an x of this shape.
 
         Args:
@@ -232,13 +232,13 @@ class ONNX(Framework):
             raise ValueError(f"certify: {what!r} is no norm of ONNX{hint}")
         return what
 
-    def kind(self, name: str) -> Kind | None:
-        return KINDS[self.operators[name][0]]
+    def kind(self, name: str) -> NormKind | None:
+        return NORM_KINDS[self.operators[name][0]]
 
-    def bind(self, what: Any, kind: Kind, shape: Shape, eps: float, dtype: str, columns: bool) -> Bound:
+    def bind(self, what: Any, kind: NormKind, shape: Shape, eps: float, dtype: str, columns: bool) -> Bound:
         own, version, inputs = self.operators[what]
         if kind.name != own:
-            raise ValueError(f"certify: {what} is a {KINDS[own].title}, and no {kind.title}")
+            raise ValueError(f"certify: {what} is a {NORM_KINDS[own].title}, and no {kind.title}")
         count = int(np.prod(kind.affine(shape)))
         more = {"layer": {"axis": -1}, "rms": {"axis": -1}, "group": {"num_groups": kind.groups}}.get(own, {})
         training = {"training_mode": 1} if own == "batch" else {}
@@ -300,7 +300,7 @@ class TinygradNorm(Framework):
     def find(self, what: str) -> Any:
         if "." in what or ":" in what:
             return super().find(what)
-        return load(f"tinygrad_norm.ops:{what}" if hasattr(ops, what) else f"tinygrad_norm.nn:{what}")
+        return load_target(f"tinygrad_norm.ops:{what}" if hasattr(ops, what) else f"tinygrad_norm.nn:{what}")
 
     def module(self, module: Module, dtype: str) -> tuple[Callable[..., Any], dict[str, Shape]]:
         shapes = {name: parameter.shape for name, parameter in module.named_parameters()}

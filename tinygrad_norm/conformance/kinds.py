@@ -14,7 +14,7 @@ GROUPS = 2
 Shapes = dict[str, Shape]
 
 
-class Kind(NamedTuple):
+class NormKind(NamedTuple):
     """A kind of norm of x (N, C, ...)."""
 
     name: str
@@ -81,21 +81,23 @@ _BATCHES: Shapes = {
 }
 _IMAGES = _BATCHES | {"few": (2, 2, 4), "one value": (4, 6, 1), "many": (1, 1, MANY)}
 _GROUPS = _IMAGES | {"few": (2, 4, 2), "one value": (4, GROUPS, 1), "many": (1, GROUPS, MANY)}
-KINDS = {
+NORM_KINDS = {
     kind.name: kind
     for kind in (
-        Kind("layer", "layer norm", "layernorm", lambda ndim: (ndim - 1,), _ROWS, per_channel=False),
-        Kind("rms", "RMS norm", "rmsnorm", lambda ndim: (ndim - 1,), _ROWS, centred=False, per_channel=False),
-        Kind("batch", "batch norm in training", "batchnorm", lambda ndim: (0, *range(2, ndim)), _BATCHES),
-        Kind("group", "group norm", "groupnorm", lambda ndim: tuple(range(2, ndim)), _GROUPS, groups=GROUPS),
-        Kind("instance", "instance norm", "instancenorm", lambda ndim: tuple(range(2, ndim)), _IMAGES),
-        Kind("layer-2d", "layer norm over channels", "layernorm2d", lambda ndim: (1,), _PIXELS),
-        Kind("rms-2d", "RMS norm over channels", "rmsnorm2d", lambda ndim: (1,), _PIXELS, centred=False),
+        NormKind("layer", "layer norm", "layernorm", lambda ndim: (ndim - 1,), _ROWS, per_channel=False),
+        NormKind("rms", "RMS norm", "rmsnorm", lambda ndim: (ndim - 1,), _ROWS, centred=False, per_channel=False),
+        NormKind("batch", "batch norm in training", "batchnorm", lambda ndim: (0, *range(2, ndim)), _BATCHES),
+        NormKind("group", "group norm", "groupnorm", lambda ndim: tuple(range(2, ndim)), _GROUPS, groups=GROUPS),
+        NormKind("instance", "instance norm", "instancenorm", lambda ndim: tuple(range(2, ndim)), _IMAGES),
+        NormKind("layer-2d", "layer norm over channels", "layernorm2d", lambda ndim: (1,), _PIXELS),
+        NormKind("rms-2d", "RMS norm over channels", "rmsnorm2d", lambda ndim: (1,), _PIXELS, centred=False),
     )
 }
 
 
-def kind_by_name(what: str) -> Kind | None:
+def kind_by_name(what: str) -> NormKind | None:
     """Return the kind that the name of a norm tells, such as "group_norm" or "MyLayerNorm2d", if it tells one."""
     plain = what.lower().replace("_", "")
-    return max((kind for kind in KINDS.values() if kind.alias in plain), key=lambda kind: len(kind.alias), default=None)
+    return max(
+        (kind for kind in NORM_KINDS.values() if kind.alias in plain), key=lambda kind: len(kind.alias), default=None
+    )

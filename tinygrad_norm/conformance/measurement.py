@@ -9,10 +9,10 @@ from typing import Any
 
 from tinygrad_norm import random
 from tinygrad_norm.checks import check_choice
-from tinygrad_norm.conformance.checks import DEVIATES, REFUSED, Check, Finding, checks, run
 from tinygrad_norm.conformance.frameworks import FRAMEWORKS
-from tinygrad_norm.conformance.kinds import KINDS
+from tinygrad_norm.conformance.kinds import NORM_KINDS
 from tinygrad_norm.conformance.norm import find_norm
+from tinygrad_norm.conformance.trials import DEVIATES, REFUSED, Outcome, Trial, run_trial, trials
 from tinygrad_norm.tables import format_table
 
 TOLD = (DEVIATES, REFUSED)
@@ -26,12 +26,12 @@ class Conformance:
     framework: str
     """With its version."""
     kind: str
-    findings: list[Finding]
+    outcomes: list[Outcome]
 
     @property
-    def deviations(self) -> list[Finding]:
+    def deviations(self) -> list[Outcome]:
         """Those in which it is not what it should be."""
-        return [finding for finding in self.findings if finding.verdict == DEVIATES]
+        return [outcome for outcome in self.outcomes if outcome.verdict == DEVIATES]
 
     def __bool__(self) -> bool:
         return not self.deviations
@@ -39,19 +39,19 @@ class Conformance:
     def to_json(self) -> dict[str, Any]:
         """Return all of it in dictionaries, lists, numbers and text; what is infinite is None."""
         found = asdict(self)
-        for row in found["findings"]:
+        for row in found["outcomes"]:
             if row["error"] is not None and not math.isfinite(row["error"]):
                 row["error"] = None
         return {"ok": bool(self), **found}
 
     def __str__(self) -> str:
         rows = [("check", "error", "bound", "")]
-        rows += [(each.check, written(each.error), written(each.bound), each.verdict) for each in self.findings]
-        told = [f"  {finding.check}: {finding.words}" for finding in self.findings if finding.verdict in TOLD]
-        told += [f"  -: {words}" for words in dict.fromkeys(f.words for f in self.findings if f.verdict == "-")]
+        rows += [(each.check, written(each.error), written(each.bound), each.verdict) for each in self.outcomes]
+        told = [f"  {outcome.check}: {outcome.words}" for outcome in self.outcomes if outcome.verdict in TOLD]
+        told += [f"  -: {words}" for words in dict.fromkeys(f.words for f in self.outcomes if f.verdict == "-")]
         count = len(self.deviations)
-        verdict = f"{count} of {len(self.findings)} checks deviate" if count else "no check deviates"
-        heading = f"{self.name} of {self.framework}, as {KINDS[self.kind].title}, beside its formula in 420 digits"
+        verdict = f"{count} of {len(self.outcomes)} checks deviate" if count else "no check deviates"
+        heading = f"{self.name} of {self.framework}, as {NORM_KINDS[self.kind].title}, beside its formula in 420 digits"
         return "\n".join([heading, "", format_table(rows, "<>><"), *told, "", verdict])
 
 
@@ -60,7 +60,7 @@ def measure(
     framework: str,
     kind: str | None = None,
     eps: float = 1e-5,
-    progress: Callable[[list[tuple[str, Check]], str], Iterable[tuple[str, Check]]] = lambda checks, doing: checks,
+    progress: Callable[[list[tuple[str, Trial]], str], Iterable[tuple[str, Trial]]] = lambda trials, doing: trials,
 ) -> Conformance:
     """Measure a framework's norm against its formula, in extended precision.
 
@@ -71,7 +71,7 @@ def measure(
     Args:
         what: its name in the framework, "package.module:Name", or "path/to/file.py:Name".
         framework: one of `FRAMEWORKS`.
-        kind: one of `KINDS`; without it what the name tells, or the one that its values are of.
+        kind: one of `NORM_KINDS`; without it what the name tells, or the one that its values are of.
         eps: of the norm.
         progress: hands on the checks that it is given, with what is measured in words, and may show each.
 
@@ -81,14 +81,14 @@ def measure(
     """
     check_choice("measure: framework", framework, FRAMEWORKS)
     if kind is not None:
-        check_choice("measure: kind", kind, KINDS)
+        check_choice("measure: kind", kind, NORM_KINDS)
     state = random.state_dict()
     try:
-        norm = find_norm(FRAMEWORKS[framework](), what, KINDS[kind] if kind else None, eps)
-        findings = [run(check, name, norm) for name, check in progress(list(checks().items()), norm.name)]
+        norm = find_norm(FRAMEWORKS[framework](), what, NORM_KINDS[kind] if kind else None, eps)
+        outcomes = [run_trial(trial, name, norm) for name, trial in progress(list(trials().items()), norm.name)]
     finally:
         random.load_state_dict(state)
-    return Conformance(what, str(norm.framework), norm.kind.name, findings)
+    return Conformance(what, str(norm.framework), norm.kind.name, outcomes)
 
 
 def written(number: float | None) -> str:

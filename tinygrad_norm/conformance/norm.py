@@ -12,7 +12,7 @@ from tinygrad_norm.certificate.targets import first_line
 from tinygrad_norm.conformance import exact
 from tinygrad_norm.conformance.arguments import Bound
 from tinygrad_norm.conformance.frameworks import Framework
-from tinygrad_norm.conformance.kinds import KINDS, Kind
+from tinygrad_norm.conformance.kinds import NORM_KINDS, NormKind
 from tinygrad_norm.dtypes import Array, Shape
 
 T = TypeVar("T")
@@ -39,20 +39,20 @@ class Sample(NamedTuple):
         """All of them, x first."""
         return [self.x, *self.parameters.values()]
 
-    def affine(self, kind: Kind) -> tuple[Array, Array]:
+    def affine(self, kind: NormKind) -> tuple[Array, Array]:
         """Return weight and bias, flat, 1 and 0 where the norm has none."""
         count = math.prod(kind.affine(self.x.shape))
         weight, bias = self.parameters.get("weight", np.ones(count)), self.parameters.get("bias", np.zeros(count))
         return weight.ravel(), bias.ravel()
 
 
-class Norm(NamedTuple):
+class ForeignNorm(NamedTuple):
     """A norm of a framework, and how it wants to be called."""
 
     framework: Framework
     name: str
     what: Any
-    kind: Kind
+    kind: NormKind
     eps: float
     ones: int = 0
     """How many axes of length 1 x has behind those of the kind's shapes."""
@@ -112,7 +112,7 @@ class Norm(NamedTuple):
         return _told(call)
 
 
-def find_norm(framework: Framework, name: str, kind: Kind | None, eps: float) -> Norm:
+def find_norm(framework: Framework, name: str, kind: NormKind | None, eps: float) -> ForeignNorm:
     """Return a norm by its name, with the kind that is given, that its name tells, or that its values are of.
 
     Raises:
@@ -122,7 +122,7 @@ def find_norm(framework: Framework, name: str, kind: Kind | None, eps: float) ->
     known = kind or framework.kind(name)
     problem: BaseException | None = None
     nearest: list[tuple[float, str]] = []
-    for norm in _forms(framework, name, what, [known] if known else KINDS.values(), eps):
+    for norm in _forms(framework, name, what, [known] if known else NORM_KINDS.values(), eps):
         rng = np.random.default_rng(0)
         try:
             sample = norm.sample(rng.standard_normal(norm.shape("values")).astype(np.float32), rng)
@@ -141,8 +141,8 @@ def find_norm(framework: Framework, name: str, kind: Kind | None, eps: float) ->
     if nearest:
         off, other = min(nearest)
         raise ValueError(
-            f"certify: {name} is no norm that is known ({', '.join(KINDS)}); nearest is {other}, off by {off:.2g} at "
-            "randn; --kind says what it is meant to be"
+            f"certify: {name} is no norm that is known ({', '.join(NORM_KINDS)}); nearest is {other}, off by {off:.2g} "
+            "at randn; --kind says what it is meant to be"
         )
     if problem is not None and str(problem).startswith("certify: "):
         raise ValueError(str(problem))
@@ -150,11 +150,11 @@ def find_norm(framework: Framework, name: str, kind: Kind | None, eps: float) ->
     raise ValueError(f"certify: {name} cannot be called as {title} ({first_line(problem)})")
 
 
-def _forms(framework: Framework, name: str, what: Any, kinds: Iterable[Kind], eps: float) -> Iterable[Norm]:
+def _forms(framework: Framework, name: str, what: Any, kinds: Iterable[NormKind], eps: float) -> Iterable[ForeignNorm]:
     for kind in kinds:
         for ones in range(3 if kind.per_channel else 1):
             for columns in (False, True):
-                yield Norm(framework, name, what, kind, eps, ones, columns)
+                yield ForeignNorm(framework, name, what, kind, eps, ones, columns)
 
 
 def _along(gradient: Callable[..., Sequence[Any]], direction: Sequence[Any]) -> Callable[..., Any]:

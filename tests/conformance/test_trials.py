@@ -10,17 +10,17 @@ from runpy import run_path
 import numpy as np
 import pytest
 
-from tinygrad_norm.conformance import checks
-from tinygrad_norm.conformance.checks import BATCHES, THREADS, run
-from tinygrad_norm.conformance.kinds import KINDS
+from tinygrad_norm.conformance import trials
+from tinygrad_norm.conformance.kinds import NORM_KINDS
 from tinygrad_norm.conformance.norm import find_norm
+from tinygrad_norm.conformance.trials import BATCHES, THREADS, run_trial
 
 own = run_path(str(Path(__file__).parent / "own.py"))
 SIZE = 2**15
 ROWS = {"values": (4, 60), "sets": (5, 67), "long sets": (2, 4001)}
 IMAGES = {"values": (3, 4, 20), "sets": (5, 4, 7), "long sets": (2, 4, 501)}
-VALUES = [f"value, {given.name}" for given in checks.INPUTS]
-FIRST = [f"first derivative, {given.name}" for given in checks.INPUTS]
+VALUES = [f"value, {given.name}" for given in trials.INPUTS]
+FIRST = [f"first derivative, {given.name}" for given in trials.INPUTS]
 HIGHER = [f"{order} derivative, float64" for order in ("first", "second", "third")]
 MANY = "value, 2^15 values"
 
@@ -28,8 +28,8 @@ MANY = "value, 2^15 values"
 @pytest.fixture(autouse=True)
 def _smaller(monkeypatch):
     """Thousands of values in the place of millions."""
-    monkeypatch.setattr(checks, "MANY", SIZE)
-    for name, kind in KINDS.items():
+    monkeypatch.setattr(trials, "MANY", SIZE)
+    for name, kind in NORM_KINDS.items():
         fewer = {2**24: SIZE, 2**18: SIZE // 64}
         small = {"many": tuple(fewer.get(length, length) for length in kind.shapes["many"])}
         small |= ROWS if name in ("layer", "rms") else IMAGES
@@ -38,20 +38,20 @@ def _smaller(monkeypatch):
 
 
 def found(name, framework="Own", kind="layer", eps=1e-5):
-    norm = find_norm(own[framework](), name, KINDS[kind], eps)
-    return {check: run(function, check, norm) for check, function in checks.checks().items()}
+    norm = find_norm(own[framework](), name, NORM_KINDS[kind], eps)
+    return {check: run_trial(function, check, norm) for check, function in trials.trials().items()}
 
 
-def deviating(findings):
-    return {check for check, finding in findings.items() if finding.verdict == checks.DEVIATES}
+def deviating(outcomes):
+    return {check for check, outcome in outcomes.items() if outcome.verdict == trials.DEVIATES}
 
 
 def test_a_right_norm_deviates_nowhere_and_every_check_compares_it():
-    findings = found("right")
-    assert list(findings) == [*VALUES, MANY, *FIRST, *HIGHER, THREADS, BATCHES]
-    assert {finding.verdict for finding in findings.values()} == {checks.OK}
-    assert {finding.words for finding in findings.values()} == {""}
-    assert all(finding.error <= finding.bound for finding in findings.values())
+    outcomes = found("right")
+    assert list(outcomes) == [*VALUES, MANY, *FIRST, *HIGHER, THREADS, BATCHES]
+    assert {outcome.verdict for outcome in outcomes.values()} == {trials.OK}
+    assert {outcome.words for outcome in outcomes.values()} == {""}
+    assert all(outcome.error <= outcome.bound for outcome in outcomes.values())
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,11 @@ def test_a_wrong_norm_deviates_where_it_is_wrong(name, certain, possible):
 
 
 def test_what_deviates_is_named_with_what_is_right():
-    finding = found("held")[HIGHER[0]]
-    assert finding.words.startswith("the derivative by x is ")
-    a, b = finding.words.removeprefix("the derivative by x is ").removesuffix(" is right").split(" where ")
+    outcome = found("held")[HIGHER[0]]
+    assert outcome.words.startswith("the derivative by x is ")
+    a, b = outcome.words.removeprefix("the derivative by x is ").removesuffix(" is right").split(" where ")
     assert a != b
-    assert finding.error > 0.01
+    assert outcome.error > 0.01
     assert found("no_bias_gradient")[HIGHER[0]].words.startswith("the derivative by bias is 0 where ")
     words = found("in_a_batch")[BATCHES].words
     assert " in a batch and " in words
@@ -90,35 +90,35 @@ def test_what_deviates_is_named_with_what_is_right():
 
 
 def test_no_number_is_an_infinite_error():
-    finding = found("parts")[VALUES[3]]
-    assert finding.error == math.inf
-    assert " where " in finding.words
-    deviation = checks._worst(1e-6, {"y": (np.array([1.0, np.nan]), np.array([1.0, -0.43]))}, {})
+    outcome = found("parts")[VALUES[3]]
+    assert outcome.error == math.inf
+    assert " where " in outcome.words
+    deviation = trials._worst(1e-6, {"y": (np.array([1.0, np.nan]), np.array([1.0, -0.43]))}, {})
     assert deviation == (math.inf, 1e-6, "y is NaN where -0.43 is right")
 
 
 def test_errors_are_relative_to_the_largest_value_and_the_worst_array_counts():
     pairs = {"y": (np.array([9.0, 1.5]), np.array([10.0, 1.0])), "z": (np.array([0.5]), np.array([0.0]))}
-    assert checks._worst(1e-6, {"y": pairs["y"]}, {}) == (0.1, 1e-6, "y is 9 where 10 is right")
-    assert checks._worst(1e-6, pairs, {}) == (0.5, 1e-6, "z is 0.5 where 0 is right")
-    assert checks._worst(1e-6, pairs, {"y": 100.0, "z": 50.0}).error == 0.01
+    assert trials._worst(1e-6, {"y": pairs["y"]}, {}) == (0.1, 1e-6, "y is 9 where 10 is right")
+    assert trials._worst(1e-6, pairs, {}) == (0.5, 1e-6, "z is 0.5 where 0 is right")
+    assert trials._worst(1e-6, pairs, {"y": 100.0, "z": 50.0}).error == 0.01
     assert (
-        checks._worst(1, {"y": (np.array([1.0]), np.array([1 + 1e-8]))}, {}).words == "y is 1 where 1.00000001 is right"
+        trials._worst(1, {"y": (np.array([1.0]), np.array([1 + 1e-8]))}, {}).words == "y is 1 where 1.00000001 is right"
     )
 
 
 def test_what_raises_is_refused_and_what_has_no_meaning_is_left_out():
-    findings = found("raising")
-    assert findings[HIGHER[2]].verdict == checks.REFUSED
-    assert findings[HIGHER[2]].words == "ArithmeticError: too few values of x"
-    assert findings[VALUES[0]].verdict == checks.OK
-    assert found("transposed")[HIGHER[1]].verdict == checks.REFUSED
-    findings = found("right_for_eps_of_1e_5")
-    assert (findings[VALUES[3]].verdict, findings[VALUES[3]].words) == (checks.INAPPLICABLE, "it takes no eps")
-    assert not deviating(findings)
-    findings = found("BatchNorm2D", "Layers", "batch")
-    assert findings[BATCHES].words == "its statistics are those of the batch"
-    assert (findings[VALUES[5]].verdict, findings[FIRST[5]].verdict) == (checks.REFUSED, checks.REFUSED)
+    outcomes = found("raising")
+    assert outcomes[HIGHER[2]].verdict == trials.REFUSED
+    assert outcomes[HIGHER[2]].words == "ArithmeticError: too few values of x"
+    assert outcomes[VALUES[0]].verdict == trials.OK
+    assert found("transposed")[HIGHER[1]].verdict == trials.REFUSED
+    outcomes = found("right_for_eps_of_1e_5")
+    assert (outcomes[VALUES[3]].verdict, outcomes[VALUES[3]].words) == (trials.INAPPLICABLE, "it takes no eps")
+    assert not deviating(outcomes)
+    outcomes = found("BatchNorm2D", "Layers", "batch")
+    assert outcomes[BATCHES].words == "its statistics are those of the batch"
+    assert (outcomes[VALUES[5]].verdict, outcomes[FIRST[5]].verdict) == (trials.REFUSED, trials.REFUSED)
 
 
 def test_one_core_has_no_other_number_of_threads(monkeypatch):
@@ -127,10 +127,10 @@ def test_one_core_has_no_other_number_of_threads(monkeypatch):
 
 
 def test_a_framework_without_gradients_is_checked_for_values():
-    findings = found("norm", "Plain")
-    assert not deviating(findings) - {VALUES[3]}  # which has an eps of its own
-    assert {findings[check].words for check in (*FIRST, *HIGHER)} == {"NumPy has no gradients"}
-    assert findings[THREADS].verdict == findings[BATCHES].verdict == checks.OK
+    outcomes = found("norm", "Plain")
+    assert not deviating(outcomes) - {VALUES[3]}  # which has an eps of its own
+    assert {outcomes[check].words for check in (*FIRST, *HIGHER)} == {"NumPy has no gradients"}
+    assert outcomes[THREADS].verdict == outcomes[BATCHES].verdict == trials.OK
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_our_layers_of_every_kind_deviate_nowhere(name, kind):
 
 def test_one_bit_is_a_difference():
     one, other = np.array([1, 2], np.float32), np.array([1, np.nextafter(np.float32(2), np.float32(3))])
-    assert checks._bits([("y", one)], [("y", one)], "here", "there") == (0.0, 0.0, "")
-    error, bound, words = checks._bits([("y", one)], [("y", other)], "here", "there")
+    assert trials._bits([("y", one)], [("y", one)], "here", "there") == (0.0, 0.0, "")
+    error, bound, words = trials._bits([("y", one)], [("y", other)], "here", "there")
     assert (bound, words) == (0.0, "y is 2 here and 2.00000024 there; 1 of 2 differ")
     assert error == pytest.approx(2**-23)
-    assert checks._bits([("y", one)], [("y", 0 * one)], "here", "there").error == 2.0
+    assert trials._bits([("y", one)], [("y", 0 * one)], "here", "there").error == 2.0

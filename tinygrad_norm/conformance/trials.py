@@ -1,4 +1,4 @@
-"""The checks of somebody's norm: hard inputs, derivatives to the third order, threads and batches."""
+"""What somebody's norm is tried with: hard inputs, derivatives to the third order, threads and batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_norm.conformance import exact
 from tinygrad_norm.conformance.kinds import MANY
-from tinygrad_norm.conformance.norm import InapplicableError, Norm, RefusedError, Sample
+from tinygrad_norm.conformance.norm import ForeignNorm, InapplicableError, RefusedError, Sample
 from tinygrad_norm.dtypes import Array
 
 FLOAT32 = 1e-6
@@ -29,7 +29,7 @@ OK, DEVIATES, REFUSED, INAPPLICABLE = "ok", "DEVIATES", "refused", "-"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Outcome:
     """What one check found; `words` say what deviates, or why nothing was compared."""
 
     check: str
@@ -41,7 +41,7 @@ class Finding:
     words: str = ""
 
 
-class Input(NamedTuple):
+class HardInput(NamedTuple):
     """A hard x: what it is made of from random numbers."""
 
     name: str
@@ -51,22 +51,22 @@ class Input(NamedTuple):
 
 
 INPUTS = (
-    Input("randn", lambda z: z),
-    Input("2000 + randn", lambda z: 2000 + z),
-    Input("1e30 randn", lambda z: 1e30 * z),
-    Input("1e-25 randn, eps 0", lambda z: 1e-25 * z, eps=0.0),
-    Input("constants", lambda z: np.full_like(z, 1000.1)),
-    Input("one value", lambda z: 3 + z, shape="one value"),
+    HardInput("randn", lambda z: z),
+    HardInput("2000 + randn", lambda z: 2000 + z),
+    HardInput("1e30 randn", lambda z: 1e30 * z),
+    HardInput("1e-25 randn, eps 0", lambda z: 1e-25 * z, eps=0.0),
+    HardInput("constants", lambda z: np.full_like(z, 1000.1)),
+    HardInput("one value", lambda z: 3 + z, shape="one value"),
 )
 ORDERS = {1: "first", 2: "second", 3: "third"}
 SETS = ("sets", "long sets")
 THREADS, BATCHES = "the same bits on one thread and all", "the same bits alone and in a batch"
 BY = "the derivative by {}"
-Check = Callable[[Norm], "Deviation"]
+Trial = Callable[[ForeignNorm], "Discrepancy"]
 Results = dict[str, Array]
 
 
-class Deviation(NamedTuple):
+class Discrepancy(NamedTuple):
     """By how much something is off, relative to the largest right value; in words where and what is right."""
 
     error: float
@@ -74,30 +74,30 @@ class Deviation(NamedTuple):
     words: str
 
 
-def checks() -> dict[str, Check]:
+def trials() -> dict[str, Trial]:
     """Return all checks by what the table calls them, in its order."""
-    found: dict[str, Check] = {f"value, {given.name}": partial(_values, given) for given in INPUTS}
+    found: dict[str, Trial] = {f"value, {given.name}": partial(_values, given) for given in INPUTS}
     found[f"value, 2^{MANY.bit_length() - 1} values"] = _many
     found |= {f"first derivative, {given.name}": partial(_gradients, given) for given in INPUTS}
     found |= {f"{words} derivative, float64": partial(_derivatives, order) for order, words in ORDERS.items()}
     return found | {THREADS: _threads, BATCHES: _batches}
 
 
-def run(check: Check, name: str, norm: Norm) -> Finding:
+def run_trial(trial: Trial, name: str, norm: ForeignNorm) -> Outcome:
     """Return what a check finds."""
     try:
-        error, bound, words = check(norm)
+        error, bound, words = trial(norm)
     except RefusedError as refusal:
-        return Finding(name, REFUSED, words=str(refusal))
+        return Outcome(name, REFUSED, words=str(refusal))
     except InapplicableError as reason:
-        return Finding(name, INAPPLICABLE, words=str(reason))
-    return Finding(name, OK, error, bound) if error <= bound else Finding(name, DEVIATES, error, bound, words)
+        return Outcome(name, INAPPLICABLE, words=str(reason))
+    return Outcome(name, OK, error, bound) if error <= bound else Outcome(name, DEVIATES, error, bound, words)
 
 
 # Values and derivatives
 
 
-def _sample(norm: Norm, given: Input, rng: Rng) -> tuple[Sample, float]:
+def _sample(norm: ForeignNorm, given: HardInput, rng: Rng) -> tuple[Sample, float]:
     """Return float32 numbers, and eps."""
     eps = norm.eps
     if given.eps is not None and given.eps != eps:
@@ -108,13 +108,13 @@ def _sample(norm: Norm, given: Input, rng: Rng) -> tuple[Sample, float]:
     return norm.sample(x, rng), eps
 
 
-def _values(given: Input, norm: Norm) -> Deviation:
+def _values(given: HardInput, norm: ForeignNorm) -> Discrepancy:
     sample, eps = _sample(norm, given, np.random.default_rng(1))
     right = exact.values(norm.kind, eps, sample.x, *sample.affine(norm.kind))
     return _worst(FLOAT32, {"y": (norm.values(sample, eps), right)}, {})
 
 
-def _gradients(given: Input, norm: Norm) -> Deviation:
+def _gradients(given: HardInput, norm: ForeignNorm) -> Discrepancy:
     few = given if given.shape == "one value" else given._replace(shape="few")
     rng = np.random.default_rng(2)
     sample, eps = _sample(norm, few, rng)
@@ -126,7 +126,7 @@ def _gradients(given: Input, norm: Norm) -> Deviation:
     return _compare_derivatives(norm, sample, eps, directions, FLOAT32_GRADIENT, term)
 
 
-def _derivatives(order: int, norm: Norm) -> Deviation:
+def _derivatives(order: int, norm: ForeignNorm) -> Discrepancy:
     rng = np.random.default_rng(3)
     sample = norm.sample(rng.standard_normal(norm.shape("few")), rng)
     return _compare_derivatives(norm, sample, norm.eps, _directions(sample, order, rng), FLOAT64)
@@ -140,13 +140,13 @@ def _directions(sample: Sample, order: int, rng: Rng) -> list[list[Array]]:
 
 
 def _compare_derivatives(
-    norm: Norm,
+    norm: ForeignNorm,
     sample: Sample,
     eps: float,
     directions: list[list[Array]],
     bound: float,
     term: float = 0.0,
-) -> Deviation:
+) -> Discrepancy:
     """Compare the derivatives by x, which is a sum of terms of this size, and by the parameters."""
     found = norm.gradients(sample, directions, eps)
     names, affine = list(sample.parameters), sample.affine(norm.kind)
@@ -161,7 +161,7 @@ def _compare_derivatives(
     return _worst(bound, {BY.format(name): pair for name, pair in pairs.items()}, {BY.format("x"): term})
 
 
-def _many(norm: Norm) -> Deviation:
+def _many(norm: ForeignNorm) -> Discrepancy:
     flat, mean, square = _many_numbers(MANY)
     rng = np.random.default_rng(4)
     sample = norm.sample(np.resize(flat, norm.shape("many")), rng)
@@ -183,7 +183,7 @@ def _many_numbers(count: int) -> tuple[Array, Decimal, Decimal]:
     return x, *exact.statistics_of_many(x)
 
 
-def _worst(bound: float, pairs: dict[str, tuple[Array, Array]], least: dict[str, float]) -> Deviation:
+def _worst(bound: float, pairs: dict[str, tuple[Array, Array]], least: dict[str, float]) -> Discrepancy:
     """Return the worst of some arrays beside the right ones, each relative to its largest value.
 
     `least` has what it is relative to if all right values are smaller, as they may be sums of larger terms that cancel;
@@ -196,7 +196,7 @@ def _worst(bound: float, pairs: dict[str, tuple[Array, Array]], least: dict[str,
         distance = _distance(found, right)
         place = np.unravel_index(int(distance.argmax()), right.shape)
         error = float(distance[place]) / (max(float(np.abs(right).max()), least.get(what, 0.0)) or 1)
-        deviations.append(Deviation(error, bound, f"{what} is {_digits(found[place], right[place])} is right"))
+        deviations.append(Discrepancy(error, bound, f"{what} is {_digits(found[place], right[place])} is right"))
     return max(deviations, key=lambda each: each.error)
 
 
@@ -218,7 +218,7 @@ def _digits(found: float, right: float) -> str:
 # Threads and batches
 
 
-def _threads(norm: Norm) -> Deviation:
+def _threads(norm: ForeignNorm) -> Discrepancy:
     cores = os.cpu_count() or 1
     if cores == 1:
         raise InapplicableError("there is one core")
@@ -229,7 +229,7 @@ def _threads(norm: Norm) -> Deviation:
     return _bits(results[1], results[0], f"on {cores} threads", "on one")
 
 
-def _batches(norm: Norm) -> Deviation:
+def _batches(norm: ForeignNorm) -> Discrepancy:
     if norm.kind.mixes_samples:
         raise InapplicableError("its statistics are those of the batch")
     alone, among = [], []
@@ -244,13 +244,13 @@ def _batches(norm: Norm) -> Deviation:
     return _bits(among, alone, "in a batch", "alone")
 
 
-def _numbers_of(norm: Norm, shape: str) -> tuple[Sample, Array]:
+def _numbers_of(norm: ForeignNorm, shape: str) -> tuple[Sample, Array]:
     rng = np.random.default_rng(6)
     x = rng.standard_normal(norm.shape(shape), dtype=np.float32)
     return norm.sample(x, rng), rng.standard_normal(x.shape, dtype=np.float32)
 
 
-def _results(norm: Norm, sample: Sample, cotangent: Array) -> Results:
+def _results(norm: ForeignNorm, sample: Sample, cotangent: Array) -> Results:
     """Return the output and, where there are any, the derivatives."""
     found = {"y": norm.values(sample)}
     with suppress(InapplicableError):
@@ -259,14 +259,14 @@ def _results(norm: Norm, sample: Sample, cotangent: Array) -> Results:
     return found
 
 
-def _bits(found: Sequence[tuple[str, Array]], other: Sequence[tuple[str, Array]], how: str, else_: str) -> Deviation:
+def _bits(found: Sequence[tuple[str, Array]], other: Sequence[tuple[str, Array]], how: str, else_: str) -> Discrepancy:
     """Return by how much two results differ that have to be the same."""
-    deviations = [Deviation(0.0, 0.0, "")]
+    deviations = [Discrepancy(0.0, 0.0, "")]
     for (what, a), (_, b) in zip(found, other, strict=True):
         differ = a != b
         if differ.any():
             distance = _distance(a, b)
             place = np.unravel_index(int(distance.argmax()), a.shape)
             words = f"{what} is {a[place]:.9g} {how} and {b[place]:.9g} {else_}; {differ.sum():,} of {a.size:,} differ"
-            deviations.append(Deviation(float(distance[place]) / (float(np.abs(b).max()) or 1), 0.0, words))
+            deviations.append(Discrepancy(float(distance[place]) / (float(np.abs(b).max()) or 1), 0.0, words))
     return max(deviations, key=lambda each: each.error)
