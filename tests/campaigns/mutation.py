@@ -49,7 +49,7 @@ ALSO = {
     "nn/module.py": ["nn/test_normalization.py", "nn/test_state.py", "test_generation.py"],
     "tensor.py": ["test_tape.py", "test_in_place.py", "test_integrity.py", "ops/test_numpy_protocol.py"],
     **{
-        f"definitions/{name}.py": ["definitions/test_array_api.py", *others]
+        f"definitions/{name}.py": others
         for name, others in {
             "activation": ["ops/test_activation.py", "ops/test_normalization.py"],
             "convolution": ["ops/test_convolution.py"],
