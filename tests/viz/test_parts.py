@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.viz.nets import item, node
 from tinygrad_norm.viz.parts import Box, Item, copied, items_in, shared_length
 
@@ -30,7 +32,7 @@ def test_an_output_has_its_own_name_alone():
 def test_a_copy_stands_for_others_and_the_first_does_not():
     inner = item(node("One"))
     first = box(inner)
-    copy = copied(first)
+    copy: Any = copied(first)
     copy.others.append([node("Two")])
     copy.parts[0].others.append([node("Three")])
     copy.parts.append(item(node("Four")))
