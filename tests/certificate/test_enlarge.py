@@ -18,6 +18,15 @@ def test_axes_of_one_length_grow_alike_and_those_that_cannot_stay():
     assert sizes(lambda x: x.exp(), (5,)) == [(1005,)]
 
 
+def test_the_longest_axis_comes_first():
+    def narrow(x):
+        if min(x.shape) > 10:
+            raise RuntimeError("one of them is short")
+        return x.exp()
+
+    assert sizes(narrow, (3, 4)) == [(3, 260)]
+
+
 def sizes(what, *shapes):
     (*_, case) = cases_of(what, shapes, np.random.default_rng(0))
     return [given.shape for given in case.inputs] if case.larger else None

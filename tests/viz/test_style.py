@@ -76,10 +76,8 @@ def test_the_ramp_goes_from_dim_to_bright_and_what_is_lost_is_none_of_it():
 
 def test_the_sheet_has_two_colours_for_each_name():
     rules = dict(re.findall(r"--([a-z-]+):light-dark\((#\w+,#\w+)\);", style_sheet()))
-    assert rules.keys() == {
-        *("ground", "text", "box", "forward", "backward", "lost"),
-        *(name for kind in LOOKS for name in (kind, f"{kind}-line")),
-    }
+    assert {"ground", "text", "box", "forward", "backward", "lost"} <= rules.keys()
+    assert {name for kind in LOOKS for name in (kind, f"{kind}-line")} <= rules.keys()
     assert rules["saved"] == "#FBEEF5,#3B2030"
     assert rules["saved-line"] == "#A8527F,#CC79A7"
     assert rules["backward"] == ",".join(BACKWARD)
