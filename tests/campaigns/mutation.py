@@ -44,7 +44,7 @@ CORE = (
 )
 ALSO = {
     "dtypes.py": ["test_tensor.py", "test_in_place.py"],
-    "nn/activation.py": ["nn/test_checks.py", "nn/test_folding.py"],
+    "nn/activation.py": ["nn/test_checks.py"],
     "nn/dropout.py": ["nn/test_checks.py"],
     "nn/module.py": ["nn/test_normalization*.py", "nn/test_state.py", "test_generation.py"],
     "tensor.py": ["test_tape.py", "test_in_place.py", "test_integrity.py", "ops/test_numpy_protocol.py"],
