@@ -90,11 +90,17 @@ def test_any_number_of_ops_is_drawn(count, tmp_path):
 
 
 def test_the_steps_are_live_bytes_and_the_bars_milliseconds(timeline, axes_of):
+    from matplotlib.colors import to_rgba
+
     for place, event in enumerate(timeline.events):
         event.seconds = 1e-3 * (place + 1)
     memory, seconds = axes_of(timeline)
     bars = sorted((bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in seconds.patches)
     np.testing.assert_allclose(bars, [(place + 0.5, place + 1) for place in range(8)])
+    for phase in ("forward", "backward"):
+        colour = to_rgba(timeline_picture.COLOUR[phase])
+        count = sum(event.phase == phase for event in timeline.events)
+        assert [bar.get_facecolor() for bar in seconds.patches].count(colour) == count == 4
     drawn = np.concatenate([stairs.get_data().values for stairs in memory.patches[::2]])
     np.testing.assert_allclose(drawn, [event.live_bytes for event in timeline.events])
     assert memory.get_ylabel() == "kept by the tape (B)"
@@ -118,6 +124,14 @@ def test_names_are_upright_where_a_module_is_too_narrow_for_its_own(axes_of):
         _, seconds = axes_of(step(model, Tensor(np.ones((2, 3), np.float32))))
         names = {text.get_text(): text.get_rotation() for text in seconds.texts}
         assert names == {f"{name}{end}": rotation for end in "xyz"}
+
+
+def test_a_module_that_ends_one_pass_and_begins_the_next_is_named_in_both(axes_of):
+    model = nn.Sequential(nn.Sequential(nn.Linear(3, 3), nn.Tanh()), nn.Sequential(nn.Linear(3, 3), nn.Tanh()))
+    with Timeline() as timeline:
+        model(Tensor(np.ones((2, 3), np.float32))).backward(np.ones((2, 3), np.float32))
+    _, seconds = axes_of(timeline)
+    assert [text.get_text() for text in seconds.texts] == ["0", "1", "1", "0"]
 
 
 def test_a_timeline_without_a_tape_has_no_peak(axes_of):
