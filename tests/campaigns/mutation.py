@@ -37,17 +37,21 @@ from tests.campaigns.mutation_operators import Mutant, fingerprint, mutants
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE, TESTS = ROOT / "tinygrad_norm", ROOT / "tests"
 CORE = (
-    *("tape.py", "modes.py", "operands.py", "saved.py", "gradients.py", "targets.py", "quiet.py", "generation.py"),
+    *("tape.py", "modes.py", "operands.py", "saved.py", "gradients.py", "route.py", "quiet.py", "generation.py"),
     *("tensor.py", "in_place.py", "integrity.py", "dtypes.py", "settings.py"),
     *("ops/*.py", "nn/*.py", "optim/*.py", "data/loader.py", "definitions/*.py", "viz/graph.py"),
     *(f"training/{name}.py" for name in ("metrics", "trainer", "checkpoint", "safetensors")),
 )
+AROUND = ("gradients", "operands", "quiet", "route", "saved")
+"""What stands around the tape: the tests of any of these hold all of them to their work, and the tape too."""
+TAPE = ["test_tape.py", "test_tape_memory.py", "test_modes.py", *(f"test_{name}.py" for name in AROUND)]
 ALSO = {
     "dtypes.py": ["test_tensor.py", "test_in_place.py"],
     "nn/activation.py": ["nn/test_checks.py"],
     "nn/dropout.py": ["nn/test_checks.py"],
     "nn/module.py": ["nn/test_normalization*.py", "nn/test_state.py", "test_generation.py"],
-    "tensor.py": ["test_tape.py", "test_in_place.py", "test_integrity.py", "ops/test_numpy_protocol.py"],
+    "tape.py": TAPE,
+    "tensor.py": [*TAPE, "test_in_place.py", "test_integrity.py", "ops/test_numpy_protocol.py"],
     **{
         f"definitions/{name}.py": others
         for name, others in {
@@ -62,15 +66,12 @@ ALSO = {
             "special": ["ops/test_activation.py", "ops/test_elementwise*.py"],
         }.items()
     },
-    **{
-        f"{name}.py": ["test_tape.py", "test_tape_memory.py", "test_tape_modes.py", "test_tensor.py"]
-        for name in ("gradients", "operands", "quiet", "saved", "targets")
-    },
+    **{f"{name}.py": [*TAPE, "test_tensor.py"] for name in AROUND},
     **{f"optim/{name}.py": ["optim/test_optimizer*.py"] for name in ("adam", "rmsprop", "sgd")},
     "ops/arguments.py": ["ops/test_interpolation.py", "ops/test_pooling.py"],
     "training/trainer.py": ["training/test_checks.py"],
     "viz/graph.py": ["viz/test_drawing.py", "viz/test_cards.py", "viz/test_outline.py"],
-    "modes.py": ["test_tape.py", "test_tape_memory.py", "test_tape_modes.py", "test_in_place.py"],
+    "modes.py": [*TAPE, "test_in_place.py"],
     "optim/param_group.py": ["test_generation.py"],
     "ops/reduction.py": ["ops/test_activation.py"],
 }
@@ -119,7 +120,7 @@ def mirrors(file: str) -> list[str]:
     tests = [test.relative_to(TESTS).as_posix() for pattern in found for test in sorted(TESTS.glob(pattern))]
     if not tests:
         raise SystemExit(f"mutation: no test mirrors {file}; tests/{own}.py would")
-    return tests
+    return list(dict.fromkeys(tests))
 
 
 def sample(files: list[str], count: int, seed: int) -> tuple[list[Subject], int]:

@@ -10,15 +10,24 @@ import pytest
 from tinygrad_norm import Tensor, grad, nn, ops
 from tinygrad_norm.certificate import certify
 from tinygrad_norm.certificate.case import is_differentiated
-from tinygrad_norm.certificate.catalog import LAYERS, NO_GRADIENT, NORMS, OPS, draw, layer_cases, layer_names, op_cases
-from tinygrad_norm.certificate.checks import ROWS
+from tinygrad_norm.certificate.catalog import (
+    LAYERS,
+    NO_GRADIENT,
+    NORM_EXAMPLES,
+    OPS,
+    draw_inputs,
+    layer_cases,
+    layer_names,
+    op_cases,
+)
+from tinygrad_norm.certificate.comparisons import ROWS
 from tinygrad_norm.definitions import ACTIVATIONS
 
 
 @pytest.fixture
 def few_activations(monkeypatch):
     """One activation instead of eleven, which take seconds."""
-    monkeypatch.setattr("tinygrad_norm.certificate.catalog.ACTIVATIONS", ["silu"])
+    monkeypatch.setattr("tinygrad_norm.certificate.catalog.ACTIVATION_LAYERS", ["silu"])
 
 
 def test_every_layer_and_every_op_has_its_cases():
@@ -29,7 +38,7 @@ def test_every_layer_and_every_op_has_its_cases():
     assert not OPS.keys() & NO_GRADIENT
 
 
-@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("name", NORM_EXAMPLES)
 def test_norms_pass_in_every_mode(name, few_activations):
     certificate = certify(name)
     assert certificate.ok, str(certificate)
@@ -68,7 +77,7 @@ def test_a_layer_that_fuses_an_activation_is_certified_with_each(name):
 
 
 def test_inputs_in_float64_are_those_of_which_a_gradient_is_asked(rng):
-    constants = {name for name, array in draw(rng).items() if not is_differentiated(array)}
+    constants = {name for name, array in draw_inputs(rng).items() if not is_differentiated(array)}
     assert constants == {"mean", "var", "mask", "indices", "labels", "fixed", "fixed_chances"}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from tests.certificate.wrong_ops import Cube, Raising, failed
 from tinygrad_norm import nn, ops, random
 from tinygrad_norm.certificate import certification, certify
-from tinygrad_norm.certificate.checks import VALUE
+from tinygrad_norm.certificate.comparisons import VALUE
 
 
 def test_a_mutant_that_survives_fails_the_certificate(monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from tests.certificate.wrong_ops import failed
 from tinygrad_norm import FusedOp, Op, Tensor
 from tinygrad_norm.certificate import certify
-from tinygrad_norm.certificate.checks import FLOAT32, LARGER, LAYOUTS, REPEATED, SOME
+from tinygrad_norm.certificate.comparisons import FLOAT32, LARGER, OTHER_LAYOUTS, REPEATED, SOME
 
 
 class Square(FusedOp):
@@ -114,8 +114,8 @@ class Product(FusedOp):
 @pytest.mark.parametrize(
     ("kind", "shapes", "row", "message"),
     [
-        (InMemoryOrder, [(3, 4)], LAYOUTS, "in Fortran order: at "),
-        (InOrderOfInput, [(2, 3, 4)], LAYOUTS, "inputs and cotangent channels last: at "),
+        (InMemoryOrder, [(3, 4)], OTHER_LAYOUTS, "in Fortran order: at "),
+        (InOrderOfInput, [(2, 3, 4)], OTHER_LAYOUTS, "inputs and cotangent channels last: at "),
         (Product, [(3, 4), (4,)], SOME, "derivative 1 of input 0, wanted alone: at "),
         (Doubled, [(3, 4)], REPEATED, "Doubled changed the gradient that it was given"),
         (Spoiling, [(3, 4)], REPEATED, "derivative 1 of input 0, the second way back: at "),
@@ -127,12 +127,14 @@ def test_a_gradient_wrong_in_one_such_way_fails_in_that_row(kind, shapes, row, m
     certificate = certify(kind, *shapes)
     assert not certificate
     assert message in failed(certificate)[row]
-    assert failed(certificate).keys() <= {row, LAYOUTS, FLOAT32}, str(certificate)  # which see larger inputs as well
+    assert failed(certificate).keys() <= {row, OTHER_LAYOUTS, FLOAT32}, str(
+        certificate
+    )  # which see larger inputs as well
 
 
 @pytest.mark.parametrize("kind", [Square, Exact])
 def test_the_right_one_passes(kind):
     certificate = certify(kind, (3, 4))
     assert certificate.ok, str(certificate)
-    assert {LAYOUTS, REPEATED, LARGER} <= {check.name for check in certificate.checks}
+    assert {OTHER_LAYOUTS, REPEATED, LARGER} <= {check.name for check in certificate.checks}
     assert (certificate.sizes, certificate.larger) == (["3×4"], ["259×260"])

@@ -8,7 +8,7 @@ import pytest
 from tests.certificate.wrong_ops import failed
 from tinygrad_norm import Tensor, grad, ops
 from tinygrad_norm.certificate import certify
-from tinygrad_norm.certificate.checks import FIRST, LAYOUTS, REPEATED
+from tinygrad_norm.certificate.comparisons import FIRST, OTHER_LAYOUTS, REPEATED
 from tinygrad_norm.certificate.mutations import CHANGES, mutants_of, mutated
 from tinygrad_norm.ops.normalization import BatchNorm, InferenceNorm, LayerNorm, RMSNorm
 
@@ -126,7 +126,7 @@ def test_each_mutant_by_itself_makes_the_certificate_fail():
         kind, function, shapes = TARGETS[target]
         with mutated(kind, mutants_of(kind, 5)[change]):
             certificate = certify(function, *shapes)
-        row = {"the cotangent changed in place": REPEATED, "the cotangent taken for contiguous": LAYOUTS}.get(
+        row = {"the cotangent changed in place": REPEATED, "the cotangent taken for contiguous": OTHER_LAYOUTS}.get(
             change, FIRST
         )
         assert row in failed(certificate), f"{target}: {change}"

@@ -19,7 +19,7 @@ from tinygrad_norm.experiments import (
     swap_norm,
 )
 from tinygrad_norm.experiments.drawing import dress, in_percent, panels, ranges
-from tinygrad_norm.experiments.report import Result
+from tinygrad_norm.experiments.report import Measurements
 from tinygrad_norm.experiments.spread import Spread
 
 
@@ -156,7 +156,7 @@ def statistics():
 def test_pictures(module, result, count, words):
     from matplotlib.text import Text
 
-    figure = module.draw(Result(json.loads(json.dumps(result))))
+    figure = module.draw(Measurements(json.loads(json.dumps(result))))
     assert len(figure.axes) == count
     assert figure.get_suptitle()
     figure.draw_without_rendering()
@@ -173,7 +173,7 @@ def test_pictures(module, result, count, words):
 
 @pytest.mark.parametrize("module", [swap_norm, small_batches])
 def test_errors_at_equal_steps_are_drawn_on_one_scale_with_those_at_equal_epochs(module):
-    at_epochs, at_steps = module.draw(Result(errors(module))).axes
+    at_epochs, at_steps = module.draw(Measurements(errors(module))).axes
     assert at_epochs.get_ylim() == at_steps.get_ylim()
     assert at_steps.get_ylim()[0] == 0
     assert at_steps.get_ylim()[1] >= at_steps.dataLim.y1 > at_epochs.dataLim.y1

@@ -8,7 +8,7 @@ import pytest
 
 from tinygrad_norm import Tensor, nn
 from tinygrad_norm.definitions import ACTIVATIONS as FUSIBLE
-from tinygrad_norm.nn.activation import ACTIVATIONS, activation_layer, as_fusible
+from tinygrad_norm.nn.activation import ACTIVATION_LAYERS, activation_layer, as_fusible
 from tinygrad_norm.ops.activation import fusible
 
 erf = np.vectorize(math.erf)
@@ -89,7 +89,7 @@ def test_an_argument_that_there_is_not_is_refused(activation):
 
 
 def test_every_activation_that_a_norm_can_fuse_has_its_module():
-    assert ACTIVATIONS.keys() == FUSIBLE.keys()
+    assert ACTIVATION_LAYERS.keys() == FUSIBLE.keys()
 
 
 @pytest.mark.parametrize("activation", [*FUSIBLE, ("leaky_relu", 0.3), ("elu", 0.7)])

@@ -162,9 +162,9 @@ def test_a_state_holds_the_learning_rate_where_it_is_not_the_schedules_own():
     optimizer, other = sgd(0.8), sgd(0.8)
     schedule = optim.StepLR(optimizer, 2)
     schedule.step()
-    assert schedule.state_dict() == {"last_epoch": 1}
+    assert schedule.state_dict() == {"kind": "StepLR", "last_epoch": 1}
     optimizer.param_groups[0]["lr"] = 0.3
-    assert schedule.state_dict() == {"last_epoch": 1, "lr": [0.3]}
+    assert schedule.state_dict() == {"kind": "StepLR", "last_epoch": 1, "lr": [0.3]}
     again = optim.StepLR(other, 2)
     again.load_state_dict(schedule.state_dict())
     assert (again.last_epoch, again.get_last_lr()) == (1, [0.3])
@@ -284,6 +284,29 @@ def test_first_metrics_that_are_nan_count_as_bad_epochs():
             (0.4, 3, 1),
             (0.4, 2, 0),
         ]
+
+
+@pytest.mark.parametrize(
+    ("make", "other"),
+    [
+        (lambda optimizer: optim.StepLR(optimizer, 2), lambda optimizer: optim.LinearWarmup(optimizer)),
+        (lambda optimizer: optim.StepLR(optimizer, 2), lambda optimizer: optim.ReduceLROnPlateau(optimizer)),
+        (lambda optimizer: optim.ReduceLROnPlateau(optimizer), lambda optimizer: optim.StepLR(optimizer, 2)),
+    ],
+)
+def test_the_state_of_another_kind_is_refused(make, other):
+    schedule, another = make(sgd()), other(sgd())
+    another.step(*[1.0] * isinstance(another, optim.ReduceLROnPlateau))
+    kinds = f"^{type(schedule).__name__}: .* its kind, got that of {type(another).__name__!r}$"
+    with pytest.raises(ValueError, match=kinds):
+        schedule.load_state_dict(another.state_dict())
+    assert schedule.last_epoch == 0
+
+
+def test_a_state_of_an_older_version_does_not_say_its_kind():
+    schedule = optim.StepLR(sgd(0.8), 2, 0.5)
+    schedule.load_state_dict({"last_epoch": 2})
+    assert (schedule.last_epoch, schedule.get_last_lr()) == (2, [0.4])
 
 
 def test_a_spoilt_state_is_refused_whole():

@@ -18,8 +18,8 @@ from tinygrad_norm.viz.style import (
     LOST,
     RAMP,
     TEXT,
-    kind_of,
     kinds,
+    look_of,
     style_sheet,
 )
 
@@ -85,7 +85,7 @@ def test_the_sheet_has_two_colours_for_each_name():
 
 def test_an_op_that_is_fused_looks_like_one_and_a_module_of_it_does_not():
     found = [
-        kind_of(item(node(fused=fused), kind=kind)) for kind in ("op", "module", "tensor") for fused in (False, True)
+        look_of(item(node(fused=fused), kind=kind)) for kind in ("op", "module", "tensor") for fused in (False, True)
     ]
     assert found == ["op", "fused", "module", "module", "tensor", "tensor"]
 

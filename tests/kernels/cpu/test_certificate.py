@@ -29,7 +29,7 @@ def test_a_mutant_of_a_kernel_is_killed(name, kernel, blocks, monkeypatch):
             dx *= 1.01
         return fine
 
-    monkeypatch.setattr("tinygrad_norm.certificate.catalog.ACTIVATIONS", [])
+    monkeypatch.setattr("tinygrad_norm.certificate.catalog.ACTIVATION_LAYERS", [])
     monkeypatch.setattr(normalize, kernel, wrong)
     assert not certify(name)
 

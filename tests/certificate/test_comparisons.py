@@ -11,14 +11,14 @@ from tests.certificate.wrong_ops import Cube, Raising, failed
 from tinygrad_norm import FusedOp, Op, Tensor, ops
 from tinygrad_norm.certificate import certify
 from tinygrad_norm.certificate.case import Case
-from tinygrad_norm.certificate.checks import (
+from tinygrad_norm.certificate.comparisons import (
     CONSTANT,
     DIFFERENCES,
     FIRST,
     FLOAT32,
     LARGE_MEAN,
     LARGER,
-    LAYOUTS,
+    OTHER_LAYOUTS,
     REPEATED,
     SECOND,
     SOME,
@@ -78,7 +78,7 @@ def test_a_wrong_op_fails_in_its_row(kind, rows):
     certificate = certify(kind, (3, 5))
     assert rows <= failed(certificate).keys(), str(certificate)
     others = {CONSTANT, LARGE_MEAN, FLOAT32, LARGER}  # which see values and gradients again
-    assert failed(certificate).keys() - rows <= others | ({LAYOUTS, SOME, REPEATED} if kind is Raising else set())
+    assert failed(certificate).keys() - rows <= others | ({OTHER_LAYOUTS, SOME, REPEATED} if kind is Raising else set())
     assert not certificate
     assert certificate.mutants == []
     assert "none tried, as a check failed already" in str(certificate)
@@ -144,7 +144,7 @@ def test_ops_and_layers_without_a_fused_op_pass_with_the_rows_that_they_have():
     for name in ("Softmax", "Dropout", "var", "where", "NLLLoss"):
         certificate = certify(name)
         assert certificate.ok, str(certificate)
-        rows = [*DIFFERENCES, LARGER, LAYOUTS, SOME, REPEATED, FLOAT32]
+        rows = [*DIFFERENCES, LARGER, OTHER_LAYOUTS, SOME, REPEATED, FLOAT32]
         assert [check.name for check in certificate.checks] == [row for row in rows if name == "where" or row != SOME]
         assert certificate.mutants
     assert certify("Identity").ok
