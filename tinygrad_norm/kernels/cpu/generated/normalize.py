@@ -231,7 +231,8 @@ def _inner_gradient_sum_0(dy, x, weight, bias, line, groups, c, sums, part_dweig
         for r in range(top, top + groups.repeat * groups.inner, groups.inner):
             for i in range(0, x.shape[1], TERMS):
                 sum0, sum1 = _inner_gradient_terms_0(
-                    dy[r], x[r], weight, bias, line, c0, c1, c2, part_dweight, part_dbias, np.uintp(i), np.uintp(min(i + TERMS, x.shape[1]))
+                    dy[r], x[r], weight, bias, line, c0, c1, c2, part_dweight, part_dbias, np.uintp(i), np.uintp(min(i +
+                    TERMS, x.shape[1]))
                 )
                 total_sum0 += sum0
                 total_sum1 += sum1
