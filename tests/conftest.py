@@ -25,8 +25,8 @@ settings.load_profile("repeatable")
 GRAPHVIZ = ("viz/test_drawing", "viz/test_html", "viz/test_layout", "viz/test_levels", "cli/test_graphs")
 collect_ignore_glob = [
     *(["parity/*"] if find_spec("torch") is None else []),
-    *(["conformance/test_jax.py"] if find_spec("jax") is None else []),
-    *(["conformance/test_onnx.py"] if find_spec("onnx") is None or find_spec("onnxruntime") is None else []),
+    *(["conformance/test_frameworks_jax.py"] if find_spec("jax") is None else []),
+    *(["conformance/test_frameworks_onnx.py"] if find_spec("onnx") is None or find_spec("onnxruntime") is None else []),
     *(["browser"] if find_spec("playwright") is None else []),
     *([f"{name}.py" for name in GRAPHVIZ] if find_spec("pygraphviz") is None else []),
     *(["kernels/cpu/*"] if find_spec("numba") is None else []),
