@@ -1,8 +1,8 @@
 """Kernels that are written from definitions, run on arrays of any layout.
 
 A kernel tells which groups were in the range of its loops: it computes in the dtype of x, where a square may be
-infinite that is none in float64. The others are taken from the definition, which does it all once more, in float64; so what
-becomes of a group depends on no other one. Gradients of parameters, to which all groups add, are then the definition's.
+infinite that is none in float64. The others are taken from the definition, which does it all once more, in float64; so
+what becomes of a group depends on no other one. Gradients of parameters, to which all groups add, are then its as well.
 """
 
 from __future__ import annotations
