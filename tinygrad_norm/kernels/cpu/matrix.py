@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
+
+from tinygrad_norm.kernels.cpu.numba_internals import cgutils
 
 
 class Matrix:

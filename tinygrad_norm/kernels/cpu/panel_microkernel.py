@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import device, inline
 from tinygrad_norm.kernels.cpu.launch import Array
 from tinygrad_norm.kernels.cpu.matrix import Matrix, memory
+from tinygrad_norm.kernels.cpu.numba_internals import cgutils
 from tinygrad_norm.kernels.cpu.vector import Vector, length
 
 _HEIGHTS = 6, 4, 1

@@ -14,12 +14,12 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import device, inline
 from tinygrad_norm.kernels.cpu.launch import Array
 from tinygrad_norm.kernels.cpu.matrix import Matrix, memory
+from tinygrad_norm.kernels.cpu.numba_internals import cgutils
 
 _ROWS = 4, 1
 _COLUMNS = 3, 1
