@@ -37,7 +37,7 @@ def agree(function, *arguments):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("function", [definitions.sigmoid, definitions.softplus, definitions.erf])
+@pytest.mark.parametrize("function", [definitions.sigmoid, definitions.softplus, definitions.erf, definitions.ndtr])
 def test_functions(function, rng):
     agree(function, rng.normal(0, 3, (5, 7)))
 

@@ -153,7 +153,7 @@ for _name in [
     "square",
 ]:
     add(_name, Case("all", vector, getattr(ops, _name)))
-for _name in ["erf", "expm1", "sigmoid", "tanh"]:
+for _name in ["erf", "expm1", "ndtr", "sigmoid", "tanh"]:
     add(_name, Case("all", vector, getattr(ops, _name), rounding=8))
 for _name in ["add", "subtract", "multiply", "maximum", "minimum", "logaddexp"]:
     add(_name, Case("pairs", pairs, getattr(ops, _name)))

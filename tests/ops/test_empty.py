@@ -13,7 +13,7 @@ from tinygrad_norm import Tensor, composed, grad, kernels, ops
 
 ELEMENTWISE = [
     *("abs", "ceil", "cos", "erf", "exp", "expm1", "floor", "isfinite", "isnan", "log", "log1p", "logical_not"),
-    *("negative", "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "tanh"),
+    *("ndtr", "negative", "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "tanh"),
     *("elu", "gelu", "hardswish", "leaky_relu", "mish", "relu", "silu", "softplus", "dropout"),
 ]
 PAIRS = [

@@ -208,7 +208,7 @@ def draw(rng: Random) -> dict[str, Any]:
 # Ops
 
 _UNARY = "abs cos elu erf exp expm1 gelu hardswish leaky_relu log_softmax mish negative relu sigmoid silu sin softmax"
-_OF_X = f"{_UNARY} softplus square tanh flip flatten matrix_transpose logsumexp max mean min prod std sum var"
+_OF_X = f"{_UNARY} ndtr softplus square tanh flip flatten matrix_transpose logsumexp max mean min prod std sum var"
 _OF_POSITIVE = "log log1p rsqrt sqrt"
 _OF_TWO = "add add_relu divide logaddexp maximum minimum multiply subtract"
 _TESTS = "equal greater greater_equal isfinite isnan less less_equal logical_and logical_not logical_or logical_xor"

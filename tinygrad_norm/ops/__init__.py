@@ -50,6 +50,7 @@ from tinygrad_norm.ops.elementwise import (
     maximum,
     minimum,
     multiply,
+    ndtr,
     negative,
     not_equal,
     pow,

@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu.activation import Line
+from tinygrad_norm.kernels.cpu.activation import Line, finite
 from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline
 from tinygrad_norm.kernels.cpu.launch import Array
 from tinygrad_norm.kernels.cpu.layout import Affine, Statistics, Units
@@ -217,7 +217,7 @@ def _differentiate(
 def _activated(z: float, line: Line | None) -> float:
     """As `activated` in `activation.py`, of a float64: what is beyond float32 is activated as it is."""
     if line is None:
-        return z / (1 + math.exp(-z))
+        return finite(z, np.float64)[0] / (1 + math.exp(-z))
     slope, low = line
     below = slope * z
     return z if z > 0 else low if below < low else below
@@ -227,6 +227,6 @@ def _activated(z: float, line: Line | None) -> float:
 def _times_derivative(d: float, z: float, line: Line | None) -> float:
     if line is None:
         s = 1 / (1 + math.exp(-z))
-        return d * s * (1 + z * (1 - s))
+        return d * s * (1 + finite(z, np.float64)[1] * (1 - s))
     slope, low = line
     return d if z > 0 else low * d if (z <= 0) & (low == 0) else slope * d
