@@ -12,7 +12,7 @@ from tinygrad_norm.dtypes import AnyArray
 Activation = tuple[str, float] | None
 """An activation fused into a kernel: its name and its parameter (slope or scale; 0 where it has none)."""
 
-_TANH_SLOPE, _TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
+_TANH_SLOPE, _TANH_CUBIC = math.sqrt(8 / math.pi), 0.044715
 
 
 def relu_derivative(z: AnyArray) -> AnyArray:
@@ -65,7 +65,7 @@ def tanh_derivative(z: AnyArray) -> AnyArray:
 
 
 _FAR = 1000.0
-"""A z where the gates of SiLU, GELU and Mish are 0 or 1, with no derivative, in every format."""
+"""From here on, the gates of SiLU, GELU and Mish are 0 or 1, and their derivatives 0, in every format."""
 
 
 def _gated(z: AnyArray, gate: Callable[[AnyArray], AnyArray]) -> AnyArray:
@@ -124,12 +124,12 @@ def gelu_tanh_derivative(z: AnyArray) -> AnyArray:
 
 
 def _tanh_gate(z: AnyArray) -> AnyArray:
-    return sigmoid(2 * _TANH_SLOPE * z * (1 + _TANH_CUBIC * z * z))
+    return sigmoid(_TANH_SLOPE * z * (1 + _TANH_CUBIC * z * z))
 
 
 def _tanh_gate_derivative(z: AnyArray) -> AnyArray:
-    slope = sigmoid_derivative(2 * _TANH_SLOPE * z * (1 + _TANH_CUBIC * z * z))
-    return slope * (2 * _TANH_SLOPE) * (1 + 3 * _TANH_CUBIC * z * z)
+    slope = sigmoid_derivative(_TANH_SLOPE * z * (1 + _TANH_CUBIC * z * z))
+    return slope * _TANH_SLOPE * (1 + 3 * _TANH_CUBIC * z * z)
 
 
 def hardswish(z: AnyArray) -> AnyArray:
