@@ -17,7 +17,7 @@ ELEMENTWISE = [
     *("elu", "gelu", "hardswish", "leaky_relu", "mish", "relu", "silu", "softplus", "dropout"),
 ]
 PAIRS = [
-    *("add", "add_relu", "divide", "equal", "greater", "greater_equal", "less", "less_equal", "logaddexp"),
+    *("add", "add_relu", "divide", "equal", "gated", "greater", "greater_equal", "less", "less_equal", "logaddexp"),
     *("logical_and", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "not_equal", "pow", "scale"),
     "subtract",
 ]

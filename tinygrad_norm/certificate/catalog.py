@@ -237,6 +237,7 @@ OPS = {
     "cumulative_sum": [on("x", 1)],
     "dropout": [on("x", 0.4)],
     "dropout2d": [on("images", 0.4)],
+    "gated": [on("x", function=lambda x: ops.gated(x, ops.sigmoid(x)))],
     "einsum": [on("x matrix", function=lambda x, y: ops.einsum("ij,jk->ki", x, y))],
     "expand_dims": [on("x", 1)],
     "gather": [on("x indices", function=lambda x, indices: ops.gather(x, 1, indices))],

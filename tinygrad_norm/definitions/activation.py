@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tinygrad_norm.definitions.special import ndtr, relu, sigmoid, softplus
+from tinygrad_norm.definitions.special import FAR, gated, ndtr, relu, sigmoid, softplus
 from tinygrad_norm.dtypes import AnyArray
 
 Activation = tuple[str, float] | None
@@ -64,22 +64,11 @@ def tanh_derivative(z: AnyArray) -> AnyArray:
     return 4 * sigmoid_derivative(2 * z)
 
 
-_FAR = 1000.0
-"""From here on, the gates of SiLU, GELU and Mish are 0 or 1, and their derivatives 0, in every format."""
-
-
-def _gated(z: AnyArray, gate: Callable[[AnyArray], AnyArray]) -> AnyArray:
-    """z gate(z), where the gate opens from 0 to 1: at -∞, where the product is NaN, its limit 0."""
-    xp = z.__array_namespace__()
-    near = xp.clip(z, -_FAR, _FAR)
-    return xp.where(z > _FAR, z, near * gate(near))
-
-
 def _gated_derivative(
     z: AnyArray, gate: Callable[[AnyArray], AnyArray], slope: Callable[[AnyArray], AnyArray]
 ) -> AnyArray:
     """gate(z) + z slope(z), where the slope is the derivative of the gate; at ±∞ the limits 0 and 1."""
-    near = z.__array_namespace__().clip(z, -_FAR, _FAR)
+    near = z.__array_namespace__().clip(z, -FAR, FAR)
     return gate(near) + near * slope(near)
 
 
@@ -88,7 +77,7 @@ def silu(z: AnyArray) -> AnyArray:
 
     Source: Elfwing et al., Sigmoid-weighted linear units for neural network function approximation, 2018.
     """
-    return _gated(z, sigmoid)
+    return gated(z, sigmoid(z))
 
 
 def silu_derivative(z: AnyArray) -> AnyArray:
@@ -101,7 +90,7 @@ def gelu(z: AnyArray) -> AnyArray:
 
     Source: Hendrycks and Gimpel, Gaussian error linear units, 2016.
     """
-    return _gated(z, ndtr)
+    return gated(z, ndtr(z))
 
 
 def gelu_derivative(z: AnyArray) -> AnyArray:
@@ -115,7 +104,7 @@ def _normal_density(z: AnyArray) -> AnyArray:
 
 def gelu_tanh(z: AnyArray) -> AnyArray:
     """z (1 + tanh(u)) / 2 = z s(2u), where u = √(2/π) (z + 0.044715 z³) and s is the sigmoid. Source: as `gelu`."""
-    return _gated(z, _tanh_gate)
+    return gated(z, _tanh_gate(z.__array_namespace__().clip(z, -FAR, FAR)))
 
 
 def gelu_tanh_derivative(z: AnyArray) -> AnyArray:
@@ -147,7 +136,7 @@ def hardswish_derivative(z: AnyArray) -> AnyArray:
 
 def mish(z: AnyArray) -> AnyArray:
     """z tanh(softplus(z)). Source: Misra, Mish: a self regularized non-monotonic activation function, 2019."""
-    return _gated(z, lambda near: tanh(softplus(near)))
+    return gated(z, tanh(softplus(z)))
 
 
 def mish_derivative(z: AnyArray) -> AnyArray:

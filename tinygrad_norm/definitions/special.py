@@ -13,12 +13,12 @@ from numpy.polynomial import chebyshev
 from tinygrad_norm.dtypes import AnyArray
 
 
-def _atom(series: Callable[[AnyArray], AnyArray]) -> Callable[[AnyArray], AnyArray]:
+def _atom(series: Callable[..., AnyArray]) -> Callable[..., AnyArray]:
     """The function of that name in the namespace of its argument; `series` where that has none, as on arrays."""
 
     @functools.wraps(series)
-    def function(z: AnyArray) -> AnyArray:
-        return getattr(z.__array_namespace__(), series.__name__, series)(z)
+    def function(z: AnyArray, *others: AnyArray) -> AnyArray:
+        return getattr(z.__array_namespace__(), series.__name__, series)(z, *others)
 
     return function
 
@@ -33,6 +33,16 @@ def stop_gradient(z: AnyArray) -> AnyArray:
 def relu(x: AnyArray) -> AnyArray:
     """x where it is positive or NaN, else 0; the derivative at 0 is 0."""
     return x.__array_namespace__().maximum(x, 0)
+
+
+FAR = 1000.0
+"""From here on, the gates of SiLU, GELU and Mish are 0 or 1, and their derivatives 0, in every format."""
+
+
+@_atom
+def gated(z: AnyArray, gate: AnyArray) -> AnyArray:
+    """z times a function of it that opens from 0 to 1 between -1000 and 1000; 0 at -∞, where the product is NaN."""
+    return z.__array_namespace__().maximum(z, -FAR) * gate
 
 
 @_atom

@@ -34,6 +34,7 @@ from tinygrad_norm.ops.elementwise import (
     exp,
     expm1,
     floor,
+    gated,
     greater,
     greater_equal,
     isfinite,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tinygrad_norm import definitions, dtypes, kernels
+from tinygrad_norm.definitions.special import FAR
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops.arguments import kind_of
 from tinygrad_norm.tape import FusedOp, Op
@@ -271,6 +272,18 @@ class Sigmoid(Op):
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
         return SigmoidGradient()(grad, x)
+
+
+class Gated(Op):
+    broadcasts = True
+
+    def forward(self, x: Array, gate: Array) -> Array:
+        self.save(x, gate)
+        return np.maximum(real(x), -FAR) * gate
+
+    def backward(self, grad: Tensor) -> Gradients:
+        x, gate = self.saved
+        return grad * gate, grad * clip(x, -FAR, FAR)  # the gate is flat beyond
 
 
 class SigmoidGradient(Op):
@@ -553,6 +566,11 @@ def sigmoid(x: Any) -> Tensor:
 def erf(x: Any) -> Tensor:
     """Return the error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
     return Erf()(x)
+
+
+def gated(x: Any, gate: Any) -> Tensor:
+    """Return x times gate, a function of x that is 0 below -1000 and 1 above 1000; at infinity, the limits of that."""
+    return Gated()(x, gate)
 
 
 def ndtr(x: Any) -> Tensor:
