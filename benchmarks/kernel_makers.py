@@ -12,15 +12,15 @@ import numpy as np
 def our_layer(kind: str, arguments: tuple[int, ...], relu: bool) -> Any:
     """The layer of that kind."""
     from tinygrad_norm import nn
-    from tinygrad_norm.models.norms import group_norm, instance_norm
+    from tinygrad_norm.models.norms import make_group_norm, make_instance_norm
 
     norms: dict[str, Callable[..., nn.Module]] = {
         "batch": nn.BatchNorm2D,
         "batch rows": nn.BatchNorm1D,
         "layer": nn.LayerNorm,
         "layer2d": nn.LayerNorm2D,
-        "group": group_norm,
-        "instance": instance_norm,
+        "group": make_group_norm,
+        "instance": make_instance_norm,
         "rms": nn.RMSNorm,
         "rms2d": nn.RMSNorm2D,
     }

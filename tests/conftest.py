@@ -29,7 +29,12 @@ collect_ignore_glob = [
     *([f"{name}.py" for name in GRAPHVIZ] if find_spec("pygraphviz") is None else []),
     *(["kernels/cpu/*"] if find_spec("numba") is None else []),
     *(
-        ["test_figures.py", "training/test_curves.py", "training/test_plot_confusion.py"]
+        [
+            "test_figures.py",
+            "training/test_curves.py",
+            "training/test_confusion_plot.py",
+            "viz/test_timeline_picture.py",
+        ]
         if find_spec("matplotlib") is None
         else []
     ),

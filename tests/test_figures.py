@@ -20,7 +20,7 @@ def test_each_net_of_the_zoo_has_a_colour_of_its_own():
 @pytest.mark.parametrize("name", ["a.png", "A.SVG", "folder.gif/a.pdf"])
 def test_formats(name):
     figures.check_format("plot", name)
-    with pytest.raises(ValueError, match=r"plot: '.*\.gif' has suffix '\.gif'; allowed are \.pdf, \.png, \.svg"):
+    with pytest.raises(ValueError, match=r"plot: the suffix of '.*\.gif' is \.pdf, \.png, \.svg, got '\.gif'"):
         figures.check_format("plot", f"{name}.gif")
 
 

@@ -9,11 +9,11 @@ from tinygrad_norm import schema
 from tinygrad_norm.schema import (
     ANYTHING,
     ARRAY,
+    AT_LEAST_1,
     COUNT,
     FLAG,
     MAPPING,
     NUMBER,
-    POSITIVE,
     TEXT,
     check_form,
     check_json,
@@ -22,7 +22,12 @@ from tinygrad_norm.schema import (
     shorten,
 )
 
-FORM = {"count": COUNT, "history": [{"epoch": POSITIVE, ...: NUMBER}], "best": optional(NUMBER), "names": {...: TEXT}}
+FORM = {
+    "count": COUNT,
+    "history": [{"epoch": AT_LEAST_1, ...: NUMBER}],
+    "best": optional(NUMBER),
+    "names": {...: TEXT},
+}
 GOOD = {"count": 0, "history": [{"epoch": 1, "loss": 0.5}, {"epoch": 2}], "best": None, "names": {"a": "b"}}
 
 
@@ -72,7 +77,7 @@ def test_rules_say_what_they_want():
         (FLAG, True, 1, "True or False, got 1"),
         (MAPPING, {1: 2}, [], "a dict"),
         (TEXT, "", b"", "text"),
-        (POSITIVE, 1, 0, "at least 1"),
+        (AT_LEAST_1, 1, 0, "at least 1"),
     ):
         check_form(good, rule, "it")
         with pytest.raises(ValueError, match=f"it is .*{words}"):

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import tinygrad_norm.startup  # noqa: F401 (first: it says what Ctrl-C does while a command imports the rest)
 from tinygrad_norm import nn, ops, optim
 from tinygrad_norm.anomaly import AnomalyError, detect_anomaly
 from tinygrad_norm.derived import derive

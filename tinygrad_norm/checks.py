@@ -10,6 +10,7 @@ import difflib
 import dis
 import inspect
 import math
+import os
 import sys
 from collections.abc import Callable, Collection, Iterable
 from numbers import Integral, Real
@@ -89,6 +90,11 @@ def check_type(name: str, value: Any, kind: Any, words: str) -> None:
     """Raise a TypeError if a value is no instance of a class, of a union of some, or of Callable."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {words}, got {described(value)}")
+
+
+def check_path(function: str, path: Any) -> None:
+    """Raise a TypeError if the first argument of a function is no path of a file: a net or its arrays, perhaps."""
+    check_type(f"{function}: path", path, str | os.PathLike, "that of a file, and comes first")
 
 
 def check_flag(name: str, value: Any) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_norm import ops
-from tinygrad_norm.derivation.adjoints import GRADIENT, Way, way_back
+from tinygrad_norm import definitions, kernels, ops
+from tinygrad_norm.derivation.adjoints import GRADIENT, Way, gradients_of, way_back
 from tinygrad_norm.derivation.evaluation import evaluate
 from tinygrad_norm.derivation.expression import Expression, symbol
-from tinygrad_norm.derivation.rules import ZERO, plus
+from tinygrad_norm.derivation.kernels import kernels_text
+from tinygrad_norm.derivation.lowering import LoweringError
+from tinygrad_norm.derivation.program import rows_of
+from tinygrad_norm.derivation.rules import ZERO
 from tinygrad_norm.derivation.trace import Traced, trace
 from tinygrad_norm.derivation.writing import Formula, derivation, formula
 from tinygrad_norm.dtypes import Array, Shape
@@ -82,13 +85,28 @@ class DerivedNorm:
 
     @functools.cached_property
     def gradients(self) -> list[Expression]:
-        """The gradient of x and of each parameter (0 where none comes), before what was broadcast is summed."""
-        paths = self.way.paths.values()
-        return [functools.reduce(plus, [path.gradient for path in each]) if each else ZERO for each in paths]
+        """The gradient of x and of each parameter, see `gradients_of`."""
+        return [*gradients_of(self.way).values()]
+
+    @property
+    def source(self) -> str:
+        """The kernels, as a module of Python that Numba compiles; "" where the norm has none."""
+        count = len(self.traced.parameters)
+        return self.kernels_text(tuple(i for i in range(count) if self.gradients[i + 1] is not ZERO))
+
+    @functools.cache  # noqa: B019 (a norm lives as long as its definition)
+    def kernels_text(self, wanted: tuple[int, ...]) -> str:
+        """The kernels with the gradients of these parameters; "" where the norm has none."""
+        names = ["x", *(str(each.value) for each in self.traced.parameters)]
+        gradients = {names[i]: self.gradients[i] for i in (0, *(i + 1 for i in wanted))}
+        try:
+            return kernels_text(self.traced, self.way, gradients)
+        except LoweringError:
+            return ""
 
 
 class DerivedOp(FusedOp):
-    """One call of a derived norm."""
+    """One call of a derived norm: by its kernels, or, where it has none, in NumPy and in float64."""
 
     norm: DerivedNorm
     statistics: list[Array]
@@ -101,11 +119,93 @@ class DerivedOp(FusedOp):
         return ops.astype(y, x.dtype, copy=False)
 
     def forward(self, x: Array, *parameters: Array, **options: Any) -> Array:
-        traced = self.norm.traced
-        y, *self.statistics = evaluate([traced.y, *traced.statistics], self._known(x, parameters), options)
-        return np.broadcast_to(y, x.shape).astype(x.dtype)
+        norm, call = self.norm, self._call(x, parameters)
+        if call is None:
+            output, *self.statistics = self._evaluate(x, parameters)
+            return output
+        count = len(norm.way.statistics)
+        y, *found = self._kernels.forward(call, (), count, lambda: self._evaluate(x, parameters, norm.way.statistics))
+        given = zip((*norm.traced.parameters, *norm.way.statistics), (*parameters, *found), strict=True)
+        known = {norm.traced.x: x, **self._options, **dict(given)}
+        self.statistics = evaluate(norm.traced.statistics, known, self.params)
+        self.save(*found)
+        normalized: Array = y
+        return normalized
 
-    def gradient(self, grad: Array, x: Array, *parameters: Array) -> tuple[Array | None, ...]:
+    def gradient(self, grad: Array, x: Array, *kept: Array) -> tuple[Array | None, ...]:
+        count = len(self.norm.traced.parameters)
+        parameters, statistics = kept[:count], kept[count:]
+        call = self._call(x, parameters)
+        if call is None:
+            return self._evaluate_gradient(grad, x, parameters)
+        wanted = self._wanted(x, parameters)
+
+        def otherwise() -> tuple[Array | None, ...]:
+            dx, *others = self._evaluate_gradient(grad, x, parameters)
+            return dx, *(others[i] for i in wanted)
+
+        dx, *found = self._kernels.gradient(call, grad, statistics, wanted, otherwise)
+        gradients = dict(zip(wanted, found, strict=True))
+        shaped = (gradients.get(i) for i in range(count))
+        return dx, *(None if d is None else d.reshape(p.shape) for d, p in zip(shaped, parameters, strict=True))
+
+    # By kernels
+
+    @property
+    def _kernels(self) -> Any:
+        from tinygrad_norm.kernels.cpu import derived  # which takes Numba, and its time
+
+        return derived
+
+    def _wanted(self, x: Array, parameters: Sequence[Array]) -> tuple[int, ...]:
+        """The parameters whose gradients kernels compute: any that has one, but for one of x's size that wants none."""
+        needed = self.needs_input_grad[1:]
+        return tuple(
+            i
+            for i, (each, need, back) in enumerate(zip(parameters, needed, self.norm.gradients[1:], strict=True))
+            if back is not ZERO and (need or each.size < x.size)
+        )
+
+    def _call(self, x: Array, parameters: Sequence[Array]) -> Any:
+        """The call of the norm's kernels; None where it has none for these arrays."""
+        fits = x.size and all(each.dtype == x.dtype and each.ndim <= x.ndim for each in parameters)
+        if not fits or kernels.of(x) is definitions:
+            return None
+        text = self.norm.kernels_text(self._wanted(x, parameters))
+        if not text:
+            return None
+        from tinygrad_norm.kernels.cpu.modules import module_of
+
+        axes = dict.fromkeys(self.norm.axes, ()) | {name: self.params[name] for name in self.norm.axes}
+        rows = {axis for name in rows_of(self.norm.way) for axis in axes[name]}
+        return self._kernels.Call(
+            module_of(self.norm.__name__, text),
+            x,
+            [each.reshape((1,) * (x.ndim - each.ndim) + each.shape) for each in parameters],
+            (0.0,) * len(parameters),
+            tuple(sorted(rows)),
+            tuple(float(value) for value in self._options.values()),
+            columns=tuple(sorted({axis for own in axes.values() for axis in own} - rows)),
+        )
+
+    # In NumPy
+
+    @property
+    def _options(self) -> dict[Expression, Any]:
+        """The options that are numbers, by their symbols."""
+        names = [name for name in self.norm.traced.options if name not in self.norm.axes]
+        return {symbol("option", name): np.float64(self.params[name]) for name in names}
+
+    def _evaluate(
+        self, x: Array, parameters: Sequence[Array], others: Sequence[Expression] | None = None
+    ) -> list[Array]:
+        """y, and what the definition returns beside it, or other expressions."""
+        traced = self.norm.traced
+        others = traced.statistics if others is None else others
+        y, *found = evaluate([traced.y, *others], self._known(x, parameters), self.params)
+        return [np.broadcast_to(y, x.shape).astype(x.dtype), *found]
+
+    def _evaluate_gradient(self, grad: Array, x: Array, parameters: Sequence[Array]) -> tuple[Array | None, ...]:
         known = self._known(x, parameters)
         known[GRADIENT] = grad.astype(np.float64)
         for back, of in self.norm.way.adjoints.items():
@@ -116,15 +216,9 @@ class DerivedOp(FusedOp):
             for of, each, given in zip(self.norm.gradients, found, (x, *parameters), strict=True)
         )
 
-    def _known(self, x: Array, parameters: tuple[Array, ...]) -> dict[Expression, Any]:
-        traced = self.norm.traced
-        given = zip((traced.x, *traced.parameters), (x, *parameters), strict=True)
-        known = {name: np.asarray(array, np.float64) for name, array in given}
-        return known | {
-            symbol("option", name): np.float64(value)
-            for name, value in self.params.items()
-            if name not in self.norm.axes
-        }
+    def _known(self, x: Array, parameters: Sequence[Array]) -> dict[Expression, Any]:
+        given = zip((self.norm.traced.x, *self.norm.traced.parameters), (x, *parameters), strict=True)
+        return {name: np.asarray(array, np.float64) for name, array in given} | self._options
 
 
 def _axes(name: str, value: Any, ndim: int) -> Shape:

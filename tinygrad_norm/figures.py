@@ -21,14 +21,14 @@ else:  # matplotlib is optional
 # Okabe and Ito, Color Universal Design, 2002: a palette told apart by colour-blind eyes too.
 # In place of its yellow, which is pale on white, Tol's wine: one for each of eight nets.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
-INK, PALE = "#333333", "#E6E6E6"
+INK, GREY, PALE = "#333333", "#999999", "#E6E6E6"
 FORMATS = (".pdf", ".png", ".svg")
 
 
-def check_format(caller: str, path: StrPath) -> None:
-    """Raise a ValueError if the suffix of `path` is of no format that pictures are written in."""
-    if (suffix := Path(path).suffix.lower()) not in FORMATS:
-        raise ValueError(f"{caller}: {os.fspath(path)!r} has suffix {suffix!r}; allowed are {', '.join(FORMATS)}")
+def check_format(caller: str, path: StrPath, *besides: str) -> None:
+    """Raise a ValueError if the suffix of `path` is of no format that pictures are written in, and none besides."""
+    if (suffix := Path(path).suffix.lower()) not in (allowed := (*besides, *FORMATS)):
+        raise ValueError(f"{caller}: the suffix of {os.fspath(path)!r} is {', '.join(allowed)}, got {suffix!r}")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -59,7 +59,7 @@ def dress_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, which="both")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")
+    axes.spines[["left", "bottom"]].set_color(GREY)
 
 
 def legend(axes: Axes, **options: Any) -> None:

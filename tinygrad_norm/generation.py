@@ -14,7 +14,7 @@ _numbers = itertools.count(1)
 _current = 0
 
 
-def current() -> int:
+def number() -> int:
     """Return the number as it is now."""
     return _current
 

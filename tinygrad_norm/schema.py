@@ -1,7 +1,7 @@
 """What a value read from a file has to look like: one check of all of it, before anything is made of it.
 
-A form is a `Rule`, a dict or a list: a mapping with these entries, each of the form given, and no others (unless `...`
-gives the form of any other that has text for its key), or a list whose items are all of the one form given.
+A form is a `Condition`, a dict or a list: a mapping with these entries, each of the form given, and no others (unless
+`...` gives the form of any other that has text for its key), or a list whose items are all of the one form given.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-class Rule(NamedTuple):
+class Condition(NamedTuple):
     """What is allowed, in words and as a test."""
 
     words: str
     test: Callable[[Any], bool]
 
 
-def optional(rule: Rule) -> Rule:
+def optional(rule: Condition) -> Condition:
     """Return the rule, or None."""
-    return Rule(f"{rule.words}, or None", lambda value: value is None or rule.test(value))
+    return Condition(f"{rule.words}, or None", lambda value: value is None or rule.test(value))
 
 
-ANYTHING = Rule("anything", lambda value: True)
-MAPPING = Rule("a dict", lambda value: isinstance(value, Mapping))
-COUNT = Rule("an integer of at least 0", lambda value: _is_whole(value, 0))
-POSITIVE = Rule("an integer of at least 1", lambda value: _is_whole(value, 1))
-NUMBER = Rule("a number", lambda value: _is_number(value, Real))
-FLAG = Rule("True or False", lambda value: isinstance(value, bool))
-TEXT = Rule("text", lambda value: isinstance(value, str))
-ARRAY = Rule("an array", lambda value: isinstance(value, np.ndarray))
+ANYTHING = Condition("anything", lambda value: True)
+MAPPING = Condition("a dict", lambda value: isinstance(value, Mapping))
+COUNT = Condition("an integer of at least 0", lambda value: _is_whole(value, 0))
+AT_LEAST_1 = Condition("an integer of at least 1", lambda value: _is_whole(value, 1))
+NUMBER = Condition("a number", lambda value: _is_number(value, Real))
+FLAG = Condition("True or False", lambda value: isinstance(value, bool))
+TEXT = Condition("text", lambda value: isinstance(value, str))
+ARRAY = Condition("an array", lambda value: isinstance(value, np.ndarray))
 
 MAX_TOKENS = 4_000_000
 """How many texts, brackets and commas a JSON text may have: each takes up to 80 bytes when it is read."""
@@ -66,7 +66,7 @@ def check_form(value: Any, form: Any, name: str) -> None:
     elif isinstance(form, list) and isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             check_form(item, form[0], f"{name}.{index}")
-    elif not (isinstance(form, Rule) and form.test(value)):
+    elif not (isinstance(form, Condition) and form.test(value)):
         words = "a dict" if isinstance(form, dict) else "a list" if isinstance(form, list) else form.words
         raise ValueError(f"{name} is {words}, got {shorten(value)}")
 

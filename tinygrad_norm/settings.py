@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -14,9 +14,8 @@ R = TypeVar("R")
 
 _RUN_LATER = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 
-
-_Open: TypeAlias = "tuple[Block, Any, _Open | None]"
-"""A block that has been entered and not left, the value outside of it, and what was open there."""
+_Open: TypeAlias = "tuple[Block, Token[Any], _Open | None]"
+"""A block that has been entered and not left, the token for the value outside of it, and what was open there."""
 
 
 class Setting(Generic[T]):
@@ -31,9 +30,9 @@ class Setting(Generic[T]):
 class Block:
     """A `with` block in which a setting has another value; also a decorator, for what a function runs.
 
-    The token of a ContextVar has to come back in the context that gave it, last one first. But a block in a generator
-    may be left after one that was entered later, or in another thread, and several threads may enter one object. So
-    the open blocks are kept beside the value, and leaving one takes out that one, wherever it stands.
+    Blocks of a ContextVar are left last one first. But a block in a generator may be left after one that was entered
+    later, and several threads may enter one object. So the open blocks are kept beside the value, and leaving one takes
+    out that one, wherever it stands.
 
     Args:
         setting: what changes.
@@ -48,23 +47,32 @@ class Block:
 
     def __enter__(self) -> None:
         setting = self.setting
-        outside = setting.get()
-        setting.open.set((self, outside, setting.open.get()))
-        setting.value.set(self.change(outside))
+        token = setting.value.set(self.change(setting.get()))
+        setting.open.set((self, token, setting.open.get()))
 
     def __exit__(self, *exception: object) -> None:
-        """Undo what this block changed, and only that; in a context that never entered it, nothing."""
+        """Undo what this block changed, and only that.
+
+        Raises:
+            RuntimeError: another thread or task entered it, which nobody but itself can set back.
+        """
         setting, entry = self.setting, self.setting.open.get()
         later: list[Block] = []
         while entry is not None and entry[0] is not self:
             later.append(entry[0])
             entry = entry[2]
-        if entry is not None:
-            _, outside, outer = entry
-            setting.open.set(outer)
-            setting.value.set(outside)
-            for inner in reversed(later):
-                inner.__enter__()
+        try:
+            if entry is None:
+                raise ValueError
+            setting.value.reset(entry[1])
+        except ValueError:
+            raise RuntimeError(
+                f"{setting.value.name}: a with block is left in the thread or task that entered it, got another; it "
+                "still holds there: close a generator with such a block where it was begun"
+            ) from None
+        setting.open.set(entry[2])
+        for inner in reversed(later):
+            inner.__enter__()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate `function`, which holds the block open while it runs.

@@ -5,7 +5,7 @@ that call: it keeps the nodes that made its inputs, what it saved on purpose, an
 tensor. The backward pass visits nodes from the highest number down, in a loop, never by recursion.
 
 Around this stand `modes` (recording or not), `operands` (what an op is called with), `saved` (what it keeps),
-`gradients` (what happens to a gradient on its way) and `targets` (a backward pass to some tensors alone).
+`gradients` (what happens to a gradient on its way) and `route` (a backward pass to some tensors alone).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tinygrad_norm import gradients, kernels, modes, operands, saved
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.operands import Edge, as_tensor, edge_of, is_tensor, wrap
 from tinygrad_norm.quiet import enter_quiet, leave_quiet
-from tinygrad_norm.targets import Route
+from tinygrad_norm.route import Route
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor

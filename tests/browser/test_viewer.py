@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from tests.browser.test_picture import CONTRASTS
 from tinygrad_norm.models import create_model
 from tinygrad_norm.viz import html
-from tinygrad_norm.viz.graph import Edge, Graph, Node, from_call
+from tinygrad_norm.viz.graph import Arrow, Graph, Node, from_call
 from tinygrad_norm.viz.outline import nested, output_names
 from tinygrad_norm.viz.parts import Box
 
@@ -32,7 +32,7 @@ class Builder:
     def add(self, kind, name, module="", inputs=(), shape=(2, 8), **facts):
         node = Node(f"{kind}{len(self.graph.nodes)}", kind, name, module, shape, "float32", **facts)
         self.graph.nodes[node.id] = node
-        self.graph.edges += [Edge(source, node.id, place) for place, source in enumerate(inputs)]
+        self.graph.edges += [Arrow(source, node.id, place) for place, source in enumerate(inputs)]
         while module:
             self.graph.modules.setdefault(module, "Linear" if module.endswith("fc") else "Block")
             module = module.rpartition(".")[0]

@@ -9,7 +9,7 @@ import pytest
 
 from tinygrad_norm import FusedOp, Tensor, ops
 from tinygrad_norm.certificate import certify
-from tinygrad_norm.certificate.targets import load
+from tinygrad_norm.certificate.targets import load_target
 
 # Somebody's own, by name
 
@@ -111,10 +111,10 @@ def test_bad_names_get_one_clear_error(what, message, own):
 
 
 def test_results_and_numbers_of_inputs_are_checked_for_shapes_of_ones_own(own):
-    for what in (load(f"{own}:Named"), load(f"{own}:Named")()):
+    for what in (load_target(f"{own}:Named"), load_target(f"{own}:Named")()):
         with pytest.raises(ValueError, match="Named returns one tensor, got dict"):
             certify(what, (2, 3))
-    for what in (load(f"{own}:Gated"), load(f"{own}:Gated")()):
+    for what in (load_target(f"{own}:Gated"), load_target(f"{own}:Gated")()):
         with pytest.raises(ValueError, match=r"Gated takes x, gate, scale=2\.0; 1 input given"):
             certify(what, (2, 3))
     with pytest.raises(ValueError, match="strange takes x, kind; 3 inputs given"):
@@ -137,4 +137,4 @@ def test_other_bad_input():
 def test_a_file_that_ends_itself_is_told(tmp_path):
     (tmp_path / "own.py").write_text("import sys\nsys.exit()\n")
     with pytest.raises(ValueError, match=r"own\.py cannot be imported: SystemExit"):
-        load(f"{tmp_path / 'own.py'}:f")
+        load_target(f"{tmp_path / 'own.py'}:f")

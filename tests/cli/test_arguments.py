@@ -79,3 +79,14 @@ def test_an_option_without_a_value_is_refused(capsys):
     with pytest.raises(SystemExit):
         parse("--option", "width")
     assert "an option is NAME=VALUE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line", ["train mlp -o", "train mlp --data", "train mlp --data-folder", "graph mlp --output", "evaluate"]
+)
+def test_an_empty_name_of_a_file_or_folder_is_refused(line, run, tmp_path):
+    """It would be the current folder."""
+    status, out, err = run(*line.split(), "")
+    assert (status, out) == (2, "")
+    assert "the name of a file or folder is not empty, got ''; . is the current folder" in err
+    assert not list(tmp_path.iterdir())

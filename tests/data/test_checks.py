@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygrad_norm.data.checks import check_labels, describe
+from tinygrad_norm.data.checks import check_labels, in_words
 
 PATH = Path("labels.npy")
 
@@ -33,5 +33,5 @@ def test_labels_that_do_not_fit_are_refused(labels, classes, words):
 
 
 def test_an_array_in_words():
-    assert describe(np.zeros((2, 3), np.float32)) == "float32(2, 3)"
-    assert describe(np.zeros(0, bool)) == "bool(0,)"
+    assert in_words(np.zeros((2, 3), np.float32)) == "float32(2, 3)"
+    assert in_words(np.zeros(0, bool)) == "bool(0,)"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, composed, definitions, grad, kernels, ops
+from tests.definitions.array_api import agree
+from tinygrad_norm import Tensor, composed, grad, kernels, ops
 from tinygrad_norm.definitions import ACTIVATIONS, activate, activation_gradient
 from tinygrad_norm.testing import gradcheck
 
@@ -181,21 +184,31 @@ def test_gelu_is_few_entries_on_the_tape():
     assert sorted(type(entry).__name__ for entry in seen) == ["Gated", "Ndtr"]
 
 
-@dtypes
+@pytest.mark.parametrize("activation", [None, *((name, 0.3) for name in ACTIVATIONS)])
+def test_the_standard_is_enough(activation, rng):
+    z, dy = rng.normal(0, 3, (2, 5, 7))
+    agree(activate, z, activation)
+    agree(activation_gradient, dy, z, activation)
+
+
 @pytest.mark.parametrize(
-    ("function", "formula", "roundings"),
+    ("name", "kink", "value", "slope"),
     [
-        (definitions.erf, mpmath.erf, 300),
-        (definitions.ndtr, normal, 1000),
-        (definitions.sigmoid, logistic, 300),
-        (definitions.softplus, EXACT["softplus"][0], 300),
+        ("relu", 0.0, 0.0, 0.0),
+        ("leaky_relu", 0.0, 0.0, 0.3),
+        ("elu", 0.0, 0.0, 0.3),
+        ("hardswish", -3.0, 0.0, 0.0),
+        ("hardswish", 3.0, 3.0, 1.0),
+        ("softplus", 0.0, math.log(2), 0.5),
     ],
 )
-@np.errstate(all="ignore")
-def test_special_functions(function, formula, roundings, dtype):
-    z = inputs(dtype)
-    with mpmath.workdps(60):
-        expected = np.array([float(formula(mpmath.mpf(float(each)))) for each in z])
-    rtol, tiny = roundings * np.finfo(dtype).eps, np.finfo(dtype).tiny
-    np.testing.assert_allclose(function(z), expected, rtol=rtol, atol=tiny)
-    np.testing.assert_allclose(function(Tensor(z)).numpy(), expected, rtol=rtol, atol=2 * tiny)
+def test_a_fused_activation_has_the_slope_of_its_op_at_a_kink(name, kink, value, slope):
+    z, dy = np.array([kink]), np.array([5.0])
+    assert activate(z, (name, 0.3)).item() == pytest.approx(value)
+    assert activation_gradient(dy, z, (name, 0.3)).item() == pytest.approx(5 * slope)
+
+
+def test_no_activation_changes_nothing():
+    z, dy = np.array([-1.0, 2.0]), np.array([3.0, 4.0])
+    assert activate(z, None) is z
+    assert activation_gradient(dy, z, None) is dy

@@ -8,7 +8,7 @@ import pytest
 from tinygrad_norm import nn, optim
 from tinygrad_norm.data import DataLoader
 from tinygrad_norm.doctor import diagnose
-from tinygrad_norm.doctor.checks import CHECKS, Finding
+from tinygrad_norm.doctor.findings import CHECKS, Finding
 
 FINDINGS = """\
 Found 2 errors, 2 warnings, 4 notes: 3 norm layers, 129 examples in 3 batches.

@@ -9,7 +9,7 @@ import pytest
 from tinygrad_norm import data, nn, optim, random
 from tinygrad_norm.experiments import batch_sizes, runs, small_batches
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Result
+from tinygrad_norm.experiments.report import Measurements
 from tinygrad_norm.experiments.runs import standard_digits
 
 SMALL = replace(small_batches.QUICK, image_size=8, images=20, epochs=2, batch_sizes=(4, 8), seeds=(0, 1))
@@ -33,7 +33,7 @@ def trained(monkeypatch):
 
 def test_equal_epochs_and_a_rate_in_proportion_to_the_batch(trained):
     rows, rates = trained
-    at_epochs = Result(rows=rows).pick(equal="epochs")
+    at_epochs = Measurements(rows=rows).pick(equal="epochs")
     assert [(row["batch_size"], row["seed"]) for row in at_epochs] == [(4, 0), (4, 1), (8, 0), (8, 1)]
     assert [row["steps"] for row in at_epochs] == [10, 10, 4, 4]  # a short last batch is left out
     assert rates == [SMALL.lr * size / 32 for size in (4, 4, 8, 8)]
@@ -54,7 +54,7 @@ def test_equal_steps_are_those_of_the_largest_batch_in_the_same_run():
 
     rows = batch_sizes.train_each(SMALL, NETS, Progress(show=False), also)
     assert {(variant, images) for variant, _, images in nets} == {("linear", 20)}
-    assert [(row["equal"], row["steps"]) for row in Result(rows=rows).pick(seed=0)] == [
+    assert [(row["equal"], row["steps"]) for row in Measurements(rows=rows).pick(seed=0)] == [
         *(("epochs", 10), ("steps", 4)),
         *(("epochs", 4), ("steps", 4)),
     ]
@@ -63,12 +63,12 @@ def test_equal_steps_are_those_of_the_largest_batch_in_the_same_run():
         random.manual_seed(seed)
         model = NETS["linear"]()
         loader = data.DataLoader(train_set, 4, shuffle=True, drop_last=True, seed=seed)
-        runs.train(model, optim.SGD(model.parameters(), lr=SMALL.lr * 4 / 32, momentum=0.9), loader, 4)
+        runs.train_steps(model, optim.SGD(model.parameters(), lr=SMALL.lr * 4 / 32, momentum=0.9), loader, 4)
         found = early[1]
         np.testing.assert_array_equal(found[1].weight.numpy(), model[1].weight.numpy())
         assert not np.array_equal(found[1].weight.numpy(), late[1][1].weight.numpy())
-        (row,) = Result(rows=rows).pick(batch_size=4, seed=seed, equal="steps")
-        assert row["test_error"] == pytest.approx(1 - runs.evaluate(model, test_set)["accuracy"], rel=1e-5)
+        (row,) = Measurements(rows=rows).pick(batch_size=4, seed=seed, equal="steps")
+        assert row["test_error"] == pytest.approx(1 - runs.evaluate_dataset(model, test_set)["accuracy"], rel=1e-5)
 
 
 def test_a_net_that_diverges_at_once_is_measured_at_both_moments():
@@ -108,7 +108,7 @@ def made_up(errors):
         for (variant, size, equal), by_seed in errors.items()
         for seed, error in enumerate(by_seed)
     ]
-    return Result(settings={"batch_sizes": [32, 2]}, rows=rows)
+    return Measurements(settings={"batch_sizes": [32, 2]}, rows=rows)
 
 
 RESULT = made_up({

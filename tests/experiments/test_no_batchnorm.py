@@ -7,7 +7,7 @@ import pytest
 
 from tinygrad_norm.experiments import no_batchnorm as experiment
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Result
+from tinygrad_norm.experiments.report import Measurements
 
 SMALL = replace(
     experiment.QUICK, width=1 / 16, image_size=17, images=64, lrs=(0.01, 1e6), steps=6, window=2, seeds=(0, 1)
@@ -43,7 +43,7 @@ def made_up(plain, normed):
         for norm, by_seed in (("none", plain), ("batch", normed))
         for seed, values in enumerate(by_seed)
     ]
-    return Result(settings={**vars(SMALL), "lrs": [0.1], "steps": 100}, rows=rows)
+    return Measurements(settings={**vars(SMALL), "lrs": [0.1], "steps": 100}, rows=rows)
 
 
 def test_words_follow_from_the_numbers():

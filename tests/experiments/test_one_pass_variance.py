@@ -7,7 +7,7 @@ import pytest
 from tinygrad_norm import kernels
 from tinygrad_norm.experiments import one_pass_variance as experiment
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Result
+from tinygrad_norm.experiments.report import Measurements
 
 SMALL = replace(experiment.QUICK, means=(1.0, 1e4, 1e5), batch=16, channels=32, pixels=8, seeds=(0, 1))
 
@@ -44,7 +44,7 @@ def test_every_method_at_every_mean_with_every_seed(result):
 def test_words_follow_from_the_numbers(result):
     summary = experiment.tell(result).summary
     assert summary[0].startswith("From a mean of 10000 standard deviations on, E[x²] − E[x]² is off by more than 100 %")
-    tame = Result(settings={**result["settings"], "means": [1.0]}, rows=result.pick(mean=1.0))
+    tame = Measurements(settings={**result["settings"], "means": [1.0]}, rows=result.pick(mean=1.0))
     summary = experiment.tell(tame).summary
     assert summary[0].endswith("is not off by more than 100 % in half of the channels up to 1.")
     assert not any("negative" in sentence for sentence in summary)

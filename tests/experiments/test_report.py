@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from tinygrad_norm.experiments.report import Result, Story, Table, as_json, as_markdown
+from tinygrad_norm.experiments.report import Measurements, Story, Table, as_json, as_markdown
 
 RESULT = {"experiment": "x", "settings": {"lrs": [0.1, 1.0], "seeds": [0, 1, 2]}, "rows": [{"a": 1}, {"a": None}]}
 
@@ -24,6 +24,8 @@ def test_markdown_has_findings_picture_table_settings_and_command():
 
 
 def test_rows_are_picked_by_their_values():
-    result = Result(rows=[{"lr": 1, "seed": 0, "loss": 2.0}, {"lr": 1, "seed": 1, "loss": 4.0}, {"lr": 2, "seed": 0}])
+    result = Measurements(
+        rows=[{"lr": 1, "seed": 0, "loss": 2.0}, {"lr": 1, "seed": 1, "loss": 4.0}, {"lr": 2, "seed": 0}]
+    )
     assert result.pick(lr=1, seed=1) == [{"lr": 1, "seed": 1, "loss": 4.0}]
     assert result.spread("loss", lr=1).values == (2.0, 4.0)

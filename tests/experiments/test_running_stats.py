@@ -7,7 +7,7 @@ import pytest
 
 from tinygrad_norm.experiments import running_stats as experiment
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Result
+from tinygrad_norm.experiments.report import Measurements
 
 SMALL = replace(
     experiment.QUICK,
@@ -82,7 +82,7 @@ def test_words_follow_from_the_numbers(result):
         for momentum, gap in ((0.5, 0.2), (0.01, 0.9), (None, 0.205))
         for seed in SMALL.seeds
     ]
-    summary = experiment.tell(Result(settings=result["settings"], rows=rows)).summary
+    summary = experiment.tell(Measurements(settings=result["settings"], rows=rows)).summary
     assert "at momentum 0.5 and at momentum None: no difference seen at 2 seeds" in summary[0]
     assert "at momentum 0.5 is smaller than at momentum 0.01" in summary[1]
     assert summary[2].startswith("At momentum 0.5, the running means end 0.1 standard deviations")

@@ -21,7 +21,7 @@ def dataset(rng):
 def trained(dataset, lr, steps=30, **options):
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1D(8), nn.Linear(8, 3))
     loader = DataLoader(dataset, 8, shuffle=True)
-    return model, runs.train(model, optim.SGD(model.parameters(), lr=lr), loader, steps, **options)
+    return model, runs.train_steps(model, optim.SGD(model.parameters(), lr=lr), loader, steps, **options)
 
 
 def test_a_run_counts_its_steps_over_epochs_and_learns(dataset):
@@ -30,15 +30,15 @@ def test_a_run_counts_its_steps_over_epochs_and_learns(dataset):
     assert len(run.losses) == len(run.accuracies) == len(ticks) == 30  # ten epochs of three batches
     assert run.diverged is None
     assert run.losses[-1] < 0.5 * run.losses[0]
-    assert runs.evaluate(model, dataset)["accuracy"] > 0.9
+    assert runs.evaluate_dataset(model, dataset)["accuracy"] > 0.9
     assert model.training  # as before
 
 
 def test_parts_in_inference_stay_so(dataset):
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1D(8), nn.BatchNorm1D(8), nn.Linear(8, 3))
     model[1].eval()
-    runs.train(model, optim.SGD(model.parameters(), lr=0.1), DataLoader(dataset, 8), 4)
-    runs.evaluate(model, dataset)
+    runs.train_steps(model, optim.SGD(model.parameters(), lr=0.1), DataLoader(dataset, 8), 4)
+    runs.evaluate_dataset(model, dataset)
     assert (model[1].num_batches_tracked.item(), model[2].num_batches_tracked.item()) == (0, 4)
     assert [layer.training for layer in model] == [True, False, True, True]
 
@@ -50,7 +50,7 @@ def test_outputs_of_nan_are_wrong(dataset):
             scores[x.numpy()[:, 0] == dataset.inputs[20, 0]] = np.nan
             return Tensor(scores)
 
-    assert runs.evaluate(Spoilt(), dataset, batch_size=12)["accuracy"] == 0.5  # the second batch has one
+    assert runs.evaluate_dataset(Spoilt(), dataset, batch_size=12)["accuracy"] == 0.5  # the second batch has one
 
 
 def test_something_can_be_done_after_some_steps(dataset):
@@ -76,7 +76,7 @@ def test_the_weights_are_not_touched_by_a_step_whose_loss_is_not_finite(dataset)
     model = nn.Linear(4, 3)
     model.weight.data = np.full((3, 4), np.inf, np.float32)
     bias = model.bias.raw.copy()
-    run = runs.train(model, optim.SGD(model.parameters(), lr=0.1), DataLoader(dataset, 8), 5)
+    run = runs.train_steps(model, optim.SGD(model.parameters(), lr=0.1), DataLoader(dataset, 8), 5)
     assert run.diverged == 1
     np.testing.assert_array_equal(model.bias.raw, bias)
 

@@ -31,7 +31,7 @@ def test_measuring_changes_nothing(result):
     """Batch norm's statistics after all epochs do not know of the recalibration on the way."""
     by_steps, by_epochs = experiment.tell(result).tables
     assert by_steps.rows != by_epochs.rows
-    nets = {"batch norm": partial(experiment.create, SMALL, experiment.NORMS["batch norm"])}
+    nets = {"batch norm": partial(experiment.create, SMALL, experiment.COMPARED["batch norm"])}
     plain = train_each(SMALL, nets, Progress(show=False))
     assert plain == result.pick(variant="batch norm")
 
@@ -43,7 +43,7 @@ def test_recalibration_measures_the_same_net_with_other_statistics(result):
 
 @pytest.mark.parametrize(("name", "groups"), [("group norm", 4), ("layer norm", 1)])
 def test_groups(name, groups):
-    layer = experiment.NORMS[name](16)
+    layer = experiment.COMPARED[name](16)
     assert isinstance(layer, nn.GroupNorm)
     assert layer.num_groups == groups
 
@@ -51,7 +51,7 @@ def test_groups(name, groups):
 def test_the_nets_hold_the_norms_they_are_named_for():
     kinds = {
         name: {type(module) for module in experiment.create(SMALL, norm).modules()}
-        for name, norm in experiment.NORMS.items()
+        for name, norm in experiment.COMPARED.items()
     }
     assert nn.BatchNorm2D in kinds["batch norm"]
     assert nn.InstanceNorm2D in kinds["instance norm"]

@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from tinygrad_norm.experiments.spread import Spread, caution, compare, percent, step_count
+from tinygrad_norm.experiments.spread import Spread, caution, compare_spreads, percent, step_count
 
 
 def said(a, b, form=percent):
-    return compare("A", Spread.of(a), "B", Spread.of(b), form, words=("better", "worse"))
+    return compare_spreads("A", Spread.of(a), "B", Spread.of(b), form, words=("better", "worse"))
 
 
 def test_mean_and_range():

@@ -6,7 +6,7 @@ import pytest
 
 from tinygrad_norm.experiments import steps_to_loss as experiment
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Result
+from tinygrad_norm.experiments.report import Measurements
 from tinygrad_norm.experiments.runs import steps_until
 
 SMALL = replace(
@@ -51,7 +51,7 @@ def made_up(plain, normed, at_five=(None, None)):
         for seed, steps in enumerate(values)
     ]
     settings = {**vars(experiment.QUICK), "factors": [1, 5], "steps": 1000, "seeds": [0, 1]}
-    return Result(settings=settings, best_lr={"relu": 0.1}, rows=rows)
+    return Measurements(settings=settings, best_lr={"relu": 0.1}, rows=rows)
 
 
 def test_words_follow_from_the_numbers():

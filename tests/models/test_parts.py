@@ -5,7 +5,14 @@ import pytest
 
 from tinygrad_norm import nn
 from tinygrad_norm.models.norms import Norms
-from tinygrad_norm.models.parts import ImageClassifier, SmallClassifier, conv_norm, draw_weights, numbered, scaled
+from tinygrad_norm.models.parts import (
+    ImageClassifier,
+    SmallClassifier,
+    conv_norm,
+    draw_weights,
+    numbered,
+    widened,
+)
 
 
 class Average(ImageClassifier):
@@ -68,7 +75,7 @@ def test_weights_of_one_kind_are_drawn_and_their_biases_zero():
 
 @pytest.mark.parametrize(("channels", "width", "wanted"), [(64, 1, 64), (64, 0.5, 32), (3, 0.1, 1), (5, 0.5, 2)])
 def test_scaled(channels, width, wanted):
-    assert scaled(channels, width) == wanted
+    assert widened(channels, width) == wanted
 
 
 @pytest.mark.parametrize(
@@ -76,4 +83,4 @@ def test_scaled(channels, width, wanted):
 )
 def test_a_width_is_a_number_above_0(width, error):
     with pytest.raises(error, match="width is a finite number above 0, got"):
-        scaled(8, width)
+        widened(8, width)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import InitVar
 
 import pytest
 
@@ -84,3 +85,19 @@ def test_two_modules_are_equal_if_they_are_one():
     assert first == first
     assert first != second
     assert len({first, second}) == 2
+
+
+@pytest.mark.parametrize("base", [nn.BatchNorm2D, nn.LayerNorm, nn.Linear])
+def test_an_argument_that_becomes_an_attribute_is_refused(base):
+    """Its value would be lost: the attribute `bias` is the parameter that the argument `bias` asks for."""
+    words = r"^Mine: bias is an argument and no attribute, annotated as InitVar\[bool\], got bool$"
+    with pytest.raises(TypeError, match=words):
+        type("Mine", (base,), {"__annotations__": {"bias": bool}})
+
+
+@pytest.mark.parametrize("annotation", ["InitVar[bool]", InitVar[bool]], ids=["text", "object"])
+def test_an_argument_may_get_another_default(annotation):
+    unbiased = type("Unbiased", (nn.LayerNorm,), {"__annotations__": {"bias": annotation}, "bias": False})
+    assert unbiased(3).bias is None
+    assert unbiased(3, bias=True).bias.shape == (3,)
+    assert not hasattr(unbiased, "bias")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn, no_grad, ops
-from tinygrad_norm.ops.arguments import cached, check_dtypes, kind_of, kinds_of
+from tinygrad_norm.ops.arguments import cached, check_dtypes, shape_dtype_of, shape_dtypes_of
 from tinygrad_norm.ops.normalization import norm_spec
 
 
@@ -21,11 +21,11 @@ from tinygrad_norm.ops.normalization import norm_spec
     ],
 )
 def test_the_kind_of_an_operand(given, kind):
-    for found in (kind_of(given), *kinds_of(given)):
+    for found in (shape_dtype_of(given), *shape_dtypes_of(given)):
         assert found[0] == kind[0]
         assert (found[1] is None) == (kind[1] is None)  # as NumPy's float64 equals None
         assert kind[1] is None or found[1] == kind[1]
-    assert kinds_of(None, given)[0] is None
+    assert shape_dtypes_of(None, given)[0] is None
 
 
 def test_a_check_runs_once_for_each_set_of_arguments():
@@ -36,7 +36,7 @@ def test_a_check_runs_once_for_each_set_of_arguments():
         seen.append(arguments)
         return len(seen)
 
-    kinds = kind_of(np.ones(2)), kind_of(np.ones(2, np.float32))
+    kinds = shape_dtype_of(np.ones(2)), shape_dtype_of(np.ones(2, np.float32))
     assert [check(kinds[0], 1), check(kinds[0], 1), check(kinds[1], 1), check(kinds[0], 2)] == [1, 1, 2, 3]
     assert [check(kinds[0], True), check(kinds[0], 1.0), check(kinds[0], 1)] == [4, 5, 1]
     assert [check([1]), check([1])] == [6, 7]  # which has no hash

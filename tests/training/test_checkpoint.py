@@ -406,3 +406,16 @@ def test_what_is_no_mistake_in_a_checkpoint_is_raised_as_it_is(tmp_path, monkeyp
         load_checkpoint(tmp_path / "file", model=parts["model"], optimizer=optimizer)
     for name, array in parts["model"].state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("function", [save_checkpoint, load_checkpoint])
+def test_swapped_arguments_are_told_apart(tmp_path, function):
+    path, model = tmp_path / "file", nn.Linear(2, 3)
+    name = function.__name__
+    with pytest.raises(TypeError, match=f"^{name}: path is that of a file, and comes first, got Linear$"):
+        function(model, path)
+    with pytest.raises(TypeError, match=f"^{name}: model is itself, not its state, .*, got dict$"):
+        function(path, model.state_dict())
+    with pytest.raises(TypeError, match=f"^{name}: optimizer is itself, .*, got the class SGD; did you mean SGD"):
+        function(path, model, optim.SGD)
+    assert not path.exists()

@@ -74,7 +74,7 @@ def test_nan_and_infinity_leave_a_gap(tmp_path):
 def test_bad_input_keeps_the_old_picture(tmp_path):
     path = tmp_path / "curves.png"
     path.write_bytes(b"old")
-    with pytest.raises(ValueError, match=r"suffix '\.gif'; allowed are \.pdf, \.png, \.svg"):
+    with pytest.raises(ValueError, match=r"the suffix of .* is \.pdf, \.png, \.svg, got '\.gif'"):
         plot_curves(a_history(), tmp_path / "curves.gif")
     with pytest.raises(ValueError, match="history is empty"):
         plot_curves(History(), path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tinygrad_norm.training.progress import TrainingProgress, describe
+from tinygrad_norm.training.progress import TrainingProgress, describe_epoch
 
 RECORD = {
     "epoch": 3,
@@ -46,12 +46,12 @@ def test_one_line_an_epoch_off_a_terminal():
 
 
 def test_what_was_not_measured_is_left_out():
-    assert describe({"epoch": 1, "lr": 0.1, "train_loss": 2.0}, 1) == "epoch 1/1  loss 2.0000  lr 0.1"
+    assert describe_epoch({"epoch": 1, "lr": 0.1, "train_loss": 2.0}, 1) == "epoch 1/1  loss 2.0000  lr 0.1"
 
 
 def test_an_accuracy_of_the_validation_alone_is_shown():
     record = {"epoch": 1, "lr": 0.1, "train_loss": 2.0, "val_loss": 1.0, "val_accuracy": 0.5}
-    assert describe(record, 1) == "epoch 1/1  loss 2.0000 (val 1.0000)  accuracy (val 50.00%)  lr 0.1"
+    assert describe_epoch(record, 1) == "epoch 1/1  loss 2.0000 (val 1.0000)  accuracy (val 50.00%)  lr 0.1"
 
 
 @pytest.mark.parametrize(
@@ -147,4 +147,4 @@ def test_a_dumb_terminal_gets_lines(monkeypatch):
     shown.on_epoch_begin(a_trainer())
     shown.on_batch_end(a_trainer(batch=1), 0.5)
     shown.on_epoch_end(a_trainer(), RECORD)
-    assert stream.getvalue() == f"{describe(RECORD, 10)}\n"
+    assert stream.getvalue() == f"{describe_epoch(RECORD, 10)}\n"

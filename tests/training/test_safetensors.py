@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tinygrad_norm import Tensor, schema
+from tinygrad_norm import Tensor, nn, schema
 from tinygrad_norm.training import safetensors as safetensors_file
 from tinygrad_norm.training.safetensors import (
     DIGEST,
@@ -346,3 +346,16 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         read_header(tmp_path / "pipe")
     with pytest.raises(ValueError, match="pipe is a pipe, not a file"):
         load_safetensors(tmp_path / "pipe")
+
+
+def test_swapped_arguments_are_told_apart(tmp_path, arrays):
+    path, model = tmp_path / "file", nn.Linear(2, 3)
+    for second in (model, arrays):
+        words = f"safetensors: path is that of a file, and comes first, got {type(second).__name__}$"
+        with pytest.raises(TypeError, match=f"^save_{words}"):
+            save_safetensors(second, path)
+        with pytest.raises(TypeError, match=f"^load_{words}"):
+            load_safetensors(second)
+    with pytest.raises(TypeError, match=r"^save_safetensors: mapping is arrays by name, .*, got Linear$"):
+        save_safetensors(path, model)
+    assert not path.exists()

@@ -9,7 +9,7 @@ import pytest
 
 from tinygrad_norm import Tensor, composed, modes, nn, no_grad, ops, random
 from tinygrad_norm.models import create_model
-from tinygrad_norm.viz.graph import Edge, _definition, _short, as_input, from_call, from_tensor, total_flops
+from tinygrad_norm.viz.graph import Arrow, _definition, _short, as_input, from_call, from_tensor, total_flops
 from tinygrad_norm.viz.timeline import Timeline
 
 
@@ -34,11 +34,11 @@ def test_a_tensor_knows_what_made_it(rng):
         ("op2", "Sum", ()),
     ]
     assert graph.edges == [
-        Edge("tensor0", "op0", 0),
-        Edge("tensor1", "op0", 1),
-        Edge("op0", "op1", 0),
-        Edge("op0", "op1", 1),
-        Edge("op1", "op2", 0),
+        Arrow("tensor0", "op0", 0),
+        Arrow("tensor1", "op0", 1),
+        Arrow("op0", "op1", 0),
+        Arrow("op0", "op1", 1),
+        Arrow("op1", "op2", 0),
     ]
     assert graph.outputs == ["op2"]
 
@@ -96,7 +96,7 @@ def test_parameters_of_one_number_are_there(rng):
 
 
 def test_a_number_takes_its_place(rng):
-    assert from_tensor(1.0 - leaf(rng, 3)).edges == [Edge("tensor0", "op0", 1)]
+    assert from_tensor(1.0 - leaf(rng, 3)).edges == [Arrow("tensor0", "op0", 1)]
 
 
 class Shared(nn.Module):
@@ -298,7 +298,7 @@ def test_a_chain_of_many_ops_needs_no_recursion():
         y = -y
     graph = from_tensor(y)
     assert len(graph.ops) == 100_000
-    assert graph.edges[-1] == Edge("op99998", "op99999", 0)
+    assert graph.edges[-1] == Arrow("op99998", "op99999", 0)
 
 
 def test_without_a_tape_there_is_no_graph(rng):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from tinygrad_norm import modes, random, tape
-from tinygrad_norm.certificate.memory_layouts import Layout
+from tinygrad_norm.certificate.memory_layouts import Rearrangement
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
-
-Function = Callable[..., Tensor]
-Random = np.random.Generator
+from tinygrad_norm.testing import Function
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Case:
     mutated: bool = True
     larger: bool = False
 
-    def leaves(self, dtype: str = "float64", layout: Layout = np.array) -> list[Any]:
+    def leaves(self, dtype: str = "float64", layout: Rearrangement = np.array) -> list[Any]:
         """Return the inputs, those that are differentiated as new tensors of that dtype, in that memory layout."""
         return [
             Tensor.wrap(layout(given.astype(dtype))).requires_grad_() if is_differentiated(given) else given
@@ -92,7 +91,7 @@ def is_differentiated(given: Any) -> bool:
 
 
 def case_of_module(
-    name: str, module: Module, inputs: Sequence[Any], rng: Random, training: bool = True, mutated: bool = True
+    name: str, module: Module, inputs: Sequence[Any], rng: Generator, training: bool = True, mutated: bool = True
 ) -> Case:
     """Return a module as a function of its inputs and parameters, which get random values, as running statistics do."""
     module.astype("float64").train(training)

@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 
 from tinygrad_norm import nn, ops
-from tinygrad_norm.certificate.case import Case, Function, Random, case_of_module
-from tinygrad_norm.nn.activation import ACTIVATIONS
+from tinygrad_norm.certificate.case import Case, case_of_module
+from tinygrad_norm.nn.activation import ACTIVATION_LAYERS
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.testing import Function
 
 Options = dict[str, Any]
 Inputs = str | tuple[int, ...]
@@ -37,7 +39,7 @@ def on(inputs: Inputs, *arguments: Any, function: Function | None = None, **opti
 
 # Layers
 
-NORMS: dict[str, tuple[tuple[int, ...], ...]] = {
+NORM_EXAMPLES: dict[str, tuple[tuple[int, ...], ...]] = {
     # Arguments, the shape of the input, and that with an activation; arguments and shape of a larger input: enough for
     # several threads; images with the channels first, in which a channel is a row to the kernels.
     "BatchNorm1D": ((2,), (7, 2), (5, 2), (37,), (7109, 37)),
@@ -60,7 +62,7 @@ LAYERS = {
         on((1, 2, 4, 3), 2, 2, (3, 2)),
         on((2, 2, 3, 1), 2, 4, 2, stride=2, padding=1, groups=2, bias=False),
         on((1, 2, 3, 2), 2, 2, 2, dilation=2, padding_mode="reflect", padding=1),
-        *[on((1, 2, 3, 2), 2, 2, (2, 1), activation=name) for name in ACTIVATIONS],
+        *[on((1, 2, 3, 2), 2, 2, (2, 1), activation=name) for name in ACTIVATION_LAYERS],
     ],
     "CrossEntropyLoss": [
         on("x labels"),
@@ -77,7 +79,7 @@ LAYERS = {
     "Linear": [
         on((2, 3, 5), 5, 3),
         on(ROWS, 5, 3, bias=False),
-        *[on((2, 5), 5, 3, activation=name) for name in ACTIVATIONS],
+        *[on((2, 5), 5, 3, activation=name) for name in ACTIVATION_LAYERS],
     ],
     "LogSoftmax": [on(ROWS), on(ROWS, 0)],
     "MaxPool2D": [on(IMAGES, 2), on(IMAGES, 3, 2, 1, ceil_mode=True)],
@@ -103,12 +105,12 @@ LARGER_LAYERS = {  # the others' inputs grow as far as they can: `enlarge.py`
 
 def layer_names() -> list[str]:
     """Return the layers that can be certified by name."""
-    return sorted([*NORMS, *LAYERS])
+    return sorted([*NORM_EXAMPLES, *LAYERS])
 
 
-def layer_cases(name: str, rng: Random) -> list[Case]:
+def layer_cases(name: str, rng: Generator) -> list[Case]:
     """Return the cases of a layer of `nn`."""
-    if name in NORMS:
+    if name in NORM_EXAMPLES:
         return _norm_cases(name, rng)
     cases = []
     for inputs, arguments, options, _ in LAYERS[name]:
@@ -121,7 +123,7 @@ def layer_cases(name: str, rng: Random) -> list[Case]:
     return cases
 
 
-def cases_of_layer(name: str, layer: Module, inputs: list[Any], rng: Random, mutated: bool = True) -> list[Case]:
+def cases_of_layer(name: str, layer: Module, inputs: list[Any], rng: Generator, mutated: bool = True) -> list[Case]:
     """Return a layer in training, and in inference if that is something else."""
     case = case_of_module(name, layer, inputs, rng, mutated=mutated)
     cases = [
@@ -140,16 +142,16 @@ def _in_mode(layer: Module, mode: str, function: Function) -> Function:
     return run
 
 
-def _norm_cases(name: str, rng: Random) -> list[Case]:
+def _norm_cases(name: str, rng: Generator) -> list[Case]:
     """Return training and inference, each with weight and bias, no bias, neither, and with each activation."""
-    arguments, shape, small, larger_arguments, larger = NORMS[name]
+    arguments, shape, small, larger_arguments, larger = NORM_EXAMPLES[name]
     kind = getattr(nn, name)
     tracked: Options = {"track_running_stats": True, "affine": True} if issubclass(kind, RunningNorm) else {}
     forms: dict[str, Options] = {"weight and bias": {}, "no bias": {"bias": False}}
     if name.startswith("RMS"):
         forms = {"weight": {}}
     forms["no weight"] = {"elementwise_affine" if name in ("LayerNorm", "RMSNorm") else "affine": False}
-    forms |= {activation: {"activation": activation} for activation in ACTIVATIONS}
+    forms |= {activation: {"activation": activation} for activation in ACTIVATION_LAYERS}
     cases = []
     for mode in ("training", "inference") if tracked else ("",):
         for form, options in forms.items():
@@ -170,14 +172,14 @@ def _words(arguments: tuple[Any, ...], options: Options) -> str:
     return ", ".join([*map(repr, arguments), *(f"{key}={value!r}" for key, value in options.items())])
 
 
-def _drawn(inputs: Inputs, rng: Random) -> list[Any]:
+def _drawn(inputs: Inputs, rng: Generator) -> list[Any]:
     if isinstance(inputs, tuple):
         return [rng.normal(0.2, 1.1, inputs)]
-    given = draw(rng)
+    given = draw_inputs(rng)
     return [given[name] for name in inputs.split()]
 
 
-def draw(rng: Random) -> dict[str, Any]:
+def draw_inputs(rng: Generator) -> dict[str, Any]:
     """Return the inputs that cases name; those in float64 are differentiated, unless they are called fixed."""
     constant = np.float32  # of which no gradient is asked
     return {
@@ -285,7 +287,7 @@ OPS = {
 }
 
 
-def op_cases(name: str, rng: Random) -> list[Case]:
+def op_cases(name: str, rng: Generator) -> list[Case]:
     """Return the cases of an op of `ops`."""
     cases = []
     for inputs, arguments, options, function in OPS[name]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_norm import random
 from tinygrad_norm.certificate.case import Case
-from tinygrad_norm.certificate.checks import ROWS, Finding, findings, kills
+from tinygrad_norm.certificate.comparisons import ROWS, Deviation, findings, kills
 from tinygrad_norm.certificate.first_order import go_back, gradients, random_cotangent
 from tinygrad_norm.certificate.memory_layouts import BROADCAST, LAYOUTS, in_fortran_order
 from tinygrad_norm.certificate.mutations import mutants_of, mutated
@@ -127,7 +127,7 @@ class Certificate:
         killed = len(self.mutants) - len(self.survived)
         besides = f"; {self.without_effect} more made no difference here" if self.without_effect else ""
         lines = ["", f"wrong gradients made on purpose: {killed} of {len(self.mutants)} killed{besides}"]
-        for check, words in CHECKS.items():
+        for check, words in KILLERS.items():
             count = sum(check in mutant.killed_by for mutant in self.mutants)
             lines += [f"  {count} by {words}"] if count else []
         return lines + [
@@ -135,7 +135,7 @@ class Certificate:
         ]
 
 
-CHECKS = {
+KILLERS = {
     "composition": "the composition",
     "differences": "finite differences",
     "layouts": "other memory layouts",
@@ -188,7 +188,7 @@ def certify(what: Any, *inputs: Any, name: str = "", seed: int = 0) -> Certifica
     return certificate
 
 
-def _checks(found: Sequence[Finding]) -> list[Check]:
+def _checks(found: Sequence[Deviation]) -> list[Check]:
     """Return the worst finding of each row; one with a message is worse than any without."""
     checks = []
     for row in ROWS:

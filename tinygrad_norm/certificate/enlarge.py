@@ -11,7 +11,7 @@ from tinygrad_norm import modes
 from tinygrad_norm.certificate.case import Case, is_differentiated
 
 ELEMENTS = 2**16
-LONGEST = 1000  # that is added to an axis: what has one axis may have an output of its square
+MOST_ADDED = 1000  # that is added to an axis: what has one axis may have an output of its square
 
 
 def enlarge(case: Case) -> Case | None:
@@ -22,7 +22,7 @@ def enlarge(case: Case) -> Case | None:
     arrays = [given for given in case.inputs if isinstance(given, np.ndarray) and given.ndim]
     if not arrays:
         return None
-    more = min(LONGEST, round(ELEMENTS ** (1 / max(array.ndim for array in arrays))))
+    more = min(MOST_ADDED, round(ELEMENTS ** (1 / max(array.ndim for array in arrays))))
     lengths: dict[int, int] = {}
     found = None
     for length in sorted({length for array in arrays for length in array.shape}, reverse=True):

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_norm import modes, tape
 from tinygrad_norm.certificate.case import Case
-from tinygrad_norm.certificate.memory_layouts import BROADCAST, LAYOUTS, Layout, broadcast
+from tinygrad_norm.certificate.memory_layouts import BROADCAST, LAYOUTS, Rearrangement, broadcast
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.testing import Errors, GradientError, compare, compare_with_composition
@@ -22,7 +22,7 @@ STEP = 1e-7
 """That of a difference; the smaller it is, the fewer of many elements it takes across the kink of a ReLU."""
 
 
-def gradients(case: Case, inputs: list[Any], layout: Layout = np.array) -> tuple[Tensor, list[Array]]:
+def gradients(case: Case, inputs: list[Any], layout: Rearrangement = np.array) -> tuple[Tensor, list[Array]]:
     """Return the output, and the gradients of inputs that want one, under a random cotangent in that layout."""
     output = case.call(*inputs)
     return output, go_back(output, inputs, Tensor.wrap(layout(random_cotangent(output))))

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_norm.dtypes import Array
 
-Layout = Callable[[Array], Array]
+Rearrangement = Callable[[Array], Array]
 
 
 def _channels_last(array: Array) -> Array:
@@ -33,7 +33,7 @@ def _backwards(array: Array) -> Array:
     return array[..., ::-1].copy()[..., ::-1] if array.ndim else array
 
 
-LAYOUTS: dict[str, Layout] = {
+LAYOUTS: dict[str, Rearrangement] = {
     "channels last": _channels_last,
     "in Fortran order": in_fortran_order,
     "of every second element": _every_second,

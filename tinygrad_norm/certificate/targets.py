@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from tinygrad_norm import tape
-from tinygrad_norm.certificate.case import Case, Random, ResultError, is_differentiated
+from tinygrad_norm.certificate.case import Case, ResultError, is_differentiated
 from tinygrad_norm.certificate.catalog import NO_GRADIENT, OPS, cases_of_layer, layer_cases, layer_names, op_cases
 from tinygrad_norm.certificate.enlarge import enlarge
 from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
 
-SHAPES: tuple[tuple[int, ...], ...] = ((2, 3, 1, 4), (2, 3, 4), (3, 5))
+TRIED_SHAPES: tuple[tuple[int, ...], ...] = ((2, 3, 1, 4), (2, 3, 4), (3, 5))
 """Tried for somebody's own layer or op that comes without inputs."""
 PER_CHANNEL = frozenset({"weight", "bias", "gamma", "beta", "scale", "shift", "gain"})
 """Parameters of a function that are taken for vectors, one number for each channel or feature."""
@@ -37,7 +38,7 @@ def name_of(what: Any) -> str:
     return str(getattr(what, "__name__", type(what).__name__))
 
 
-def cases_of(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
+def cases_of(what: Any, inputs: Sequence[Any], rng: Generator) -> list[Case]:
     """Return the cases that something is certified in.
 
     Args:
@@ -58,18 +59,18 @@ def cases_of(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
     return cases if any(case.larger for case in cases) else [*cases, *filter(None, map(enlarge, cases))]
 
 
-def _small_cases(what: Any, inputs: Sequence[Any], rng: Random) -> list[Case]:
+def _small_cases(what: Any, inputs: Sequence[Any], rng: Generator) -> list[Case]:
     """Return the cases with the inputs that are given, or chosen."""
     if isinstance(what, str) and ":" not in what:
         return _named(what, inputs, rng)
-    found = load(what) if isinstance(what, str) else what
+    found = load_target(what) if isinstance(what, str) else what
     if not inputs:
         return _guessed(found, name_of(what), rng)
     _refuse_count(found, name_of(what), len(inputs))
     return _own(found, [_array(given, rng) for given in inputs], rng)
 
 
-def _named(name: str, inputs: Sequence[Any], rng: Random) -> list[Case]:
+def _named(name: str, inputs: Sequence[Any], rng: Generator) -> list[Case]:
     known = [*layer_names(), *OPS]
     if name in NO_GRADIENT:
         raise ValueError(f"certify: {name} has no gradient that could be wrong")
@@ -84,7 +85,7 @@ def _named(name: str, inputs: Sequence[Any], rng: Random) -> list[Case]:
     return layer_cases(name, rng) if name in layer_names() else op_cases(name, rng)
 
 
-def load(target: str, command: str = "certify") -> Any:
+def load_target(target: str, command: str = "certify") -> Any:
     """Return what "file.py:Name" or "package.module:Name" names, for a command. A file is run, as an import runs it.
 
     Raises:
@@ -109,7 +110,7 @@ def _run(path: Path) -> Any:
     return module
 
 
-def _array(given: Any, rng: Random) -> Any:
+def _array(given: Any, rng: Generator) -> Any:
     """Return an input as cases have it: floats in float64, which are differentiated, all others as they are."""
     if isinstance(given, tuple) and all(isinstance(length, int) for length in given):
         return rng.normal(0.3, 1.2, given)
@@ -117,7 +118,7 @@ def _array(given: Any, rng: Random) -> Any:
     return array.astype(np.float64) if isinstance(array, np.ndarray) and array.dtype.kind == "f" else array
 
 
-def _own(what: Any, arrays: list[Any], rng: Random) -> list[Case]:
+def _own(what: Any, arrays: list[Any], rng: Generator) -> list[Case]:
     """Return the cases of somebody's module or function, with these inputs."""
     if isinstance(what, Module):
         return cases_of_layer("", copy.deepcopy(what), arrays, rng)
@@ -131,7 +132,7 @@ def _own(what: Any, arrays: list[Any], rng: Random) -> list[Case]:
     return [Case("", what, tuple(arrays))]
 
 
-def _built(kind: type[Module], arrays: list[Any], rng: Random) -> list[Case]:
+def _built(kind: type[Module], arrays: list[Any], rng: Generator) -> list[Case]:
     """Return the cases of a class of modules, built without arguments, or with the number of channels or features."""
     shape = arrays[0].shape
     problems: list[tuple[bool, Exception]] = []
@@ -148,7 +149,7 @@ def _built(kind: type[Module], arrays: list[Any], rng: Random) -> list[Case]:
     raise ValueError(f"{kind.__name__}: {_line(problem)}") from problem
 
 
-def _guessed(what: Any, name: str, rng: Random) -> list[Case]:
+def _guessed(what: Any, name: str, rng: Generator) -> list[Case]:
     """Return the cases with the first inputs that it takes."""
     if _is_op(what):
         _refuse_settings(what)
@@ -169,10 +170,10 @@ def _guessed(what: Any, name: str, rng: Random) -> list[Case]:
     )
 
 
-def _inputs(what: Any, rng: Random) -> Iterator[list[Any]]:
+def _inputs(what: Any, rng: Generator) -> Iterator[list[Any]]:
     """Yield inputs to try: x, and for other parameters without a default vectors, or what x is."""
     others = [p.name for p in _parameters(what) if p.default is p.empty and p.kind is not p.VAR_POSITIONAL][1:]
-    for shape in SHAPES:
+    for shape in TRIED_SHAPES:
         for length in dict.fromkeys((shape[-1], shape[1])):
             vectors = [rng.normal(0.7, 0.6, length if name in PER_CHANNEL else shape) for name in others]
             yield [rng.normal(0.3, 1.2, shape), *vectors]

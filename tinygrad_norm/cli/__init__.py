@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
 from tinygrad_norm import __version__
-from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.cli import derivation, experiment, graphs, inspection, installation, zoo
+from tinygrad_norm.cli.arguments import Parser
 from tinygrad_norm.cli.exit_status import run_command
 
 
@@ -27,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(command, "tinygrad-norm")
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line; `run` of what it returns is the command's function."""
     parser = Parser(prog="tinygrad-norm", description="Normalization and autodiff that can be read.")
     parser.add_argument("--version", action="version", version=f"tinygrad-norm {__version__}")
@@ -35,26 +33,3 @@ def make_parser() -> argparse.ArgumentParser:
     for family in (zoo, experiment, graphs, inspection, derivation, installation):
         family.add_commands(commands)
     return parser
-
-
-class Parser(argparse.ArgumentParser):
-    """One that says what is wrong in one line, and what was probably meant."""
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            known = tuple(map(str, action.choices))
-            hint = did_you_mean(str(value), known)
-            raise argparse.ArgumentError(action, f"there is no {value!r}, only {', '.join(known)}{hint}")
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Refuse what is unknown here, for the command itself knows its options and has the help on them."""
-        found, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
-            hints = (did_you_mean(option, self._option_string_actions) for option in options)
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{next(filter(None, hints), '')}")
-        return found, unknown
-
-    def error(self, message: str) -> NoReturn:
-        """Leave with status 2."""
-        self.exit(2, f"{self.prog}: {message}; try {self.prog} --help\n")

@@ -8,16 +8,39 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
+from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.models import list_models
 from tinygrad_norm.tables import format_table
 from tinygrad_norm.training.recipe import AUGMENTATIONS, FIELDS, NORMS, OPTIMIZERS, SCHEDULES, Recipe, recipe_for
 
-Parser = argparse.ArgumentParser
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 DATA = "digits (ships with the package), mnist, fashion-mnist, cifar10, cifar100, or a folder of images or arrays"
+
+
+class Parser(argparse.ArgumentParser):
+    """One that says what is wrong in one line, and what was probably meant."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = tuple(map(str, action.choices))
+            hint = did_you_mean(str(value), known)
+            raise argparse.ArgumentError(action, f"there is no {value!r}, only {', '.join(known)}{hint}")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is unknown here, for the command itself knows its options and has the help on them."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            hints = (did_you_mean(option, self._option_string_actions) for option in options)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{next(filter(None, hints), '')}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with status 2."""
+        self.exit(2, f"{self.prog}: {message}; try {self.prog} --help\n")
 
 
 def add_command(commands: Commands, name: str, run: Callable[..., None], words: str, **defaults: Any) -> Parser:
@@ -39,9 +62,18 @@ def add_options(parser: argparse._ActionsContainer, kind: Callable[[str], Any], 
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=value, help=what)
 
 
+def not_empty(text: str) -> str:
+    """Return the name of a file or folder; a shell makes "" of a variable that is not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file or folder is not empty, got ''; . is the current folder")
+    return text
+
+
 def add_output(parser: argparse._ActionsContainer, value: str, words: str, default: Path | None = None) -> None:
     """Add -o, where to write."""
-    parser.add_argument("-o", "--output", type=Path, default=default, metavar=value, help=words)
+    parser.add_argument(
+        "-o", "--output", type=lambda text: Path(not_empty(text)), default=default, metavar=value, help=words
+    )
 
 
 def add_model(parser: argparse._ActionsContainer) -> None:
@@ -56,8 +88,8 @@ def add_norm(parser: argparse._ActionsContainer) -> None:
 
 def add_data_arguments(parser: argparse._ActionsContainer, default: str) -> None:
     """Add --data, --data-folder and --download; `default` says which data are used without --data."""
-    add_options(parser, str, "NAME|FOLDER", data=f"{DATA} (default: {default})")
-    add_options(parser, str, "FOLDER", data_folder="where data sets lie (default: datasets)")
+    add_options(parser, not_empty, "NAME|FOLDER", data=f"{DATA} (default: {default})")
+    add_options(parser, not_empty, "FOLDER", data_folder="where data sets lie (default: datasets)")
     add_flags(parser, download="fetch the data set if it is not there")
 
 

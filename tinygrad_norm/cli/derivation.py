@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tinygrad_norm.certificate.targets import load
+from tinygrad_norm.certificate.targets import load_target
 from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.cli.arguments import Commands, add_command, add_flags
 from tinygrad_norm.derivation.builtin import BUILT_IN
@@ -34,7 +34,7 @@ def run_derive(args: argparse.Namespace) -> None:
 
 def _norm(what: str) -> DerivedNorm:
     if ":" in what:
-        found = load(what, "derive")
+        found = load_target(what, "derive")
         return found if isinstance(found, DerivedNorm) else derive(found)
     if what not in BUILT_IN:
         hint = did_you_mean(what, BUILT_IN) or f" (they are {', '.join(BUILT_IN)})"

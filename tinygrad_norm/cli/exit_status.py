@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TextIO, cast
 
+from tinygrad_norm import startup
 from tinygrad_norm.output import ESCAPING, UnfailingStream, printable
 from tinygrad_norm.viz.render import search_path
 
@@ -64,6 +65,7 @@ def run_command(command: Callable[[], None], name: str = "") -> int:
     """
     with _surroundings(name):
         try:
+            startup.hand_over()
             try:
                 command()
             finally:  # --help leaves by SystemExit

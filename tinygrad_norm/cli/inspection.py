@@ -19,7 +19,7 @@ from tinygrad_norm import random
 from tinygrad_norm.certificate import certify
 from tinygrad_norm.checks import check_integer
 from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_model, add_norm, add_options, add_output
-from tinygrad_norm.figures import new_figure
+from tinygrad_norm.figures import check_format, new_figure
 from tinygrad_norm.files import check_writable
 from tinygrad_norm.modes import composed
 from tinygrad_norm.nn import CrossEntropyLoss
@@ -28,7 +28,7 @@ from tinygrad_norm.tables import format_table, plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.preparation import make_model, make_optimizer
 from tinygrad_norm.training.recipe import Recipe, recipe_for
-from tinygrad_norm.viz.timeline import Timeline, check_format, median
+from tinygrad_norm.viz.timeline import Timeline, median
 
 CLASSES = 10
 OUTSIDE = "outside of ops: Python, sums of gradients that meet, memory given back, and this measurement itself"
@@ -66,7 +66,7 @@ def add_commands(commands: Commands) -> None:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepTimes:
     """What one training step took, in seconds, and what its ops did."""
 
     forward: float
@@ -80,7 +80,7 @@ def run_profile(args: argparse.Namespace) -> None:
     recipe = recipe_for(args.model, batch_size=args.batch_size, image_size=args.image_size, norm=args.norm)
     top, repeats = check_integer("--top", args.top, 1), check_integer("--repeats", args.repeats, 1)
     if args.output is not None:
-        check_output(args.output)
+        check_profile_output(args.output)
     step = make_step(recipe)
     with composed(args.composed):
         step()
@@ -114,7 +114,7 @@ def run_certify(args: argparse.Namespace) -> None:
         raise SystemExit(1)
 
 
-def make_step(recipe: Recipe) -> Callable[[], Step]:
+def make_step(recipe: Recipe) -> Callable[[], StepTimes]:
     """Return a function that takes one training step with random images, and times it."""
     random.manual_seed(recipe.seed)
     model = make_model(recipe, 3, CLASSES).train()
@@ -123,7 +123,7 @@ def make_step(recipe: Recipe) -> Callable[[], Step]:
     shape = (recipe.batch_size, 3, recipe.image_size, recipe.image_size)
     images, labels = rng.standard_normal(shape).astype(np.float32), rng.integers(CLASSES, size=recipe.batch_size)
 
-    def step() -> Step:
+    def step() -> StepTimes:
         optimizer.zero_grad()
         x = Tensor(images)
         with Timeline() as timeline:
@@ -134,12 +134,12 @@ def make_step(recipe: Recipe) -> Callable[[], Step]:
             backward = time.perf_counter()
         updating = time.perf_counter()
         optimizer.step()
-        return Step(forward - began, backward - forward, time.perf_counter() - updating, timeline)
+        return StepTimes(forward - began, backward - forward, time.perf_counter() - updating, timeline)
 
     return step
 
 
-def check_output(path: Path) -> None:
+def check_profile_output(path: Path) -> None:
     """Refuse, before any work, a file that could not be written.
 
     Raises:
@@ -147,7 +147,7 @@ def check_output(path: Path) -> None:
         OSError: it lies where nothing can be written.
         ImportError: a picture is wanted, and matplotlib is not installed.
     """
-    check_format(path)
+    check_format("profile", path, ".json")
     if path.suffix.lower() != ".json":
         new_figure(1, 1)
     check_writable(path)

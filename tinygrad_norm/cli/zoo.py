@@ -18,6 +18,7 @@ from tinygrad_norm.cli.arguments import (
     add_model,
     add_output_arguments,
     add_recipe_arguments,
+    not_empty,
     recipe_changes,
 )
 from tinygrad_norm.models import create_model
@@ -92,7 +93,7 @@ def run_train(args: argparse.Namespace) -> None:
         if (folder / CHECKPOINT).exists():
             print(f"go on with: {shlex.join(resume_command(args, folder / CHECKPOINT))}", file=sys.stderr)
         raise
-    print(json.dumps(result.to_dict(), indent=2) if args.json else describe(result, args.confusion))
+    print(json.dumps(result.to_dict(), indent=2) if args.json else describe_training(result, args.confusion))
     if result.undrawn:  # and warned of
         raise SystemExit(1)
 
@@ -156,7 +157,7 @@ def run_models(args: argparse.Namespace) -> None:
     )
 
 
-def describe(result: Result, confusion: bool = False) -> str:
+def describe_training(result: Result, confusion: bool = False) -> str:
     """Return a result in a few lines."""
     epochs = f"{plural(len(result.history), 'epoch')} in {result.seconds:.1f} s"
     return (
@@ -174,9 +175,8 @@ def describe_evaluation(recipe: Recipe, found: Evaluation, confusion: bool = Fal
 
 
 def _add_checkpoint_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="a file that `tinygrad-norm train` wrote, or its folder"
-    )
+    words = "a file that `tinygrad-norm train` wrote, or its folder"
+    command.add_argument("checkpoint", type=not_empty, metavar="CHECKPOINT", help=words)
     add_data_arguments(command, "those that it was trained with")
     add_flags(command, json="print all figures as JSON")
 

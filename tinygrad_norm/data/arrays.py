@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tinygrad_norm.checks import check_choice
-from tinygrad_norm.data.checks import check_labels, describe
+from tinygrad_norm.data.checks import check_labels, in_words
 from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.images import rescale
 from tinygrad_norm.dtypes import Array, StrPath, beyond
@@ -41,19 +41,19 @@ def from_arrays(folder: StrPath, split: Split = "train", dtype: DTypeLike = np.f
     images, labels = _read_npy(images_path), _read_npy(labels_path)
     if images.ndim not in (2, 3, 4) or (images.dtype != np.uint8 and images.dtype.kind != "f"):
         allowed = "(N, H, W), (N, C, H, W) or (N, F) of uint8 or floating point"
-        raise ValueError(f"{images_path}: images are {allowed}, found {describe(images)}")
+        raise ValueError(f"{images_path}: images are {allowed}, found {in_words(images)}")
     check_labels(labels_path, labels, len(images), _trained_classes(Path(folder)) if split == "test" else None)
     if images.ndim == 3:
         images = images[:, None]
     if images.ndim == 4 and images.shape[3] in CHANNELS and images.shape[1] not in CHANNELS:
         raise ValueError(
-            f"{images_path}: {describe(images)} looks like (N, H, W, C); np.moveaxis(images, -1, 1) puts the channels "
+            f"{images_path}: {in_words(images)} looks like (N, H, W, C); np.moveaxis(images, -1, 1) puts the channels "
             f"first"
         )
     if not (finite := np.isfinite(images)).all():
         raise ValueError(f"{images_path}: images are finite, found {images[~finite][0]} in some")
     if lost := beyond(images, dtype):
-        raise ValueError(f"{images_path}: {describe(images)} {lost}")
+        raise ValueError(f"{images_path}: {in_words(images)} {lost}")
     if split == "train":
         _check_classes(labels_path, labels)
     return ArrayDataset(rescale(images, 255 if images.dtype == np.uint8 else 1, dtype), labels.astype(np.int64))
@@ -99,5 +99,5 @@ def _read_npy(path: Path) -> Array:
     except Exception as error:  # a damaged header meets NumPy's parser in ways that it does not list
         raise ValueError(f"{path}: not a well-formed .npy file: {error}") from error
     if (size := path.stat().st_size) != array.offset + array.nbytes:
-        raise ValueError(f"{path}: {describe(array)} ends at byte {array.offset + array.nbytes}, the file at {size}")
+        raise ValueError(f"{path}: {in_words(array)} ends at byte {array.offset + array.nbytes}, the file at {size}")
     return np.asarray(array)

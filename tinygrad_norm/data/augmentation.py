@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.random import Generator
 
 from tinygrad_norm.checks import (
     FRACTION,
@@ -23,12 +24,11 @@ from tinygrad_norm.checks import (
     check_number,
     check_type,
 )
-from tinygrad_norm.data.checks import describe
+from tinygrad_norm.data.checks import in_words
 from tinygrad_norm.data.loader import Transform
 from tinygrad_norm.dtypes import Array
 
-Generator = np.random.Generator
-Padding = Literal["constant", "edge", "reflect"]
+PaddingMode = Literal["constant", "edge", "reflect"]
 
 _ALPHA = Range("a finite number above 0; without mix=, nothing is mixed", POSITIVE.test)
 
@@ -66,11 +66,11 @@ class RandomCrop:
     """
 
     padding: int
-    mode: Padding = "constant"
+    mode: PaddingMode = "constant"
 
     def __post_init__(self) -> None:
         check_integer("RandomCrop: padding", self.padding, 0)
-        check_choice("RandomCrop: mode", self.mode, get_args(Padding))
+        check_choice("RandomCrop: mode", self.mode, get_args(PaddingMode))
 
     def __call__(self, images: Array, generator: Generator) -> Array:
         n, _, h, w = _shape("RandomCrop", images)
@@ -185,7 +185,7 @@ class _Mix:
         name = type(self).__name__
         n, *_ = _shape(name, images, floating)
         if labels.dtype.kind not in "iu" or labels.shape != (n,):
-            raise ValueError(f"{name}: targets are integer labels ({n},), got {describe(labels)}")
+            raise ValueError(f"{name}: targets are integer labels ({n},), got {in_words(labels)}")
         if n and not 0 <= labels.min() <= labels.max() < self.num_classes:
             raise ValueError(f"{name}: labels are 0 to {self.num_classes - 1}, got {labels.min()} to {labels.max()}")
 

@@ -12,7 +12,7 @@ from tinygrad_norm.dtypes import Array
 def check_labels(path: Path, labels: Array, count: int, num_classes: int | None = None) -> None:
     """Refuse what are not `count` integer labels from 0, below `num_classes` where that is known."""
     if labels.dtype.kind not in "iu" or labels.shape != (count,):
-        raise ValueError(f"{path}: labels are integers ({count},), one per image, found {describe(labels)}")
+        raise ValueError(f"{path}: labels are integers ({count},), one per image, found {in_words(labels)}")
     highest = np.iinfo(np.int64).max if num_classes is None else num_classes - 1
     outside = labels[(labels < 0) | (labels > highest)]
     if outside.size:
@@ -20,6 +20,6 @@ def check_labels(path: Path, labels: Array, count: int, num_classes: int | None 
         raise ValueError(f"{path}: labels are {allowed}, found {outside[0]}")
 
 
-def describe(array: Array) -> str:
+def in_words(array: Array) -> str:
     """Return an array's type and shape, as error messages tell them."""
     return f"{array.dtype}{array.shape}"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_norm.checks import check_integer, check_type
-from tinygrad_norm.data.checks import describe
+from tinygrad_norm.data.checks import in_words
 from tinygrad_norm.dtypes import Array
 
 Split = Literal["train", "test"]
@@ -59,7 +59,7 @@ class ArrayDataset:
         return self.inputs[index], self.targets[index]
 
     def __repr__(self) -> str:
-        return f"ArrayDataset(inputs={describe(self.inputs)}, targets={describe(self.targets)})"
+        return f"ArrayDataset(inputs={in_words(self.inputs)}, targets={in_words(self.targets)})"
 
     @property
     def num_classes(self) -> int:
@@ -69,7 +69,7 @@ class ArrayDataset:
             TypeError: the targets are not labels.
         """
         if not self._has_labels:
-            raise TypeError(f"ArrayDataset: classes are counted from integer labels (N,), got {describe(self.targets)}")
+            raise TypeError(f"ArrayDataset: classes are counted from integer labels (N,), got {in_words(self.targets)}")
         if self.class_names or len(self) == 0:
             return len(self.class_names)
         return int(self.targets.max()) + 1

@@ -16,7 +16,7 @@ from tinygrad_norm.dtypes import Array, StrPath
 from tinygrad_norm.output import printable
 
 # Pillow reads many more, some through other programs; these are what data sets consist of.
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP", ".ppm": "PPM", ".pgm": "PPM"}
+PILLOW = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP", ".ppm": "PPM", ".pgm": "PPM"}
 LITTER = ("Thumbs.db", "desktop.ini")  # what systems leave in folders of images, besides hidden files
 
 
@@ -86,9 +86,9 @@ def _class_folders(folder: Path) -> list[Path]:
 def _image_files(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in LITTER)
     for path in files:
-        if path.suffix.lower() not in FORMATS or not path.is_file():
+        if path.suffix.lower() not in PILLOW or not path.is_file():
             raise ValueError(
-                f"{printable(path)}: not an image of a kind that is read: {', '.join(FORMATS)}; move it elsewhere"
+                f"{printable(path)}: not an image of a kind that is read: {', '.join(PILLOW)}; move it elsewhere"
             )
     if not files:
         raise ValueError(f"{printable(folder)}: a class without images; put some there, or delete the folder")
@@ -115,7 +115,7 @@ def _read_image(path: Path, image_size: int | None, grey: bool) -> Array:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", image_module.DecompressionBombWarning)
-            with image_module.open(path, formats=list(FORMATS.values())) as image:
+            with image_module.open(path, formats=list(PILLOW.values())) as image:
                 pixels = np.asarray(_prepare(image, image_size, grey))
     except Exception as error:
         raise ValueError(f"{printable(path)}: not a readable image: {printable(error)}") from error

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tinygrad_norm.checks import check_choice
-from tinygrad_norm.data.checks import check_labels, describe
+from tinygrad_norm.data.checks import check_labels, in_words
 from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.download import what_to_put
 from tinygrad_norm.data.idx import read_idx
@@ -55,7 +55,7 @@ def mnist(
     ]
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim != 3 or images.dtype != np.uint8:
-        raise ValueError(f"{images_path}: images are uint8(N, H, W), found {describe(images)}")
+        raise ValueError(f"{images_path}: images are uint8(N, H, W), found {in_words(images)}")
     check_labels(labels_path, labels, len(images), len(classes["class"]))
     return ArrayDataset(rescale(images[:, None], 255, dtype), labels.astype(np.int64), classes["class"])
 

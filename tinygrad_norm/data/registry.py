@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tinygrad_norm.checks import check_choice, check_integer, did_you_mean
 from tinygrad_norm.data.arrays import from_arrays
-from tinygrad_norm.data.checks import describe
+from tinygrad_norm.data.checks import in_words
 from tinygrad_norm.data.cifar import cifar10, cifar100
 from tinygrad_norm.data.datasets import ArrayDataset, Split
 from tinygrad_norm.data.digits import digits
@@ -66,7 +66,7 @@ def load(
     if image_size is None:
         return dataset
     if dataset.inputs.ndim != 4:
-        raise ValueError(f"image_size is for images (N, C, H, W), but {name_or_folder} has {describe(dataset.inputs)}")
+        raise ValueError(f"image_size is for images (N, C, H, W), but {name_or_folder} has {in_words(dataset.inputs)}")
     return dataclasses.replace(dataset, inputs=resize(dataset.inputs, image_size))
 
 

@@ -25,7 +25,7 @@ from tinygrad_norm.derivation.expression import (
     symbol,
     walk,
 )
-from tinygrad_norm.derivation.rules import MINUS, RULES, ZERO, is_centred, over, plus, times
+from tinygrad_norm.derivation.rules import MINUS, RULES, ZERO, factors, is_centred, plus, product, times
 
 GRADIENT = symbol("gradient", "g")
 
@@ -49,8 +49,8 @@ class Way(NamedTuple):
     """The ways by which x and each parameter act on y."""
 
 
-def way_back(y: Expression, leaves: Iterable[Expression]) -> Way:
-    """The way back from y to x and the parameters."""
+def way_back(y: Expression, leaves: Iterable[Expression], gradient: Expression = GRADIENT) -> Way:
+    """The way back from y, with this gradient, to x and the parameters."""
     statistics = [node for node in walk(y) if node.op in REDUCTIONS]
     adjoints: dict[Expression, Expression] = {}
     arrived: dict[Expression, list[Path]] = defaultdict(list)
@@ -61,7 +61,7 @@ def way_back(y: Expression, leaves: Iterable[Expression]) -> Way:
         for leaf, part in _partials(of, gradient).items():
             arrived[leaf].append(Path(through, part))
 
-    leave(None, y, GRADIENT)
+    leave(None, y, gradient)
     for statistic in reversed(statistics):
         parts = [_gather(statistic, path.gradient, positions[path.through]) for path in arrived[statistic]]
         parts = [part for part in parts if part is not ZERO]
@@ -70,6 +70,14 @@ def way_back(y: Expression, leaves: Iterable[Expression]) -> Way:
             adjoints[back] = functools.reduce(plus, parts)
             leave(statistic, statistic.inputs[0], _share(statistic, back))
     return Way(statistics, adjoints, {leaf: arrived[leaf] for leaf in leaves})
+
+
+def gradients_of(way: Way) -> dict[str, Expression]:
+    """The gradients of x and of each parameter by name, 0 where none comes, before what was broadcast is summed."""
+    return {
+        str(leaf.value): functools.reduce(plus, [path.gradient for path in paths]) if paths else ZERO
+        for leaf, paths in way.paths.items()
+    }
 
 
 def _partials(of: Expression, gradient: Expression) -> dict[Expression, Expression]:
@@ -81,11 +89,11 @@ def _partials(of: Expression, gradient: Expression) -> dict[Expression, Expressi
             continue
         back = pending.pop(node)
         if (node.op in REDUCTIONS and node is not of) or not node.inputs:
-            if node.op not in ("number", "option"):
+            if node.op not in ("number", "option", "given"):
                 found[node] = back
             continue
         for each, part in zip(node.inputs, RULES[node.op].back(back, node, *node.inputs), strict=True):
-            if part is not None and each.op not in ("number", "option"):
+            if part is not None and each.op not in ("number", "option", "given"):
                 pending[each] = plus(pending[each], part) if each in pending else part
     return found
 
@@ -120,34 +128,19 @@ def _linear(op: str, x: Expression, axes: frozenset[str]) -> Expression:
         return x
     if x.op == "negative":
         return times(MINUS, _linear(op, x.inputs[0], axes))
-    parts = _parts(x)
+    parts = factors(x)
     constant = [part for part in parts if _is_constant(part[0], axes)]
     varying = [part for part in parts if not _is_constant(part[0], axes)]
     if not varying:
         return x if op == "mean" else times(x, count(axes))
     if len(varying) == 1 and is_centred(varying[0][0], axes):
         return ZERO
-    inner = reduction(op, _product(varying), axes)
-    return _product([(inner, False), *constant] if constant and constant[0][1] else [*constant, (inner, False)])
+    inner = reduction(op, product(varying), axes)
+    return product([(inner, False), *constant] if constant and constant[0][1] else [*constant, (inner, False)])
 
 
 def _is_constant(x: Expression, axes: frozenset[str]) -> bool:
     return axes <= x.reduced or "*" in x.reduced
-
-
-def _parts(x: Expression) -> list[tuple[Expression, bool]]:
-    """What is multiplied in x, and what it is divided by: each part, and whether it is a divisor."""
-    if x.op == "multiply":
-        return [part for each in x.inputs for part in _parts(each)]
-    if x.op == "divide":
-        return [*_parts(x.inputs[0]), (x.inputs[1], True)]
-    return [(x, False)]
-
-
-def _product(parts: list[tuple[Expression, bool]]) -> Expression:
-    """The factors, divided by each divisor."""
-    product = times(*(part for part, divides in parts if not divides))
-    return functools.reduce(over, (part for part, divides in parts if divides), product)
 
 
 def _share(statistic: Expression, back: Expression) -> Expression:

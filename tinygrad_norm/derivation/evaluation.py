@@ -22,7 +22,7 @@ def evaluate(wanted: Iterable[Expression], known: dict[Expression, Any], axes: M
         axes: the axes of x that each name stands for.
     """
     wanted = list(wanted)
-    for node in walk(*wanted):
+    for node in walk(*wanted, known=known):
         if node not in known:
             known[node] = _value(node, known, axes)
     return [known[each] for each in wanted]

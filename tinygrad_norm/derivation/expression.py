@@ -6,7 +6,7 @@ expanded or put into another order. Two that are alike are one object, so that w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -103,7 +103,7 @@ def _interned(op: str, inputs: tuple[Expression, ...], value: Any, reduced: froz
 
 def symbol(kind: str, name: str) -> Expression:
     """x, a parameter, or an option such as eps."""
-    return _interned(kind, (), name, frozenset(ALL) if kind == "option" else frozenset())
+    return _interned(kind, (), name, frozenset(ALL) if kind in ("option", "given") else frozenset())
 
 
 def adjoint_of(statistic: Expression) -> Expression:
@@ -114,6 +114,11 @@ def adjoint_of(statistic: Expression) -> Expression:
 def count(axes: frozenset[str]) -> Expression:
     """How many values lie along these axes."""
     return _interned("count", (), axes, frozenset(ALL))
+
+
+def made(op: str, inputs: tuple[Expression, ...] = (), value: Any = None) -> Expression:
+    """What loops make on the way to a statistic, see `lowering.py`."""
+    return _interned(op, inputs, value, frozenset(ALL))
 
 
 def pointwise(op: str, *inputs: Any) -> Expression:
@@ -136,8 +141,8 @@ def reduction(op: str, x: Expression, axes: frozenset[str]) -> Expression:
     return _interned(op, (x,), left, x.reduced | left)
 
 
-def walk(*roots: Expression) -> Iterator[Expression]:
-    """Every expression that the roots are made of, inputs first, each once."""
+def walk(*roots: Expression, known: Container[Expression] = ()) -> Iterator[Expression]:
+    """Every expression that the roots are made of, inputs first, each once; and nothing of what is known."""
     seen: set[Expression] = set()
     stack = [(root, False) for root in reversed(roots)]
     while stack:
@@ -147,4 +152,4 @@ def walk(*roots: Expression) -> Iterator[Expression]:
         elif node not in seen:
             seen.add(node)
             stack.append((node, True))
-            stack += [(each, False) for each in reversed(node.inputs)]
+            stack += [(each, False) for each in reversed(node.inputs)] if node not in known else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -46,6 +47,21 @@ def times(*factors: Expression) -> Expression:
     if abs(scale) != 1:
         product = number(abs(scale)) * product if others else number(abs(scale))
     return -product if scale < 0 else product
+
+
+def factors(x: Expression) -> list[tuple[Expression, bool]]:
+    """What is multiplied in x, and what it is divided by: each part, and whether it is a divisor."""
+    if x.op == "multiply":
+        return [part for each in x.inputs for part in factors(each)]
+    if x.op == "divide":
+        return [*factors(x.inputs[0]), (x.inputs[1], True)]
+    return [(x, False)]
+
+
+def product(parts: list[tuple[Expression, bool]]) -> Expression:
+    """The factors, divided by each divisor."""
+    product = times(*(part for part, divides in parts if not divides))
+    return functools.reduce(over, (part for part, divides in parts if divides), product)
 
 
 def is_centred(x: Expression, axes: frozenset[str]) -> bool:

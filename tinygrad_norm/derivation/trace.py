@@ -25,10 +25,16 @@ class Traced(NamedTuple):
     """What it returns beside y."""
     names: dict[Expression, str]
     """What the definition calls its statistics, and others that have no name there s1, s2, …."""
+    given: tuple[Expression, ...] = ()
+    """Statistics that it does not take of x but is given."""
 
 
-def trace(definition: Callable[..., Any]) -> Traced:
+def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced:
     """Run a definition once, with symbols.
+
+    Args:
+        definition: `definition(x, *parameters, *, axes, eps)`.
+        given: the names of parameters that are statistics of the values that share them.
 
     Raises:
         ValueError: it is not `definition(x, *parameters, *, axes, eps)`, branches on values, or uses what no norm is
@@ -40,9 +46,10 @@ def trace(definition: Callable[..., Any]) -> Traced:
     options = [each.name for each in signature if each.kind is kinds.KEYWORD_ONLY]
     name = getattr(definition, "__name__", "definition")
     if not plain or len(plain) + len(options) < len(signature) or not options:
-        given = f"{name}{inspect.signature(definition)}"
-        raise ValueError(f"derive: a definition is {name}(x, *parameters, *, axes, eps), got {given}")
-    x, *parameters = [symbol("x" if i == 0 else "parameter", each) for i, each in enumerate(plain)]
+        found = f"{name}{inspect.signature(definition)}"
+        raise ValueError(f"derive: a definition is {name}(x, *parameters, *, axes, eps), got {found}")
+    kinds_of = ["x" if i == 0 else "given" if each in given else "parameter" for i, each in enumerate(plain)]
+    x, *parameters = map(symbol, kinds_of, plain)
     token = symbols.created.set({})
     try:
         found = definition(x, *parameters, **{each: symbol("option", each) for each in options})
@@ -57,7 +64,10 @@ def trace(definition: Callable[..., Any]) -> Traced:
         if isinstance(y, Expression):
             got = f"length 1 along {', '.join(sorted(y.reduced))}" if x in walk(y) else "nothing of x"
         raise ValueError(f"derive: {name} returns what has the shape of x, or (that, *statistics), got {got}")
-    return Traced(name, x, tuple(parameters), tuple(options), y, tuple(statistics), names)
+    plain_ones, held = (
+        tuple(each for each in parameters if (each.op == "given") == wanted) for wanted in (False, True)
+    )
+    return Traced(name, x, plain_ones, tuple(options), y, tuple(statistics), names, held)
 
 
 def _line_of(definition: Callable[..., Any], error: Exception) -> str:

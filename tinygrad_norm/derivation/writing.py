@@ -36,10 +36,14 @@ class Style(NamedTuple):
             return f"A_{{{self.name(self.names[x.value])}}}" if self.latex else f"A[{self.name(self.names[x.value])}]"
         if x.op == "count":
             return "N"
+        if x.op == "start":
+            return "x_0" if self.latex else "x₀"
         if not x.inputs:
             return self.name(str(x.value))
         if x.op in REDUCTIONS:
             return self.name(self.names[x]) if x in self.names else self.reduced(x)
+        if x.op in ("activated", "times_derivative"):
+            return "φ(z)" if x.op == "activated" else "g · φ'(z)"
         rule = RULES[x.op]
         fraction = self.latex and x.op == "divide"
         right = rule.binds + (x.op in ("subtract", "divide"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_norm.doctor.checks import Finding, Thresholds
 from tinygrad_norm.doctor.diagnosis import Diagnosis, diagnose
+from tinygrad_norm.doctor.findings import Finding, Thresholds
 
 __all__ = ["Diagnosis", "Finding", "Thresholds", "diagnose"]

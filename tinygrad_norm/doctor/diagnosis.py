@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tinygrad_norm.checks import refuse_unknown
-from tinygrad_norm.doctor.checks import CHECKS, SEVERITIES, Finding, Thresholds, decaying_norms, judge
 from tinygrad_norm.doctor.examination import Examination, LayerFigures, examine
+from tinygrad_norm.doctor.findings import CHECKS, SEVERITIES, Finding, Thresholds, decaying_norms, judge
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.optim import Optimizer
 from tinygrad_norm.tables import plural

@@ -16,10 +16,10 @@ from tinygrad_norm.doctor.norm_units import UNCENTRED, UNITS, norms, norms_held,
 from tinygrad_norm.doctor.useless_bias import useless_biases
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.modes import no_grad
-from tinygrad_norm.nn.modes import frozen_paths, in_inference
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import InstanceNorm, Normalization, RunningNorm
 from tinygrad_norm.nn.recalibration import Images, Population, from_the_start, put
+from tinygrad_norm.nn.training_mode import frozen_paths, in_inference
 from tinygrad_norm.tensor import Tensor
 
 

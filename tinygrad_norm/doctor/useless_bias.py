@@ -12,9 +12,9 @@ import numpy as np
 from tinygrad_norm.doctor.norm_units import UNCENTRED, norms, norms_held, rows
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.modes import Hook, enable_grad, hooks
-from tinygrad_norm.nn.modes import in_training
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import Normalization, RunningNorm
+from tinygrad_norm.nn.training_mode import in_training
 from tinygrad_norm.operands import Edge
 from tinygrad_norm.ops.convolution import Conv2D
 from tinygrad_norm.ops.elementwise import Add

@@ -11,9 +11,9 @@ from typing import Any
 from tinygrad_norm import data, nn
 from tinygrad_norm.experiments.drawing import dress, in_percent, panels
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Result, Rows, Table
-from tinygrad_norm.experiments.runs import Hyperparameters, evaluate, short, standard_digits, train_anew
-from tinygrad_norm.experiments.spread import Spread, compare, percent, which_is_lower
+from tinygrad_norm.experiments.report import Measurements, Rows, Table
+from tinygrad_norm.experiments.runs import Hyperparameters, evaluate_dataset, short, standard_digits, train_anew
+from tinygrad_norm.experiments.spread import Spread, compare_spreads, percent, which_is_lower
 from tinygrad_norm.figures import COLOURS, Axes, Figure, legend
 
 REFERENCE_BATCH = 32
@@ -66,7 +66,7 @@ def train_each(
 
     def errors(variant: str, model: nn.Module) -> dict[str, float]:
         nets = {variant: model, **also(variant, model, train_set)}
-        return {name: short(1 - evaluate(net, test_set)["accuracy"]) for name, net in nets.items()}
+        return {name: short(1 - evaluate_dataset(net, test_set)["accuracy"]) for name, net in nets.items()}
 
     rows: Rows = []
     for size, variant, seed in cases:
@@ -83,17 +83,17 @@ def train_each(
     return rows
 
 
-def error_of(result: Result, variant: str, batch_size: int, equal: str) -> Spread:
+def error_of(result: Measurements, variant: str, batch_size: int, equal: str) -> Spread:
     """Return the test error of one variant at one batch size, over the seeds, at equal "epochs" or "steps"."""
     return result.spread("test_error", variant=variant, batch_size=batch_size, equal=equal)
 
 
-def steps_of(result: Result, batch_size: int, equal: str) -> int:
+def steps_of(result: Measurements, batch_size: int, equal: str) -> int:
     """Return how many steps a net at one batch size takes, at equal "epochs" or "steps"."""
     return int(result.pick(batch_size=batch_size, equal=equal)[0]["steps"])
 
 
-def compare_with(result: Result, reference: str, others: Sequence[str]) -> list[str]:
+def compare_with(result: Measurements, reference: str, others: Sequence[str]) -> list[str]:
     """Say where each of the others is better, worse, or no different than the reference, at the same batch size."""
     sentences = []
     for other in others:
@@ -108,7 +108,7 @@ def compare_with(result: Result, reference: str, others: Sequence[str]) -> list[
     return sentences
 
 
-def compare_sizes(result: Result, variants: Sequence[str]) -> list[str]:
+def compare_sizes(result: Measurements, variants: Sequence[str]) -> list[str]:
     """Compare each variant at the smallest batch size with itself at the largest, at equal epochs and at equal steps.
 
     Each sentence says which, for a net gets better by more steps, whatever its batches.
@@ -117,7 +117,7 @@ def compare_sizes(result: Result, variants: Sequence[str]) -> list[str]:
     many, few = (steps_of(result, size, "epochs") for size in (small, large))
     budgets = {"epochs": f"equal epochs ({many:,} steps against {few:,})", "steps": f"equal steps ({few:,} each)"}
     return [
-        compare(
+        compare_spreads(
             f"At {budget}, {variant} at batch {small}",
             error_of(result, variant, small, equal),
             f"at batch {large}",
@@ -130,7 +130,7 @@ def compare_sizes(result: Result, variants: Sequence[str]) -> list[str]:
     ]
 
 
-def error_tables(result: Result, variants: Sequence[str]) -> list[Table]:
+def error_tables(result: Measurements, variants: Sequence[str]) -> list[Table]:
     """Tabulate test errors at equal epochs and at equal steps: a row for each variant, a column for each batch size."""
     sizes = result.settings.batch_sizes
     tables = []
@@ -144,7 +144,7 @@ def error_tables(result: Result, variants: Sequence[str]) -> list[Table]:
     return tables
 
 
-def procedure(result: Result) -> str:
+def procedure(result: Measurements) -> str:
     """Say how it was done."""
     settings = result.settings
     return (
@@ -157,7 +157,7 @@ def procedure(result: Result) -> str:
     )
 
 
-def draw_errors(result: Result, variants: Sequence[str], title: str, styles: Mapping[str, str]) -> Figure:
+def draw_errors(result: Measurements, variants: Sequence[str], title: str, styles: Mapping[str, str]) -> Figure:
     """Draw the test error over the batch size, a line for each variant, with the range over the seeds."""
     figure, [row] = panels(1, 2, title, width=5.6, sharey=True)
     figure.set_figheight(4.2)
@@ -169,7 +169,9 @@ def draw_errors(result: Result, variants: Sequence[str], title: str, styles: Map
     return figure
 
 
-def _draw_errors(axes: Axes, result: Result, variants: Sequence[str], equal: str, styles: Mapping[str, str]) -> None:
+def _draw_errors(
+    axes: Axes, result: Measurements, variants: Sequence[str], equal: str, styles: Mapping[str, str]
+) -> None:
     sizes = result.settings.batch_sizes
     for number, (colour, variant) in enumerate(zip(itertools.cycle(COLOURS), variants)):
         spreads = [error_of(result, variant, size, equal) for size in sizes]

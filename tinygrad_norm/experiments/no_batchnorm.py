@@ -12,8 +12,8 @@ from typing import Any
 from tinygrad_norm.experiments import runs
 from tinygrad_norm.experiments.drawing import dress, in_percent, panels
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Result, Story, Table
-from tinygrad_norm.experiments.spread import compare, percent, step_count
+from tinygrad_norm.experiments.report import Measurements, Story, Table
+from tinygrad_norm.experiments.spread import compare_spreads, percent, step_count
 from tinygrad_norm.figures import COLOURS, Axes, Figure, legend
 
 QUESTION = "How fast does VGG-16 learn with and without batch norm, and at which learning rates does it diverge?"
@@ -41,7 +41,7 @@ FULL = Settings()
 QUICK = Settings(width=0.125, image_size=18, lrs=(0.01, 0.03, 1.0), batch_size=16, steps=200, seeds=(0, 1, 2))
 
 
-def run(settings: Settings, progress: Progress) -> Result:
+def run(settings: Settings, progress: Progress) -> Measurements:
     """Train at each learning rate with each seed, with and without batch norm."""
     train_set, test_set = runs.standard_digits(settings.image_size, settings.images)
     cases = list(itertools.product(settings.lrs, NETS, settings.seeds))
@@ -58,11 +58,11 @@ def run(settings: Settings, progress: Progress) -> Result:
             "outcome": outcome(found.losses, found.diverged, settings.window),
             "diverged": found.diverged,
             "steps": runs.steps_until(found.losses, settings.target, settings.window),
-            "test_accuracy": runs.short(runs.evaluate(model, test_set)["accuracy"]),
+            "test_accuracy": runs.short(runs.evaluate_dataset(model, test_set)["accuracy"]),
             "losses": found.losses,
             "accuracies": found.accuracies,
         })  # fmt: skip
-    return Result.of(settings, rows)
+    return Measurements.of(settings, rows)
 
 
 def outcome(losses: Sequence[float], diverged: int | None, window: int) -> str:
@@ -72,13 +72,13 @@ def outcome(losses: Sequence[float], diverged: int | None, window: int) -> str:
     return "at chance" if runs.trailing_mean(losses, window)[-1] > 0.9 * math.log(10) else "learned"
 
 
-def tell(result: Result) -> Story:
+def tell(result: Measurements) -> Story:
     """Say at which rates each net learns, and compare them at each rate and at their best."""
     settings = result.settings
     form, lrs = step_count(settings.steps), settings.lrs
     summary = [_where_it_learns(result, norm) for norm in NETS]
     for lr in lrs:
-        compared = compare(
+        compared = compare_spreads(
             f"lr {lr:g}: to a training loss of {settings.target:g}, the net with batch norm",
             result.spread("steps", norm="batch", lr=lr),
             "the one without",
@@ -88,7 +88,7 @@ def tell(result: Result) -> Story:
         )
         summary.append(compared)
     best = {norm: max(lrs, key=lambda lr: result.spread("test_accuracy", norm=norm, lr=lr).mean) for norm in NETS}
-    at_best = compare(
+    at_best = compare_spreads(
         f"Test accuracy, each at the rate where it is highest: without batch norm (lr {best['none']:g})",
         result.spread("test_accuracy", norm="none", lr=best["none"]),
         f"with it (lr {best['batch']:g})",
@@ -117,7 +117,7 @@ def tell(result: Result) -> Story:
     return Story([*summary, at_best], [Table("By learning rate", header, lines)], how)
 
 
-def _where_it_learns(result: Result, norm: str) -> str:
+def _where_it_learns(result: Measurements, norm: str) -> str:
     lrs = result.settings.lrs
     by_all = [lr for lr in lrs if all(row["outcome"] == "learned" for row in result.pick(norm=norm, lr=lr))]
     diverged = [lr for lr in lrs if any(row["outcome"] == "diverged" for row in result.pick(norm=norm, lr=lr))]
@@ -126,7 +126,7 @@ def _where_it_learns(result: Result, norm: str) -> str:
     return f"VGG-16 {NETS[norm]} {learned}; it {apart}."
 
 
-def _outcomes(result: Result, norm: str, lr: float) -> str:
+def _outcomes(result: Measurements, norm: str, lr: float) -> str:
     found = [row["outcome"] for row in result.pick(norm=norm, lr=lr)]
     return ", ".join(f"{found.count(word)} {word}" for word in ("learned", "at chance", "diverged") if word in found)
 
@@ -135,7 +135,7 @@ def _list(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def draw(result: Result) -> Figure:
+def draw(result: Measurements) -> Figure:
     """Draw a column for each learning rate: the loss and the accuracy of every seed, and where runs diverged."""
     lrs, window = result.settings.lrs, result.settings.window
     title = "VGG-16 with and without batch norm (×: diverged)"
@@ -157,7 +157,7 @@ def draw(result: Result) -> Figure:
     return figure
 
 
-def _loss_limits(result: Result) -> tuple[float, float]:
+def _loss_limits(result: Measurements) -> tuple[float, float]:
     """Return the lowest mean loss, with room below it, and three times what a guess among ten costs."""
     means = [runs.trailing_mean(row["losses"], result.settings.window) for row in result["rows"]]
     return 0.8 * min(min(run, default=1.0) for run in means), 3 * math.log(10)

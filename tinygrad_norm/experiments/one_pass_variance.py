@@ -11,7 +11,7 @@ from tinygrad_norm import ops
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.experiments.drawing import dress, in_percent, panels, ranges
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Result, Story, Table
+from tinygrad_norm.experiments.report import Measurements, Story, Table
 from tinygrad_norm.experiments.runs import short
 from tinygrad_norm.experiments.spread import Spread, percent
 from tinygrad_norm.figures import COLOURS, INK, Figure, legend
@@ -37,7 +37,7 @@ FULL = Settings()
 QUICK = Settings(batch=32, channels=128)
 
 
-def run(settings: Settings, progress: Progress) -> Result:
+def run(settings: Settings, progress: Progress) -> Measurements:
     """Compute each channel's variance in each way, and its distance from the float64 truth of the same values."""
     cases = list(itertools.product(settings.seeds, settings.means))
     progress.expect(len(cases))
@@ -51,7 +51,7 @@ def run(settings: Settings, progress: Progress) -> Result:
             for method in METHODS:
                 rows.append({"mean": mean, "method": method, "seed": seed, **_errors(_variance(method, x), truth)})
                 tick()
-    return Result.of(settings, rows)
+    return Measurements.of(settings, rows)
 
 
 def _variance(method: str, x: Array) -> Array:
@@ -74,7 +74,7 @@ def _errors(found: Array, truth: Array) -> dict[str, float]:
     }
 
 
-def tell(result: Result) -> Story:
+def tell(result: Measurements) -> Story:
     """Say from which mean on one pass is useless, and how far ours is off at most."""
     rows, means = result["rows"], result.settings.means
     useless = [mean for mean in means if result.spread("median_error", method="one pass", mean=mean).low > 1]
@@ -109,12 +109,12 @@ def tell(result: Result) -> Story:
     return Story(summary, [table], how)
 
 
-def _cell(result: Result, method: str, mean: float) -> str:
+def _cell(result: Measurements, method: str, mean: float) -> str:
     worst = result.spread("largest_error", method=method, mean=mean).high
     return f"{_exponent(result.spread('median_error', method=method, mean=mean).mean)}, worst {_exponent(worst)}"
 
 
-def _negative(result: Result, mean: float) -> Spread:
+def _negative(result: Measurements, mean: float) -> Spread:
     """Return the share of channels whose one-pass variance is below 0."""
     return result.spread("negative", method="one pass", mean=mean)
 
@@ -123,7 +123,7 @@ def _exponent(error: float) -> str:
     return f"{error:.0e}" if error < 0.01 else f"{100 * error:,.0f} %"
 
 
-def draw(result: Result) -> Figure:
+def draw(result: Measurements) -> Figure:
     """Draw the errors over the mean, and the share of negative variances."""
     means = result.settings.means
     figure, [[left, right]] = panels(1, 2, "The variance of float32 values whose mean outgrows their spread")

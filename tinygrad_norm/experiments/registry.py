@@ -21,7 +21,7 @@ from tinygrad_norm.experiments import (
     swap_norm,
 )
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Report, Result, Story, as_json, as_markdown
+from tinygrad_norm.experiments.report import Measurements, Report, Story, as_json, as_markdown
 from tinygrad_norm.figures import Figure, new_figure, save_figure
 from tinygrad_norm.files import locked_folder, write_atomically
 from tinygrad_norm.output import UnfailingStream
@@ -35,13 +35,13 @@ class Experiment(Protocol):
     FULL: Any
     QUICK: Any
 
-    def run(self, settings: Any, progress: Progress) -> Result:
+    def run(self, settings: Any, progress: Progress) -> Measurements:
         """Do the work; FULL and QUICK are such settings."""
 
-    def tell(self, result: Result) -> Story:
+    def tell(self, result: Measurements) -> Story:
         """Put a result into words."""
 
-    def draw(self, result: Result) -> Figure:
+    def draw(self, result: Measurements) -> Figure:
         """Draw a result."""
 
 
@@ -108,7 +108,7 @@ def run(
 def _run(name: str, experiment: Experiment, settings: Any, folder: Path, progress: Progress, command: str) -> Report:
     started = time.perf_counter()
     found = {"experiment": name, **experiment.run(settings, progress)}
-    result = Result(json.loads(json.dumps(found)))  # words and picture know no more than the file
+    result = Measurements(json.loads(json.dumps(found)))  # words and picture know no more than the file
     try:
         story, figure = experiment.tell(result), experiment.draw(result)
     except Exception:  # the runs took long, and what they found is worth more than its picture

@@ -20,11 +20,11 @@ from tinygrad_norm.training.logs import strict_json
 Rows = list[dict[str, Any]]
 
 
-class Result(dict[str, Any]):
+class Measurements(dict[str, Any]):
     """What JSON holds, and NaN: "settings", "rows", one for each run, and what else the experiment measured."""
 
     @classmethod
-    def of(cls, settings: Any, rows: Rows, **more: Any) -> Result:
+    def of(cls, settings: Any, rows: Rows, **more: Any) -> Measurements:
         """Put together what a run of an experiment found."""
         return cls(settings=asdict(settings), **more, rows=rows)
 
@@ -86,7 +86,7 @@ def as_json(result: Mapping[str, Any]) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def as_markdown(name: str, question: str, result: Result, story: Story, command: str, seconds: float) -> str:
+def as_markdown(name: str, question: str, result: Measurements, story: Story, command: str, seconds: float) -> str:
     """Write the page: the question, the findings, the picture, the tables, and how it was done."""
     settings = ", ".join(f"{key} {_plain(value)}" for key, value in result["settings"].items())
     blocks = [

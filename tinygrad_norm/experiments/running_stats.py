@@ -17,12 +17,12 @@ from tinygrad_norm.dtypes import Array
 from tinygrad_norm.experiments import runs
 from tinygrad_norm.experiments.drawing import dress, in_percent, panels, ranges
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Result, Story, Table
-from tinygrad_norm.experiments.spread import Spread, compare, percent
+from tinygrad_norm.experiments.report import Measurements, Story, Table
+from tinygrad_norm.experiments.spread import Spread, compare_spreads, percent
 from tinygrad_norm.figures import COLOURS, INK, Axes, Figure, legend
 from tinygrad_norm.modes import no_grad
-from tinygrad_norm.nn.modes import frozen_paths, in_inference, in_training
 from tinygrad_norm.nn.normalization import RunningNorm
+from tinygrad_norm.nn.training_mode import frozen_paths, in_inference, in_training
 from tinygrad_norm.tensor import Tensor
 
 QUESTION = (
@@ -51,13 +51,13 @@ FULL = Settings()
 QUICK = Settings(width=0.125, image_size=20, images=256, measured_at=(1, 2, 5, 10, 20, 50, 100), seeds=(0, 1, 2))
 
 
-def run(settings: Settings, progress: Progress) -> Result:
+def run(settings: Settings, progress: Progress) -> Measurements:
     """Train, and stop now and then to compare the running statistics with the true ones and the two modes' outputs."""
     sets = runs.standard_digits(settings.image_size, settings.images)
     cases = list(itertools.product(settings.seeds, settings.momenta))
     progress.expect(len(cases))
     rows = [_train(settings, sets, seed, momentum, progress) for seed, momentum in cases]
-    return Result.of(settings, rows)
+    return Measurements.of(settings, rows)
 
 
 def _train(settings: Settings, sets: Sets, seed: int, momentum: float | None, progress: Progress) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _gap(model: nn.Module, loader: data.DataLoader) -> dict[str, float]:
     }
 
 
-def tell(result: Result) -> Story:
+def tell(result: Measurements) -> Story:
     """Compare the momenta at the end of training; tabulate the gap over the steps."""
     settings = result.settings
     momenta, steps = settings.momenta, settings.measured_at
@@ -145,7 +145,7 @@ def tell(result: Result) -> Story:
     order = sorted(momenta, key=lambda momentum: last[momentum].mean)
     best = order[0]
     summary = [
-        compare(
+        compare_spreads(
             f"After {steps[-1]} steps, the gap between training and inference outputs at {_name(best)}",
             last[best],
             f"at {_name(other)}",
@@ -195,26 +195,26 @@ def _two(value: float) -> str:
     return f"{value:.2g}"
 
 
-def _gaps(result: Result, momentum: float | None, key: str = "gap") -> list[Spread]:
+def _gaps(result: Measurements, momentum: float | None, key: str = "gap") -> list[Spread]:
     """Return the gap at each step that was measured, over the seeds."""
     measured = [row["measured"] for row in result.pick(momentum=momentum)]
     return [Spread.of(moment[key] for moment in moments) for moments in zip(*measured, strict=True)]
 
 
-def _error(result: Result, momentum: float | None) -> Spread:
+def _error(result: Measurements, momentum: float | None) -> Spread:
     """Return the error of the running means in the end, on average over the layers."""
     ends = [row["measured"][-1]["layers"] for row in result.pick(momentum=momentum)]
     return Spread.of(sum(layer["mean_error"] for layer in layers) / len(layers) for layers in ends)
 
 
-def _under_half(result: Result, momentum: float | None) -> str:
+def _under_half(result: Measurements, momentum: float | None) -> str:
     """Return the step from which on every seed's gap is small."""
     steps, gaps = result.settings.measured_at, _gaps(result, momentum)
     late = [step for index, step in enumerate(steps) if all(gap.high < 0.5 for gap in gaps[index:])]
     return f"the gap is under 50 % from step {late[0]} on" if late else f"the gap is not yet under 50 % at {steps[-1]}"
 
 
-def draw(result: Result) -> Figure:
+def draw(result: Measurements) -> Figure:
     """Draw two channels with their true values, the gap, and the distance of each layer at each momentum."""
     settings = result.settings
     momenta, steps = settings.momenta, settings.measured_at
@@ -241,7 +241,7 @@ def draw(result: Result) -> Figure:
     return figure
 
 
-def _draw_channel(axes: Axes, result: Result, layer: int, kind: str) -> None:
+def _draw_channel(axes: Axes, result: Measurements, layer: int, kind: str) -> None:
     """Draw one channel of the first seed, in the colours of the gap's panel, beside the truth."""
     settings, steps = result.settings, result.settings.measured_at
     for number, (colour, momentum) in enumerate(zip(COLOURS, settings.momenta, strict=False)):
@@ -256,7 +256,7 @@ def _draw_channel(axes: Axes, result: Result, layer: int, kind: str) -> None:
     dress(axes, f"{'mean' if kind == 'mean' else 'variance'} of a channel, {place} norm")
 
 
-def _draw_layers(axes: Axes, result: Result, momentum: float | None) -> None:
+def _draw_layers(axes: Axes, result: Measurements, momentum: float | None) -> None:
     from matplotlib import colormaps
 
     steps, rows = result.settings.measured_at, result.pick(momentum=momentum)

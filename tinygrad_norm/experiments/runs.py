@@ -16,9 +16,9 @@ from tinygrad_norm.data import ArrayDataset, DataLoader, digits
 from tinygrad_norm.doctor.norm_units import norms_held
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.models.norms import Norm
+from tinygrad_norm.models.norms import NormChoice
 from tinygrad_norm.modes import no_grad
-from tinygrad_norm.nn.modes import in_inference, start_training
+from tinygrad_norm.nn.training_mode import in_inference, start_training
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.metrics import Totals, agreement
 
@@ -37,7 +37,7 @@ class Run:
     """What was made of the model after some steps."""
 
 
-def train(
+def train_steps(
     model: nn.Module,
     optimizer: optim.Optimizer,
     loader: DataLoader,
@@ -91,7 +91,7 @@ def train_anew(
         model = make()
         optimizer = optim.SGD(model.parameters(), lr=hyper.lr, momentum=0.9)
         loader = DataLoader(dataset, hyper.batch_size, shuffle=True, drop_last=True, seed=hyper.seed)
-        return model, train(model, optimizer, loader, hyper.steps, tick, **options)
+        return model, train_steps(model, optimizer, loader, hyper.steps, tick, **options)
 
 
 def _step(model: nn.Module, optimizer: optim.Optimizer, inputs: Array, targets: Array) -> tuple[float, float]:
@@ -107,7 +107,7 @@ def _step(model: nn.Module, optimizer: optim.Optimizer, inputs: Array, targets: 
     return loss.item(), right[0] / right[1] if right else math.nan
 
 
-def evaluate(model: nn.Module, dataset: ArrayDataset, batch_size: int = 256) -> dict[str, float]:
+def evaluate_dataset(model: nn.Module, dataset: ArrayDataset, batch_size: int = 256) -> dict[str, float]:
     """Return mean "loss" and "accuracy" in inference mode; a batch of which any output is NaN counts as wrong."""
     totals = Totals()
     with in_inference(model), no_grad(), np.errstate(all="ignore"), norms_held(model):  # a run may have diverged
@@ -118,7 +118,7 @@ def evaluate(model: nn.Module, dataset: ArrayDataset, batch_size: int = 256) -> 
     return totals.means()
 
 
-def make_net(settings: Any, norm: Norm) -> nn.Module:
+def make_net(settings: Any, norm: NormChoice) -> nn.Module:
     """Create the net of these settings, for digits, with a norm of its own."""
     size, width = settings.image_size, settings.width
     return models.create_model(settings.model, in_channels=1, norm=norm, image_size=size, width=width)

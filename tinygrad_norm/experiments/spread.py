@@ -42,7 +42,7 @@ class Spread:
         return f"{form(self.mean)} ({form(self.low)} to {form(self.high)})"
 
 
-def compare(
+def compare_spreads(
     first: str, a: Spread, second: str, b: Spread, form: Form, *, words: tuple[str, str], more: str = ""
 ) -> str:
     """Say which of two is lower, if the ranges over the seeds do not overlap; else that no difference was seen.

@@ -15,12 +15,12 @@ from tinygrad_norm import nn
 from tinygrad_norm.experiments import runs
 from tinygrad_norm.experiments.drawing import dress, panels
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Result, Story, Table
-from tinygrad_norm.experiments.spread import Spread, compare, step_count
+from tinygrad_norm.experiments.report import Measurements, Story, Table
+from tinygrad_norm.experiments.spread import Spread, compare_spreads, step_count
 from tinygrad_norm.figures import COLOURS, INK, Axes, Figure, legend
 
 QUESTION = "How many fewer steps does batch norm need to a fixed loss, at 1, 5 and 30 times the learning rate?"
-ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
+COMPARED = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 NETS = {False: "without batch norm", True: "with batch norm"}
 NO_RATIO = "–"
 
@@ -45,7 +45,7 @@ FULL = Settings()
 QUICK = Settings(lrs=(0.05, 0.1, 0.2), steps=1500, seeds=(0, 1, 2))
 
 
-def run(settings: Settings, progress: Progress) -> Result:
+def run(settings: Settings, progress: Progress) -> Measurements:
     """Find the learning rate that suits the net without batch norm; then train both nets at multiples of it."""
     combinations = list(itertools.product(settings.activations, settings.factors, NETS, settings.seeds))
     progress.expect(len(settings.activations) * len(settings.lrs) + len(combinations))
@@ -59,7 +59,7 @@ def run(settings: Settings, progress: Progress) -> Result:
         {**_train(settings, activation, factor * best[activation], norm, seed, progress), "factor": factor}
         for activation, factor, norm, seed in combinations
     ]
-    return Result.of(settings, rows, best_lr=best, scan=scan)
+    return Measurements.of(settings, rows, best_lr=best, scan=scan)
 
 
 def _train(
@@ -90,11 +90,11 @@ def _mlp(settings: Settings, activation: str, batch_norm: bool) -> nn.Module:
     layers: list[nn.Module] = [nn.Flatten()]
     for number in range(settings.depth):
         layers.append(nn.Linear(settings.width if number else 64, settings.width, bias=not batch_norm))
-        layers += [nn.BatchNorm1D(settings.width)] * batch_norm + [ACTIVATIONS[activation]()]
+        layers += [nn.BatchNorm1D(settings.width)] * batch_norm + [COMPARED[activation]()]
     return nn.Sequential(*layers, nn.Linear(settings.width, 10))
 
 
-def tell(result: Result) -> Story:
+def tell(result: Measurements) -> Story:
     """Compare the nets at each learning rate, and each net's best with the other's."""
     settings = result.settings
     target, limit = settings.target, settings.steps
@@ -107,8 +107,8 @@ def tell(result: Result) -> Story:
             with_norm = f"{activation}: with batch norm at {factor:g}× (lr {factor * lr:g}) the net"
             without = f"without it at {settings.factors[0]:g}× (lr {lr:g})"
             fewer = "" if times == NO_RATIO else f"; {times} times fewer steps"
-            words = "faster", "slower"
-            summary.append(compare(with_norm, normed, without, rival, step_count(limit), words=words, more=fewer))
+            sides, words = (with_norm, normed, without, rival), ("faster", "slower")
+            summary.append(compare_spreads(*sides, step_count(limit), words=words, more=fewer))
             taken = [_spread(result, activation, norm, factor).words(step_count(limit)) for norm in NETS]
             lines.append([activation, f"{factor * lr:g} ({factor:g}×)", *taken, times])
     header = ["activation", "learning rate", *NETS.values(), "fewer than without at 1×"]
@@ -123,7 +123,7 @@ def tell(result: Result) -> Story:
     return Story(summary, [Table(f"Steps to a training loss of {target:g}", header, lines)], how)
 
 
-def _spread(result: Result, activation: str, norm: bool, factor: float) -> Spread:
+def _spread(result: Measurements, activation: str, norm: bool, factor: float) -> Spread:
     return result.spread("steps", activation=activation, batch_norm=norm, factor=factor)
 
 
@@ -135,7 +135,7 @@ def _times_fewer(plain: Spread, normed: Spread, limit: int) -> str:
     return f"{'over ' if math.isinf(plain.mean) else ''}{at_least / normed.mean:.1f}"
 
 
-def draw(result: Result) -> Figure:
+def draw(result: Measurements) -> Figure:
     """Draw for each activation the steps at each learning rate, and the losses over the steps."""
     activations = result.settings.activations
     title = f"Steps to a training loss of {result.settings.target:g}, with and without batch norm"
@@ -146,7 +146,7 @@ def draw(result: Result) -> Figure:
     return figure
 
 
-def _draw_steps(axes: Axes, result: Result, activation: str) -> None:
+def _draw_steps(axes: Axes, result: Measurements, activation: str) -> None:
     factors, limit = result.settings.factors, result.settings.steps
     lr = result["best_lr"][activation]
     for shift, colour, (norm, label) in zip((-0.12, 0.12), (COLOURS[1], COLOURS[0]), NETS.items(), strict=True):
@@ -165,7 +165,7 @@ def _draw_steps(axes: Axes, result: Result, activation: str) -> None:
     legend(axes)
 
 
-def _draw_losses(axes: Axes, result: Result, activation: str) -> None:
+def _draw_losses(axes: Axes, result: Measurements, activation: str) -> None:
     """Draw the losses of one seed, in the colours of the panel beside it."""
     settings = result.settings
     styles = dict(zip(settings.factors, itertools.cycle(("solid", "dashed", "dotted"))))

@@ -9,7 +9,7 @@ from functools import partial
 from tinygrad_norm import models, nn
 from tinygrad_norm.experiments import batch_sizes
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Result, Story
+from tinygrad_norm.experiments.report import Measurements, Story
 from tinygrad_norm.experiments.runs import make_net
 from tinygrad_norm.figures import Figure
 
@@ -28,14 +28,14 @@ FULL = Settings(model="resnet18", width=0.25, epochs=4, lr=0.05, batch_sizes=(2,
 QUICK = replace(FULL, width=0.125, image_size=16, images=192, epochs=3, batch_sizes=(2, 8, 16), seeds=(0, 1, 2))
 
 
-def run(settings: Settings, progress: Progress) -> Result:
+def run(settings: Settings, progress: Progress) -> Measurements:
     """Train the three nets at each batch size."""
     nets: dict[str, Callable[[], nn.Module]] = {
         BATCH: partial(make_net, settings, "batch"),
         ONE_BLOCK: partial(swapped, settings),
         EVERYWHERE: partial(make_net, settings, "layer"),
     }
-    return Result.of(settings, batch_sizes.train_each(settings, nets, progress))
+    return Measurements.of(settings, batch_sizes.train_each(settings, nets, progress))
 
 
 def swapped(settings: Settings) -> nn.Module:
@@ -45,7 +45,7 @@ def swapped(settings: Settings) -> nn.Module:
     return model
 
 
-def tell(result: Result) -> Story:
+def tell(result: Measurements) -> Story:
     """Compare the swapped nets with the original at each batch size, and each with itself over the sizes."""
     summary = [
         *batch_sizes.compare_with(result, BATCH, (ONE_BLOCK, EVERYWHERE)),
@@ -58,7 +58,7 @@ def tell(result: Result) -> Story:
     return Story(summary, batch_sizes.error_tables(result, VARIANTS), how)
 
 
-def draw(result: Result) -> Figure:
+def draw(result: Measurements) -> Figure:
     """Draw the test error over the batch size."""
     title = f"{result.settings.model}: batch norm swapped for layer norm"
     return batch_sizes.draw_errors(result, VARIANTS, title, {ONE_BLOCK: "dashed"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_norm import nn
-from tinygrad_norm.models.parts import ImageClassifier, conv_norm, numbered, scaled
+from tinygrad_norm.models.parts import ImageClassifier, conv_norm, numbered, widened
 from tinygrad_norm.tensor import Tensor
 
 
@@ -34,8 +34,8 @@ class AlexNet(ImageClassifier):
 
     def __post_init__(self) -> None:
         norms, size = self.prepare(8 if self.small_images else 63, fixed=self.small_images)
-        c1, c2, c3, c4 = [scaled(channels, self.width) for channels in (64, 192, 384, 256)]
-        h1, h2 = [scaled(features, self.width) for features in ((1024, 512) if self.small_images else (4096, 4096))]
+        c1, c2, c3, c4 = [widened(channels, self.width) for channels in (64, 192, 384, 256)]
+        h1, h2 = [widened(features, self.width) for features in ((1024, 512) if self.small_images else (4096, 4096))]
         if self.small_images:
             stem, kernel, pool, side = conv_norm(self.in_channels, c1, 3, norms), 3, (2, 2), size // 8
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinygrad_norm import nn
-from tinygrad_norm.models.parts import SmallClassifier, conv_norm, numbered, scaled
+from tinygrad_norm.models.parts import SmallClassifier, conv_norm, numbered, widened
 
 
 class BaselineCNN(SmallClassifier):
@@ -23,7 +23,7 @@ class BaselineCNN(SmallClassifier):
 
     def __post_init__(self) -> None:
         norms, size = self.prepare(4, fixed=True)
-        c1, c2, c3, hidden = [scaled(channels, self.width) for channels in (32, 64, 128, 256)]
+        c1, c2, c3, hidden = [widened(channels, self.width) for channels in (32, 64, 128, 256)]
         self.features = numbered(
             *conv_norm(self.in_channels, c1, 3, norms),
             *conv_norm(c1, c2, 3, norms),

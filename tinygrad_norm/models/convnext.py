@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_norm import nn, ops
-from tinygrad_norm.models.norms import Norm, Norms
-from tinygrad_norm.models.parts import ImageClassifier, draw_weights, scaled
+from tinygrad_norm.models.norms import NormChoice, Norms
+from tinygrad_norm.models.parts import ImageClassifier, draw_weights, widened
 from tinygrad_norm.nn import init
 from tinygrad_norm.tensor import Tensor
 
@@ -78,7 +78,7 @@ class ConvNeXtTiny(ImageClassifier):
     Source: Liu et al., A ConvNet for the 2020s, 2022.
     """
 
-    norm: Norm = "layer"
+    norm: NormChoice = "layer"
     width: float = 1.0
     layer_scale: float = 1e-6
     stochastic_depth: float = 0.1
@@ -86,11 +86,11 @@ class ConvNeXtTiny(ImageClassifier):
     def __post_init__(self) -> None:
         patch = 2 if self.small_images else 4
         norms, _ = self.prepare(8 * patch * (2 if self.norm == "instance" else 1))
-        channels = scaled(STAGES[0][0], self.width)
+        channels = widened(STAGES[0][0], self.width)
         features = [nn.Sequential(nn.Conv2D(self.in_channels, channels, patch, stride=patch), norms(channels))]
         done, last = 0, sum(blocks for _, blocks in STAGES) - 1
         for wide, blocks in STAGES:
-            before, channels = channels, scaled(wide, self.width)
+            before, channels = channels, widened(wide, self.width)
             if done:
                 features.append(nn.Sequential(norms(before), nn.Conv2D(before, channels, 2, stride=2)))
             rates = [self.stochastic_depth * (done + block) / last for block in range(blocks)]

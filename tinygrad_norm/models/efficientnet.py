@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tinygrad_norm import nn
 from tinygrad_norm.models.norms import Norms
-from tinygrad_norm.models.parts import ImageClassifier, conv_norm, draw_weights, he_normal, numbered, scaled
+from tinygrad_norm.models.parts import ImageClassifier, conv_norm, draw_weights, he_normal, numbered, widened
 from tinygrad_norm.nn import init
 from tinygrad_norm.tensor import Tensor
 
@@ -115,6 +115,6 @@ class EfficientNetB0(ImageClassifier):
 
 def rounded(channels: int, width: float) -> int:
     """Return `width` times as many channels, as a multiple of 8 that is at most a tenth less."""
-    wanted = scaled(channels, width)
+    wanted = widened(channels, width)
     nearest = max(8, (wanted + 4) // 8 * 8)
     return nearest if nearest >= 0.9 * wanted else nearest + 8

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 from tinygrad_norm import nn
 from tinygrad_norm.checks import POSITIVE, check_flag, check_integer, check_number
-from tinygrad_norm.models.norms import Norm, Norms
+from tinygrad_norm.models.norms import NormChoice, Norms
 from tinygrad_norm.nn import init
 from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.dataclass_module import DataclassModule
-from tinygrad_norm.ops.convolution import Activation
+from tinygrad_norm.ops.activation import ActivationSpec
 from tinygrad_norm.tensor import Tensor
 
 he_normal = partial(init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
@@ -38,7 +38,7 @@ class ImageClassifier(DataclassModule):
     in_order: ClassVar[tuple[str, ...]] = ("features", "avgpool", "classifier")
     num_classes: int = 10
     in_channels: int = 3
-    norm: Norm = "batch"
+    norm: NormChoice = "batch"
     small_images: bool = True
     image_size: int | None = None
     norm_momentum: float | None = None
@@ -101,7 +101,7 @@ def conv_norm(
     out_channels: int,
     kernel_size: int,
     norms: Norms,
-    activation: Activation = "relu",
+    activation: ActivationSpec = "relu",
     bias: bool | None = None,
     **options: Any,
 ) -> list[nn.Module | None]:
@@ -126,7 +126,7 @@ def numbered(*layers: nn.Module | None) -> nn.Sequential:
     return nn.Sequential({str(place): layer for place, layer in enumerate(layers) if layer is not None})
 
 
-def scaled(channels: int, width: float) -> int:
+def widened(channels: int, width: float) -> int:
     """Return `width` times as many channels, and at least one.
 
     Raises:

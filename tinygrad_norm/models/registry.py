@@ -12,7 +12,7 @@ from tinygrad_norm.models.convnext import ConvNeXtTiny
 from tinygrad_norm.models.efficientnet import EfficientNetB0
 from tinygrad_norm.models.lenet import LeNet5
 from tinygrad_norm.models.mlp import MLP
-from tinygrad_norm.models.norms import Norm
+from tinygrad_norm.models.norms import NormChoice
 from tinygrad_norm.models.parts import ImageClassifier
 from tinygrad_norm.models.resnet import ResNet18
 from tinygrad_norm.models.vgg import VGG16
@@ -38,7 +38,7 @@ def create_model(
     name: str,
     num_classes: int = 10,
     in_channels: int = 3,
-    norm: Norm | None = None,
+    norm: NormChoice | None = None,
     small_images: bool = True,
     image_size: int | None = None,
     norm_momentum: float | None = None,

@@ -9,16 +9,16 @@ import numpy as np
 
 from tinygrad_norm import nn
 from tinygrad_norm.checks import closest, did_you_mean
-from tinygrad_norm.models.norms import Norm, Norms
+from tinygrad_norm.models.norms import NormChoice, Norms
 from tinygrad_norm.nn.normalization import BatchNorm, Normalization
 
-ROWS = (nn.BatchNorm1D, nn.LayerNorm, nn.RMSNorm)
-IMAGES = (nn.BatchNorm2D, nn.LayerNorm2D, nn.InstanceNorm2D, nn.RMSNorm2D, nn.GroupNorm)
+NORMS_OF_ROWS = (nn.BatchNorm1D, nn.LayerNorm, nn.RMSNorm)
+NORMS_OF_IMAGES = (nn.BatchNorm2D, nn.LayerNorm2D, nn.InstanceNorm2D, nn.RMSNorm2D, nn.GroupNorm)
 SWITCHES = ("momentum", "frozen", "use_batch_statistics", "update_running_statistics")
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def replace_norm(model: nn.Module, path: str, norm: Norm, momentum: float | None = None) -> list[str]:
+def replace_norm(model: nn.Module, path: str, norm: NormChoice, momentum: float | None = None) -> list[str]:
     """Put other norms in the places of all those inside one module of a model; return their paths.
 
     A new norm keeps the old one's activation, mode and dtype, its weight and bias if it has these too (the same
@@ -63,14 +63,14 @@ def replace_norm(model: nn.Module, path: str, norm: Norm, momentum: float | None
 def _is_of_rows(name: str, modules: Mapping[str, nn.Module]) -> bool:
     """Return whether a norm is of rows (N, C) rather than of images; group norm tells by the layer before it."""
     norm, siblings = modules[name], list(modules[name.rpartition(".")[0]].children())
-    if not isinstance(norm, ROWS + IMAGES) or len(norm.shape) != 1:
+    if not isinstance(norm, NORMS_OF_ROWS + NORMS_OF_IMAGES) or len(norm.shape) != 1:
         raise ValueError(f"replace_norm: {name} is {norm}, which is neither of images (N, C, H, W) nor of rows (N, C)")
     if isinstance(norm, nn.BatchNorm1D) and 3 in norm.ranks:
         raise ValueError(
             f"replace_norm: {name} is {norm}, which was given (N, C, L), and neither images nor rows (N, C)"
         )
     after_linear = isinstance(siblings[siblings.index(norm) - 1], nn.Linear) and siblings[0] is not norm
-    return isinstance(norm, ROWS) or (isinstance(norm, nn.GroupNorm) and after_linear)
+    return isinstance(norm, NORMS_OF_ROWS) or (isinstance(norm, nn.GroupNorm) and after_linear)
 
 
 def _follows_average(norm: nn.Module, model: nn.Module) -> bool:

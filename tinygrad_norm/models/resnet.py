@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinygrad_norm import nn, ops
 from tinygrad_norm.models.norms import Norms
-from tinygrad_norm.models.parts import ImageClassifier, conv_norm, draw_weights, he_normal, numbered, scaled
+from tinygrad_norm.models.parts import ImageClassifier, conv_norm, draw_weights, he_normal, numbered, widened
 from tinygrad_norm.tensor import Tensor
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
@@ -62,13 +62,13 @@ class ResNet18(ImageClassifier):
 
     def __post_init__(self) -> None:
         norms, _ = self.prepare((8 if self.small_images else 32) + (self.norm == "instance"))
-        channels = scaled(64, self.width)
+        channels = widened(64, self.width)
         kernel, stride = (3, 1) if self.small_images else (7, 2)
         self.conv1 = nn.Conv2D(self.in_channels, channels, kernel, stride, padding=kernel // 2, bias=norms.bias)
         self.bn1 = norms(channels, "relu")
         self.maxpool = nn.Identity() if self.small_images else nn.MaxPool2D(3, 2, padding=1)
         for number, (wide, stride) in enumerate(STAGES, 1):
-            before, channels = channels, scaled(wide, self.width)
+            before, channels = channels, widened(wide, self.width)
             stage = nn.Sequential(BasicBlock(before, channels, stride, norms), BasicBlock(channels, channels, 1, norms))
             setattr(self, f"layer{number}", stage)
         self.avgpool = nn.GlobalAvgPool2D()

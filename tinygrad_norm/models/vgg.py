@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_norm import nn
-from tinygrad_norm.models.parts import ImageClassifier, conv_norm, draw_weights, he_normal, numbered, scaled
+from tinygrad_norm.models.parts import ImageClassifier, conv_norm, draw_weights, he_normal, numbered, widened
 from tinygrad_norm.nn import init
 from tinygrad_norm.tensor import Tensor
 
@@ -42,7 +42,7 @@ class VGG16(ImageClassifier):
         channels = self.in_channels
         for wide, convolutions in STAGES:
             for _ in range(convolutions):
-                out_channels = scaled(wide, self.width)
+                out_channels = widened(wide, self.width)
                 layers += conv_norm(channels, out_channels, 3, norms, bias=norms.bias or not self.small_images)
                 channels = out_channels
             layers.append(nn.MaxPool2D(2, ceil_mode=self.small_images))
@@ -51,7 +51,7 @@ class VGG16(ImageClassifier):
             self.avgpool: nn.Module = nn.AdaptiveAvgPool2D(1)
             self.classifier: nn.Module = nn.Linear(channels, self.num_classes)
         else:
-            hidden = scaled(4096, self.width)
+            hidden = widened(4096, self.width)
             self.avgpool = nn.AdaptiveAvgPool2D(7)
             self.classifier = nn.Sequential(
                 nn.Linear(channels * 7 * 7, hidden),

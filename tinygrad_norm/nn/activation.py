@@ -14,7 +14,7 @@ from tinygrad_norm.checks import check_choice
 from tinygrad_norm.nn.linear import Identity
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.op_module import OpModule
-from tinygrad_norm.ops.activation import fusible
+from tinygrad_norm.ops.activation import ActivationSpec, fusible
 
 
 class ReLU(OpModule, op=ops.relu):
@@ -100,7 +100,7 @@ class LogSoftmax(AlongAxis, op=ops.log_softmax):
     """The logarithm of softmax along an axis."""
 
 
-ACTIVATIONS: dict[str, Callable[..., Module]] = {
+ACTIVATION_LAYERS: dict[str, Callable[..., Module]] = {
     "relu": ReLU,
     "leaky_relu": LeakyReLU,
     "elu": ELU,
@@ -114,19 +114,20 @@ ACTIVATIONS: dict[str, Callable[..., Module]] = {
     "softplus": Softplus,
 }
 """What makes the module of each activation that a norm can fuse, from its parameter where it has one."""
-_NAMES = {make: name for name, make in ACTIVATIONS.items()}
+_NAMES = {make: name for name, make in ACTIVATION_LAYERS.items()}
 
 
-def activation_layer(activation: str | tuple[str, float] | None) -> Module:
+def activation_layer(activation: ActivationSpec) -> Module:
     """Return an activation that a norm could fuse as a module of its own; an Identity for None."""
     found = fusible(activation)
     if found is None:
         return Identity()
     name, parameter = found
-    return ACTIVATIONS[name]() if definitions.ACTIVATIONS[name].parameter is None else ACTIVATIONS[name](parameter)
+    layer = ACTIVATION_LAYERS[name]
+    return layer() if definitions.ACTIVATIONS[name].parameter is None else layer(parameter)
 
 
-def as_fusible(module: Any) -> str | tuple[str, float] | None:
+def as_fusible(module: Any) -> ActivationSpec:
     """Return an activation's module as what `activation=` of a layer or norm takes; None for any other module."""
     match name := _NAMES.get(type(module)):
         case "leaky_relu":

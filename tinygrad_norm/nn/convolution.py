@@ -12,8 +12,9 @@ from tinygrad_norm.checks import check_choice, check_integer, check_pair
 from tinygrad_norm.dtypes import DTypeOrNone, Pair
 from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.linear import LinearLayer
+from tinygrad_norm.ops.activation import ActivationSpec
 from tinygrad_norm.ops.arguments import label
-from tinygrad_norm.ops.convolution import Activation, Padding, padding_of
+from tinygrad_norm.ops.convolution import Padding, padding_of
 from tinygrad_norm.tensor import Tensor
 
 PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -53,7 +54,7 @@ class Conv2D(LinearLayer):
     bias: InitVar[bool] = True
     padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros"
     dtype: InitVar[DTypeOrNone] = None
-    activation: Activation = None
+    activation: ActivationSpec = None
 
     def __post_init__(self, bias: bool, dtype: DTypeOrNone) -> None:
         for name in ("in_channels", "out_channels", "groups"):

@@ -16,8 +16,8 @@ from tinygrad_norm import operands, random
 from tinygrad_norm.checks import NOT_NEGATIVE, POSITIVE, check_choice, check_number
 from tinygrad_norm.tensor import Tensor
 
-Generator = np.random.Generator | None
-Mode = Literal["fan_in", "fan_out"]
+Source = np.random.Generator | None
+FanMode = Literal["fan_in", "fan_out"]
 
 GAINS = {
     "linear": 1.0,
@@ -60,21 +60,21 @@ def ones_(tensor: Tensor) -> Tensor:
     return constant_(tensor, 1)
 
 
-def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None) -> Tensor:
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Source = None) -> Tensor:
     """Fill with draws from the uniform distribution over [a, b)."""
     if not a <= b:
         raise ValueError(f"uniform_: a is at most b, got a={a}, b={b}")
     return _fill(tensor, _source(generator).uniform(a, b, tensor.shape))
 
 
-def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator = None) -> Tensor:
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Source = None) -> Tensor:
     """Fill with draws from the normal distribution."""
     check_number("normal_: std", std, NOT_NEGATIVE)
     return _fill(tensor, _source(generator).normal(mean, std, tensor.shape))
 
 
 def trunc_normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Generator = None
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Source = None
 ) -> Tensor:
     """Fill with draws from the normal distribution, drawing again what falls outside [a, b].
 
@@ -95,7 +95,7 @@ def trunc_normal_(
     return _fill(tensor, draws)
 
 
-def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Source = None) -> Tensor:
     """Fill with uniform draws of variance gain**2 * 2 / (fan_in + fan_out).
 
     Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
@@ -104,7 +104,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = No
     return uniform_(tensor, -bound, bound, generator)
 
 
-def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Source = None) -> Tensor:
     """Fill with normal draws of variance gain**2 * 2 / (fan_in + fan_out).
 
     Source: as for `xavier_uniform_`.
@@ -115,9 +115,9 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = Non
 def kaiming_uniform_(
     tensor: Tensor,
     a: float = 0.0,
-    mode: Mode = "fan_in",
+    mode: FanMode = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: Generator = None,
+    generator: Source = None,
 ) -> Tensor:
     """Fill with uniform draws of variance gain**2 / fan.
 
@@ -133,15 +133,15 @@ def kaiming_uniform_(
 def kaiming_normal_(
     tensor: Tensor,
     a: float = 0.0,
-    mode: Mode = "fan_in",
+    mode: FanMode = "fan_in",
     nonlinearity: str = "leaky_relu",
-    generator: Generator = None,
+    generator: Source = None,
 ) -> Tensor:
     """Fill with normal draws of variance gain**2 / fan; arguments and source as for `kaiming_uniform_`."""
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
-def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
+def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Source = None) -> Tensor:
     """Fill so that the rows, or if they are fewer the columns, of (shape[0], everything else) are orthogonal.
 
     Each has length `gain`; all such matrices are equally likely.
@@ -163,13 +163,13 @@ def _fill(tensor: Tensor, values: npt.NDArray[np.float64]) -> Tensor:
     return tensor
 
 
-def _source(generator: Generator) -> np.random.Generator:
+def _source(generator: Source) -> np.random.Generator:
     return random.generator() if generator is None else generator
 
 
-def _kaiming_std(tensor: Tensor, a: float, mode: Mode, nonlinearity: str) -> float:
-    check_choice("init: mode", mode, get_args(Mode))
-    return calculate_gain(nonlinearity, a) / math.sqrt(_fans(tensor)[get_args(Mode).index(mode)])
+def _kaiming_std(tensor: Tensor, a: float, mode: FanMode, nonlinearity: str) -> float:
+    check_choice("init: mode", mode, get_args(FanMode))
+    return calculate_gain(nonlinearity, a) / math.sqrt(_fans(tensor)[get_args(FanMode).index(mode)])
 
 
 def _fans(tensor: Tensor) -> tuple[int, int]:

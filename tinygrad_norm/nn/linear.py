@@ -14,8 +14,7 @@ from tinygrad_norm.nn.budget import blank
 from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.dataclass_module import DataclassModule
 from tinygrad_norm.nn.module import Module, Parameter, float_dtype
-from tinygrad_norm.ops.activation import fusible
-from tinygrad_norm.ops.convolution import Activation
+from tinygrad_norm.ops.activation import ActivationSpec, fusible
 from tinygrad_norm.tensor import Tensor
 
 
@@ -61,7 +60,7 @@ class Linear(LinearLayer):
     out_features: int
     bias: InitVar[bool] = True
     dtype: InitVar[DTypeOrNone] = None
-    activation: Activation = None
+    activation: ActivationSpec = None
 
     def __post_init__(self, bias: bool, dtype: DTypeOrNone) -> None:
         self.in_features = check_integer("Linear: in_features", self.in_features, 1)

@@ -15,7 +15,7 @@ from tinygrad_norm.nn.op_module import OpModule
 from tinygrad_norm.ops.loss import REDUCTIONS
 from tinygrad_norm.tensor import Tensor
 
-Reduction = Literal["none", "mean", "sum"]
+LossReduction = Literal["none", "mean", "sum"]
 
 
 class Loss(OpModule):
@@ -67,7 +67,7 @@ class CrossEntropyLoss(ClassLoss, op=ops.cross_entropy):
 
     weight: Any = None
     ignore_index: int = -100
-    reduction: Reduction = "mean"
+    reduction: LossReduction = "mean"
     label_smoothing: float = 0.0
 
 
@@ -81,25 +81,25 @@ class NLLLoss(ClassLoss, op=ops.nll_loss):
 
     weight: Any = None
     ignore_index: int = -100
-    reduction: Reduction = "mean"
+    reduction: LossReduction = "mean"
 
 
 class MSELoss(Loss, op=ops.mse_loss):
     """Squared difference."""
 
-    reduction: Reduction = "mean"
+    reduction: LossReduction = "mean"
 
 
 class L1Loss(Loss, op=ops.l1_loss):
     """Absolute difference."""
 
-    reduction: Reduction = "mean"
+    reduction: LossReduction = "mean"
 
 
 class HuberLoss(Loss, op=ops.huber_loss):
     """Half the squared difference d up to delta, and delta * (|d| - delta / 2) beyond."""
 
-    reduction: Reduction = "mean"
+    reduction: LossReduction = "mean"
     delta: float = 1.0
 
 
@@ -112,7 +112,7 @@ class BCEWithLogitsLoss(Loss, op=ops.binary_cross_entropy_with_logits):
     """
 
     weight: Any = None
-    reduction: Reduction = "mean"
+    reduction: LossReduction = "mean"
     pos_weight: Any = None
 
 

@@ -20,9 +20,8 @@ from tinygrad_norm.modes import composed, no_grad
 from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.dataclass_module import DataclassModule
 from tinygrad_norm.nn.module import Parameter, float_dtype
-from tinygrad_norm.ops.activation import fusible
+from tinygrad_norm.ops.activation import ActivationSpec, fusible
 from tinygrad_norm.ops.arguments import label
-from tinygrad_norm.ops.convolution import Activation
 from tinygrad_norm.tensor import Tensor
 
 _MOMENTUM = Range("a number from 0 to 1, the weight of the new value, or None", FRACTION.test)
@@ -34,7 +33,7 @@ class Normalization(DataclassModule):
     layouts: ClassVar[tuple[str, ...]] = ()
     """The shapes of input that fit, one letter for each axis; none where the op checks it all."""
     _: KW_ONLY
-    activation: Activation = None
+    activation: ActivationSpec = None
     fused: bool = True
     dtype: InitVar[DTypeOrNone] = None
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.modes import no_grad
-from tinygrad_norm.nn.modes import in_inference
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import InstanceNorm, RunningNorm
+from tinygrad_norm.nn.training_mode import in_inference
 from tinygrad_norm.tensor import Tensor
 
 

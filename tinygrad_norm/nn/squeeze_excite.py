@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tinygrad_norm import ops
 from tinygrad_norm.checks import check_choice
-from tinygrad_norm.nn.activation import ACTIVATIONS, activation_layer
+from tinygrad_norm.nn.activation import ACTIVATION_LAYERS, activation_layer
 from tinygrad_norm.nn.convolution import Conv2D
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.pooling import AdaptiveAvgPool2D
@@ -56,5 +56,5 @@ def _made(argument: str, activation: str | Callable[[], Module]) -> Module:
     name = f"SqueezeExcite: {argument}"
     if isinstance(activation, Module):
         raise TypeError(f"{name} is a name, or makes a module, as nn.ReLU does, got {activation!r}")
-    check_choice(name, activation, ACTIVATIONS, "what makes a module, as nn.ReLU does")
+    check_choice(name, activation, ACTIVATION_LAYERS, "what makes a module, as nn.ReLU does")
     return activation_layer(activation) if isinstance(activation, str) else activation()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm.modes import no_grad
-from tinygrad_norm.nn.modes import in_inference
+from tinygrad_norm.nn.training_mode import in_inference
 from tinygrad_norm.tables import format_table
 from tinygrad_norm.tensor import Tensor
 

@@ -18,6 +18,9 @@ from tinygrad_norm.tape import FusedOp, Op
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
+ActivationSpec = str | tuple[str, float] | None
+"""An activation as a caller says it: its name, its name and parameter, or none."""
+
 
 class Relu(Op):
     def forward(self, x: Array) -> Array:
@@ -165,7 +168,7 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
     return reduction.LogSoftmax()(x, axis=reduction.shape_and_axis("log_softmax", x, axis)[1])
 
 
-def fusible(activation: str | tuple[str, float] | None) -> Activation:
+def fusible(activation: ActivationSpec) -> Activation:
     """Return name and parameter of an activation that a norm can fuse; `("leaky_relu", 0.1)` gives the parameter.
 
     Raises:

@@ -17,10 +17,10 @@ from tinygrad_norm.dtypes import Shape
 ShapeDtype = tuple[Shape, Any]
 """The shape and the dtype of an operand; None for the dtype of a number, which takes that of what it meets."""
 
-Check = TypeVar("Check", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def constant(name: str, what: str, value: Any) -> Any:
+def without_gradient(name: str, what: str, value: Any) -> Any:
     """Return the array of an argument through which no gradient goes.
 
     Raises:
@@ -31,7 +31,7 @@ def constant(name: str, what: str, value: Any) -> Any:
     return getattr(value, "raw", value)
 
 
-def kind_of(x: Any) -> ShapeDtype:
+def shape_dtype_of(x: Any) -> ShapeDtype:
     """Return the kind of a tensor, an array, a number or nested lists.
 
     Raises:
@@ -49,12 +49,12 @@ def kind_of(x: Any) -> ShapeDtype:
     return array.shape, array.dtype
 
 
-def kinds_of(*operands: Any) -> list[Any]:
+def shape_dtypes_of(*operands: Any) -> list[Any]:
     """Return the kind of each operand; None for one that is not given."""
-    return [None if x is None else kind_of(x) for x in operands]
+    return [None if x is None else shape_dtype_of(x) for x in operands]
 
 
-def cached(check: Check) -> Check:
+def cached(check: F) -> F:
     """Return a function of kinds and options that runs once for each set of them, unless it raises.
 
     It tells 1 from True and 1.0, but not inside of a tuple: `check` returns nothing made of the numbers in one.
@@ -69,7 +69,7 @@ def cached(check: Check) -> Check:
             pass
         return check(*arguments)
 
-    return cast(Check, cached_check)
+    return cast(F, cached_check)
 
 
 def label(name: str) -> str:
@@ -101,7 +101,7 @@ def check_images(name: str, x: Any) -> Shape:
         TypeError: they hold no floats.
         ValueError: they have another number of axes, or hold no pixel (an empty batch is one).
     """
-    kind = shape, _ = kind_of(x)
+    kind = shape, _ = shape_dtype_of(x)
     check_dtypes(name, input=kind)
     if len(shape) != 4 or 0 in shape[1:]:
         raise ValueError(f"{name}: the input has shape (N, C, H, W), not empty, got {shape}")

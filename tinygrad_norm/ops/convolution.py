@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from tinygrad_norm import definitions, kernels
 from tinygrad_norm.checks import check_integer, check_pair
 from tinygrad_norm.dtypes import Array, Pair, Shape
-from tinygrad_norm.ops.activation import fusible
-from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, kind_of, kinds_of, label
+from tinygrad_norm.ops.activation import ActivationSpec, fusible
+from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, label, shape_dtype_of, shape_dtypes_of
 from tinygrad_norm.ops.shape import reshape
 from tinygrad_norm.tape import FusedOp
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
 Padding = int | Pair | Literal["same", "valid"]
-Activation = str | tuple[str, float] | None
 
 
 class ConvolutionSpec(TypedDict):
@@ -44,7 +43,7 @@ def conv2d(
     padding: Padding = 0,
     dilation: int | Pair = 1,
     groups: int = 1,
-    activation: Activation = None,
+    activation: ActivationSpec = None,
 ) -> Tensor:
     """Slide the filters of `weight` over images: at each place, the sum of the products of weight and input, plus bias.
 
@@ -67,11 +66,11 @@ def conv2d(
             activation is not known.
         TypeError: the dtypes differ, or are no floats; or an argument is of another type.
     """
-    given = kind_of(x)
+    given = shape_dtype_of(x)
     if len(given[0]) == 3:
         y = conv2d(reshape(x, (1, *given[0])), weight, bias, stride, padding, dilation, groups, activation)
         return y.reshape(y.shape[1:])
-    weight_kind, bias_kind = kinds_of(weight, bias)
+    weight_kind, bias_kind = shape_dtypes_of(weight, bias)
     spec = _spec(given, weight_kind, bias_kind, stride, padding, dilation, groups, activation)
     return Conv2D()(x, weight, bias, **spec)
 
@@ -85,7 +84,7 @@ def _spec(
     padding: Padding,
     dilation: int | Pair,
     groups: int,
-    activation: Activation,
+    activation: ActivationSpec,
 ) -> ConvolutionSpec:
     """Return the arguments of `conv2d`, checked."""
     name, shape, filters = label("conv2d"), x[0], weight[0]

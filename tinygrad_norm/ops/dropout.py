@@ -16,8 +16,6 @@ from tinygrad_norm.ops.reduction import shape_of
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-MODES = ("row", "batch")
-
 
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
     """Return x, in training with each element 0 with probability p, and else divided by 1 - p.
@@ -69,7 +67,7 @@ def stochastic_depth(x: Any, p: float, mode: str = "row", training: bool = True)
 
 def check_mode(name: str, mode: str) -> None:
     """Refuse a mode of `stochastic_depth` that does not exist."""
-    check_choice(f"{name}: mode", mode, MODES)
+    check_choice(f"{name}: mode", mode, ("row", "batch"))
 
 
 def check_probability(name: str, p: Any) -> None:

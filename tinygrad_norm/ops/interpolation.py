@@ -18,8 +18,6 @@ from tinygrad_norm.ops.shape import permute_dims, take
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-MODES = ("nearest", "bilinear")
-
 
 def interpolate(
     x: Any,
@@ -85,7 +83,7 @@ def check_interpolation(
     name: str, size: Any, scale_factor: Any, mode: Any, align_corners: Any
 ) -> tuple[Pair | None, Any]:
     """Return the size and the scales of height and width, checked; None for those that are not given."""
-    check_choice(f"{name}: mode", mode, MODES)
+    check_choice(f"{name}: mode", mode, ("nearest", "bilinear"))
     check_flag(f"{name}: align_corners", align_corners)
     if align_corners and mode == "nearest":
         raise ValueError(f"{name}: align_corners is for mode='bilinear'; the nearest pixel has no corners to align")

@@ -11,7 +11,7 @@ from tinygrad_norm.checks import FRACTION, check_choice, check_number
 from tinygrad_norm.dtypes import Array, Shape
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
-from tinygrad_norm.ops.arguments import check_dtypes, constant, kind_of
+from tinygrad_norm.ops.arguments import check_dtypes, shape_dtype_of, without_gradient
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import moveaxis, reshape, take_along_axis
 from tinygrad_norm.tape import FusedOp
@@ -188,11 +188,11 @@ def _total(name: str, labels: Array, weight: Array | None, ignore_index: int) ->
 def _classifier(name: str, logits: Any, weight: Any, reduction: str) -> tuple[Tensor, Shape, Array | None]:
     """Return logits as rows (N, C), the shape of their losses, and class weights of their dtype, all checked."""
     check_choice(f"{name}: reduction", reduction, REDUCTIONS)
-    check_dtypes(name, input=kind_of(logits))
+    check_dtypes(name, input=shape_dtype_of(logits))
     rows, shape = _rows(name, logits)
     if weight is None:
         return rows, shape, None
-    given = _constant(constant(name, "weight", weight))
+    given = _constant(without_gradient(name, "weight", weight))
     if given.shape != rows.shape[1:]:
         raise ValueError(f"{name}: weight has shape {rows.shape[1:]}, one for each class, got {given.shape}")
     return rows, shape, given.astype(rows.dtype)

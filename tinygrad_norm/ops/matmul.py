@@ -9,8 +9,8 @@ import numpy as np
 from tinygrad_norm import definitions, kernels
 from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.dtypes import Array, Shape
-from tinygrad_norm.ops.activation import fusible
-from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, kinds_of
+from tinygrad_norm.ops.activation import ActivationSpec, fusible
+from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, shape_dtypes_of
 from tinygrad_norm.ops.contraction import contract
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import reshape
@@ -149,7 +149,7 @@ def _lengths(terms: list[str], shapes: list[Shape]) -> dict[str, set[int]]:
     return lengths
 
 
-def linear(x: Any, weight: Any, bias: Any = None, activation: str | tuple[str, float] | None = None) -> Tensor:
+def linear(x: Any, weight: Any, bias: Any = None, activation: ActivationSpec = None) -> Tensor:
     """Return x weightᵀ + bias: the last axis of x, of length in_features, becomes one of length out_features.
 
     Args:
@@ -162,15 +162,13 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: str | tuple[str, f
         ValueError: the shapes do not fit, or the activation is not known.
         TypeError: the dtypes differ.
     """
-    x_kind, weight_kind, bias_kind = kinds_of(x, weight, bias)
+    x_kind, weight_kind, bias_kind = shape_dtypes_of(x, weight, bias)
     activation = _checked(x_kind, weight_kind, bias_kind, activation)
     return Linear()(x, weight, bias, activation=activation)
 
 
 @cached
-def _checked(
-    x: ShapeDtype, weight: ShapeDtype, bias: ShapeDtype | None, activation: str | tuple[str, float] | None
-) -> Activation:
+def _checked(x: ShapeDtype, weight: ShapeDtype, bias: ShapeDtype | None, activation: ActivationSpec) -> Activation:
     """Return the activation of `linear`, after all its arguments are checked."""
     given, wanted = x[0], weight[0]
     if len(wanted) != 2 or given[-1:] != wanted[1:]:

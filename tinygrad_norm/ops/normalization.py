@@ -1,6 +1,6 @@
 """Normalization: choose the axes whose values share a mean and a variance, subtract, scale, apply weight and bias.
 
-`RULES` is the table of those choices, and `norm_spec` checks a call against it. The formulas are in
+`NORM_RULES` is the table of those choices, and `norm_spec` checks a call against it. The formulas are in
 `definitions/normalization.py`.
 """
 
@@ -17,8 +17,8 @@ from tinygrad_norm import definitions, kernels
 from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_integer, check_number
 from tinygrad_norm.dtypes import Array, Shape
 from tinygrad_norm.operands import as_tensor
-from tinygrad_norm.ops.activation import activate, fusible
-from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, constant, kinds_of, label
+from tinygrad_norm.ops.activation import ActivationSpec, activate, fusible
+from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, label, shape_dtypes_of, without_gradient
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import reshape
 from tinygrad_norm.tape import FusedOp
@@ -26,7 +26,6 @@ from tinygrad_norm.tape import FusedOp
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-Activation = str | tuple[str, float] | None
 _MOMENTUM = Range("the weight of the new value, a number from 0 to 1", FRACTION.test)
 
 
@@ -105,7 +104,7 @@ def _seen(spec: Any, x: Any, *others: Any) -> tuple[Any, ...]:
     return x.reshape(spec["view"]), *[None if each is None else each.reshape(spec["affine"]) for each in others]
 
 
-class Rule(NamedTuple):
+class NormRule(NamedTuple):
     """What tells one norm from another."""
 
     op: type[Norm]
@@ -143,26 +142,26 @@ def _grouped(shape: Shape, num_groups: int) -> tuple[Shape, Shape, Shape]:
     return tuple(range(2, len(view))), view, (1, *view[1:3], *(1 for _ in shape[2:]))
 
 
-RULES = {
-    "batch_norm": Rule(
+NORM_RULES = {
+    "batch_norm": NormRule(
         BatchNorm,
         _over_channels(0),
         fewest=2,
         value="channel",
         hint="use a larger batch (DataLoader(drop_last=True) leaves out a short last one), or eval()",
     ),
-    "layer_norm": Rule(LayerNorm, _trailing),
-    "layer_norm_2d": Rule(LayerNorm, _over_channels(1, positions=False), fewest=4, most=4),
-    "group_norm": Rule(GroupNorm, _grouped, fewest=2, value="group", hint="use fewer groups"),
-    "instance_norm": Rule(
+    "layer_norm": NormRule(LayerNorm, _trailing),
+    "layer_norm_2d": NormRule(LayerNorm, _over_channels(1, positions=False), fewest=4, most=4),
+    "group_norm": NormRule(GroupNorm, _grouped, fewest=2, value="group", hint="use fewer groups"),
+    "instance_norm": NormRule(
         InstanceNorm,
         _over_channels(),
         fewest=3,
         value="channel of an image",
         hint="use larger images, or another norm",
     ),
-    "rms_norm": Rule(RMSNorm, _trailing),
-    "rms_norm_2d": Rule(RMSNorm, _over_channels(1, positions=False), fewest=4, most=4),
+    "rms_norm": NormRule(RMSNorm, _trailing),
+    "rms_norm_2d": NormRule(RMSNorm, _over_channels(1, positions=False), fewest=4, most=4),
 }
 
 
@@ -171,7 +170,7 @@ def norm_spec(
     name: str,
     size: int | Shape | None,
     eps: float | None,
-    activation: Activation,
+    activation: ActivationSpec,
     own: bool,
     x: ShapeDtype,
     *given: ShapeDtype | None,
@@ -179,7 +178,7 @@ def norm_spec(
     """The spec of a call of the norm `name`.
 
     Args:
-        name: a key of `RULES`.
+        name: a key of `NORM_RULES`.
         size: the number of groups or the normalized shape, for norms that have one.
         eps: None stands for the machine epsilon of the dtype.
         activation: as it was given.
@@ -190,7 +189,7 @@ def norm_spec(
     Raises:
         ValueError, TypeError: as in `batch_norm`.
     """
-    rule, (shape, dtype) = RULES[name], x
+    rule, (shape, dtype) = NORM_RULES[name], x
     affine = dict(zip(("weight", "bias"), given[:2], strict=False))
     running = dict(zip(("running_mean", "running_var"), given[2:], strict=False))
     if not rule.fewest <= len(shape) <= rule.most:
@@ -218,10 +217,10 @@ def norm_spec(
     return {"axes": axes, "view": view, "affine": seen, "eps": eps, "activation": fusible(activation)}
 
 
-def _norm(name: str, x: Any, size: Any, eps: float | None, activation: Activation, *affine: Any) -> Tensor:
+def _norm(name: str, x: Any, size: Any, eps: float | None, activation: ActivationSpec, *affine: Any) -> Tensor:
     """A norm without running statistics."""
-    spec = norm_spec(name, size, eps, activation, True, *kinds_of(x, *affine))
-    return _of_nothing(x, spec, *affine) if 0 in spec["view"] else RULES[name].op()(x, *affine, **spec)
+    spec = norm_spec(name, size, eps, activation, True, *shape_dtypes_of(x, *affine))
+    return _of_nothing(x, spec, *affine) if 0 in spec["view"] else NORM_RULES[name].op()(x, *affine, **spec)
 
 
 def _norm_with_running(
@@ -232,17 +231,17 @@ def _norm_with_running(
     own: bool,
     momentum: float,
     eps: float,
-    activation: Activation,
+    activation: ActivationSpec,
 ) -> Tensor:
     """A norm by statistics of its own, which move the running ones, or by those."""
     arrays = _checked_running(name, running, momentum)
-    spec = norm_spec(name, None, eps, activation, own, *kinds_of(x, *affine, *running))
+    spec = norm_spec(name, None, eps, activation, own, *shape_dtypes_of(x, *affine, *running))
     if 0 in spec["view"]:
         return _of_nothing(x, spec, *affine)
     if not own:
         # As arrays that are nobody's tensor the tape copies them, so they may move on before the way back.
         return InferenceNorm()(x, *arrays, *affine, **spec)
-    op = RULES[name].op()
+    op = NORM_RULES[name].op()
     y = op(x, *affine, **spec)
     if not (running[0] is running[1] is None):
         _move(running, arrays, op.statistics, y.shape, momentum)
@@ -264,7 +263,7 @@ def _checked_running(name: str, running: Sequence[Any], momentum: float) -> list
     for what, each in zip(("running_mean", "running_var"), running, strict=True):
         if each is not None and not hasattr(each, "dtype"):
             raise TypeError(f"{label(name)}: {what} is an array or a tensor of floats, got {each!r}")
-        arrays.append(constant(name, what, each))
+        arrays.append(without_gradient(name, what, each))
     if not isinstance(momentum, float | int) or not 0 <= momentum <= 1:
         check_number(f"{label(name)}: momentum", momentum, _MOMENTUM)
     return arrays
@@ -310,7 +309,7 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-    activation: Activation = None,
+    activation: ActivationSpec = None,
 ) -> Tensor:
     """Normalize each channel over the batch and all positions (training), or with the running statistics.
 
@@ -342,7 +341,7 @@ def layer_norm(
     weight: Any = None,
     bias: Any = None,
     eps: float = 1e-5,
-    activation: Activation = None,
+    activation: ActivationSpec = None,
 ) -> Tensor:
     """Normalize over the trailing axes of length `normalized_shape`, for every index before them.
 
@@ -362,7 +361,7 @@ def layer_norm(
 
 
 def layer_norm_2d(
-    x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-6, activation: Activation = None
+    x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-6, activation: ActivationSpec = None
 ) -> Tensor:
     """Normalize over the channels at each pixel.
 
@@ -380,7 +379,7 @@ def layer_norm_2d(
 
 
 def group_norm(
-    x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, activation: Activation = None
+    x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, activation: ActivationSpec = None
 ) -> Tensor:
     """Normalize each image over its positions and the channels of each of `num_groups` groups.
 
@@ -408,7 +407,7 @@ def instance_norm(
     use_input_stats: bool = True,
     momentum: float = 0.1,
     eps: float = 1e-5,
-    activation: Activation = None,
+    activation: ActivationSpec = None,
 ) -> Tensor:
     """Normalize each channel of each image over its positions, or with the running statistics.
 
@@ -433,7 +432,7 @@ def rms_norm(
     normalized_shape: int | Sequence[int],
     weight: Any = None,
     eps: float | None = None,
-    activation: Activation = None,
+    activation: ActivationSpec = None,
 ) -> Tensor:
     """Divide by the root of the mean square over the trailing axes of length `normalized_shape`.
 
@@ -452,7 +451,7 @@ def rms_norm(
     return _norm("rms_norm", x, _lengths("rms_norm", normalized_shape), eps, activation, weight)
 
 
-def rms_norm_2d(x: Any, weight: Any = None, eps: float = 1e-6, activation: Activation = None) -> Tensor:
+def rms_norm_2d(x: Any, weight: Any = None, eps: float = 1e-6, activation: ActivationSpec = None) -> Tensor:
     """Divide by the root of the mean square over the channels at each pixel.
 
     Args:

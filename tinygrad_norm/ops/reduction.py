@@ -218,7 +218,7 @@ class CumulativeSum(Op):
         return cumulative_sum(grad[backwards], axis=axis)[backwards]
 
 
-class Finding(Reduction, NumPyOp):
+class DiscreteReduction(Reduction, NumPyOp):
     """A reduction to indices or truth; no gradient goes through."""
 
     differentiable = False
@@ -227,16 +227,16 @@ class Finding(Reduction, NumPyOp):
         return self.function(x, axis=axis, keepdims=keepdims)
 
 
-class ArgMax(Finding, function=np.argmax): ...
+class ArgMax(DiscreteReduction, function=np.argmax): ...
 
 
-class ArgMin(Finding, function=np.argmin): ...
+class ArgMin(DiscreteReduction, function=np.argmin): ...
 
 
-class AllTrue(Finding, function=np.all): ...
+class AllTrue(DiscreteReduction, function=np.all): ...
 
 
-class AnyTrue(Finding, function=np.any): ...
+class AnyTrue(DiscreteReduction, function=np.any): ...
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:

@@ -97,16 +97,21 @@ class LRScheduler(ABC):
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of steps, and the learning rates if somebody else changed them; all else is an argument.
+        """Return the kind, the number of steps, and the learning rates if somebody else changed them.
 
-        The initial learning rates are saved with the optimizer.
+        All else is an argument; the initial learning rates are saved with the optimizer.
         """
         rates = self.get_last_lr()
-        own = rates == self._own_rates(self.last_epoch)
-        return {"last_epoch": self.last_epoch} if own else {"last_epoch": self.last_epoch, "lr": rates}
+        state = {"kind": type(self).__name__, "last_epoch": self.last_epoch}
+        return state if rates == self._own_rates(self.last_epoch) else {**state, "lr": rates}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned; load the optimizer before, which holds the initial learning rates."""
+        """Go on from what `state_dict` returned; load the optimizer before, which holds the initial learning rates.
+
+        Raises:
+            ValueError: it is the state of another kind of schedule, or a number is out of range.
+        """
+        _check_kind(self, state_dict)
         step = check_integer("last_epoch", state_dict.get("last_epoch"), 0)
         groups = len(self.optimizer.param_groups)
         changed = state_dict.get("lr")
@@ -447,11 +452,17 @@ class ReduceLROnPlateau:
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was counted; the learning rates are saved with the optimizer."""
-        return {name: getattr(self, name) for name in ("last_epoch", "best", "num_bad_epochs", "cooldown_counter")}
+        """Return the kind and what was counted; the learning rates are saved with the optimizer."""
+        names = ("last_epoch", "best", "num_bad_epochs", "cooldown_counter")
+        return {"kind": type(self).__name__, **{name: getattr(self, name) for name in names}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Go on from what `state_dict` returned.
+
+        Raises:
+            ValueError: it is the state of another kind of schedule, or a number is out of range.
+        """
+        _check_kind(self, state_dict)
         best = check_number("ReduceLROnPlateau: best", state_dict.get("best"), Range("a number", lambda value: True))
         names = ("last_epoch", "num_bad_epochs", "cooldown_counter")
         counts = {name: check_integer(name, state_dict.get(name), 0) for name in names}
@@ -471,6 +482,13 @@ def _linear(start: float, end: float, part: float) -> float:
 def _checked(optimizer: Optimizer, scheduler: object) -> Optimizer:
     check_type(f"{type(scheduler).__name__}: optimizer", optimizer, Optimizer, "one, such as SGD(...)")
     return optimizer
+
+
+def _check_kind(schedule: LRScheduler | ReduceLROnPlateau, state: Mapping[str, Any]) -> None:
+    """Refuse the state of another kind of schedule; states of older versions do not say theirs."""
+    own = type(schedule).__name__
+    if (kind := state.get("kind", own)) != own:
+        raise ValueError(f"{own}: load_state_dict takes the state of a schedule of its kind, got that of {kind!r}")
 
 
 def _per_group(name: str, value: float | Sequence[float], groups: int, allowed: Range) -> list[float]:

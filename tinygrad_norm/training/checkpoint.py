@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from tinygrad_norm import random
+from tinygrad_norm.checks import check_path, described
 from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.output import printable
 from tinygrad_norm.schema import ANYTHING, COUNT, MAPPING, check_form, check_json, cut_lines
@@ -55,8 +56,11 @@ def save_checkpoint(
         schedule: of the learning rate.
         loader: with its position.
         extra: whatever else should come back: nested dicts, lists, numbers, text and arrays.
+
+    Raises:
+        TypeError: `path` is no path, or a part has no state.
     """
-    save_parts(path, given_parts(model, loader, optimizer, schedule), extra)
+    save_parts(path, _checked_parts("save_checkpoint", path, model, loader, optimizer, schedule), extra)
 
 
 def load_checkpoint(
@@ -75,10 +79,23 @@ def load_checkpoint(
         "version" of the format, "parts" whose state the file has, and what was saved as "extra".
 
     Raises:
+        TypeError: `path` is no path, or a part has no state.
         ValueError: the file is no checkpoint, is cut short or was altered, lacks a part, or is of another model or
             one of another dtype; then the message lists what differs.
     """
-    return load_parts(path, given_parts(model, loader, optimizer, schedule))
+    return load_parts(path, _checked_parts("load_checkpoint", path, model, loader, optimizer, schedule))
+
+
+def _checked_parts(function: str, path: StrPath, *given: Any) -> dict[str, Stateful]:
+    """Return the parts given by name, once they and the path are what they are called."""
+    check_path(function, path)
+    parts = given_parts(*given)
+    for name, part in parts.items():
+        if isinstance(part, type) or not hasattr(part, "state_dict"):
+            raise TypeError(
+                f"{function}: {name} is itself, not its state, and has a state_dict(), got {described(part)}"
+            )
+    return parts
 
 
 def save_parts(path: StrPath, parts: Mapping[str, Stateful], extra: Any = None) -> None:
@@ -96,7 +113,7 @@ def save_parts(path: StrPath, parts: Mapping[str, Stateful], extra: Any = None) 
 
 
 def load_parts(
-    path: StrPath, parts: Mapping[str, Stateful], *, every: bool = False, saved: Saved | None = None
+    path: StrPath, parts: Mapping[str, Stateful], *, every: bool = False, saved: CheckpointContent | None = None
 ) -> dict[str, Any]:
     """Give each of the named parts its state back, or change nothing; returns what `load_checkpoint` does.
 
@@ -127,7 +144,7 @@ def load_parts(
     return {"version": VERSION, "parts": list(saved.states), "extra": saved.extra}
 
 
-class Saved(NamedTuple):
+class CheckpointContent(NamedTuple):
     """What a checkpoint holds: the states by part, that of the random generator, and what was saved as "extra"."""
 
     states: dict[str, Any]
@@ -135,7 +152,7 @@ class Saved(NamedTuple):
     extra: Any
 
 
-def read_checkpoint(path: StrPath) -> Saved:
+def read_checkpoint(path: StrPath) -> CheckpointContent:
     """Read what a checkpoint holds, and give it to nobody.
 
     Raises:
@@ -160,7 +177,7 @@ def read_checkpoint(path: StrPath) -> Saved:
     if version != VERSION:
         reads = f"this package reads version {VERSION}"
         raise ValueError(f"{os.fspath(path)} is a checkpoint of version {version}; {reads}")
-    return Saved(states, content["random"], states.pop("extra"))
+    return CheckpointContent(states, content["random"], states.pop("extra"))
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -10,17 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_norm.checks import check_integer
 from tinygrad_norm.dtypes import StrPath
-from tinygrad_norm.figures import COLOURS, INK, Axes, add_title, as_text, check_format, new_figure, save_figure
+from tinygrad_norm.figures import COLOURS, GREY, INK, Axes, add_title, as_text, check_format, new_figure, save_figure
 from tinygrad_norm.output import printable
 from tinygrad_norm.tables import format_table
 
-Matrix = NDArray[np.int64]
+Integers = NDArray[np.int64]
 
-WIDEST = 20  # classes: beyond them a table does not fit a terminal, nor counts a picture
+MOST_CLASSES = 20  # classes: beyond them a table does not fit a terminal, nor counts a picture
 RIGHT, WRONG = COLOURS[0], COLOURS[1]
 
 
-def confusion_matrix(predictions: ArrayLike, targets: ArrayLike, classes: int) -> Matrix:
+def confusion_matrix(predictions: ArrayLike, targets: ArrayLike, classes: int) -> Integers:
     """Count how often each class (the rows) was predicted as each class (the columns).
 
     Args:
@@ -45,7 +45,7 @@ def confusion_table(matrix: ArrayLike, class_names: Sequence[str] = ()) -> str:
     Of more than 20 classes, only the ten commonest confusions.
     """
     counts, names = _checked(matrix, class_names)
-    if len(counts) > WIDEST:
+    if len(counts) > MOST_CLASSES:
         return _commonest(counts, names)
     longest = max(map(len, names))
     cut = next((cut for cut in range(8, longest) if len({name[:cut] for name in names}) == len(names)), longest)
@@ -82,7 +82,7 @@ def plot_confusion(
     save_figure(figure, path, dpi)
 
 
-def _draw(axes: Axes, counts: Matrix, names: Sequence[str]) -> None:
+def _draw(axes: Axes, counts: Integers, names: Sequence[str]) -> None:
     from matplotlib.colors import to_rgb
 
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -90,7 +90,7 @@ def _draw(axes: Axes, counts: Matrix, names: Sequence[str]) -> None:
     strength = np.where(on_diagonal, share, np.sqrt(share))[..., None]
     colour = np.where(on_diagonal[..., None], to_rgb(RIGHT), to_rgb(WRONG))
     axes.imshow(1 - strength * (1 - colour))
-    if len(counts) <= WIDEST:
+    if len(counts) <= MOST_CLASSES:
         for row, column in np.argwhere(counts):
             ink = "white" if strength[row, column, 0] > 0.6 else INK
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink, fontsize=8)
@@ -100,10 +100,10 @@ def _draw(axes: Axes, counts: Matrix, names: Sequence[str]) -> None:
     axes.set_xlabel("predicted", color=INK)
     axes.set_ylabel("true", color=INK)
     axes.tick_params(colors=INK, length=0, labelsize=8)
-    axes.spines[:].set_color("#999999")
+    axes.spines[:].set_color(GREY)
 
 
-def _commonest(counts: Matrix, names: Sequence[str]) -> str:
+def _commonest(counts: Integers, names: Sequence[str]) -> str:
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(wrong, axis=None, kind="stable")[::-1][:10]
@@ -112,7 +112,7 @@ def _commonest(counts: Matrix, names: Sequence[str]) -> str:
     return "\n".join(["the commonest confusions:", *lines] if lines else ["no confusions"])
 
 
-def _labels(name: str, given: ArrayLike, classes: int) -> Matrix:
+def _labels(name: str, given: ArrayLike, classes: int) -> Integers:
     labels: NDArray[Any] = np.asarray(given)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name} are integers, class numbers, got {labels.dtype}{labels.shape}")
@@ -123,7 +123,7 @@ def _labels(name: str, given: ArrayLike, classes: int) -> Matrix:
     return labels.astype(np.int64)
 
 
-def _checked(matrix: ArrayLike, class_names: Sequence[str]) -> tuple[Matrix, list[str]]:
+def _checked(matrix: ArrayLike, class_names: Sequence[str]) -> tuple[Integers, list[str]]:
     counts: NDArray[Any] = np.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
         raise ValueError(f"a confusion matrix is a square, got shape {counts.shape}")

@@ -9,9 +9,9 @@ import numpy as np
 from tinygrad_norm.data import ArrayDataset, DataLoader
 from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn import CrossEntropyLoss, Module
-from tinygrad_norm.nn.modes import in_inference
+from tinygrad_norm.nn.training_mode import in_inference
 from tinygrad_norm.tensor import Tensor
-from tinygrad_norm.training.confusion import Matrix, confusion_matrix
+from tinygrad_norm.training.confusion import Integers, confusion_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Evaluation:
 
     accuracy: float
     loss: float
-    confusion: Matrix
+    confusion: Integers
     class_names: tuple[str, ...]
 
 

@@ -64,7 +64,7 @@ class TrainingProgress(Callback):
     def on_epoch_end(self, trainer: Trainer, record: Record) -> None:
         """Replace the bar by the epoch's line."""
         self.close()
-        self._say(describe(record, trainer.epochs))
+        self._say(describe_epoch(record, trainer.epochs))
 
     def on_interrupt(self, trainer: Trainer) -> None:
         """Make way for the message."""
@@ -85,7 +85,7 @@ class TrainingProgress(Callback):
         print(line, file=self.stream, flush=True)
 
 
-def describe(record: Record, epochs: int) -> str:
+def describe_epoch(record: Record, epochs: int) -> str:
     """Describe one epoch in one line of plain text."""
     parts = [f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}"]
     for metric, form in (("loss", ".4f"), ("accuracy", ".2%")):

@@ -21,6 +21,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from tinygrad_norm.checks import check_path, check_type
 from tinygrad_norm.dtypes import Array, StrPath, plain
 from tinygrad_norm.files import open_regular, write_atomically
 from tinygrad_norm.schema import check_json, cut_lines, shorten
@@ -67,9 +68,11 @@ def save_safetensors(path: StrPath, mapping: Mapping[str, Any], metadata: Mappin
         metadata: text by name, for the file's header.
 
     Raises:
-        TypeError: a name is no string, or an array has a dtype that the format lacks.
+        TypeError: an argument is of another type, a name is no string, or an array has a dtype that the format lacks.
         ValueError: a text is not Unicode, or names and metadata are too long or too many to be read again.
     """
+    check_path("save_safetensors", path)
+    check_type("save_safetensors: mapping", mapping, Mapping, "arrays by name, as model.state_dict() gives")
     texts = dict(metadata or {})
     for key, text in texts.items():
         if not isinstance(key, str) or not isinstance(text, str):
@@ -85,8 +88,10 @@ def load_safetensors(path: StrPath) -> dict[str, Array]:
     """Read the arrays of a safetensors file, by name.
 
     Raises:
+        TypeError: `path` is no path.
         ValueError: the file is no safetensors file, is cut short, or was altered.
     """
+    check_path("load_safetensors", path)
     return read_safetensors(path)[0]
 
 

@@ -13,9 +13,9 @@ from tinygrad_norm.data import ArrayDataset
 from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.budget import TooManyParametersError, at_most
-from tinygrad_norm.schema import ANYTHING, ARRAY, COUNT, MAPPING, POSITIVE, TEXT, check_form, cut_lines
+from tinygrad_norm.schema import ANYTHING, ARRAY, AT_LEAST_1, COUNT, MAPPING, TEXT, check_form, cut_lines
 from tinygrad_norm.tables import plural
-from tinygrad_norm.training.checkpoint import Saved, load_parts, read_checkpoint
+from tinygrad_norm.training.checkpoint import CheckpointContent, load_parts, read_checkpoint
 from tinygrad_norm.training.preparation import check_classes, make_model
 from tinygrad_norm.training.recipe import Recipe
 
@@ -26,7 +26,7 @@ CHANGEABLE = ("epochs", "data_folder")
 Changes = dict[str, list[Any]]
 """What a run was begun with and goes on with, by the name in the recipe."""
 
-EXTRA = {"recipe": MAPPING, "channels": POSITIVE, "classes": POSITIVE, "class_names": [TEXT]}
+EXTRA = {"recipe": MAPPING, "channels": AT_LEAST_1, "classes": AT_LEAST_1, "class_names": [TEXT]}
 POSITION = {"epoch": COUNT, "batch": COUNT, ...: ANYTHING}
 
 
@@ -49,7 +49,7 @@ class SavedRun:
     class_names: tuple[str, ...]
     epoch: int
     batch: int
-    content: Saved
+    content: CheckpointContent
 
     @contextmanager
     def at_most_its_parameters(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.loss import as_loss
-from tinygrad_norm.nn.modes import freeze, frozen_paths, in_inference, start_training
+from tinygrad_norm.nn.training_mode import freeze, frozen_paths, in_inference, start_training
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm
 from tinygrad_norm.output import UnfailingStream, printable
 from tinygrad_norm.schema import COUNT, FLAG, MAPPING, NUMBER, TEXT, check_form
@@ -33,7 +33,7 @@ from tinygrad_norm.training.metrics import Totals, agreement, mean_of, weight_of
 from tinygrad_norm.training.progress import TrainingProgress
 
 Loader = Iterable[tuple[Any, ...]]
-Loss = Callable[[Tensor, Any], Tensor]
+LossFunction = Callable[[Tensor, Any], Tensor]
 Schedule = LRScheduler | ReduceLROnPlateau
 
 
@@ -89,7 +89,7 @@ class Trainer:
         self,
         model: Module,
         optimizer: Optimizer,
-        loss: Loss,
+        loss: LossFunction,
         *,
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] = (),
@@ -126,12 +126,12 @@ class Trainer:
         self._interrupt = HeldInterrupt()
 
     @property
-    def loss(self) -> Loss:
+    def loss(self) -> LossFunction:
         """The loss, as it was given."""
         return self._loss
 
     @loss.setter
-    def loss(self, loss: Loss) -> None:
+    def loss(self, loss: LossFunction) -> None:
         check_loss(loss)
         self._loss = loss
         self._measured_by = as_loss(loss)  # made once: an op becomes the module that knows what counts

@@ -10,7 +10,7 @@ from tinygrad_norm.viz.facts import kept, told, worded
 from tinygrad_norm.viz.formats import flops, gradient, line, seconds, size
 from tinygrad_norm.viz.graph import Graph, total_flops
 from tinygrad_norm.viz.parts import Box, Item
-from tinygrad_norm.viz.style import kind_of
+from tinygrad_norm.viz.style import look_of
 
 KINDS = {"fused": "Fused op", "tensor": "Tensor that no op made"}
 
@@ -23,7 +23,7 @@ def card(part: Item, graph: Graph) -> dict[str, Any]:
     """
     known = told(part)
     words = {what: worded(part, what, text) for what, text in known.items()}
-    kind = kind_of(part)
+    kind = look_of(part)
     facts: dict[str, Any] = {"kind": KINDS.get(kind, kind.capitalize()), **known}
     shown: dict[str, Any] = {"kind": part.kind, "title": part.title, "tag": "", "name": part.title, "facts": facts}
     lines: list[tuple[str, ...]] = [("shape",)]

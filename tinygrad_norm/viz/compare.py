@@ -16,7 +16,7 @@ from tinygrad_norm.tables import plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz.drawing import Drawing, check_how
 from tinygrad_norm.viz.formats import flops, line, seconds, shape, size
-from tinygrad_norm.viz.graph import Edge, Graph, as_input, from_call, mode_of, tensors_in, total_flops, unchanged
+from tinygrad_norm.viz.graph import Arrow, Graph, as_input, from_call, mode_of, state_kept, tensors_in, total_flops
 
 ROUNDS = 9
 """How often each side is timed; the median counts."""
@@ -98,7 +98,7 @@ def beside(title: str, graphs: dict[str, Graph]) -> Graph:
             names[node.id] = node.id if node.kind == "input" else f"{node.id}_{number}"
             module = "" if node.kind == "input" else ".".join(filter(None, [box, node.module]))
             joined.nodes[names[node.id]] = replace(node, id=names[node.id], module=module)
-        joined.edges += [Edge(names[edge.source], names[edge.target], edge.place) for edge in graph.edges]
+        joined.edges += [Arrow(names[edge.source], names[edge.target], edge.place) for edge in graph.edges]
         joined.modules |= {box: name.partition(": ")[2], **{f"{box}.{path}": c for path, c in graph.modules.items()}}
         joined.outputs += [names[output] for output in graph.outputs]
         joined.output_names += [f"{box} {name}".rstrip() for name in graph.output_names]
@@ -117,7 +117,7 @@ class _Run:
         self._layer, self._x = layer, x
         self._wanted = {"x": x} | {name: each for name, each in layer.named_parameters() if each.requires_grad}
         rng = np.random.default_rng(1)
-        with unchanged(layer):
+        with state_kept(layer):
             made = [y for _, y in tensors_in(layer(x)) if y.requires_grad]
         self._seeds = [Tensor(rng.standard_normal(y.shape).astype(y.dtype)) for y in made]
 
@@ -144,7 +144,7 @@ class _Run:
     def _go(self, side: str) -> tuple[Any, tuple[Tensor | None, ...], float]:
         """What the layer returns, all gradients, and how long both took."""
         wanted = list(self._wanted.values())
-        with unchanged(self._layer), modes.composed(side == "composed"):
+        with state_kept(self._layer), modes.composed(side == "composed"):
             started = time.perf_counter()
             outputs = self._layer(self._x)
             reached = [y for _, y in tensors_in(outputs) if y.requires_grad]

@@ -11,7 +11,7 @@ from tinygrad_norm.viz.facts import facts, keeps, kept
 from tinygrad_norm.viz.formats import line, size, width
 from tinygrad_norm.viz.outline import Link, Outline
 from tinygrad_norm.viz.parts import Box, Item
-from tinygrad_norm.viz.style import BACKWARD, BOX, FORWARD, GROUND, LOOKS, TEXT, Look, kind_of, kinds
+from tinygrad_norm.viz.style import BACKWARD, BOX, FORWARD, GROUND, LOOKS, TEXT, Look, kinds, look_of
 
 FONT = "Helvetica,Arial,sans-serif"
 WAYS = {"forward": (False,), "backward": (True,), "both": (False, True)}
@@ -55,7 +55,7 @@ def _add_parts(picture: Any, box: Box, show: tuple[str, ...], direction: str) ->
 
 
 def _add_item(picture: Any, item: Item, lines: list[str]) -> None:
-    kind = kind_of(item)
+    kind = look_of(item)
     more = {"peripheries": "2" if kind == "fused" else "1", "tooltip": graphviz.escape(line(item.title))}
     if LOOKS[kind].shape == "parallelogram":
         more["margin"] = "0"  # its slanted sides leave room by themselves

@@ -26,7 +26,7 @@ from tinygrad_norm.viz.outline import Outline, outline
 from tinygrad_norm.viz.style import DARK
 
 TEXTS = {".dot": "dot", ".mmd": "mermaid", ".html": "html"}
-SUFFIXES = (*(f".{kind}" for kind in render.FORMATS), *TEXTS)
+SUFFIXES = (*(f".{kind}" for kind in render.RENDERED), *TEXTS)
 FAILURES = (render.NoRendererError, OSError)
 """The errors of what draws; a TimeoutError is an OSError too."""
 MOST = 3000

@@ -24,7 +24,7 @@ from tinygrad_norm.nn.flops import work_of
 from tinygrad_norm.nn.module import Module, Parameter
 from tinygrad_norm.ops.elementwise import AsType
 from tinygrad_norm.ops.matmul import Einsum
-from tinygrad_norm.targets import ops_behind
+from tinygrad_norm.route import ops_behind
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz.ledger import Ledger
 
@@ -78,7 +78,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Edge:
+class Arrow:
     """From what made a tensor to what took it, as that one's input number `place`."""
 
     source: str
@@ -95,7 +95,7 @@ class Graph:
 
     title: str
     nodes: dict[str, Node] = field(default_factory=dict)
-    edges: list[Edge] = field(default_factory=list)
+    edges: list[Arrow] = field(default_factory=list)
     modules: dict[str, str] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
     output_names: list[str] = field(default_factory=list)
@@ -187,7 +187,7 @@ def from_call(
     for _ in range(2):
         builder = _Builder(f"{title or type(model).__name__}, {mode_of(model)}", model)
         tracer = _Tracer(builder, casts=casts or not composed)
-        with unchanged(model), modes.composed() if composed else nullcontext():
+        with state_kept(model), modes.composed() if composed else nullcontext():
             tracer.trace(model, arguments, gradients)
     tracer.count_flops()
     return tracer.graph
@@ -202,7 +202,7 @@ def mode_of(model: Module) -> str:
 
 
 @contextmanager
-def unchanged(model: Module) -> Iterator[None]:
+def state_kept(model: Module) -> Iterator[None]:
     """Leave a model's buffers and the random generator as they were."""
     state, buffers = random.state_dict(), [(buffer, buffer.raw) for buffer in model.buffers()]
     try:
@@ -277,7 +277,7 @@ class _Builder:
             if known is None and (known := self._leaf(given, path)):
                 node.parameters += self.graph.nodes[known].parameters
             if known:
-                self.graph.edges.append(Edge(known, node.id, place))
+                self.graph.edges.append(Arrow(known, node.id, place))
         arrays = [] if getattr(op, "freed", True) else [a for a in op.saved_arrays if isinstance(a, np.ndarray)]
         node.saved = [(array.shape, str(array.dtype)) for array in arrays]
         node.saved_bytes = self._ledger.add(op)

@@ -27,7 +27,7 @@ LEVEL = (
 DRAWN = re.compile(r'<g id="([ne])(\d+)".*?</title>\s*<\w+ [^>]*?(?:points|d)="([^"]*)"', re.DOTALL)
 
 
-def described(
+def as_dot(
     sizes: list[tuple[int, int]], flow: list[bool], ports: dict[str, dict[str, int]], arcs: list[tuple[int, int]]
 ) -> str:
     """A level as DOT.

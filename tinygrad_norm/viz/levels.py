@@ -11,7 +11,7 @@ from typing import Any
 from tinygrad_norm.viz.cards import card
 from tinygrad_norm.viz.formats import width
 from tinygrad_norm.viz.graph import Graph
-from tinygrad_norm.viz.layout import described, lay_out
+from tinygrad_norm.viz.layout import as_dot, lay_out
 from tinygrad_norm.viz.outline import nested
 from tinygrad_norm.viz.parts import Box, Item, items_in
 
@@ -64,7 +64,7 @@ class Levels:
             arcs.setdefault((tail, head), {}).setdefault(source, []).append(target)
         items = list(map(self._part, parts, inside, places))
         flow = [part.kind not in ("parameter", "tensor") for part in parts]
-        text = described(list(map(_size, items)), flow, ports, list(arcs))
+        text = as_dot(list(map(_size, items)), flow, ports, list(arcs))
         layout = self._texts.setdefault(text, len(self._texts))
         return {"items": items, **ports, "arcs": list(map(self._arc, arcs, arcs.values())), "layout": layout}
 

@@ -6,7 +6,7 @@ from tinygrad_norm.viz.facts import facts, keeps, kept
 from tinygrad_norm.viz.formats import line
 from tinygrad_norm.viz.outline import Outline
 from tinygrad_norm.viz.parts import Box
-from tinygrad_norm.viz.style import LOOKS, TEXT, kind_of, kinds
+from tinygrad_norm.viz.style import LOOKS, TEXT, kinds, look_of
 
 SHAPES = {
     "op": '("{}")',
@@ -41,7 +41,7 @@ def _add_parts(lines: list[str], box: Box, show: tuple[str, ...], direction: str
     for part in box.parts:
         title = f"{part.title} × {part.repeats}".strip() if part.repeats > 1 else part.title
         if not isinstance(part, Box):
-            lines.append(indent + _node(part.id, kind_of(part), [title, *facts(part, show, direction)]))
+            lines.append(indent + _node(part.id, look_of(part), [title, *facts(part, show, direction)]))
             if keeps(part, direction):
                 lines.append(indent + _node(f"{part.id}_saved", "saved", ["keeps", *kept(part)]))
                 lines.append(f"{indent}{part.id}_saved -.- {part.id}")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-FORMATS = ("svg", "png", "pdf")
+RENDERED = ("svg", "png", "pdf")
 SECONDS = 60.0
 """How long a rendering may take."""
 PYGRAPHVIZ = """

@@ -46,10 +46,14 @@ RAMP = ("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c
 color vision deficiency, 2018), at nine places: from the least to the most of a measure."""
 LOST = "#d55e00"
 """What is infinite or no number, beside that."""
+ON_LIGHT, ON_DARK = "#10151a", "#ffffff"
+"""Words on a light and on a dark place of that, whatever the page's own ground."""
+FOCUS, SHADE = ("#0057d9", "#ffd24a"), "rgb(0 0 0 / 0.4)"
+"""What has the keyboard's focus, by light and by dark; and what lies over a page behind a dialog."""
 
 
 def style_sheet() -> str:
-    """The palette as variables of a page: its ground and its text, and of each kind the fill and the line."""
+    """All colours as variables of a page: its ground and its text, and of each kind the fill and the line."""
     colours = {
         "ground": GROUND,
         "text": TEXT,
@@ -57,20 +61,24 @@ def style_sheet() -> str:
         "forward": FORWARD,
         "backward": BACKWARD,
         "lost": (LOST, LOST),
+        "on-light": (ON_LIGHT, ON_LIGHT),
+        "on-dark": (ON_DARK, ON_DARK),
+        "focus": FOCUS,
+        "shade": (SHADE, SHADE),
     }
     for kind, look in LOOKS.items():
         colours |= {kind: (look.fill, look.dark_fill), f"{kind}-line": (look.line, look.dark_line)}
     return f":root {{{''.join(f'--{name}:light-dark({light},{dark});' for name, (light, dark) in colours.items())}}}\n"
 
 
-def kind_of(item: Item) -> str:
+def look_of(item: Item) -> str:
     """The look of an item."""
     return "fused" if item.kind == "op" and item.last.fused else item.kind
 
 
 def kinds(outline: Outline, direction: str) -> list[str]:
     """The looks that a drawing has."""
-    found = {kind_of(item) for item in outline.items}
+    found = {look_of(item) for item in outline.items}
     if any(keeps(item, direction) for item in outline.items):
         found.add("saved")
     return [kind for kind in LOOKS if kind in found]

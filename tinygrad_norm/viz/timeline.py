@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import time
 import weakref
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from tinygrad_norm import modes, tape
 from tinygrad_norm.dtypes import StrPath
+from tinygrad_norm.figures import check_format
 from tinygrad_norm.files import write_atomically
 from tinygrad_norm.tables import format_table
 from tinygrad_norm.viz.formats import line, size
@@ -23,7 +23,6 @@ from tinygrad_norm.viz.timeline_picture import draw
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
 
-FORMATS = (".json", ".pdf", ".png", ".svg")
 Pass = Literal["forward", "backward"]
 
 
@@ -217,7 +216,7 @@ class Timeline(modes.Hook):
             ValueError: the suffix is unknown, or no op ran.
             ImportError: matplotlib is not installed.
         """
-        check_format(path)
+        check_format("timeline", path, ".json")
         if not self.events:
             raise ValueError("Timeline.save: no op ran in the block, so there is nothing to draw")
         if Path(path).suffix.lower() == ".json":
@@ -243,9 +242,3 @@ def median(timelines: Sequence[Timeline]) -> Timeline:
         start, seconds = [statistics.median(getattr(event, name) for event in same) for name in ("start", "seconds")]
         middle.events.append(replace(same[0], start=start, seconds=seconds))
     return middle
-
-
-def check_format(path: StrPath) -> None:
-    """Raise a ValueError if a timeline cannot be saved in a file of that suffix."""
-    if (suffix := Path(path).suffix.lower()) not in FORMATS:
-        raise ValueError(f"timeline: the suffix of {os.fspath(path)!r} is {', '.join(FORMATS)}, got {suffix!r}")

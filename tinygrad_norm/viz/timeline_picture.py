@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinygrad_norm.dtypes import StrPath
-from tinygrad_norm.figures import COLOURS, INK, PALE, as_text, new_figure, save_figure
+from tinygrad_norm.figures import COLOURS, GREY, INK, PALE, as_text, new_figure, save_figure
 from tinygrad_norm.viz.formats import size
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 WIDTH, HEIGHT = 10.0, 5.6
 COLOUR: dict[Pass, str] = {"forward": COLOURS[0], "backward": COLOURS[1]}
-GREY = "#999999"
 LETTER, GAP = 0.062, 0.015
 """The width of a letter below the axis, and what parts a module from the next, in inches."""
 

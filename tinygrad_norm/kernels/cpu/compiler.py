@@ -49,6 +49,9 @@ inline: Callable[..., Any] = register_jitable(forceinline=True)
 reassociate: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, forceinline=True, **_BARE)
 """Compiles a function in which sums may be taken in any order, as a part of whoever calls it."""
 
+ordered: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, forceinline=True, **_BARE)
+"""For a part of one that is compiled by `reassociate` whose operations stay in the order in which they are written."""
+
 memory.keep()
 compile_events.listen()
 

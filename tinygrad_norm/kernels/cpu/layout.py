@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import dropwhile, groupby
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -31,45 +31,6 @@ _UNITS = 32
 
 _SHORT = 64
 """The R1 from which a loop over rows is the faster one."""
-
-
-# What travels together. Kernels get plain tuples, whose types Numba finds sooner, and give them these names: at most
-# three in one assignment, which it unpacks so that `prange` finds the classes. What is written to their arrays is
-# written by functions: Numba's parallel form takes a write in the kernel itself for a dead one.
-
-
-class Affine(NamedTuple):
-    """Weight and bias, or their gradients."""
-
-    weight: Any
-    bias: Any
-
-
-class Statistics(NamedTuple):
-    """The mean and the variance of each group, and where they come from."""
-
-    eps: float
-    own: bool
-    """Whether they are those of x, through which gradients go, or constants."""
-    centred: bool
-    """Whether the mean is that of x as well; in RMS norm it is 0."""
-    given: bool = False
-    """Whether they are known; else they are written."""
-    mean: Any = None
-    var: Any = None
-    ordinary: Any = None
-    """Whether a group is in the range of the fast loops, which write it; what is not is left to `extremes.py`."""
-
-
-class Units(NamedTuple):
-    """What a kernel cannot tell from shapes."""
-
-    blocks: int
-    """How many units of work have the rows of one k0 in an outer reduction; in an inner, those with one weight."""
-    repeat: int
-    """R0."""
-    inner: int
-    """K1 in an inner reduction, of which each inner-th row belongs to one group, else 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +53,8 @@ class Layout:
     groups: Shape
     """The shape of the statistics to the kernels: [K0, K1] in an outer reduction, [K0 K1] in an inner one."""
     period: int
-    units: tuple[int, ...]
-    """`Units`."""
+    units: tuple[int, int, int, int]
+    """What a kernel cannot tell from shapes: K0, the blocks of a group, R1, period; or blocks, R0, K1, period."""
     sums: Shape
     """The shape of what the kernels sum for weight and bias."""
 
@@ -105,27 +66,33 @@ class Layout:
         """The inverse of `matrix`."""
         return matrix.reshape(self.ordered).transpose(self.inverse)
 
-    def statistics(self, known: Statistics) -> Statistics:
-        """Those that are known, as the kernels see them, or room for them."""
-        eps, own, centred, given, mean, var, _ = known
-        mean = self._flat(mean) if given else empty(self.groups, np.float64)
-        var = self._flat(var) if given else empty(self.groups, np.float64)
-        return Statistics(eps, own, centred, given, mean, var, empty(self.groups, np.bool_))
+    def room(self) -> Array:
+        """An array for one statistic."""
+        return empty((self.groups[0], self.length) if self.outer else self.groups, np.float64)
 
-    def _flat(self, statistic: Array) -> Array:
+    def statistic(self, given: Array) -> Array:
+        """A statistic as the kernels see it: each group's, or each column's."""
         if not self.in_order[0]:
-            statistic = statistic.transpose(self.order)
-        return launch(np.ascontiguousarray, statistic, np.float64).reshape(self.groups)
+            given = given.transpose(self.order)
+        groups = launch(np.ascontiguousarray, given, np.float64).reshape(self.groups)
+        return launch(np.repeat, groups, self.share, 1) if self.outer and self.share > 1 else groups
 
-    def restore_statistic(self, groups: Array) -> Array:
-        """The inverse of what `statistics` does."""
-        return self._shaped(groups, self.statistic_shape, self.in_order[0])
+    def restore_statistic(self, found: Array) -> Array:
+        """The inverse of `statistic`."""
+        return self._shaped(found[:, :: self.share] if self.outer else found, self.statistic_shape, self.in_order[0])
 
-    def affine(self, affine: Affine, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """Weight and bias as [period, length]."""
-        return self._expand(affine.weight, 1, dtype), self._expand(affine.bias, 0, dtype)
+    @property
+    def blocks(self) -> int:
+        """How many units of work rows with the same statistics (outer), or parameters (inner), are cut into."""
+        return self.units[1 if self.outer else 0]
 
-    def _expand(self, parameter: Array | None, otherwise: float, dtype: np.dtype[Any]) -> Array:
+    @property
+    def share(self) -> int:
+        """How many columns share a statistic in an outer reduction."""
+        return self.units[2]
+
+    def expand(self, parameter: Array | None, otherwise: float, dtype: np.dtype[Any]) -> Array:
+        """A parameter as [period, length]."""
         if parameter is None:
             return launch(np.full, (self.period, self.length), otherwise, dtype)
         if parameter.shape == (self.period, self.length) and parameter.flags.c_contiguous:
@@ -137,7 +104,7 @@ class Layout:
         return launch(np.ascontiguousarray, parameter).reshape(self.period, self.length)
 
     def collect(self, sums: Array, like: Array | None) -> Array | None:
-        """The gradient of weight or bias, from sums over the groups or over blocks of them."""
+        """The gradient of a parameter, from sums over the groups or over blocks of them."""
         if like is None:
             return None
         if len(sums) != self.period:
@@ -148,6 +115,14 @@ class Layout:
             total = launch(np.sum, total, shared, None, None, True)
         return launch(total.astype, like.dtype)
 
+    def spread(self, gradient: Array) -> Array:
+        """Sums of which `collect` makes this gradient."""
+        total = np.zeros(self.affine_shape)
+        total[tuple(slice(n) for n in gradient.shape)] = gradient
+        sums = np.zeros(self.sums)
+        sums[: self.period] = self.expand(total, 0, total.dtype)
+        return sums
+
     def _shaped(self, array: Array, shape: Shape, in_order: bool) -> Array:
         if in_order:
             return array.reshape(shape)
@@ -156,18 +131,26 @@ class Layout:
 
 @lru_cache(maxsize=1024)
 def layout(
-    shape: Shape, strides: Shape, itemsize: int, axes: Shape, weight: Shape | None, bias: Shape | None
+    shape: Shape, strides: Shape, itemsize: int, axes: Shape, parameters: tuple[Shape | None, ...], columns: Shape = ()
 ) -> Layout:
-    """The layout for x of this shape and strides, reduced over `axes`, and for weight and bias of these shapes."""
+    """The layout for x of this shape and strides, reduced over `axes`, and for parameters of these shapes.
+
+    Where there are `columns`, these axes come last, and the reduction is an outer one.
+    """
 
     def size(part: Iterable[int]) -> int:
         return prod(shape[i] for i in part)
 
-    varying = {i for given in (weight, bias) if given for i, n in enumerate(given) if n > 1}
+    varying = {i for given in parameters if given for i, n in enumerate(given) if n > 1}
     order = sorted(range(len(shape)), key=lambda i: -strides[i])
     parts = _parts(shape, axes, order)
-    if parts is None or not varying.isdisjoint(parts[1]) or not _dense(shape, strides, itemsize, order):
-        order.sort(key=lambda i: (i in axes, i in varying))
+    if (
+        parts is None
+        or not varying.isdisjoint(parts[1])
+        or not _dense(shape, strides, itemsize, order)
+        or (columns and {i for i in columns if shape[i] > 1} != {*parts[2], *parts[3]})
+    ):
+        order.sort(key=lambda i: (i in axes or i in columns, i in columns, i in varying))
         parts = _parts(shape, axes, order)
     assert parts is not None, "no more than one run of kept and one of reduced axes"
     k0, r0, k1, r1 = parts
@@ -191,15 +174,15 @@ def layout(
         length=length,
         groups=(size(k0), size(k1)) if is_outer else (size(k0 + k1),),
         period=period,
-        units=tuple(Units(blocks, size(r0), 1 if is_outer else size(k1))),
+        units=(size(k0), blocks, size(r1), period) if is_outer else (blocks, size(r0), size(k1), period),
         sums=(size(k0) if is_outer else blocks * period, length),
     )
 
 
-def layout_of(x: Array, axes: Shape, affine: Affine) -> Layout:
-    """The layout for x, reduced over `axes`, and for weight and bias, each of which may be None."""
-    weight, bias = (None if parameter is None else parameter.shape for parameter in affine)
-    return layout(x.shape, x.strides, x.itemsize, axes, weight, bias)
+def layout_of(x: Array, axes: Shape, parameters: Iterable[Array | None], columns: Shape = ()) -> Layout:
+    """The layout for x, reduced over `axes`, and for parameters of x's rank, each of which may be None."""
+    shapes = tuple([None if parameter is None else parameter.shape for parameter in parameters])
+    return layout(x.shape, x.strides, x.itemsize, axes, shapes, columns)
 
 
 def _parts(shape: Shape, axes: Shape, order: list[int]) -> list[list[int]] | None:

@@ -1,25 +1,35 @@
-"""Normalization: brings arrays of any layout to an outer or an inner reduction, and their results back."""
+"""Normalization: the kernels that are written from its definitions, with an activation where that saves a pass."""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from tinygrad_norm import definitions
 from tinygrad_norm.definitions.activation import Activation
-from tinygrad_norm.kernels.cpu import extremes, inner_reduction, outer_reduction
+from tinygrad_norm.kernels.cpu import derived
 from tinygrad_norm.kernels.cpu.activation import Line, activate, activation_gradient
-from tinygrad_norm.kernels.cpu.compiler import Kernel
-from tinygrad_norm.kernels.cpu.launch import Array, Shape, empty, empty_like, launch
-from tinygrad_norm.kernels.cpu.layout import Affine, Layout, Statistics, layout_of
+from tinygrad_norm.kernels.cpu.generated import normalize as centred
+from tinygrad_norm.kernels.cpu.generated import normalize_inference as inference
+from tinygrad_norm.kernels.cpu.generated import rms_normalize as rms
+from tinygrad_norm.kernels.cpu.launch import Array, Shape
+from tinygrad_norm.kernels.cpu.layout import Layout
+
+Again = Callable[[Activation], tuple[Any, ...]]
+"""The reference, with the activation that a kernel would have applied."""
 
 
 def normalize(
     x: Array, weight: Array | None, bias: Array | None, axes: Shape, eps: float, activation: Activation
 ) -> tuple[Array, Array, Array]:
     """Normalize over `axes`; also return mean and variance."""
-    return _forward(x, Affine(weight, bias), axes, Statistics(eps, own=True, centred=True), activation)
+    again = partial(definitions.normalize, x, weight, bias, axes, eps)
+    y, mean, var = _forward(_call(centred, x, (weight, bias), axes, eps), (), 2, activation, again)
+    return y, mean, var
 
 
 def normalize_gradient(
@@ -34,8 +44,16 @@ def normalize_gradient(
     activation: Activation,
 ) -> tuple[Array, Array | None, Array | None]:
     """Gradients of `normalize`."""
-    statistics = Statistics(eps, own=True, centred=True, given=True, mean=mean, var=var)
-    return _backward(dy, x, Affine(weight, bias), axes, statistics, activation)
+
+    def again(dy: Array, activation: Activation) -> tuple[Any, ...]:
+        return definitions.normalize_gradient(dy, x, weight, bias, mean, var, axes, eps, activation)
+
+    call = _call(centred, x, (weight, bias), axes, eps)
+    if not _fuses(activation, call.layout(), call.x.dtype):
+        z = normalize(x, weight, bias, axes, eps, None)[0]
+        dy, activation = activation_gradient(dy, z, activation), None
+    dx, dweight, dbias = _backward(call, dy, (mean, var), activation, again)
+    return dx, dweight, dbias
 
 
 def normalize_inference(
@@ -48,8 +66,11 @@ def normalize_inference(
     activation: Activation,
 ) -> Array:
     """Normalize with a given mean and variance."""
-    statistics = Statistics(eps, own=False, centred=False, given=True, mean=mean, var=var)
-    return _forward(x, Affine(weight, bias), _reduced(mean), statistics, activation)[0]
+
+    def again(activation: Activation) -> tuple[Any, ...]:
+        return (definitions.normalize_inference(x, mean, var, weight, bias, eps, activation),)
+
+    return _forward(_call(inference, x, (weight, bias), _reduced(mean), eps), (mean, var), 0, activation, again)[0]
 
 
 def normalize_inference_gradient(
@@ -63,8 +84,16 @@ def normalize_inference_gradient(
     activation: Activation,
 ) -> tuple[Array, None, None, Array | None, Array | None]:
     """Gradients of `normalize_inference`."""
-    statistics = Statistics(eps, own=False, centred=False, given=True, mean=mean, var=var)
-    dx, dweight, dbias = _backward(dy, x, Affine(weight, bias), _reduced(mean), statistics, activation)
+
+    def again(dy: Array, activation: Activation) -> tuple[Any, ...]:
+        found = definitions.normalize_inference_gradient(dy, x, mean, var, weight, bias, eps, activation)
+        return found[0], *found[3:]
+
+    call = _call(inference, x, (weight, bias), _reduced(mean), eps)
+    if not _fuses(activation, call.layout(), call.x.dtype):
+        z = normalize_inference(x, mean, var, weight, bias, eps, None)
+        dy, activation = activation_gradient(dy, z, activation), None
+    dx, dweight, dbias = _backward(call, dy, (mean, var), activation, again)
     return dx, None, None, dweight, dbias
 
 
@@ -72,7 +101,8 @@ def rms_normalize(
     x: Array, weight: Array | None, axes: Shape, eps: float, activation: Activation
 ) -> tuple[Array, Array]:
     """Normalize by the root of the mean square over `axes`; also return the mean square."""
-    y, _, square = _forward(x, Affine(weight, None), axes, Statistics(eps, own=True, centred=False), activation)
+    again = partial(definitions.rms_normalize, x, weight, axes, eps)
+    y, square = _forward(_call(rms, x, (weight,), axes, eps), (), 1, activation, again)
     return y, square
 
 
@@ -80,49 +110,43 @@ def rms_normalize_gradient(
     dy: Array, x: Array, weight: Array | None, square: Array, axes: Shape, eps: float, activation: Activation
 ) -> tuple[Array, Array | None]:
     """Gradients of `rms_normalize`."""
-    statistics = Statistics(eps, own=True, centred=False, given=True, mean=launch(np.zeros_like, square), var=square)
-    dx, dweight, _ = _backward(dy, x, Affine(weight, None), axes, statistics, activation)
+
+    def again(dy: Array, activation: Activation) -> tuple[Any, ...]:
+        return definitions.rms_normalize_gradient(dy, x, weight, square, axes, eps, activation)
+
+    call = _call(rms, x, (weight,), axes, eps)
+    if not _fuses(activation, call.layout(), call.x.dtype):
+        z = rms_normalize(x, weight, axes, eps, None)[0]
+        dy, activation = activation_gradient(dy, z, activation), None
+    dx, dweight = _backward(call, dy, (square,), activation, again)
     return dx, dweight
 
 
+def _call(module: ModuleType, x: Array, parameters: tuple[Array | None, ...], axes: Shape, eps: float) -> derived.Call:
+    """A call with weight, and perhaps bias."""
+    return derived.Call(module, x, parameters, (1.0, 0.0)[: len(parameters)], axes, (float(eps),))
+
+
 def _forward(
-    x: Array, affine: Affine, axes: Shape, statistics: Statistics, activation: Activation
-) -> tuple[Array, Array, Array]:
-    """Output, mean and variance."""
-    form = layout_of(x, axes, affine)
-    matrix, known = form.matrix(x), form.statistics(statistics)
-    y = empty_like(matrix)
-    fused = activation if _fuses(activation, form, x.dtype) else None
-    fast = outer_reduction.forward if form.outer else inner_reduction.forward
-    given = matrix, form.affine(affine, x.dtype), tuple(known), form.units, _line(fused, x.dtype)
-    launch(_run, fast, extremes.normalize, x.size, *given, y)
-    y = form.restore(y)
-    if fused is not activation:
-        y = activate(y, activation)
-    return y, form.restore_statistic(known.mean), form.restore_statistic(known.var)
+    call: derived.Call, given: Sequence[Array], count: int, activation: Activation, again: Again
+) -> tuple[Array, ...]:
+    """The output, and so many statistics."""
+    fused = activation if _fuses(activation, call.layout(), call.x.dtype) else None
+    call = call._replace(line=(_line(fused, call.x.dtype),))
+    y, *statistics = derived.forward(call, given, count, lambda: again(fused))
+    return (y if fused is activation else activate(y, activation)), *statistics
 
 
 def _backward(
-    dy: Array, x: Array, affine: Affine, axes: Shape, statistics: Statistics, activation: Activation
-) -> tuple[Array, Array | None, Array | None]:
-    """Gradients with respect to x, weight and bias."""
-    form = layout_of(x, axes, affine)
-    if not _fuses(activation, form, x.dtype):
-        z = _forward(x, affine, axes, statistics, None)[0]
-        dy, activation = activation_gradient(dy, z, activation), None
-    matrix = form.matrix(x)
-    dx, dweight, dbias = empty_like(matrix), empty(form.sums, np.float64), empty(form.sums, np.float64)
-    fast = outer_reduction.gradient if form.outer else inner_reduction.gradient
-    given = form.matrix(dy), matrix, form.affine(affine, x.dtype), tuple(form.statistics(statistics))
-    results = dx, (dweight, dbias)
-    launch(_run, fast, extremes.differentiate, x.size, *given, form.units, _line(activation, x.dtype), *results)
-    return form.restore(dx), form.collect(dweight, affine.weight), form.collect(dbias, affine.bias)
-
-
-def _run(fast: Kernel, again: Kernel, size: int, *arguments: Any) -> None:
-    """Run a kernel and, for groups that left its range, the one that has none."""
-    if not fast(size, *arguments):
-        again(size, *arguments)
+    call: derived.Call,
+    dy: Array,
+    statistics: Sequence[Array],
+    activation: Activation,
+    again: Callable[[Array, Activation], tuple[Any, ...]],
+) -> tuple[Any, ...]:
+    """The gradients of x and of weight and bias."""
+    call = call._replace(line=(_line(activation, call.x.dtype),))
+    return derived.gradient(call, dy, statistics, range(len(call.parameters)), lambda: again(dy, activation))
 
 
 def _fuses(activation: Activation, form: Layout, dtype: np.dtype[Any]) -> bool:

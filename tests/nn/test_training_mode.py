@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tinygrad_norm import nn
-from tinygrad_norm.nn.modes import freeze, frozen_paths, in_inference, in_training, start_training
+from tinygrad_norm.nn.training_mode import freeze, frozen_paths, in_inference, in_training, start_training
 
 
 def a_model():

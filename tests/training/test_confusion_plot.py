@@ -52,6 +52,6 @@ def test_many_classes_are_drawn_without_counts(tmp_path):
 
 
 def test_an_unknown_format_is_refused_before_drawing(tmp_path):
-    with pytest.raises(ValueError, match=r"plot_confusion: .*suffix '.bmp'"):
+    with pytest.raises(ValueError, match=r"plot_confusion: the suffix of .*, got '.bmp'"):
         plot_confusion([[1]], tmp_path / "confusion.bmp")
     assert not list(tmp_path.iterdir())

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import nn, optim
-from tinygrad_norm.doctor.checks import MODEL, Thresholds
 from tinygrad_norm.doctor.diagnosis import diagnose
+from tinygrad_norm.doctor.findings import MODEL, Thresholds
 
 
 def found(model, batches, check, optimizer=None, **thresholds):

@@ -20,21 +20,21 @@ VALUE, FIRST, SECOND = [
 ]
 DIFFERENCES = [f"against finite differences: {what} derivative" for what in ("first", "second")]
 LARGER = "larger inputs: first derivative"
-LAYOUTS = "other memory layouts: first derivative"
+OTHER_LAYOUTS = "other memory layouts: first derivative"
 SOME = "each choice of wanted gradients"
 REPEATED = "going back twice, nothing changed"
 FLOAT32 = "float32 against float64"
 CONSTANT = "constant input, fused against composed"
 LARGE_MEAN = "large mean, float32 against float64"
-ROWS = (VALUE, FIRST, SECOND, *DIFFERENCES, LARGER, LAYOUTS, SOME, REPEATED, FLOAT32, CONSTANT, LARGE_MEAN)
+ROWS = (VALUE, FIRST, SECOND, *DIFFERENCES, LARGER, OTHER_LAYOUTS, SOME, REPEATED, FLOAT32, CONSTANT, LARGE_MEAN)
 SAME, MEAN = 0.75, 1000.0  # a constant that sums up without rounding; a mean at which E[x²] - E[x]² has no digit left
 FAR = 1e30
 
-Comparison = Callable[[Case, Errors], object]
+Compare = Callable[[Case, Errors], object]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Deviation:
     """By how much one case differs in one check, and how much it may.
 
     `message` says what is wrong, if anything; `skipped`, that the numbers are beyond float32 and were not compared.
@@ -52,7 +52,7 @@ class BeyondFloat32Error(Exception):
     """What is right does not fit float32."""
 
 
-def findings(case: Case) -> Iterator[Finding]:
+def findings(case: Case) -> Iterator[Deviation]:
     """Yield what all checks that make sense for a case find."""
     compared = case.is_fused and not case.larger
     if compared:
@@ -64,7 +64,7 @@ def findings(case: Case) -> Iterator[Finding]:
         yield from _found(case, at_size, LARGER)
     else:
         yield from _found(case, _differences, DIFFERENCES[0], *DIFFERENCES)
-    yield from _found(case, in_layouts, LAYOUTS)
+    yield from _found(case, in_layouts, OTHER_LAYOUTS)
     yield from _found(case, subsets, SOME)
     yield from _found(case, repeated, REPEATED)
     yield from _found(case, partial(_compare_precisions, rtol=1e-5, atol=1e-6), FLOAT32)
@@ -75,13 +75,13 @@ def kills(case: Case) -> list[str]:
 
     Where these two see nothing: "layouts", "repeated", both or none.
     """
-    plain: dict[str, Comparison] = {"differences": partial(_differences, order=1)}
+    plain: dict[str, Compare] = {"differences": partial(_differences, order=1)}
     if case.is_fused:
         plain["composition"] = partial(_composition, order=1)
     return _refusing(case, plain) or _refusing(case, {"layouts": in_layouts, "repeated": repeated})
 
 
-def _refusing(case: Case, checks: dict[str, Comparison]) -> list[str]:
+def _refusing(case: Case, checks: dict[str, Compare]) -> list[str]:
     refusing = []
     for name, check in checks.items():
         try:
@@ -91,7 +91,7 @@ def _refusing(case: Case, checks: dict[str, Comparison]) -> list[str]:
     return refusing
 
 
-def _found(case: Case, check: Comparison, *rows: str) -> Iterator[Finding]:
+def _found(case: Case, check: Compare, *rows: str) -> Iterator[Deviation]:
     """Yield the findings of a check: one for each comparison, and one for what it raises besides.
 
     `rows` are those of the output, of first and of second derivatives, or one for all.
@@ -101,17 +101,17 @@ def _found(case: Case, check: Comparison, *rows: str) -> Iterator[Finding]:
     try:
         check(case, errors)
     except BeyondFloat32Error:
-        yield Finding(row, case.name, skipped=True)
+        yield Deviation(row, case.name, skipped=True)
         return
     except Exception as error:  # whatever the function raises is a finding about it
         message = str(error) if isinstance(error, GradientError) else f"{type(error).__name__}: {error}"
     for what, (largest, bound) in errors.items():
         order = 0 if what == "the output" else 1 if what.startswith("derivative 1") else 2
         row, wrong = rows[order if len(rows) > 1 else 0], largest > bound
-        yield Finding(row, case.name, largest, bound, message if wrong else "")
+        yield Deviation(row, case.name, largest, bound, message if wrong else "")
         told |= wrong
     if message and not told:
-        yield Finding(row, case.name, math.inf, 0.0, message)
+        yield Deviation(row, case.name, math.inf, 0.0, message)
 
 
 def _composition(case: Case, errors: Errors, order: int = 2) -> None:

@@ -1,0 +1,619 @@
+"""Kernels of normalize, statistics taken over rows (inner) or columns (outer):
+
+    μ = mean(x)
+    σ² = mean((x − μ)²)
+    z = (x − μ) · 1/√(σ² + ε) · γ + β
+    y = φ(z)
+"""
+
+import numpy as np
+from numba import prange
+
+from tinygrad_norm.kernels.cpu.activation import activated, times_derivative
+from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline, noalias, reassociate
+from tinygrad_norm.kernels.cpu.pointwise import less
+from tinygrad_norm.kernels.cpu.reduction import (
+    ATTEMPTS,
+    ROWS,
+    TERMS,
+    Groups,
+    all_of,
+    are_near,
+    few,
+    fill,
+    first_row,
+    gather_sum,
+    groups_of,
+    in_range,
+    is_near,
+    join_sum,
+    length_of,
+    move_sum,
+    rows_of,
+    start_of_columns,
+    start_of_row,
+)
+
+
+@Kernel
+def inner_forward(x, parameters, options, line, units, statistics, y):
+    """Write y for a matrix [K0 R0 K1, R1], of which R0 rows are a group; tell if all are in range."""
+    fine = np.ones(units[0] * units[3], np.bool_)
+    for unit in prange(len(fine)):
+        fine[unit] = _inner_forward_unit(np.intp(unit), len(fine), x, parameters, options, line, units, statistics, y)
+    return all_of(fine)
+
+
+@device
+def _inner_forward_unit(unit, count, x, parameters, options, line, units, statistics, y):
+    """A unit of work: a few groups at a time."""
+    repeat, inner, period, length = units[1], units[2], units[3], x.shape[1]
+    weight = parameters[0][unit % period]
+    bias = parameters[1][unit % period]
+    width, n = few(x, repeat), repeat * length
+    all_values = np.empty((2, width))
+    values = (all_values[0], all_values[1])
+    all_sums = np.empty((2, width))
+    sums = (all_sums[0], all_sums[1])
+    all_c = np.empty((3, width), x.dtype)
+    c = (all_c[0], all_c[1], all_c[2])
+    start = np.empty(width, x.dtype)
+    first, last = groups_of(unit, count, len(x) // repeat, period)
+    fine = True
+    for top in range(first, last, width * period):
+        groups = Groups(top, min(top + width * period, last), period, repeat, inner)
+        _inner_forward_sum_0(x, groups, n, start, sums)
+        fine &= _inner_forward_find_1(options, n, groups, statistics, values, sums, start, c)
+        _inner_forward_write(x, weight, bias, line, groups, c, y)
+    return fine
+
+
+@noalias
+def _inner_forward_sum_0(x, groups, n, start, sums):
+    """The sums of each group."""
+    for j in range(length_of(groups)):
+        top = first_row(groups, j)
+        start[j], near = start_of_row(x[top]), False
+        for _ in range(ATTEMPTS):
+            total_sum0 = 0.0
+            total_sum1 = 0.0
+            for r in range(top, top + groups.repeat * groups.inner, groups.inner):
+                for i in range(0, x.shape[1], TERMS):
+                    sum0, sum1 = _inner_forward_terms_0(
+                        x[r], start[j], np.uintp(i), np.uintp(min(i + TERMS, x.shape[1]))
+                    )
+                    total_sum0 += sum0
+                    total_sum1 += sum1
+            near = is_near(total_sum0, total_sum1, n)
+            if near:
+                break
+            start[j] += total_sum0 / n
+        if not near:
+            total_sum0 = np.nan
+        sums[0][j] = total_sum0
+        sums[1][j] = total_sum1
+
+
+@reassociate
+def _inner_forward_terms_0(x, start, first, last):
+    """The sums of some numbers of a row."""
+    sum0 = x.dtype.type(0.0)
+    sum1 = x.dtype.type(0.0)
+    for i in range(first, last):
+        v0 = x[i] - start  # x − x₀
+        sum0 += v0  # x − x₀
+        sum1 += v0 * v0  # (x − x₀)²
+    return sum0, sum1
+
+
+@noalias
+def _inner_forward_find_1(options, n, groups, statistics, values, sums, start, c):
+    """What follows from the sums."""
+    fine = True
+    single = c[0].itemsize < 8
+    eps = options[0]
+    one = 1.0
+    mean = values[0]
+    var = values[1]
+    sum0 = sums[0]
+    sum1 = sums[1]
+    c0 = c[0]
+    c1 = c[1]
+    c2 = c[2]
+    for j in range(length_of(groups)):
+        t0 = sum0[j] / n
+        mean[j] = start[j] + t0  # μ = mean(x)
+        var[j] = sum1[j] / n - t0 ** 2  # σ² = mean((x − μ)²)
+        c0[j] = mean[j]  # μ
+        c1[j] = mean[j] - c0[j]  # what rounding took
+        c2[j] = one / np.sqrt(var[j] + eps)  # 1/√(σ² + ε)
+        fine &= in_range(mean[j], single)
+        fine &= in_range(var[j], single)
+        fine &= in_range(c0[j], single)
+        fine &= in_range(c2[j], single)
+    for j in range(length_of(groups)):
+        statistics[0][groups.first + j * groups.step] = mean[j]
+        statistics[1][groups.first + j * groups.step] = var[j]
+    return fine
+
+
+@noalias
+def _inner_forward_write(x, weight, bias, line, groups, c, y):
+    """The output."""
+    for j in range(length_of(groups)):
+        top = first_row(groups, j)
+        c0 = c[0][j]
+        c1 = c[1][j]
+        c2 = c[2][j]
+        for r in range(top, top + groups.repeat * groups.inner, groups.inner):
+            for i in range(x.shape[1]):
+                y[r, i] = activated(less(x[r, i], c0, c1) * weight[i] * c2 + bias[i], line)  # φ(z)
+
+
+@Kernel
+def inner_gradient(dy, x, parameters, options, line, units, statistics, dx, grads):
+    """Write dx for a matrix [K0 R0 K1, R1], of which R0 rows are a group; tell if all are in range."""
+    fine = np.ones(units[0] * units[3], np.bool_)
+    for unit in prange(len(fine)):
+        fine[unit] = _inner_gradient_unit(
+            np.intp(unit), len(fine), dy, x, parameters, options, line, units, statistics, dx, grads
+        )
+    return all_of(fine)
+
+
+@device
+def _inner_gradient_unit(unit, count, dy, x, parameters, options, line, units, statistics, dx, grads):
+    """A unit of work: a few groups at a time."""
+    repeat, inner, period, length = units[1], units[2], units[3], x.shape[1]
+    weight = parameters[0][unit % period]
+    bias = parameters[1][unit % period]
+    dweight, part_dweight = grads[0][unit], np.zeros(length, x.dtype)
+    fill(dweight, 0.0)
+    dbias, part_dbias = grads[1][unit], np.zeros(length, x.dtype)
+    fill(dbias, 0.0)
+    moved = np.zeros(1, np.intp)
+    width, n = few(x, repeat), repeat * length
+    all_values = np.empty((6, width))
+    values = (all_values[0], all_values[1], all_values[2], all_values[3], all_values[4], all_values[5])
+    all_sums = np.empty((2, width))
+    sums = (all_sums[0], all_sums[1])
+    all_c = np.empty((5, width), x.dtype)
+    c = (all_c[0], all_c[1], all_c[2], all_c[3], all_c[4])
+    first, last = groups_of(unit, count, len(x) // repeat, period)
+    fine = True
+    for top in range(first, last, width * period):
+        groups = Groups(top, min(top + width * period, last), period, repeat, inner)
+        fine &= _inner_gradient_find_0(options, groups, statistics, values, c)
+        _inner_gradient_sum_0(
+            dy, x, weight, bias, line, groups, c, sums, part_dweight, part_dbias, dweight, dbias, moved
+        )
+        fine &= _inner_gradient_find_1(options, n, groups, values, sums, c)
+        _inner_gradient_write(dy, x, weight, bias, line, groups, c, dx)
+    move_sum(part_dweight, dweight)
+    move_sum(part_dbias, dbias)
+    return fine
+
+
+@noalias
+def _inner_gradient_find_0(options, groups, statistics, values, c):
+    """What is known before the sums are taken."""
+    fine = True
+    single = c[0].itemsize < 8
+    eps = options[0]
+    one = 1.0
+    mean = values[0]
+    var = values[1]
+    c0 = c[0]
+    c1 = c[1]
+    c2 = c[2]
+    for j in range(length_of(groups)):
+        mean[j] = statistics[0][groups.first + j * groups.step]
+        var[j] = statistics[1][groups.first + j * groups.step]
+    for j in range(length_of(groups)):
+        c0[j] = mean[j]  # μ
+        c1[j] = mean[j] - c0[j]  # what rounding took
+        c2[j] = one / np.sqrt(var[j] + eps)  # 1/√(σ² + ε)
+        fine &= in_range(c0[j], single)
+        fine &= in_range(c2[j], single)
+    return fine
+
+
+@noalias
+def _inner_gradient_sum_0(dy, x, weight, bias, line, groups, c, sums, part_dweight, part_dbias, dweight, dbias, moved):
+    """The sums of each group."""
+    for j in range(length_of(groups)):
+        top = first_row(groups, j)
+        c0 = c[0][j]
+        c1 = c[1][j]
+        c2 = c[2][j]
+        total_sum0 = 0.0
+        total_sum1 = 0.0
+        for r in range(top, top + groups.repeat * groups.inner, groups.inner):
+            for i in range(0, x.shape[1], TERMS):
+                sum0, sum1 = _inner_gradient_terms_0(
+                    dy[r], x[r], weight, bias, line, c0, c1, c2, part_dweight, part_dbias, np.uintp(i), np.uintp(min(i +
+                    TERMS, x.shape[1]))
+                )
+                total_sum0 += sum0
+                total_sum1 += sum1
+            moved[0] += 1
+            if moved[0] == ROWS:
+                move_sum(part_dweight, dweight)
+                move_sum(part_dbias, dbias)
+                moved[0] = 0
+        sums[0][j] = total_sum0
+        sums[1][j] = total_sum1
+
+
+@reassociate
+def _inner_gradient_terms_0(dy, x, weight, bias, line, c0, c1, c2, part_dweight, part_dbias, first, last):
+    """The sums of some numbers of a row."""
+    sum0 = x.dtype.type(0.0)
+    sum1 = x.dtype.type(0.0)
+    for i in range(first, last):
+        v0 = less(x[i], c0, c1)  # x − μ
+        v1 = times_derivative(dy[i], v0 * weight[i] * c2 + bias[i], line)  # g · φ'(z)
+        sum0 += v1 * weight[i] * v0  # g · φ'(z) · γ · (x − μ)
+        sum1 += v1 * weight[i]  # g · φ'(z) · γ
+        part_dweight[i] += v1 * v0 * c2
+        part_dbias[i] += v1
+    return sum0, sum1
+
+
+@noalias
+def _inner_gradient_find_1(options, n, groups, values, sums, c):
+    """What follows from the sums."""
+    fine = True
+    eps = options[0]
+    one = 1.0
+    var = values[1]
+    m1 = values[2]
+    A_var = values[3]
+    m2 = values[4]
+    A_mean = values[5]
+    sum0 = sums[0]
+    sum1 = sums[1]
+    c3 = c[3]
+    c4 = c[4]
+    for j in range(length_of(groups)):
+        m1[j] = sum0[j] / n  # mean(g · φ'(z) · γ · (x − μ))
+        t0 = one / np.sqrt(var[j] + eps)
+        A_var[j] = -0.5 * (t0 ** 3 * m1[j])  # A[σ²] = −0.5 · 1/√(σ² + ε)^3 · mean(g · φ'(z) · γ · (x − μ))
+        m2[j] = sum1[j] / n  # mean(g · φ'(z) · γ)
+        A_mean[j] = -t0 * m2[j]  # A[μ] = −1/√(σ² + ε) · mean(g · φ'(z) · γ)
+        c3[j] = 2.0 * A_var[j]  # 2 · A[σ²]
+        c4[j] = A_mean[j]  # A[μ]
+        fine &= np.isfinite(c3[j])
+        fine &= np.isfinite(c4[j])
+    return fine
+
+
+@noalias
+def _inner_gradient_write(dy, x, weight, bias, line, groups, c, dx):
+    """The gradient of x."""
+    for j in range(length_of(groups)):
+        top = first_row(groups, j)
+        c0 = c[0][j]
+        c1 = c[1][j]
+        c2 = c[2][j]
+        c3 = c[3][j]
+        c4 = c[4][j]
+        for r in range(top, top + groups.repeat * groups.inner, groups.inner):
+            for i in range(x.shape[1]):
+                v0 = less(x[r, i], c0, c1)  # x − μ
+                # g · φ'(z) · γ · 1/√(σ² + ε) + 2 · A[σ²] · (x − μ) + A[μ]
+                dx[r, i] = times_derivative(
+                    dy[r, i], v0 * weight[i] * c2 + bias[i], line
+                ) * weight[i] * c2 + v0 * c3 + c4
+
+
+@Kernel
+def outer_forward(x, parameters, options, line, units, statistics, y):
+    """Write y for a matrix [K0 R0, K1 R1], of which the rows of one k0 are a group; tell as above."""
+    groups, blocks, length = units[0], units[1], x.shape[1]
+    sums = np.empty((groups * blocks, 2, length))
+    values = np.empty((groups, 2, length))
+    c = np.empty((groups, 3, length), x.dtype)
+    start = np.empty((groups, length), x.dtype)
+    fine = np.ones(groups, np.bool_)
+    if blocks == 1:
+        for k0 in prange(groups):
+            group = np.intp(k0)
+            start_of_columns(x[rows_of(x, group, groups)], units[2], start[group])
+            near = False
+            for _ in range(ATTEMPTS):
+                _outer_forward_sum_0(group, units, x, start, sums)
+                near = _outer_forward_find_1(
+                    group, x, parameters, options, units, statistics, sums, values, start, c, fine
+                )
+                if near:
+                    break
+            if not near:
+                fine[group] = False
+            _outer_forward_write(group, units, x, parameters, line, c, y)
+    else:
+        for group in range(groups):
+            start_of_columns(x[rows_of(x, group, groups)], units[2], start[group])
+        near = False
+        for _ in range(ATTEMPTS):
+            for unit in prange(groups * blocks):
+                _outer_forward_sum_0(np.intp(unit), units, x, start, sums)
+            near = True
+            for group in range(groups):
+                near &= _outer_forward_find_1(
+                    group, x, parameters, options, units, statistics, sums, values, start, c, fine
+                )
+            if near:
+                break
+        if not near:
+            fine[0] = False
+        for turn in prange(groups * blocks):
+            # what was read last may still be in the cache
+            _outer_forward_write(groups * blocks - 1 - np.intp(turn), units, x, parameters, line, c, y)
+    return all_of(fine)
+
+
+@device
+def _outer_forward_sum_0(unit, units, x, start, sums):
+    """The sums of a unit's columns."""
+    group, rows = unit // units[1], rows_of(x, unit, units[0] * units[1])
+    part_sum0 = np.full(x.shape[1], 0.0, x.dtype)
+    part_sum1 = np.full(x.shape[1], 0.0, x.dtype)
+    _outer_forward_rows_0(x[rows], start[group], (part_sum0, part_sum1), (sums[unit, 0], sums[unit, 1]))
+
+
+@noalias
+def _outer_forward_rows_0(x, start, parts, sums):
+    """The rows of a unit, four at a time, which saves their sums a way through memory."""
+    fill(sums[0], 0.0)
+    fill(sums[1], 0.0)
+    for top in range(0, len(x), ROWS):
+        stop = min(top + ROWS, len(x))
+        whole = stop - (stop - top) % 4
+        for r in range(top, whole, 4):
+            for k in range(x.shape[1]):
+                e0 = _outer_forward_terms_0(r, k, x, start)
+                e1 = _outer_forward_terms_0(r + 1, k, x, start)
+                e2 = _outer_forward_terms_0(r + 2, k, x, start)
+                e3 = _outer_forward_terms_0(r + 3, k, x, start)
+                parts[0][k] += (e0[0] + e1[0]) + (e2[0] + e3[0])
+                parts[1][k] += (e0[1] + e1[1]) + (e2[1] + e3[1])
+        for r in range(whole, stop):
+            for k in range(x.shape[1]):
+                e0 = _outer_forward_terms_0(r, k, x, start)
+                parts[0][k] += e0[0]
+                parts[1][k] += e0[1]
+        move_sum(parts[0], sums[0])
+        move_sum(parts[1], sums[1])
+
+
+@inline
+def _outer_forward_terms_0(r, k, x, start):
+    """What a number adds to the sums."""
+    v0 = x[r, k] - start[k]  # x − x₀
+    return (
+        v0,  # x − x₀
+        v0 * v0,  # (x − x₀)²
+    )
+
+
+@device
+def _outer_forward_find_1(group, x, parameters, options, units, statistics, sums, values, start, c, fine):
+    """What follows from the sums."""
+    share, single, length = units[2], x.itemsize < 8, x.shape[1]
+    n = len(x) // units[0] * share
+    weight = parameters[0][group % units[3]]
+    mean = statistics[0][group]
+    var = statistics[1][group]
+    joined0 = values[group, 0]
+    joined1 = values[group, 1]
+    sum0 = np.empty(length)
+    gather_sum(sums[group * units[1] : (group + 1) * units[1], 0], sum0)
+    sum1 = np.empty(length)
+    gather_sum(sums[group * units[1] : (group + 1) * units[1], 1], sum1)
+    start = start[group]
+    c0 = c[group, 0]
+    c1 = c[group, 1]
+    c2 = c[group, 2]
+    eps = options[0]
+    one = 1.0
+    ok = True
+    for k in range(length):
+        joined0[k] = sum0[k]
+        joined1[k] = sum1[k]
+    join_sum(joined0, share)
+    join_sum(joined1, share)
+    if not are_near(start, joined0, joined1, n):
+        return False
+    for k in range(length):
+        t0 = joined0[k] / n
+        mean[k] = start[k] + t0  # μ = mean(x)
+        var[k] = joined1[k] / n - t0 ** 2  # σ² = mean((x − μ)²)
+        c0[k] = mean[k]  # μ
+        c1[k] = mean[k] - c0[k]  # what rounding took
+        c2[k] = one / np.sqrt(var[k] + eps) * weight[k]  # 1/√(σ² + ε) · γ
+        ok &= in_range(mean[k], single)
+        ok &= in_range(var[k], single)
+        ok &= in_range(c0[k], single)
+        ok &= in_range(c2[k], single)
+    fine[group] &= ok
+    return True
+
+
+@noalias
+def _outer_forward_write(unit, units, x, parameters, line, c, y):
+    """The output."""
+    group, rows = unit // units[1], rows_of(x, unit, units[0] * units[1])
+    x, y = x[rows], y[rows]
+    bias = parameters[1][group % units[3]]
+    c0 = c[group, 0]
+    c1 = c[group, 1]
+    c2 = c[group, 2]
+    for r in range(len(x)):
+        for k in range(x.shape[1]):
+            y[r, k] = activated(less(x[r, k], c0[k], c1[k]) * c2[k] + bias[k], line)  # φ(z)
+
+
+@Kernel
+def outer_gradient(dy, x, parameters, options, line, units, statistics, dx, grads):
+    """Write dx for a matrix [K0 R0, K1 R1], of which the rows of one k0 are a group; tell as above."""
+    groups, blocks, length = units[0], units[1], x.shape[1]
+    sums = np.empty((groups * blocks, 2, length))
+    values = np.empty((groups, 6, length))
+    c = np.empty((groups, 5, length), x.dtype)
+    fine = np.ones(groups, np.bool_)
+    if blocks == 1:
+        for k0 in prange(groups):
+            group = np.intp(k0)
+            _outer_gradient_find_0(group, x, parameters, options, units, statistics, c, fine)
+            _outer_gradient_sum_0(group, units, dy, x, parameters, line, c, sums)
+            _outer_gradient_find_1(group, x, parameters, options, units, statistics, sums, values, c, fine, grads)
+            _outer_gradient_write(group, units, dy, x, parameters, line, c, dx)
+    else:
+        for group in range(groups):
+            _outer_gradient_find_0(group, x, parameters, options, units, statistics, c, fine)
+        for unit in prange(groups * blocks):
+            _outer_gradient_sum_0(np.intp(unit), units, dy, x, parameters, line, c, sums)
+        for group in range(groups):
+            _outer_gradient_find_1(group, x, parameters, options, units, statistics, sums, values, c, fine, grads)
+        for turn in prange(groups * blocks):
+            # what was read last may still be in the cache
+            _outer_gradient_write(groups * blocks - 1 - np.intp(turn), units, dy, x, parameters, line, c, dx)
+    return all_of(fine)
+
+
+@device
+def _outer_gradient_find_0(group, x, parameters, options, units, statistics, c, fine):
+    """What is known before the sums are taken."""
+    share, single, length = units[2], x.itemsize < 8, x.shape[1]
+    weight = parameters[0][group % units[3]]
+    mean = statistics[0][group]
+    var = statistics[1][group]
+    c0 = c[group, 0]
+    c1 = c[group, 1]
+    c2 = c[group, 2]
+    eps = options[0]
+    one = 1.0
+    ok = True
+    for k in range(length):
+        c0[k] = mean[k]  # μ
+        c1[k] = mean[k] - c0[k]  # what rounding took
+        c2[k] = one / np.sqrt(var[k] + eps) * weight[k]  # 1/√(σ² + ε) · γ
+        ok &= in_range(c0[k], single)
+        ok &= in_range(c2[k], single)
+    fine[group] &= ok
+    return True
+
+
+@device
+def _outer_gradient_sum_0(unit, units, dy, x, parameters, line, c, sums):
+    """The sums of a unit's columns."""
+    group, rows = unit // units[1], rows_of(x, unit, units[0] * units[1])
+    bias = parameters[1][group % units[3]]
+    c0 = c[group, 0]
+    c1 = c[group, 1]
+    c2 = c[group, 2]
+    part_sum0 = np.full(x.shape[1], 0.0, x.dtype)
+    part_sum1 = np.full(x.shape[1], 0.0, x.dtype)
+    _outer_gradient_rows_0(
+        dy[rows], x[rows], bias, line, c0, c1, c2, (part_sum0, part_sum1), (sums[unit, 0], sums[unit, 1])
+    )
+
+
+@noalias
+def _outer_gradient_rows_0(dy, x, bias, line, c0, c1, c2, parts, sums):
+    """The rows of a unit, four at a time, which saves their sums a way through memory."""
+    fill(sums[0], 0.0)
+    fill(sums[1], 0.0)
+    for top in range(0, len(x), ROWS):
+        stop = min(top + ROWS, len(x))
+        whole = stop - (stop - top) % 4
+        for r in range(top, whole, 4):
+            for k in range(x.shape[1]):
+                e0 = _outer_gradient_terms_0(r, k, dy, x, bias, line, c0, c1, c2)
+                e1 = _outer_gradient_terms_0(r + 1, k, dy, x, bias, line, c0, c1, c2)
+                e2 = _outer_gradient_terms_0(r + 2, k, dy, x, bias, line, c0, c1, c2)
+                e3 = _outer_gradient_terms_0(r + 3, k, dy, x, bias, line, c0, c1, c2)
+                parts[0][k] += (e0[0] + e1[0]) + (e2[0] + e3[0])
+                parts[1][k] += (e0[1] + e1[1]) + (e2[1] + e3[1])
+        for r in range(whole, stop):
+            for k in range(x.shape[1]):
+                e0 = _outer_gradient_terms_0(r, k, dy, x, bias, line, c0, c1, c2)
+                parts[0][k] += e0[0]
+                parts[1][k] += e0[1]
+        move_sum(parts[0], sums[0])
+        move_sum(parts[1], sums[1])
+
+
+@inline
+def _outer_gradient_terms_0(r, k, dy, x, bias, line, c0, c1, c2):
+    """What a number adds to the sums."""
+    v0 = less(x[r, k], c0[k], c1[k])  # x − μ
+    v1 = times_derivative(dy[r, k], v0 * c2[k] + bias[k], line)  # g · φ'(z)
+    return (
+        v1 * v0,  # g · φ'(z) · (x − μ)
+        v1,  # g · φ'(z)
+    )
+
+
+@device
+def _outer_gradient_find_1(group, x, parameters, options, units, statistics, sums, values, c, fine, grads):
+    """What follows from the sums."""
+    share, single, length = units[2], x.itemsize < 8, x.shape[1]
+    n = len(x) // units[0] * share
+    weight = parameters[0][group % units[3]]
+    var = statistics[1][group]
+    m1 = values[group, 0]
+    A_var = values[group, 1]
+    m2 = values[group, 2]
+    A_mean = values[group, 3]
+    joined0 = values[group, 4]
+    joined1 = values[group, 5]
+    sum0 = np.empty(length)
+    gather_sum(sums[group * units[1] : (group + 1) * units[1], 0], sum0)
+    sum1 = np.empty(length)
+    gather_sum(sums[group * units[1] : (group + 1) * units[1], 1], sum1)
+    c3 = c[group, 3]
+    c4 = c[group, 4]
+    dweight = grads[0][group]
+    dbias = grads[1][group]
+    eps = options[0]
+    one = 1.0
+    ok = True
+    for k in range(length):
+        joined0[k] = sum0[k] * weight[k]
+        joined1[k] = sum1[k] * weight[k]
+        dweight[k] = sum0[k] * (one / np.sqrt(var[k] + eps))  # Σ over all rows
+        dbias[k] = sum1[k]  # Σ over all rows
+    join_sum(joined0, share)
+    join_sum(joined1, share)
+    for k in range(length):
+        m1[k] = joined0[k] / n  # mean(g · φ'(z) · γ · (x − μ))
+        t0 = one / np.sqrt(var[k] + eps)
+        A_var[k] = -0.5 * (t0 ** 3 * m1[k])  # A[σ²] = −0.5 · 1/√(σ² + ε)^3 · mean(g · φ'(z) · γ · (x − μ))
+        m2[k] = joined1[k] / n  # mean(g · φ'(z) · γ)
+        A_mean[k] = -t0 * m2[k]  # A[μ] = −1/√(σ² + ε) · mean(g · φ'(z) · γ)
+        c3[k] = 2.0 * A_var[k]  # 2 · A[σ²]
+        c4[k] = A_mean[k]  # A[μ]
+        ok &= np.isfinite(c3[k])
+        ok &= np.isfinite(c4[k])
+    fine[group] &= ok
+    return True
+
+
+@noalias
+def _outer_gradient_write(unit, units, dy, x, parameters, line, c, dx):
+    """The gradient of x."""
+    group, rows = unit // units[1], rows_of(x, unit, units[0] * units[1])
+    dy, x, dx = dy[rows], x[rows], dx[rows]
+    bias = parameters[1][group % units[3]]
+    c0 = c[group, 0]
+    c1 = c[group, 1]
+    c2 = c[group, 2]
+    c3 = c[group, 3]
+    c4 = c[group, 4]
+    for r in range(len(x)):
+        for k in range(x.shape[1]):
+            v0 = less(x[r, k], c0[k], c1[k])  # x − μ
+            # g · φ'(z) · γ · 1/√(σ² + ε) + 2 · A[σ²] · (x − μ) + A[μ]
+            dx[r, k] = times_derivative(dy[r, k], v0 * c2[k] + bias[k], line) * c2[k] + v0 * c3[k] + c4[k]
