@@ -57,7 +57,7 @@ COMPARISONS = {
 TESTS_OF_ONE = {"logical_not": np.logical_not, "isnan": np.isnan, "isfinite": np.isfinite}
 
 
-OTHERS = {"where", "clip", "astype", "logaddexp", "scale", "stop_gradient"}
+OTHERS = {"where", "clip", "astype", "gated", "logaddexp", "scale", "stop_gradient"}
 
 
 functions = pytest.mark.parametrize("name", FUNCTIONS)
