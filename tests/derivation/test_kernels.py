@@ -46,10 +46,10 @@ def clashing(x: Any, c0: Any, groups: Any, *, axes: Any, n: Any = 0.1) -> Any:
 
 
 def test_names_of_a_definition_do_not_meet_those_of_the_text(rng):
-    x, c0, groups = rng.normal(size=(4, 6)), *rng.normal(size=(2, 6))
+    x, weight, bias = rng.normal(size=(4, 6)), rng.normal(size=6), rng.normal(size=6)
     for axes in (0, 1):
-        expected = derive(norms["layer_norm"])(x, c0, groups, axes=axes, eps=0.1)
-        np.testing.assert_allclose(derive(clashing)(x, c0, groups, axes=axes).raw, expected.raw, rtol=1e-12)
+        expected = derive(norms["layer_norm"])(x, weight, bias, axes=axes, eps=0.1)
+        np.testing.assert_allclose(derive(clashing)(x, weight, bias, axes=axes).raw, expected.raw, rtol=1e-12)
 
 
 def test_a_long_line_has_its_comment_before_it_and_what_is_in_brackets_on_lines_of_its_own():

@@ -22,7 +22,7 @@ _IMPORTS = {
     "tinygrad_norm.kernels.cpu.pointwise": "erf less maximum minimum relu sigmoid sign softplus",
     "tinygrad_norm.kernels.cpu.reduction": (
         "ATTEMPTS ROWS TERMS Groups all_of are_near few fill first_row gather_max gather_min gather_sum groups_of "
-        "in_range is_near join_max join_min join_sum larger length_of move_max move_min move_sum rows_of smaller "
+        "in_range is_near join_max join_min join_sum keep larger length_of move_max move_min move_sum rows_of smaller "
         "start_of_columns start_of_row"
     ),
 }
