@@ -31,6 +31,7 @@ FUNCTIONS = {  # of one real number: where it is smooth, and what it is
     "tanh": (real, math.tanh),
     "sigmoid": (real, lambda x: 1 / (1 + math.exp(-x))),
     "erf": (real, math.erf),
+    "ndtr": (real, lambda x: math.erfc(-x * math.sqrt(0.5)) / 2),
 }
 
 
@@ -56,7 +57,7 @@ COMPARISONS = {
 TESTS_OF_ONE = {"logical_not": np.logical_not, "isnan": np.isnan, "isfinite": np.isfinite}
 
 
-OTHERS = {"where", "clip", "astype", "logaddexp", "scale", "stop_gradient"}
+OTHERS = {"where", "clip", "astype", "gated", "logaddexp", "scale", "stop_gradient"}
 
 
 functions = pytest.mark.parametrize("name", FUNCTIONS)
@@ -164,6 +165,7 @@ def test_functions_of_strided_views(rng, name):
         ("tanh", 1, -1),
         ("sigmoid", 1, 0),
         ("erf", 1, -1),
+        ("ndtr", 1, 0),
         ("sign", 1, -1),
         ("floor", np.inf, -np.inf),
         ("ceil", np.inf, -np.inf),
@@ -181,7 +183,7 @@ def test_infinity_has_its_limit_and_nan_goes_through(name, at_infinity, at_minus
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_saturating_functions_far_out(dtype):
     far = np.array([-1e4, -200, 200, 1e4], dtype)
-    for name, below, above in (("sigmoid", 0, 1), ("tanh", -1, 1), ("erf", -1, 1)):
+    for name, below, above in (("sigmoid", 0, 1), ("tanh", -1, 1), ("erf", -1, 1), ("ndtr", 0, 1)):
         x = Tensor(far, requires_grad=True)
         y = getattr(ops, name)(x)
         np.testing.assert_allclose(y.numpy(), [below, below, above, above], rtol=1e-7, atol=1e-80)
