@@ -180,7 +180,8 @@ class Loop:
         varying = [part for part in parts if self.varies(part[0])]
         constant = product([(ONE, False), *(part for part in parts if not self.varies(part[0]))])
         above = [self.code(part, 2) for part, divides in varying if not divides]
-        above += [self._constant(constant)] if constant is not ONE or not above else []
+        if constant is not ONE or not above:
+            above.insert(1, self._constant(constant))  # after x - mean, say, so that it is x̂ that the weight meets
         return " / ".join([" * ".join(above), *(self.code(part, 3) for part, divides in varying if divides)])
 
     def _constant(self, node: Expression, rest: bool = False) -> str:

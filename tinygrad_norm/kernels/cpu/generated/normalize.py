@@ -146,7 +146,7 @@ def _inner_forward_write(x, weight, bias, line, groups, c, y):
         c2 = c[2][j]
         for r in range(top, top + groups.repeat * groups.inner, groups.inner):
             for i in range(x.shape[1]):
-                y[r, i] = activated(less(x[r, i], c0, c1) * weight[i] * c2 + bias[i], line)  # φ(z)
+                y[r, i] = activated(less(x[r, i], c0, c1) * c2 * weight[i] + bias[i], line)  # φ(z)
 
 
 @Kernel
@@ -249,10 +249,10 @@ def _inner_gradient_terms_0(dy, x, weight, bias, line, c0, c1, c2, part_dweight,
     sum1 = x.dtype.type(0.0)
     for i in range(first, last):
         v0 = less(x[i], c0, c1)  # x − μ
-        v1 = times_derivative(dy[i], v0 * weight[i] * c2 + bias[i], line)  # g · φ'(z)
+        v1 = times_derivative(dy[i], v0 * c2 * weight[i] + bias[i], line)  # g · φ'(z)
         sum0 += v1 * weight[i] * v0  # g · φ'(z) · γ · (x − μ)
         sum1 += v1 * weight[i]  # g · φ'(z) · γ
-        part_dweight[i] += v1 * v0 * c2
+        part_dweight[i] += v1 * c2 * v0
         part_dbias[i] += v1
     return sum0, sum1
 
@@ -298,8 +298,8 @@ def _inner_gradient_write(dy, x, weight, bias, line, groups, c, dx):
                 v0 = less(x[r, i], c0, c1)  # x − μ
                 # g · φ'(z) · γ · 1/√(σ² + ε) + 2 · A[σ²] · (x − μ) + A[μ]
                 dx[r, i] = times_derivative(
-                    dy[r, i], v0 * weight[i] * c2 + bias[i], line
-                ) * weight[i] * c2 + v0 * c3 + c4
+                    dy[r, i], v0 * c2 * weight[i] + bias[i], line
+                ) * c2 * weight[i] + v0 * c3 + c4
 
 
 @Kernel

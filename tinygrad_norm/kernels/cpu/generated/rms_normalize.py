@@ -108,7 +108,7 @@ def _inner_forward_write(x, weight, line, groups, c, y):
         c0 = c[0][j]
         for r in range(top, top + groups.repeat * groups.inner, groups.inner):
             for i in range(x.shape[1]):
-                y[r, i] = activated(x[r, i] * weight[i] * c0, line)  # φ(z)
+                y[r, i] = activated(x[r, i] * c0 * weight[i], line)  # φ(z)
 
 
 @Kernel
@@ -188,9 +188,9 @@ def _inner_gradient_terms_0(dy, x, weight, line, c0, part_dweight, first, last):
     """The sums of some numbers of a row."""
     sum0 = x.dtype.type(0.0)
     for i in range(first, last):
-        v0 = times_derivative(dy[i], x[i] * weight[i] * c0, line)  # g · φ'(z)
+        v0 = times_derivative(dy[i], x[i] * c0 * weight[i], line)  # g · φ'(z)
         sum0 += v0 * weight[i] * x[i]  # g · φ'(z) · γ · x
-        part_dweight[i] += v0 * x[i] * c0
+        part_dweight[i] += v0 * c0 * x[i]
     return sum0,
 
 
@@ -222,7 +222,7 @@ def _inner_gradient_write(dy, x, weight, line, groups, c, dx):
         for r in range(top, top + groups.repeat * groups.inner, groups.inner):
             for i in range(x.shape[1]):
                 # g · φ'(z) · γ · 1/√(σ² + ε) + 2 · A[σ²] · x
-                dx[r, i] = times_derivative(dy[r, i], x[r, i] * weight[i] * c0, line) * weight[i] * c0 + x[r, i] * c1
+                dx[r, i] = times_derivative(dy[r, i], x[r, i] * c0 * weight[i], line) * c0 * weight[i] + x[r, i] * c1
 
 
 @Kernel
