@@ -25,7 +25,8 @@ FORMS = {
     "rsqrt": ("one / np.sqrt({0})", 2),
     "activated": ("activated({0}, line)", 9),
     "times_derivative": ("times_derivative({0}, {1}, line)", 9),
-    **{name: (f"{name}({{0}}, real)", 9) for name in ("erf", "relu", "sigmoid", "sign", "softplus")},
+    **{name: (f"{name}({{0}}, real)", 9) for name in ("erf", "ndtr", "relu", "sigmoid", "sign", "softplus")},
+    "gated": ("gated({0}, {1}, real)", 9),
     **{name: (f"np.{name}({{0}})", 9) for name in ("sqrt", "exp", "expm1", "log", "log1p", "tanh")},
     **{
         name: (f"{{0}} {sign} {{1}}", 0)
@@ -44,7 +45,7 @@ FORMS = {
 _OURS = re.compile(
     r"(c|e|m|sum|total|joined|k|t|v)\d*|[xyrijn]|d[xy]|(part|total|A|all)_.*|np|one|real|start|first|last|top|moved|near|ok|"
     r"parameters|options|line|units|statistics|values|sums|parts|grads|fine|count|columns|share|single|groups?|rows|unit|"
-    r"width|period|repeat|inner|length|stop|whole|turn|blocks|less|maximum|minimum|sign|relu|sigmoid|softplus|erf|few|fill|"
+    r"width|period|repeat|inner|length|stop|whole|turn|blocks|less|maximum|minimum|sign|relu|sigmoid|softplus|erf|ndtr|gated|few|fill|"
     r"larger|smaller|abs|len|min|max|range|prange"
 )
 """The names that the text of kernels has for itself."""
