@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kernels.cpu.norms import LAYOUTS, NORMS, arrays
 from tinygrad_norm import definitions
 from tinygrad_norm.kernels import cpu
 from tinygrad_norm.kernels.cpu import compiler, normalization
@@ -81,31 +82,6 @@ def test_any_shape_layout_and_axes(case):
     check(*case)
 
 
-NORMS = {
-    "batch, of features": ((64, 7), (0,), (1, 7)),
-    "batch, of one feature": ((9, 1), (0,), (1, 1)),
-    "batch, of images": ((5, 3, 4, 6), (0, 2, 3), (1, 3, 1, 1)),
-    "layer": ((6, 10), (1,), (1, 10)),
-    "layer, of one row": ((1, 130), (1,), (1, 130)),
-    "layer, of pixels": ((3, 5, 4, 2), (1,), (1, 5, 1, 1)),
-    "group": ((4, 3, 2, 5, 3), (2, 3, 4), (1, 3, 2, 1, 1)),
-    "group, of many channels": ((2, 3, 70, 2, 2), (2, 3, 4), (1, 3, 70, 1, 1)),
-    "instance": ((4, 3, 5, 3), (2, 3), (1, 3, 1, 1)),
-    "instance, of large images": ((2, 3, 9, 9), (2, 3), (1, 3, 1, 1)),
-}
-
-
-def arrays(norm, channels_last, dtype, rng):
-    shape, axes, affine = NORMS[norm]
-    x = rng.normal(3, 2, shape).astype(dtype)
-    if channels_last:
-        channels = range(1, len(shape) - 2)
-        order = (0, len(shape) - 2, len(shape) - 1, *channels)
-        x = np.ascontiguousarray(x.transpose(order)).transpose(np.argsort(order))
-    weight, bias = rng.normal(size=(2, *affine)).astype(dtype)
-    return x, weight, bias, axes
-
-
 @pytest.mark.parametrize("norm", ["batch, of images", "group", "instance"])
 @pytest.mark.parametrize("large", [1, 2**18])
 def test_fused_silu(monkeypatch, norm, large, rng):
@@ -153,10 +129,6 @@ def test_what_leaves_the_range_before_a_fused_activation_gives_its_limit(name, n
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
-IMAGES = [name for name, (shape, _, _) in NORMS.items() if len(shape) > 2]
-LAYOUTS = [(name, False) for name in NORMS] + [(name, True) for name in IMAGES]
-
-
 @pytest.mark.parametrize(("norm", "channels_last"), LAYOUTS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_norms_in_use(norm, channels_last, activation, rng):
@@ -164,13 +136,6 @@ def test_norms_in_use(norm, channels_last, activation, rng):
     y = check(x, weight, bias, axes, activation, rng)
     if norm != "layer, of pixels" or channels_last:
         assert y.strides == x.strides  # channels last stay last
-
-
-@pytest.mark.parametrize(("norm", "channels_last"), [case for case in LAYOUTS if case != ("layer, of pixels", False)])
-def test_norms_in_use_are_not_copied(norm, channels_last, rng):
-    x, weight, bias, axes = arrays(norm, channels_last, np.float32, rng)
-    form = layout(x.shape, x.strides, x.itemsize, axes, (weight.shape, bias.shape))
-    assert np.shares_memory(form.matrix(x), x)
 
 
 @pytest.mark.parametrize("name", ["batch, of features", "batch, of images", "layer", "group", "instance"])
