@@ -152,15 +152,17 @@ def twice(x: Any, weight: Any, *, axes: Any, size: Any) -> Any:
     xp, given = x.__array_namespace__(), weight
     weight = xp.mean(xp.abs(x), axis=axes, keepdims=True)
     m = xp.max(x, axis=axes, keepdims=True)
+    top = xp.min(x, axis=axes, keepdims=True)
+    y = x / (weight + size) * given + top
     top = xp.sum(xp.square(x - m), axis=axes, keepdims=True)
-    return x / (weight + size) * given + top * xp.mean(x * xp.abs(x), axis=axes, keepdims=True)
+    return y + top * xp.mean(x * xp.abs(x), axis=axes, keepdims=True)
 
 
 @pytest.mark.parametrize("back", [False, True])
 def test_each_value_has_a_name_of_its_own(back):
     w = writer(twice, True, back)
-    assert w.names.values[:4] == ["weight_", "m0", "top_", "s4"]
+    assert w.names.values[:5] == ["weight_", "top_", "m0", "top__", "s5"]
     assert len({*w.names.of.values(), *w.parameters, *w.options}) == len(w.names.of) + 2
     adjoints = [name for value, name in w.names.of.items() if value.op == "adjoint"]
-    assert adjoints == (["A_s4", "A_top_", "A_m0", "A_weight_"] if back else [])
+    assert adjoints == (["A_s5", "A_top__", "A_m0", "A_top_", "A_weight_"] if back else [])
     assert [*w.names.sums.values()] == [f"sum{i}" for i in range(len(w.sums))]

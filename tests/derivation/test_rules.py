@@ -153,6 +153,7 @@ def test_the_power_of_a_number_has_a_derivative_where_there_is_no_logarithm():
         back, _ = RULES["pow"].back(G, X ** number(3), X, number(3))
         assert not any(node.op == "log" for node in walk(back))
         assert evaluate([back], {G: np.float64(1), X: np.float64(base)}, {}) == [3 * base**2]
+        assert back is times(G, number(3), X ** number(2))
 
 
 def test_special_functions_keep_their_digits_far_out():
@@ -179,6 +180,9 @@ def test_a_function_is_written_as_the_field_does(name):
         (-(X + W), "−(x + γ)"),
         (pointwise("square", X - W), "(x − γ)²"),
         ((X * W) ** 3, "(x · γ)^3"),
+        ((X - W) * B, "(x − γ) · β"),
+        (pointwise("square", -X), "(−x)²"),
+        (X / pointwise("square", W), "x / γ²"),
         (pointwise("exp", X - W) * B, "exp(x − γ) · β"),
         (pointwise("where", X > W + 1, X, W), "where(x > γ + 1, x, γ)"),
         ((X > W) * B, "(x > γ) · β"),

@@ -115,6 +115,7 @@ def test_what_code_needs_is_named_before_it():
     w = writer(norms["soft_norm"], False, False)
     assert w.real(0) == ["real = x.dtype.type"]  # softplus asks for it
     assert writer(norms["linf_norm"], False, False).real(0) == []
+    assert writer(norms["layer_norm"], True, True).find(0, "length")[1] == []  # eps is for later
     lines, head, used = w.find(1, "length_of(groups)")
     assert lines[0] == "for j in range(length_of(groups)):"
     assert head == ["eps = options[0]"]

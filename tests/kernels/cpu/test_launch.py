@@ -14,8 +14,8 @@ FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 @pytest.fixture(autouse=True)
-def _nothing_kept(monkeypatch):
-    monkeypatch.setattr(launch, "_kept", threading.local())
+def _nothing_kept():
+    vars(launch._kept).clear()
 
 
 def test_what_is_launched_is_called_with_its_arguments():
@@ -53,6 +53,7 @@ def test_other_names_and_other_threads_have_a_memory_of_their_own():
     thread.start()
     thread.join()
     assert len(found) == 3
+    assert np.shares_memory(found[1], scratch("tiles", (4,), FLOAT64))
     assert not any(np.shares_memory(a, b) for i, a in enumerate(found) for b in found[:i])
 
 

@@ -55,9 +55,8 @@ def cases(draw):
     return x, axes, [rng.normal(size=each) for each in shapes]
 
 
-@given(cases())
-def test_any_array_becomes_a_matrix_of_groups_and_comes_back(case):
-    x, axes, parameters = case
+def check_statistics(x, axes, parameters):
+    """The matrix, its groups and what they have once each, and all of it back."""
     form = layout_of(x, axes, parameters)
     matrix = form.matrix(x)
     assert matrix.flags.c_contiguous
@@ -70,9 +69,8 @@ def test_any_array_becomes_a_matrix_of_groups_and_comes_back(case):
     np.testing.assert_allclose(form.restore_statistic(statistic), mean, atol=1e-12)
 
 
-@given(cases(), st.booleans())
-def test_parameters_meet_their_elements_and_their_gradients_are_summed(case, large):
-    x, axes, parameters = case
+def check_parameters(x, axes, parameters, large):
+    """What meets each element, and the sums of what comes back from them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler, "LARGE", 1 if large else 2**62)
         shapes = tuple(each.shape for each in parameters)
@@ -95,9 +93,8 @@ def test_parameters_meet_their_elements_and_their_gradients_are_summed(case, lar
         np.testing.assert_allclose(form.collect(form.spread(found), parameter), found, atol=1e-12)
 
 
-@given(cases())
-def test_flags_of_groups_become_flags_of_elements(case):
-    x, axes, parameters = case
+def check_flags(x, axes, parameters):
+    """Flags of groups, for each element."""
     form = layout_of(x, axes, parameters)
     flags = np.arange(prod(form.room)).reshape(form.room)
     elements = np.broadcast_to(form.by_element(flags), form.matrix(x).shape)
@@ -106,6 +103,22 @@ def test_flags_of_groups_become_flags_of_elements(case):
     else:
         expected = np.broadcast_to(flags.reshape(-1, 1, form.units[2], 1), indexed(form, elements).shape)
     np.testing.assert_array_equal(elements, expected.reshape(elements.shape))
+
+
+@given(cases(), st.booleans())
+def test_any_array_becomes_a_matrix_and_comes_back(case, large):
+    check_statistics(*case)
+    check_parameters(*case, large)
+    check_flags(*case)
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize(("norm", "channels_last"), LAYOUTS)
+def test_arrays_of_norms_in_use_become_a_matrix_and_come_back(norm, channels_last, large, rng):
+    x, weight, bias, axes = arrays(norm, channels_last, np.float64, rng)
+    check_statistics(x, axes, [weight, bias])
+    check_parameters(x, axes, [weight, bias], large)
+    check_flags(x, axes, [weight, bias])
 
 
 FORMS = {  # outer, the matrix, the shape of the statistics, (K0, blocks, R1) or (blocks, R0, K1), period
