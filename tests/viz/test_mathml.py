@@ -50,6 +50,7 @@ def written(x: Any, style: MathML = PLAIN) -> str:
         (X / Y / Z, "(x)/(y·z)"),
         (X / Y / Y / Z, "(x)/(y^(2)·z)"),
         (X / Y * Z / Y, "(x·z)/(y^(2))"),
+        ((X + Y) * Z / (Y + Z) / X, "((x+y)·z)/((y+z)·x)"),
         ((X / Y) ** 3, "((x)/(y))^(3)"),
         (X / Y * Z, "(x)/(y)·z"),
         ((X**2) ** Y, "(x^(2))^(y)"),

@@ -183,14 +183,14 @@ class _Page:
         return self._named(text, is_code)
 
     def _named(self, text: str, is_code: bool) -> str:
-        """Text with the names of statistics in their colours; what is called by such a name is none."""
+        """Text with the names of statistics in their colours; in a formula, what is called by such a name is none."""
         found = {
             safe(name) if is_code else self.plain.name(name): self.classes[each]
             for each, name in self.names.items()
             if each in self.classes
         }
         name = "|".join(map(re.escape, sorted(found, key=len, reverse=True)))
-        pattern = rf"\b(?:A_)?({name})_*\b(?!\()" if is_code else rf"A\[({name})\]|(?<!\w)({name})(?![\w(\[])"
+        pattern = rf"\b(?:A_)?({name})_*\b" if is_code else rf"A\[({name})\]|(?<!\w)({name})(?![\w(\[])"
         texts, last = [], 0
         for match in re.finditer(pattern, text) if found else ():
             kind = found[next(filter(None, match.groups()))]
