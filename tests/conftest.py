@@ -32,11 +32,18 @@ GRAPHVIZ = (
 )
 collect_ignore_glob = [
     *(["parity/*"] if find_spec("torch") is None else []),
+    *(["conformance/test_frameworks_jax.py"] if find_spec("jax") is None else []),
+    *(["conformance/test_frameworks_onnx.py"] if find_spec("onnx") is None or find_spec("onnxruntime") is None else []),
     *(["browser"] if find_spec("playwright") is None else []),
     *([f"{name}.py" for name in GRAPHVIZ] if find_spec("pygraphviz") is None else []),
     *(["kernels/cpu/*"] if find_spec("numba") is None else []),
     *(
-        ["test_figures.py", "training/test_curves.py", "training/test_plot_confusion.py"]
+        [
+            "test_figures.py",
+            "training/test_curves.py",
+            "training/test_confusion_plot.py",
+            "viz/test_timeline_picture.py",
+        ]
         if find_spec("matplotlib") is None
         else []
     ),

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from importlib.metadata import version
-from pathlib import Path
 
 import tinygrad_norm
 
@@ -51,9 +50,3 @@ def test_no_module_is_imported_as_late_as_by_the_first_tensor():
     environment = os.environ | {"TINYGRAD_NORM_KERNELS": "reference"}
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == ""
-
-
-def test_each_file_at_the_top_has_tests_of_its_name():
-    files = {path.stem.strip("_") for path in Path(tinygrad_norm.__file__).parent.glob("*.py")} - {"init"}
-    tests = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
-    assert files <= tests

@@ -89,6 +89,7 @@ def test_every_file_of_the_core_has_tests_of_its_name():
     for file in mutation.core(list(mutation.CORE)):
         assert mutation.mirrors(file)
     assert "test_tape_memory.py" in mutation.mirrors("tape.py")
+    assert [also for names in mutation.ALSO.values() for also in names if not any(mutation.TESTS.glob(also))] == []
     with pytest.raises(SystemExit, match=r"no test mirrors no/such.py; tests/no/test_such.py would"):
         mutation.mirrors("no/such.py")
     with pytest.raises(SystemExit, match=r"no file in tinygrad_norm/ is named no/such.py"):

@@ -1,208 +1,167 @@
-"""The checks are worth something: each plausible mutant of a hand-written gradient is killed.
-
-A mutant is made by changing one line of a definition, as its author might have written it. `gradcheck` and
-`compare_with_composition` weigh the output at random and see all of them. A check of `y.sum()` does not: in training
-the sum of a batch-normalized output is constant, Σ y = N · bias, so its gradient with respect to x and weight is 0, and
-so is whatever these mutants make of it.
-"""
+"""Mutants of gradients: each does what its name says, matters to the certificate, and is taken back."""
 
 from __future__ import annotations
-
-import sys
-from collections.abc import Callable
-from types import ModuleType
 
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, definitions, grad, kernels, no_grad, ops
-from tinygrad_norm.certificate.norm_mutants import MUTANTS, mutant, norm_mutants
-from tinygrad_norm.ops.normalization import LayerNorm, Norm
-from tinygrad_norm.testing import GradientError, compare_with_composition, gradcheck
+from tests.certificate.wrong_ops import failed
+from tinygrad_norm import Tensor, grad, ops
+from tinygrad_norm.certificate import certify
+from tinygrad_norm.certificate.comparisons import FIRST, OTHER_LAYOUTS, REPEATED
+from tinygrad_norm.certificate.mutations import CHANGES, mutants_of, mutated
+from tinygrad_norm.ops.normalization import BatchNorm, InferenceNorm, LayerNorm, RMSNorm
 
-RNG = np.random.default_rng(0)
-
-
-def leaf(*shape: int) -> Tensor:
-    return Tensor(RNG.normal(0.5, 1, shape), requires_grad=True)
+# What a mutant changes
 
 
-AFFINE = leaf(3), leaf(3)  # weight ≠ 1 and bias ≠ 0, or mutants about them would not show
-MEAN, VAR, LABELS, CLASS_WEIGHTS = (
-    RNG.normal(size=3),
-    RNG.uniform(1, 2, 3),
-    np.array([1, 0, 3, 1, 2]),
-    [1.0, 2.0, 0.5, 3.0],
-)
-CASES: dict[str, tuple[Callable[..., Tensor], list[Tensor]]] = {
+class Pair(ops.elementwise.Multiply):
+    """An op of the tests' own, to be made wrong."""
+
+
+X, Y, DY = np.arange(1.0, 10).reshape(3, 3), np.linspace(-1, 1, 9).reshape(3, 3), np.arange(9.0).reshape(3, 3) - 3.5
+DX = DY * Y
+FIRST_ALONE = DX * (np.arange(9) == 0).reshape(3, 3)
+EXPECTED = {
+    "gradient 0 dropped": (None, DY * X),
+    "gradient 0 zero": (0 * DX, DY * X),
+    "gradient 0 negated": (-DX, DY * X),
+    "gradient 0 times 1.01": (1.01 * DX, DY * X),
+    "gradient 0 divided by its size": (DX / 9, DY * X),
+    "gradient 0 without its mean": (DX - DX.mean(), DY * X),
+    "gradient 0 in reverse order": (DX.ravel()[::-1].reshape(3, 3), DY * X),
+    "gradient 0 transposed": (DX.T, DY * X),
+    "gradient 0 of the first element alone": (FIRST_ALONE, DY * X),
+    "gradient 1 negated": (DX, -DY * X),
+    "gradients 0 and 1 swapped": (DY * X, DX),
+    "the cotangent forgotten": (Y, X),
+    "the activation's derivative forgotten": (DX, DY * X),
+}
+
+
+def gradients(change, dy=DY, **how):
+    leaves = [Tensor(array, requires_grad=True) for array in (X, Y)]
+    with mutated(Pair, change):
+        return grad(Pair()(*leaves), leaves, dy, allow_unused=True, **how)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_mutant_does_what_its_name_says(name):
+    for found, expected in zip(gradients(mutants_of(Pair, 2)[name]), EXPECTED[name], strict=True):
+        assert (found is None) == (expected is None)
+        if found is not None:
+            np.testing.assert_allclose(found.numpy(), expected, rtol=1e-14)
+
+
+def test_every_change_of_one_gradient_is_told_above():
+    assert {f"gradient 0 {what}" for what in CHANGES} == {name for name in EXPECTED if name.startswith("gradient 0")}
+    names = {f"gradient {i} {what}" for i in (0, 1) for what in CHANGES} | {"gradients 0 and 1 swapped"}
+    assert {name for name in mutants_of(Pair, 2) if name.startswith("gradient")} == names
+
+
+def test_the_cotangent_s_memory_is_taken_for_contiguous_or_written_to():
+    mutants = mutants_of(Pair, 2)
+    turned = np.asfortranarray(DY)
+    dx, _ = gradients(mutants["the cotangent taken for contiguous"], turned)
+    np.testing.assert_allclose(dx.numpy(), turned.ravel(order="K").reshape(3, 3) * Y)
+    given = Tensor(DY.copy())
+    gradients(mutants["the cotangent changed in place"], given)
+    np.testing.assert_array_equal(given.numpy(), 2 * DY)
+
+
+def test_the_gradient_of_a_composition_is_not_touched(rng):
+    """Nobody wrote it; it is what second derivatives differentiate."""
+    x, dy = Tensor(rng.normal(size=(2, 5)), requires_grad=True), rng.normal(size=(2, 5))
+    right = grad(ops.layer_norm(x, 5), x, dy)[0].numpy()
+    with mutated(LayerNorm, mutants_of(LayerNorm, 1)["gradient 0 negated"]):
+        for recorded, expected in ((True, right), (False, -right)):
+            found = grad(ops.layer_norm(x, 5), x, dy, create_graph=recorded)[0]
+            np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+
+
+# What a certificate makes of them
+
+
+def norm(x, weight, bias):
+    return ops.layer_norm(x, 5, weight, bias)
+
+
+def statistics():
+    rng = np.random.default_rng(5)
+    return rng.normal(size=3).astype(np.float32), rng.uniform(1, 2, 3).astype(np.float32)
+
+
+TARGETS = {
+    "layer": (LayerNorm, norm, [(2, 5), (5,), (5,)]),
     "batch": (
-        lambda x, weight, bias: ops.batch_norm(x, None, None, weight, bias, training=True, eps=0.1),
-        [leaf(4, 3, 5), *AFFINE],
-    ),
-    "batch, silu": (
-        lambda x, weight, bias: ops.batch_norm(x, None, None, weight, bias, training=True, activation="silu"),
-        [leaf(7, 3), *AFFINE],
+        BatchNorm,
+        lambda x, weight, bias: ops.batch_norm(x, None, None, weight, bias, training=True),
+        [(5, 3), (3,), (3,)],
     ),
     "inference": (
-        lambda x, weight, bias: ops.batch_norm(x, MEAN, VAR, weight, bias, training=False, eps=0.1),
-        [leaf(4, 3, 5), *AFFINE],
+        InferenceNorm,
+        lambda x, weight, bias: ops.batch_norm(x, *statistics(), weight, bias),
+        [(5, 3), (3,), (3,)],
     ),
-    "layer": (lambda x, weight, bias: ops.layer_norm(x, 3, weight, bias, eps=0.1), [leaf(2, 5, 3), *AFFINE]),
-    "group": (lambda x, weight, bias: ops.group_norm(x, 1, weight, bias, eps=0.1), [leaf(2, 3, 5), *AFFINE]),
-    "rms": (lambda x, weight: ops.rms_norm(x, 3, weight, eps=0.1), [leaf(2, 5, 3), AFFINE[0]]),
-    "linear": (ops.linear, [leaf(2, 5, 3), leaf(4, 3), leaf(4)]),
-    "cross-entropy": (
-        lambda logits: ops.cross_entropy(logits, LABELS, CLASS_WEIGHTS, "none", label_smoothing=0.2, ignore_index=3),
-        [leaf(5, 4)],
+    "rms": (RMSNorm, lambda x, weight: ops.rms_norm(x, 5, weight, eps=0.01), [(2, 5), (5,)]),
+    "silu": (
+        LayerNorm,
+        lambda x, weight, bias: ops.layer_norm(x, 5, weight, bias, activation="silu"),
+        [(2, 5), (5,), (5,)],
     ),
 }
 
-OF_NORMS = {
-    "batch": [name for name in MUTANTS if name not in ("dx by the training formula", "dx with a mean term")],
-    "layer": ["dx without the mean term", "dx without the variance term"],
-    "inference": ["dx by the training formula", "dx without the weight", "eps outside of the root"],
-    "rms": ["dx without the variance term", "variance term not divided by the count", "dx with a mean term"],
-}
-# What is wrong: the case, the file, the text that is replaced, and by what.
-NORM, LINEAR = definitions.normalization, sys.modules["tinygrad_norm.definitions.linear"]  # not the function
-CHANGES: dict[str, tuple[str, ModuleType, str, str]] = {
-    **{f"{case}: {name}": (case, NORM, *MUTANTS[name]) for case, names in OF_NORMS.items() for name in names},
-    "batch: dx is zero": ("batch", NORM, "dx = standard.rstd", "dx = 0 * standard.rstd"),
-    "batch: dweight and dbias swapped": (
-        "batch",
-        NORM,
-        "_sum_like(dy * standard.x, weight), _sum_like(dy, bias)",
-        "_sum_like(dy, bias), _sum_like(dy * standard.x, weight)",
-    ),
-    "batch, silu: no activation gradient": (
-        "batch, silu",
-        definitions.activation,
-        "return dy * definition",
-        "return dy + 0 * definition",
-    ),
-    "batch, silu: activation gradient at x̂": (
-        "batch, silu",
-        NORM,
-        "copy=False), _affine(standard.x, weight, bias), activation)",
-        "copy=False), standard.x, activation)",
-    ),
-    "group: means over the other axes": ("group", NORM, "xp.mean(g, axis=axes", "xp.mean(g, axis=1"),
-    "linear: dbias of the first row": (
-        "linear",
-        sys.modules["tinygrad_norm.definitions.linear"],
-        "xp.sum(rows, axis=0)",
-        "rows[0]",
-    ),
-    "linear: dweight negated": ("linear", LINEAR, "rows.mT @", "-rows.mT @"),
-    "cross-entropy: no softmax": ("cross-entropy", definitions.loss, "(p * ", "(0 * p * "),
-    "cross-entropy: class weights left out of Σ q": (
-        "cross-entropy",
-        definitions.loss,
-        " * xp.sum(q, axis=1, keepdims=True)",
-        "",
-    ),
-    "cross-entropy: no cotangent": ("cross-entropy", definitions.loss, "dloss[:, None] * (", "("),
-}
-BLIND_SUM = [
-    "batch: dx without the variance term",
-    "batch: variance term not divided by the count",
-    "batch: variance term of the wrong sign",
-    "batch: dx without the weight",
-    "batch: dx without 1/std",
-    "batch: dweight without 1/std",
-    "batch: eps outside of the root",
-    "batch: dx is zero",
-]
+
+def mutants_that_matter():
+    """Target and change, for each mutant that the certificate counts as one."""
+    for target, (_, function, shapes) in TARGETS.items():
+        certificate = certify(function, *shapes)
+        assert certificate.ok, str(certificate)
+        yield from ((target, mutant.change) for mutant in certificate.mutants)
 
 
-@pytest.fixture
-def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[Callable[..., Tensor], list[Tensor]]]:
-    """Breaks a definition, and gives the case that it is in."""
-
-    def make(name: str) -> tuple[Callable[..., Tensor], list[Tensor]]:
-        case, source, right, wrong = CHANGES[name]
-        made = vars(mutant(source, right, wrong))
-        for module in (definitions, definitions.normalization):
-            for known in [known for known in vars(module) if known.endswith("_gradient")]:
-                if getattr(module, known).__module__ == source.__name__ and (module is definitions or source != module):
-                    monkeypatch.setattr(module, known, made[known])
-        monkeypatch.setattr(kernels, "of", lambda array: definitions)
-        return CASES[case]
-
-    return make
-
-
-def sum_passes(function: Callable[..., Tensor], inputs: list[Tensor]) -> bool:
-    """The customary check: all gradients of y.sum() against finite differences, to five digits."""
-    found = grad(function(*inputs).sum(), inputs)
-    for i, (x, gradient) in enumerate(zip(inputs, found, strict=True)):
-        for place in np.ndindex(x.shape):
-            sides = []
-            for step in (1e-6, -1e-6):
-                moved = [x.numpy().copy() for x in inputs]
-                moved[i][place] += step
-                with no_grad():
-                    sides.append(function(*moved).sum().item())
-            if not np.isclose((sides[0] - sides[1]) / 2e-6, gradient.numpy()[place], rtol=1e-5, atol=1e-5):
-                return False
-    return True
+def test_each_mutant_by_itself_makes_the_certificate_fail():
+    seen = set()
+    for target, change in mutants_that_matter():
+        kind, function, shapes = TARGETS[target]
+        with mutated(kind, mutants_of(kind, 5)[change]):
+            certificate = certify(function, *shapes)
+        row = {"the cotangent changed in place": REPEATED, "the cotangent taken for contiguous": OTHER_LAYOUTS}.get(
+            change, FIRST
+        )
+        assert row in failed(certificate), f"{target}: {change}"
+        seen.add(change)
+    assert {
+        "the activation's derivative forgotten",
+        "the cotangent forgotten",
+        "dweight without 1/std",
+        "dx by the training formula",
+        "eps outside of the root",
+        "gradients 1 and 2 swapped",
+        "mean term not divided by the count",
+        "gradient 0 in reverse order",
+        "the cotangent changed in place",
+        "the cotangent taken for contiguous",
+    } <= seen
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_right_kernels_pass(case):
-    function, inputs = CASES[case]
-    assert gradcheck(function, inputs)
-    assert compare_with_composition(function, inputs, order=1)
+def test_mutants_that_change_nothing_do_not_count():
+    certificate = certify(ops.add_relu, (3, 4), (3, 4))
+    assert certificate.ok
+    assert certificate.without_effect
+    assert "gradients 0 and 1 swapped" not in {mutant.change for mutant in certificate.mutants}
+    assert "gradients 0 and 1 swapped" in {mutant.change for mutant in certify(ops.multiply, (3,), (3,)).mutants}
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_gradcheck_catches(name, broken):
-    function, inputs = broken(name)
-    with pytest.raises(GradientError, match="derivative 1"):
-        gradcheck(function, inputs)
+def test_mutants_are_taken_back():
+    class Derived(LayerNorm):
+        pass
 
-
-@pytest.mark.parametrize("name", CHANGES)
-def test_the_composition_catches(name, broken):
-    function, inputs = broken(name)
-    with pytest.raises(GradientError, match="derivative 1"):
-        compare_with_composition(function, inputs, order=1)
-
-
-@pytest.mark.parametrize("name", BLIND_SUM)
-def test_a_sum_does_not_see(name, broken):
-    function, inputs = broken(name)
-    assert sum_passes(function, inputs)
-
-
-@pytest.mark.parametrize("name", [name for name in CHANGES if name.startswith("batch:") and name not in BLIND_SUM])
-def test_a_sum_sees_the_others(name, broken):
-    function, inputs = broken(name)
-    assert not sum_passes(function, inputs)
-
-
-def test_a_sum_of_squares_does_not_see_a_gradient_of_zero(broken):
-    """Σ x̂² = N · var / (var + eps) is all but constant too: the true gradient is of the size of eps."""
-    broken("batch: dx is zero")
-    assert sum_passes(
-        lambda x: ops.batch_norm(x, None, None, training=True) ** 2, [Tensor(4 * leaf(8, 3).numpy(), True)]
-    )
-
-
-@pytest.mark.parametrize("case", ["batch", "layer", "group", "rms", "inference"])
-def test_gradcheck_refuses_sums_that_prove_nothing(case):
-    """Only a batch norm's sum is constant: with a weight for each element, other norms' sums are not."""
-    function, inputs = CASES[case]
-    if case == "batch":
-        with pytest.raises(GradientError, match="does not depend on it"):
-            gradcheck(lambda *given: function(*given).sum(), inputs)
-    else:
-        assert gradcheck(lambda *given: function(*given).sum(), inputs)
-
-
-def test_a_norm_of_somebody_s_own_has_the_mutants_that_its_text_allows(monkeypatch):
-    class Own(Norm):
-        definition = staticmethod(definitions.linear)
-
-    assert norm_mutants(Own) == {}
-    assert norm_mutants(LayerNorm).keys() == MUTANTS.keys()
+    for kind in (LayerNorm, Derived, ops.elementwise.Sin):
+        before = kind.backward, "backward" in vars(kind)
+        with mutated(kind, lambda call: call.grads):
+            assert kind.backward is not before[0]
+        assert (kind.backward, "backward" in vars(kind)) == before
+        with pytest.raises(ZeroDivisionError), mutated(kind, lambda call: call.grads):
+            1 / 0  # noqa: B018
+        assert (kind.backward, "backward" in vars(kind)) == before

@@ -9,7 +9,7 @@ import pytest
 
 from tinygrad_norm import FusedOp, Tensor, ops
 from tinygrad_norm.certificate import certify
-from tinygrad_norm.certificate.targets import load_target
+from tinygrad_norm.certificate.targets import cases_of, load_target
 
 # Somebody's own, by name
 
@@ -23,7 +23,7 @@ class Power(FusedOp):
 
 
 OWN = """
-from tinygrad_norm import nn, ops
+from tinygrad_norm import FusedOp, derive, nn, ops
 
 class MyNorm(nn.Module):
     def __init__(self, channels):
@@ -62,6 +62,53 @@ def pair(x):
 
 def array(x):
     return x.raw
+
+class Scale(FusedOp):
+    # one number for each channel, as a vector or as a column; its gradient has that shape alone
+    column = False
+    def composed(self, x, g):
+        return x * ops.reshape(g, (-1, 1, 1))
+    def forward(self, x, g):
+        return x * g.reshape(-1, 1, 1)
+    def gradient(self, grad, x, g):
+        dg = (grad * x).sum((0, 2, 3), keepdims=self.column)
+        return grad * g.reshape(-1, 1, 1), dg[0] if self.column else dg
+
+class ScaleByColumn(Scale):
+    column = True
+
+class Never(Scale):
+    def gradient(self, grad, x, g):
+        raise ValueError("no way back")
+
+@derive
+def l1_norm(x, weight, *, axes, eps):
+    xp = x.__array_namespace__()
+    size = xp.mean(xp.abs(x), axis=axes, keepdims=True)
+    return weight * x / (size + eps), size
+
+@derive
+def masked(x, mask, *, axes):
+    xp = x.__array_namespace__()
+    return x / xp.sqrt(xp.sum(xp.square(x) * mask, axis=axes, keepdims=True) / xp.sum(mask, axis=axes, keepdims=True))
+
+@derive
+def grn(x, gamma, *, pixels, channels, eps=1e-6):
+    xp = x.__array_namespace__()
+    size = xp.sqrt(xp.sum(xp.square(x), axis=pixels, keepdims=True) + eps)
+    return gamma * x * size / (xp.mean(size, axis=channels, keepdims=True) + eps)
+
+@derive
+def clipped(x, *, axes, largest):
+    xp = x.__array_namespace__()
+    return xp.clip(x / xp.mean(xp.abs(x), axis=axes, keepdims=True), -largest, largest)
+
+@derive
+def of_four(x, *, a, b, c, d):
+    xp = x.__array_namespace__()
+    for axes in (a, b, c, d):
+        x = x - xp.mean(x, axis=axes, keepdims=True)
+    return x
 """
 
 
@@ -87,6 +134,31 @@ def test_a_layer_of_two_inputs_gets_two(own):
     assert certify(f"{own}:Gated", (2, 3), (2, 1)).ok
 
 
+@pytest.mark.parametrize(("name", "shape"), [("Scale", (3,)), ("ScaleByColumn", (3, 1, 1))])
+def test_a_parameter_has_the_shape_with_which_the_way_back_works(name, shape, own):
+    (case,) = (case for case in cases_of(f"{own}:{name}", (), np.random.default_rng(0)) if not case.larger)
+    assert [given.shape for given in case.inputs] == [(2, 3, 1, 4), shape]
+    assert certify(f"{own}:{name}").ok
+
+
+@pytest.mark.parametrize(
+    ("name", "cases", "shapes"),
+    [
+        ("l1_norm", ["axes=(1,)", "axes=(0, 2)"], [[(3, 5), (5,)], [(3, 4, 2), (4, 1)]]),
+        ("masked", ["axes=(1,)", "axes=(0, 2)"], [[(3, 5), (3, 5)], [(3, 4, 2), (3, 4, 2)]]),
+        ("grn", ["pixels=(2, 3), channels=(1,)"], [[(2, 3, 2, 2), (3, 1, 1)]]),
+    ],
+)
+def test_a_derived_norm_knows_its_inputs(name, cases, shapes, own):
+    found = [case for case in cases_of(load_target(f"{own}:{name}"), (), np.random.default_rng(0)) if not case.larger]
+    assert [case.name for case in found] == cases
+    assert [[given.shape for given in case.inputs] for case in found] == shapes
+    assert name != "masked" or all((case.inputs[1] > 0).all() for case in found)
+    certificate = certify(f"{own}:{name}")
+    assert certificate.ok, str(certificate)
+    assert (certificate.name, certificate.cases) == (name, cases)
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -100,6 +172,9 @@ def test_a_layer_of_two_inputs_gets_two(own):
         ("{own}:pair", "pair returns one tensor, got tuple"),
         ("{own}:array", "array returns one tensor, got ndarray"),
         ("{own}:strange", "no input was found that strange takes .* --shape"),
+        ("{own}:Never", r"no input was found that Never takes \(ValueError: no way back\); give the shape of each"),
+        ("{own}:clipped", "clipped has to be told largest; certify a function that calls it"),
+        ("{own}:of_four", "of_four has 4 sets of axes; certify a function that calls it"),
         ("nowhere.py:Name", "nowhere.py cannot be imported: FileNotFoundError"),
         ("no.such.module:Name", "no.such.module cannot be imported: ModuleNotFoundError"),
     ],
@@ -121,7 +196,7 @@ def test_results_and_numbers_of_inputs_are_checked_for_shapes_of_ones_own(own):
         certify(f"{own}:strange", (2, 3), (2,), (2,))
 
 
-def test_other_bad_input():
+def test_other_bad_input(own):
     with pytest.raises(ValueError, match="BatchNorm2D has inputs of its own"):
         certify("BatchNorm2D", (2, 3))
     for shapes in ((), [(2, 3)]):
@@ -130,6 +205,8 @@ def test_other_bad_input():
     with pytest.raises(ValueError, match="no input of abs is of floats, so there is no gradient"):
         certify(ops.abs, np.array([1, 2]))
     assert not certify(ops.argmax, (3, 4))
+    with pytest.raises(ValueError, match="l1_norm has to be told axes, eps; certify a function that calls it"):
+        certify(f"{own}:l1_norm", (3, 4), (4,))
     with pytest.raises(ValueError, match="5 is no layer, no op and no function"):
         certify(5, (2, 3))
 

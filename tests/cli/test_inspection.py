@@ -1,4 +1,4 @@
-"""`tinygrad-norm profile` and `certify`, called as the console script calls them."""
+"""`tinygrad-norm profile`, called as the console script calls it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from tinygrad_norm.cli import inspection
 from tinygrad_norm.training.recipe import recipe_for
 
 SMALL = ("lenet5", "--batch-size", "4", "--image-size", "16", "--repeats", "3")
-
-
-# profile
 
 
 def test_profile_prints_totals_peak_and_both_ranks(run):
@@ -101,12 +98,6 @@ def test_a_step_that_fails_leaves_no_hook(run, monkeypatch):
         ("profile mlp -o folder.json", "folder.json is a folder; name a file"),
         ("profile mlp -o file/time.json", "is a file, not a folder"),
         ("profile", "MODEL"),
-        ("certify BatchNrom2D", "did you mean BatchNorm2D?"),
-        ("certify nowhere.py:Name", "nowhere.py cannot be imported"),
-        ("certify argmax", "argmax has no gradient"),
-        ("certify BatchNorm2D --shape 2,x", "a shape is lengths of at least 1, such as 2,3,4, got '2,x'"),
-        ("certify gelu --seed -1", "--seed is an integer of at least 0, got -1"),
-        ("certify", "WHAT"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(run, tmp_path, arguments, message):
@@ -124,52 +115,3 @@ def test_a_folder_that_cannot_be_written_is_refused_first(run, monkeypatch):
     status, out, err = run("profile", "mlp", "-o", "time.json")
     assert (status, out) == (2, "")
     assert "is read-only" in err
-
-
-# certify
-
-
-OWN = """
-import numpy as np
-from tinygrad_norm import FusedOp
-
-class Cube(FusedOp):
-    factor = 3
-    def composed(self, x):
-        return x * x * x
-    def forward(self, x):
-        return x * x * x
-    def gradient(self, grad, x):
-        return (grad * self.factor * x * x,)
-
-class Wrong(Cube):
-    factor = 2
-"""
-
-
-@pytest.fixture
-def own(tmp_path):
-    (tmp_path / "own.py").write_text(OWN)
-    return "own.py"
-
-
-def test_certify_prints_a_table_and_ends_in_0_or_1(run, own):
-    status, out, err = run("certify", f"{own}:Cube")
-    assert (status, err) == (0, "")
-    assert out.startswith("Cube: one case")
-    assert "sizes: 2×3×1×4; for first derivatives also 18×19×17×20\n" in out
-    assert "11 of 11 killed; 2 more made no difference here" in out
-    status, out, err = run("certify", f"{own}:Wrong", "--shape", "3,5")
-    assert (status, err) == (1, "")
-    assert "FAILED" in out
-    assert "derivative 1, input 0: at " in out
-
-
-def test_certify_json(run, own):
-    status, out, _ = run("certify", "gelu", "--json", "--seed", "3")
-    assert status == 0
-    found = json.loads(out)
-    assert (found["name"], found["ok"]) == ("gelu", True)
-    status, out, _ = run("certify", f"{own}:Wrong", "--json")
-    assert status == 1
-    assert json.loads(out)["mutants"] == []

@@ -6,6 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
+from tests.definitions.array_api import agree
 from tinygrad_norm import Tensor, definitions, grad
 from tinygrad_norm.testing import gradcheck
 
@@ -78,3 +79,13 @@ def test_float64_is_not_cast():
         creators += getattr(entry, "edges", ())
     assert "Log" in names
     assert "AsType" not in names
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_standard_is_enough(weighted, smoothing, rng):
+    logits, target = rng.normal(size=(5, 4)), np.array([1, 3, 0, 2, 1])
+    weight = rng.uniform(1, 2, 4) if weighted else None
+    _, lse = definitions.cross_entropy(logits, target, weight, smoothing, 3)
+    agree(definitions.cross_entropy, logits, target, weight, smoothing, 3)
+    agree(definitions.cross_entropy_gradient, rng.normal(size=5), logits, target, weight, lse, smoothing, 3)

@@ -8,6 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 
+from tests.definitions.array_api import agree
 from tinygrad_norm import Tensor, definitions, grad
 from tinygrad_norm.testing import gradcheck
 
@@ -140,3 +141,34 @@ def test_derivatives_to_the_third_order(axes, rng):
     affine = tuple(1 if axis in axes else n for axis, n in enumerate(shape))
     inputs = [Tensor(rng.normal(0.5, 1, each), requires_grad=True) for each in (shape, affine, affine)]
     gradcheck(lambda *leaves: definitions.normalize(*leaves, axes, 0.1, ("silu", 0.0))[0], inputs, order=3, rtol=1e-4)
+
+
+AXES = {"batch": (0, 2), "layer": (1, 2), "instance": (2,), "pixel": (1,)}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("axes", AXES.values(), ids=AXES)
+def test_the_standard_is_enough(axes, affine, dtype, rng):
+    x, dy = rng.normal(2, 1, (2, 4, 3, 5)).astype(dtype)
+    weight, bias = rng.normal(size=(2, 1, 3, 1)).astype(dtype) if affine else (None, None)
+    activation = ("silu", 0.0) if affine else None
+    _, mean, var = definitions.normalize(x, weight, bias, axes, 0.1, activation)
+    agree(definitions.normalize, x, weight, bias, axes, 0.1, activation)
+    agree(definitions.normalize_gradient, dy, x, weight, bias, mean, var, axes, 0.1, activation)
+    agree(definitions.normalize_inference, x, mean, var, weight, bias, 0.1, activation)
+    agree(definitions.normalize_inference_gradient, dy, x, mean, var, weight, bias, 0.1, activation)
+    agree(definitions.rms_normalize, x, weight, axes, 0.1, activation)
+    agree(definitions.rms_normalize_gradient, dy, x, weight, mean**2 + var, axes, 0.1, activation)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200, 0.0])
+def test_the_standard_is_enough_for_what_leaves_the_range(size, rng):
+    x, dy = rng.normal(size=(2, 4, 3)) * size, rng.normal(size=(4, 3))
+    with np.errstate(over="ignore"):
+        _, mean, var = definitions.normalize(x, None, None, (0,), 1e-300, None)
+        agree(definitions.normalize, x, None, None, (0,), 1e-300, None)
+        agree(definitions.normalize_gradient, dy, x[0], None, None, mean[0], var[0], (0,), 1e-300, None)
+        agree(definitions.normalize_inference, x, 1e300 + mean, var, None, None, 1e-5, None)
+        agree(definitions.rms_normalize, x, None, (0,), 1e-300, None)
+        agree(definitions.rms_normalize_gradient, dy, x[0], None, var[0], (0,), 1e-300, None)

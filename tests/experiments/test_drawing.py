@@ -1,4 +1,7 @@
-"""Each experiment's picture: what it says, that nothing is cut off, and that a result read back from JSON is enough."""
+"""What pictures have in common, and each experiment's own.
+
+What it says, that nothing is cut off, and that a result read back from JSON is enough.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,43 @@ from tinygrad_norm.experiments import (
     steps_to_loss,
     swap_norm,
 )
+from tinygrad_norm.experiments.drawing import dress, in_percent, panels, ranges
 from tinygrad_norm.experiments.report import Measurements
+from tinygrad_norm.experiments.spread import Spread
+
+
+def test_panels_come_row_by_row_under_a_title():
+    figure, rows = panels(2, 3, "above all", width=2.0, sharey=True)
+    assert [len(row) for row in rows] == [3, 3]
+    assert [axes for row in rows for axes in row] == figure.axes
+    assert tuple(figure.get_size_inches()) == pytest.approx((6.4, 6.3))
+    assert figure.get_suptitle() == "above all"
+    rows[0][0].set_ylim(0, 7)
+    assert rows[1][2].get_ylim() == (0, 7)
+    assert [len(row) for row in panels(1, 1, "")[1]] == [1]
+
+
+def test_a_panel_has_a_title_and_labels_and_its_shares_in_percent():
+    _, [[axes]] = panels(1, 1, "")
+    dress(axes, "one", "step", "error")
+    in_percent(axes, 1)
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("one", "step", "error")
+    assert axes.title.get_fontsize() == 10
+    assert axes.yaxis.get_major_formatter()(0.125) == "12.5%"
+
+
+def test_a_line_goes_through_the_means_and_its_band_from_the_lowest_to_the_highest_seed():
+    _, [[axes]] = panels(1, 1, "")
+    ranges(axes, [1, 2], [Spread((0.0, 3.0)), Spread((5.0, 6.0, 10.0))], "#0072B2", "norm", linestyle="dashed")
+    (line,), (band,) = axes.lines, axes.collections
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([1, 2], [1.5, 7])
+    assert (line.get_label(), line.get_color(), line.get_linestyle()) == ("norm", "#0072B2", "--")
+    (path,) = band.get_paths()
+    assert {tuple(corner) for corner in path.vertices} >= {(1, 0), (1, 3), (2, 5), (2, 10)}
+    assert (path.vertices[:, 1].min(), path.vertices[:, 1].max()) == (0, 10)
+
+
+# Of each experiment
 
 LOSSES = [2.3, 2.0, 1.0, 0.5]
 
@@ -98,7 +137,7 @@ def statistics():
 
 
 @pytest.mark.parametrize(
-    ("module", "result", "panels", "words"),
+    ("module", "result", "count", "words"),
     [
         (
             no_batchnorm,
@@ -114,11 +153,11 @@ def statistics():
     ],
     ids=lambda value: getattr(value, "__name__", "").rpartition(".")[2] or None,
 )
-def test_pictures(module, result, panels, words):
+def test_pictures(module, result, count, words):
     from matplotlib.text import Text
 
     figure = module.draw(Measurements(json.loads(json.dumps(result))))
-    assert len(figure.axes) == panels
+    assert len(figure.axes) == count
     assert figure.get_suptitle()
     figure.draw_without_rendering()
     shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]

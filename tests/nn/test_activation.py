@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn
+from tinygrad_norm.definitions import ACTIVATIONS as FUSIBLE
+from tinygrad_norm.nn.activation import ACTIVATION_LAYERS, activation_layer, as_fusible
+from tinygrad_norm.ops.activation import fusible
 
 erf = np.vectorize(math.erf)
 
@@ -80,3 +83,31 @@ def test_an_axis_has_one_name_at_a_time():
 def test_an_argument_that_there_is_not_is_refused(activation):
     with pytest.raises(TypeError, match=f"{activation.__name__} has no option 'nonsense'"):
         activation(nonsense=3)
+
+
+# Those that a layer or a norm can fuse
+
+
+def test_every_activation_that_a_norm_can_fuse_has_its_module():
+    assert ACTIVATION_LAYERS.keys() == FUSIBLE.keys()
+
+
+@pytest.mark.parametrize("activation", [*FUSIBLE, ("leaky_relu", 0.3), ("elu", 0.7)])
+def test_the_module_of_an_activation_is_fused_as_that(activation):
+    assert fusible(as_fusible(activation_layer(activation))) == fusible(activation)
+
+
+def test_none_is_an_identity_and_that_is_no_activation():
+    assert type(activation_layer(None)) is nn.Identity
+    assert as_fusible(nn.Identity()) is None
+
+
+def test_what_no_layer_can_fuse_is_told_apart():
+    class Mine(nn.ReLU):
+        pass
+
+    assert [as_fusible(module) for module in (Mine(), nn.Softplus(2.0), nn.Softmax(), nn.Linear(2, 2), None)] == [
+        None
+    ] * 5
+    assert as_fusible(nn.GELU("tanh")) == "gelu_tanh"
+    assert as_fusible(nn.ELU(2.5)) == ("elu", 2.5)

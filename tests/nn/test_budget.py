@@ -34,7 +34,11 @@ def test_a_limit_inside_a_limit_ends_with_its_block():
     with at_most(9, 10):
         with at_most(2, 2):
             nn.Linear(1, 1)
+            with pytest.raises(TooManyParametersError, match="0 arrays of 0 elements"):
+                nn.Linear(1, 1)
         nn.Linear(5, 2, bias=False)
+        with pytest.raises(TooManyParametersError, match="8 arrays of 0 elements"):
+            nn.Linear(1, 1)
 
 
 def test_arrays_are_counted_too():

@@ -293,4 +293,12 @@ def test_nothing_is_recorded(rng):
 
 
 def test_a_model_without_norms_is_not_called():
-    recalibrate(nn.Linear(2, 3), [])
+    class Watched(nn.Linear):
+        def forward(self, x):
+            called.append(x)
+            return super().forward(x)
+
+    called: list[object] = []
+    for loader in ([], [np.ones((4, 2), np.float32)]):
+        recalibrate(Watched(2, 3), loader)
+    assert called == []

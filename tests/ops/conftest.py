@@ -60,3 +60,11 @@ def exported():
         return {name for name, value in vars(ops).items() if getattr(value, "__module__", "") == home}
 
     return names
+
+
+@pytest.fixture(params=["reference", "composed", *(["cpu"] if kernels._use_cpu else [])])
+def _way(request, monkeypatch):
+    """Each way in which a norm is computed."""
+    monkeypatch.setattr(kernels, "_use_cpu", request.param == "cpu")
+    with composed(request.param == "composed"):
+        yield

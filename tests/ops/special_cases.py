@@ -153,7 +153,7 @@ for _name in [
     "square",
 ]:
     add(_name, Case("all", vector, getattr(ops, _name)))
-for _name in ["erf", "expm1", "sigmoid", "tanh"]:
+for _name in ["erf", "expm1", "ndtr", "sigmoid", "tanh"]:
     add(_name, Case("all", vector, getattr(ops, _name), rounding=8))
 for _name in ["add", "subtract", "multiply", "maximum", "minimum", "logaddexp"]:
     add(_name, Case("pairs", pairs, getattr(ops, _name)))
@@ -186,6 +186,7 @@ add("scale", Case("by special factors", together(ordinary(40, 3), lambda d: vect
 
 for _name in ["relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "hardswish", "mish"]:
     add(_name, Case("all", vector, getattr(ops, _name), rounding=8))
+add("gated", Case("by a sigmoid", vector, lambda x: ops.gated(x, ops.sigmoid(x)), rounding=8))
 add("leaky_relu", Case("slope 0", vector, lambda x: ops.leaky_relu(x, 0.0)))
 add("leaky_relu", Case("a negative slope", vector, lambda x: ops.leaky_relu(x, -0.5)))
 add("elu", Case("alpha", vector, lambda x: ops.elu(x, 1.7), rounding=8))

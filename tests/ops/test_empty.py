@@ -13,11 +13,11 @@ from tinygrad_norm import Tensor, composed, grad, kernels, ops
 
 ELEMENTWISE = [
     *("abs", "ceil", "cos", "erf", "exp", "expm1", "floor", "isfinite", "isnan", "log", "log1p", "logical_not"),
-    *("negative", "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "tanh"),
+    *("ndtr", "negative", "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "tanh"),
     *("elu", "gelu", "hardswish", "leaky_relu", "mish", "relu", "silu", "softplus", "dropout"),
 ]
 PAIRS = [
-    *("add", "add_relu", "divide", "equal", "greater", "greater_equal", "less", "less_equal", "logaddexp"),
+    *("add", "add_relu", "divide", "equal", "gated", "greater", "greater_equal", "less", "less_equal", "logaddexp"),
     *("logical_and", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "not_equal", "pow", "scale"),
     "subtract",
 ]

@@ -61,3 +61,13 @@ def rates():
             return np.array(trajectories["schedule_trajectory"](OURS, CASES["schedules"][name])), golden[name]
 
     return run
+
+
+@pytest.fixture
+def weight(rng):
+    return Tensor(rng.normal(size=(3, 2)), requires_grad=True)
+
+
+@pytest.fixture
+def bias(rng):
+    return Tensor(rng.normal(size=5), requires_grad=True)

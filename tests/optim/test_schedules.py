@@ -1,3 +1,5 @@
+"""Schedules: beside PyTorch, composed, gone on with, and what they refuse."""
+
 from __future__ import annotations
 
 import math
@@ -5,23 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from tests.optim.rates import EVERY, Own, lr_of, sgd, step_all
 from tinygrad_norm import optim
 from tinygrad_norm.tensor import Tensor
-
-
-def sgd(*lrs, **options):
-    return optim.SGD([{"params": [Tensor([1.0], requires_grad=True)], "lr": lr} for lr in lrs or (0.8,)], **options)
-
-
-EVERY = {
-    "StepLR": lambda optimizer: optim.StepLR(optimizer, step_size=2, gamma=0.3),
-    "CosineAnnealingLR": lambda optimizer: optim.CosineAnnealingLR(optimizer, T_max=7, eta_min=0.01),
-    "LinearWarmup": lambda optimizer: optim.LinearWarmup(optimizer, total_iters=9, start_factor=0.1),
-    "OneCycleLR": lambda optimizer: optim.OneCycleLR(optimizer, max_lr=2.0, total_steps=12),
-    "SequentialLR": lambda optimizer: optim.SequentialLR(
-        optimizer, [optim.LinearWarmup(optimizer, 4), optim.CosineAnnealingLR(optimizer, 8)], [4]
-    ),
-}
 
 
 def test_writes_what_pytorch_writes(golden_schedule, rates):
@@ -77,16 +65,6 @@ def test_learning_rates_can_be_asked_for_ahead(name):
 # Several on one optimizer: beside them, cases "composed_..." of the golden trajectories
 
 
-def lr_of(optimizer):
-    return optimizer.param_groups[0]["lr"]
-
-
-def step_all(schedules, steps):
-    for _ in range(steps):
-        for schedule in schedules:
-            schedule.step()
-
-
 def test_two_schedules_multiply():
     optimizer = sgd(1.0)
     step_all([optim.StepLR(optimizer, 2), optim.CosineAnnealingLR(optimizer, 10)], 4)
@@ -122,13 +100,6 @@ def test_a_second_schedule_begins_from_the_learning_rate_there_is():
     optim.LinearWarmup(optimizer, start_factor=0.25)
     assert lr_of(optimizer) == 0.1
     assert optimizer.param_groups[0]["initial_lr"] == 0.8
-
-
-class Own(optim.LRScheduler):
-    """A schedule of one's own: the learning rate falls like the root of the steps."""
-
-    def lr_at(self, step, initial_lr):
-        return initial_lr / (step + 1) ** 0.5
 
 
 def test_a_schedule_of_ones_own_steps_by_the_epoch_and_composes():
@@ -202,112 +173,6 @@ def test_a_state_holds_the_learning_rate_where_it_is_not_the_schedules_own():
     with pytest.raises(ValueError, match="lr is a finite number of at least 0, got -1"):
         again.load_state_dict({"last_epoch": 1, "lr": [-1.0]})
     assert (again.last_epoch, again.get_last_lr()) == (1, [0.3])
-
-
-# Those that compose with nobody
-
-SOLE = {name: EVERY[name] for name in ("OneCycleLR", "SequentialLR")}
-OTHERS = {
-    "StepLR": lambda optimizer: optim.StepLR(optimizer, 3),
-    "CosineAnnealingLR": lambda optimizer: optim.CosineAnnealingLR(optimizer, 9),
-    "LinearWarmup": optim.LinearWarmup,
-    "Own": Own,
-    "SequentialLR": EVERY["SequentialLR"],
-}
-
-
-@pytest.mark.parametrize("other", OTHERS)
-@pytest.mark.parametrize("name", SOLE)
-@pytest.mark.parametrize("first", [True, False])
-def test_a_sole_schedule_refuses_another_beside_it(name, other, first):
-    optimizer = sgd(0.8)
-    made = [SOLE[name](optimizer), OTHERS[other](optimizer)] if first else []
-    made = made or [OTHERS[other](optimizer), SOLE[name](optimizer)]
-    with pytest.raises(
-        ValueError, match=r"LR goes on from a learning rate of .*, but finds .*, set by hand or by another"
-    ):
-        step_all(made, 5)
-
-
-def by_hand(optimizer):
-    optimizer.param_groups[1]["lr"] *= 1.001
-
-
-def on_a_plateau(optimizer):
-    plateau = optim.ReduceLROnPlateau(optimizer, patience=0)
-    for _ in range(2):
-        plateau.step(1.0)
-
-
-@pytest.mark.parametrize("change", [by_hand, on_a_plateau])
-@pytest.mark.parametrize("name", SOLE)
-def test_a_sole_schedule_refuses_a_rate_that_others_changed(name, change):
-    optimizer = sgd(0.8, 0.2)
-    schedule = SOLE[name](optimizer)
-    schedule.step()
-    change(optimizer)
-    before = [dict(group) for group in optimizer.param_groups]
-    with pytest.raises(
-        ValueError, match=rf"{name} goes on from a learning rate of .*, but finds .*by hand or by another"
-    ):
-        schedule.step()
-    assert schedule.last_epoch == 1
-    assert optimizer.param_groups == before
-
-
-@pytest.mark.parametrize("name", SOLE)
-def test_a_sole_schedule_takes_another_rounding_for_its_own(name):
-    optimizer = sgd(0.8, 0.2)
-    schedule = SOLE[name](optimizer)
-    optimizer.param_groups[0]["lr"] = math.nextafter(optimizer.param_groups[0]["lr"], 1.0)
-    schedule.step()
-    assert schedule.get_last_lr() == [schedule.lr_at(1, group["initial_lr"]) for group in optimizer.param_groups]
-
-
-@pytest.mark.parametrize("name", SOLE)
-def test_a_sole_schedule_refuses_a_group_added_later(name):
-    optimizer = sgd(0.8)
-    schedule = SOLE[name](optimizer)
-    schedule.step()
-    optimizer.add_param_group({"params": [Tensor([1.0], requires_grad=True)], "lr": 0.5})
-    with pytest.raises(ValueError, match=rf"{name} was made for 1 parameter groups, but the optimizer has 2 now"):
-        schedule.step()
-    assert [group["lr"] for group in optimizer.param_groups][1] == 0.5
-
-
-@pytest.mark.parametrize("make", [optim.SGD, optim.Adam])
-def test_one_cycle_refuses_a_momentum_set_by_hand(make):
-    optimizer = make([Tensor([1.0], requires_grad=True)])
-    schedule = optim.OneCycleLR(optimizer, 1.0, 10)
-    option = {"momentum": 0.5} if make is optim.SGD else {"betas": (0.5, 0.999)}
-    optimizer.param_groups[0].update(option)
-    with pytest.raises(ValueError, match=r"OneCycleLR goes on from a momentum of 0\.95, but finds 0\.5"):
-        schedule.step()
-    free = make([Tensor([1.0], requires_grad=True)])
-    schedule = optim.OneCycleLR(free, 1.0, 10, cycle_momentum=False)
-    free.param_groups[0].update(option)
-    schedule.step()
-    assert free.param_groups[0].items() >= option.items()
-
-
-def test_a_sequence_begins_from_the_initial_rates_or_refuses():
-    def phases(optimizer):
-        rise, fall = optim.LinearWarmup(optimizer, 2), optim.CosineAnnealingLR(optimizer, 4)
-        again = optim.SequentialLR(optimizer, [fall, optim.LinearWarmup(optimizer, 2, start_factor=0.1)], [3])
-        return optim.SequentialLR(optimizer, [rise, again], [2])
-
-    optimizer = sgd(0.9)
-    phases(optimizer)
-    assert lr_of(optimizer) == 0.9 / 3
-    phases(optimizer)  # nobody has stepped yet
-    assert lr_of(optimizer) == 0.9 / 3
-    schedule = optim.StepLR(optimizer, 1, 0.5)
-    schedule.step()
-    with pytest.raises(ValueError, match=r"SequentialLR goes on from a learning rate of 0\.9, but finds 0\.005"):
-        phases(optimizer)
-    optimizer.param_groups[0]["lr"] = 0.9
-    phases(optimizer)
-    assert lr_of(optimizer) == 0.9 / 3
 
 
 def test_one_cycle_begins_from_its_own_rates_whatever_there_are():

@@ -22,6 +22,8 @@ UNARY: dict[str, tuple[Any, Any, dict[tuple[str, float], float]]] = {
         *("negative", "floor", "ceil", "round", "isnan", "isfinite", "relu"),
     )
 }
+LIMITS = {("value", -INF): 0.0, ("slope", INF): 1.0, ("slope", -INF): 0.0}
+"""Ours, where PyTorch multiplies 0 and infinity."""
 UNARY |= {
     "abs": (ops.abs, torch.abs, {("slope", NAN): NAN}),  # a NaN is not hidden
     "sign": (ops.sign, torch.sign, {("value", NAN): NAN}),  # the same
@@ -30,14 +32,13 @@ UNARY |= {
     "log_softmax": (lambda x: ops.log_softmax(x, 0), lambda x: torch.log_softmax(x, 0), {}),
     "leaky_relu": (lambda x: ops.leaky_relu(x, 0.1), lambda x: F.leaky_relu(x, 0.1), {}),
     "elu": (ops.elu, F.elu, {("slope", NAN): NAN}),  # a NaN is not hidden
-    "silu": (ops.silu, F.silu, {}),
-    "mish": (ops.mish, F.mish, {}),
-    "gelu": (ops.gelu, F.gelu, {}),
+    "silu": (ops.silu, F.silu, LIMITS),
+    "mish": (ops.mish, F.mish, LIMITS),
+    "gelu": (ops.gelu, F.gelu, LIMITS),
     "gelu, tanh": (
         lambda x: ops.gelu(x, "tanh"),
         lambda x: F.gelu(x, approximate="tanh"),
-        # its limits, where PyTorch multiplies 0 and infinity
-        {("slope", v): float(v > 0) for v in (1e200, -1e200, INF, -INF)},
+        LIMITS | {("slope", 1e200): 1.0, ("slope", -1e200): 0.0},
     ),
     "softplus": (ops.softplus, F.softplus, {}),
     "hardswish": (ops.hardswish, F.hardswish, {("value", -INF): 0.0, ("slope", NAN): NAN}),  # a limit; NaN

@@ -14,6 +14,7 @@ from tinygrad_norm.viz import formats
     [
         (formats.size, 0, "0 B"),
         (formats.size, 999, "999 B"),
+        (formats.size, 1000, "1.0 kB"),
         (formats.size, 1536, "1.5 kB"),
         (formats.size, 25_000_000, "25.0 MB"),
         (formats.size, 1.5e12, "1,500.0 GB"),

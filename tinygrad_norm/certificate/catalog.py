@@ -210,7 +210,7 @@ def draw_inputs(rng: Generator) -> dict[str, Any]:
 # Ops
 
 _UNARY = "abs cos elu erf exp expm1 gelu hardswish leaky_relu log_softmax mish negative relu sigmoid silu sin softmax"
-_OF_X = f"{_UNARY} softplus square tanh flip flatten matrix_transpose logsumexp max mean min prod std sum var"
+_OF_X = f"{_UNARY} ndtr softplus square tanh flip flatten matrix_transpose logsumexp max mean min prod std sum var"
 _OF_POSITIVE = "log log1p rsqrt sqrt"
 _OF_TWO = "add add_relu divide logaddexp maximum minimum multiply subtract"
 _TESTS = "equal greater greater_equal isfinite isnan less less_equal logical_and logical_not logical_or logical_xor"
@@ -239,6 +239,7 @@ OPS = {
     "cumulative_sum": [on("x", 1)],
     "dropout": [on("x", 0.4)],
     "dropout2d": [on("images", 0.4)],
+    "gated": [on("x", function=lambda x: ops.gated(x, ops.sigmoid(x)))],
     "einsum": [on("x matrix", function=lambda x, y: ops.einsum("ij,jk->ki", x, y))],
     "expand_dims": [on("x", 1)],
     "gather": [on("x indices", function=lambda x, indices: ops.gather(x, 1, indices))],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -147,7 +147,13 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
-def certify(what: Any, *inputs: Any, name: str = "", seed: int = 0) -> Certificate:
+def certify(
+    what: Any,
+    *inputs: Any,
+    name: str = "",
+    seed: int = 0,
+    progress: Callable[[list[Case], str], Iterable[Case]] = lambda cases, doing: cases,
+) -> Certificate:
     """Check the gradients of a layer, an op or a function, and whether wrong ones would be noticed.
 
     Where a fused op runs it is compared with its composition: value, first and second derivative, also for a constant
@@ -158,11 +164,12 @@ def certify(what: Any, *inputs: Any, name: str = "", seed: int = 0) -> Certifica
 
     Args:
         what: the name of a layer of `nn` or of an op of `ops`; "path/to/file.py:Name" or "package.module:Name"; a
-            module, its class, an op's class, or a function of tensors.
+            module, its class, an op's class, a norm that `derive` made, or a function of tensors.
         inputs: for something of your own: arrays, tensors, or shapes for random numbers. Floats are differentiated;
             without any, some that fit are looked for.
         name: what the certificate calls it.
         seed: of all that is random.
+        progress: hands on the cases that it is given, with what is done with them in words, and may show each.
 
     Returns:
         The certificate, which is true if all is in order. The global random generator is as it was.
@@ -177,11 +184,10 @@ def certify(what: Any, *inputs: Any, name: str = "", seed: int = 0) -> Certifica
         sizes, larger_sizes = [list(dict.fromkeys(case.size for case in some)) for some in (small, larger)]
         layouts = [*LAYOUTS, f"a cotangent {BROADCAST}"]
         certificate = Certificate(name or name_of(what), [case.name for case in small], sizes, larger_sizes, layouts)
-        certificate.checks = _checks([finding for case in cases for finding in findings(case)])
+        certificate.checks = _checks([each for case in progress(cases, "checks") for each in findings(case)])
         if certificate.ok:
-            for case in cases:
-                if case.mutated:
-                    _mutate(case, certificate)
+            for case in progress([case for case in cases if case.mutated], "wrong gradients"):
+                _mutate(case, certificate)
     finally:
         random.load_state_dict(state)
     certificate.seconds = time.perf_counter() - began

@@ -9,7 +9,9 @@ import inspect
 import math
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from tinygrad_norm import tape
+from tinygrad_norm import modes, tape
 from tinygrad_norm.certificate.case import Case, ResultError, is_differentiated
 from tinygrad_norm.certificate.catalog import NO_GRADIENT, OPS, cases_of_layer, layer_cases, layer_names, op_cases
 from tinygrad_norm.certificate.enlarge import enlarge
+from tinygrad_norm.certificate.first_order import gradients
 from tinygrad_norm.checks import did_you_mean
+from tinygrad_norm.derived import DerivedNorm
+from tinygrad_norm.dtypes import Shape
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tensor import Tensor
 
@@ -29,6 +34,12 @@ TRIED_SHAPES: tuple[tuple[int, ...], ...] = ((2, 3, 1, 4), (2, 3, 4), (3, 5))
 """Tried for somebody's own layer or op that comes without inputs."""
 PER_CHANNEL = frozenset({"weight", "bias", "gamma", "beta", "scale", "shift", "gain"})
 """Parameters of a function that are taken for vectors, one number for each channel or feature."""
+PLACES: dict[int, list[tuple[Shape, tuple[Shape, ...]]]] = {
+    1: [((3, 5), ((1,),)), ((3, 4, 2), ((0, 2),))],
+    2: [((2, 3, 2, 2), ((2, 3), (1,)))],
+    3: [((2, 3, 2, 2), ((2, 3), (1,), (0,)))],
+}
+"""Tried for a derived norm of so many sets of axes: the shape of x, and the sets."""
 
 
 def name_of(what: Any) -> str:
@@ -43,7 +54,7 @@ def cases_of(what: Any, inputs: Sequence[Any], rng: Generator) -> list[Case]:
 
     Args:
         what: the name of a layer or an op; "file.py:Name" or "package.module:Name"; a module, its class, an op's
-            class, or a function of tensors.
+            class, a derived norm, or a function of tensors.
         inputs: arrays, tensors or shapes; without any, they are chosen.
         rng: draws what is random.
 
@@ -65,7 +76,7 @@ def _small_cases(what: Any, inputs: Sequence[Any], rng: Generator) -> list[Case]
         return _named(what, inputs, rng)
     found = load_target(what) if isinstance(what, str) else what
     if not inputs:
-        return _guessed(found, name_of(what), rng)
+        return _guessed(found, rng)
     _refuse_count(found, name_of(what), len(inputs))
     return _own(found, [_array(given, rng) for given in inputs], rng)
 
@@ -95,7 +106,7 @@ def load_target(target: str, command: str = "certify") -> Any:
     try:
         module = _run(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except (Exception, SystemExit) as error:  # whatever somebody's file raises
-        raise ValueError(f"{command}: {place} cannot be imported: {_line(error)}") from error
+        raise ValueError(f"{command}: {place} cannot be imported: {first_line(error)}") from error
     if not hasattr(module, name):
         raise ValueError(f"{command}: {place} has no {name!r}{did_you_mean(name, vars(module))}")
     return getattr(module, name)
@@ -124,11 +135,11 @@ def _own(what: Any, arrays: list[Any], rng: Generator) -> list[Case]:
         return cases_of_layer("", copy.deepcopy(what), arrays, rng)
     if _is_module(what):
         return _built(what, arrays, rng)
-    if _is_op(what):
-        _refuse_settings(what)
-        return [Case("", lambda *given: what()(*given), tuple(arrays))]
     if not callable(what):
         raise ValueError(f"certify: {what!r} is no layer, no op and no function")
+    _refuse_settings(what)
+    if _is_op(what):
+        return [Case("", lambda *given: what()(*given), tuple(arrays))]
     return [Case("", what, tuple(arrays))]
 
 
@@ -146,51 +157,92 @@ def _built(kind: type[Module], arrays: list[Any], rng: Generator) -> list[Case]:
         except Exception as error:
             problems.append((layer is None, error))
     _, problem = min(problems, key=itemgetter(0))  # what was built and failed says more of what is wrong
-    raise ValueError(f"{kind.__name__}: {_line(problem)}") from problem
+    raise ValueError(f"{kind.__name__}: {first_line(problem)}") from problem
 
 
-def _guessed(what: Any, name: str, rng: Generator) -> list[Case]:
-    """Return the cases with the first inputs that it takes."""
-    if _is_op(what):
+def _guessed(what: Any, rng: Generator) -> list[Case]:
+    """Return the cases with the first inputs that it takes; a derived norm gets those of each place of its axes."""
+    if not isinstance(what, DerivedNorm):
         _refuse_settings(what)
+        return _first_taken(what, name_of(what), _inputs(what, TRIED_SHAPES, rng), rng)
+    sets = [name for name in what.traced.options if name in what.axes]
+    eps = {"eps": 1e-5} if "eps" in what.traced.options else {}
+    _refuse_settings(what, [*sets, *eps])
+    if len(sets) not in PLACES:
+        raise ValueError(f"certify: {name_of(what)} has {len(sets)} sets of axes; certify a function that calls it")
+    cases = []
+    for shape, axes in PLACES[len(sets)]:
+        placed = dict(zip(sets, axes, strict=True))
+        (case,) = _first_taken(partial(_y, what, placed | eps), name_of(what), _inputs(what, [shape], rng), rng)
+        cases.append(replace(case, name=", ".join(f"{name}={value}" for name, value in placed.items())))
+    return cases
+
+
+def _y(norm: DerivedNorm, options: dict[str, Any], *inputs: Any) -> Any:
+    """Return what a derived norm makes of its inputs, without statistics."""
+    found = norm(*inputs, **options)
+    return found[0] if isinstance(found, tuple) else found
+
+
+def _first_taken(what: Any, name: str, inputs: Iterable[list[Any]], rng: Generator) -> list[Case]:
+    """Return the cases with the first inputs with which it runs, as composed too, and goes back.
+
+    A single input has the shape that it has, so one that cannot go back then is a finding, and no bad guess.
+    """
     problem: Exception | None = None
-    for arrays in _inputs(what, rng):
+    for arrays in inputs:
         try:
             cases = _own(what, arrays, rng)
             for case in cases:
                 case.call(*case.leaves())
+                if len(arrays) > 1:
+                    gradients(case, case.leaves())
+                    with modes.composed():
+                        case.call(*case.leaves())
             return cases
         except ResultError:
             raise
         except Exception as error:  # these inputs are not for it
             problem = error.__cause__ if isinstance(error.__cause__, Exception) else error
     raise ValueError(
-        f"certify: no input was found that {name} takes ({_line(problem)}); give the shape of each, with "
+        f"certify: no input was found that {name} takes ({first_line(problem)}); give the shape of each, with "
         "--shape 2,3,4 on the command line, or certify(what, (2, 3, 4)) in Python"
     )
 
 
-def _inputs(what: Any, rng: Generator) -> Iterator[list[Any]]:
-    """Yield inputs to try: x, and for other parameters without a default vectors, or what x is."""
+def _inputs(what: Any, shapes: Iterable[Shape], rng: Generator) -> Iterator[list[Any]]:
+    """Yield inputs to try: x, and for other parameters without a default vectors, columns, or what x is."""
     others = [p.name for p in _parameters(what) if p.default is p.empty and p.kind is not p.VAR_POSITIONAL][1:]
-    for shape in TRIED_SHAPES:
-        for length in dict.fromkeys((shape[-1], shape[1])):
-            vectors = [rng.normal(0.7, 0.6, length if name in PER_CHANNEL else shape) for name in others]
-            yield [rng.normal(0.3, 1.2, shape), *vectors]
-            if not others:
-                break
+    for shape in shapes:
+        vectors = [(shape[-1],), (shape[1],), (shape[1], *(1 for _ in shape[2:]))]
+        if isinstance(what, DerivedNorm):  # parameters of which broadcast as they are
+            vectors.reverse()
+        tries = [[each] * len(others) for each in vectors]
+        tries += [[each if name in PER_CHANNEL else shape for name in others] for each in vectors]
+        for lengths in dict.fromkeys(map(tuple, tries)):
+            drawn = [_drawn(name, length, rng) for name, length in zip(others, lengths, strict=True)]
+            yield [rng.normal(0.3, 1.2, shape), *drawn]
+
+
+def _drawn(name: str, shape: Shape, rng: Generator) -> Any:
+    """Return numbers for a parameter: variances and masks are positive."""
+    return rng.uniform(0.5, 2, shape) if "var" in name or "mask" in name else rng.normal(0.7, 0.6, shape)
 
 
 def _parameters(what: Any) -> list[inspect.Parameter]:
     """Return the parameters that are given by position."""
+    return [p for p in _signature(what) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
+
+
+def _signature(what: Any) -> list[inspect.Parameter]:
+    """Return the parameters of a function, or of what a layer, an op or a derived norm computes; none if unknown."""
     inside = _is_module(what) or _is_op(what)
+    called = what.definition if isinstance(what, DerivedNorm) else what.forward if inside else what
     try:
-        parameters = list(inspect.signature(what.forward if inside else what).parameters.values())
+        parameters = list(inspect.signature(called).parameters.values())
     except (TypeError, ValueError):  # no Python function
         return []
-    if inside and isinstance(what, type):
-        del parameters[0]  # self
-    return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
+    return parameters[1:] if inside and isinstance(what, type) else parameters  # without self
 
 
 def _refuse_count(what: Any, name: str, count: int) -> None:
@@ -203,17 +255,16 @@ def _refuse_count(what: Any, name: str, count: int) -> None:
         raise ValueError(f"certify: {name} takes {names}; {count} input{'' if count == 1 else 's'} given")
 
 
-def _refuse_settings(kind: type[tape.Op]) -> None:
-    """Refuse an op that cannot be called with tensors alone."""
-    parameters = inspect.signature(kind.forward).parameters.values()
-    settings = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    if settings:
+def _refuse_settings(what: Any, known: Sequence[str] = ()) -> None:
+    """Refuse what cannot be called with tensors alone, but for the settings that are known."""
+    settings = [p.name for p in _signature(what) if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if wanting := [name for name in settings if name not in known]:
         raise ValueError(
-            f"certify: {kind.__name__} has to be told {', '.join(settings)}; certify a function that calls it"
+            f"certify: {name_of(what)} has to be told {', '.join(wanting)}; certify a function that calls it"
         )
 
 
-def _line(error: BaseException | None) -> str:
+def first_line(error: BaseException | None) -> str:
     """Return what an error says, in a line."""
     return textwrap.shorten(f"{type(error).__name__}: {error}", 120, placeholder="...")
 

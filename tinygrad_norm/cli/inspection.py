@@ -1,12 +1,10 @@
-"""`tinygrad-norm profile` and `certify`: what a net costs op by op, and whether a gradient can be trusted."""
+"""`tinygrad-norm profile`: what a net costs, op by op."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import random
-from tinygrad_norm.certificate import certify
 from tinygrad_norm.checks import check_integer
 from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_model, add_norm, add_options, add_output
 from tinygrad_norm.figures import check_format, new_figure
@@ -35,7 +32,7 @@ OUTSIDE = "outside of ops: Python, sums of gradients that meet, memory given bac
 
 
 def add_commands(commands: Commands) -> None:
-    """Add the two commands."""
+    """Add the command."""
     words, defaults = "measure time and memory of a training step, op by op", {"top": 10, "repeats": 5}
     command = add_command(commands, "profile", run_profile, words, batch_size=64, image_size=32, **defaults)
     add_model(command)
@@ -46,23 +43,6 @@ def add_commands(commands: Commands) -> None:
     add_options(command, int, "N", repeats="how many steps are timed (default: 5)")
     add_flags(command, composed="run fused ops as their definitions", json="print all figures as JSON")
     add_output(command, "FILE", "draw memory and time (.png, .svg, .pdf), or write .json")
-
-    words = "check a layer's or an op's gradients, and the checks"
-    command = add_command(commands, "certify", run_certify, words, seed=0)
-    command.epilog = "The exit status is 0 if all is in order, 1 if not, 2 for bad input."
-    command.add_argument(
-        "what", metavar="WHAT", help="a layer of nn or an op of ops; or path/to/file.py:Name, or package.module:Name"
-    )
-    command.add_argument(
-        "--shape",
-        type=_shape,
-        action="append",
-        default=[],
-        metavar="N,C,...",
-        help="of an input of something of your own; once for each input (default: some that fit are looked for)",
-    )
-    add_options(command, int, "N", seed="of all that is random (default: 0)")
-    add_flags(command, json="print all figures as JSON")
 
 
 @dataclass(frozen=True)
@@ -99,19 +79,6 @@ def run_profile(args: argparse.Namespace) -> None:
     print(f"\n{middle.tables(top, sum(map(statistics.median, seconds.values())))}")
     if args.output is not None:
         print(f"\nwritten: {printable(args.output)}")
-
-
-def run_certify(args: argparse.Namespace) -> None:
-    """Print a certificate; leave with status 1 if something is wrong."""
-    before = list(sys.path)
-    sys.path.append(os.getcwd())  # where package.module:Name is looked for last
-    try:
-        certificate = certify(args.what, *args.shape, seed=check_integer("--seed", args.seed, 0))
-    finally:
-        sys.path[:] = before
-    print(json.dumps(certificate.to_json(), indent=2) if args.json else certificate)
-    if not certificate:
-        raise SystemExit(1)
 
 
 def make_step(recipe: Recipe) -> Callable[[], StepTimes]:
@@ -177,14 +144,3 @@ def _figures(args: argparse.Namespace, middle: Timeline, seconds: dict[str, list
         "slowest": [asdict(event) for event in middle.slowest(top)],
         "largest": [asdict(event) for event in middle.largest(top)],
     }
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    """Return the lengths of "2,3,4"."""
-    try:
-        lengths = tuple(int(length) for length in text.split(","))
-    except ValueError:
-        lengths = ()
-    if not lengths or min(lengths) < 1:
-        raise argparse.ArgumentTypeError(f"a shape is lengths of at least 1, such as 2,3,4, got {text!r}")
-    return lengths

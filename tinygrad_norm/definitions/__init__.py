@@ -27,7 +27,7 @@ from tinygrad_norm.definitions.pooling import (
     max_pool2d_gradient,
     mean_of_pixels,
 )
-from tinygrad_norm.definitions.special import erf, relu, sigmoid, softplus
+from tinygrad_norm.definitions.special import erf, ndtr, relu, sigmoid, softplus
 
 __all__ = [
     "ACTIVATIONS",
@@ -50,6 +50,7 @@ __all__ = [
     "max_pool2d_gradient",
     "mean_of_pixels",
     "multiply",
+    "ndtr",
     "normalize",
     "normalize_gradient",
     "normalize_inference",

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tinygrad_norm.definitions.special import erf, relu, sigmoid, softplus
+from tinygrad_norm.definitions.special import FAR, gated, ndtr, relu, sigmoid, softplus
 from tinygrad_norm.dtypes import AnyArray
 
 Activation = tuple[str, float] | None
 """An activation fused into a kernel: its name and its parameter (slope or scale; 0 where it has none)."""
 
-_TANH_SLOPE, _TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
+_TANH_SLOPE, _TANH_CUBIC = math.sqrt(8 / math.pi), 0.044715
 
 
 def relu_derivative(z: AnyArray) -> AnyArray:
@@ -48,9 +48,10 @@ def elu_derivative(z: AnyArray, alpha: float) -> AnyArray:
 
 
 def sigmoid_derivative(z: AnyArray) -> AnyArray:
-    """s (1 - s), where s = sigmoid(z)."""
-    s = sigmoid(z)
-    return s * (1 - s)
+    """s(z) s(-z), where s is the sigmoid: 1 - s(z) would have no digits left where s(z) is next to 1."""
+    xp = z.__array_namespace__()
+    small = xp.exp(-xp.abs(z))
+    return small / ((1 + small) * (1 + small))
 
 
 def tanh(z: AnyArray) -> AnyArray:
@@ -59,9 +60,16 @@ def tanh(z: AnyArray) -> AnyArray:
 
 
 def tanh_derivative(z: AnyArray) -> AnyArray:
-    """1 - tanh²(z)."""
-    t = tanh(z)
-    return 1 - t * t
+    """1 - tanh²(z), as 4 s(2z) s(-2z)."""
+    return 4 * sigmoid_derivative(2 * z)
+
+
+def _gated_derivative(
+    z: AnyArray, gate: Callable[[AnyArray], AnyArray], slope: Callable[[AnyArray], AnyArray]
+) -> AnyArray:
+    """gate(z) + z slope(z), where the slope is the derivative of the gate; at ±∞ the limits 0 and 1."""
+    near = z.__array_namespace__().clip(z, -FAR, FAR)
+    return gate(near) + near * slope(near)
 
 
 def silu(z: AnyArray) -> AnyArray:
@@ -69,13 +77,12 @@ def silu(z: AnyArray) -> AnyArray:
 
     Source: Elfwing et al., Sigmoid-weighted linear units for neural network function approximation, 2018.
     """
-    return z * sigmoid(z)
+    return gated(z, sigmoid(z))
 
 
 def silu_derivative(z: AnyArray) -> AnyArray:
-    """s + z s (1 - s), where s = sigmoid(z)."""
-    s = sigmoid(z)
-    return s * (1 + z * (1 - s))
+    """s(z) + z s'(z), where s is the sigmoid."""
+    return _gated_derivative(z, sigmoid, sigmoid_derivative)
 
 
 def gelu(z: AnyArray) -> AnyArray:
@@ -83,31 +90,35 @@ def gelu(z: AnyArray) -> AnyArray:
 
     Source: Hendrycks and Gimpel, Gaussian error linear units, 2016.
     """
-    return 0.5 * z * (1 + erf(z * math.sqrt(0.5)))
+    return gated(z, ndtr(z))
 
 
 def gelu_derivative(z: AnyArray) -> AnyArray:
     """Φ(z) + z φ(z), where φ is the normal density."""
-    xp = z.__array_namespace__()
-    return 0.5 * (1 + erf(z * math.sqrt(0.5))) + z * xp.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+    return _gated_derivative(z, ndtr, _normal_density)
+
+
+def _normal_density(z: AnyArray) -> AnyArray:
+    return z.__array_namespace__().exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
 
 
 def gelu_tanh(z: AnyArray) -> AnyArray:
-    """z (1 + t) / 2, where t = tanh(√(2/π) (z + 0.044715 z³)). Source: as `gelu`."""
-    return 0.5 * z * (1 + _gelu_tanh(z)[0])
+    """z (1 + tanh(u)) / 2 = z s(2u), where u = √(2/π) (z + 0.044715 z³) and s is the sigmoid. Source: as `gelu`."""
+    return gated(z, _tanh_gate(z.__array_namespace__().clip(z, -FAR, FAR)))
 
 
 def gelu_tanh_derivative(z: AnyArray) -> AnyArray:
-    """(1 + t) / 2 + z (1 - t²) √(2/π) (1 + 3 · 0.044715 z²) / 2."""
-    t, near = _gelu_tanh(z)
-    return 0.5 * (1 + t) + 0.5 * near * (1 - t * t) * _TANH_SLOPE * (1 + 3 * _TANH_CUBIC * near * near)
+    """s(2u) + z s'(2u) 2u'."""
+    return _gated_derivative(z, _tanh_gate, _tanh_gate_derivative)
 
 
-def _gelu_tanh(z: AnyArray) -> tuple[AnyArray, AnyArray]:
-    """The tanh of `gelu_tanh`, and z as far as it matters there."""
-    xp = z.__array_namespace__()
-    near = xp.clip(z, -25, 25)  # beyond, tanh is ±1 and its derivative 0, and z³ may be infinite
-    return xp.tanh(_TANH_SLOPE * (near + _TANH_CUBIC * near * near * near)), near
+def _tanh_gate(z: AnyArray) -> AnyArray:
+    return sigmoid(_TANH_SLOPE * z * (1 + _TANH_CUBIC * z * z))
+
+
+def _tanh_gate_derivative(z: AnyArray) -> AnyArray:
+    slope = sigmoid_derivative(_TANH_SLOPE * z * (1 + _TANH_CUBIC * z * z))
+    return slope * _TANH_SLOPE * (1 + 3 * _TANH_CUBIC * z * z)
 
 
 def hardswish(z: AnyArray) -> AnyArray:
@@ -125,13 +136,14 @@ def hardswish_derivative(z: AnyArray) -> AnyArray:
 
 def mish(z: AnyArray) -> AnyArray:
     """z tanh(softplus(z)). Source: Misra, Mish: a self regularized non-monotonic activation function, 2019."""
-    return z * tanh(softplus(z))
+    return gated(z, tanh(softplus(z)))
 
 
 def mish_derivative(z: AnyArray) -> AnyArray:
-    """t + z (1 - t²) sigmoid(z), where t = tanh(softplus(z))."""
-    t = tanh(softplus(z))
-    return t + z * (1 - t * t) * sigmoid(z)
+    """t(p) + z t'(p) sigmoid(z), where t is tanh and p = softplus(z)."""
+    return _gated_derivative(
+        z, lambda near: tanh(softplus(near)), lambda near: tanh_derivative(softplus(near)) * sigmoid(near)
+    )
 
 
 class ActivationDefinition(NamedTuple):

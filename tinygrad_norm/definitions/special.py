@@ -13,12 +13,12 @@ from numpy.polynomial import chebyshev
 from tinygrad_norm.dtypes import AnyArray
 
 
-def _atom(series: Callable[[AnyArray], AnyArray]) -> Callable[[AnyArray], AnyArray]:
+def _atom(series: Callable[..., AnyArray]) -> Callable[..., AnyArray]:
     """The function of that name in the namespace of its argument; `series` where that has none, as on arrays."""
 
     @functools.wraps(series)
-    def function(z: AnyArray) -> AnyArray:
-        return getattr(z.__array_namespace__(), series.__name__, series)(z)
+    def function(z: AnyArray, *others: AnyArray) -> AnyArray:
+        return getattr(z.__array_namespace__(), series.__name__, series)(z, *others)
 
     return function
 
@@ -33,6 +33,16 @@ def stop_gradient(z: AnyArray) -> AnyArray:
 def relu(x: AnyArray) -> AnyArray:
     """x where it is positive or NaN, else 0; the derivative at 0 is 0."""
     return x.__array_namespace__().maximum(x, 0)
+
+
+FAR = 1000.0
+"""From here on, the gates of SiLU, GELU and Mish are 0 or 1, and their derivatives 0, in every format."""
+
+
+@_atom
+def gated(z: AnyArray, gate: AnyArray) -> AnyArray:
+    """z times a function of it that opens from 0 to 1 between -1000 and 1000; 0 at -∞, where the product is NaN."""
+    return z.__array_namespace__().maximum(z, -FAR) * gate
 
 
 @_atom
@@ -60,12 +70,26 @@ def softplus(z: AnyArray) -> AnyArray:
 def erf(z: AnyArray) -> AnyArray:
     """The error function, to about 1e-15."""
     xp = z.__array_namespace__()
-    near, far = _erf_series()
     size = xp.abs(z)
-    t = 2 / (1 + size / 2) - 1
-    tail = xp.exp(-size * size) * _chebyshev(far, t)
-    body = size * _chebyshev(near, xp.where(size < 1, 2 * size * size - 1, 0.0))
-    return xp.sign(z) * xp.where(size < 1, body, 1 - tail)
+    body, scaled = _erf_parts(size)
+    return xp.sign(z) * xp.where(size < 1, body, 1 - xp.exp(-size * size) * scaled)
+
+
+@_atom
+def ndtr(z: AnyArray) -> AnyArray:
+    """The normal distribution function Φ, by SciPy's name; far below 0 to the rounding of z², as 1e-13 of itself."""
+    xp = z.__array_namespace__()
+    size = xp.abs(z) * math.sqrt(0.5)
+    body, scaled = _erf_parts(size)
+    tail = 0.5 * xp.where(size < 0.5, 1 - body, xp.exp(-0.5 * z * z) * scaled)
+    return xp.where(z > 0, 1 - tail, tail)
+
+
+def _erf_parts(size: AnyArray) -> tuple[AnyArray, AnyArray]:
+    """erf(x) for x < 1, and exp(x^2) erfc(x), where x is at least 0."""
+    near, far = _erf_series()
+    body = size * _chebyshev(near, size.__array_namespace__().where(size < 1, 2 * size * size - 1, 0.0))
+    return body, _chebyshev(far, 2 / (1 + size / 2) - 1)
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tinygrad_norm.derivation.code import Between, Coefficients, safe
@@ -72,23 +72,35 @@ class Step:
     Args:
         traced, program, names, coefficients: what is computed, and how it is called.
         number: the stage.
+        loaded: the names of statistics that are known before the first stage.
     """
 
-    def __init__(self, traced: Traced, program: Program, names: Names, coefficients: Coefficients, number: int) -> None:
+    def __init__(
+        self,
+        traced: Traced,
+        program: Program,
+        names: Names,
+        coefficients: Coefficients,
+        number: int,
+        loaded: Sequence[str],
+    ) -> None:
         self.program, self.names, self.coefficients, self.number = program, names, coefficients, number
         self.stage = program.stages[number]
         self.style, self.traced = Style(False, traced.names), traced
         self.index = "k" if program.lowering.outer else "j"
-        self.used: set[str] = set()
+        self.loaded = loaded if number == 0 else ()
+        self.used: set[str] = {*self.loaded}
         self.is_first_mean = number == 1 and any(START in walk(each) for each in program.stages[0].sums)
 
     def lines(self, width: str) -> list[str]:
         """The loops, over a range of this width."""
         statements = [*self._values(), *self._coefficients(), *self._totals()]
         lines = []
-        for level in sorted({self._level(each.of) for each in statements}):
+        for level in sorted({self._level(each.of) for each in statements} | ({0} if self.loaded else set())):
             own = self._ordered([each for each in statements if self._level(each.of) == level])
-            inside = [f"    {line}" for line in self._loop(own)]
+            k, loaded = self.index, self.loaded if level == 0 else ()
+            checks = [f"ok[{k}] &= in_range({name}[{k}], single)" for name in loaded]
+            inside = [f"    {line}" for line in (*self._loop(own), *checks)]
             lines += [f"for {self.index} in range({width}):", *inside, *(each.join for each in own if each.join)]
             if self.is_first_mean and self.program.lowering.outer and level == 0:
                 lines += self._again()
@@ -122,7 +134,7 @@ class Step:
             yield f"{each.target}[{k}] = {text}{comment}"
         for each in statements:
             if each.check:
-                yield f"fine &= {each.check.format(f'{each.target}[{k}]')}"
+                yield f"ok[{k}] &= {each.check.format(f'{each.target}[{k}]')}"
         self.used |= code.used
 
     def _values(self) -> Iterator[Statement]:
@@ -159,10 +171,10 @@ class Step:
                 yield Statement(name, of, "Σ over all rows")
 
     def _again(self) -> list[str]:
-        """Begin once more where x₀ was too far from the mean."""
+        """Where x₀ was too far from the mean, it moves, and the pass is made again."""
         first, second = [self.names.of[node] for node in self.program.lowering.shifted]
         self.used |= {"start", first, second}
-        return [f"if not are_near(start, {first}, {second}, n):", "    return False"]
+        return [f"near = are_near(start, {first}, {second}, n, ok)"]
 
     @functools.cached_property
     def _counts(self) -> dict[frozenset[str], str]:

@@ -15,14 +15,13 @@ _ROWS = "for r in range(top, top + groups.repeat * groups.inner, groups.inner):"
 def inner_reduction(w: Writer) -> list[str]:
     """The texts of the kernel and of its functions."""
     results = [w.result, *w.listed(grads=w.added)]
-    arguments = ", ".join(["np.intp(unit)", "len(fine)", *w.given(), *results])
+    arguments = ", ".join(["np.intp(unit)", *w.given(), *results])
     kernel = function(
         "Kernel",
         w.name,
         [*w.given(), *results],
         f"Write {w.result} for a matrix [K0 R0 K1, R1], of which R0 rows are a group; tell if all are in range.",
-        "fine = np.ones(units[0] * units[3], np.bool_)",
-        *block("for unit in prange(len(fine)):", f"fine[unit] = _{w.name}_unit({arguments})"),
+        *block("for unit in prange(units[0] * units[3]):", f"_{w.name}_unit({arguments})"),
         "return all_of(fine)",
     )
     texts = [kernel, _unit(w, results)]
@@ -44,17 +43,18 @@ def _unit(w: Writer, results: list[str]) -> str:
             rows = tuple_of(f"all_{name}[{i}]" for i in range(len(count)))
             lines += [f"all_{name} = np.empty(({len(count)}, width){dtype})", f"{name} = {rows}"]
     lines += ["start = np.empty(width, x.dtype)"] if w.starts(0) else []
-    lines += ["first, last = groups_of(unit, count, len(x) // repeat, period)", "fine = True"]
-    body = ["groups = Groups(top, min(top + width * period, last), period, repeat, inner)"]
+    lines.append("ok = np.empty(width, np.bool_)")
+    lines.append("first, last = groups_of(unit, units[0] * period, len(fine), period)")
+    body = ["groups = Groups(top, min(top + width * period, last), period, repeat, inner)", "fill(ok, True)"]
     for number in range(len(w.stages)):
         if _finds(w, number):
-            body.append(f"fine &= _{w.name}_find_{number}({', '.join(_find_arguments(w, number))})")
+            body.append(f"_{w.name}_find_{number}({', '.join(_find_arguments(w, number))})")
         what = "write" if number == w.last else f"sum_{number}"
         body.append(f"_{w.name}_{what}({', '.join(_loop_arguments(w, number))})")
-    lines += block("for top in range(first, last, width * period):", *body)
+    lines += block("for top in range(first, last, width * period):", *body, "keep(ok, groups, fine)")
     lines += [f"move_sum(part_{name}, {name})" for name in w.added]
     about = "A unit of work: a few groups at a time."
-    return function("device", f"_{w.name}_unit", ["unit", "count", *w.given(), *results], about, *lines, "return fine")
+    return function("device", f"_{w.name}_unit", ["unit", *w.given(), *results], about, *lines)
 
 
 def _finds(w: Writer, number: int) -> bool:
@@ -67,7 +67,9 @@ def _find_arguments(w: Writer, number: int) -> list[str]:
     moves = (number == 0 and w.loaded) or (number == w.last and w.stored)
     return [
         *w.listed(options=any("options" in line for line in head), n=has_word("n", "\n".join(lines)), groups=True),
-        *w.listed(statistics=moves, values=w.names.values, sums=used & {*w.sums}, start="start" in used, c=w.c),
+        *w.listed(
+            statistics=moves, values=w.names.values, sums=used & {*w.sums}, start="start" in used, c=w.c, ok=True
+        ),
     ]
 
 
@@ -75,7 +77,7 @@ def _find(w: Writer, number: int) -> str:
     lines, head, used = w.find(number, "length_of(groups)")
     loaded, stored = w.loaded if number == 0 else [], w.stored if number == w.last else []
     used = used | {*loaded, *stored}
-    head = ["fine = True", *(["single = c[0].itemsize < 8"] if any("single" in line for line in lines) else []), *head]
+    head = [*(["single = c[0].itemsize < 8"] if any("single" in line for line in lines) else []), *head]
     head += w.rows(used, "values", w.names.values) + w.rows(used, "sums", w.sums) + w.rows(used, "c", w.c)
     place = [f"statistics[{i}][groups.first + j * groups.step]" for i in range(len(w.statistics))]
     known = dict(zip(w.statistics, place, strict=True))
@@ -85,9 +87,7 @@ def _find(w: Writer, number: int) -> str:
         if moves:
             lines[at:at] = block("for j in range(length_of(groups)):", *moves)
     about = "What is known before the sums are taken." if number == 0 else "What follows from the sums."
-    return function(
-        "noalias", f"_{w.name}_find_{number}", _find_arguments(w, number), about, *head, *lines, "return fine"
-    )
+    return function("noalias", f"_{w.name}_find_{number}", _find_arguments(w, number), about, *head, *lines)
 
 
 def _loop_arguments(w: Writer, number: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping
 
@@ -21,7 +22,7 @@ _IMPORTS = {
     "tinygrad_norm.kernels.cpu.pointwise": "erf less maximum minimum relu sigmoid sign softplus",
     "tinygrad_norm.kernels.cpu.reduction": (
         "ATTEMPTS ROWS TERMS Groups all_of are_near few fill first_row gather_max gather_min gather_sum groups_of "
-        "in_range is_near join_max join_min join_sum larger length_of move_max move_min move_sum rows_of smaller "
+        "in_range is_near join_max join_min join_sum keep larger length_of move_max move_min move_sum rows_of smaller "
         "start_of_columns start_of_row"
     ),
 }
@@ -77,13 +78,28 @@ def _imports(body: str) -> list[str]:
 
 
 def _wrapped(line: str) -> list[str]:
-    """A line in as many as it needs: its comment before it, and what is in brackets on a line of its own."""
+    """A line in as many as it needs: its comment before it, and what is in brackets on lines of its own."""
     if len(line) <= _WIDTH:
         return [line]
     code, _, comment = line.partition("  # ")
     indent = code[: len(code) - len(code.lstrip())]
     if comment:
-        notes = textwrap.wrap(comment, _WIDTH - len(indent) - 2)
-        return [*(f"{indent}# {note}" for note in notes), *_wrapped(code)]
+        return [*_filled(f"{indent}# ", comment), *_wrapped(code)]
     opening, closing = code.index("(") + 1, code.rindex(")")
-    return [code[:opening], f"{indent}    {code[opening:closing]}", f"{indent}{code[closing:]}"]
+    if _closes(code[opening:]) != closing - opening:  # the first bracket is not around all the rest
+        opening, closing = code.index(" = ") + 3, len(code)
+        code = f"{code[:opening]}({code[opening:]})"
+        opening, closing = opening + 1, closing + 1
+    return [code[:opening], *_filled(f"{indent}    ", code[opening:closing]), f"{indent}{code[closing:]}"]
+
+
+def _closes(code: str) -> int:
+    """Where the bracket closes that stands before some code."""
+    depth = itertools.accumulate((each == "(") - (each == ")") for each in code)
+    return next(i for i, level in enumerate(depth) if level < 0)
+
+
+def _filled(indent: str, text: str) -> list[str]:
+    wrapper = textwrap.TextWrapper(_WIDTH, break_long_words=False, break_on_hyphens=False)
+    wrapper.initial_indent = wrapper.subsequent_indent = indent
+    return wrapper.wrap(text)

@@ -22,9 +22,12 @@ def outer_reduction(w: Writer) -> list[str]:
     }
     lines = ["groups, blocks, length = units[0], units[1], x.shape[1]"]
     lines += [f"{name} = np.empty({shape})" for name, (shape, needed) in shapes.items() if needed]
-    lines.append("fine = np.ones(groups, np.bool_)")
     alone = block("for k0 in prange(groups):", "group = np.intp(k0)", *_stages(w, apart=False))
-    lines += [*block("if blocks == 1:", *alone), *block("else:", *_stages(w, apart=True)), "return all_of(fine)"]
+    lines += [
+        *block("if blocks == 1:", *alone),
+        *block("else:", *_stages(w, apart=True)),
+        "return all_of(fine.ravel())",
+    ]
     about = f"Write {w.result} for a matrix [K0 R0, K1 R1], of which the rows of one k0 are a group; tell as above."
     texts = [function("Kernel", w.name, [*w.given(), w.result, *w.listed(grads=w.program.totals)], about, *lines)]
     for number in range(len(w.stages)):
@@ -52,8 +55,7 @@ def _stages(w: Writer, apart: bool) -> list[str]:
         if w.starts(number):
             lines += groups("start_of_columns(x[rows_of(x, group, groups)], units[2], start[group])")
             step = ["near = True", *groups(f"near &= {find(number + 1)}")] if apart else [f"near = {find(number + 1)}"]
-            again = block("for _ in range(ATTEMPTS):", *take, *step, *block("if near:", "break"))
-            take = ["near = False", *again, *block("if not near:", f"fine[{0 if apart else 'group'}] = False")]
+            take = block("for _ in range(ATTEMPTS):", *take, *step, *block("if near:", "break"))
         lines += take
     if w.found[w.last][0] and not (w.last and w.starts(w.last - 1)):
         lines += groups(find(w.last))
@@ -105,9 +107,9 @@ def _find(w: Writer, number: int) -> str:
     names += ["start = start[group]"] if "start" in used else []
     names += [f"{name} = c[group, {i}]" for i, name in enumerate(w.c) if name in used]
     names += [f"{name} = grads[{i}][group]" for i, name in enumerate(w.program.totals) if name in used]
-    lines = [line.replace("fine &=", "ok &=") for line in lines]
     about = "What is known before the sums are taken." if number == 0 else "What follows from the sums."
-    body = [*names, *head, "ok = True", *lines, "fine[group] &= ok", "return True"]
+    near = ["return near"] if number and w.starts(number - 1) else []
+    body = [*names, "ok = fine[group]", *head, *lines, *near]
     return function("device", f"_{w.name}_find_{number}", _find_arguments(w, number), about, *body)
 
 

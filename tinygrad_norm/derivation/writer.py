@@ -63,7 +63,7 @@ class Writer:
         for number in range(len(self.stages)):
             self._loop(number, at[number == self.last])
         self.c = [*self.coefficients.names.values()]
-        steps = [Step(traced, program, self.names, self.coefficients, i) for i in range(len(self.stages))]
+        steps = [Step(traced, program, self.names, self.coefficients, i, self.loaded) for i in range(len(self.stages))]
         self.found = [(step.lines("{width}"), step.used) for step in steps]
         self.line = any("line)" in code for codes in (*self.codes, *self.lines) for code in codes)
 
@@ -87,6 +87,7 @@ class Writer:
             *self.listed(parameters=self.parameters, options=self.options, line=self.line),
             "units",
             *self.listed(statistics=self.statistics),
+            "fine",
         ]
 
     @staticmethod

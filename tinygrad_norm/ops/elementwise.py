@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tinygrad_norm import definitions, dtypes, kernels
+from tinygrad_norm.definitions.special import FAR
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.ops.arguments import shape_dtype_of
 from tinygrad_norm.tape import FusedOp, Op
@@ -243,13 +244,13 @@ class Cos(OfInput, function=np.cos, gradient=lambda grad, x: -grad * sin(x)): ..
 class Exp(OfOutput, function=np.exp, gradient=lambda grad, y: grad * y): ...
 
 
-class Expm1(OfOutput, function=np.expm1, gradient=lambda grad, y: grad * (y + 1)): ...
+class Expm1(OfInput, function=np.expm1, gradient=lambda grad, x: grad * exp(x)): ...
 
 
 class Sqrt(OfOutput, function=np.sqrt, gradient=lambda grad, y: grad / (2 * y)): ...
 
 
-class Tanh(OfOutput, function=np.tanh, gradient=lambda grad, y: grad * (1 - y * y)): ...
+class Tanh(OfInput, function=np.tanh, gradient=lambda grad, x: multiply(4, SigmoidGradient()(grad, 2 * x))): ...
 
 
 class Rsqrt(Op):
@@ -265,13 +266,36 @@ class Rsqrt(Op):
 
 class Sigmoid(Op):
     def forward(self, x: Array) -> Array:
-        y = kernels.of(x).sigmoid(real(x))
-        self.save(y)
-        return y
+        self.save(x)
+        return kernels.of(x).sigmoid(real(x))
 
     def backward(self, grad: Tensor) -> Tensor:
-        (y,) = self.saved
-        return grad * y * (1 - y)
+        (x,) = self.saved
+        return SigmoidGradient()(grad, x)
+
+
+class Gated(Op):
+    broadcasts = True
+
+    def forward(self, x: Array, gate: Array) -> Array:
+        self.save(x, gate)
+        return np.maximum(real(x), -FAR) * gate
+
+    def backward(self, grad: Tensor) -> Gradients:
+        x, gate = self.saved
+        return grad * gate, grad * clip(x, -FAR, FAR)  # the gate is flat beyond
+
+
+class SigmoidGradient(Op):
+    """dy s(x) s(-x), where s is the sigmoid; of s(x) alone, next to 1, s(-x) would have no digits."""
+
+    def forward(self, dy: Array, x: Array) -> Array:
+        self.save(dy, x)
+        return kernels.of(x).activation_gradient(dy, x, ("sigmoid", 0.0))
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        dy, x = self.saved
+        return SigmoidGradient()(grad, x), SigmoidGradient()(grad * dy, x) * tanh(-0.5 * x)
 
 
 class Erf(Op):
@@ -282,6 +306,16 @@ class Erf(Op):
     def backward(self, grad: Tensor) -> Tensor:
         (x,) = self.saved
         return grad * (2 / np.pi**0.5) * exp(-x * x)
+
+
+class Ndtr(Op):
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        return kernels.of(x).ndtr(real(x))
+
+    def backward(self, grad: Tensor) -> Tensor:
+        (x,) = self.saved
+        return grad * (0.5 / np.pi) ** 0.5 * exp(-0.5 * x * x)
 
 
 class Square(Op):
@@ -532,6 +566,16 @@ def sigmoid(x: Any) -> Tensor:
 def erf(x: Any) -> Tensor:
     """Return the error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
     return Erf()(x)
+
+
+def gated(x: Any, gate: Any) -> Tensor:
+    """Return x times gate, a function of x that is 0 below -1000 and 1 above 1000; at infinity, the limits of that."""
+    return Gated()(x, gate)
+
+
+def ndtr(x: Any) -> Tensor:
+    """Return the normal distribution function at x, also called Φ, exact in the tail below 0."""
+    return Ndtr()(x)
 
 
 def equal(x: Any, y: Any) -> Tensor:

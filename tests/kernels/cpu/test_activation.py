@@ -12,6 +12,8 @@ from tinygrad_norm.kernels import cpu
 from tinygrad_norm.kernels.cpu import compiler
 
 ACTIVATIONS = [(name, 0.3) for name in definitions.ACTIVATIONS]
+PLAIN = (1, 1), ((0, 0), (0, 0)), (1, 1), 1
+"""Stride, padding, dilation and groups of a convolution."""
 SIZES = np.logspace(-30, 2.5, 2001)
 EVERYWHERE = np.concatenate([-SIZES, [-708.5, -708, -3, -1e-300, -0.0, 0, 1e-300, 3, 709], SIZES])
 # In float32, exp(-z²/2) far from 0 has the rounding of its argument; derivatives that cross 0 have an absolute error.
@@ -39,20 +41,32 @@ def test_value_and_derivative(activation, dtype, rng):
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_nan_and_infinity_are_kept(activation, dtype):
+def test_nan_is_kept_and_infinity_gives_the_limit(activation, dtype):
     z = np.array([np.nan, np.inf, -np.inf, 1.0], dtype)
-    with np.errstate(invalid="ignore"):
-        np.testing.assert_allclose(cpu.activate(z, activation), definitions.activate(z, activation), rtol=1e-6)
-        expected = definitions.activation_gradient(np.ones_like(z), z, activation)
-    np.testing.assert_allclose(cpu.activation_gradient(np.ones_like(z), z, activation), expected, rtol=1e-6)
+    y, slope = cpu.activate(z, activation), cpu.activation_gradient(np.ones_like(z), z, activation)
+    np.testing.assert_allclose(y, definitions.activate(z, activation), rtol=1e-6)
+    np.testing.assert_allclose(slope, definitions.activation_gradient(np.ones_like(z), z, activation), rtol=1e-6)
+    assert not np.isnan([y[1:], slope[1:]]).any()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_what_leaves_the_range_before_a_fused_activation_gives_its_limit(activation, rng):
+    x, weight = (1e20 * rng.choice([-1.0, 1.0], size=(n, 1, 1, 1)) for n in (7, 6))
+    expected = definitions.conv2d(x, weight, None, *PLAIN, activation)
+    narrow = x.astype(np.float32), weight.astype(np.float32)
+    with np.errstate(over="ignore"):
+        expected = expected.astype(np.float32)
+    np.testing.assert_allclose(cpu.conv2d(*narrow, None, *PLAIN, activation), expected, rtol=1e-6)
+    found = cpu.linear(*[each[..., 0, 0] for each in narrow], None, activation)
+    np.testing.assert_allclose(found, expected[..., 0, 0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_named_functions(dtype):
     z = np.linspace(-8, 8, 20_001, dtype=dtype)
-    for function in ("sigmoid", "softplus", "erf"):
+    for function, narrow in {"sigmoid": 3e-7, "softplus": 3e-7, "erf": 3e-7, "ndtr": 5e-6}.items():
         expected = getattr(definitions, function)(z.astype(np.float64))
-        np.testing.assert_allclose(getattr(cpu, function)(z), expected, rtol=3e-7 if dtype == np.float32 else 2e-14)
+        np.testing.assert_allclose(getattr(cpu, function)(z), expected, rtol=narrow if dtype == np.float32 else 2e-14)
     np.testing.assert_allclose(cpu.erf(z.astype(float)), [math.erf(v) for v in z], rtol=1e-15)
 
 

@@ -125,9 +125,32 @@ def test_fused_silu(monkeypatch, norm, large, rng):
 def test_fused_silu_keeps_nan_and_infinity(rng):
     x = np.array([[np.nan, np.inf, -np.inf, -200.0, 200.0, 0.0]] * 5, np.float32)
     dy, (mean, var) = rng.normal(size=x.shape).astype(np.float32), np.zeros((2, 1, 6)) + 1
+    infinite = np.array([[0, 0, 0, 0, np.inf, -np.inf]], np.float32)
     with np.errstate(invalid="ignore"):
-        agree("normalize_inference", x, mean, var, None, None, 0.0, ("silu", 0.0), like=x)
-        agree("normalize_inference_gradient", dy, x, mean, var, None, None, 0.0, ("silu", 0.0), like=x)
+        for bias in None, infinite:
+            agree("normalize_inference", x, mean, var, None, bias, 0.0, ("silu", 0.0), like=x)
+            agree("normalize_inference_gradient", dy, x, mean, var, None, bias, 0.0, ("silu", 0.0), like=x)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("norm", ["batch, of images", "layer", "group", "instance"])
+@pytest.mark.parametrize("name", sorted(definitions.ACTIVATIONS.keys() - {"leaky_relu"}))
+def test_what_leaves_the_range_before_a_fused_activation_gives_its_limit(name, norm, channels_last, rng):
+    """In float64, as the reference computes, it stays in the range; as does, of a leaky ReLU, 0.3 of it."""
+    x, weight, bias, axes = arrays(norm, channels_last and norm != "layer", np.float32, rng)
+    weight, bias = np.float32(3e38) * np.sign(weight), np.zeros_like(bias)
+    dy, activation = rng.normal(size=x.shape).astype(np.float32), (name, 0.3)
+    z = definitions.normalize(*map(wide, (x, weight, bias)), axes, 0.1, None)[0]
+    beyond = np.abs(z) > np.finfo(np.float32).max
+    with np.errstate(over="ignore"):
+        expected = definitions.activate(z, activation).astype(np.float32)
+    y, mean, var = cpu.normalize(x, weight, bias, axes, 0.1, activation)
+    assert beyond.any()
+    np.testing.assert_allclose(y[beyond], expected[beyond], rtol=1e-5)
+    given = dy, x, weight, bias, mean, var, axes, 0.1, activation
+    found, exact = cpu.normalize_gradient(*given), definitions.normalize_gradient(*map(wide, given))
+    for one, other in zip(found[1:], exact[1:], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
 IMAGES = [name for name, (shape, _, _) in NORMS.items() if len(shape) > 2]

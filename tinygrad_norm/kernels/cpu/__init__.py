@@ -1,6 +1,6 @@
 """The kernels of `definitions.py`, fast on a CPU: under the same names, in Numba where that is faster than NumPy."""
 
-from tinygrad_norm.kernels.cpu.activation import activate, activation_gradient, erf, sigmoid, softplus
+from tinygrad_norm.kernels.cpu.activation import activate, activation_gradient, erf, ndtr, sigmoid, softplus
 from tinygrad_norm.kernels.cpu.convolution import conv2d, conv2d_gradient
 from tinygrad_norm.kernels.cpu.elementwise import add, add_relu, multiply, relu, relu_gradient, scale_gradient
 from tinygrad_norm.kernels.cpu.linear import linear, linear_gradient, matmul

@@ -4,7 +4,8 @@ All of them compute in the dtype of the array. exp, log1p and erf are written ou
 C library is not vectorized; for float64, where accuracy counts, erf is the C library's. `real` is the dtype's number.
 
 Algorithm: e^x as 2ⁿ e^r (Muller et al., Handbook of Floating-Point Arithmetic, 2018), with polynomials that interpolate
-at Chebyshev's nodes. Layout: arrays are vectors, in the order of their memory. Accuracy: a few units in the last place.
+at Chebyshev's nodes. Layout: arrays are vectors, in the order of their memory. Accuracy: a few units in the last place,
+of the smallest results too; of GELU far below 0, those of z², so 1e-5 of itself in float32.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def _exp_parts(x: Any) -> Any:
 
 @_by_format
 def _low_exp_parts(x: Any) -> Any:
-    """The same for x ≤ 0, with 0 where 2ⁿ is not a normal number."""
+    """2ⁿ and e^r - 1 for x ≤ 0, where 2ⁿ is a normal number or 0."""
     zero, lowest = _FORMATS[x].real(0), _FORMATS[x].real(_FORMATS[x].lowest)
 
     def parts(x: float) -> tuple[float, float]:
@@ -264,10 +265,20 @@ def _tanh(z: float, _: float, real: Any) -> tuple[float, float]:
 
 
 @inline
+def finite(z: float, real: Any) -> tuple[float, float]:
+    """z, no less than -1000, and between -1000 and 1000: numbers to multiply by 0 where the result is 0 from there on.
+
+    Of an infinite z, the product would be NaN.
+    """
+    above = real(-1000) if z < real(-1000) else z
+    return above, real(1000) if above > real(1000) else above
+
+
+@inline
 def silu(z: float, _: float, real: Any) -> tuple[float, float]:
     """z sigmoid(z), and its derivative; norms apply it in their own loops as well."""
-    s, rest = _odds(z, real)
-    return z / _one_plus_exp_minus(z), s * (real(1) + z * rest)
+    (s, rest), (above, near) = _odds(z, real), finite(z, real)
+    return above / _one_plus_exp_minus(z), s * (real(1) + near * rest)
 
 
 @inline
@@ -279,10 +290,22 @@ def _erf(z: float, _: float, real: Any) -> tuple[float, float]:
 
 
 @inline
-def _gelu(z: float, _: float, real: Any) -> tuple[float, float]:
+def _area(z: float, real: Any) -> tuple[float, float]:
+    """The normal distribution function, and exp(-z²/2)."""
     tail, normal = _erfc_parts(abs(z) * real(math.sqrt(0.5)))
-    area = real(0.5) * tail if z < 0 else real(1) - real(0.5) * tail
-    return z * area, area + z * normal * real(1 / math.sqrt(2 * math.pi))
+    return real(0.5) * tail if z < 0 else real(1) - real(0.5) * tail, normal
+
+
+@inline
+def _ndtr(z: float, _: float, real: Any) -> tuple[float, float]:
+    area, normal = _area(z, real)
+    return area, normal * real(1 / math.sqrt(2 * math.pi))
+
+
+@inline
+def _gelu(z: float, _: float, real: Any) -> tuple[float, float]:
+    (area, normal), (above, near) = _area(z, real), finite(z, real)
+    return above * area, area + near * normal * real(1 / math.sqrt(2 * math.pi))
 
 
 @inline
@@ -292,7 +315,7 @@ def _gelu_tanh(z: float, _: float, real: Any) -> tuple[float, float]:
     doubled = c * near * (real(1) + real(0.044715) * square)  # (1 + tanh u) / 2 = sigmoid(2u)
     s, rest = _odds(doubled, real)
     slope = s + near * (s * rest) * (c * (real(1) + real(3 * 0.044715) * square))
-    return z / _one_plus_exp_minus(doubled), slope
+    return finite(z, real)[0] / _one_plus_exp_minus(doubled), slope
 
 
 @inline
@@ -310,8 +333,8 @@ def _softplus(z: float, _: float, real: Any) -> tuple[float, float]:
 @inline
 def _mish(z: float, _: float, real: Any) -> tuple[float, float]:
     value, derivative = _softplus(z, z, real)
-    t, slope = _tanh(value, z, real)
-    return z * t, t + z * slope * derivative
+    (t, slope), (above, near) = _tanh(value, z, real), finite(z, real)
+    return above * t, t + near * slope * derivative
 
 
 class Line(NamedTuple):
@@ -356,6 +379,7 @@ _FORMULAS = {
     "tanh": _tanh,
     "silu": silu,
     "erf": _erf,
+    "ndtr": _ndtr,
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
     "hardswish": _hardswish,
@@ -439,3 +463,8 @@ def softplus(z: Array) -> Array:
 def erf(z: Array) -> Array:
     """The error function."""
     return activate(z, ("erf", 0.0))
+
+
+def ndtr(z: Array) -> Array:
+    """The normal distribution function."""
+    return activate(z, ("ndtr", 0.0))

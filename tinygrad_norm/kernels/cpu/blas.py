@@ -10,8 +10,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
+
+from tinygrad_norm.kernels.cpu.numba_internals import GEMM, cgutils
 
 _KINDS = {types.float32: "s", types.float64: "d"}
 
@@ -56,7 +57,7 @@ def _call(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     depth = builder.select(transposed_a, a_rows, a_columns)
     beta = builder.select(add, number(1), number(0))
     parameters = [char, char, char, size, size, size, pointer, pointer, size, pointer, size, pointer, pointer, size]
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(word, parameters), "numba_xxgemm")
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(word, parameters), GEMM)
     shape, factors = (columns, rows, depth), (b_data, ldb, a_data, lda)
     options = char(ord(_KINDS[dtype])), order(transposed_b), order(transposed_a)
     builder.call(function, [*options, *shape, number(1), *factors, beta, out_data, ldc])

@@ -15,8 +15,8 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 
+from tinygrad_norm.kernels.cpu.numba_internals import FunctionCache, IndexDataCacheFile, NullCache
 from tinygrad_norm.output import UnfailingStream
 
 _DIGEST = hashlib.sha256().digest_size
@@ -43,7 +43,7 @@ def say_once(sentence: str) -> None:
 class _KernelCache(FunctionCache):  # type: ignore[misc] # Numba has no types
     def __init__(self, function: Any) -> None:
         super().__init__(function)
-        self._cache_file = _Files(self._cache_path, self._impl.filename_base, _sources())
+        self._cache_file = _Files(self.cache_path, self._impl.filename_base, _sources())
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
         try:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
 import numba
-from numba.core import event
-from numba.core.compiler import Compiler
 from numba.extending import register_jitable
 
-from tinygrad_norm.kernels.cpu import memory, threads
-from tinygrad_norm.kernels.cpu.cache import cache_of, say_once
+from tinygrad_norm.kernels.cpu import compile_events, memory, threads
+from tinygrad_norm.kernels.cpu.cache import cache_of
+from tinygrad_norm.kernels.cpu.numba_internals import Compiler
 
 LARGE = 2**18
 """The number of elements from which all threads share the work."""
@@ -24,7 +21,7 @@ _OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 _ARITHMETIC = {"contract", "arcp", "nsz"}
 
 _INNER = _OPTIONS | {"no_cpython_wrapper": True, "_nrt": True}
-_BARE = _INNER | {"_nrt": False}  # not a public name of Numba's; where it is left out, the caller's choice counts
+_BARE = _INNER | {"_nrt": False}  # where it is left out, the caller's choice counts
 
 device: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, **_INNER)
 """Compiles a function that kernels call."""
@@ -56,6 +53,7 @@ ordered: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, forceinline=True,
 """For a part of one that is compiled by `reassociate` whose operations stay in the order in which they are written."""
 
 memory.keep()
+compile_events.listen()
 
 
 def _compiled(source: FunctionType, **options: Any) -> Any:
@@ -84,60 +82,9 @@ class Kernel:
 
 
 class GemmKernel(Kernel):
-    """A kernel that calls `blas.multiply`, which is SciPy's BLAS: each of our threads has one of its own."""
+    """A kernel that calls `blas.gemm`, which is SciPy's BLAS: each of our threads has one of its own."""
 
     def __call__(self, size: int, *arguments: Any) -> Any:
         """Run as any kernel."""
         with threads.single_threaded_blas:
             return super().__call__(size, *arguments)
-
-
-class _Compilation(event.Listener):  # type: ignore[misc] # Numba has no types
-    """Says once, on stderr, why the first use of a kernel takes a while, and keeps Ctrl-C until it is compiled.
-
-    While Numba compiles, Python runs in callbacks of C code, from which an exception does not come out: a
-    KeyboardInterrupt there would be lost. A second Ctrl-C does not wait.
-    """
-
-    def __init__(self) -> None:
-        self._handler: Any = None
-        self._depth = 0  # a kernel's device functions are compiled within its own compilation
-        self._pressed = False
-
-    def on_start(self, event: Any) -> None:
-        if not _is_ours(event):
-            return
-        say_once("compiling kernels, which takes a while the first time")
-        if not _in_main_thread():
-            return
-        self._depth += 1
-        if self._depth == 1 and callable(signal.getsignal(signal.SIGINT)):
-            self._handler = signal.signal(signal.SIGINT, self._keep)
-
-    def on_end(self, event: Any) -> None:
-        if not (_is_ours(event) and _in_main_thread()):
-            return
-        self._depth -= 1
-        if self._depth == 0 and self._handler:
-            handler, self._handler = self._handler, None
-            signal.signal(signal.SIGINT, handler)
-            if self._pressed:
-                self._pressed = False
-                handler(signal.SIGINT, None)
-
-    def _keep(self, number: int, frame: Any) -> None:
-        if self._pressed:
-            self._handler(number, frame)
-        self._pressed = True
-
-
-def _is_ours(event: Any) -> bool:
-    return (event.data["dispatcher"].__module__ or "").startswith(__package__)  # None of a function made from text
-
-
-def _in_main_thread() -> bool:
-    """Whether this is the thread that handles signals."""
-    return threading.current_thread() is threading.main_thread()
-
-
-event.register("numba:compile", _Compilation())

@@ -299,7 +299,7 @@ def _input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Ar
 
 
 def _depthwise_input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Array:
-    """The same for filters that the depthwise kernels know: they step over the phases by themselves."""
+    """`_input_gradient` for filters that the depthwise kernels know, which step over the phases by themselves."""
     groups, *_, depth, out_depth = filters.shape
     places = filters[:, ::-1, ::-1].transpose(1, 2, 0, 3, 4)
     places = launch(places.reshape, (*window.kernel, groups * depth * out_depth))

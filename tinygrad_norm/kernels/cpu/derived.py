@@ -1,7 +1,8 @@
 """Kernels that are written from definitions, run on arrays of any layout.
 
-A kernel tells whether all groups were in the range of its loops: it computes in the dtype of x, where a square may be
-infinite that is none in float64. Where one was not, the definition does all of it once more, in float64.
+A kernel tells which groups were in the range of its loops: it computes in the dtype of x, where a square may be
+infinite that is none in float64. The others are taken from the definition, which does it all once more, in float64; so
+what becomes of a group depends on no other one. Gradients of parameters, to which all groups add, are then its as well.
 """
 
 from __future__ import annotations
@@ -43,7 +44,17 @@ class Call(NamedTuple):
         given = zip(self.parameters, self.defaults, strict=True)
         parameters = tuple([form.expand(each, default, self.x.dtype) for each, default in given])
         groups = (parameters, self.options, *self.line, form.units, tuple(statistics))
-        return [*data, *(each for each in groups if each != ())]
+        return [self.x.size, *data, *(each for each in groups if each != ())]
+
+
+class _Result(NamedTuple):
+    """What a kernel writes."""
+
+    array: Array
+    as_kernels_see: Callable[[Array], Array]
+    """From the definition's form."""
+    fine: Callable[[Array], Array]
+    """Which elements are to stay, from which groups are."""
 
 
 def forward(
@@ -62,11 +73,12 @@ def forward(
     """
     form = call.layout()
     matrix = form.matrix(call.x)
-    y, found = empty_like(matrix), [form.room() for _ in range(count)]
+    y, found = empty_like(matrix), [empty(form.room, np.float64) for _ in range(count)]
     arguments = call.arguments(form, (matrix,), [*map(form.statistic, given), *found])
     kernel = call.module.outer_forward if form.outer else call.module.inner_forward
-    results = [(y, form.matrix), *((each, form.statistic) for each in found)]
-    launch(_run, kernel, (call.x.size, *arguments, y), results, otherwise)
+    fine = launch(np.ones, form.room, np.bool_)
+    results = [_Result(y, form.matrix, form.by_element), *(_Result(each, form.statistic, np.copy) for each in found)]
+    launch(_run, kernel, (*arguments, fine, y), fine, results, otherwise)
     return form.restore(y), *map(form.restore_statistic, found)
 
 
@@ -94,20 +106,28 @@ def gradient(
     dx, sums = empty_like(matrix), tuple([empty(form.sums, np.float64) for _ in wanted])
     arguments = call.arguments(form, (form.matrix(dy), matrix), [*map(form.statistic, statistics)])
     kernel = call.module.outer_gradient if form.outer else call.module.inner_gradient
-    results = [(dx, form.matrix), *((each, form.spread) for each in sums)]
-    launch(_run, kernel, (call.x.size, *arguments, dx, *((sums,) if sums else ())), results, otherwise)
+    fine = launch(np.ones, form.room, np.bool_)
+    results = [_Result(dx, form.matrix, form.by_element), *(_Result(each, form.spread, _none) for each in sums)]
+    launch(_run, kernel, (*arguments, fine, dx, *((sums,) if sums else ())), fine, results, otherwise)
     return form.restore(dx), *(form.collect(each, call.parameters[i]) for each, i in zip(sums, wanted, strict=True))
 
 
 def _run(
     kernel: Callable[..., bool],
     arguments: tuple[Any, ...],
-    results: Sequence[tuple[Array, Callable[[Array], Array]]],
+    fine: Array,
+    results: Sequence[_Result],
     otherwise: Callable[[], tuple[Array | None, ...]],
 ) -> None:
-    """Run a kernel; if a group was out of its range, fill its results in another way."""
-    if not kernel(*arguments):
-        with np.errstate(all="ignore"):
-            for (array, as_kernels_see), found in zip(results, otherwise(), strict=True):
-                if found is not None:
-                    array[...] = as_kernels_see(found)
+    """Run a kernel; of groups that were out of its range, take the results from elsewhere."""
+    if kernel(*arguments):
+        return
+    with np.errstate(all="ignore"):
+        for each, found in zip(results, otherwise(), strict=True):
+            if found is not None:
+                np.copyto(each.array, each.as_kernels_see(found), "unsafe", where=~each.fine(fine))
+
+
+def _none(fine: Array) -> Array:
+    """No element: all groups add to a parameter's gradient."""
+    return np.zeros((), np.bool_)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm.kernels.cpu import compiler
-from tinygrad_norm.kernels.cpu.launch import Array, Shape, empty, launch
+from tinygrad_norm.kernels.cpu.launch import Array, Shape, launch
 
 _UNITS = 32
 """How many units of work a large array is cut into: whatever the number of threads, so that it changes no bit."""
@@ -66,9 +66,17 @@ class Layout:
         """The inverse of `matrix`."""
         return matrix.reshape(self.ordered).transpose(self.inverse)
 
-    def room(self) -> Array:
-        """An array for one statistic."""
-        return empty((self.groups[0], self.length) if self.outer else self.groups, np.float64)
+    @property
+    def room(self) -> Shape:
+        """The shape of an array for one statistic, or for one flag of each group."""
+        return (self.groups[0], self.length) if self.outer else self.groups
+
+    def by_element(self, flags: Array) -> Array:
+        """Flags of groups as flags of the matrix's elements."""
+        if self.outer:
+            return np.repeat(flags, prod(self.ordered) // flags.size, axis=0)
+        repeat, inner = self.units[1:3]
+        return np.repeat(flags.reshape(-1, 1, inner), repeat, axis=1).reshape(-1, 1)
 
     def statistic(self, given: Array) -> Array:
         """A statistic as the kernels see it: each group's, or each column's."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
+
+from tinygrad_norm.kernels.cpu.numba_internals import cgutils
 
 
 class Matrix:
@@ -31,6 +32,7 @@ class Matrix:
         self._builder.call(function, [place, hint(1), hint(3), hint(1)])
 
     def _place(self, row: Any, column: Any) -> Any:
+        row, column = (self._by_row.type(n) if isinstance(n, int) else n for n in (row, column))
         far = self._builder.add(self._builder.mul(row, self._by_row), self._builder.mul(column, self._by_column))
         return self._builder.gep(self._start, [far])
 

@@ -1,7 +1,8 @@
 """The matrix product of thin matrices, with which BLAS takes longer to arrange than to multiply.
 
-A block of the result, six rows of a vector, stays in registers while it walks along the sum. The columns of b that it
-meets are a panel, copied so that they lie side by side in the cache; a is read where it lies.
+A block of the result, six rows of a vector, stays in registers while it walks along the sum, in the loop of
+`microkernel.py`. The columns of b that it meets are a panel, copied so that they lie side by side in the cache; a is
+read where it lies.
 
 Source: Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34, 2008; with a not packed.
 
@@ -17,12 +18,12 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import device, inline
 from tinygrad_norm.kernels.cpu.launch import Array
 from tinygrad_norm.kernels.cpu.matrix import Matrix, memory
+from tinygrad_norm.kernels.cpu.microkernel import sum_products, write
 from tinygrad_norm.kernels.cpu.vector import Vector, length
 
 _HEIGHTS = 6, 4, 1
@@ -120,22 +121,14 @@ def _microkernel(
     builder: Any, form: Any, height: int, rows: Matrix, columns: Matrix, count: Any, add: Any, out: Matrix
 ) -> None:
     """The code of one block, for vectors of this form."""
-    number, many = count.type, form.as_pointer()
-    totals = [cgutils.alloca_once(builder, form) for _ in range(height)]
-    for r, total in enumerate(totals):
-        builder.store(ir.Constant(form, None), total)
-        out.fetch(number(height + r), number(0))  # those of the next block, which memory sends meanwhile
-    with cgutils.for_range(builder, count) as loop:
-        b = columns.load(many, loop.index, number(0))
-        for r, total in enumerate(totals):
-            a = _spread(builder, rows.load(form.element.as_pointer(), number(r), loop.index), form)
-            product = builder.fmul(a, b, flags=("contract",))
-            builder.store(builder.fadd(product, builder.load(total), flags=("contract",)), total)
-    with builder.if_then(add):
-        for r, total in enumerate(totals):
-            builder.store(builder.fadd(builder.load(total), out.load(many, number(r), number(0))), total)
-    for r, total in enumerate(totals):
-        out.store(builder.load(total), number(r), number(0))
+
+    def row(r: int, k: Any) -> Any:
+        return _spread(builder, rows.load(form.element.as_pointer(), r, k), form)
+
+    for r in range(height, 2 * height):
+        out.fetch(r, 0)  # those of the next block, which memory sends meanwhile
+    sums = sum_products(builder, form, (height, 1), count, row, lambda _, k: columns.load(form.as_pointer(), k, 0))
+    write(builder, sums, add, out)
 
 
 def _spread(builder: Any, value: Any, form: Any) -> Any:

@@ -112,11 +112,12 @@ def is_near(first: float, second: float, count: int) -> bool:
 
 
 @device
-def are_near(start: Array, first: Array, second: Array, count: int) -> bool:
-    """Whether the x₀ of all columns are; those that are not move to the mean."""
+def are_near(start: Array, first: Array, second: Array, count: int, ok: Array) -> bool:
+    """Whether the x₀ of all columns are, and, in `ok`, which; those that are not move to the mean."""
     near = True
     for k in range(len(start)):
-        if not is_near(first[k], second[k], count):
+        ok[k] = is_near(first[k], second[k], count)
+        if not ok[k]:
             near = False
             start[k] += first[k] / count
     return near
@@ -227,6 +228,13 @@ def join_min(values: Array, share: int) -> None:
         for k in range(left, left + share):
             total = smaller(values[k], total)
         fill(values[left : left + share], total)
+
+
+@device
+def keep(ok: Array, groups: Groups, fine: Array) -> None:
+    """Write which of some groups are in range."""
+    for j in range(length_of(groups)):
+        fine[groups.first + j * groups.step] = ok[j]
 
 
 @device

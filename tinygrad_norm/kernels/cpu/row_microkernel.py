@@ -1,7 +1,7 @@
 """The product of a few rows with a matrix whose rows they are multiplied with, along memory: nothing is arranged first.
 
 BLAS copies the matrix to panels, which pays where many rows meet them. Here each number of it is loaded once, and
-meets the numbers of four rows; all sums stay in registers, a vector for each.
+meets the numbers of four rows; all sums stay in registers, a vector for each, in the loop of `microkernel.py`.
 
 Blocking: 12 rows of the matrix, and 512 terms. Accuracy: each number of a vector is a sum of its own, in the dtype of
 the arrays, and they are added up by halves. `python -m benchmarks --only convolutions` measures the constants again.
@@ -10,16 +10,19 @@ the arrays, and they are added up by halves. `python -m benchmarks --only convol
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import device, inline
 from tinygrad_norm.kernels.cpu.launch import Array
 from tinygrad_norm.kernels.cpu.matrix import Matrix, memory
+from tinygrad_norm.kernels.cpu.microkernel import sum_products, write
+from tinygrad_norm.kernels.cpu.numba_internals import cgutils
 
 _ROWS = 4, 1
 _COLUMNS = 3, 1
@@ -71,49 +74,22 @@ def _multiply_vectors(_: Any, a: Any, b: Any, add: Any, out: Any) -> tuple[Any, 
 
 
 def _blocks(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-    """The code of each number of rows and columns, of which one is run."""
+    """The code of each number of rows and columns, of which one is run; a column of a or b is a vector."""
     (a, b, add, out), (kind_a, kind_b, _, kind_out) = values, signature.args
     form = ir.VectorType(context.get_value_type(kind_a.dtype), _BYTES * 8 // kind_a.dtype.bitwidth)
-    item = context.get_constant(types.intp, kind_a.dtype.bitwidth // 8)
-    given, met, made = [memory(context, builder, *array) for array in ((kind_a, a), (kind_b, b), (kind_out, out))]
-    matrices = [Matrix(builder, start, apart, item) for start, apart, _ in (given, met, made)]
-    (_, count), (down, across) = given[2], made[2]
-    for rows in _ROWS:
-        for columns in _COLUMNS:
-            size = down.type
-            fits = builder.icmp_signed("==", down, size(rows)), builder.icmp_signed("==", across, size(columns))
-            with builder.if_then(builder.and_(*fits)):
-                _block(builder, form, (rows, columns), count, add, *matrices)
+    item, vector = (context.get_constant(types.intp, size) for size in (kind_a.dtype.bitwidth // 8, _BYTES))
+    start, apart, (_, count) = memory(context, builder, kind_a, a)
+    given, steps = Matrix(builder, start, apart, vector), builder.sdiv(count, count.type(form.count))
+    start, apart, _ = memory(context, builder, kind_b, b)
+    met = Matrix(builder, start, apart, vector)
+    start, apart, (down, across) = memory(context, builder, kind_out, out)
+    made, many = Matrix(builder, start, apart, item), form.as_pointer()
+    for shape in product(_ROWS, _COLUMNS):
+        fits = [builder.icmp_signed("==", n, n.type(size)) for n, size in zip((down, across), shape, strict=True)]
+        with builder.if_then(builder.and_(*fits)):
+            sums = sum_products(builder, form, shape, steps, partial(given.load, many), partial(met.load, many))
+            write(builder, {place: _sum(builder, form, total) for place, total in sums.items()}, add, made)
     return context.get_dummy_value()
-
-
-def _block(
-    builder: Any, form: Any, shape: tuple[int, int], count: Any, add: Any, given: Matrix, met: Matrix, made: Matrix
-) -> None:
-    """The code of one block of this shape, for vectors of this form."""
-    number, many = count.type, form.as_pointer()
-    places = [(r, c) for r in range(shape[0]) for c in range(shape[1])]
-    totals = {place: cgutils.alloca_once(builder, form) for place in places}
-    for total in totals.values():
-        builder.store(ir.Constant(form, None), total)
-    with cgutils.for_range(builder, builder.sdiv(count, number(form.count))) as loop:
-        k = builder.mul(loop.index, number(form.count))
-        b = [met.load(many, number(c), k) for c in range(shape[1])]
-        for r in range(shape[0]):
-            a = given.load(many, number(r), k)
-            for c in range(shape[1]):
-                product = builder.fmul(a, b[c], flags=("contract",))
-                total = totals[r, c]
-                builder.store(builder.fadd(product, builder.load(total), flags=("contract",)), total)
-    sums = {place: _sum(builder, form, builder.load(total)) for place, total in totals.items()}
-    with builder.if_else(add) as (then, otherwise):
-        with then:
-            for (r, c), total in sums.items():
-                before = made.load(form.element.as_pointer(), number(r), number(c))
-                made.store(builder.fadd(before, total), number(r), number(c))
-        with otherwise:
-            for (r, c), total in sums.items():
-                made.store(total, number(r), number(c))
 
 
 def _sum(builder: Any, form: Any, vector: Any) -> Any:

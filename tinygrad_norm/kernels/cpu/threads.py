@@ -16,12 +16,11 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, files
 from itertools import product
 
-from numba import config
-from numba.core.compiler_lock import global_compiler_lock
-from numba.np.ufunc import parallel
+from numba import config, threading_layer
 from threadpoolctl import ThreadpoolController
 
 from tinygrad_norm.forks import free_when_forking
+from tinygrad_norm.kernels.cpu.numba_internals import OPENMP, _launch_threads, global_compiler_lock
 
 _TBB = {"linux": "libtbb.so.12", "win32": "tbb12.dll", "darwin": "libtbb.12.dylib"}
 
@@ -38,8 +37,8 @@ if sys.platform != "win32":
 
 def layer() -> str:
     """Return the name of the threading layer in use: "tbb", "omp" or "workqueue"."""
-    parallel._launch_threads()
-    name: str = parallel.threading_layer()
+    _launch_threads()
+    name: str = threading_layer()
     return name
 
 
@@ -71,7 +70,7 @@ def _let_openmp_sleep() -> None:
         return
     os.environ.update(policy)  # read once, when the library is loaded
     try:
-        import_module("numba.np.ufunc.omppool")
+        import_module(OPENMP)
     except ImportError:
         pass  # Numba has another threading layer here
     finally:

@@ -27,6 +27,7 @@ from tinygrad_norm.kernels.cpu.reduction import (
     in_range,
     is_near,
     join_sum,
+    keep,
     length_of,
     move_sum,
     rows_of,
@@ -36,16 +37,15 @@ from tinygrad_norm.kernels.cpu.reduction import (
 
 
 @Kernel
-def inner_forward(x, parameters, options, line, units, statistics, y):
+def inner_forward(x, parameters, options, line, units, statistics, fine, y):
     """Write y for a matrix [K0 R0 K1, R1], of which R0 rows are a group; tell if all are in range."""
-    fine = np.ones(units[0] * units[3], np.bool_)
-    for unit in prange(len(fine)):
-        fine[unit] = _inner_forward_unit(np.intp(unit), len(fine), x, parameters, options, line, units, statistics, y)
+    for unit in prange(units[0] * units[3]):
+        _inner_forward_unit(np.intp(unit), x, parameters, options, line, units, statistics, fine, y)
     return all_of(fine)
 
 
 @device
-def _inner_forward_unit(unit, count, x, parameters, options, line, units, statistics, y):
+def _inner_forward_unit(unit, x, parameters, options, line, units, statistics, fine, y):
     """A unit of work: a few groups at a time."""
     repeat, inner, period, length = units[1], units[2], units[3], x.shape[1]
     weight = parameters[0][unit % period]
@@ -58,14 +58,15 @@ def _inner_forward_unit(unit, count, x, parameters, options, line, units, statis
     all_c = np.empty((3, width), x.dtype)
     c = (all_c[0], all_c[1], all_c[2])
     start = np.empty(width, x.dtype)
-    first, last = groups_of(unit, count, len(x) // repeat, period)
-    fine = True
+    ok = np.empty(width, np.bool_)
+    first, last = groups_of(unit, units[0] * period, len(fine), period)
     for top in range(first, last, width * period):
         groups = Groups(top, min(top + width * period, last), period, repeat, inner)
+        fill(ok, True)
         _inner_forward_sum_0(x, groups, n, start, sums)
-        fine &= _inner_forward_find_1(options, n, groups, statistics, values, sums, start, c)
+        _inner_forward_find_1(options, n, groups, statistics, values, sums, start, c, ok)
         _inner_forward_write(x, weight, bias, line, groups, c, y)
-    return fine
+        keep(ok, groups, fine)
 
 
 @noalias
@@ -107,9 +108,8 @@ def _inner_forward_terms_0(x, start, first, last):
 
 
 @noalias
-def _inner_forward_find_1(options, n, groups, statistics, values, sums, start, c):
+def _inner_forward_find_1(options, n, groups, statistics, values, sums, start, c, ok):
     """What follows from the sums."""
-    fine = True
     single = c[0].itemsize < 8
     eps = options[0]
     one = 1.0
@@ -127,14 +127,13 @@ def _inner_forward_find_1(options, n, groups, statistics, values, sums, start, c
         c0[j] = mean[j]  # μ
         c1[j] = mean[j] - c0[j]  # what rounding took
         c2[j] = one / np.sqrt(var[j] + eps)  # 1/√(σ² + ε)
-        fine &= in_range(mean[j], single)
-        fine &= in_range(var[j], single)
-        fine &= in_range(c0[j], single)
-        fine &= in_range(c2[j], single)
+        ok[j] &= in_range(mean[j], single)
+        ok[j] &= in_range(var[j], single)
+        ok[j] &= in_range(c0[j], single)
+        ok[j] &= in_range(c2[j], single)
     for j in range(length_of(groups)):
         statistics[0][groups.first + j * groups.step] = mean[j]
         statistics[1][groups.first + j * groups.step] = var[j]
-    return fine
 
 
 @noalias
@@ -151,18 +150,15 @@ def _inner_forward_write(x, weight, bias, line, groups, c, y):
 
 
 @Kernel
-def inner_gradient(dy, x, parameters, options, line, units, statistics, dx, grads):
+def inner_gradient(dy, x, parameters, options, line, units, statistics, fine, dx, grads):
     """Write dx for a matrix [K0 R0 K1, R1], of which R0 rows are a group; tell if all are in range."""
-    fine = np.ones(units[0] * units[3], np.bool_)
-    for unit in prange(len(fine)):
-        fine[unit] = _inner_gradient_unit(
-            np.intp(unit), len(fine), dy, x, parameters, options, line, units, statistics, dx, grads
-        )
+    for unit in prange(units[0] * units[3]):
+        _inner_gradient_unit(np.intp(unit), dy, x, parameters, options, line, units, statistics, fine, dx, grads)
     return all_of(fine)
 
 
 @device
-def _inner_gradient_unit(unit, count, dy, x, parameters, options, line, units, statistics, dx, grads):
+def _inner_gradient_unit(unit, dy, x, parameters, options, line, units, statistics, fine, dx, grads):
     """A unit of work: a few groups at a time."""
     repeat, inner, period, length = units[1], units[2], units[3], x.shape[1]
     weight = parameters[0][unit % period]
@@ -179,25 +175,25 @@ def _inner_gradient_unit(unit, count, dy, x, parameters, options, line, units, s
     sums = (all_sums[0], all_sums[1])
     all_c = np.empty((5, width), x.dtype)
     c = (all_c[0], all_c[1], all_c[2], all_c[3], all_c[4])
-    first, last = groups_of(unit, count, len(x) // repeat, period)
-    fine = True
+    ok = np.empty(width, np.bool_)
+    first, last = groups_of(unit, units[0] * period, len(fine), period)
     for top in range(first, last, width * period):
         groups = Groups(top, min(top + width * period, last), period, repeat, inner)
-        fine &= _inner_gradient_find_0(options, groups, statistics, values, c)
+        fill(ok, True)
+        _inner_gradient_find_0(options, groups, statistics, values, c, ok)
         _inner_gradient_sum_0(
             dy, x, weight, bias, line, groups, c, sums, part_dweight, part_dbias, dweight, dbias, moved
         )
-        fine &= _inner_gradient_find_1(options, n, groups, values, sums, c)
+        _inner_gradient_find_1(options, n, groups, values, sums, c, ok)
         _inner_gradient_write(dy, x, weight, bias, line, groups, c, dx)
+        keep(ok, groups, fine)
     move_sum(part_dweight, dweight)
     move_sum(part_dbias, dbias)
-    return fine
 
 
 @noalias
-def _inner_gradient_find_0(options, groups, statistics, values, c):
+def _inner_gradient_find_0(options, groups, statistics, values, c, ok):
     """What is known before the sums are taken."""
-    fine = True
     single = c[0].itemsize < 8
     eps = options[0]
     one = 1.0
@@ -213,9 +209,10 @@ def _inner_gradient_find_0(options, groups, statistics, values, c):
         c0[j] = mean[j]  # μ
         c1[j] = mean[j] - c0[j]  # what rounding took
         c2[j] = one / np.sqrt(var[j] + eps)  # 1/√(σ² + ε)
-        fine &= in_range(c0[j], single)
-        fine &= in_range(c2[j], single)
-    return fine
+        ok[j] &= in_range(c0[j], single)
+        ok[j] &= in_range(c2[j], single)
+        ok[j] &= in_range(mean[j], single)
+        ok[j] &= in_range(var[j], single)
 
 
 @noalias
@@ -231,7 +228,8 @@ def _inner_gradient_sum_0(dy, x, weight, bias, line, groups, c, sums, part_dweig
         for r in range(top, top + groups.repeat * groups.inner, groups.inner):
             for i in range(0, x.shape[1], TERMS):
                 sum0, sum1 = _inner_gradient_terms_0(
-                    dy[r], x[r], weight, bias, line, c0, c1, c2, part_dweight, part_dbias, np.uintp(i), np.uintp(min(i + TERMS, x.shape[1]))
+                    dy[r], x[r], weight, bias, line, c0, c1, c2, part_dweight, part_dbias, np.uintp(i), np.uintp(min(i +
+                    TERMS, x.shape[1]))
                 )
                 total_sum0 += sum0
                 total_sum1 += sum1
@@ -260,9 +258,8 @@ def _inner_gradient_terms_0(dy, x, weight, bias, line, c0, c1, c2, part_dweight,
 
 
 @noalias
-def _inner_gradient_find_1(options, n, groups, values, sums, c):
+def _inner_gradient_find_1(options, n, groups, values, sums, c, ok):
     """What follows from the sums."""
-    fine = True
     eps = options[0]
     one = 1.0
     var = values[1]
@@ -282,9 +279,8 @@ def _inner_gradient_find_1(options, n, groups, values, sums, c):
         A_mean[j] = -t0 * m2[j]  # A[μ] = −1/√(σ² + ε) · mean(g · φ'(z) · γ)
         c3[j] = 2.0 * A_var[j]  # 2 · A[σ²]
         c4[j] = A_mean[j]  # A[μ]
-        fine &= np.isfinite(c3[j])
-        fine &= np.isfinite(c4[j])
-    return fine
+        ok[j] &= np.isfinite(c3[j])
+        ok[j] &= np.isfinite(c4[j])
 
 
 @noalias
@@ -307,19 +303,17 @@ def _inner_gradient_write(dy, x, weight, bias, line, groups, c, dx):
 
 
 @Kernel
-def outer_forward(x, parameters, options, line, units, statistics, y):
+def outer_forward(x, parameters, options, line, units, statistics, fine, y):
     """Write y for a matrix [K0 R0, K1 R1], of which the rows of one k0 are a group; tell as above."""
     groups, blocks, length = units[0], units[1], x.shape[1]
     sums = np.empty((groups * blocks, 2, length))
     values = np.empty((groups, 2, length))
     c = np.empty((groups, 3, length), x.dtype)
     start = np.empty((groups, length), x.dtype)
-    fine = np.ones(groups, np.bool_)
     if blocks == 1:
         for k0 in prange(groups):
             group = np.intp(k0)
             start_of_columns(x[rows_of(x, group, groups)], units[2], start[group])
-            near = False
             for _ in range(ATTEMPTS):
                 _outer_forward_sum_0(group, units, x, start, sums)
                 near = _outer_forward_find_1(
@@ -327,13 +321,10 @@ def outer_forward(x, parameters, options, line, units, statistics, y):
                 )
                 if near:
                     break
-            if not near:
-                fine[group] = False
             _outer_forward_write(group, units, x, parameters, line, c, y)
     else:
         for group in range(groups):
             start_of_columns(x[rows_of(x, group, groups)], units[2], start[group])
-        near = False
         for _ in range(ATTEMPTS):
             for unit in prange(groups * blocks):
                 _outer_forward_sum_0(np.intp(unit), units, x, start, sums)
@@ -344,12 +335,10 @@ def outer_forward(x, parameters, options, line, units, statistics, y):
                 )
             if near:
                 break
-        if not near:
-            fine[0] = False
         for turn in prange(groups * blocks):
             # what was read last may still be in the cache
             _outer_forward_write(groups * blocks - 1 - np.intp(turn), units, x, parameters, line, c, y)
-    return all_of(fine)
+    return all_of(fine.ravel())
 
 
 @device
@@ -414,16 +403,15 @@ def _outer_forward_find_1(group, x, parameters, options, units, statistics, sums
     c0 = c[group, 0]
     c1 = c[group, 1]
     c2 = c[group, 2]
+    ok = fine[group]
     eps = options[0]
     one = 1.0
-    ok = True
     for k in range(length):
         joined0[k] = sum0[k]
         joined1[k] = sum1[k]
     join_sum(joined0, share)
     join_sum(joined1, share)
-    if not are_near(start, joined0, joined1, n):
-        return False
+    near = are_near(start, joined0, joined1, n, ok)
     for k in range(length):
         t0 = joined0[k] / n
         mean[k] = start[k] + t0  # μ = mean(x)
@@ -431,12 +419,11 @@ def _outer_forward_find_1(group, x, parameters, options, units, statistics, sums
         c0[k] = mean[k]  # μ
         c1[k] = mean[k] - c0[k]  # what rounding took
         c2[k] = one / np.sqrt(var[k] + eps) * weight[k]  # 1/√(σ² + ε) · γ
-        ok &= in_range(mean[k], single)
-        ok &= in_range(var[k], single)
-        ok &= in_range(c0[k], single)
-        ok &= in_range(c2[k], single)
-    fine[group] &= ok
-    return True
+        ok[k] &= in_range(mean[k], single)
+        ok[k] &= in_range(var[k], single)
+        ok[k] &= in_range(c0[k], single)
+        ok[k] &= in_range(c2[k], single)
+    return near
 
 
 @noalias
@@ -454,13 +441,12 @@ def _outer_forward_write(unit, units, x, parameters, line, c, y):
 
 
 @Kernel
-def outer_gradient(dy, x, parameters, options, line, units, statistics, dx, grads):
+def outer_gradient(dy, x, parameters, options, line, units, statistics, fine, dx, grads):
     """Write dx for a matrix [K0 R0, K1 R1], of which the rows of one k0 are a group; tell as above."""
     groups, blocks, length = units[0], units[1], x.shape[1]
     sums = np.empty((groups * blocks, 2, length))
     values = np.empty((groups, 6, length))
     c = np.empty((groups, 5, length), x.dtype)
-    fine = np.ones(groups, np.bool_)
     if blocks == 1:
         for k0 in prange(groups):
             group = np.intp(k0)
@@ -478,7 +464,7 @@ def outer_gradient(dy, x, parameters, options, line, units, statistics, dx, grad
         for turn in prange(groups * blocks):
             # what was read last may still be in the cache
             _outer_gradient_write(groups * blocks - 1 - np.intp(turn), units, dy, x, parameters, line, c, dx)
-    return all_of(fine)
+    return all_of(fine.ravel())
 
 
 @device
@@ -491,17 +477,17 @@ def _outer_gradient_find_0(group, x, parameters, options, units, statistics, c, 
     c0 = c[group, 0]
     c1 = c[group, 1]
     c2 = c[group, 2]
+    ok = fine[group]
     eps = options[0]
     one = 1.0
-    ok = True
     for k in range(length):
         c0[k] = mean[k]  # μ
         c1[k] = mean[k] - c0[k]  # what rounding took
         c2[k] = one / np.sqrt(var[k] + eps) * weight[k]  # 1/√(σ² + ε) · γ
-        ok &= in_range(c0[k], single)
-        ok &= in_range(c2[k], single)
-    fine[group] &= ok
-    return True
+        ok[k] &= in_range(c0[k], single)
+        ok[k] &= in_range(c2[k], single)
+        ok[k] &= in_range(mean[k], single)
+        ok[k] &= in_range(var[k], single)
 
 
 @device
@@ -576,9 +562,9 @@ def _outer_gradient_find_1(group, x, parameters, options, units, statistics, sum
     c4 = c[group, 4]
     dweight = grads[0][group]
     dbias = grads[1][group]
+    ok = fine[group]
     eps = options[0]
     one = 1.0
-    ok = True
     for k in range(length):
         joined0[k] = sum0[k] * weight[k]
         joined1[k] = sum1[k] * weight[k]
@@ -594,10 +580,8 @@ def _outer_gradient_find_1(group, x, parameters, options, units, statistics, sum
         A_mean[k] = -t0 * m2[k]  # A[μ] = −1/√(σ² + ε) · mean(g · φ'(z) · γ)
         c3[k] = 2.0 * A_var[k]  # 2 · A[σ²]
         c4[k] = A_mean[k]  # A[μ]
-        ok &= np.isfinite(c3[k])
-        ok &= np.isfinite(c4[k])
-    fine[group] &= ok
-    return True
+        ok[k] &= np.isfinite(c3[k])
+        ok[k] &= np.isfinite(c4[k])
 
 
 @noalias

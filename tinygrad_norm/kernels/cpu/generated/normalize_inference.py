@@ -20,6 +20,7 @@ from tinygrad_norm.kernels.cpu.reduction import (
     gather_sum,
     groups_of,
     in_range,
+    keep,
     length_of,
     move_sum,
     rows_of,
@@ -27,16 +28,15 @@ from tinygrad_norm.kernels.cpu.reduction import (
 
 
 @Kernel
-def inner_forward(x, parameters, options, line, units, statistics, y):
+def inner_forward(x, parameters, options, line, units, statistics, fine, y):
     """Write y for a matrix [K0 R0 K1, R1], of which R0 rows are a group; tell if all are in range."""
-    fine = np.ones(units[0] * units[3], np.bool_)
-    for unit in prange(len(fine)):
-        fine[unit] = _inner_forward_unit(np.intp(unit), len(fine), x, parameters, options, line, units, statistics, y)
+    for unit in prange(units[0] * units[3]):
+        _inner_forward_unit(np.intp(unit), x, parameters, options, line, units, statistics, fine, y)
     return all_of(fine)
 
 
 @device
-def _inner_forward_unit(unit, count, x, parameters, options, line, units, statistics, y):
+def _inner_forward_unit(unit, x, parameters, options, line, units, statistics, fine, y):
     """A unit of work: a few groups at a time."""
     repeat, inner, period, length = units[1], units[2], units[3], x.shape[1]
     weight = parameters[0][unit % period]
@@ -46,19 +46,19 @@ def _inner_forward_unit(unit, count, x, parameters, options, line, units, statis
     values = (all_values[0], all_values[1])
     all_c = np.empty((3, width), x.dtype)
     c = (all_c[0], all_c[1], all_c[2])
-    first, last = groups_of(unit, count, len(x) // repeat, period)
-    fine = True
+    ok = np.empty(width, np.bool_)
+    first, last = groups_of(unit, units[0] * period, len(fine), period)
     for top in range(first, last, width * period):
         groups = Groups(top, min(top + width * period, last), period, repeat, inner)
-        fine &= _inner_forward_find_0(options, groups, statistics, values, c)
+        fill(ok, True)
+        _inner_forward_find_0(options, groups, statistics, values, c, ok)
         _inner_forward_write(x, weight, bias, line, groups, c, y)
-    return fine
+        keep(ok, groups, fine)
 
 
 @noalias
-def _inner_forward_find_0(options, groups, statistics, values, c):
+def _inner_forward_find_0(options, groups, statistics, values, c, ok):
     """What is known before the sums are taken."""
-    fine = True
     single = c[0].itemsize < 8
     eps = options[0]
     one = 1.0
@@ -74,9 +74,10 @@ def _inner_forward_find_0(options, groups, statistics, values, c):
         c0[j] = mean[j]  # μ
         c1[j] = mean[j] - c0[j]  # what rounding took
         c2[j] = one / np.sqrt(var[j] + eps)  # 1/√(σ² + ε)
-        fine &= in_range(c0[j], single)
-        fine &= in_range(c2[j], single)
-    return fine
+        ok[j] &= in_range(c0[j], single)
+        ok[j] &= in_range(c2[j], single)
+        ok[j] &= in_range(mean[j], single)
+        ok[j] &= in_range(var[j], single)
 
 
 @noalias
@@ -93,18 +94,15 @@ def _inner_forward_write(x, weight, bias, line, groups, c, y):
 
 
 @Kernel
-def inner_gradient(dy, x, parameters, options, line, units, statistics, dx, grads):
+def inner_gradient(dy, x, parameters, options, line, units, statistics, fine, dx, grads):
     """Write dx for a matrix [K0 R0 K1, R1], of which R0 rows are a group; tell if all are in range."""
-    fine = np.ones(units[0] * units[3], np.bool_)
-    for unit in prange(len(fine)):
-        fine[unit] = _inner_gradient_unit(
-            np.intp(unit), len(fine), dy, x, parameters, options, line, units, statistics, dx, grads
-        )
+    for unit in prange(units[0] * units[3]):
+        _inner_gradient_unit(np.intp(unit), dy, x, parameters, options, line, units, statistics, fine, dx, grads)
     return all_of(fine)
 
 
 @device
-def _inner_gradient_unit(unit, count, dy, x, parameters, options, line, units, statistics, dx, grads):
+def _inner_gradient_unit(unit, dy, x, parameters, options, line, units, statistics, fine, dx, grads):
     """A unit of work: a few groups at a time."""
     repeat, inner, period, length = units[1], units[2], units[3], x.shape[1]
     weight = parameters[0][unit % period]
@@ -119,21 +117,21 @@ def _inner_gradient_unit(unit, count, dy, x, parameters, options, line, units, s
     values = (all_values[0], all_values[1])
     all_c = np.empty((3, width), x.dtype)
     c = (all_c[0], all_c[1], all_c[2])
-    first, last = groups_of(unit, count, len(x) // repeat, period)
-    fine = True
+    ok = np.empty(width, np.bool_)
+    first, last = groups_of(unit, units[0] * period, len(fine), period)
     for top in range(first, last, width * period):
         groups = Groups(top, min(top + width * period, last), period, repeat, inner)
-        fine &= _inner_gradient_find_0(options, groups, statistics, values, c)
+        fill(ok, True)
+        _inner_gradient_find_0(options, groups, statistics, values, c, ok)
         _inner_gradient_write(dy, x, weight, bias, line, groups, c, dx, part_dweight, part_dbias, dweight, dbias, moved)
+        keep(ok, groups, fine)
     move_sum(part_dweight, dweight)
     move_sum(part_dbias, dbias)
-    return fine
 
 
 @noalias
-def _inner_gradient_find_0(options, groups, statistics, values, c):
+def _inner_gradient_find_0(options, groups, statistics, values, c, ok):
     """What is known before the sums are taken."""
-    fine = True
     single = c[0].itemsize < 8
     eps = options[0]
     one = 1.0
@@ -149,9 +147,10 @@ def _inner_gradient_find_0(options, groups, statistics, values, c):
         c0[j] = mean[j]  # μ
         c1[j] = mean[j] - c0[j]  # what rounding took
         c2[j] = one / np.sqrt(var[j] + eps)  # 1/√(σ² + ε)
-        fine &= in_range(c0[j], single)
-        fine &= in_range(c2[j], single)
-    return fine
+        ok[j] &= in_range(c0[j], single)
+        ok[j] &= in_range(c2[j], single)
+        ok[j] &= in_range(mean[j], single)
+        ok[j] &= in_range(var[j], single)
 
 
 @noalias
@@ -177,11 +176,10 @@ def _inner_gradient_write(dy, x, weight, bias, line, groups, c, dx, part_dweight
 
 
 @Kernel
-def outer_forward(x, parameters, options, line, units, statistics, y):
+def outer_forward(x, parameters, options, line, units, statistics, fine, y):
     """Write y for a matrix [K0 R0, K1 R1], of which the rows of one k0 are a group; tell as above."""
     groups, blocks, length = units[0], units[1], x.shape[1]
     c = np.empty((groups, 3, length), x.dtype)
-    fine = np.ones(groups, np.bool_)
     if blocks == 1:
         for k0 in prange(groups):
             group = np.intp(k0)
@@ -193,7 +191,7 @@ def outer_forward(x, parameters, options, line, units, statistics, y):
         for turn in prange(groups * blocks):
             # what was read last may still be in the cache
             _outer_forward_write(groups * blocks - 1 - np.intp(turn), units, x, parameters, line, c, y)
-    return all_of(fine)
+    return all_of(fine.ravel())
 
 
 @device
@@ -206,17 +204,17 @@ def _outer_forward_find_0(group, x, parameters, options, units, statistics, c, f
     c0 = c[group, 0]
     c1 = c[group, 1]
     c2 = c[group, 2]
+    ok = fine[group]
     eps = options[0]
     one = 1.0
-    ok = True
     for k in range(length):
         c0[k] = mean[k]  # μ
         c1[k] = mean[k] - c0[k]  # what rounding took
         c2[k] = one / np.sqrt(var[k] + eps) * weight[k]  # 1/√(σ² + ε) · γ
-        ok &= in_range(c0[k], single)
-        ok &= in_range(c2[k], single)
-    fine[group] &= ok
-    return True
+        ok[k] &= in_range(c0[k], single)
+        ok[k] &= in_range(c2[k], single)
+        ok[k] &= in_range(mean[k], single)
+        ok[k] &= in_range(var[k], single)
 
 
 @noalias
@@ -234,12 +232,11 @@ def _outer_forward_write(unit, units, x, parameters, line, c, y):
 
 
 @Kernel
-def outer_gradient(dy, x, parameters, options, line, units, statistics, dx, grads):
+def outer_gradient(dy, x, parameters, options, line, units, statistics, fine, dx, grads):
     """Write dx for a matrix [K0 R0, K1 R1], of which the rows of one k0 are a group; tell as above."""
     groups, blocks, length = units[0], units[1], x.shape[1]
     sums = np.empty((groups * blocks, 2, length))
     c = np.empty((groups, 3, length), x.dtype)
-    fine = np.ones(groups, np.bool_)
     if blocks == 1:
         for k0 in prange(groups):
             group = np.intp(k0)
@@ -257,7 +254,7 @@ def outer_gradient(dy, x, parameters, options, line, units, statistics, dx, grad
         for turn in prange(groups * blocks):
             # what was read last may still be in the cache
             _outer_gradient_write(groups * blocks - 1 - np.intp(turn), units, dy, x, parameters, line, c, dx)
-    return all_of(fine)
+    return all_of(fine.ravel())
 
 
 @device
@@ -270,17 +267,17 @@ def _outer_gradient_find_0(group, x, parameters, options, units, statistics, c, 
     c0 = c[group, 0]
     c1 = c[group, 1]
     c2 = c[group, 2]
+    ok = fine[group]
     eps = options[0]
     one = 1.0
-    ok = True
     for k in range(length):
         c0[k] = mean[k]  # μ
         c1[k] = mean[k] - c0[k]  # what rounding took
         c2[k] = one / np.sqrt(var[k] + eps) * weight[k]  # 1/√(σ² + ε) · γ
-        ok &= in_range(c0[k], single)
-        ok &= in_range(c2[k], single)
-    fine[group] &= ok
-    return True
+        ok[k] &= in_range(c0[k], single)
+        ok[k] &= in_range(c2[k], single)
+        ok[k] &= in_range(mean[k], single)
+        ok[k] &= in_range(var[k], single)
 
 
 @device
@@ -345,14 +342,12 @@ def _outer_gradient_find_1(group, x, options, units, statistics, sums, fine, gra
     gather_sum(sums[group * units[1] : (group + 1) * units[1], 1], sum1)
     dweight = grads[0][group]
     dbias = grads[1][group]
+    ok = fine[group]
     eps = options[0]
     one = 1.0
-    ok = True
     for k in range(length):
         dweight[k] = sum0[k] * (one / np.sqrt(var[k] + eps))  # Σ over all rows
         dbias[k] = sum1[k]  # Σ over all rows
-    fine[group] &= ok
-    return True
 
 
 @noalias

@@ -22,6 +22,7 @@ from tinygrad_norm.kernels.cpu.reduction import (
     groups_of,
     in_range,
     join_sum,
+    keep,
     length_of,
     move_sum,
     rows_of,
@@ -29,16 +30,15 @@ from tinygrad_norm.kernels.cpu.reduction import (
 
 
 @Kernel
-def inner_forward(x, parameters, options, line, units, statistics, y):
+def inner_forward(x, parameters, options, line, units, statistics, fine, y):
     """Write y for a matrix [K0 R0 K1, R1], of which R0 rows are a group; tell if all are in range."""
-    fine = np.ones(units[0] * units[3], np.bool_)
-    for unit in prange(len(fine)):
-        fine[unit] = _inner_forward_unit(np.intp(unit), len(fine), x, parameters, options, line, units, statistics, y)
+    for unit in prange(units[0] * units[3]):
+        _inner_forward_unit(np.intp(unit), x, parameters, options, line, units, statistics, fine, y)
     return all_of(fine)
 
 
 @device
-def _inner_forward_unit(unit, count, x, parameters, options, line, units, statistics, y):
+def _inner_forward_unit(unit, x, parameters, options, line, units, statistics, fine, y):
     """A unit of work: a few groups at a time."""
     repeat, inner, period, length = units[1], units[2], units[3], x.shape[1]
     weight = parameters[0][unit % period]
@@ -49,14 +49,15 @@ def _inner_forward_unit(unit, count, x, parameters, options, line, units, statis
     sums = (all_sums[0],)
     all_c = np.empty((1, width), x.dtype)
     c = (all_c[0],)
-    first, last = groups_of(unit, count, len(x) // repeat, period)
-    fine = True
+    ok = np.empty(width, np.bool_)
+    first, last = groups_of(unit, units[0] * period, len(fine), period)
     for top in range(first, last, width * period):
         groups = Groups(top, min(top + width * period, last), period, repeat, inner)
+        fill(ok, True)
         _inner_forward_sum_0(x, groups, sums)
-        fine &= _inner_forward_find_1(options, n, groups, statistics, values, sums, c)
+        _inner_forward_find_1(options, n, groups, statistics, values, sums, c, ok)
         _inner_forward_write(x, weight, line, groups, c, y)
-    return fine
+        keep(ok, groups, fine)
 
 
 @noalias
@@ -82,9 +83,8 @@ def _inner_forward_terms_0(x, first, last):
 
 
 @noalias
-def _inner_forward_find_1(options, n, groups, statistics, values, sums, c):
+def _inner_forward_find_1(options, n, groups, statistics, values, sums, c, ok):
     """What follows from the sums."""
-    fine = True
     single = c[0].itemsize < 8
     eps = options[0]
     one = 1.0
@@ -94,11 +94,10 @@ def _inner_forward_find_1(options, n, groups, statistics, values, sums, c):
     for j in range(length_of(groups)):
         var[j] = sum0[j] / n  # σ² = mean(x²)
         c0[j] = one / np.sqrt(var[j] + eps)  # 1/√(σ² + ε)
-        fine &= in_range(var[j], single)
-        fine &= in_range(c0[j], single)
+        ok[j] &= in_range(var[j], single)
+        ok[j] &= in_range(c0[j], single)
     for j in range(length_of(groups)):
         statistics[0][groups.first + j * groups.step] = var[j]
-    return fine
 
 
 @noalias
@@ -113,18 +112,15 @@ def _inner_forward_write(x, weight, line, groups, c, y):
 
 
 @Kernel
-def inner_gradient(dy, x, parameters, options, line, units, statistics, dx, grads):
+def inner_gradient(dy, x, parameters, options, line, units, statistics, fine, dx, grads):
     """Write dx for a matrix [K0 R0 K1, R1], of which R0 rows are a group; tell if all are in range."""
-    fine = np.ones(units[0] * units[3], np.bool_)
-    for unit in prange(len(fine)):
-        fine[unit] = _inner_gradient_unit(
-            np.intp(unit), len(fine), dy, x, parameters, options, line, units, statistics, dx, grads
-        )
+    for unit in prange(units[0] * units[3]):
+        _inner_gradient_unit(np.intp(unit), dy, x, parameters, options, line, units, statistics, fine, dx, grads)
     return all_of(fine)
 
 
 @device
-def _inner_gradient_unit(unit, count, dy, x, parameters, options, line, units, statistics, dx, grads):
+def _inner_gradient_unit(unit, dy, x, parameters, options, line, units, statistics, fine, dx, grads):
     """A unit of work: a few groups at a time."""
     repeat, inner, period, length = units[1], units[2], units[3], x.shape[1]
     weight = parameters[0][unit % period]
@@ -138,22 +134,22 @@ def _inner_gradient_unit(unit, count, dy, x, parameters, options, line, units, s
     sums = (all_sums[0],)
     all_c = np.empty((2, width), x.dtype)
     c = (all_c[0], all_c[1])
-    first, last = groups_of(unit, count, len(x) // repeat, period)
-    fine = True
+    ok = np.empty(width, np.bool_)
+    first, last = groups_of(unit, units[0] * period, len(fine), period)
     for top in range(first, last, width * period):
         groups = Groups(top, min(top + width * period, last), period, repeat, inner)
-        fine &= _inner_gradient_find_0(options, groups, statistics, values, c)
+        fill(ok, True)
+        _inner_gradient_find_0(options, groups, statistics, values, c, ok)
         _inner_gradient_sum_0(dy, x, weight, line, groups, c, sums, part_dweight, dweight, moved)
-        fine &= _inner_gradient_find_1(options, n, groups, values, sums, c)
+        _inner_gradient_find_1(options, n, groups, values, sums, c, ok)
         _inner_gradient_write(dy, x, weight, line, groups, c, dx)
+        keep(ok, groups, fine)
     move_sum(part_dweight, dweight)
-    return fine
 
 
 @noalias
-def _inner_gradient_find_0(options, groups, statistics, values, c):
+def _inner_gradient_find_0(options, groups, statistics, values, c, ok):
     """What is known before the sums are taken."""
-    fine = True
     single = c[0].itemsize < 8
     eps = options[0]
     one = 1.0
@@ -163,8 +159,8 @@ def _inner_gradient_find_0(options, groups, statistics, values, c):
         var[j] = statistics[0][groups.first + j * groups.step]
     for j in range(length_of(groups)):
         c0[j] = one / np.sqrt(var[j] + eps)  # 1/√(σ² + ε)
-        fine &= in_range(c0[j], single)
-    return fine
+        ok[j] &= in_range(c0[j], single)
+        ok[j] &= in_range(var[j], single)
 
 
 @noalias
@@ -199,9 +195,8 @@ def _inner_gradient_terms_0(dy, x, weight, line, c0, part_dweight, first, last):
 
 
 @noalias
-def _inner_gradient_find_1(options, n, groups, values, sums, c):
+def _inner_gradient_find_1(options, n, groups, values, sums, c, ok):
     """What follows from the sums."""
-    fine = True
     eps = options[0]
     one = 1.0
     var = values[0]
@@ -214,8 +209,7 @@ def _inner_gradient_find_1(options, n, groups, values, sums, c):
         # A[σ²] = −0.5 · 1/√(σ² + ε)^3 · mean(g · φ'(z) · γ · x)
         A_var[j] = -0.5 * ((one / np.sqrt(var[j] + eps)) ** 3 * m0[j])
         c1[j] = 2.0 * A_var[j]  # 2 · A[σ²]
-        fine &= np.isfinite(c1[j])
-    return fine
+        ok[j] &= np.isfinite(c1[j])
 
 
 @noalias
@@ -232,13 +226,12 @@ def _inner_gradient_write(dy, x, weight, line, groups, c, dx):
 
 
 @Kernel
-def outer_forward(x, parameters, options, line, units, statistics, y):
+def outer_forward(x, parameters, options, line, units, statistics, fine, y):
     """Write y for a matrix [K0 R0, K1 R1], of which the rows of one k0 are a group; tell as above."""
     groups, blocks, length = units[0], units[1], x.shape[1]
     sums = np.empty((groups * blocks, 1, length))
     values = np.empty((groups, 1, length))
     c = np.empty((groups, 1, length), x.dtype)
-    fine = np.ones(groups, np.bool_)
     if blocks == 1:
         for k0 in prange(groups):
             group = np.intp(k0)
@@ -253,7 +246,7 @@ def outer_forward(x, parameters, options, line, units, statistics, y):
         for turn in prange(groups * blocks):
             # what was read last may still be in the cache
             _outer_forward_write(groups * blocks - 1 - np.intp(turn), units, x, line, c, y)
-    return all_of(fine)
+    return all_of(fine.ravel())
 
 
 @device
@@ -304,19 +297,17 @@ def _outer_forward_find_1(group, x, parameters, options, units, statistics, sums
     sum0 = np.empty(length)
     gather_sum(sums[group * units[1] : (group + 1) * units[1], 0], sum0)
     c0 = c[group, 0]
+    ok = fine[group]
     eps = options[0]
     one = 1.0
-    ok = True
     for k in range(length):
         joined0[k] = sum0[k]
     join_sum(joined0, share)
     for k in range(length):
         var[k] = joined0[k] / n  # σ² = mean(x²)
         c0[k] = one / np.sqrt(var[k] + eps) * weight[k]  # 1/√(σ² + ε) · γ
-        ok &= in_range(var[k], single)
-        ok &= in_range(c0[k], single)
-    fine[group] &= ok
-    return True
+        ok[k] &= in_range(var[k], single)
+        ok[k] &= in_range(c0[k], single)
 
 
 @noalias
@@ -331,13 +322,12 @@ def _outer_forward_write(unit, units, x, line, c, y):
 
 
 @Kernel
-def outer_gradient(dy, x, parameters, options, line, units, statistics, dx, grads):
+def outer_gradient(dy, x, parameters, options, line, units, statistics, fine, dx, grads):
     """Write dx for a matrix [K0 R0, K1 R1], of which the rows of one k0 are a group; tell as above."""
     groups, blocks, length = units[0], units[1], x.shape[1]
     sums = np.empty((groups * blocks, 1, length))
     values = np.empty((groups, 3, length))
     c = np.empty((groups, 2, length), x.dtype)
-    fine = np.ones(groups, np.bool_)
     if blocks == 1:
         for k0 in prange(groups):
             group = np.intp(k0)
@@ -355,7 +345,7 @@ def outer_gradient(dy, x, parameters, options, line, units, statistics, dx, grad
         for turn in prange(groups * blocks):
             # what was read last may still be in the cache
             _outer_gradient_write(groups * blocks - 1 - np.intp(turn), units, dy, x, line, c, dx)
-    return all_of(fine)
+    return all_of(fine.ravel())
 
 
 @device
@@ -365,14 +355,13 @@ def _outer_gradient_find_0(group, x, parameters, options, units, statistics, c, 
     weight = parameters[0][group % units[3]]
     var = statistics[0][group]
     c0 = c[group, 0]
+    ok = fine[group]
     eps = options[0]
     one = 1.0
-    ok = True
     for k in range(length):
         c0[k] = one / np.sqrt(var[k] + eps) * weight[k]  # 1/√(σ² + ε) · γ
-        ok &= in_range(c0[k], single)
-    fine[group] &= ok
-    return True
+        ok[k] &= in_range(c0[k], single)
+        ok[k] &= in_range(var[k], single)
 
 
 @device
@@ -427,9 +416,9 @@ def _outer_gradient_find_1(group, x, parameters, options, units, statistics, sum
     gather_sum(sums[group * units[1] : (group + 1) * units[1], 0], sum0)
     c1 = c[group, 1]
     dweight = grads[0][group]
+    ok = fine[group]
     eps = options[0]
     one = 1.0
-    ok = True
     for k in range(length):
         joined0[k] = sum0[k] * weight[k]
         dweight[k] = sum0[k] * (one / np.sqrt(var[k] + eps))  # Σ over all rows
@@ -439,9 +428,7 @@ def _outer_gradient_find_1(group, x, parameters, options, units, statistics, sum
         # A[σ²] = −0.5 · 1/√(σ² + ε)^3 · mean(g · φ'(z) · γ · x)
         A_var[k] = -0.5 * ((one / np.sqrt(var[k] + eps)) ** 3 * m0[k])
         c1[k] = 2.0 * A_var[k]  # 2 · A[σ²]
-        ok &= np.isfinite(c1[k])
-    fine[group] &= ok
-    return True
+        ok[k] &= np.isfinite(c1[k])
 
 
 @noalias
