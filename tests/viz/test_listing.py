@@ -30,12 +30,13 @@ def test_a_comment_stands_beside_the_code_that_it_is_about():
     assert pairs["v0 = x[r, k] - start[k]"] == "x − x₀"  # behind it
     (dx,) = (formula for code, formula in pairs.items() if code.startswith("dx[r, i] = "))  # in lines before it
     assert dx == "g · γ · 1/√(σ² + ε) + 2 · A[σ²] · (x − μ) + A[μ]"
-    assert pairs["return True"] == ""
+    assert pairs["eps = options[0]"] == ""
 
 
 def test_what_computes_a_formula_is_listed_and_what_names_arrays_is_not():
-    text = listing(SOURCE, plain)
+    text = listing(SOURCE, plain, by_rows=False)
     assert re.findall("<summary>(.*?)</summary>", text) == [*KERNELS.values()]
+    assert "near = are_near" in text
     assert text.count("<details open>") == 2
     assert "prange" not in text  # in a kernel's own function
     assert "eps = options[0]" not in text
@@ -46,7 +47,19 @@ def test_what_computes_a_formula_is_listed_and_what_names_arrays_is_not():
 
 def test_a_kernel_that_a_norm_has_not_is_left_out():
     source = SOURCE[: SOURCE.index("@Kernel\ndef outer_forward")].rstrip()
-    assert re.findall("<summary>(.*?)</summary>", listing(source, plain)) == [
+    assert re.findall("<summary>(.*?)</summary>", listing(source, plain, True)) == [
         KERNELS["inner_forward"],
         KERNELS["inner_gradient"],
     ]
+
+
+def test_the_kernels_that_are_wanted_come_first():
+    outer_forward, outer_gradient, inner_forward, inner_gradient = KERNELS.values()
+    text = listing(SOURCE, plain, by_rows=True)
+    assert re.findall("<summary>(.*?)</summary>", text) == [
+        inner_forward,
+        inner_gradient,
+        outer_forward,
+        outer_gradient,
+    ]
+    assert re.findall("<details open><summary>(.*?)</summary>", text) == [inner_forward, inner_gradient]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from runpy import run_path
@@ -68,6 +69,12 @@ def test_each_path_has_the_colour_of_its_statistic(batch_norm):
     assert '<span class="p1">mean</span>[k] = ' in batch_norm
     assert '<span class="p2">A_var</span>[k] = ' in batch_norm
     assert '<span class="p2">A[σ²]</span> = −0.5' in batch_norm
+
+
+def test_the_kernels_that_a_layer_runs_come_first(batch_norm, grn):
+    layer_norm = norm_page(derive(BUILT_IN["LayerNorm"]), "LayerNorm")
+    for text, kind in ((batch_norm, "columns"), (layer_norm, "rows"), (grn, "columns")):  # all that grn has
+        assert f"<details open><summary>Forward, statistics by {kind}" in text
 
 
 def by_maximum(x: Any, *, axes: Any) -> Any:
@@ -148,6 +155,13 @@ def test_text_of_the_definition_is_no_markup():
     text = norm_page(derive(hostile))
     assert "<script" not in text
     assert "&lt;script&gt;" in text
+
+
+def test_a_definition_without_a_text_has_no_such_section():
+    names: dict[str, Any] = {}
+    exec("def centred(x, *, axes):\n    return x - x.__array_namespace__().mean(x, axis=axes, keepdims=True)", names)
+    assert headings(norm_page(derive(names["centred"]))) == SECTIONS[1:]
+    assert headings(norm_page(derive(functools.partial(norms["linf_norm"], eps=0.1)))) == SECTIONS[1:]
 
 
 def helped(x: Any, *, axes: Any) -> Any:

@@ -13,8 +13,8 @@ KERNELS = {
     "inner_forward": "Forward, statistics by rows, as of features that lie side by side",
     "inner_gradient": "Back, statistics by rows",
 }
-_NAMING = re.compile(r"    (?! |[vt]\d)[\w, ]+ = |    return (True|fine)")
-"""What stands around the loops: names for parts of arrays, and whether all went well."""
+_NAMING = re.compile(r"    (?! |near|[vt]\d)[\w, ]+ = ")
+"""What stands around the loops: names for parts of arrays."""
 Colour = Callable[[str, bool], str]
 """Text in HTML with the statistics in their colours; whether it is code."""
 
@@ -53,11 +53,11 @@ def _paired(lines: list[str]) -> Iterator[tuple[str, str]]:
             before = []
 
 
-def listing(source: str, colour: Colour) -> str:
-    """The functions that compute formulas, by kernel, as HTML."""
+def listing(source: str, colour: Colour, by_rows: bool) -> str:
+    """The functions that compute formulas, by kernel, as HTML; first, and open, those by rows or those by columns."""
     parts = [each for each in functions(source) if each.has_formulas]
     texts: list[str] = []
-    for kernel, title in KERNELS.items():
+    for kernel, title in sorted(KERNELS.items(), key=lambda item: by_rows != item[0].startswith("inner")):
         own = "".join(_table(each, colour) for each in parts if each.kernel == kernel)
         if own:
             texts.append(

@@ -8,6 +8,7 @@ kernel.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from tinygrad_norm.derivation.code import safe
 from tinygrad_norm.derivation.expression import Expression, walk
 from tinygrad_norm.derivation.writing import Style
 from tinygrad_norm.derived import DerivedNorm
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tables import plural
 from tinygrad_norm.tensor import Tensor
@@ -90,9 +92,7 @@ class _Page:
     def blocks(self) -> Iterator[str]:
         """A picture for each set of values that share statistics."""
         if self.layer:
-            arguments, shape, labels = EXAMPLES[self.layer]
-            layer = getattr(nn, self.layer)(*arguments)
-            yield self._block(self.norm.way.statistics, values_sharing(layer, shape), labels)
+            yield self._block(self.norm.way.statistics, self.shared, EXAMPLES[self.layer][2])
             return
         sets = sets_of(self.norm)
         if not 0 < len(sets) < 3:
@@ -107,7 +107,13 @@ class _Page:
             )
             yield self._block(own, shared, labels)
 
-    def _block(self, statistics: Sequence[Expression], shared: Any, labels: tuple[str, str, str]) -> str:
+    @functools.cached_property
+    def shared(self) -> Array:
+        """The values that share a layer's statistics."""
+        arguments, shape, _ = EXAMPLES[self.layer]
+        return values_sharing(getattr(nn, self.layer)(*arguments), shape)
+
+    def _block(self, statistics: Sequence[Expression], shared: Array, labels: tuple[str, str, str]) -> str:
         names = ", ".join(math(self.math.statistic(each)) for each in statistics)
         words = (
             f"The coloured values share one {names}" if len(statistics) == 1 else f"The coloured values share {names}"
@@ -166,9 +172,10 @@ class _Page:
         source = self.norm.source
         if not source:
             return "<p>This norm has no kernel: it is computed in NumPy, in float64.</p>"
+        by_rows = not self.layer or bool(self.shared[0, 0].all())
         words = "Each line stands beside the formula that it computes."
         whole = f"<details><summary>The whole module</summary>{_code(source)}</details>"
-        return f"<p>{words}</p>{listing(source, self.coloured)}{whole}"
+        return f"<p>{words}</p>{listing(source, self.coloured, by_rows)}{whole}"
 
     def coloured(self, text: str, is_code: bool) -> str:
         """A line of a kernel, or the formula beside it, with statistics and paths in their colours."""
@@ -247,7 +254,10 @@ def sources(definition: Callable[..., Any]) -> Iterator[str]:
     """The text of a definition, and of what it calls that stands in its file or in `definitions`."""
     pending: list[Any] = [definition]
     for function in pending:
-        yield code_of(function)[0]
+        if text := code_of(function)[0]:  # "" of what was typed in by hand
+            yield text
+        if not hasattr(function, "__code__"):  # a partial, or an object that is called
+            continue
         names, known = function.__code__.co_names, function.__globals__
         called = [known.get(name) for name in names]
         called = [each for each in called if getattr(each, "__module__", None) == function.__module__]
