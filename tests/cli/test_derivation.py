@@ -5,6 +5,7 @@ import pytest
 from tinygrad_norm.cli import derivation, main
 from tinygrad_norm.derivation.builtin import BUILT_IN
 from tinygrad_norm.derived import derive
+from tinygrad_norm.viz import render
 
 OWN = """
 from tinygrad_norm import derive
@@ -82,6 +83,7 @@ def test_what_is_printed_is_written_by_the_suffix_of_a_file(tmp_path, capsys):
 def pages(monkeypatch):
     """What pages are made of, in place of pages, for which Graphviz would be needed."""
     monkeypatch.setattr(derivation, "norm_page", lambda norm, *more: f"{(norm.__name__, *more)}")
+    monkeypatch.setattr(derivation, "check_renderer", lambda kind: kind)
     monkeypatch.setattr(derivation, "certify", lambda what: f"a certificate of {getattr(what, '__name__', what)}")
 
 
@@ -104,8 +106,8 @@ def test_a_page_is_that_of_a_layer_or_of_one_s_own(pages, own, tmp_path):
         (["-o", "norm"], "derive: the suffix of a file is .html, .txt, .py, got ''"),
         (["-o", "own.py/norm.html"], "own.py"),
         (["-o", "folder.html"], "folder.html is a folder; name a file"),
-        (["--certify"], "derive: --certify goes with -o FILE.html"),
-        (["--certify", "-o", "norm.txt"], "derive: --certify goes with -o FILE.html"),
+        (["--certify"], "derive: --certify takes -o FILE.html, got none"),
+        (["--certify", "-o", "norm.txt"], "derive: --certify takes -o FILE.html, got none"),
         (["--latex", "--source"], "argument --source: not allowed with argument --latex"),
         (["--latex", "-o", "norm.txt"], "argument -o/--output: not allowed with argument --latex"),
     ],
@@ -116,6 +118,16 @@ def test_what_cannot_be_written_is_refused_before_any_work(options, words, own, 
     status, out, err = run("derive", "LayerNorm", *options)
     assert (status, out) == (2, "")
     assert words in err
+    assert err.count("\n") == 1
+
+
+def test_a_page_without_graphviz_is_refused_before_any_work(run, monkeypatch):
+    monkeypatch.setattr(derivation, "derive", None)
+    monkeypatch.setattr(render, "find_spec", lambda name: None)
+    monkeypatch.setattr(render, "search_path", lambda: "")
+    status, out, err = run("derive", "LayerNorm", "-o", "norm.html")
+    assert (status, out) == (2, "")
+    assert "install Graphviz's libraries with" in err
     assert err.count("\n") == 1
 
 

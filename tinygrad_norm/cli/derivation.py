@@ -14,6 +14,7 @@ from tinygrad_norm.derived import DerivedNorm, derive
 from tinygrad_norm.files import check_writable, write_atomically
 from tinygrad_norm.output import printable
 from tinygrad_norm.viz.norm_page import norm_page
+from tinygrad_norm.viz.render import check_renderer
 
 WRITTEN = {
     ".html": "a page of all of it, with pictures",
@@ -45,7 +46,7 @@ def run_derive(args: argparse.Namespace) -> None:
     """
     suffix = check_output(args.output) if args.output is not None else ""
     if args.certify and suffix != ".html":
-        raise ValueError("derive: --certify goes with -o FILE.html, got no such file; tinygrad-norm certify prints it")
+        raise ValueError("derive: --certify takes -o FILE.html, got none; tinygrad-norm certify prints the table")
     norm = _norm(args.what)
     if suffix == ".html":
         layer = "" if ":" in args.what else args.what
@@ -70,11 +71,14 @@ def check_output(path: Path) -> str:
     Raises:
         ValueError: the suffix is unknown.
         OSError: the file could not be written.
+        NoRendererError: a page is wanted, and Graphviz, which draws its graph, is not there.
     """
     suffix = path.suffix.lower()
     if suffix not in WRITTEN:
         raise ValueError(f"derive: the suffix of a file is {', '.join(WRITTEN)}, got {path.suffix!r}")
     check_writable(path)
+    if suffix == ".html":
+        check_renderer("svg")
     return suffix
 
 
