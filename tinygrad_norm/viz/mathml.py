@@ -71,7 +71,7 @@ class MathML(NamedTuple):
         if x.op == "divide":
             return bracketed(self._fraction(x), within > 2)
         binds = RULES[x.op].binds
-        around = [binds, binds + (x.op in ("subtract", "divide"))]
+        around = [binds, binds + (x.op == "subtract")]
         if x.op in FORMS or binds == 9:
             around = [4 if x.op in POWERS else 0, 0, 0]
         parts = [self.write(each, least) for each, least in zip(x.inputs, around, strict=False)]

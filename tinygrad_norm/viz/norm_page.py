@@ -1,9 +1,7 @@
 """The page of a norm: why its formula is what it is, from the definition to the kernel.
 
-It is one file without scripts that needs no network.
-
-Each path by which x acts on the output has a colour, which its statistic has in the formula, the derivation and the
-kernel.
+It is one file without scripts that needs no network. Each path by which x acts on the output has a colour, which its
+statistic has in the formula, the derivation and the kernel.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ from tinygrad_norm.viz.compare import Comparison, compare_graphs
 from tinygrad_norm.viz.graph import code_of
 from tinygrad_norm.viz.html import VIEWER, hash_of
 from tinygrad_norm.viz.listing import listing
-from tinygrad_norm.viz.mathml import MathML, math, row
+from tinygrad_norm.viz.mathml import MathML, bracketed, math, row
 from tinygrad_norm.viz.render import render
 from tinygrad_norm.viz.sharing import EXAMPLES, picture, values_sharing
 from tinygrad_norm.viz.style import dark_rules, style_sheet
@@ -101,10 +99,9 @@ class _Page:
         shape, labels = ((3, 5, 6), (REST, sets[1], sets[0])) if len(sets) == 2 else ((1, 5, 6), ("", REST, sets[0]))
         for reduced in dict.fromkeys(each.reduced for each in self.norm.way.statistics):
             own = [each for each in self.norm.way.statistics if each.reduced == reduced]
+            chosen = [slice(None) if name in reduced else at for name, at in zip(labels, (0, 0, -1), strict=True)]
             shared = np.zeros(shape, bool)
-            shared[*(slice(None) if name in reduced else at for name, at in zip(labels, (0, 0, -1), strict=True))] = (
-                True
-            )
+            shared[*chosen] = True
             yield self._block(own, shared, labels)
 
     @functools.cached_property
@@ -115,9 +112,7 @@ class _Page:
 
     def _block(self, statistics: Sequence[Expression], shared: Array, labels: tuple[str, str, str]) -> str:
         names = ", ".join(math(self.math.statistic(each)) for each in statistics)
-        words = (
-            f"The coloured values share one {names}" if len(statistics) == 1 else f"The coloured values share {names}"
-        )
+        words = f"The coloured values share {'one ' if len(statistics) == 1 else ''}{names}"
         return f"<figure>{picture(shared, labels)}<figcaption>{words}</figcaption></figure>"
 
     # The formula and its derivation
@@ -142,12 +137,9 @@ class _Page:
                 yield f"<h3>{math(name)} acts on {math('<mi>y</mi>')} by {len(paths)} path{'s' * (len(paths) > 1)}</h3>"
                 yield f'<dl class="paths">{"".join(map(self._path, paths))}</dl>'
                 total = self._total(paths)
-                summed = (
-                    total
-                    if leaf is self.norm.traced.x
-                    else f"<mo>Σ</mo>{row(f'<mo>(</mo>{total}<mo>)</mo>' if len(paths) > 1 else total)}"
-                )
-                yield _wide(_equation(row(f"<mi>d</mi>{name}"), summed))
+                if leaf is not self.norm.traced.x:
+                    total = f"<mo>Σ</mo>{bracketed(total, len(paths) > 1)}"
+                yield _wide(_equation(row(f"<mi>d</mi>{name}"), total))
 
     def _path(self, path: Path) -> str:
         words = "by itself" if path.through is None else f"through {math(self.math.statistic(path.through))}"
