@@ -113,3 +113,15 @@ def test_a_line_of_a_kernel_stands_beside_its_formula(name, show):
     )
     assert places
     assert all(abs(down) < 3 and across > 10 for down, across in places)
+
+
+def test_in_a_narrow_window_a_formula_stands_above_its_line(show):
+    page = show("BatchNorm2D", width=400)
+    places = page.eval_on_selector_all(
+        ".listing .formula",
+        """all => all.filter((each) => each.textContent).map((each) => [each, each.nextSibling])
+            .map((pair) => pair.map((each) => each.getBoundingClientRect()))
+            .map(([formula, code]) => [code.top - formula.bottom, code.left - formula.left])""",
+    )
+    assert places
+    assert all(0 <= down < 3 and across == 0 for down, across in places)

@@ -81,8 +81,10 @@ def test_every_function_is_one_element(op):
 
 
 def test_brackets_are_high_around_fractions_alone():
-    assert "stretchy" in PLAIN.write((X + Y) * Z)
-    assert "stretchy" not in PLAIN.write((X / Y + Z) * Y)
+    for low in ((X + Y) * Z, pointwise("tanh", X), pointwise("abs", X)):
+        assert 'stretchy="false"' in PLAIN.write(low)
+    for high in ((X / Y + Z) * Y, pointwise("tanh", X / Y), pointwise("abs", X / Y)):
+        assert "stretchy" not in PLAIN.write(high)
 
 
 def test_statistics_have_their_names_and_colours():

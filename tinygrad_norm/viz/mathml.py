@@ -75,7 +75,8 @@ class MathML(NamedTuple):
         if x.op in FORMS or binds == 9:
             around = [4 if x.op in POWERS else 0, 0, 0]
         parts = [self.write(each, least) for each, least in zip(x.inputs, around, strict=False)]
-        text = FORMS[x.op].format(*parts) if x.op in FORMS else _signs(x.op).format(*parts)
+        form = FORMS[x.op] if x.op in FORMS else _signs(x.op, _stretch("".join(parts)))
+        text = form.format(*parts)
         return bracketed(text, within > {"rsqrt": 2, "sqrt": 3}.get(x.op, binds))
 
     def _fraction(self, x: Expression) -> str:
@@ -107,8 +108,8 @@ def row(content: str, kind: str = "") -> str:
 
 
 def bracketed(content: str, needed: object) -> str:
-    """A row, in brackets if they are needed; they are high where it holds a fraction."""
-    high = "" if "<mfrac>" in content else ' stretchy="false"'
+    """A row, in brackets if they are needed."""
+    high = _stretch(content)
     return row(f"<mo{high}>(</mo>{content}<mo{high}>)</mo>" if needed else content)
 
 
@@ -117,14 +118,19 @@ def math(content: str) -> str:
     return f'<math displaystyle="true">{content}</math>'
 
 
-def _signs(op: str) -> str:
-    """The form of a function, as a format, that is written in text with signs alone."""
+def _stretch(content: str) -> str:
+    """The attribute of brackets around something: they are high where it holds a fraction."""
+    return "" if "<mfrac>" in content else ' stretchy="false"'
+
+
+def _signs(op: str, high: str) -> str:
+    """The form of a function, as a format, that is written in text with signs alone; `high` is for its brackets."""
     text = RULES[op].text or f"{op}({'{0}, {1}, {2}' if op == 'where' else '{0}'})"
 
     def element(found: re.Match[str]) -> str:
         part = found[0]
         if part.startswith("{"):
             return part
-        return f"<mi>{part}</mi>" if part.isalpha() else f"<mo>{escape(part)}</mo>"
+        return f"<mi>{part}</mi>" if part.isalpha() else f"<mo{high}>{escape(part)}</mo>"
 
     return re.sub(r"\{\d\}|\w+|\S", element, text.replace(" ", ""))
