@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinygrad_norm.definitions import special
+
 
 def layer_norm(x: Any, weight: Any, bias: Any, *, axes: Any, eps: Any = 1e-5) -> Any:
     xp = x.__array_namespace__()
@@ -58,6 +60,13 @@ def l1_norm(x: Any, weight: Any, *, axes: Any, eps: Any = 1e-5) -> Any:
     xp = x.__array_namespace__()
     size = xp.mean(xp.abs(x), axis=axes, keepdims=True)
     return weight * x / (size + eps)
+
+
+def soft_norm(x: Any, weight: Any, *, axes: Any, eps: Any = 1e-5) -> Any:
+    """RMS norm with activations before and after it."""
+    xp = x.__array_namespace__()
+    size = xp.mean(xp.square(special.softplus(x)), axis=axes, keepdims=True)
+    return special.gated(x / xp.sqrt(size + eps) * weight, special.sigmoid(x))
 
 
 def fourth_moment_norm(x: Any, *, axes: Any, eps: Any = 1e-5) -> Any:

@@ -28,6 +28,8 @@ FUNCTIONS = {
     "softplus": lambda x, real: np.log1p(np.exp(x)),
     "relu": lambda x, real: max(x, 0.0),
     "sign": lambda x, real: np.sign(x),
+    "ndtr": lambda x, real: float(RULES["ndtr"].function(np.float64(x))),
+    "gated": lambda x, gate, real: x * gate,
     "erf": lambda x, real: float(RULES["erf"].function(np.float64(x))),
 }
 CASES: dict[str, Any] = {
@@ -40,6 +42,7 @@ CASES: dict[str, Any] = {
     "a square of what is shared": symbols.square(X - W) + (X - W),
     "a square of what is not": symbols.square(X - W),
     "an option": X / (W + EPS) + EPS * 2 / 3,
+    "gated": symbols.gated(X, symbols.ndtr(W)),
     "clipped": symbols.clip(X, 0.5, 0.9),
     **{name: getattr(symbols, name)(X * W) for name, rule in RULES.items() if rule.back.__code__.co_argcount == 3},
 }

@@ -17,6 +17,7 @@ CASES: dict[str, tuple[str, tuple[int, ...], list[tuple[int, ...]], dict[str, An
     "one value": ("layer_norm", (5, 1), [(1,), (1,)], {"axes": 1}),
     "one weight": ("l1_norm", (6, 70), [(1, 1)], {"axes": -1}),
     "maximum": ("linf_norm", (6, 70), [], {"axes": 1}),
+    "activations": ("soft_norm", (6, 70), [(70,)], {"axes": 1}),
     "fourth moment": ("fourth_moment_norm", (6, 70), [], {"axes": 1}),
 }
 

@@ -17,6 +17,7 @@ CASES: dict[str, tuple[str, tuple[int, ...], list[tuple[int, ...]], dict[str, An
     "norm of norms": ("grn", (5, 6, 9, 9), [(6, 1, 1), (6, 1, 1)], {"pixels": (2, 3), "channels": 1}),
     "l1": ("l1_norm", (70, 7), [(7,)], {"axes": 0}),
     "maximum": ("linf_norm", (70, 7), [], {"axes": 0}),
+    "activations": ("soft_norm", (70, 7), [(7,)], {"axes": 0}),
     "fourth moment": ("fourth_moment_norm", (70, 7), [], {"axes": 0}),
 }
 SINGLE = ["batch norm of features", "instance norm", "norm of norms"]

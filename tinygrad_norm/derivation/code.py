@@ -25,7 +25,8 @@ FORMS = {
     "rsqrt": ("one / np.sqrt({0})", 2),
     "activated": ("activated({0}, line)", 9),
     "times_derivative": ("times_derivative({0}, {1}, line)", 9),
-    **{name: (f"{name}({{0}}, real)", 9) for name in ("erf", "relu", "sigmoid", "sign", "softplus")},
+    **{name: (f"{name}({{0}}, real)", 9) for name in ("erf", "ndtr", "relu", "sigmoid", "sign", "softplus")},
+    "gated": ("gated({0}, {1}, real)", 9),
     **{name: (f"np.{name}({{0}})", 9) for name in ("sqrt", "exp", "expm1", "log", "log1p", "tanh")},
     **{
         name: (f"{{0}} {sign} {{1}}", 0)
@@ -44,7 +45,7 @@ FORMS = {
 _OURS = re.compile(
     r"(c|e|m|sum|total|joined|k|t|v)\d*|[xyrijn]|d[xy]|(part|total|A|all)_.*|np|one|real|start|first|last|top|moved|near|ok|"
     r"parameters|options|line|units|statistics|values|sums|parts|grads|fine|count|columns|share|single|groups?|rows|unit|"
-    r"width|period|repeat|inner|length|stop|whole|turn|blocks|less|maximum|minimum|sign|relu|sigmoid|softplus|erf|few|fill|"
+    r"width|period|repeat|inner|length|stop|whole|turn|blocks|less|maximum|minimum|sign|relu|sigmoid|softplus|erf|ndtr|gated|few|fill|"
     r"larger|smaller|abs|len|min|max|range|prange"
 )
 """The names that the text of kernels has for itself."""
@@ -180,7 +181,8 @@ class Loop:
         varying = [part for part in parts if self.varies(part[0])]
         constant = product([(ONE, False), *(part for part in parts if not self.varies(part[0]))])
         above = [self.code(part, 2) for part, divides in varying if not divides]
-        above += [self._constant(constant)] if constant is not ONE or not above else []
+        if constant is not ONE or not above:
+            above.insert(1, self._constant(constant))  # after x - mean, say, so that it is x̂ that the weight meets
         return " / ".join([" * ".join(above), *(self.code(part, 3) for part, divides in varying if divides)])
 
     def _constant(self, node: Expression, rest: bool = False) -> str:

@@ -77,6 +77,12 @@ class Expression:
     def __gt__(self, other: Any) -> Expression:
         return pointwise("greater", self, other)
 
+    def __ge__(self, other: Any) -> Expression:
+        return pointwise("greater_equal", self, other)
+
+    def __le__(self, other: Any) -> Expression:
+        return pointwise("less_equal", self, other)
+
     def __lt__(self, other: Any) -> Expression:
         return pointwise("less", self, other)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tinygrad_norm.derivation.writer import FIRST, Writer, block, function, has_word, taken, tuple_of
+from tinygrad_norm.derivation.writer import FIRST, Writer, block, function, has_word, taken, terms, tuple_of
 
 _ROWS = "for r in range(top, top + groups.repeat * groups.inner, groups.inner):"
 
@@ -27,7 +27,7 @@ def inner_reduction(w: Writer) -> list[str]:
     texts = [kernel, _unit(w, results)]
     for number in range(len(w.stages)):
         texts += [_find(w, number)] if _finds(w, number) else []
-        texts += [_write(w)] if number == w.last else [_sum(w, number), _terms(w, number)]
+        texts += [_write(w)] if number == w.last else [_sum(w, number), _add(w, number), _terms(w, number)]
     return texts
 
 
@@ -109,8 +109,11 @@ def _sum(w: Writer, number: int) -> str:
     totals = [f"total_{name}" for name in sums]
     given = [f"{name}[r]" if name in w.data else name for name in _row_arguments(w, number)]
     given = ["start[j]" if name == "start" else name for name in given]
-    call = f"_{w.name}_terms_{number}({', '.join([*given, 'np.uintp(i)', 'np.uintp(min(i + TERMS, x.shape[1]))'])})"
-    each = [f"{', '.join(sums)}{',' if len(sums) == 1 else ''} = {call}" if sums else call]
+    call = f"_{w.name}_add_{number}({', '.join([*given, 'np.uintp(i)', 'stop'])})"
+    each = [
+        "stop = np.uintp(min(i + TERMS, x.shape[1]))",
+        f"{', '.join(sums)}{',' if len(sums) == 1 else ''} = {call}" if sums else call,
+    ]
     each += [taken(node.value, total, name) for node, total, name in zip(stage.sums, totals, sums, strict=True)]
     loop = [f"{total} = {FIRST[node.value]}" for node, total in zip(stage.sums, totals, strict=True)]
     loop += block(_ROWS, *block("for i in range(0, x.shape[1], TERMS):", *each), *_moved(stage.added))
@@ -147,20 +150,28 @@ def _row_arguments(w: Writer, number: int) -> list[str]:
     ]
 
 
-def _terms(w: Writer, number: int) -> str:
-    stage, lines = w.stages[number], w.real(number)
+def _add(w: Writer, number: int) -> str:
+    """The function in which sums are taken in any order, and nothing else is."""
+    stage, added = w.stages[number], w.added_codes(number)
     sums = [w.names.sums[node] for node in stage.sums]
+    given, parts = _row_arguments(w, number), [f"part_{name}" for name, _ in added]
+    lines = []
     for node, name in zip(stage.sums, sums, strict=True):
         first = FIRST[node.value]
         lines.append(f"{name} = {first if node.value == 'exact' else f'x.dtype.type({first})'}")
-    body = [*w.lines[number]]
-    for node, name, code in zip(stage.sums, sums, w.codes[number], strict=False):
-        body.append(f"{taken(node.value, name, code)}  # {w.style.write(node.inputs[0])}")
-    body += [f"part_{name}[i] += {code}" for name, code in w.added_codes(number)]
-    lines += block("for i in range(first, last):", *body)
+    call = f"e = _{w.name}_terms_{number}(i, {', '.join(name for name in given if name not in parts)})"
+    takes = [taken(node.value, name, f"e[{i}]") for i, (node, name) in enumerate(zip(stage.sums, sums, strict=True))]
+    takes += [f"{part}[i] += e[{i}]" for i, part in enumerate(parts, len(sums))]
+    lines += block("for i in range(first, last):", call, *takes)
     lines += [f"return {', '.join(sums)}{',' if len(sums) == 1 else ''}"] if sums else []
-    arguments = [*_row_arguments(w, number), "first", "last"]
-    return function("reassociate", f"_{w.name}_terms_{number}", arguments, "The sums of some numbers of a row.", *lines)
+    about = "The sums of some numbers of a row."
+    return function("reassociate", f"_{w.name}_add_{number}", [*given, "first", "last"], about, *lines)
+
+
+def _terms(w: Writer, number: int) -> str:
+    parts = {f"part_{name}" for name in w.stages[number].added}
+    arguments = ["i", *(name for name in _row_arguments(w, number) if name not in parts)]
+    return terms(w, number, "ordered", arguments)
 
 
 def _write(w: Writer) -> str:

@@ -18,8 +18,8 @@ from tinygrad_norm.derivation.writing import formula
 
 _IMPORTS = {
     "tinygrad_norm.kernels.cpu.activation": "activated times_derivative",
-    "tinygrad_norm.kernels.cpu.compiler": "Kernel device inline noalias reassociate",
-    "tinygrad_norm.kernels.cpu.pointwise": "erf less maximum minimum relu sigmoid sign softplus",
+    "tinygrad_norm.kernels.cpu.compiler": "Kernel device inline noalias ordered reassociate",
+    "tinygrad_norm.kernels.cpu.pointwise": "erf gated less maximum minimum ndtr relu sigmoid sign softplus",
     "tinygrad_norm.kernels.cpu.reduction": (
         "ATTEMPTS ROWS TERMS Groups all_of are_near few fill first_row gather_max gather_min gather_sum groups_of "
         "in_range is_near join_max join_min join_sum keep larger length_of move_max move_min move_sum rows_of smaller "

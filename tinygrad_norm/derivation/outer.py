@@ -7,7 +7,7 @@ all of them.
 from __future__ import annotations
 
 from tinygrad_norm.derivation.expression import Expression
-from tinygrad_norm.derivation.writer import FIRST, KIND, Writer, block, function, has_word, taken, tuple_of
+from tinygrad_norm.derivation.writer import FIRST, KIND, Writer, block, function, has_word, taken, terms, tuple_of
 
 _ROWS = "group, rows = unit // units[1], rows_of(x, unit, units[0] * units[1])"
 
@@ -200,8 +200,4 @@ def _take(node: Expression, i: int, rows: int) -> str:
 
 
 def _terms(w: Writer, number: int) -> str:
-    sums = w.stages[number].sums
-    codes = [f"{code},  # {w.style.write(node.inputs[0])}" for node, code in zip(sums, w.codes[number], strict=True)]
-    body = [*w.real(number), *w.lines[number], "return (", *(f"    {code}" for code in codes), ")"]
-    about = "What a number adds to the sums."
-    return function("inline", f"_{w.name}_terms_{number}", ["r", "k", *_row_arguments(w, number)], about, *body)
+    return terms(w, number, "inline", ["r", "k", *_row_arguments(w, number)])

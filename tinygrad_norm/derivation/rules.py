@@ -138,6 +138,21 @@ RULES: dict[str, Rule] = {
         special.erf,
         lambda g, y, a: (times(number(2 / math.sqrt(math.pi)), g, call("exp", -call("square", a))),),
     ),
+    "ndtr": Rule(
+        special.ndtr,
+        lambda g, y, a: (
+            times(number(1 / math.sqrt(2 * math.pi)), g, call("exp", times(number(-0.5), call("square", a)))),
+        ),
+        "Φ({0})",
+        r"\Phi({0})",
+    ),
+    "gated": Rule(
+        special.gated,
+        lambda g, y, a, gate: (times(g, gate), times(g, call("maximum", a, -special.FAR))),
+        "{0} · {1}",
+        r"{0}\,{1}",
+        2,
+    ),
     "relu": Rule(special.relu, lambda g, y, a: (call("where", call("less_equal", a, ZERO), ZERO, g),)),
     "maximum": Rule(np.maximum, _extremum, "max({0}, {1})", r"\max({0}, {1})"),
     "minimum": Rule(np.minimum, _extremum, "min({0}, {1})", r"\min({0}, {1})"),

@@ -158,6 +158,16 @@ def function(decorator: str, name: str, arguments: Iterable[str], about: str, *l
     return "\n".join([f"@{decorator}", *block(f"def {name}({', '.join(arguments)}):", f'"""{about}"""', *lines)])
 
 
+def terms(w: Writer, number: int, decorator: str, arguments: Iterable[str]) -> str:
+    """The function of what a number adds to the sums of a pass, and to parameters' gradients."""
+    stage = w.stages[number]
+    of = [node.inputs[0] for node in stage.sums] + [*stage.added.values()]
+    codes = [f"{code},  # {w.style.write(each)}" for each, code in zip(of, w.codes[number], strict=False)]
+    body = [*w.real(number), *w.lines[number], "return (", *(f"    {code}" for code in codes), ")"]
+    about = "What a number adds to the sums."
+    return function(decorator, f"_{w.name}_terms_{number}", arguments, about, *body)
+
+
 def tuple_of(parts: Iterable[str]) -> str:
     """The text of a tuple."""
     parts = [*parts]

@@ -252,7 +252,8 @@ def _odds(z: float, real: Any) -> tuple[float, float]:
 
 
 @inline
-def _sigmoid(z: float, _: float, real: Any) -> tuple[float, float]:
+def sigmoid_at(z: float, _: float, real: Any) -> tuple[float, float]:
+    """1 / (1 + exp(-z)), and its derivative."""
     s, rest = _odds(z, real)
     return real(1) / _one_plus_exp_minus(z), s * rest
 
@@ -282,7 +283,8 @@ def silu(z: float, _: float, real: Any) -> tuple[float, float]:
 
 
 @inline
-def _erf(z: float, _: float, real: Any) -> tuple[float, float]:
+def erf_at(z: float, _: float, real: Any) -> tuple[float, float]:
+    """The error function, and its derivative."""
     size = abs(z)
     tail, normal = _erfc_parts(size)
     value = _erf_series(z) if size < real(0.5) else real(1) - tail if z > 0 else tail - real(1)
@@ -297,7 +299,8 @@ def _area(z: float, real: Any) -> tuple[float, float]:
 
 
 @inline
-def _ndtr(z: float, _: float, real: Any) -> tuple[float, float]:
+def ndtr_at(z: float, _: float, real: Any) -> tuple[float, float]:
+    """The normal distribution function, and its derivative."""
     area, normal = _area(z, real)
     return area, normal * real(1 / math.sqrt(2 * math.pi))
 
@@ -326,13 +329,14 @@ def _hardswish(z: float, _: float, real: Any) -> tuple[float, float]:
 
 
 @inline
-def _softplus(z: float, _: float, real: Any) -> tuple[float, float]:
+def softplus_at(z: float, _: float, real: Any) -> tuple[float, float]:
+    """log(1 + exp(z)), and its derivative."""
     return (z if z > 0 else real(0)) + _log1p(_exp(-abs(z))), real(1) / _one_plus_exp_minus(z)
 
 
 @inline
 def _mish(z: float, _: float, real: Any) -> tuple[float, float]:
-    value, derivative = _softplus(z, z, real)
+    value, derivative = softplus_at(z, z, real)
     (t, slope), (above, near) = _tanh(value, z, real), finite(z, real)
     return above * t, t + near * slope * derivative
 
@@ -375,15 +379,15 @@ _FORMULAS = {
     "relu": _relu,
     "leaky_relu": _leaky_relu,
     "elu": _elu,
-    "sigmoid": _sigmoid,
+    "sigmoid": sigmoid_at,
     "tanh": _tanh,
     "silu": silu,
-    "erf": _erf,
-    "ndtr": _ndtr,
+    "erf": erf_at,
+    "ndtr": ndtr_at,
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
     "hardswish": _hardswish,
-    "softplus": _softplus,
+    "softplus": softplus_at,
     "mish": _mish,
 }
 

@@ -41,16 +41,28 @@ def relu(x: Any, real: Any) -> Any:
 @inline
 def sigmoid(x: Any, real: Any) -> Any:
     """1 / (1 + exp(-x))."""
-    return activation._sigmoid(x, x, real)[0]
+    return activation.sigmoid_at(x, x, real)[0]
 
 
 @inline
 def softplus(x: Any, real: Any) -> Any:
     """log(1 + exp(x))."""
-    return activation._softplus(x, x, real)[0]
+    return activation.softplus_at(x, x, real)[0]
 
 
 @inline
 def erf(x: Any, real: Any) -> Any:
     """The error function."""
-    return activation._erf(x, x, real)[0]
+    return activation.erf_at(x, x, real)[0]
+
+
+@inline
+def ndtr(x: Any, real: Any) -> Any:
+    """The normal distribution function."""
+    return activation.ndtr_at(x, x, real)[0]
+
+
+@inline
+def gated(x: Any, gate: Any, real: Any) -> Any:
+    """x times a function of it that opens from 0 to 1; 0 at -∞."""
+    return activation.finite(x, real)[0] * gate

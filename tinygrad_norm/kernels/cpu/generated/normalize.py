@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.activation import activated, times_derivative
-from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline, noalias, reassociate
+from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline, noalias, ordered, reassociate
 from tinygrad_norm.kernels.cpu.pointwise import less
 from tinygrad_norm.kernels.cpu.reduction import (
     ATTEMPTS,
@@ -80,9 +80,8 @@ def _inner_forward_sum_0(x, groups, n, start, sums):
             total_sum1 = 0.0
             for r in range(top, top + groups.repeat * groups.inner, groups.inner):
                 for i in range(0, x.shape[1], TERMS):
-                    sum0, sum1 = _inner_forward_terms_0(
-                        x[r], start[j], np.uintp(i), np.uintp(min(i + TERMS, x.shape[1]))
-                    )
+                    stop = np.uintp(min(i + TERMS, x.shape[1]))
+                    sum0, sum1 = _inner_forward_add_0(x[r], start[j], np.uintp(i), stop)
                     total_sum0 += sum0
                     total_sum1 += sum1
             near = is_near(total_sum0, total_sum1, n)
@@ -96,15 +95,25 @@ def _inner_forward_sum_0(x, groups, n, start, sums):
 
 
 @reassociate
-def _inner_forward_terms_0(x, start, first, last):
+def _inner_forward_add_0(x, start, first, last):
     """The sums of some numbers of a row."""
     sum0 = x.dtype.type(0.0)
     sum1 = x.dtype.type(0.0)
     for i in range(first, last):
-        v0 = x[i] - start  # x − x₀
-        sum0 += v0  # x − x₀
-        sum1 += v0 * v0  # (x − x₀)²
+        e = _inner_forward_terms_0(i, x, start)
+        sum0 += e[0]
+        sum1 += e[1]
     return sum0, sum1
+
+
+@ordered
+def _inner_forward_terms_0(i, x, start):
+    """What a number adds to the sums."""
+    v0 = x[i] - start  # x − x₀
+    return (
+        v0,  # x − x₀
+        v0 * v0,  # (x − x₀)²
+    )
 
 
 @noalias
@@ -146,7 +155,7 @@ def _inner_forward_write(x, weight, bias, line, groups, c, y):
         c2 = c[2][j]
         for r in range(top, top + groups.repeat * groups.inner, groups.inner):
             for i in range(x.shape[1]):
-                y[r, i] = activated(less(x[r, i], c0, c1) * weight[i] * c2 + bias[i], line)  # φ(z)
+                y[r, i] = activated(less(x[r, i], c0, c1) * c2 * weight[i] + bias[i], line)  # φ(z)
 
 
 @Kernel
@@ -227,9 +236,9 @@ def _inner_gradient_sum_0(dy, x, weight, bias, line, groups, c, sums, part_dweig
         total_sum1 = 0.0
         for r in range(top, top + groups.repeat * groups.inner, groups.inner):
             for i in range(0, x.shape[1], TERMS):
-                sum0, sum1 = _inner_gradient_terms_0(
-                    dy[r], x[r], weight, bias, line, c0, c1, c2, part_dweight, part_dbias, np.uintp(i), np.uintp(min(i +
-                    TERMS, x.shape[1]))
+                stop = np.uintp(min(i + TERMS, x.shape[1]))
+                sum0, sum1 = _inner_gradient_add_0(
+                    dy[r], x[r], weight, bias, line, c0, c1, c2, part_dweight, part_dbias, np.uintp(i), stop
                 )
                 total_sum0 += sum0
                 total_sum1 += sum1
@@ -243,18 +252,30 @@ def _inner_gradient_sum_0(dy, x, weight, bias, line, groups, c, sums, part_dweig
 
 
 @reassociate
-def _inner_gradient_terms_0(dy, x, weight, bias, line, c0, c1, c2, part_dweight, part_dbias, first, last):
+def _inner_gradient_add_0(dy, x, weight, bias, line, c0, c1, c2, part_dweight, part_dbias, first, last):
     """The sums of some numbers of a row."""
     sum0 = x.dtype.type(0.0)
     sum1 = x.dtype.type(0.0)
     for i in range(first, last):
-        v0 = less(x[i], c0, c1)  # x − μ
-        v1 = times_derivative(dy[i], v0 * weight[i] * c2 + bias[i], line)  # g · φ'(z)
-        sum0 += v1 * weight[i] * v0  # g · φ'(z) · γ · (x − μ)
-        sum1 += v1 * weight[i]  # g · φ'(z) · γ
-        part_dweight[i] += v1 * v0 * c2
-        part_dbias[i] += v1
+        e = _inner_gradient_terms_0(i, dy, x, weight, bias, line, c0, c1, c2)
+        sum0 += e[0]
+        sum1 += e[1]
+        part_dweight[i] += e[2]
+        part_dbias[i] += e[3]
     return sum0, sum1
+
+
+@ordered
+def _inner_gradient_terms_0(i, dy, x, weight, bias, line, c0, c1, c2):
+    """What a number adds to the sums."""
+    v0 = less(x[i], c0, c1)  # x − μ
+    v1 = times_derivative(dy[i], v0 * c2 * weight[i] + bias[i], line)  # g · φ'(z)
+    return (
+        v1 * weight[i] * v0,  # g · φ'(z) · γ · (x − μ)
+        v1 * weight[i],  # g · φ'(z) · γ
+        v1 * c2 * v0,  # g · φ'(z) · (x − μ) · 1/√(σ² + ε)
+        v1,  # g · φ'(z)
+    )
 
 
 @noalias
@@ -298,8 +319,8 @@ def _inner_gradient_write(dy, x, weight, bias, line, groups, c, dx):
                 v0 = less(x[r, i], c0, c1)  # x − μ
                 # g · φ'(z) · γ · 1/√(σ² + ε) + 2 · A[σ²] · (x − μ) + A[μ]
                 dx[r, i] = times_derivative(
-                    dy[r, i], v0 * weight[i] * c2 + bias[i], line
-                ) * weight[i] * c2 + v0 * c3 + c4
+                    dy[r, i], v0 * c2 * weight[i] + bias[i], line
+                ) * c2 * weight[i] + v0 * c3 + c4
 
 
 @Kernel

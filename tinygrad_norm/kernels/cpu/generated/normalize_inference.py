@@ -90,7 +90,7 @@ def _inner_forward_write(x, weight, bias, line, groups, c, y):
         c2 = c[2][j]
         for r in range(top, top + groups.repeat * groups.inner, groups.inner):
             for i in range(x.shape[1]):
-                y[r, i] = activated(less(x[r, i], c0, c1) * weight[i] * c2 + bias[i], line)  # φ(z)
+                y[r, i] = activated(less(x[r, i], c0, c1) * c2 * weight[i] + bias[i], line)  # φ(z)
 
 
 @Kernel
@@ -164,9 +164,9 @@ def _inner_gradient_write(dy, x, weight, bias, line, groups, c, dx, part_dweight
         for r in range(top, top + groups.repeat * groups.inner, groups.inner):
             for i in range(x.shape[1]):
                 v0 = less(x[r, i], c0, c1)  # x − μ
-                v1 = times_derivative(dy[r, i], v0 * weight[i] * c2 + bias[i], line)  # g · φ'(z)
-                dx[r, i] = v1 * weight[i] * c2  # g · φ'(z) · γ · 1/√(σ² + ε)
-                part_dweight[i] += v1 * v0 * c2
+                v1 = times_derivative(dy[r, i], v0 * c2 * weight[i] + bias[i], line)  # g · φ'(z)
+                dx[r, i] = v1 * c2 * weight[i]  # g · φ'(z) · γ · 1/√(σ² + ε)
+                part_dweight[i] += v1 * c2 * v0
                 part_dbias[i] += v1
             moved[0] += 1
             if moved[0] == ROWS:

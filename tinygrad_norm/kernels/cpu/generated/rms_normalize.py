@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.activation import activated, times_derivative
-from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline, noalias, reassociate
+from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline, noalias, ordered, reassociate
 from tinygrad_norm.kernels.cpu.reduction import (
     ROWS,
     TERMS,
@@ -68,18 +68,28 @@ def _inner_forward_sum_0(x, groups, sums):
         total_sum0 = 0.0
         for r in range(top, top + groups.repeat * groups.inner, groups.inner):
             for i in range(0, x.shape[1], TERMS):
-                sum0, = _inner_forward_terms_0(x[r], np.uintp(i), np.uintp(min(i + TERMS, x.shape[1])))
+                stop = np.uintp(min(i + TERMS, x.shape[1]))
+                sum0, = _inner_forward_add_0(x[r], np.uintp(i), stop)
                 total_sum0 += sum0
         sums[0][j] = total_sum0
 
 
 @reassociate
-def _inner_forward_terms_0(x, first, last):
+def _inner_forward_add_0(x, first, last):
     """The sums of some numbers of a row."""
     sum0 = x.dtype.type(0.0)
     for i in range(first, last):
-        sum0 += x[i] * x[i]  # x²
+        e = _inner_forward_terms_0(i, x)
+        sum0 += e[0]
     return sum0,
+
+
+@ordered
+def _inner_forward_terms_0(i, x):
+    """What a number adds to the sums."""
+    return (
+        x[i] * x[i],  # x²
+    )
 
 
 @noalias
@@ -108,7 +118,7 @@ def _inner_forward_write(x, weight, line, groups, c, y):
         c0 = c[0][j]
         for r in range(top, top + groups.repeat * groups.inner, groups.inner):
             for i in range(x.shape[1]):
-                y[r, i] = activated(x[r, i] * weight[i] * c0, line)  # φ(z)
+                y[r, i] = activated(x[r, i] * c0 * weight[i], line)  # φ(z)
 
 
 @Kernel
@@ -172,9 +182,8 @@ def _inner_gradient_sum_0(dy, x, weight, line, groups, c, sums, part_dweight, dw
         total_sum0 = 0.0
         for r in range(top, top + groups.repeat * groups.inner, groups.inner):
             for i in range(0, x.shape[1], TERMS):
-                sum0, = _inner_gradient_terms_0(
-                    dy[r], x[r], weight, line, c0, part_dweight, np.uintp(i), np.uintp(min(i + TERMS, x.shape[1]))
-                )
+                stop = np.uintp(min(i + TERMS, x.shape[1]))
+                sum0, = _inner_gradient_add_0(dy[r], x[r], weight, line, c0, part_dweight, np.uintp(i), stop)
                 total_sum0 += sum0
             moved[0] += 1
             if moved[0] == ROWS:
@@ -184,14 +193,24 @@ def _inner_gradient_sum_0(dy, x, weight, line, groups, c, sums, part_dweight, dw
 
 
 @reassociate
-def _inner_gradient_terms_0(dy, x, weight, line, c0, part_dweight, first, last):
+def _inner_gradient_add_0(dy, x, weight, line, c0, part_dweight, first, last):
     """The sums of some numbers of a row."""
     sum0 = x.dtype.type(0.0)
     for i in range(first, last):
-        v0 = times_derivative(dy[i], x[i] * weight[i] * c0, line)  # g · φ'(z)
-        sum0 += v0 * weight[i] * x[i]  # g · φ'(z) · γ · x
-        part_dweight[i] += v0 * x[i] * c0
+        e = _inner_gradient_terms_0(i, dy, x, weight, line, c0)
+        sum0 += e[0]
+        part_dweight[i] += e[1]
     return sum0,
+
+
+@ordered
+def _inner_gradient_terms_0(i, dy, x, weight, line, c0):
+    """What a number adds to the sums."""
+    v0 = times_derivative(dy[i], x[i] * c0 * weight[i], line)  # g · φ'(z)
+    return (
+        v0 * weight[i] * x[i],  # g · φ'(z) · γ · x
+        v0 * c0 * x[i],  # g · φ'(z) · x · 1/√(σ² + ε)
+    )
 
 
 @noalias
@@ -222,7 +241,7 @@ def _inner_gradient_write(dy, x, weight, line, groups, c, dx):
         for r in range(top, top + groups.repeat * groups.inner, groups.inner):
             for i in range(x.shape[1]):
                 # g · φ'(z) · γ · 1/√(σ² + ε) + 2 · A[σ²] · x
-                dx[r, i] = times_derivative(dy[r, i], x[r, i] * weight[i] * c0, line) * weight[i] * c0 + x[r, i] * c1
+                dx[r, i] = times_derivative(dy[r, i], x[r, i] * c0 * weight[i], line) * c0 * weight[i] + x[r, i] * c1
 
 
 @Kernel
