@@ -178,11 +178,10 @@ class DerivedOp(FusedOp):
 
         axes = dict.fromkeys(self.norm.axes, ()) | {name: self.params[name] for name in self.norm.axes}
         rows = {axis for name in rows_of(self.norm.way) for axis in axes[name]}
-        return self._kernels.Call(
+        return self._kernels.call_of(
             module_of(self.norm.__name__, text),
             x,
             [each.reshape((1,) * (x.ndim - each.ndim) + each.shape) for each in parameters],
-            (0.0,) * len(parameters),
             tuple(sorted(rows)),
             tuple(float(value) for value in self._options.values()),
             columns=tuple(sorted({axis for own in axes.values() for axis in own} - rows)),

@@ -22,6 +22,7 @@ def outer_reduction(w: Writer) -> list[str]:
     }
     lines = ["groups, blocks, length = units[0], units[1], x.shape[1]"]
     lines += [f"{name} = np.empty({shape})" for name, (shape, needed) in shapes.items() if needed]
+    lines += block("for group in range(groups):", "fill(fine[group], True)")
     alone = block("for k0 in prange(groups):", "group = np.intp(k0)", *_stages(w, apart=False))
     lines += [
         *block("if blocks == 1:", *alone),

@@ -18,43 +18,41 @@ from tinygrad_norm.kernels.cpu.layout import Layout, layout_of
 
 
 class Call(NamedTuple):
-    """A norm of some arrays."""
+    """A norm of some arrays, as its kernels see it."""
 
     module: ModuleType
-    """Its kernels."""
+    """The kernels."""
     x: Array
     parameters: Sequence[Array | None]
-    """Of x's rank, with length 1 where they are shared."""
-    defaults: tuple[float, ...]
-    """What stands for a parameter that is None."""
-    axes: Shape
-    """Whose values share their statistics."""
-    options: tuple[float, ...]
-    line: tuple[Any, ...] = ()
-    """The activation, if the kernels have one."""
-    columns: Shape = ()
-    """The axes that statistics of statistics go over."""
-
-    def layout(self) -> Layout:
-        """How the kernels see its arrays."""
-        return layout_of(self.x, self.axes, self.parameters, self.columns)
-
-    def arguments(self, form: Layout, data: Sequence[Array], statistics: Sequence[Array]) -> list[Any]:
-        """What a kernel is given, before its results."""
-        given = zip(self.parameters, self.defaults, strict=True)
-        parameters = tuple([form.expand(each, default, self.x.dtype) for each, default in given])
-        groups = (parameters, self.options, *self.line, form.units, tuple(statistics))
-        return [self.x.size, *data, *(each for each in groups if each != ())]
+    form: Layout
+    arguments: list[Any]
+    """What all kernels are given after the matrices: parameters and options, if there are any, and so on."""
 
 
-class _Result(NamedTuple):
-    """What a kernel writes."""
+def call_of(
+    module: ModuleType,
+    x: Array,
+    parameters: Sequence[Array | None],
+    axes: Shape,
+    options: tuple[float, ...],
+    defaults: Sequence[float] = (),
+    columns: Shape = (),
+) -> Call:
+    """The call of a norm.
 
-    array: Array
-    as_kernels_see: Callable[[Array], Array]
-    """From the definition's form."""
-    fine: Callable[[Array], Array]
-    """Which elements are to stay, from which groups are."""
+    Args:
+        module: its kernels.
+        x: what to normalize.
+        parameters: of x's rank, with length 1 where they are shared.
+        axes: whose values share their statistics.
+        options: numbers such as eps.
+        defaults: what stands for a parameter that is None; 0 unless said.
+        columns: the axes that statistics of statistics go over.
+    """
+    form = layout_of(x, axes, parameters, columns)
+    values = defaults or (0.0,) * len(parameters)
+    expanded = tuple([form.expand(each, value, x.dtype) for each, value in zip(parameters, values, strict=True)])
+    return Call(module, x, parameters, form, [each for each in (expanded, options) if each])
 
 
 def forward(
@@ -71,15 +69,20 @@ def forward(
     Returns:
         y, and the statistics in float64, kept as length 1.
     """
-    form = call.layout()
-    matrix = form.matrix(call.x)
-    y, found = empty_like(matrix), [empty(form.room, np.float64) for _ in range(count)]
-    arguments = call.arguments(form, (matrix,), [*map(form.statistic, given), *found])
+    form, matrix = call.form, call.form.matrix(call.x)
+    y, room = empty_like(matrix), form.room
+    found, fine = [empty(room, np.float64) for _ in range(count)], empty(room, np.bool_)
+    statistics = (*[form.statistic(each) for each in given], *found)
     kernel = call.module.outer_forward if form.outer else call.module.inner_forward
-    fine = launch(np.ones, form.room, np.bool_)
-    results = [_Result(y, form.matrix, form.by_element), *(_Result(each, form.statistic, np.copy) for each in found)]
-    launch(_run, kernel, (*arguments, fine, y), fine, results, otherwise)
-    return form.restore(y), *map(form.restore_statistic, found)
+
+    def repair() -> None:
+        right, *others = otherwise()
+        _replace(y, form.matrix(right), form.by_element(fine))
+        for array, other in zip(found, others, strict=True):
+            _replace(array, form.statistic(other), fine)
+
+    launch(_run, repair, kernel, call.x.size, matrix, *call.arguments, form.units, *_some(statistics), fine, y)
+    return form.restore(y), *[form.restore_statistic(each) for each in found]
 
 
 def gradient(
@@ -101,33 +104,37 @@ def gradient(
     Returns:
         The gradients of x and of the wanted parameters; None for one that is None.
     """
-    form = call.layout()
-    matrix = form.matrix(call.x)
-    dx, sums = empty_like(matrix), tuple([empty(form.sums, np.float64) for _ in wanted])
-    arguments = call.arguments(form, (form.matrix(dy), matrix), [*map(form.statistic, statistics)])
+    form, matrix = call.form, call.form.matrix(call.x)
+    dx, fine = empty_like(matrix), empty(form.room, np.bool_)
+    sums = tuple([empty(form.sums, np.float64) for _ in wanted])
+    known = tuple([form.statistic(each) for each in statistics])
     kernel = call.module.outer_gradient if form.outer else call.module.inner_gradient
-    fine = launch(np.ones, form.room, np.bool_)
-    results = [_Result(dx, form.matrix, form.by_element), *(_Result(each, form.spread, _none) for each in sums)]
-    launch(_run, kernel, (*arguments, fine, dx, *((sums,) if sums else ())), fine, results, otherwise)
-    return form.restore(dx), *(form.collect(each, call.parameters[i]) for each, i in zip(sums, wanted, strict=True))
+
+    def repair() -> None:
+        right, *others = otherwise()
+        assert right is not None
+        _replace(dx, form.matrix(right), form.by_element(fine))
+        for array, other in zip(sums, others, strict=True):
+            if other is not None:  # all groups add to it
+                array[...] = form.spread(other)
+
+    arguments = *call.arguments, form.units, *_some(known), fine, dx, *_some(sums)
+    launch(_run, repair, kernel, call.x.size, form.matrix(dy), matrix, *arguments)
+    return form.restore(dx), *[form.collect(each, call.parameters[i]) for each, i in zip(sums, wanted, strict=True)]
 
 
-def _run(
-    kernel: Callable[..., bool],
-    arguments: tuple[Any, ...],
-    fine: Array,
-    results: Sequence[_Result],
-    otherwise: Callable[[], tuple[Array | None, ...]],
-) -> None:
+def _run(repair: Callable[[], None], kernel: Callable[..., bool], *arguments: Any) -> None:
     """Run a kernel; of groups that were out of its range, take the results from elsewhere."""
-    if kernel(*arguments):
-        return
-    with np.errstate(all="ignore"):
-        for each, found in zip(results, otherwise(), strict=True):
-            if found is not None:
-                np.copyto(each.array, each.as_kernels_see(found), "unsafe", where=~each.fine(fine))
+    if not kernel(*arguments):
+        with np.errstate(all="ignore"):
+            repair()
 
 
-def _none(fine: Array) -> Array:
-    """No element: all groups add to a parameter's gradient."""
-    return np.zeros((), np.bool_)
+def _replace(array: Array, right: Array, fine: Array) -> None:
+    """Write what is right where an array is not."""
+    np.copyto(array, right, "unsafe", where=~fine)
+
+
+def _some(arrays: tuple[Array, ...]) -> tuple[tuple[Array, ...], ...]:
+    """An argument; none where it would be empty."""
+    return (arrays,) if arrays else ()

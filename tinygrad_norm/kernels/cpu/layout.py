@@ -87,7 +87,9 @@ class Layout:
 
     def restore_statistic(self, found: Array) -> Array:
         """The inverse of `statistic`."""
-        return self._shaped(found[:, :: self.share] if self.outer else found, self.statistic_shape, self.in_order[0])
+        return self._shaped(
+            found[:, :: self.share] if self.outer and self.share > 1 else found, self.statistic_shape, self.in_order[0]
+        )
 
     @property
     def blocks(self) -> int:

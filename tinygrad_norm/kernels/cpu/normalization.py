@@ -49,10 +49,11 @@ def normalize_gradient(
         return definitions.normalize_gradient(dy, x, weight, bias, mean, var, axes, eps, activation)
 
     call = _call(centred, x, (weight, bias), axes, eps)
-    if not _fuses(activation, call.layout(), call.x.dtype):
-        z = normalize(x, weight, bias, axes, eps, None)[0]
-        dy, activation = activation_gradient(dy, z, activation), None
-    dx, dweight, dbias = _backward(call, dy, (mean, var), activation, again)
+
+    def plain() -> Array:
+        return normalize(x, weight, bias, axes, eps, None)[0]
+
+    dx, dweight, dbias = _backward(call, dy, (mean, var), activation, plain, again)
     return dx, dweight, dbias
 
 
@@ -90,10 +91,11 @@ def normalize_inference_gradient(
         return found[0], *found[3:]
 
     call = _call(inference, x, (weight, bias), _reduced(mean), eps)
-    if not _fuses(activation, call.layout(), call.x.dtype):
-        z = normalize_inference(x, mean, var, weight, bias, eps, None)
-        dy, activation = activation_gradient(dy, z, activation), None
-    dx, dweight, dbias = _backward(call, dy, (mean, var), activation, again)
+
+    def plain() -> Array:
+        return normalize_inference(x, mean, var, weight, bias, eps, None)
+
+    dx, dweight, dbias = _backward(call, dy, (mean, var), activation, plain, again)
     return dx, None, None, dweight, dbias
 
 
@@ -115,24 +117,25 @@ def rms_normalize_gradient(
         return definitions.rms_normalize_gradient(dy, x, weight, square, axes, eps, activation)
 
     call = _call(rms, x, (weight,), axes, eps)
-    if not _fuses(activation, call.layout(), call.x.dtype):
-        z = rms_normalize(x, weight, axes, eps, None)[0]
-        dy, activation = activation_gradient(dy, z, activation), None
-    dx, dweight = _backward(call, dy, (square,), activation, again)
+
+    def plain() -> Array:
+        return rms_normalize(x, weight, axes, eps, None)[0]
+
+    dx, dweight = _backward(call, dy, (square,), activation, plain, again)
     return dx, dweight
 
 
 def _call(module: ModuleType, x: Array, parameters: tuple[Array | None, ...], axes: Shape, eps: float) -> derived.Call:
     """A call with weight, and perhaps bias."""
-    return derived.Call(module, x, parameters, (1.0, 0.0)[: len(parameters)], axes, (float(eps),))
+    return derived.call_of(module, x, parameters, axes, (float(eps),), (1.0, 0.0)[: len(parameters)])
 
 
 def _forward(
     call: derived.Call, given: Sequence[Array], count: int, activation: Activation, again: Again
 ) -> tuple[Array, ...]:
     """The output, and so many statistics."""
-    fused = activation if _fuses(activation, call.layout(), call.x.dtype) else None
-    call = call._replace(line=(_line(fused, call.x.dtype),))
+    fused = activation if _fuses(activation, call.form, call.x.dtype) else None
+    call.arguments.append(_line(fused, call.x.dtype))
     y, *statistics = derived.forward(call, given, count, lambda: again(fused))
     return (y if fused is activation else activate(y, activation)), *statistics
 
@@ -142,10 +145,13 @@ def _backward(
     dy: Array,
     statistics: Sequence[Array],
     activation: Activation,
+    plain: Callable[[], Array],
     again: Callable[[Array, Activation], tuple[Any, ...]],
 ) -> tuple[Any, ...]:
-    """The gradients of x and of weight and bias."""
-    call = call._replace(line=(_line(activation, call.x.dtype),))
+    """The gradients of x and of weight and bias; `plain` computes what was activated, if that was another pass."""
+    if not _fuses(activation, call.form, call.x.dtype):
+        dy, activation = activation_gradient(dy, plain(), activation), None
+    call.arguments.append(_line(activation, call.x.dtype))
     return derived.gradient(call, dy, statistics, range(len(call.parameters)), lambda: again(dy, activation))
 
 

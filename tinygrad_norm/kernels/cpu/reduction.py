@@ -95,14 +95,16 @@ def start_of_row(x: Array) -> Any:
 @device
 def start_of_columns(x: Array, share: int, start: Array) -> None:
     """Write the x₀ of each column, the same for those that share their statistics."""
-    count = min(_BEGINNING, len(x))
-    for left in range(0, x.shape[1], share):
-        total = 0.0
-        for r in range(count):
-            for k in range(left, left + share):
-                total += np.float64(x[r, k]) - x[0, left]
+    count, total = min(_BEGINNING, len(x)), np.zeros(len(start))
+    for r in range(1, count):
+        for k in range(len(start)):
+            total[k] += np.float64(x[r, k]) - x[0, k]  # of equal values exactly 0
+    for left in range(0, len(start), share):
+        first, shared = np.float64(x[0, left]), 0.0
         for k in range(left, left + share):
-            start[k] = x[0, left] + total / (count * share)
+            shared += (x[0, k] - first) + total[k] / count
+        for k in range(left, left + share):
+            start[k] = first + shared / share
 
 
 @inline

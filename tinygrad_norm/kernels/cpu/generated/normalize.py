@@ -331,6 +331,8 @@ def outer_forward(x, parameters, options, line, units, statistics, fine, y):
     values = np.empty((groups, 2, length))
     c = np.empty((groups, 3, length), x.dtype)
     start = np.empty((groups, length), x.dtype)
+    for group in range(groups):
+        fill(fine[group], True)
     if blocks == 1:
         for k0 in prange(groups):
             group = np.intp(k0)
@@ -468,6 +470,8 @@ def outer_gradient(dy, x, parameters, options, line, units, statistics, fine, dx
     sums = np.empty((groups * blocks, 2, length))
     values = np.empty((groups, 6, length))
     c = np.empty((groups, 5, length), x.dtype)
+    for group in range(groups):
+        fill(fine[group], True)
     if blocks == 1:
         for k0 in prange(groups):
             group = np.intp(k0)

@@ -180,6 +180,8 @@ def outer_forward(x, parameters, options, line, units, statistics, fine, y):
     """Write y for a matrix [K0 R0, K1 R1], of which the rows of one k0 are a group; tell as above."""
     groups, blocks, length = units[0], units[1], x.shape[1]
     c = np.empty((groups, 3, length), x.dtype)
+    for group in range(groups):
+        fill(fine[group], True)
     if blocks == 1:
         for k0 in prange(groups):
             group = np.intp(k0)
@@ -237,6 +239,8 @@ def outer_gradient(dy, x, parameters, options, line, units, statistics, fine, dx
     groups, blocks, length = units[0], units[1], x.shape[1]
     sums = np.empty((groups * blocks, 2, length))
     c = np.empty((groups, 3, length), x.dtype)
+    for group in range(groups):
+        fill(fine[group], True)
     if blocks == 1:
         for k0 in prange(groups):
             group = np.intp(k0)

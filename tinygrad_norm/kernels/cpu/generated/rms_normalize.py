@@ -251,6 +251,8 @@ def outer_forward(x, parameters, options, line, units, statistics, fine, y):
     sums = np.empty((groups * blocks, 1, length))
     values = np.empty((groups, 1, length))
     c = np.empty((groups, 1, length), x.dtype)
+    for group in range(groups):
+        fill(fine[group], True)
     if blocks == 1:
         for k0 in prange(groups):
             group = np.intp(k0)
@@ -347,6 +349,8 @@ def outer_gradient(dy, x, parameters, options, line, units, statistics, fine, dx
     sums = np.empty((groups * blocks, 1, length))
     values = np.empty((groups, 3, length))
     c = np.empty((groups, 2, length), x.dtype)
+    for group in range(groups):
+        fill(fine[group], True)
     if blocks == 1:
         for k0 in prange(groups):
             group = np.intp(k0)

@@ -1,0 +1,80 @@
+"""Calls of kernels that are written from definitions: of any layout, and what is out of their range."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_norm.kernels.cpu import compiler, derived
+from tinygrad_norm.kernels.cpu.generated import normalize
+from tinygrad_norm.kernels.cpu.layout import layout
+
+NO_ACTIVATION = (1.0, -np.inf)
+CASES = {
+    "inner": ((7, 5), (1,), (1, 5)),
+    "inner, of several rows": ((4, 3, 70), (0, 2), (1, 3, 1)),
+    "outer": ((7, 5), (0,), (1, 5)),
+    "outer, of several groups": ((4, 9, 5), (1,), (1, 1, 5)),
+    "outer, of columns that share": ((4, 9, 2, 3), (1, 3), (1, 1, 2, 3)),
+}
+
+
+def call(x: Any, axes: Any, parameters: Any) -> derived.Call:
+    made = derived.call_of(normalize, x, parameters, axes, (0.1,), (1.0, 0.0))
+    made.arguments.append(tuple(map(x.dtype.type, NO_ACTIVATION)))
+    return made
+
+
+def nowhere() -> Any:
+    raise AssertionError("all groups are in range")
+
+
+@pytest.mark.parametrize("large", [1, 2**18])
+@pytest.mark.parametrize("case", CASES)
+def test_only_groups_out_of_range_are_taken_from_elsewhere(case, large, monkeypatch, rng):
+    monkeypatch.setattr(compiler, "LARGE", large)
+    layout.cache_clear()
+    shape, axes, affine = CASES[case]
+    x, weight, bias = rng.normal(size=shape), rng.normal(size=affine), rng.normal(size=affine)
+    clean = derived.forward(call(x, axes, (weight, bias)), (), 2, nowhere)
+    first = (0,) * len(shape)
+    x[first] = 1e200
+    lost = np.zeros(shape, bool)
+    lost[first] = True
+    groups = lost.any(axis=axes, keepdims=True)
+    lost = np.broadcast_to(groups, shape)
+    marks = np.full(shape, 7.0), np.full(groups.shape, 8.0), np.full(groups.shape, 9.0)
+    y, mean, var = derived.forward(call(x, axes, (weight, bias)), (), 2, lambda: marks)
+    np.testing.assert_array_equal(y, np.where(lost, 7, clean[0]))
+    np.testing.assert_array_equal(mean, np.where(groups, 8, clean[1]))
+    np.testing.assert_array_equal(var, np.where(groups, 9, clean[2]))
+
+    statistics, dy = (np.where(groups, np.inf, each) for each in clean[1:]), rng.normal(size=shape)
+    others = rng.normal(size=affine), rng.normal(size=affine)
+    dx, dweight, dbias = derived.gradient(
+        call(x, axes, (weight, bias)), dy, [*statistics], (0, 1), lambda: (marks[0], *others)
+    )
+    assert (dx[lost] == 7).all()
+    assert not (dx[~lost] == 7).any()
+    np.testing.assert_array_equal(dweight, others[0])
+    np.testing.assert_array_equal(dbias, others[1])
+    layout.cache_clear()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sums_are_spread_so_that_they_are_collected_again(case, rng):
+    shape, axes, affine = CASES[case]
+    x, gradient = rng.normal(size=shape), rng.normal(size=affine)
+    form = call(x, axes, (gradient, None)).form
+    np.testing.assert_array_equal(form.collect(form.spread(gradient), gradient), gradient)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_statistic_is_seen_and_given_back(case, rng):
+    shape, axes, affine = CASES[case]
+    form = call(rng.normal(size=shape), axes, (np.ones(affine), None)).form
+    mean = rng.normal(size=[1 if i in axes else n for i, n in enumerate(shape)])
+    assert form.statistic(mean).shape == form.room
+    np.testing.assert_array_equal(form.restore_statistic(form.statistic(mean)), mean)
