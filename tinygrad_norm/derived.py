@@ -14,7 +14,7 @@ from tinygrad_norm import definitions, kernels, ops
 from tinygrad_norm.checks import Range, check_number
 from tinygrad_norm.derivation.adjoints import GRADIENT, Way, gradients_of, way_back
 from tinygrad_norm.derivation.evaluation import evaluate
-from tinygrad_norm.derivation.expression import Expression, symbol
+from tinygrad_norm.derivation.expression import Expression, symbol, walk
 from tinygrad_norm.derivation.kernels import kernels_text
 from tinygrad_norm.derivation.lowering import LoweringError
 from tinygrad_norm.derivation.program import rows_of
@@ -90,8 +90,12 @@ class DerivedNorm:
             behind = x.shape[x.ndim - each.ndim :]
             if each.ndim > x.ndim or any(n not in (1, m) for n, m in zip(each.shape, behind, strict=True)):
                 raise ValueError(f"{self.__name__}: {name} broadcasts against x, {x.shape}, got shape {each.shape}")
+        wide = [
+            ops.broadcast_to(each, x.shape) if name in self._spread and each.shape != x.shape else each
+            for name, each in zip(names[1:], parameters, strict=False)
+        ]
         op = self._op()
-        y = op(x, *parameters, **given)
+        y = op(x, *wide, **given)
         y = y if view is None else ops.reshape(y, shape)
         return (y, *map(Tensor.wrap, op.statistics)) if self.traced.statistics else y
 
@@ -108,6 +112,12 @@ class DerivedNorm:
     def axes(self) -> frozenset[str]:
         """The names of the options that are axes."""
         return frozenset(name for statistic in self.way.statistics for name in statistic.value)
+
+    @functools.cached_property
+    def _spread(self) -> set[str]:
+        """The parameters that are reduced by themselves: each value of x has one, as in the count of a mask."""
+        alone = [each.inputs[0] for each in self.way.statistics if self.traced.x not in walk(each)]
+        return {str(node.value) for each in alone for node in walk(each) if node.op == "parameter"}
 
     @property
     def formula(self) -> Formula:

@@ -295,7 +295,7 @@ def _inner_gradient_find_1(options, n, groups, values, sums, c, ok):
     for j in range(length_of(groups)):
         m1[j] = sum0[j] / n  # mean(g · φ'(z) · γ · (x − μ))
         t0 = one / np.sqrt(var[j] + eps)
-        A_var[j] = -0.5 * (t0 ** 3 * m1[j])  # A[σ²] = −0.5 · 1/√(σ² + ε)^3 · mean(g · φ'(z) · γ · (x − μ))
+        A_var[j] = -0.5 * (t0 ** 3 * m1[j])  # A[σ²] = −0.5 · (1/√(σ² + ε))^3 · mean(g · φ'(z) · γ · (x − μ))
         m2[j] = sum1[j] / n  # mean(g · φ'(z) · γ)
         A_mean[j] = -t0 * m2[j]  # A[μ] = −1/√(σ² + ε) · mean(g · φ'(z) · γ)
         c3[j] = 2.0 * A_var[j]  # 2 · A[σ²]
@@ -600,7 +600,7 @@ def _outer_gradient_find_1(group, x, parameters, options, units, statistics, sum
     for k in range(length):
         m1[k] = joined0[k] / n  # mean(g · φ'(z) · γ · (x − μ))
         t0 = one / np.sqrt(var[k] + eps)
-        A_var[k] = -0.5 * (t0 ** 3 * m1[k])  # A[σ²] = −0.5 · 1/√(σ² + ε)^3 · mean(g · φ'(z) · γ · (x − μ))
+        A_var[k] = -0.5 * (t0 ** 3 * m1[k])  # A[σ²] = −0.5 · (1/√(σ² + ε))^3 · mean(g · φ'(z) · γ · (x − μ))
         m2[k] = joined1[k] / n  # mean(g · φ'(z) · γ)
         A_mean[k] = -t0 * m2[k]  # A[μ] = −1/√(σ² + ε) · mean(g · φ'(z) · γ)
         c3[k] = 2.0 * A_var[k]  # 2 · A[σ²]
