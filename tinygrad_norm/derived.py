@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from typing import Any
 
@@ -71,33 +71,40 @@ class DerivedNorm:
         Raises:
             TypeError, ValueError: an argument is missing, unknown, or not what it should be.
         """
+        bound = self._bound(inputs, options)
+        x = bound.args[0] if view is None else ops.reshape(bound.args[0], view)
+        op = self._op()
+        y = op(x, *self._parameters(x, bound), **self._options(x, bound))
+        y = y if view is None else ops.reshape(y, bound.args[0].shape)
+        return (y, *map(Tensor.wrap, op.statistics)) if self.traced.statistics else y
+
+    def _bound(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> inspect.BoundArguments:
+        """The arguments by name, the inputs as arrays or tensors."""
         try:
             bound = self._signature.bind(*inputs, **options)
         except TypeError as error:
             raise TypeError(f"{self.__name__}: {error}; it is {self.__name__}{self._signature}") from None
         bound.apply_defaults()
-        names = [*self._signature.parameters]
-        x, *parameters = [self._operand(name, each) for name, each in zip(names, bound.args, strict=False)]
-        shape = x.shape
-        x = x if view is None else ops.reshape(x, view)
-        given = {
+        for name in [*self._signature.parameters][: len(bound.args)]:
+            bound.arguments[name] = self._operand(name, bound.arguments[name])
+        return bound
+
+    def _parameters(self, x: Any, bound: inspect.BoundArguments) -> Iterator[Any]:
+        """The parameters, which broadcast against x."""
+        for name, each in zip([*self._signature.parameters][1:], bound.args[1:], strict=False):
+            behind = x.shape[x.ndim - each.ndim :]
+            if each.ndim > x.ndim or any(n not in (1, m) for n, m in zip(each.shape, behind, strict=True)):
+                raise ValueError(f"{self.__name__}: {name} broadcasts against x, {x.shape}, got shape {each.shape}")
+            yield ops.broadcast_to(each, x.shape) if name in self._spread and each.shape != x.shape else each
+
+    def _options(self, x: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
+        """Axes of x, and numbers."""
+        return {
             name: ops.reduction.checked_axes(f"{self.__name__}: {name}", value, x.ndim)
             if name in self.axes
             else check_number(f"{self.__name__}: {name}", value, _ANY)
             for name, value in bound.kwargs.items()
         }
-        for name, each in zip(names[1:], parameters, strict=False):
-            behind = x.shape[x.ndim - each.ndim :]
-            if each.ndim > x.ndim or any(n not in (1, m) for n, m in zip(each.shape, behind, strict=True)):
-                raise ValueError(f"{self.__name__}: {name} broadcasts against x, {x.shape}, got shape {each.shape}")
-        wide = [
-            ops.broadcast_to(each, x.shape) if name in self._spread and each.shape != x.shape else each
-            for name, each in zip(names[1:], parameters, strict=False)
-        ]
-        op = self._op()
-        y = op(x, *wide, **given)
-        y = y if view is None else ops.reshape(y, shape)
-        return (y, *map(Tensor.wrap, op.statistics)) if self.traced.statistics else y
 
     def _operand(self, name: str, value: Any) -> Any:
         """An array or a tensor as it is, and a number as one."""
