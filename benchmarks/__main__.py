@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import disturbed, kernels, machine, memory, models, scaling
+from benchmarks import derived, disturbed, kernels, machine, memory, models, scaling
 from benchmarks.nets import NETS
 from benchmarks.options import Options
 from benchmarks.report import Report
@@ -27,6 +27,7 @@ PARTS: dict[str, Callable[[Report, Options], None]] = {
     "convolutions": kernels.convolutions,
     "norms": kernels.norms,
     "others": kernels.others,
+    "derived": derived.run,
     "growth": scaling.growth,
     "threads": scaling.threads,
     "first-step": scaling.first_step,
@@ -34,7 +35,7 @@ PARTS: dict[str, Callable[[Report, Options], None]] = {
 GROUPS = {
     "models": ["training", "inference", "memory"],
     "disturbed": ["busy", "processes"],
-    "kernels": ["convolutions", "norms", "others"],
+    "kernels": ["convolutions", "norms", "others", "derived"],
     "scaling": ["growth", "threads", "first-step"],
 }
 

@@ -22,7 +22,14 @@ settings.load_profile("repeatable")
 
 # What compares with, or consists of, an optional package is collected where that package is installed;
 # .ci/run visits every combination.
-GRAPHVIZ = ("viz/test_drawing", "viz/test_html", "viz/test_layout", "viz/test_levels", "cli/test_graphs")
+GRAPHVIZ = (
+    "viz/test_drawing",
+    "viz/test_html",
+    "viz/test_norm_page",
+    "viz/test_layout",
+    "viz/test_levels",
+    "cli/test_graphs",
+)
 collect_ignore_glob = [
     *(["parity/*"] if find_spec("torch") is None else []),
     *(["conformance/test_frameworks_jax.py"] if find_spec("jax") is None else []),

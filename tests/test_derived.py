@@ -113,3 +113,68 @@ def test_axes_that_are_not_there_are_refused():
 def test_inputs_may_be_given_by_name(rng):
     norm, x = derive(norms["l1_norm"]), rng.normal(size=(3, 5))
     np.testing.assert_array_equal(norm(x=x, weight=np.ones(5), axes=-1).raw, norm(x, np.ones(5), axes=-1).raw)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (5,), (1, 1)])
+def test_a_parameter_that_is_reduced_counts_for_each_value(shape, rng):
+    norm, x = derive(norms["masked_norm"]), Tensor(rng.normal(size=(3, 5)), requires_grad=True)
+    mask = rng.integers(1, 3, shape).astype(float)
+    weights = np.broadcast_to(mask, x.shape)
+    mean = np.average(x.raw, axis=1, weights=weights)[:, None]
+    var = np.average((x.raw - mean) ** 2, axis=1, weights=weights)[:, None]
+    expected = (x.raw - mean) / np.sqrt(var + 1e-5)
+    np.testing.assert_allclose(norm(x, mask, axes=1)[0].raw, expected)
+    with composed():
+        np.testing.assert_allclose(norm(x, mask, axes=1)[0].raw, expected)
+    compare_with_composition(lambda x: norm(x, mask, axes=1)[0], [x], order=2, rtol=1e-12)
+
+
+def test_a_reduction_of_a_reduction(rng):
+    @derive
+    def twice(x: Any, *, rows: Any, columns: Any, eps: Any = 0.1) -> Any:
+        xp = x.__array_namespace__()
+        size = xp.mean(xp.abs(x), axis=rows, keepdims=True)
+        return x / (xp.mean(size, axis=columns, keepdims=True) + xp.max(size, axis=columns, keepdims=True) + eps)
+
+    @derive
+    def direct(x: Any, *, rows: Any, columns: Any, eps: Any = 0.1) -> Any:
+        xp = x.__array_namespace__()
+        return x - xp.mean(xp.mean(x, axis=rows, keepdims=True), axis=columns, keepdims=True) * (1 + eps)
+
+    for norm in (twice, direct):
+        x = Tensor(rng.normal(size=(4, 3)), requires_grad=True)
+        gradcheck(lambda x, norm=norm: norm(x, rows=0, columns=1), [x], order=2)
+
+
+def test_a_view_is_the_shape_in_which_x_is_normalized(rng):
+    norm, x = derive(norms["layer_norm"]), rng.normal(size=(2, 6, 3))
+    weight, bias = rng.normal(size=(2, 2, 3, 1))
+    y = norm(x, weight, bias, axes=(2, 3), view=(2, 2, 3, 3))
+    expected = norm(x.reshape(2, 2, 3, 3), weight, bias, axes=(2, 3)).raw.reshape(x.shape)
+    np.testing.assert_array_equal(y.raw, expected)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "error", "words"),
+    [
+        (
+            (np.ones((3, 4)), np.ones(5)),
+            {"axes": 1},
+            ValueError,
+            r"weight broadcasts against x, \(3, 4\), got shape \(5,\)",
+        ),
+        (
+            (np.ones(4), np.ones((3, 4))),
+            {"axes": 0},
+            ValueError,
+            r"weight broadcasts against x, \(4,\), got shape \(3, 4\)",
+        ),
+        ((np.ones((3, 4)), None), {"axes": 1}, TypeError, "weight is a tensor, an array or a number, got None"),
+        ((np.ones((3, 4)), 1.0), {"axes": "a"}, TypeError, "l1_norm: axes: an axis is an integer, got 'a'"),
+        ((np.ones((3, 4)), 1.0), {"axes": 1, "eps": "x"}, TypeError, "l1_norm: eps is a number, got 'x'"),
+        ((np.ones((3, 4)), 1.0), {"axes": 1, "epsilon": 1}, TypeError, r"argument .epsilon.; it is l1_norm"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(inputs, options, error, words):
+    with pytest.raises(error, match=words):
+        derive(norms["l1_norm"])(*inputs, **options)

@@ -41,6 +41,8 @@ def test_the_reading_guide(capsys):
     sums = [float(number) for number in re.findall(r"\]\] (\S+)$", shown, re.MULTILINE)]
     assert len(sums) == 2
     assert abs(sums[0]) < 1e-12 < 0.1 < abs(sums[1])
+    assert "x acts on y by 3 paths:" in shown
+    assert "statistics taken over rows (inner) or columns (outer)" in shown
     assert re.search(r"on purpose: (\d+) of \1 killed", shown)
 
 

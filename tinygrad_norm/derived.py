@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from tinygrad_norm import definitions, kernels, ops
+from tinygrad_norm.checks import Range, check_number
 from tinygrad_norm.derivation.adjoints import GRADIENT, Way, gradients_of, way_back
 from tinygrad_norm.derivation.evaluation import evaluate
-from tinygrad_norm.derivation.expression import Expression, symbol
+from tinygrad_norm.derivation.expression import Expression, symbol, walk
 from tinygrad_norm.derivation.kernels import kernels_text
 from tinygrad_norm.derivation.lowering import LoweringError
 from tinygrad_norm.derivation.program import rows_of
@@ -20,8 +22,11 @@ from tinygrad_norm.derivation.rules import ZERO
 from tinygrad_norm.derivation.trace import Traced, trace
 from tinygrad_norm.derivation.writing import Formula, derivation, formula
 from tinygrad_norm.dtypes import Array, Shape
+from tinygrad_norm.operands import as_tensor
 from tinygrad_norm.tape import FusedOp
 from tinygrad_norm.tensor import Tensor
+
+_ANY = Range("a number", lambda value: True)
 
 
 def derive(definition: Callable[..., Any]) -> DerivedNorm:
@@ -51,27 +56,75 @@ class DerivedNorm:
         self.__name__ = self.traced.name
         self.__doc__ = definition.__doc__
 
-    def __call__(self, *inputs: Any, **options: Any) -> Any:
+    def __call__(self, *inputs: Any, view: Shape | None = None, **options: Any) -> Any:
         """Normalize: call the definition's op with tensors or arrays, and with options as the definition names them.
+
+        Args:
+            inputs: x, and parameters that broadcast against it.
+            view: a shape in which x is normalized, as for groups of channels; parameters and axes are those of the
+                view, and y has the shape of x.
+            options: axes, and numbers such as eps.
 
         Returns:
             y, or, if the definition returns statistics beside it, (y, *statistics), which are off the tape.
+
+        Raises:
+            TypeError, ValueError: an argument is missing, unknown, or not what it should be.
         """
-        bound = self._signature.bind(*inputs, **options)
+        bound = self._bound(inputs, options)
+        x = bound.args[0] if view is None else ops.reshape(bound.args[0], view)
+        op = self._op()
+        y = op(x, *self._parameters(x, bound), **self._options(x, bound))
+        y = y if view is None else ops.reshape(y, bound.args[0].shape)
+        return (y, *map(Tensor.wrap, op.statistics)) if self.traced.statistics else y
+
+    def _bound(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> inspect.BoundArguments:
+        """The arguments by name, the inputs as arrays or tensors."""
+        try:
+            bound = self._signature.bind(*inputs, **options)
+        except TypeError as error:
+            raise TypeError(f"{self.__name__}: {error}; it is {self.__name__}{self._signature}") from None
         bound.apply_defaults()
-        ndim = len(ops.reduction.shape_of(bound.args[0]))
-        given = {
-            name: _axes(name, value, ndim) if name in self.axes else float(value)
+        for name in [*self._signature.parameters][: len(bound.args)]:
+            bound.arguments[name] = self._operand(name, bound.arguments[name])
+        return bound
+
+    def _parameters(self, x: Any, bound: inspect.BoundArguments) -> Iterator[Any]:
+        """The parameters, which broadcast against x."""
+        for name, each in zip([*self._signature.parameters][1:], bound.args[1:], strict=False):
+            behind = x.shape[x.ndim - each.ndim :]
+            if each.ndim > x.ndim or any(n not in (1, m) for n, m in zip(each.shape, behind, strict=True)):
+                raise ValueError(f"{self.__name__}: {name} broadcasts against x, {x.shape}, got shape {each.shape}")
+            yield ops.broadcast_to(each, x.shape) if name in self._spread and each.shape != x.shape else each
+
+    def _options(self, x: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
+        """Axes of x, and numbers."""
+        return {
+            name: ops.reduction.checked_axes(f"{self.__name__}: {name}", value, x.ndim)
+            if name in self.axes
+            else check_number(f"{self.__name__}: {name}", value, _ANY)
             for name, value in bound.kwargs.items()
         }
-        op = self._op()
-        y = op(*bound.args, **given)
-        return (y, *map(Tensor.wrap, op.statistics)) if self.traced.statistics else y
+
+    def _operand(self, name: str, value: Any) -> Any:
+        """An array or a tensor as it is, and a number as one."""
+        if isinstance(value, np.ndarray | Tensor):
+            return value
+        if isinstance(value, Real | list | tuple):
+            return as_tensor(value)
+        got = f"{value!r} ({type(value).__name__})"
+        raise TypeError(f"{self.__name__}: {name} is a tensor, an array or a number, got {got}")
 
     @functools.cached_property
     def axes(self) -> frozenset[str]:
         """The names of the options that are axes."""
         return frozenset(name for statistic in self.way.statistics for name in statistic.value)
+
+    @functools.cached_property
+    def _spread(self) -> set[str]:
+        """The parameters that are reduced by themselves: each value of x has one, as in the count of a mask."""
+        alone = [each.inputs[0] for each in self.way.statistics if self.traced.x not in walk(each)]
+        return {str(node.value) for each in alone for node in walk(each) if node.op == "parameter"}
 
     @property
     def formula(self) -> Formula:
@@ -218,10 +271,6 @@ class DerivedOp(FusedOp):
     def _known(self, x: Array, parameters: Sequence[Array]) -> dict[Expression, Any]:
         given = zip((self.norm.traced.x, *self.norm.traced.parameters), (x, *parameters), strict=True)
         return {name: np.asarray(array, np.float64) for name, array in given} | self._options
-
-
-def _axes(name: str, value: Any, ndim: int) -> Shape:
-    return ops.reduction.checked_axes(name, value, ndim)
 
 
 def _sum_to(gradient: Array, like: Array) -> Array:

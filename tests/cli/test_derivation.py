@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from tinygrad_norm.cli import main
+from tinygrad_norm.cli import derivation, main
 from tinygrad_norm.derivation.builtin import BUILT_IN
 from tinygrad_norm.derived import derive
+from tinygrad_norm.viz import render
 
 OWN = """
 from tinygrad_norm import derive
@@ -59,3 +60,90 @@ def test_what_cannot_be_derived_is_told_in_one_line(what, words, own, capsys):
     error = capsys.readouterr().err
     assert words.format(own=own) in error
     assert error.count("\n") == 1
+
+
+def test_kernels_are_printed(own, capsys):
+    for what, norm in (("LayerNorm", derive(BUILT_IN["LayerNorm"])), (f"{own}:l2_norm", None)):
+        assert main(["derive", what, "--source"]) == 0
+        out = capsys.readouterr().out
+        assert out.startswith('"""Kernels of ')
+        assert norm is None or out == norm.source
+
+
+def test_what_is_printed_is_written_by_the_suffix_of_a_file(tmp_path, capsys):
+    norm = derive(BUILT_IN["RMSNorm"])
+    for suffix, text in ((".txt", f"{norm.derivation}\n"), (".PY", norm.source)):
+        path = tmp_path / f"norm{suffix}"
+        assert main(["derive", "RMSNorm", "-o", str(path)]) == 0
+        assert path.read_text(encoding="utf-8") == text
+        assert capsys.readouterr().out == f"written: {path}\n"
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    """What pages are made of, in place of pages, for which Graphviz would be needed."""
+    monkeypatch.setattr(derivation, "norm_page", lambda norm, *more: f"{(norm.__name__, *more)}")
+    monkeypatch.setattr(derivation, "check_renderer", lambda kind: kind)
+    monkeypatch.setattr(derivation, "certify", lambda what: f"a certificate of {getattr(what, '__name__', what)}")
+
+
+def test_a_page_is_that_of_a_layer_or_of_one_s_own(pages, own, tmp_path):
+    path = tmp_path / "norm.html"
+    for options, text in (
+        (["BatchNorm2D"], "('normalize', 'BatchNorm2D', '')\n"),
+        ([f"{own}:l2_norm"], "('l2_norm', '', '')\n"),
+        (["BatchNorm2D", "--certify"], "('normalize', 'BatchNorm2D', 'a certificate of BatchNorm2D')\n"),
+        ([f"{own}:l2_norm", "--certify"], "('l2_norm', '', 'a certificate of l2_norm')\n"),
+    ):
+        assert main(["derive", *options, "-o", str(path)]) == 0
+        assert path.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-o", "norm.gif"], "derive: the suffix of a file is .html, .txt, .py, got '.gif'"),
+        (["-o", "norm"], "derive: the suffix of a file is .html, .txt, .py, got ''"),
+        (["-o", "own.py/norm.html"], "own.py"),
+        (["-o", "folder.html"], "folder.html is a folder; name a file"),
+        (["--certify"], "derive: --certify takes -o FILE.html, got none"),
+        (["--certify", "-o", "norm.txt"], "derive: --certify takes -o FILE.html, got none"),
+        (["--latex", "--source"], "argument --source: not allowed with argument --latex"),
+        (["--latex", "-o", "norm.txt"], "argument -o/--output: not allowed with argument --latex"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_any_work(options, words, own, run, monkeypatch):
+    monkeypatch.setattr(derivation, "derive", None)
+    own.with_name("folder.html").mkdir()
+    status, out, err = run("derive", "LayerNorm", *options)
+    assert (status, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_a_page_without_graphviz_is_refused_before_any_work(run, monkeypatch):
+    monkeypatch.setattr(derivation, "derive", None)
+    monkeypatch.setattr(render, "find_spec", lambda name: None)
+    monkeypatch.setattr(render, "search_path", lambda: "")
+    status, out, err = run("derive", "LayerNorm", "-o", "norm.html")
+    assert (status, out) == (2, "")
+    assert "install Graphviz's libraries with" in err
+    assert err.count("\n") == 1
+
+
+def test_a_definition_that_does_not_derive_leaves_no_page(own, run, tmp_path):
+    status, out, err = run("derive", "own.py:wrong", "-o", "norm.html", "--certify")
+    assert (status, out) == (2, "")
+    assert "a definition does not branch on values" in err
+    assert not (tmp_path / "norm.html").exists()
+
+
+def test_a_norm_without_kernels_has_no_source(run, tmp_path):
+    (tmp_path / "two.py").write_text(
+        "def two_ways(x, *, a, b):\n"
+        "    xp = x.__array_namespace__()\n"
+        "    return x - xp.mean(x, axis=a, keepdims=True) - xp.max(x, axis=b, keepdims=True)\n"
+    )
+    status, _, err = run("derive", "two.py:two_ways", "--source")
+    assert status == 2
+    assert err == "tinygrad-norm: derive: two_ways has no kernels: it is computed in NumPy, in float64\n"

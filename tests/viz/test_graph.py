@@ -9,7 +9,7 @@ import pytest
 
 from tinygrad_norm import Tensor, composed, modes, nn, no_grad, ops, random
 from tinygrad_norm.models import create_model
-from tinygrad_norm.viz.graph import Arrow, _definition, _short, as_input, from_call, from_tensor, total_flops
+from tinygrad_norm.viz.graph import Arrow, _short, as_input, code_of, from_call, from_tensor, total_flops
 from tinygrad_norm.viz.timeline import Timeline
 
 
@@ -437,7 +437,7 @@ def test_settings_are_told_in_60_characters():
 def test_the_code_of_a_function_typed_in_by_hand_is_unknown():
     typed: dict[str, object] = {}
     exec("def forward(self, x): return x", typed)
-    assert _definition(typed["forward"]) == ("", "")
+    assert code_of(typed["forward"]) == ("", "")
 
 
 def test_only_parameters_count_as_parameters():

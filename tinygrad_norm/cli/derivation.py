@@ -1,14 +1,26 @@
-"""`tinygrad-norm derive`: a norm's formula, and the derivation of its gradient."""
+"""`tinygrad-norm derive`: a norm's formula, the derivation of its gradient, its kernels, and a page of all that."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from tinygrad_norm.certificate import certify
 from tinygrad_norm.certificate.targets import load_target
 from tinygrad_norm.checks import did_you_mean
-from tinygrad_norm.cli.arguments import Commands, add_command, add_flags
+from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_output
 from tinygrad_norm.derivation.builtin import BUILT_IN
 from tinygrad_norm.derived import DerivedNorm, derive
+from tinygrad_norm.files import check_writable, write_atomically
+from tinygrad_norm.output import printable
+from tinygrad_norm.viz.norm_page import norm_page
+from tinygrad_norm.viz.render import check_renderer
+
+WRITTEN = {
+    ".html": "a page of all of it, with pictures",
+    ".txt": "the derivation",
+    ".py": "the generated kernels",
+}
 
 
 def add_commands(commands: Commands) -> None:
@@ -19,17 +31,55 @@ def add_commands(commands: Commands) -> None:
     command.add_argument(
         "what", metavar="WHAT", help="a norm layer of nn; or a definition: path/to/file.py:Name, or package.module:Name"
     )
-    add_flags(command, latex="print LaTeX")
+    forms = command.add_mutually_exclusive_group()
+    add_flags(forms, latex="print LaTeX", source="print the generated kernels")
+    add_output(forms, "FILE", "; ".join(f"{suffix}: {words}" for suffix, words in WRITTEN.items()))
+    add_flags(command, certify="with -o FILE.html, the table of the gradient certificate too, which takes a minute")
 
 
 def run_derive(args: argparse.Namespace) -> None:
-    """Print the derivation.
+    """Print the derivation or the kernels, or write them or a page to a file.
 
     Raises:
-        ValueError: there is no such norm, or it is no definition that derives.
+        ValueError: there is no such norm, it is no definition that derives, or the file's suffix is unknown.
+        OSError: the file could not be written.
     """
+    suffix = check_output(args.output) if args.output is not None else ""
+    if args.certify and suffix != ".html":
+        raise ValueError("derive: --certify takes -o FILE.html, got none; tinygrad-norm certify prints the table")
     norm = _norm(args.what)
-    print(norm.derivation.latex if args.latex else norm.derivation)
+    if suffix == ".html":
+        layer = "" if ":" in args.what else args.what
+        text = norm_page(norm, layer, str(certify(layer or norm)) if args.certify else "")
+    elif args.source or suffix == ".py":
+        text = _source(norm)
+    else:
+        text = norm.derivation.latex if args.latex else f"{norm.derivation}"
+    if args.output is None:
+        print(text, end="\n" * (not text.endswith("\n")))
+        return
+    write_atomically(args.output, text.encode() + b"\n" * (not text.endswith("\n")))
+    print(f"written: {printable(args.output)}")
+
+
+def check_output(path: Path) -> str:
+    """Refuse, before any work, a file in which nothing can be written.
+
+    Returns:
+        Its suffix, in small letters.
+
+    Raises:
+        ValueError: the suffix is unknown.
+        OSError: the file could not be written.
+        NoRendererError: a page is wanted, and Graphviz, which draws its graph, is not there.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in WRITTEN:
+        raise ValueError(f"derive: the suffix of a file is {', '.join(WRITTEN)}, got {path.suffix!r}")
+    check_writable(path)
+    if suffix == ".html":
+        check_renderer("svg")
+    return suffix
 
 
 def _norm(what: str) -> DerivedNorm:
@@ -41,3 +91,9 @@ def _norm(what: str) -> DerivedNorm:
         own = "path/to/file.py:Name, or package.module:Name"
         raise ValueError(f"derive: {what!r} is no norm layer{hint}; for one of your own: {own}")
     return derive(BUILT_IN[what])
+
+
+def _source(norm: DerivedNorm) -> str:
+    if not norm.source:
+        raise ValueError(f"derive: {norm.__name__} has no kernels: it is computed in NumPy, in float64")
+    return norm.source

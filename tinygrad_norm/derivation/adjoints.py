@@ -25,7 +25,7 @@ from tinygrad_norm.derivation.expression import (
     symbol,
     walk,
 )
-from tinygrad_norm.derivation.rules import MINUS, RULES, ZERO, factors, is_centred, plus, product, times
+from tinygrad_norm.derivation.rules import MINUS, RULES, ZERO, factors, is_centred, over, plus, product, times
 
 GRADIENT = symbol("gradient", "g")
 
@@ -88,7 +88,7 @@ def _partials(of: Expression, gradient: Expression) -> dict[Expression, Expressi
         if node not in pending:
             continue
         back = pending.pop(node)
-        if (node.op in REDUCTIONS and node is not of) or not node.inputs:
+        if node.op in REDUCTIONS or not node.inputs:
             if node.op not in ("number", "option", "given"):
                 found[node] = back
             continue
@@ -116,10 +116,14 @@ def _pointwise_walk(of: Expression) -> list[Expression]:
 
 
 def _gather(statistic: Expression, part: Expression, reduced: frozenset[str]) -> Expression:
-    """What comes back to a statistic from an expression with these axes reduced: its mean, or its sum."""
-    over = statistic.reduced - reduced
+    """What comes back to a statistic from an expression with these axes reduced: its mean, or its sum.
+
+    Of an expression that has no more of the axes that a mean went over, one N-th comes back to each value.
+    """
+    axes = statistic.reduced - reduced
     own = statistic.value if statistic.op == "mean" else frozenset()
-    return _linear("mean", _linear("sum", part, over - own), own & over)
+    back = _linear("mean", _linear("sum", part, axes - own), own & axes)
+    return back if back is ZERO or not own - axes else over(back, count(own - axes))
 
 
 def _linear(op: str, x: Expression, axes: frozenset[str]) -> Expression:

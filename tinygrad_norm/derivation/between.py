@@ -163,7 +163,8 @@ class Step:
                 yield Statement(name, of, "what rounding took", high=self.coefficients.names[of, False])
             else:
                 check = "np.isfinite({})" if follows_gradient(of) else "in_range({}, single)"
-                yield Statement(name, of, self.style.write(of), check)
+                is_checked = of in self.names.of and not follows_gradient(of)
+                yield Statement(name, of, self.style.write(of), "" if is_checked else check)
 
     def _totals(self) -> Iterator[Statement]:
         if self.number == len(self.program.stages) - 1:

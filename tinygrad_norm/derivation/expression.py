@@ -41,6 +41,19 @@ class Expression:
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return _namespace
 
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Expression:
+        """Let numbers of NumPy's do arithmetic with it, and refuse NumPy's functions."""
+        name = {"true_divide": "divide", "power": "pow"}.get(ufunc.__name__, ufunc.__name__)
+        if method == "__call__" and name in ("add", "subtract", "multiply", "divide", "pow", "greater", "less"):
+            return pointwise(name, *inputs)
+        raise TypeError(f"np.{ufunc.__name__} takes arrays; take the function from xp = x.__array_namespace__()")
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"there is no x.{name} in a definition; functions are those of x.__array_namespace__()")
+
+    def __repr__(self) -> str:
+        return str(self.value) if self.op in ("x", "parameter", "option", "number") else f"{self.op}(…)"
+
     def __bool__(self) -> bool:
         raise TypeError("a definition does not branch on values; use where()")
 

@@ -124,6 +124,7 @@ RULES: dict[str, Rule] = {
         lambda g, y, a: (times(number(-0.5), g, y ** number(3)),),
         "1/√({0})",
         r"\frac{{1}}{{\sqrt{{{0}}}}}",
+        2,
     ),
     "exp": Rule(np.exp, lambda g, y, a: (times(g, y),), latex=r"e^{{{0}}}"),
     "expm1": Rule(np.expm1, lambda g, y, a: (times(g, y + ONE),)),

@@ -33,7 +33,8 @@ def _reduce(op: str, x: Expression, axis: Any = None, keepdims: bool = False) ->
     named = axis if isinstance(axis, tuple) else (axis,)
     if not keepdims or not all(isinstance(each, Expression) and each.op == "option" for each in named):
         raise TypeError(
-            f"{op} takes axis=, an option of the definition or several, and keepdims=True, got axis={axis!r}"
+            f"{op} takes axis=, an option of the definition or several, and keepdims=True, got axis={axis!r}, "
+            f"keepdims={keepdims}"
         )
     axes = frozenset(each.value for each in named)
     if op == "mean" and is_centred(x, axes):  # some take it all the same, for the rounding of a large mean

@@ -55,7 +55,8 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
         found = definition(x, *parameters, **{each: symbol("option", each) for each in options})
         names = _names(symbols.created.get())
     except Exception as error:
-        raise ValueError(f"derive: {name}, {_line_of(definition, error)}: {error}") from error
+        told = str(error).replace("'Expression' object", "a value").replace("'Expression'", "a value")
+        raise ValueError(f"derive: {name}, {_line_of(definition, error)}: {told}") from error
     finally:
         symbols.created.reset(token)
     y, *statistics = found if isinstance(found, tuple) else (found,)

@@ -41,13 +41,14 @@ class Style(NamedTuple):
         if not x.inputs:
             return self.name(str(x.value))
         if x.op in REDUCTIONS:
-            return self.name(self.names[x]) if x in self.names else self.reduced(x)
+            name = self.name(self.names[x]) if x in self.names else self.reduced(x)
+            return f"({name})" if within > 2 and name.endswith(("²", "^2")) else name
         if x.op in ("activated", "times_derivative"):
             return "φ(z)" if x.op == "activated" else "g · φ'(z)"
         rule = RULES[x.op]
-        fraction = self.latex and x.op == "divide"
-        right = rule.binds + (x.op in ("subtract", "divide"))
-        around = [0] * 9 if fraction or rule.binds == 9 else [rule.binds, right]
+        fraction = self.latex and x.op in ("divide", "rsqrt")
+        left, right = rule.binds + (x.op in ("pow", "square")), rule.binds + (x.op in ("subtract", "divide"))
+        around = [0] * 9 if fraction or rule.binds == 9 or x.op == "rsqrt" else [left, right]
         parts = [self.write(each, least) for each, least in zip(x.inputs, around, strict=False)]
         form = rule.latex if self.latex else rule.text
         if not form:

@@ -23,7 +23,7 @@ from tinygrad_norm.viz.graph import Graph, from_call, from_tensor, total_flops
 from tinygrad_norm.viz.html import page
 from tinygrad_norm.viz.mermaid import mermaid
 from tinygrad_norm.viz.outline import Outline, outline
-from tinygrad_norm.viz.style import DARK
+from tinygrad_norm.viz.style import dark_rules
 
 TEXTS = {".dot": "dot", ".mmd": "mermaid", ".html": "html"}
 SUFFIXES = (*(f".{kind}" for kind in render.RENDERED), *TEXTS)
@@ -211,12 +211,8 @@ def check_output(path: Path) -> None:
 
 def themed(svg: str) -> str:
     """An SVG that is never wider than its place, and dark where its reader prefers that: each colour has its twin."""
-    rules = [
-        f'[fill="{light}" i] {{ fill: {dark}; }} [stroke="{light}" i] {{ stroke: {dark}; }}'
-        for light, dark in DARK.items()
-    ]
     style = (
         "<style>svg { max-width: 100%; height: auto; } "
-        f"@media (prefers-color-scheme: dark) {{ {' '.join(rules)} }}</style>"
+        f"@media (prefers-color-scheme: dark) {{ {dark_rules()} }}</style>"
     )
     return re.sub(r"(<svg\b[^>]*>)", lambda found: found.group(1) + style, svg, count=1)

@@ -263,9 +263,7 @@ class _Builder:
     def add_op(self, op: tape.Op, inputs: Iterable[Any], made: Any, seconds: float | None) -> Node:
         """An op with its inputs; `made` is what stands for its result."""
         kind = type(op)
-        code, source = _definition(
-            (kind.definition or kind.composed) if issubclass(kind, tape.FusedOp) else kind.forward
-        )
+        code, source = code_of((kind.definition or kind.composed) if issubclass(kind, tape.FusedOp) else kind.forward)
         path = f"{op.scope}.".removeprefix(f"{self._root}.").rstrip(".")
         node = Node(self._new_id("op"), "op", kind.__name__, path, tuple(op.shape), str(op.dtype), code=code)
         node.source, node.fused, node.seconds = source, issubclass(kind, tape.FusedOp), seconds
@@ -421,7 +419,7 @@ def _norm(gradient: Tensor) -> float:
 
 
 @cache
-def _definition(function: Callable[..., Any]) -> tuple[str, str]:
+def code_of(function: Callable[..., Any]) -> tuple[str, str]:
     """The code of the function that says what an op computes, and where it stands."""
     try:
         lines, first = inspect.getsourcelines(function)

@@ -37,7 +37,7 @@ def page(graph: Graph, direction: str = "forward", depth: int | None = 0, fold: 
         raise TypeError(f"html.page: graph is a Graph, as from_call returns it, got {type(graph).__name__}")
     script, style = "\n".join(map(_read, (*SCRIPTS, START))), style_sheet() + _read("viewer.css")
     policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        f"default-src 'none'; script-src {hash_of(script)}; style-src {hash_of(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     levels = Levels(graph, depth)
@@ -53,6 +53,6 @@ def _read(name: str) -> str:
     return (VIEWER / name).read_text(encoding="utf-8")
 
 
-def _hash(text: str) -> str:
+def hash_of(text: str) -> str:
     """How a content security policy names an inline script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -40,7 +40,7 @@ def render(dot: str, kind: str) -> bytes:
         OSError: Graphviz refused it, or none of its forms here works.
     """
     problems = []
-    for command in _commands(kind):
+    for command in check_renderer(kind):
         try:
             done = subprocess.run(command, input=dot.encode(), capture_output=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired:
@@ -55,16 +55,25 @@ def render(dot: str, kind: str) -> bytes:
             return done.stdout
         message = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
         problems.append(message.splitlines()[-1])
-    if problems:
-        raise OSError(f"Graphviz could not draw it: {'; '.join(dict.fromkeys(problems))}")
-    raise NoRendererError(
-        "nothing can draw it: install Graphviz's libraries with: pip install 'tinygrad-norm[viz]', or the program dot, "
-        "for example with: apt install graphviz"
-    )
+    raise OSError(f"Graphviz could not draw it: {'; '.join(dict.fromkeys(problems))}")
+
+
+def check_renderer(kind: str) -> list[list[str]]:
+    """The commands that can draw, the first to be taken.
+
+    Raises:
+        NoRendererError: there is none; the message names both ways to mend that.
+    """
+    commands = _commands(kind)
+    if not commands:
+        raise NoRendererError(
+            "nothing can draw it: install Graphviz's libraries with: pip install 'tinygrad-norm[viz]', or the program "
+            "dot, for example with: apt install graphviz"
+        )
+    return commands
 
 
 def _commands(kind: str) -> list[list[str]]:
-    """The ways there are, the first to be taken."""
     commands = []
     if find_spec("pygraphviz") is not None:
         commands.append([sys.executable, "-P", "-c", PYGRAPHVIZ, kind])  # -P: without the working folder on its path

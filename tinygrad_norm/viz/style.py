@@ -71,6 +71,14 @@ def style_sheet() -> str:
     return f":root {{{''.join(f'--{name}:light-dark({light},{dark});' for name, (light, dark) in colours.items())}}}\n"
 
 
+def dark_rules() -> str:
+    """By dark, the colours of what was drawn by light."""
+    return " ".join(
+        f'[fill="{light}" i] {{ fill: {dark}; }} [stroke="{light}" i] {{ stroke: {dark}; }}'
+        for light, dark in DARK.items()
+    )
+
+
 def look_of(item: Item) -> str:
     """The look of an item."""
     return "fused" if item.kind == "op" and item.last.fused else item.kind

@@ -138,7 +138,6 @@ def _inner_forward_find_1(options, n, groups, statistics, values, sums, start, c
         c2[j] = one / np.sqrt(var[j] + eps)  # 1/√(σ² + ε)
         ok[j] &= in_range(mean[j], single)
         ok[j] &= in_range(var[j], single)
-        ok[j] &= in_range(c0[j], single)
         ok[j] &= in_range(c2[j], single)
     for j in range(length_of(groups)):
         statistics[0][groups.first + j * groups.step] = mean[j]
@@ -218,7 +217,6 @@ def _inner_gradient_find_0(options, groups, statistics, values, c, ok):
         c0[j] = mean[j]  # μ
         c1[j] = mean[j] - c0[j]  # what rounding took
         c2[j] = one / np.sqrt(var[j] + eps)  # 1/√(σ² + ε)
-        ok[j] &= in_range(c0[j], single)
         ok[j] &= in_range(c2[j], single)
         ok[j] &= in_range(mean[j], single)
         ok[j] &= in_range(var[j], single)
@@ -295,7 +293,7 @@ def _inner_gradient_find_1(options, n, groups, values, sums, c, ok):
     for j in range(length_of(groups)):
         m1[j] = sum0[j] / n  # mean(g · φ'(z) · γ · (x − μ))
         t0 = one / np.sqrt(var[j] + eps)
-        A_var[j] = -0.5 * (t0 ** 3 * m1[j])  # A[σ²] = −0.5 · 1/√(σ² + ε)^3 · mean(g · φ'(z) · γ · (x − μ))
+        A_var[j] = -0.5 * (t0 ** 3 * m1[j])  # A[σ²] = −0.5 · (1/√(σ² + ε))^3 · mean(g · φ'(z) · γ · (x − μ))
         m2[j] = sum1[j] / n  # mean(g · φ'(z) · γ)
         A_mean[j] = -t0 * m2[j]  # A[μ] = −1/√(σ² + ε) · mean(g · φ'(z) · γ)
         c3[j] = 2.0 * A_var[j]  # 2 · A[σ²]
@@ -444,7 +442,6 @@ def _outer_forward_find_1(group, x, parameters, options, units, statistics, sums
         c2[k] = one / np.sqrt(var[k] + eps) * weight[k]  # 1/√(σ² + ε) · γ
         ok[k] &= in_range(mean[k], single)
         ok[k] &= in_range(var[k], single)
-        ok[k] &= in_range(c0[k], single)
         ok[k] &= in_range(c2[k], single)
     return near
 
@@ -509,7 +506,6 @@ def _outer_gradient_find_0(group, x, parameters, options, units, statistics, c, 
         c0[k] = mean[k]  # μ
         c1[k] = mean[k] - c0[k]  # what rounding took
         c2[k] = one / np.sqrt(var[k] + eps) * weight[k]  # 1/√(σ² + ε) · γ
-        ok[k] &= in_range(c0[k], single)
         ok[k] &= in_range(c2[k], single)
         ok[k] &= in_range(mean[k], single)
         ok[k] &= in_range(var[k], single)
@@ -600,7 +596,7 @@ def _outer_gradient_find_1(group, x, parameters, options, units, statistics, sum
     for k in range(length):
         m1[k] = joined0[k] / n  # mean(g · φ'(z) · γ · (x − μ))
         t0 = one / np.sqrt(var[k] + eps)
-        A_var[k] = -0.5 * (t0 ** 3 * m1[k])  # A[σ²] = −0.5 · 1/√(σ² + ε)^3 · mean(g · φ'(z) · γ · (x − μ))
+        A_var[k] = -0.5 * (t0 ** 3 * m1[k])  # A[σ²] = −0.5 · (1/√(σ² + ε))^3 · mean(g · φ'(z) · γ · (x − μ))
         m2[k] = joined1[k] / n  # mean(g · φ'(z) · γ)
         A_mean[k] = -t0 * m2[k]  # A[μ] = −1/√(σ² + ε) · mean(g · φ'(z) · γ)
         c3[k] = 2.0 * A_var[k]  # 2 · A[σ²]

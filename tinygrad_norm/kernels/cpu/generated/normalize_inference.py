@@ -74,7 +74,6 @@ def _inner_forward_find_0(options, groups, statistics, values, c, ok):
         c0[j] = mean[j]  # μ
         c1[j] = mean[j] - c0[j]  # what rounding took
         c2[j] = one / np.sqrt(var[j] + eps)  # 1/√(σ² + ε)
-        ok[j] &= in_range(c0[j], single)
         ok[j] &= in_range(c2[j], single)
         ok[j] &= in_range(mean[j], single)
         ok[j] &= in_range(var[j], single)
@@ -147,7 +146,6 @@ def _inner_gradient_find_0(options, groups, statistics, values, c, ok):
         c0[j] = mean[j]  # μ
         c1[j] = mean[j] - c0[j]  # what rounding took
         c2[j] = one / np.sqrt(var[j] + eps)  # 1/√(σ² + ε)
-        ok[j] &= in_range(c0[j], single)
         ok[j] &= in_range(c2[j], single)
         ok[j] &= in_range(mean[j], single)
         ok[j] &= in_range(var[j], single)
@@ -213,7 +211,6 @@ def _outer_forward_find_0(group, x, parameters, options, units, statistics, c, f
         c0[k] = mean[k]  # μ
         c1[k] = mean[k] - c0[k]  # what rounding took
         c2[k] = one / np.sqrt(var[k] + eps) * weight[k]  # 1/√(σ² + ε) · γ
-        ok[k] &= in_range(c0[k], single)
         ok[k] &= in_range(c2[k], single)
         ok[k] &= in_range(mean[k], single)
         ok[k] &= in_range(var[k], single)
@@ -278,7 +275,6 @@ def _outer_gradient_find_0(group, x, parameters, options, units, statistics, c, 
         c0[k] = mean[k]  # μ
         c1[k] = mean[k] - c0[k]  # what rounding took
         c2[k] = one / np.sqrt(var[k] + eps) * weight[k]  # 1/√(σ² + ε) · γ
-        ok[k] &= in_range(c0[k], single)
         ok[k] &= in_range(c2[k], single)
         ok[k] &= in_range(mean[k], single)
         ok[k] &= in_range(var[k], single)

@@ -225,7 +225,7 @@ def _inner_gradient_find_1(options, n, groups, values, sums, c, ok):
     c1 = c[1]
     for j in range(length_of(groups)):
         m0[j] = sum0[j] / n  # mean(g · φ'(z) · γ · x)
-        # A[σ²] = −0.5 · 1/√(σ² + ε)^3 · mean(g · φ'(z) · γ · x)
+        # A[σ²] = −0.5 · (1/√(σ² + ε))^3 · mean(g · φ'(z) · γ · x)
         A_var[j] = -0.5 * ((one / np.sqrt(var[j] + eps)) ** 3 * m0[j])
         c1[j] = 2.0 * A_var[j]  # 2 · A[σ²]
         ok[j] &= np.isfinite(c1[j])
@@ -448,7 +448,7 @@ def _outer_gradient_find_1(group, x, parameters, options, units, statistics, sum
     join_sum(joined0, share)
     for k in range(length):
         m0[k] = joined0[k] / n  # mean(g · φ'(z) · γ · x)
-        # A[σ²] = −0.5 · 1/√(σ² + ε)^3 · mean(g · φ'(z) · γ · x)
+        # A[σ²] = −0.5 · (1/√(σ² + ε))^3 · mean(g · φ'(z) · γ · x)
         A_var[k] = -0.5 * ((one / np.sqrt(var[k] + eps)) ** 3 * m0[k])
         c1[k] = 2.0 * A_var[k]  # 2 · A[σ²]
         ok[k] &= np.isfinite(c1[k])
