@@ -62,6 +62,22 @@ def test_an_operator_is_the_function_of_its_name_whatever_its_side(name, rng):
         np.testing.assert_array_equal(found, other)
 
 
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "truediv"])
+def test_numbers_of_numpy_may_stand_on_either_side(name):
+    apply = getattr(operator, name)
+    assert apply(np.float64(1.5), X) is apply(1.5, X)
+    assert apply(X, np.float32(1.5)) is apply(X, 1.5)
+
+
+def test_functions_of_numpy_and_attributes_of_arrays_are_refused():
+    with pytest.raises(TypeError, match=r"np\.exp takes arrays; take the function from xp = x\.__array_namespace__"):
+        np.exp(X)
+    with pytest.raises(TypeError, match=r"np\.add takes arrays"):
+        np.add.reduce(X)
+    with pytest.raises(AttributeError, match=r"there is no x\.shape in a definition"):
+        X.shape  # noqa: B018
+
+
 def test_minus_has_a_minus_in_front_and_less_nothing_is_the_same():
     assert (-X).op == "negative"
     assert X - number(0) is X

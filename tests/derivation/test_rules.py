@@ -183,6 +183,7 @@ def test_a_function_is_written_as_the_field_does(name):
         ((X - W) * B, "(x − γ) · β"),
         (pointwise("square", -X), "(−x)²"),
         (X / pointwise("square", W), "x / γ²"),
+        (X / pointwise("rsqrt", W), "x / (1/√(γ))"),
         (pointwise("exp", X - W) * B, "exp(x − γ) · β"),
         (pointwise("where", X > W + 1, X, W), "where(x > γ + 1, x, γ)"),
         ((X > W) * B, "(x > γ) · β"),
