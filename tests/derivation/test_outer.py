@@ -61,3 +61,10 @@ def test_first_values_far_from_the_mean_are_begun_with_again(away, rng):
 def test_numbers_that_float32_has_no_squares_of(scale, rng):
     x = (scale * rng.normal(size=(300, 7))).astype(np.float32)
     agree("batch_norm", [x, *rng.normal(size=(2, 7)).astype(np.float32)], {"axes": 0, "eps": 0.0}, 3e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 1, 1), (3, 1, 4, 4), (3, 1, 1, 1), (1, 2, 3, 3)])
+def test_a_norm_of_norms_of_one_pixel_or_one_channel(shape, rng):
+    x, (gamma, beta) = rng.normal(size=shape), rng.normal(size=(2, shape[1], 1, 1))
+    for images in (x, channels_last(x)):
+        agree("grn", [images, gamma, beta], {"pixels": (2, 3), "channels": 1}, 1e-12)

@@ -77,7 +77,7 @@ FORMS = {
     "pow": ("x^γ", r"x^{\gamma}"),
     "sqrt": ("√(x)", r"\sqrt{x}"),
     "rsqrt": ("1/√(x)", r"\frac{1}{\sqrt{x}}"),
-    "exp": ("exp(x)", r"e^{x}"),
+    "exp": ("exp(x)", r"\exp\left(x\right)"),
     "expm1": ("expm1(x)", r"\mathrm{expm1}(x)"),
     "log": ("log(x)", r"\mathrm{log}(x)"),
     "log1p": ("log1p(x)", r"\mathrm{log1p}(x)"),
@@ -110,7 +110,7 @@ def backs(name: str, values: list[Any], g: Any) -> list[Any]:
     inputs = INPUTS[: len(values)]
     known = {G: g, **{symbol: np.float64(value) for symbol, value in zip(inputs, values, strict=True)}}
     found = RULES[name].back(G, pointwise(name, *inputs), *inputs)
-    return [0.0 if part is None else evaluate([part], known, {})[0] for _, part in zip(inputs, found, strict=False)]
+    return [0.0 if part is None else evaluate([part], known, {})[0] for _, part in zip(inputs, found, strict=True)]
 
 
 def test_every_rule_is_tested():

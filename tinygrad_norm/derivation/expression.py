@@ -84,6 +84,9 @@ class Expression:
     def __pow__(self, other: Any) -> Expression:
         return pointwise("pow", self, other)
 
+    def __rpow__(self, other: Any) -> Expression:
+        return pointwise("pow", other, self)
+
     def __neg__(self) -> Expression:
         return pointwise("negative", self)
 

@@ -99,8 +99,8 @@ def _pow(g: Expression, y: Expression, a: Expression, b: Expression) -> Any:
     return times(g, b, a ** number(b.value - 1) if b.op == "number" else a ** (b - ONE)), times(g, y, call("log", a))
 
 
-def _constant(*_: Expression) -> tuple[None, None]:
-    return None, None
+def _constant(g: Expression, y: Expression, *inputs: Expression) -> tuple[None, ...]:
+    return (None,) * len(inputs)
 
 
 call = pointwise
@@ -126,7 +126,7 @@ RULES: dict[str, Rule] = {
         r"\frac{{1}}{{\sqrt{{{0}}}}}",
         2,
     ),
-    "exp": Rule(np.exp, lambda g, y, a: (times(g, y),), latex=r"e^{{{0}}}"),
+    "exp": Rule(np.exp, lambda g, y, a: (times(g, y),), latex=r"\exp\left({0}\right)"),
     "expm1": Rule(np.expm1, lambda g, y, a: (times(g, y + ONE),)),
     "log": Rule(np.log, lambda g, y, a: (over(g, a),)),
     "log1p": Rule(np.log1p, lambda g, y, a: (over(g, a + ONE),)),

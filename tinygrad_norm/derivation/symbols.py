@@ -40,7 +40,8 @@ def _reduce(op: str, x: Expression, axis: Any = None, keepdims: bool = False) ->
     if op == "mean" and is_centred(x, axes):  # some take it all the same, for the rounding of a large mean
         return ZERO
     found, caller = reduction(op, x, axes), sys._getframe(1)
-    created.get().setdefault(found, (caller.f_code.co_filename, caller.f_lineno))
+    if found is not x:
+        created.get().setdefault(found, (caller.f_code.co_filename, caller.f_lineno))
     return found
 
 

@@ -154,13 +154,12 @@ def layout(
     varying = {i for given in parameters if given for i, n in enumerate(given) if n > 1}
     order = sorted(range(len(shape)), key=lambda i: -strides[i])
     parts = _parts(shape, axes, order)
-    if (
-        parts is None
-        or not varying.isdisjoint(parts[1])
-        or not _dense(shape, strides, itemsize, order)
-        or (columns and {i for i in columns if shape[i] > 1} != {*parts[2], *parts[3]})
-    ):
-        order.sort(key=lambda i: (i in axes or i in columns, i in columns, i in varying))
+    if columns:
+        order.sort(key=lambda i: (i in axes or i in columns, i in columns))
+        reduced = [i for i in order if i in axes]
+        parts = [[i for i in order if i not in axes and i not in columns], reduced, order[-len(columns) :], []]
+    elif parts is None or not varying.isdisjoint(parts[1]) or not _dense(shape, strides, itemsize, order):
+        order.sort(key=lambda i: (i in axes, i in varying))
         parts = _parts(shape, axes, order)
     assert parts is not None, "no more than one run of kept and one of reduced axes"
     k0, r0, k1, r1 = parts
