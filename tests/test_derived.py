@@ -178,3 +178,28 @@ def test_a_view_is_the_shape_in_which_x_is_normalized(rng):
 def test_arguments_that_do_not_fit_are_named(inputs, options, error, words):
     with pytest.raises(error, match=words):
         derive(norms["l1_norm"])(*inputs, **options)
+
+
+def test_x_of_integers_is_refused():
+    with pytest.raises(TypeError, match="linf_norm: x is of floats, got int64"):
+        derive(norms["linf_norm"])(np.arange(6).reshape(2, 3), axes=1)
+
+
+def test_sets_of_axes_have_none_in_common(rng):
+    with pytest.raises(
+        ValueError, match=r"grn: sets of axes have none in common, got pixels=\(1, 2\), channels=\(1,\)"
+    ):
+        derive(norms["grn"])(rng.normal(size=(2, 3, 4)), 1.0, 0.0, pixels=(1, 2), channels=1)
+
+
+def test_statistics_that_are_changed_change_no_gradient(rng):
+    x, dy = Tensor(rng.normal(size=(4, 3)), requires_grad=True), rng.normal(size=(4, 3))
+    norm = derive(norms["batch_norm"])
+    expected = grad(norm(x, np.ones(3), np.zeros(3), axes=0)[0], x, dy)[0].raw
+    y, mean, _ = norm(x, np.ones(3), np.zeros(3), axes=0)
+    mean.raw[...] = 7
+    np.testing.assert_array_equal(grad(y, x, dy)[0].raw, expected)
+
+
+def test_the_definitions_signature_and_formula_are_what_is_shown():
+    assert repr(derive(norms["linf_norm"])).splitlines()[1:] == ["top = max(|x|)", "y = x / (top + ε)"]

@@ -86,7 +86,9 @@ class DerivedNorm:
             raise TypeError(f"{self.__name__}: {error}; it is {self.__name__}{self._signature}") from None
         bound.apply_defaults()
         for name in [*self._signature.parameters][: len(bound.args)]:
-            bound.arguments[name] = self._operand(name, bound.arguments[name])
+            bound.arguments[name] = self._operand(name, bound.arguments[name], bound.args[0])
+        if bound.args[0].dtype.kind != "f":
+            raise TypeError(f"{self.__name__}: x is of floats, got {bound.args[0].dtype}")
         return bound
 
     def _parameters(self, x: Any, bound: inspect.BoundArguments) -> Iterator[Any]:
@@ -99,21 +101,32 @@ class DerivedNorm:
 
     def _options(self, x: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
         """Axes of x, and numbers."""
-        return {
+        given: dict[str, Any] = {
             name: ops.reduction.checked_axes(f"{self.__name__}: {name}", value, x.ndim)
             if name in self.axes
             else check_number(f"{self.__name__}: {name}", value, _ANY)
             for name, value in bound.kwargs.items()
         }
+        sets = {name: value for name, value in given.items() if name in self.axes}
+        axes = [axis for own in sets.values() for axis in own]
+        if len(axes) > len({*axes}):
+            told = ", ".join(f"{name}={value}" for name, value in sets.items())
+            raise ValueError(f"{self.__name__}: sets of axes have none in common, got {told}")
+        return given
 
-    def _operand(self, name: str, value: Any) -> Any:
-        """An array or a tensor as it is, and a number as one."""
+    def _operand(self, name: str, value: Any, x: Any) -> Any:
+        """An array or a tensor as it is, and a number as one of the dtype of x."""
         if isinstance(value, np.ndarray | Tensor):
             return value
-        if isinstance(value, Real | list | tuple):
+        if isinstance(value, Real):
+            return np.asarray(value, getattr(x, "dtype", None))
+        if isinstance(value, list | tuple):
             return as_tensor(value)
         got = f"{value!r} ({type(value).__name__})"
         raise TypeError(f"{self.__name__}: {name} is a tensor, an array or a number, got {got}")
+
+    def __repr__(self) -> str:
+        return f"{self.__name__}{self._signature}\n{self.formula}"
 
     @functools.cached_property
     def axes(self) -> frozenset[str]:
@@ -123,7 +136,7 @@ class DerivedNorm:
     @functools.cached_property
     def _spread(self) -> set[str]:
         """The parameters that are reduced by themselves: each value of x has one, as in the count of a mask."""
-        alone = [each.inputs[0] for each in self.way.statistics if self.traced.x not in walk(each)]
+        alone = [each.inputs[0] for each in self.way.statistics if self.traced.x not in {*walk(each)}]
         return {str(node.value) for each in alone for node in walk(each) if node.op == "parameter"}
 
     @property
@@ -180,7 +193,7 @@ class DerivedOp(FusedOp):
         y, *found = self._kernels.forward(call, (), count, lambda: self._evaluate(x, parameters, norm.way.statistics))
         given = zip((*norm.traced.parameters, *norm.way.statistics), (*parameters, *found), strict=True)
         known = {norm.traced.x: x, **self._options, **dict(given)}
-        self.statistics = evaluate(norm.traced.statistics, known, self.params)
+        self.statistics = [np.array(each) for each in evaluate(norm.traced.statistics, known, self.params)]
         self.save(*found)
         normalized: Array = y
         return normalized
@@ -216,11 +229,12 @@ class DerivedOp(FusedOp):
         return tuple(
             i
             for i, (each, need, back) in enumerate(zip(parameters, needed, self.norm.gradients[1:], strict=True))
-            if back is not ZERO and (need or each.size < x.size)
+            if back is not ZERO and (need or each.shape != x.shape)
         )
 
     def _call(self, x: Array, parameters: Sequence[Array]) -> Any:
         """The call of the norm's kernels; None where it has none for these arrays."""
+        parameters = [each.astype(x.dtype) if each.dtype.kind in "biu" else each for each in parameters]
         fits = x.size and all(each.dtype == x.dtype and each.ndim <= x.ndim for each in parameters)
         if not fits or kernels.of(x) is definitions:
             return None
@@ -231,13 +245,17 @@ class DerivedOp(FusedOp):
 
         axes = dict.fromkeys(self.norm.axes, ()) | {name: self.params[name] for name in self.norm.axes}
         rows = {axis for name in rows_of(self.norm.way) for axis in axes[name]}
+        columns = {axis for own in axes.values() for axis in own} - rows
+        varying = {axis for each in parameters for axis in range(-each.ndim, 0) if each.shape[axis] > 1}
+        if len(axes) > 1 and not (rows and columns and rows.isdisjoint(axis % x.ndim for axis in varying)):
+            return None
         return self._kernels.call_of(
             module_of(self.norm.__name__, text),
             x,
             [each.reshape((1,) * (x.ndim - each.ndim) + each.shape) for each in parameters],
             tuple(sorted(rows)),
             tuple(float(value) for value in self._options.values()),
-            columns=tuple(sorted({axis for own in axes.values() for axis in own} - rows)),
+            columns=tuple(sorted(columns)),
         )
 
     # In NumPy

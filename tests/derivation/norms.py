@@ -74,3 +74,19 @@ def fourth_moment_norm(x: Any, *, axes: Any, eps: Any = 1e-5) -> Any:
     mean = xp.mean(x, axis=axes, keepdims=True)
     spread = xp.mean((x - mean) ** 4, axis=axes, keepdims=True)
     return (x - mean) / (spread + eps) ** 0.25
+
+
+def shifted_norm(x: Any, weight: Any, shift: Any, scale: Any, *, axes: Any, eps: Any = 1e-5) -> Any:
+    """A parameter within a statistic, and a sum in brackets: (x̂ + shift) scale."""
+    xp = x.__array_namespace__()
+    mean = xp.mean(x, axis=axes, keepdims=True)
+    size = xp.mean(weight * xp.abs(x - mean), axis=axes, keepdims=True)
+    return ((x - mean) / (size + eps) + shift) * scale
+
+
+def one_pass_norm(x: Any, *, axes: Any, eps: Any = 1e-5) -> Any:
+    """The variance as a difference of statistics, which costs digits."""
+    xp = x.__array_namespace__()
+    mean = xp.mean(x, axis=axes, keepdims=True)
+    square = xp.mean(x**2, axis=axes, keepdims=True)
+    return xp.where(x == 0, mean, (x - mean) / xp.sqrt(square - mean**2 + eps))

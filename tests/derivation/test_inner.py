@@ -18,6 +18,7 @@ CASES: dict[str, tuple[str, tuple[int, ...], list[tuple[int, ...]], dict[str, An
     "one weight": ("l1_norm", (6, 70), [(1, 1)], {"axes": -1}),
     "maximum": ("linf_norm", (6, 70), [], {"axes": 1}),
     "activations": ("soft_norm", (6, 70), [(70,)], {"axes": 1}),
+    "brackets and the order of parameters": ("shifted_norm", (6, 70), [(70,), (70,), (70,)], {"axes": 1}),
     "fourth moment": ("fourth_moment_norm", (6, 70), [], {"axes": 1}),
 }
 
@@ -62,3 +63,10 @@ def test_numbers_that_float32_has_no_squares_of(numbers, rng):
     x = numbers(rng.normal(size=(5, 300))).astype(np.float32)
     weight = rng.normal(size=(2, 300)).astype(np.float32)
     agree("layer_norm", [x, *weight], {"axes": 1, "eps": 1e-5 if x[0, 0] == 7 else 0.0}, 3e-6)
+
+
+def test_a_difference_of_statistics_keeps_its_digits(rng):
+    x = rng.normal(100, 1, (6, 700)).astype(np.float32)
+    x[:, :3] = 0
+    agree("one_pass_norm", [x], {"axes": 1}, 3e-6)
+    agree("one_pass_norm", [np.ascontiguousarray(x.T)], {"axes": 0}, 3e-6)

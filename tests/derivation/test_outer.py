@@ -18,6 +18,7 @@ CASES: dict[str, tuple[str, tuple[int, ...], list[tuple[int, ...]], dict[str, An
     "l1": ("l1_norm", (70, 7), [(7,)], {"axes": 0}),
     "maximum": ("linf_norm", (70, 7), [], {"axes": 0}),
     "activations": ("soft_norm", (70, 7), [(7,)], {"axes": 0}),
+    "brackets and the order of parameters": ("shifted_norm", (70, 7), [(7,), (7,), (7,)], {"axes": 0}),
     "fourth moment": ("fourth_moment_norm", (70, 7), [], {"axes": 0}),
 }
 SINGLE = ["batch norm of features", "instance norm", "norm of norms"]

@@ -90,7 +90,7 @@ class Step:
         self.index = "k" if program.lowering.outer else "j"
         self.loaded = loaded if number == 0 else ()
         self.used: set[str] = {*self.loaded}
-        self.is_first_mean = number == 1 and any(START in walk(each) for each in program.stages[0].sums)
+        self.is_first_mean = number == 1 and any(START in {*walk(each)} for each in program.stages[0].sums)
 
     def lines(self, width: str) -> list[str]:
         """The loops, over a range of this width."""
@@ -113,7 +113,7 @@ class Step:
             targets = {each.target for each in pending}
             ready = next(each for each in pending if not (self._needs(each.of) | {each.high}) & targets - {each.target})
             ordered.append(ready)
-            pending.remove(ready)
+            pending = [each for each in pending if each is not ready]
         return ordered
 
     def _needs(self, of: Expression) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -42,6 +43,18 @@ FORMS = {
 """Other functions are called by their names: they are those of `kernels/cpu/pointwise.py`."""
 
 
+IMPORTS = {
+    "tinygrad_norm.kernels.cpu.activation": "activated times_derivative",
+    "tinygrad_norm.kernels.cpu.compiler": "Kernel device inline noalias ordered reassociate",
+    "tinygrad_norm.kernels.cpu.pointwise": "erf gated less maximum minimum ndtr relu sigmoid sign softplus",
+    "tinygrad_norm.kernels.cpu.reduction": (
+        "ATTEMPTS ROWS TERMS Groups all_of are_near few fill first_row gather_max gather_min gather_sum groups_of "
+        "in_range is_near join_max join_min join_sum keep larger length_of move_max move_min move_sum rows_of smaller "
+        "start_of_columns start_of_row"
+    ),
+}
+"""Where the text of kernels takes its functions from."""
+
 _OURS = re.compile(
     r"(c|e|m|sum|total|joined|k|t|v)\d*|[xyrijn]|d[xy]|(part|total|A|all)_.*|np|one|real|start|first|last|top|moved|near|ok|"
     r"parameters|options|line|units|statistics|values|sums|parts|grads|fine|count|columns|share|single|groups?|rows|unit|"
@@ -53,7 +66,8 @@ _OURS = re.compile(
 
 def safe(name: str) -> str:
     """A name of a definition's; where the text has it for something else, with an underscore behind it."""
-    return f"{name}_" if _OURS.fullmatch(name) else name
+    taken = _OURS.fullmatch(name) or any(name in names.split() for names in IMPORTS.values())
+    return f"{name}_" if taken else name
 
 
 def form_of(op: str, arguments: int) -> tuple[str, int]:
@@ -146,9 +160,10 @@ class Loop:
             return self._array("x" if node.op == "x" else "dy", self.element)
         if node.op in ("multiply", "divide"):
             return _bracketed(self._product(node), 2, within)
-        code = self._code(node)
-        binds = 3 if node.op == "square" else 9 if code.startswith("less(") else form_of(node.op, len(node.inputs))[1]
-        return _bracketed(code, binds, within)
+        if node.op == "subtract" and (code := self._less_statistic(*node.inputs)):
+            return _bracketed(code, 2 if code.startswith("-") else 9, within)
+        binds = 3 if node.op == "square" else form_of(node.op, len(node.inputs))[1]
+        return _bracketed(self._code(node), binds, within)
 
     def _code(self, node: Expression) -> str:
         if node.op in ("multiply", "divide"):
@@ -187,7 +202,7 @@ class Loop:
 
     def _constant(self, node: Expression, rest: bool = False) -> str:
         if node.op == "number":
-            return f"real({node.value!r})"
+            return f"real({_literal(node.value)})"
         if node is START:
             return self._array("start", self.column)
         if node.op == "parameter":
@@ -248,7 +263,7 @@ class Between:
             self.used.add(self.names[node])
             return f"{self.names[node]}[{self.index}]"
         if node.op == "number":
-            return repr(node.value)
+            return _literal(node.value)
         if node.op == "option":
             return safe(node.value)
         if node.op == "count":
@@ -265,6 +280,10 @@ class Between:
         form, binds = form_of(node.op, len(node.inputs))
         arguments = [self.code(each, 0 if "({0}" in form else binds + i) for i, each in enumerate(node.inputs)]
         return form.format(*arguments)
+
+
+def _literal(value: float) -> str:
+    return repr(value) if math.isfinite(value) else f"np.{value}".replace("np.-", "-np.")
 
 
 def _bracketed(code: str, binds: int, within: int) -> str:

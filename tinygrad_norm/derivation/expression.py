@@ -6,15 +6,19 @@ expanded or put into another order. Two that are alike are one object, so that w
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Container, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 _namespace: ModuleType
+
+tracing: ContextVar[bool] = ContextVar("tinygrad_norm.tracing", default=False)
+"""Whether a definition runs, in which == compares values."""
 
 REDUCTIONS = ("mean", "sum", "max", "min")
 
@@ -93,6 +97,16 @@ class Expression:
     def __gt__(self, other: Any) -> Expression:
         return pointwise("greater", self, other)
 
+    def __eq__(self, other: object) -> Any:
+        return pointwise("equal", self, other) if tracing.get() else self is other
+
+    def __ne__(self, other: object) -> Any:
+        if tracing.get():
+            raise TypeError("a definition has no !=; use where() of ==")
+        return self is not other
+
+    __hash__ = object.__hash__
+
     def __ge__(self, other: Any) -> Expression:
         return pointwise("greater_equal", self, other)
 
@@ -118,9 +132,14 @@ ALL = ("*",)
 """Stands in `reduced` for every axis: what a number, an option or a scalar parameter has."""
 
 
-@cache
 def _interned(op: str, inputs: tuple[Expression, ...], value: Any, reduced: frozenset[str]) -> Expression:
-    return Expression(op, inputs, value, reduced)
+    key = op, tuple(map(id, inputs)), id(value) if isinstance(value, Expression) else value, reduced
+    with _lock:
+        return _known.setdefault(key, Expression(op, inputs, value, reduced))
+
+
+_known: dict[Any, Expression] = {}
+_lock = threading.Lock()
 
 
 def symbol(kind: str, name: str) -> Expression:

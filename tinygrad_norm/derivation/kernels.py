@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from tinygrad_norm.derivation import program as programs
 from tinygrad_norm.derivation.adjoints import Way
+from tinygrad_norm.derivation.code import IMPORTS
 from tinygrad_norm.derivation.expression import Expression, pointwise
 from tinygrad_norm.derivation.inner import inner_reduction
 from tinygrad_norm.derivation.lowering import LoweringError
@@ -16,16 +17,6 @@ from tinygrad_norm.derivation.trace import Traced
 from tinygrad_norm.derivation.writer import Writer, has_word
 from tinygrad_norm.derivation.writing import formula
 
-_IMPORTS = {
-    "tinygrad_norm.kernels.cpu.activation": "activated times_derivative",
-    "tinygrad_norm.kernels.cpu.compiler": "Kernel device inline noalias ordered reassociate",
-    "tinygrad_norm.kernels.cpu.pointwise": "erf gated less maximum minimum ndtr relu sigmoid sign softplus",
-    "tinygrad_norm.kernels.cpu.reduction": (
-        "ATTEMPTS ROWS TERMS Groups all_of are_near few fill first_row gather_max gather_min gather_sum groups_of "
-        "in_range is_near join_max join_min join_sum keep larger length_of move_max move_min move_sum rows_of smaller "
-        "start_of_columns start_of_row"
-    ),
-}
 _WIDTH = 120
 _INNER = ("i", "i", ""), ("r, i", "i", "")
 _OUTER = ("r, k", "", "k"), ("r, k", "", "k")
@@ -67,7 +58,7 @@ def kernels_text(traced: Traced, way: Way, gradients: Mapping[str, Expression], 
 
 def _imports(body: str) -> list[str]:
     lines = ["import numpy as np", "from numba import prange", ""]
-    for module, names in _IMPORTS.items():
+    for module, names in IMPORTS.items():
         used = [name for name in names.split() if has_word(name, body)]
         line = f"from {module} import {', '.join(used)}"
         if len(line) > _WIDTH:

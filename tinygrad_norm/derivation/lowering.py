@@ -135,16 +135,16 @@ def _squares_deviation(x: Expression, axes: frozenset[str]) -> bool:
     return (
         of.op == "subtract"
         and of.inputs[0] is X
-        and (of.inputs[1].op == "mean" and of.inputs[1].inputs == (X,) and of.inputs[1].value == axes)
+        and (of.inputs[1].op == "mean" and of.inputs[1].inputs[0] is X and of.inputs[1].value == axes)
     )
 
 
 def subtracted(*expressions: Expression) -> frozenset[Expression]:
-    """The reductions that are subtracted from what varies, or it from them, whatever else happens to them before."""
+    """The reductions whose digits a difference may cost: one from what varies, or from another statistic."""
     found: set[Expression] = set()
     for node in walk(*expressions):
         if node.op == "subtract":
             one, other = (_varies(each, True) for each in node.inputs)
-            if one != other:
-                found.update(each for each in walk(node.inputs[one]) if each.op in REDUCTIONS)
+            constants = [each for each, varies in zip(node.inputs, (one, other), strict=True) if not varies]
+            found.update(each for each in walk(*constants) if each.op in REDUCTIONS)
     return frozenset(found)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from tinygrad_norm.derivation.adjoints import Way
+from tinygrad_norm.derivation.code import safe
 from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, walk
 from tinygrad_norm.derivation.lowering import Lowering, subtracted
 from tinygrad_norm.derivation.trace import Traced
@@ -54,7 +55,7 @@ def backward(traced: Traced, way: Way, gradients: Mapping[str, Expression], oute
     for adjoint, of in way.adjoints.items():
         if adjoint in needed:
             lowering.define(adjoint, of)
-    dx, others = gradients["x"], {f"d{name}": each for name, each in gradients.items() if name != "x"}
+    dx, others = gradients["x"], {f"d{safe(name)}": each for name, each in gradients.items() if name != "x"}
     lowering.add(dx, *others.values())
     totals = {name: lowering.summed(each) for name, each in others.items()} if outer else {}
     return _scheduled(lowering, {"dx": dx}, {} if outer else others, totals)

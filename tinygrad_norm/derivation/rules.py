@@ -69,7 +69,7 @@ def is_centred(x: Expression, axes: frozenset[str]) -> bool:
     if x.op != "subtract":
         return False
     e, mean = x.inputs
-    return mean.op == "mean" and mean.inputs == (e,) and mean.value == axes
+    return mean.op == "mean" and mean.inputs[0] is e and mean.value == axes
 
 
 class Rule(NamedTuple):
@@ -96,7 +96,8 @@ def _extremum(g: Expression, y: Expression, a: Expression, b: Expression) -> Any
 
 
 def _pow(g: Expression, y: Expression, a: Expression, b: Expression) -> Any:
-    return times(g, b, a ** number(b.value - 1) if b.op == "number" else a ** (b - ONE)), times(g, y, call("log", a))
+    slope = a if b is number(2) else a ** number(b.value - 1) if b.op == "number" else a ** (b - ONE)
+    return times(g, b, slope), times(g, y, call("log", a))
 
 
 def _constant(g: Expression, y: Expression, *inputs: Expression) -> tuple[None, ...]:

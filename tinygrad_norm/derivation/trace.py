@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tinygrad_norm.derivation import symbols
-from tinygrad_norm.derivation.expression import Expression, symbol, walk
+from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, symbol, tracing, walk
 
 
 class Traced(NamedTuple):
@@ -49,8 +49,8 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
         found = f"{name}{inspect.signature(definition)}"
         raise ValueError(f"derive: a definition is {name}(x, *parameters, *, axes, eps), got {found}")
     kinds_of = ["x" if i == 0 else "given" if each in given else "parameter" for i, each in enumerate(plain)]
-    x, *parameters = map(symbol, kinds_of, plain)
-    token = symbols.created.set({})
+    x, *parameters = map(symbol, kinds_of, ["x", *plain[1:]])
+    token, running = symbols.created.set({}), tracing.set(True)
     try:
         found = definition(x, *parameters, **{each: symbol("option", each) for each in options})
         names = _names(symbols.created.get())
@@ -58,12 +58,13 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
         told = str(error).replace("'Expression' object", "a value").replace("'Expression'", "a value")
         raise ValueError(f"derive: {name}, {_line_of(definition, error)}: {told}") from error
     finally:
+        tracing.reset(running)
         symbols.created.reset(token)
     y, *statistics = found if isinstance(found, tuple) else (found,)
-    if not isinstance(y, Expression) or x not in walk(y) or y.reduced:
+    if not isinstance(y, Expression) or x not in {*walk(y)} or y.reduced:
         got = type(y).__name__
         if isinstance(y, Expression):
-            got = f"length 1 along {', '.join(sorted(y.reduced))}" if x in walk(y) else "nothing of x"
+            got = f"length 1 along {', '.join(sorted(y.reduced))}" if x in {*walk(y)} else "nothing of x"
         raise ValueError(f"derive: {name} returns what has the shape of x, or (that, *statistics), got {got}")
     plain_ones, held = (
         tuple(each for each in parameters if (each.op == "given") == wanted) for wanted in (False, True)
@@ -94,5 +95,8 @@ def _assigned(file: str) -> dict[int, str]:
     return {
         node.lineno: node.targets[0].id
         for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Call)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Call)
+        and getattr(node.value.func, "attr", "") in REDUCTIONS
     }

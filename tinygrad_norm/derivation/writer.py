@@ -56,7 +56,8 @@ class Writer:
         self.loaded = self.statistics if backward else self.statistics[: len(traced.given)]
         self.stored = [] if backward else self.statistics[len(traced.given) :]
         self.sums = [*self.names.sums.values()]
-        self.added = [name for stage in program.stages for name in stage.added]
+        added = {name for stage in program.stages for name in stage.added}
+        self.added = [f"d{name}" for name in self.parameters if f"d{name}" in added]
         self.loops: list[Loop] = []
         self.lines: list[list[str]] = []
         self.codes: list[list[str]] = []
@@ -105,7 +106,7 @@ class Writer:
 
     def starts(self, number: int) -> bool:
         """Whether a pass takes values from x₀."""
-        return any(START in walk(each) for each in self.stages[number].sums)
+        return any(START in {*walk(each)} for each in self.stages[number].sums)
 
     def real(self, number: int) -> list[str]:
         """Lines that name what makes numbers of the dtype of x, and 1, where the code of a stage needs them."""
