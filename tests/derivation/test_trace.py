@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tinygrad_norm.derived import derive
@@ -71,3 +72,67 @@ def test_a_definition_without_a_source_has_no_names_for_its_statistics():
     names: dict[str, Any] = {}
     exec("def centred(x, *, axes):\n    return x - x.__array_namespace__().mean(x, axis=axes, keepdims=True)", names)
     assert str(derive(names["centred"]).formula) == "s1 = mean(x)\ny = x − s1"
+
+
+@pytest.mark.parametrize("what", [3, None, "LayerNorm", np.mean, len])
+def test_what_is_no_function_in_python_is_refused(what):
+    with pytest.raises(TypeError, match="derive: a definition is a function in Python, got "):
+        derive(what)
+
+
+def test_a_derived_norm_is_derived_already():
+    norm = derive(lambda x, *, axes: x - x.__array_namespace__().mean(x, axis=axes, keepdims=True))
+    assert derive(norm) is norm
+
+
+def gives_a_number(x: Any, *, axes: Any) -> Any:
+    return x - x.__array_namespace__().mean(x, axis=axes, keepdims=True), 3.0
+
+
+def has_a_view(x: Any, *, axes: Any, view: Any) -> Any:
+    return x - x.__array_namespace__().mean(x, axis=axes, keepdims=True)
+
+
+def compares(x: Any, *, axes: Any) -> Any:
+    return x if axes == -1 else x * 2
+
+
+@pytest.mark.parametrize(
+    ("definition", "words"),
+    [
+        (gives_a_number, r"gives_a_number returns y, or \(y, \*statistics\) that it took of x, got 3.0"),
+        (has_a_view, "has_a_view has an option view, which is one of every derived norm; give it another name"),
+        (compares, r"compares, line \d+ .*: a definition does not branch on values; use where\(\)"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(definition, words):
+    with pytest.raises(ValueError, match=words):
+        derive(definition)
+
+
+def test_values_are_compared_where_a_definition_compares_them(rng):
+    def zero_is_kept(x: Any, *, axes: Any) -> Any:
+        xp = x.__array_namespace__()
+        return xp.where(x == 0, x, x - xp.mean(x, axis=axes, keepdims=True))
+
+    x = rng.integers(-1, 2, (4, 5)).astype(float)
+    expected = np.where(x == 0, x, x - x.mean(axis=1, keepdims=True))
+    np.testing.assert_allclose(derive(zero_is_kept)(x, axes=1).raw, expected)
+
+
+def test_a_name_belongs_to_one_statistic_and_to_it_alone():
+    def renamed(x: Any, *, axes: Any, eps: Any = 0.1) -> Any:
+        xp = x.__array_namespace__()
+        g = xp.mean(xp.abs(x), axis=axes, keepdims=True)
+        size = xp.mean(x * g, axis=axes, keepdims=True)
+        size = xp.mean(x / (xp.abs(size) + eps), axis=axes, keepdims=True)
+        root = xp.sqrt(xp.mean(xp.square(x), axis=axes, keepdims=True) + eps)
+        return x - size / root
+
+    assert str(derive(renamed).formula).splitlines() == [
+        "s1 = mean(|x|)",
+        "size = mean(x · s1)",
+        "s3 = mean(x / (|size| + ε))",
+        "s4 = mean(x²)",
+        "y = x − s3 / √(s4 + ε)",
+    ]

@@ -35,6 +35,7 @@ TRIED_SHAPES: tuple[tuple[int, ...], ...] = ((2, 3, 1, 4), (2, 3, 4), (3, 5))
 PER_CHANNEL = frozenset({"weight", "bias", "gamma", "beta", "scale", "shift", "gain"})
 """Parameters of a function that are taken for vectors, one number for each channel or feature."""
 PLACES: dict[int, list[tuple[Shape, tuple[Shape, ...]]]] = {
+    0: [((3, 5), ())],
     1: [((3, 5), ((1,),)), ((3, 4, 2), ((0, 2),))],
     2: [((2, 3, 2, 2), ((2, 3), (1,)))],
     3: [((2, 3, 2, 2), ((2, 3), (1,), (0,)))],
@@ -217,7 +218,7 @@ def _inputs(what: Any, shapes: Iterable[Shape], rng: Generator) -> Iterator[list
         vectors = [(shape[-1],), (shape[1],), (shape[1], *(1 for _ in shape[2:]))]
         if isinstance(what, DerivedNorm):  # parameters of which broadcast as they are
             vectors.reverse()
-        tries = [[each] * len(others) for each in vectors]
+        tries = [[shape if "mask" in name else each for name in others] for each in vectors]
         tries += [[each if name in PER_CHANNEL else shape for name in others] for each in vectors]
         for lengths in dict.fromkeys(map(tuple, tries)):
             drawn = [_drawn(name, length, rng) for name, length in zip(others, lengths, strict=True)]

@@ -91,6 +91,9 @@ class Expression:
     def __rpow__(self, other: Any) -> Expression:
         return pointwise("pow", other, self)
 
+    def __abs__(self) -> Expression:
+        return pointwise("abs", self)
+
     def __neg__(self) -> Expression:
         return pointwise("negative", self)
 

@@ -40,6 +40,8 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
         ValueError: it is not `definition(x, *parameters, *, axes, eps)`, branches on values, or uses what no norm is
             made of; the error names the line.
     """
+    if not hasattr(definition, "__code__"):
+        raise TypeError(f"derive: a definition is a function in Python, got {definition!r}")
     kinds = inspect.Parameter
     signature = inspect.signature(definition).parameters.values()
     plain = [each.name for each in signature if each.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
@@ -48,12 +50,14 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
     if not plain or len(plain) + len(options) < len(signature) or not options:
         found = f"{name}{inspect.signature(definition)}"
         raise ValueError(f"derive: a definition is {name}(x, *parameters, *, axes, eps), got {found}")
+    if "view" in options:
+        raise ValueError(f"derive: {name} has an option view, which is one of every derived norm; give it another name")
     kinds_of = ["x" if i == 0 else "given" if each in given else "parameter" for i, each in enumerate(plain)]
     x, *parameters = map(symbol, kinds_of, ["x", *plain[1:]])
     token, running = symbols.created.set({}), tracing.set(True)
     try:
         found = definition(x, *parameters, **{each: symbol("option", each) for each in options})
-        names = _names(symbols.created.get())
+        names = _names(symbols.created.get(), {"g", "y", "A", *plain, *options})
     except Exception as error:
         told = str(error).replace("'Expression' object", "a value").replace("'Expression'", "a value")
         raise ValueError(f"derive: {name}, {_line_of(definition, error)}: {told}") from error
@@ -61,6 +65,9 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
         tracing.reset(running)
         symbols.created.reset(token)
     y, *statistics = found if isinstance(found, tuple) else (found,)
+    if not all(isinstance(each, Expression) for each in statistics):
+        told = next(each for each in statistics if not isinstance(each, Expression))
+        raise ValueError(f"derive: {name} returns y, or (y, *statistics) that it took of x, got {told!r}")
     if not isinstance(y, Expression) or x not in {*walk(y)} or y.reduced:
         got = type(y).__name__
         if isinstance(y, Expression):
@@ -79,11 +86,15 @@ def _line_of(definition: Callable[..., Any], error: Exception) -> str:
     return f"line {lines[-1].lineno} ({lines[-1].line})" if lines else "called"
 
 
-def _names(created: dict[Expression, tuple[str, int]]) -> dict[Expression, str]:
-    """The names that the code gives its reductions; s1, s2, … for those that it gives none."""
+def _names(created: dict[Expression, tuple[str, int]], taken: set[str]) -> dict[Expression, str]:
+    """The names that the code gives its reductions; s1, s2, … for those that it gives none, or one that is taken."""
     assigned = {file: _assigned(file) for file, _ in created.values()}
-    names = [assigned[file].get(line, f"s{i}") for i, (file, line) in enumerate(created.values(), 1)]
-    return dict(zip(created, names, strict=True))
+    names: dict[Expression, str] = {}
+    for i, (node, (file, line)) in enumerate(created.items(), 1):
+        name = assigned[file].get(line, f"s{i}")
+        names[node] = f"s{i}" if name in taken else name
+        taken.add(names[node])
+    return names
 
 
 def _assigned(file: str) -> dict[int, str]:

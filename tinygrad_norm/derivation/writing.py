@@ -94,7 +94,7 @@ def _derivation(style: Style, traced: Traced, way: Way) -> str:
     lines = [
         _formula(style, traced, way.statistics),
         "",
-        "With g the gradient of y, what comes back to each statistic is",
+        "With g the gradient of y, what comes back to each statistic is" if way.adjoints else "g is the gradient of y.",
     ]
     for back, of in way.adjoints.items():
         lines.append(f"  {style.write(back)} = {style.write(of)}")
