@@ -161,8 +161,8 @@ def twice(x: Any, weight: Any, *, axes: Any, size: Any) -> Any:
 @pytest.mark.parametrize("back", [False, True])
 def test_each_value_has_a_name_of_its_own(back):
     w = writer(twice, True, back)
-    assert w.names.values[:5] == ["weight_", "top_", "m0", "top__", "s5"]
+    assert w.names.values[:5] == ["s1", "top_", "m0", "s4", "s5"]
     assert len({*w.names.of.values(), *w.parameters, *w.options}) == len(w.names.of) + 2
     adjoints = [name for value, name in w.names.of.items() if value.op == "adjoint"]
-    assert adjoints == (["A_s5", "A_top__", "A_m0", "A_top_", "A_weight_"] if back else [])
+    assert adjoints == (["A_s5", "A_s4", "A_m0", "A_top_", "A_s1"] if back else [])
     assert [*w.names.sums.values()] == [f"sum{i}" for i in range(len(w.sums))]

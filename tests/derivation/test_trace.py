@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -136,3 +137,11 @@ def test_a_name_belongs_to_one_statistic_and_to_it_alone():
         "s4 = mean(x²)",
         "y = x − s3 / √(s4 + ε)",
     ]
+
+
+def test_a_partial_of_a_definition_is_one():
+    def cut(x: Any, *, axes: Any, least: Any, eps: Any) -> Any:
+        xp = x.__array_namespace__()
+        return x / (xp.mean(xp.abs(x), axis=axes, keepdims=True) + eps + least)
+
+    assert str(derive(partial(cut, least=0.5)).formula).splitlines()[0] == "s1 = mean(|x|)"

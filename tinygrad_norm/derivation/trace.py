@@ -40,7 +40,7 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
         ValueError: it is not `definition(x, *parameters, *, axes, eps)`, branches on values, or uses what no norm is
             made of; the error names the line.
     """
-    if not hasattr(definition, "__code__"):
+    if not hasattr(getattr(definition, "func", definition), "__code__"):  # a partial of one is one
         raise TypeError(f"derive: a definition is a function in Python, got {definition!r}")
     kinds = inspect.Parameter
     signature = inspect.signature(definition).parameters.values()
@@ -81,7 +81,7 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
 
 def _line_of(definition: Callable[..., Any], error: Exception) -> str:
     """The line of the definition that an error came from."""
-    file = inspect.getsourcefile(definition)
+    file = inspect.getsourcefile(getattr(definition, "func", definition))
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return f"line {lines[-1].lineno} ({lines[-1].line})" if lines else "called"
 
