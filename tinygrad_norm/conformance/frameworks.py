@@ -192,7 +192,7 @@ class JAX(Framework):
 
     @contextmanager
     def threads(self, count: int) -> Iterator[None]:
-        """Start XLA anew, as it reads its number of threads when it starts."""
+        """Restart XLA, as it reads its number of threads when it starts."""
         backend, variable = importlib.import_module("jax.extend.backend"), "PJRT_NPROC"
         before = os.environ.get(variable)
         os.environ[variable] = str(count)

@@ -24,7 +24,7 @@ class NormKind(NamedTuple):
     reduced: Callable[[int], tuple[int, ...]]
     """From the number of axes to those whose values share statistics."""
     shapes: Shapes
-    """Of x in each check; norms of images may want axes of length 1 behind."""
+    """The shapes of x in each check; norms of images may want axes of length 1 behind."""
     centred: bool = True
     groups: int = 1
     """In how many parts the second axis is taken; more than 1 make an axis of their own before it."""

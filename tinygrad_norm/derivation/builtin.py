@@ -2,7 +2,7 @@
 
     python -m tinygrad_norm.derivation.builtin
 
-writes their kernels anew.
+writes their kernels.
 """
 
 from __future__ import annotations

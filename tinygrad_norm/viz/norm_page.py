@@ -37,7 +37,7 @@ from tinygrad_norm.viz.sharing import EXAMPLES, picture, values_sharing
 from tinygrad_norm.viz.style import dark_rules, style_sheet
 
 COLOURS = 4
-"""Of statistics; a fifth one has that of the first."""
+"""How many colours statistics have; a fifth one has that of the first."""
 REST = "all other axes"
 
 

@@ -31,7 +31,7 @@ ROWS = 64
 """The rows whose numbers are added up in the dtype of x."""
 
 ATTEMPTS = 3
-"""How often a mean is taken anew: each time x₀ is nearer."""
+"""How often a mean is taken at most: each time x₀ is nearer."""
 
 _GROUPS, _NUMBERS = 64, 4096
 """The most groups that are taken at a time, and how many numbers they have at most, unless one has more."""
@@ -136,7 +136,7 @@ def in_range(x: Any, single: bool) -> bool:
 
 @inline
 def move_sum(part: Array, total: Array) -> None:
-    """Add part to total, and start it anew."""
+    """Add part to total, and set it to 0."""
     for k in range(len(part)):
         total[k] += part[k]
         part[k] = 0
