@@ -47,7 +47,8 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
     plain = [each.name for each in signature if each.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
     options = [each.name for each in signature if each.kind is kinds.KEYWORD_ONLY]
     name = getattr(definition, "__name__", "definition")
-    if not plain or len(plain) + len(options) < len(signature) or len(signature) == 1:
+    by_position = not options and (len(plain) == 1 or any(each.default is not each.empty for each in signature))
+    if not plain or len(plain) + len(options) < len(signature) or by_position:
         found = f"{name}{inspect.signature(definition)}"
         raise ValueError(f"derive: a definition is {name}(x, *parameters, *, axes, eps), got {found}")
     if "view" in options:
