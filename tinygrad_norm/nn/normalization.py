@@ -76,6 +76,10 @@ class Normalization(DataclassModule):
             if (parameter := getattr(self, name)) is not None:
                 parameter.replace(np.full_like(parameter.raw, start))
 
+    def activates(self) -> ActivationSpec:
+        """Return the activation that the layer applies, or whose place it takes by one of its own."""
+        return self.activation
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x."""
         shape = input_shape(self, x)
