@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from tinygrad_norm.checks import check_flag, check_integer
 from tinygrad_norm.definitions import special
@@ -38,8 +38,6 @@ _layer = functools.cache(activation_layer)
 
 class FromDefinition(Normalization):
     """A norm layer that calls the op of its `definition`."""
-
-    definition: ClassVar[Callable[..., Any]]
 
     def derived(
         self,
