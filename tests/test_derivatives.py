@@ -13,7 +13,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from tests.nn.norm_layers import LAYERS, stirred
+from tests.nn.norm_layers import LAYERS as NORM_LAYERS
+from tests.nn.norm_layers import stirred
 from tinygrad_norm import (
     Tensor,
     composed,
@@ -29,7 +30,17 @@ from tinygrad_norm import (
     ops,
     vjp,
 )
+from tinygrad_norm.certificate.case import Case
+from tinygrad_norm.certificate.catalog import OPS, layer_cases, layer_names, op_cases
 from tinygrad_norm.testing import gradcheck
+
+LAYERS = NORM_LAYERS | {
+    "RMSNorm2D": (lambda **more: nn.RMSNorm2D(4, **more), (3, 4, 2, 3)),
+    "InstanceNorm2D, tracked": (
+        lambda **more: nn.InstanceNorm2D(4, affine=True, track_running_stats=True, **more),
+        (3, 4, 2, 3),
+    ),
+}
 
 TOOLS: dict[str, Callable[..., Any]] = {
     "vjp": vjp,
@@ -330,6 +341,8 @@ PLACES: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {
     "LayerNorm2D": ((3, 4, 2, 3), (1,), (1, 4, 1, 1)),
     "GroupNorm": ((3, 2, 2, 5), (2, 3), (1, 2, 2, 1)),
     "RMSNorm": ((3, 6), (1,), (1, 6)),
+    "RMSNorm2D": ((3, 4, 2, 3), (1,), (1, 4, 1, 1)),
+    "InstanceNorm2D, tracked": ((3, 4, 2, 3), (2, 3), (1, 4, 1, 1)),
 }
 """For each layer the view in which it normalizes, the axes that share statistics, and the view of weight and bias."""
 
@@ -343,9 +356,9 @@ def exactly(name: str, layer: Any, x: Any, parameters: list[Any], activation: st
     """The formula of a norm, in extended precision."""
     view, axes, affine = PLACES[name]
     z = x.reshape(view)
-    if layer.training or not hasattr(layer, "running_mean"):
+    if layer.training or getattr(layer, "running_mean", None) is None:
         count = math.prod(view[axis] for axis in axes)
-        mean = 0 if name == "RMSNorm" else z.sum(axis=axes, keepdims=True) / count
+        mean = 0 if name.startswith("RMSNorm") else z.sum(axis=axes, keepdims=True) / count
         var = ((z - mean) ** 2).sum(axis=axes, keepdims=True) / count
     else:
         mean, var = (exact(each.raw).reshape(affine) for each in (layer.running_mean, layer.running_var))
@@ -360,7 +373,7 @@ def exactly(name: str, layer: Any, x: Any, parameters: list[Any], activation: st
 
 CASES = [
     *((name, fused, activation, True) for name in LAYERS for fused in (True, False) for activation in (None, "silu")),
-    *((name, True, "silu", False) for name in LAYERS if name.startswith("Batch")),
+    *((name, True, "silu", False) for name in LAYERS if name.startswith("Batch") or "tracked" in name),
     ("BatchNorm2D", False, None, False),
 ]
 
@@ -453,7 +466,53 @@ def test_the_same_fused_and_composed(rng, tool):
         close(one, other)
 
 
+def check_along_a_direction(case: Case, rng: np.random.Generator, step: float = 1e-6) -> None:
+    """First and second derivatives by differences, and forwards as backwards."""
+    leaves = case.leaves()
+    places = [i for i, each in enumerate(leaves) if getattr(each, "requires_grad", False)]
+    inputs = [leaves[i] for i in places]
+
+    def function(*given: Tensor) -> Any:
+        by_place = dict(zip(places, given, strict=True))
+        return case.call(*[by_place.get(i, each) for i, each in enumerate(leaves)])
+
+    def loss(*given: Tensor) -> Any:
+        return (function(*given) * cotangent).sum()
+
+    v = [rng.normal(size=each.shape) for each in inputs]
+    ahead, behind = (
+        [tensor(each.raw + sign * step * u) for each, u in zip(inputs, v, strict=True)] for sign in (1, -1)
+    )
+    output, along = jvp(function, inputs, v)
+    with no_grad():
+        close(along, (function(*ahead).raw - function(*behind).raw) / (2 * step), rtol=1e-6)
+    cotangent = rng.normal(size=output.shape)
+    _, back = vjp(function, inputs, cotangent)
+    close((along.raw * cotangent).sum(), sum((g.raw * u).sum() for g, u in zip(back, v, strict=True)))
+    products = hessian_vector_product(loss, inputs, v)[1]
+    for product, one, other in zip(products, vjp(loss, ahead)[1], vjp(loss, behind)[1], strict=True):
+        close(product, (one.raw - other.raw) / (2 * step), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*layer_names(), *OPS])
+def test_every_layer_and_op(rng, name):
+    for case in op_cases(name, rng) if name in OPS else layer_cases(name, rng):
+        if not case.larger:
+            check_along_a_direction(case, rng)
+
+
 # What holds for every function
+
+
+def test_what_depends_on_no_input_but_was_recorded_has_the_derivative_0(rng):
+    w, x = tensor(rng.normal(size=2), True), tensor(rng.normal(size=(2, 3)))
+    for recorded in (False, True):
+        close(jacobian(lambda x: w * w, x, create_graph=recorded), np.zeros((2, 2, 3)))
+        close(jvp(lambda x: w * w, x, np.ones((2, 3)), create_graph=recorded)[1], np.zeros(2))
+        close(vjp(lambda x: (w * w).sum(), x, create_graph=recorded)[1], np.zeros((2, 3)))
+        close(hessian(lambda x: (w * w).sum() + x.sum(), x, create_graph=recorded), np.zeros((2, 3, 2, 3)))
+        _, product = hessian_vector_product(lambda x: x.sum(), x, np.ones((2, 3)), create_graph=recorded)
+        close(product, np.zeros((2, 3)))
 
 
 def wild(x: Tensor) -> Tensor:
