@@ -16,12 +16,14 @@ import pytest
 from tests.nn.norm_layers import LAYERS as NORM_LAYERS
 from tests.nn.norm_layers import stirred
 from tinygrad_norm import (
+    Hook,
     Tensor,
     composed,
     derive,
     grad,
     hessian,
     hessian_vector_product,
+    hooks,
     is_recording,
     jacobian,
     jvp,
@@ -197,6 +199,23 @@ def test_a_jacobian_by_rows_and_by_columns(rng, rows, columns):
     close(jacobian(function, x), slope[:, None] * matrix)
     second = jacobian(lambda x: jacobian(function, x, create_graph=True), x)
     close(second, np.einsum("i,ij,ik->ijk", -2 * np.tanh(matrix @ x.raw) * slope, matrix, matrix))
+
+
+class Visits(Hook):
+    """Counts what backward passes visit."""
+
+    count = 0
+
+    def before_backward(self, op: Any, grad: Tensor) -> None:
+        self.count += 1
+
+
+def test_a_jacobian_goes_back_along_its_shorter_side():
+    for rows, columns in ((100, 1), (1, 100)):
+        matrix = np.ones((rows, columns))
+        with hooks(visits := Visits()):
+            jacobian(lambda x, matrix=matrix: ops.matmul(matrix, x).tanh(), tensor(np.zeros(columns)))
+        assert visits.count < 20
 
 
 def test_by_columns_of_several_inputs_and_outputs(rng):
@@ -511,6 +530,12 @@ def test_what_depends_on_no_input_but_was_recorded_has_the_derivative_0(rng):
         close(jvp(lambda x: w * w, x, np.ones((2, 3)), create_graph=recorded)[1], np.zeros(2))
         close(vjp(lambda x: (w * w).sum(), x, create_graph=recorded)[1], np.zeros((2, 3)))
         close(hessian(lambda x: (w * w).sum() + x.sum(), x, create_graph=recorded), np.zeros((2, 3, 2, 3)))
+        one, constant = jacobian(lambda x: (x.sum(), tensor([1.0, 2.0])), x, create_graph=recorded)
+        close(one, np.ones((2, 3)))
+        close(constant, np.zeros((2, 2, 3)))
+        _, along = jvp(lambda x: (x.sum(), tensor([1.0, 2.0])), x, np.ones((2, 3)), create_graph=recorded)
+        close(along[0], 6.0)
+        close(along[1], np.zeros(2))
         _, product = hessian_vector_product(lambda x: x.sum(), x, np.ones((2, 3)), create_graph=recorded)
         close(product, np.zeros((2, 3)))
 

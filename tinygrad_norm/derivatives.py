@@ -120,7 +120,7 @@ def hessian_vector_product(
 ) -> tuple[Any, Any]:
     """Return the output of a function, which has one element, and the product of its Hessian with a vector.
 
-    That takes the time of a few gradients, however many parameters there are, and no Hessian. Source: Pearlmutter, Fast
+    That takes the time of several gradients, however many parameters there are, and no Hessian. Source: Pearlmutter, Fast
     exact multiplication by the Hessian, 1994.
 
     Args:
@@ -155,7 +155,6 @@ class _Call(NamedTuple):
 def _call(name: str, function: Function, given: Inputs, create_graph: bool) -> _Call:
     check_type(f"{name}: function", function, Callable, "what computes the output, a function of the inputs")
     inputs = _tensors(f"{name}: inputs", given)
-    given = given if isinstance(given, Tensor) else tuple(inputs)  # an iterator has come to its end
     if not inputs:
         raise ValueError(f"{name}: inputs is a tensor of floats, or a tuple of some, got none")
     if takes_inputs := _takes_inputs(function):
@@ -206,7 +205,7 @@ def _like(form: Any, parts: Sequence[Any]) -> Any:
 
 
 def _vectors(what: str, v: Any, form: Any, tensors: list[Tensor]) -> list[Tensor]:
-    """Return a vector for each of the tensors of `form`, with its shape and dtype."""
+    """Return a vector for each of the tensors of `form`, with its shape."""
     if v is None:
         if sum(x.size for x in tensors) != 1:
             shapes = ", ".join(str(x.shape) for x in tensors)
@@ -227,7 +226,7 @@ def _vectors(what: str, v: Any, form: Any, tensors: list[Tensor]) -> list[Tensor
         vector = each if isinstance(each, Tensor) else Tensor(each, dtype=x.dtype)
         if vector.shape != x.shape:
             raise ValueError(f"{what} is of shape {x.shape}, got {vector.shape}")
-        vectors.append(vector.astype(x.dtype, copy=False))
+        vectors.append(vector)
     return vectors
 
 
