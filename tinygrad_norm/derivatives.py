@@ -120,8 +120,8 @@ def hessian_vector_product(
 ) -> tuple[Any, Any]:
     """Return the output of a function, which has one element, and the product of its Hessian with a vector.
 
-    That takes the time of several gradients, however many parameters there are, and no Hessian. Source: Pearlmutter, Fast
-    exact multiplication by the Hessian, 1994.
+    That takes the time of several gradients, however many parameters there are, and no Hessian. Source: Pearlmutter,
+    Fast exact multiplication by the Hessian, 1994.
 
     Args:
         function, inputs, create_graph: as in `vjp`.
