@@ -79,8 +79,8 @@ def tell(result: Measurements) -> Story:
     how = (
         f"{settings.model} at {settings.width:g} of its width, {result['steps']:,} steps of {settings.batch_size} "
         f"digits at {settings.image_size}×{settings.image_size} pixels, by SGD with momentum 0.9, nothing tuned "
-        "to a norm; the table begins with the least error at either rate. 90 % would be a guess, and a net that diverged is "
-        "measured as it was then. `tinygrad-norm norms` says what each name is."
+        "to a norm; the table begins with the least error at either rate. 90 % would be a guess, and a net that "
+        "diverged is measured as it was then. `tinygrad-norm norms` says what each name is."
     )
     return Story([_compared(result, others, lr) for lr in settings.lrs], [Table("Test error", header, rows)], how)
 
