@@ -122,6 +122,17 @@ class DerivedNorm:
         alone = [each.inputs[0] for each in self.way.statistics if self.traced.x not in {*walk(each)}]
         return {str(node.value) for each in alone for node in walk(each) if node.op == "parameter"}
 
+    @functools.cached_property
+    def holds(self) -> bool:
+        """Whether something in y is constant to whoever differentiates, see `stop_gradient`."""
+        return any(node.op == "stop_gradient" for node in walk(self.traced.y))
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """The parameters that have no gradient, as what depends on them is constant to whoever differentiates."""
+        known = zip(self.traced.parameters, self.gradients[1:], strict=True)
+        return tuple(str(each.value) for each, gradient in known if gradient is ZERO)
+
     @property
     def formula(self) -> Formula:
         """The statistics and y; text by `str`, LaTeX by `.latex`."""
