@@ -32,6 +32,8 @@ class Normalization(DataclassModule):
 
     layouts: ClassVar[tuple[str, ...]] = ()
     """The shapes of input that fit, one letter for each axis; none where the op checks it all."""
+    first_weight: ClassVar[float] = 1.0
+    """What each weight begins with; a bias begins with 0."""
     _: KW_ONLY
     activation: ActivationSpec = None
     fused: bool = True
@@ -44,10 +46,19 @@ class Normalization(DataclassModule):
         fusible(self.activation)  # refuses an unknown one here rather than at the first call
         for what, flag in (("affine", affine), ("bias", bias), ("fused", self.fused)):
             check_flag(f"{type(self).__name__}: {what}", flag)
-        dtype = float_dtype(dtype)
         self.shape = shape
-        self.weight: Parameter | None = Parameter(np.ones(shape), dtype=dtype) if affine else None
-        self.bias: Parameter | None = Parameter(np.zeros(shape), dtype=dtype) if affine and bias else None
+        self.starts: dict[str, float] = {}
+        self.weight: Parameter | None = None
+        self.bias: Parameter | None = None
+        if affine:
+            self.add_parameter("weight", shape, self.first_weight, dtype)
+        if affine and bias:
+            self.add_parameter("bias", shape, 0.0, dtype)
+
+    def add_parameter(self, name: str, shape: Shape, start: float, dtype: DTypeOrNone) -> None:
+        """Make a parameter of equal numbers, to which `reset_parameters` sets it again."""
+        self.starts[name] = start
+        setattr(self, name, Parameter(np.full(shape, start), dtype=float_dtype(dtype)))
 
     @property
     def gamma(self) -> Parameter | None:
@@ -60,9 +71,9 @@ class Normalization(DataclassModule):
         return self.bias
 
     def reset_parameters(self) -> None:
-        """Set weight to 1 and bias to 0."""
-        for parameter, start in ((self.weight, 1), (self.bias, 0)):
-            if parameter is not None:
+        """Set each parameter to what it was made with: weight to 1, bias to 0."""
+        for name, start in self.starts.items():
+            if (parameter := getattr(self, name)) is not None:
                 parameter.replace(np.full_like(parameter.raw, start))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,7 +97,7 @@ class Normalization(DataclassModule):
     def extra_repr(self) -> str:
         words = []
         for field in sorted(fields(self), key=lambda field: bool(field.kw_only)):
-            value = getattr(self, field.name)
+            value = self.starts.get(field.name, getattr(self, field.name))  # what a parameter of that name began with
             if _is_size(field):
                 words.append(str(value))
             elif not field.kw_only or value != field.default:
@@ -213,7 +224,11 @@ class RunningNorm(ChannelNorm):
         momentum = self.momentum
         if momentum is None:  # cumulative: each batch weighs the same
             momentum = 1 / (self.num_batches_tracked.item() + 1) if update else 0.0
-        return type(self).op(x, *running, self.weight, self.bias, use_batch, momentum, self.eps, self.activation)
+        return self.compute(x, running, use_batch, momentum)
+
+    def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
+        """Call the op: normalize by x's own statistics, which move the running ones given, or by those."""
+        return type(self).op(x, *running, self.weight, self.bias, own, momentum, self.eps, self.activation)
 
     def extra_repr(self) -> str:
         return super().extra_repr() + ", frozen=True" * self.frozen
