@@ -43,6 +43,12 @@ def derive(definition: Callable[..., Any]) -> DerivedNorm:
             names of their own, with `keepdims=True`, and pointwise functions of them. It returns y, of x's shape, or
             (y, *statistics).
 
+    Where a function has no derivative, that of `ops` is taken: at 0 it is 0 for abs, sign and relu, and infinite for
+    sqrt; equal values share the gradient of a maximum or minimum, both of two or all of many; x has that of clip at its
+    bounds. The branch of `where` that is not taken gets the gradient 0, of which an infinite derivative makes NaN, for
+    the values that share their statistics with it: give it what it can bear, as in
+    where(x > 0, sqrt(where(x > 0, x, 1)), 0).
+
     Raises:
         ValueError: it is no such function, branches on values, or uses what has no derivative; the line is named.
     """
