@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, manual_seed, nn
+from tinygrad_norm.certificate import certify
 from tinygrad_norm.nn.parametrizations import spectral_norm, weight_norm, weight_standardization
 from tinygrad_norm.testing import gradcheck
 
@@ -207,3 +208,12 @@ def test_batches_of_nothing():
         y.sum().backward()
         for parameter in layer.parameters():
             assert math.isclose(np.abs(parameter.grad.numpy()).max(), 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_parametrized_layer_is_certified(kind):
+    certificate = certify(KINDS[kind](nn.Conv2D(2, 3, 2)), (2, 2, 3, 3))
+    failed = {check.name for check in certificate.checks if not check.ok}
+    assert failed <= ({"against finite differences: first derivative"} if "spectral" in kind else set()), str(
+        certificate
+    )

@@ -51,7 +51,7 @@ def spectral_norm(
 
     That is u · W v, where the unit vectors u and v, buffers `parametrizations.weight.0._u` and `_v`, are estimates: 15
     power iterations begin them from a random start, and each access in training goes on. They are constants on the way
-    back. A vector is divided by its norm.
+    back, as published: while they still turn, the gradient is not that of the whole. A vector is divided by its norm.
 
     Args:
         module: the layer.
@@ -152,7 +152,8 @@ class SpectralNorm(Module):
         rows = _rows(weight, self.dim)
         if self.training:
             self._iterate(rows.raw, self.n_power_iterations)
-        return weight / ops.sum(self._u * ops.matmul(rows, self._v))
+        u, v = (buffer.raw.astype(rows.dtype, copy=False) for buffer in (self._u, self._v))
+        return weight / ops.sum(u * ops.matmul(rows, v))
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         return weight

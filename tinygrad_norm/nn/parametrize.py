@@ -54,7 +54,7 @@ class ParametrizationList(ModuleList):
 
     def originals(self) -> list[Parameter]:
         """Return what the first parametrization is given."""
-        return list(self._own_parameters().values())
+        return [value for name, value in vars(self).items() if name.startswith("original")]
 
     def gains(self) -> list[Parameter]:
         """Return the originals that are vectors along an axis beside a larger one: the lengths of weight norm."""
