@@ -7,7 +7,6 @@ from runpy import run_path
 
 import pytest
 
-from tinygrad_norm.derivation.builtin import BUILT_IN
 from tinygrad_norm.derived import derive
 from tinygrad_norm.viz.norm_page import norm_page
 
@@ -38,7 +37,7 @@ TEXTS = """() => {
 
 @pytest.fixture(scope="module")
 def pages():
-    return {name: norm_page(derive(BUILT_IN.get(name) or norms[name]), name * (name in BUILT_IN)) for name in NAMES}
+    return {name: norm_page(derive(getattr(nn, name).definition if hasattr(nn, name) else norms[name]), name * hasattr(nn, name)) for name in NAMES}
 
 
 @pytest.fixture
