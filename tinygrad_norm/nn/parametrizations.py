@@ -72,7 +72,7 @@ def spectral_norm(
     return register_parametrization(module, name, SpectralNorm(weight.raw, n_power_iterations, eps, dim))
 
 
-def weight_standardization(module: Module, name: str = "weight", eps: float = 1e-5, scaled: bool = False) -> Module:
+def weight_standardization(module: Module, name: str = "weight", eps: float = 1e-10, scaled: bool = False) -> Module:
     """Standardize the weights of each output: (w - mean) / √(var + eps), over the N values that make it.
 
     With `scaled`, they are gain · (w - mean) / √(N (var + eps)), which keep the variance of inputs that have mean 0, as
@@ -83,7 +83,7 @@ def weight_standardization(module: Module, name: str = "weight", eps: float = 1e
     Args:
         module: the layer.
         name: of the weight, of shape (out, ...).
-        eps: added to the variance.
+        eps: added to the variance; small, for drawn weights of 4608 values each have a variance of 7e-5.
         scaled: divide by √N too, and multiply by the gain.
 
     Raises:
