@@ -40,8 +40,10 @@ def seed(output: Tensor, given: Any) -> Tensor:
             )
         return wrap(np.ones(output.shape, output.dtype))
     like = output.raw
+    if isinstance(given, list | tuple):
+        given = np.asarray(given, like.dtype)
     plain = type(given) is np.ndarray and given.dtype == like.dtype
-    grad = wrap(given.copy("K")) if plain else as_tensor(given, like.dtype) if isinstance(given, list | tuple) else as_tensor(given)
+    grad = wrap(given.copy("K")) if plain else as_tensor(given)
     if grad.raw.shape != like.shape:
         raise ValueError(f"backward: the gradient has the shape of the tensor, {output.shape}, got {grad.shape}")
     return grad if grad.raw.dtype == like.dtype else grad.astype(like.dtype)

@@ -8,6 +8,7 @@ from runpy import run_path
 import pytest
 
 from tinygrad_norm.derived import derive
+from tinygrad_norm.models.norm_catalog import norm_layers
 from tinygrad_norm.viz.norm_page import norm_page
 
 norms = run_path(str(Path(__file__).parents[1] / "derivation" / "norms.py"))
@@ -37,7 +38,11 @@ TEXTS = """() => {
 
 @pytest.fixture(scope="module")
 def pages():
-    return {name: norm_page(derive(getattr(nn, name).definition if hasattr(nn, name) else norms[name]), name * hasattr(nn, name)) for name in NAMES}
+    layers = norm_layers()
+    return {
+        name: norm_page(derive(layers[name].definition if name in layers else norms[name]), name * (name in layers))
+        for name in NAMES
+    }
 
 
 @pytest.fixture

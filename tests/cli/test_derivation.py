@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tinygrad_norm.cli import derivation, main
 from tinygrad_norm import nn
+from tinygrad_norm.cli import derivation, main
 from tinygrad_norm.derived import derive
 from tinygrad_norm.viz import render
 

@@ -9,6 +9,7 @@ from tinygrad_norm import Tensor, definitions, grad, nn
 from tinygrad_norm.derivation.builtin import GENERATED, generated
 from tinygrad_norm.derived import derive
 
+
 def test_committed_kernels_are_what_is_written_from_the_definitions_to_the_byte():
     """If not: python -m tinygrad_norm.derivation.builtin."""
     committed = {path.name: path.read_text(encoding="utf-8") for path in GENERATED.glob("[!_]*.py")}

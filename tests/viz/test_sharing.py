@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_norm.viz.sharing import picture
 
+
 def sides(svg):
     return [each.get("class") for each in ElementTree.fromstring(svg).iter("polygon")]
 

@@ -1,4 +1,4 @@
-"""`tinygrad-norm norms`: the norm layers, each with its formula, what shares its statistics, its state and its source."""
+"""`tinygrad-norm norms`: the norm layers, each with its formula, its axes, its state, its cost and its source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ TIMES = {1: "once", 2: "twice"}
 
 def add_commands(commands: Commands) -> None:
     """Add the command."""
-    command = add_command(commands, "norms", run_norms, "list the norms: formula, axes, state, parameters, cost, source")
+    command = add_command(
+        commands, "norms", run_norms, "list the norms: formula, axes, state, parameters, cost, source"
+    )
     command.add_argument("layer", nargs="*", metavar="NAME", help="a norm layer of nn, or a name that --norm takes")
     add_flags(command, json="print JSON")
 
@@ -30,7 +32,8 @@ def run_norms(args: argparse.Namespace) -> None:
     known = [name for each in facts for name in (each.layer, *each.names)]
     for name in args.layer:
         if name not in known:
-            raise ValueError(f"norms: {name!r} is no norm{did_you_mean(name, known) or f' (they are {known})'}")
+            hint = did_you_mean(name, known) or f" (they are {', '.join(dict.fromkeys(known))})"
+            raise ValueError(f"norms: {name!r} is no norm{hint}")
     if args.layer:
         facts = [each for each in facts if {each.layer, *each.names} & {*args.layer}]
     if args.json:

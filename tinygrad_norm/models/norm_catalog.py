@@ -1,4 +1,4 @@
-"""What there is to know of each norm layer: how it is made, which values share its statistics, its formula and state."""
+"""What there is to know of each norm layer: how it is made, which values share statistics, its formula, its state."""
 
 from __future__ import annotations
 

@@ -261,7 +261,7 @@ class BatchNorm(RunningNorm):
     """
 
     op = ops.batch_norm
-    definition = staticmethod(builtin.normalize)
+    definition: ClassVar[Callable[..., Any]] = staticmethod(builtin.normalize)
 
 
 class BatchNorm1D(BatchNorm):
