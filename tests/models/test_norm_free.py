@@ -41,6 +41,7 @@ def test_there_is_no_norm_and_the_shapes_are_those_with_norms(way, options, rng)
     size = net.image_size
     with no_grad():
         assert net(rng.normal(size=(2, 1, size, size)).astype("float32")).shape == (2, 10)
+        assert net(np.zeros((0, 1, size, size), "float32")).shape == (0, 10)
     usual = create_model("resnet18", 10, 1, width=0.125, **({"image_size": 8} | options))
     assert [name for name, _ in net.named_children()] == [name for name, _ in usual.named_children()]
 

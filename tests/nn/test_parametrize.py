@@ -268,7 +268,7 @@ def test_shared_by_two_layers():
         ),
         ((nn.ReLU(), "weight", Symmetric()), ValueError, "ReLU: a parametrization takes one of its parameters, none"),
         ((nn.Linear(3, 3), "weight", Symmetric), TypeError, r"got the class Symmetric; did you mean Symmetric\(...\)"),
-        ((Tensor([1.0]), "weight", Symmetric()), TypeError, "module is a Module, got Tensor"),
+        ((Tensor([1.0]), "weight", Symmetric()), TypeError, "a parametrization's module is a Module, got Tensor"),
         (
             (nn.Linear(3, 3), "weight", nn.Flatten(0)),
             ValueError,
@@ -289,6 +289,14 @@ def test_a_second_one_that_changes_the_shape_is_refused():
     with pytest.raises(ValueError, match="Flatten makes a weight of shape"):
         register_parametrization(layer, "weight", nn.Flatten(0))
     assert len(layer.parametrizations.weight) == 1
+
+
+def test_a_computed_weight_is_not_filled_but_assigned():
+    layer = symmetric()
+    with pytest.raises(ValueError, match="got what one made, as a parametrized weight is; fill another and assign it"):
+        layer.reset_parameters()
+    layer.weight = nn.init.ones_(layer.weight.detach())
+    np.testing.assert_array_equal(layer.weight.numpy(), np.ones((3, 3)))
 
 
 def test_what_cannot_be_assigned():

@@ -114,9 +114,8 @@ def register_parametrization(module: Module, name: str, parametrization: Module)
 
     Source: PyTorch 2.13, torch.nn.utils.parametrize.
     """
-    check_type("register_parametrization: module", module, Module, "a Module")
-    check_type("register_parametrization: parametrization", parametrization, Module, "a Module")
     parameter = parameter_of(module, name)
+    check_type("register_parametrization: parametrization", parametrization, Module, "a Module")
     parametrization.train(module.training)
     if is_parametrized(module, name):
         with no_grad():
@@ -137,8 +136,10 @@ def parameter_of(module: Module, name: str) -> Any:
     """Return a module's own Parameter of that name, or what its parametrizations compute.
 
     Raises:
+        TypeError: it is no Module.
         ValueError: there is none.
     """
+    check_type("a parametrization's module", module, Module, "a Module")
     own = dict(module.named_parameters(recurse=False))
     if name in own or is_parametrized(module, name):
         return getattr(module, name)
