@@ -84,7 +84,9 @@ def pages(monkeypatch):
     """What pages are made of, in place of pages, for which Graphviz would be needed."""
     monkeypatch.setattr(derivation, "norm_page", lambda norm, *more: f"{(norm.__name__, *more)}")
     monkeypatch.setattr(derivation, "check_renderer", lambda kind: kind)
-    monkeypatch.setattr(derivation, "certify", lambda what: f"a certificate of {getattr(what, '__name__', what)}")
+    monkeypatch.setattr(
+        derivation, "certify", lambda what, **more: f"a certificate of {getattr(what, '__name__', what)}{more or ''}"
+    )
 
 
 def test_a_page_is_that_of_a_layer_or_of_one_s_own(pages, own, tmp_path):
@@ -94,6 +96,10 @@ def test_a_page_is_that_of_a_layer_or_of_one_s_own(pages, own, tmp_path):
         ([f"{own}:l2_norm"], "('l2_norm', '', '')\n"),
         (["BatchNorm2D", "--certify"], "('normalize', 'BatchNorm2D', 'a certificate of BatchNorm2D')\n"),
         ([f"{own}:l2_norm", "--certify"], "('l2_norm', '', 'a certificate of l2_norm')\n"),
+        (
+            [f"{own}:l2_norm", "--certify", "--option", "eps=3"],
+            "('l2_norm', '', \"a certificate of l2_norm{'eps': 3}\")\n",
+        ),
     ):
         assert main(["derive", *options, "-o", str(path)]) == 0
         assert path.read_text(encoding="utf-8") == text
@@ -106,6 +112,7 @@ def test_a_page_is_that_of_a_layer_or_of_one_s_own(pages, own, tmp_path):
         (["-o", "norm"], "derive: the suffix of a file is .html, .txt, .py, got ''"),
         (["-o", "own.py/norm.html"], "own.py"),
         (["-o", "folder.html"], "folder.html is a folder; name a file"),
+        (["--option", "eps=3"], "derive: --option is for --certify, got no --certify"),
         (["--certify"], "derive: --certify takes -o FILE.html, got none"),
         (["--certify", "-o", "norm.txt"], "derive: --certify takes -o FILE.html, got none"),
         (["--latex", "--source"], "argument --source: not allowed with argument --latex"),
