@@ -41,11 +41,11 @@ def step(norm: str, as_composed: bool) -> Callable[[], object]:
 
     layer, rng = Norms(norm)(SHAPE[1], "relu"), np.random.default_rng(0)
     n, channels, height, width = SHAPE
-    x, dy = (  # as nets hand them on: the channels last in memory
+    images, dy = (  # as nets hand them on: the channels last in memory
         rng.normal(size=(n, height, width, channels)).astype(np.float32).transpose(0, 3, 1, 2) for _ in range(2)
     )
-    x = Tensor(x, requires_grad=True)
-    leaves = [x, *layer.parameters()]
+    x = Tensor(images, requires_grad=True)
+    leaves: list[Tensor] = [x, *layer.parameters()]
 
     def call() -> object:
         with composed(as_composed):

@@ -21,8 +21,8 @@ from tinygrad_norm.models.norm_catalog import norm_facts, norm_layers
 HERE = Path(__file__).parent
 PAGE = """# Norms
 
-{count} norm layers, each a definition and what is derived from it; `tinygrad-norm norms` lists all with their formulas, and
-`tinygrad-norm derive NAME -o norm.html` draws one: which values share what, the derivation, the kernels.
+{count} norm layers, each a definition and what is derived from it; `tinygrad-norm norms` lists all with their
+formulas, and `tinygrad-norm derive NAME -o norm.html` draws one: which values share what, the derivation, the kernels.
 
 The table has those that `create_model(norm=...)` and `--norm` take. *Lines* are those of the definition. *Time* is
 forward and backward in training with ReLU, on {shape} in float32: milliseconds, then the ratio of medians to batch norm
@@ -38,13 +38,13 @@ seeds and range, at two learning rates and nothing tuned; [every-norm.md](every-
 """
 CLAIMS = {
     "renorm": "better than batch norm where batches are small or their images alike; batches here are neither",
-    "frn": "better than batch norm on ImageNet at every batch size, with a warm-up of the learning rate, which is not here",
+    "frn": "better than batch norm on ImageNet at every batch size, with a warm-up of the learning rate, not here",
     "evonorm_b0": "better than batch norm with ReLU on ImageNet; digits are too easy to tell",
     "evonorm_s0": "as good as batch norm with ReLU on ImageNet, without the batch",
     "switchable": "better than its parts on ImageNet and in detection, over many epochs in which it chooses",
     "dyt": "as good as layer norm in Transformers; a residual net of convolutions is what its paper leaves out",
     "derf": "better than layer norm in Transformers; as DyT",
-    "scale": "as good as layer norm in Transformers for translation, and faster",
+    "scale": "better than layer norm in small translation tasks, and faster",
     "prms": "as good as RMS norm, and faster; here reading all of x costs the same whatever is counted",
     "l1": "as good as batch norm, in half precision too, which is not measured",
     "linf": "as good as batch norm, in half precision too, which is not measured",
