@@ -94,7 +94,7 @@ def from_keras(case: Any, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]
 def main() -> None:
     """Run all cases."""
     makers = {"timm": from_timm, "Flax": from_flax, "Keras": from_keras}
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name, case in peers["CASES"].items():
         made = makers[name.split()[0]](case, peers["inputs"](name))
         found |= {f"{name}/{key}": value for key, value in made.items()}
