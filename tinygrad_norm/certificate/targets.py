@@ -23,6 +23,7 @@ from tinygrad_norm import modes, tape
 from tinygrad_norm.certificate.case import Case, ResultError, is_differentiated
 from tinygrad_norm.certificate.catalog import NO_GRADIENT, OPS, cases_of_layer, layer_cases, layer_names, op_cases
 from tinygrad_norm.certificate.enlarge import enlarge
+from tinygrad_norm.certificate.extended_precision import ExactNorm
 from tinygrad_norm.certificate.first_order import gradients
 from tinygrad_norm.checks import did_you_mean, refuse_unknown
 from tinygrad_norm.derived import DerivedNorm
@@ -160,7 +161,7 @@ def _of_derived(norm: DerivedNorm, arrays: list[Any], options: Mapping[str, Any]
         found = norm(x, *parameters, **options)
         return found[0] if isinstance(found, tuple) else found
 
-    return Case("", function, tuple(inputs), constants=norm.constants)
+    return Case("", function, tuple(inputs), constants=norm.constants, exact=ExactNorm(norm, options))
 
 
 def _built(kind: type[Module], arrays: list[Any], rng: Generator) -> list[Case]:
