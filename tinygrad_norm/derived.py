@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
+import pickle
+import sys
 from collections.abc import Callable
 from numbers import Real
 from types import ModuleType
@@ -66,6 +69,7 @@ class DerivedNorm:
         self._signature = inspect.signature(definition)
         self.__name__ = self.traced.name
         self.__doc__ = definition.__doc__
+        self.__module__ = definition.__module__  # where pickle looks for a norm that is kept by its name
 
     def __call__(self, *inputs: Any, view: Shape | None = None, **options: Any) -> Any:
         """Normalize: call the definition's op with tensors or arrays, and with options as the definition names them.
@@ -113,6 +117,35 @@ class DerivedNorm:
             return as_tensor(value)
         name, got = [*self._signature.parameters][index], f"{value!r} ({type(value).__name__})"
         raise TypeError(f"{label(self.__name__)}: {name} is a tensor, an array or a number, got {got}")
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickle by reference: the norm by its name, where that is the definition's, or else the definition.
+
+        Raises:
+            PicklingError: the definition is no function of a module, which another process could find.
+        """
+        place = self.definition
+        if isinstance(place, functools.partial):
+            return derive, (place,)
+        try:
+            found = operator.attrgetter(place.__qualname__)(sys.modules[place.__module__])
+        except (AttributeError, KeyError):
+            found = None
+        if found is self:
+            return place.__qualname__
+        if found is place:
+            return derive, (place,)
+        raise pickle.PicklingError(
+            f"{self.__name__}: a derived norm is pickled by its definition's name, got {place.__qualname__}, which is "
+            f"no name of {place.__module__}; define it at the top of a module"
+        )
+
+    def __copy__(self) -> DerivedNorm:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DerivedNorm:
+        """Return the norm itself, which nothing changes, as of a function."""
+        return self
 
     def __repr__(self) -> str:
         return f"{self.__name__}{self._signature}\n{self.formula}"
@@ -222,6 +255,11 @@ def call_spec(norm: DerivedNorm, view: Shape | None, names: tuple[str, ...], *gi
             stretched.append(i)
         seen.append(shape if key in norm.spread else (1,) * (len(shape) - len(own)) + own)
     axes, numbers = _options(norm, options, len(shape))
+    for each in norm.way.statistics:
+        over = {key: axes[key] for key in sorted(each.value)}
+        if each.op in ("max", "min") and 0 in [shape[axis] for own in over.values() for axis in own]:
+            told = ", ".join(f"{key}={own}" for key, own in over.items())
+            raise ValueError(f"{name}: the values along {told} have a {each.op}, so there is one at least, got {shape}")
     rows = {axis for key in rows_of(norm.way) for axis in axes[key]}
     columns = {axis for own in axes.values() for axis in own} - rows
     varying = {axis for own in seen[1:] for axis, n in enumerate(own) if n > 1}

@@ -112,7 +112,8 @@ def load_target(target: str, command: str = "certify") -> Any:
     try:
         module = _run(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except (Exception, SystemExit) as error:  # whatever somebody's file raises
-        raise ValueError(f"{command}: {place} cannot be imported: {first_line(error)}") from error
+        told = str(error) if str(error).startswith("derive: ") else first_line(error)  # which names a line
+        raise ValueError(f"{command}: {place} cannot be imported: {told}") from error
     if not hasattr(module, name):
         raise ValueError(f"{command}: {place} has no {name!r}{did_you_mean(name, vars(module))}")
     return getattr(module, name)
