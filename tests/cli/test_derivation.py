@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from tinygrad_norm import nn
 from tinygrad_norm.cli import derivation, main
-from tinygrad_norm.derivation.builtin import BUILT_IN
 from tinygrad_norm.derived import derive
 from tinygrad_norm.viz import render
 
@@ -34,9 +34,9 @@ def own(tmp_path):
 
 def test_a_layer_s_derivation_is_printed(capsys):
     assert main(["derive", "LayerNorm"]) == 0
-    assert capsys.readouterr().out == f"{derive(BUILT_IN['LayerNorm']).derivation}\n"
+    assert capsys.readouterr().out == f"{derive(nn.LayerNorm.definition).derivation}\n"
     assert main(["derive", "RMSNorm", "--latex"]) == 0
-    assert capsys.readouterr().out == f"{derive(BUILT_IN['RMSNorm']).derivation.latex}\n"
+    assert capsys.readouterr().out == f"{derive(nn.RMSNorm.definition).derivation.latex}\n"
 
 
 @pytest.mark.parametrize("name", ["l2_norm", "derived"])
@@ -63,7 +63,7 @@ def test_what_cannot_be_derived_is_told_in_one_line(what, words, own, capsys):
 
 
 def test_kernels_are_printed(own, capsys):
-    for what, norm in (("LayerNorm", derive(BUILT_IN["LayerNorm"])), (f"{own}:l2_norm", None)):
+    for what, norm in (("LayerNorm", derive(nn.LayerNorm.definition)), (f"{own}:l2_norm", None)):
         assert main(["derive", what, "--source"]) == 0
         out = capsys.readouterr().out
         assert out.startswith('"""Kernels of ')
@@ -71,7 +71,7 @@ def test_kernels_are_printed(own, capsys):
 
 
 def test_what_is_printed_is_written_by_the_suffix_of_a_file(tmp_path, capsys):
-    norm = derive(BUILT_IN["RMSNorm"])
+    norm = derive(nn.RMSNorm.definition)
     for suffix, text in ((".txt", f"{norm.derivation}\n"), (".PY", norm.source)):
         path = tmp_path / f"norm{suffix}"
         assert main(["derive", "RMSNorm", "-o", str(path)]) == 0
