@@ -240,3 +240,18 @@ def test_a_norm_is_pickled_by_reference_and_copied_as_a_function_is(rng):
         pickle.dumps(inner)
     for norm in (kept_by_name, inner):
         assert copy.copy(norm) is copy.deepcopy([norm])[0] is norm
+
+
+def test_axes_may_be_those_of_what_is_returned_alone(rng):
+    @derive
+    def watched(x: Any, *, axes: Any, others: Any) -> Any:
+        xp = x.__array_namespace__()
+        mean = xp.mean(x, axis=axes, keepdims=True)
+        return x - mean, xp.max(x, axis=others, keepdims=True)
+
+    x = rng.normal(size=(3, 4))
+    y, top = watched(x, axes=1, others=0)
+    np.testing.assert_allclose(y.raw, x - x.mean(axis=1, keepdims=True), rtol=1e-12)
+    np.testing.assert_array_equal(top.raw, x.max(axis=0, keepdims=True))
+    with pytest.raises(ValueError, match="watched: others: axis 2 is out of range"):
+        watched(x, axes=1, others=2)

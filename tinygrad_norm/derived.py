@@ -21,7 +21,7 @@ import numpy as np
 from tinygrad_norm import ops
 from tinygrad_norm.checks import Range, check_number
 from tinygrad_norm.derivation.adjoints import Way, gradients_of, way_back
-from tinygrad_norm.derivation.expression import Expression, walk
+from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, walk
 from tinygrad_norm.derivation.kernels import kernels_text
 from tinygrad_norm.derivation.lowering import LoweringError
 from tinygrad_norm.derivation.program import rows_of
@@ -153,7 +153,8 @@ class DerivedNorm:
     @functools.cached_property
     def axes(self) -> frozenset[str]:
         """The names of the options that are axes."""
-        return frozenset(name for statistic in self.way.statistics for name in statistic.value)
+        nodes = walk(self.traced.y, *self.traced.statistics)
+        return frozenset(name for node in nodes if node.op in REDUCTIONS for name in node.value)
 
     @functools.cached_property
     def spread(self) -> set[str]:
@@ -261,7 +262,8 @@ def call_spec(norm: DerivedNorm, view: Shape | None, names: tuple[str, ...], *gi
             told = ", ".join(f"{key}={own}" for key, own in over.items())
             raise ValueError(f"{name}: the values along {told} have a {each.op}, so there is one at least, got {shape}")
     rows = {axis for key in rows_of(norm.way) for axis in axes[key]}
-    columns = {axis for own in axes.values() for axis in own} - rows
+    sets = {key: axes[key] for each in norm.way.statistics for key in each.value}
+    columns = {axis for own in sets.values() for axis in own} - rows
     varying = {axis for own in seen[1:] for axis, n in enumerate(own) if n > 1}
     return CallSpec(
         view=shape,
@@ -272,7 +274,9 @@ def call_spec(norm: DerivedNorm, view: Shape | None, names: tuple[str, ...], *gi
         numbers=numbers,
         rows=tuple(sorted(rows)),
         columns=tuple(sorted(columns)),
-        fits=0 not in shape and (len(axes) < 2 or bool(rows and columns and rows.isdisjoint(varying))),
+        fits=0 not in shape
+        and sets.keys() == axes.keys()
+        and (len(sets) < 2 or bool(rows and columns and rows.isdisjoint(varying))),
     )
 
 

@@ -60,6 +60,16 @@ def test_a_chain_of_derivatives_goes_through_parameters_too(shape, rng):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-13 * max(np.abs(other).max(), 1))
 
 
+def test_a_norm_without_a_second_derivative_passes():
+    def centred(x: Any, *, axes: Any) -> Any:
+        return x - x.__array_namespace__().mean(x, axis=axes, keepdims=True)
+
+    (case, *_) = cases_of(derive(centred), (), np.random.default_rng(0))
+    found = [*_found(case, _extended_precision, *EXACT)]
+    assert [(each.row, each.message) for each in found] == [(row, "") for row in EXACT]
+    assert found[-1].error == 0
+
+
 def test_a_wrong_third_derivative_is_seen(monkeypatch):
     (case, *_) = cases_of(derive(norms.layer_norm), (), np.random.default_rng(0))
     gradient = staticmethod(lambda grad, y: grad / (2 * y.detach()))  # of which the derivative is lost
