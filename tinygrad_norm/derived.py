@@ -16,8 +16,7 @@ from tinygrad_norm.derivation.adjoints import GRADIENT, Way, gradients_of, way_b
 from tinygrad_norm.derivation.evaluation import evaluate
 from tinygrad_norm.derivation.expression import Expression, symbol, walk
 from tinygrad_norm.derivation.kernels import kernels_text
-from tinygrad_norm.derivation.lowering import LoweringError
-from tinygrad_norm.derivation.program import rows_of
+from tinygrad_norm.derivation.lowering import LoweringError, Sets, sets_of
 from tinygrad_norm.derivation.rules import ZERO
 from tinygrad_norm.derivation.trace import Traced, trace
 from tinygrad_norm.derivation.writing import Formula, derivation, formula
@@ -36,7 +35,7 @@ def derive(definition: Callable[..., Any]) -> DerivedNorm:
         definition: `definition(x, *parameters, *, axes, eps)`, in the names of the Array API
             (`xp = x.__array_namespace__()`): means, sums and extremes over `axes`, or over several sets of axes with
             names of their own, with `keepdims=True`, and pointwise functions of them. It returns y, of x's shape, or
-            (y, *statistics).
+            (y, *statistics). Over several sets together, a mean goes with axis=(*batch, *pixels).
 
     Raises:
         ValueError: it is no such function, branches on values, or uses what has no derivative; the line is named.
@@ -134,6 +133,11 @@ class DerivedNorm:
         return frozenset(name for statistic in self.way.statistics for name in statistic.value)
 
     @functools.cached_property
+    def sets(self) -> Sets:
+        """The options that are axes, as the kernels take them."""
+        return sets_of(self.way.statistics)
+
+    @functools.cached_property
     def _spread(self) -> set[str]:
         """The parameters that are reduced by themselves: each value of x has one, as in the count of a mask."""
         alone = [each.inputs[0] for each in self.way.statistics if self.traced.x not in {*walk(each)}]
@@ -191,6 +195,7 @@ class DerivedOp(FusedOp):
             return output
         count = len(norm.way.statistics)
         y, *found = self._kernels.forward(call, (), count, lambda: self._evaluate(x, parameters, norm.way.statistics))
+        found = [self._own(*each) for each in zip(norm.way.statistics, found, strict=True)]
         given = zip((*norm.traced.parameters, *norm.way.statistics), (*parameters, *found), strict=True)
         known = {norm.traced.x: x, **self._options, **dict(given)}
         self.statistics = [np.array(each) for each in evaluate(norm.traced.statistics, known, self.params)]
@@ -243,11 +248,10 @@ class DerivedOp(FusedOp):
             return None
         from tinygrad_norm.kernels.cpu.modules import module_of
 
-        axes = dict.fromkeys(self.norm.axes, ()) | {name: self.params[name] for name in self.norm.axes}
-        rows = {axis for name in rows_of(self.norm.way) for axis in axes[name]}
-        columns = {axis for own in axes.values() for axis in own} - rows
-        varying = {axis for each in parameters for axis in range(-each.ndim, 0) if each.shape[axis] > 1}
-        if len(axes) > 1 and not (rows and columns and rows.isdisjoint(axis % x.ndim for axis in varying)):
+        rows = {axis for name in self.norm.sets.rows for axis in self.params[name]}
+        others = tuple([self.params[name] for name in self.norm.sets.others])
+        varying = {axis % x.ndim for each in parameters for axis in range(-each.ndim, 0) if each.shape[axis] > 1}
+        if others and not rows.isdisjoint(varying):  # where there are other sets, a parameter is a column's constant
             return None
         return self._kernels.call_of(
             module_of(self.norm.__name__, text),
@@ -255,8 +259,13 @@ class DerivedOp(FusedOp):
             [each.reshape((1,) * (x.ndim - each.ndim) + each.shape) for each in parameters],
             tuple(sorted(rows)),
             tuple(float(value) for value in self._options.values()),
-            columns=tuple(sorted(columns)),
+            others=others,
         )
+
+    def _own(self, statistic: Expression, found: Array) -> Array:
+        """A statistic that kernels repeat over other sets of axes, in its own shape."""
+        axes = {axis for name in statistic.reduced for axis in self.params[name]} if self.norm.sets.others else ()
+        return found[tuple([slice(1) if i in axes else slice(None) for i in range(found.ndim)])] if axes else found
 
     # In NumPy
 

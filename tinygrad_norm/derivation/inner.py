@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 from tinygrad_norm.derivation.writer import FIRST, Writer, block, function, has_word, taken, terms, tuple_of
 
+_FAST = {"max": "raised", "min": "lowered"}
+
 _ROWS = "for r in range(top, top + groups.repeat * groups.inner, groups.inner):"
 
 
@@ -59,7 +61,7 @@ def _unit(w: Writer, results: list[str]) -> str:
 
 def _finds(w: Writer, number: int) -> bool:
     """Whether something is computed before the loop of a stage."""
-    return bool(w.found[number][0] or (number == 0 and w.loaded) or (number == w.last and w.stored))
+    return bool(w.found[number][0].lines or (number == 0 and w.loaded) or (number == w.last and w.stored))
 
 
 def _find_arguments(w: Writer, number: int) -> list[str]:
@@ -160,10 +162,18 @@ def _add(w: Writer, number: int) -> str:
         first = FIRST[node.value]
         lines.append(f"{name} = {first if node.value == 'exact' else f'x.dtype.type({first})'}")
     call = f"e = _{w.name}_terms_{number}(i, {', '.join(name for name in given if name not in parts)})"
-    takes = [taken(node.value, name, f"e[{i}]") for i, (node, name) in enumerate(zip(stage.sums, sums, strict=True))]
+    takes, results = [], []
+    for i, (node, name) in enumerate(zip(stage.sums, sums, strict=True)):
+        if node.value in _FAST:  # NaN is seen apart, and the loop is vectorized
+            lines.append(f"nan{i} = False")
+            takes += [f"{name} = {_FAST[node.value]}(e[{i}], {name})", f"nan{i} |= e[{i}] != e[{i}]"]
+            results.append(f"unless(nan{i}, {name})")
+        else:
+            takes.append(taken(node.value, name, f"e[{i}]"))
+            results.append(name)
     takes += [f"{part}[i] += e[{i}]" for i, part in enumerate(parts, len(sums))]
     lines += block("for i in range(first, last):", call, *takes)
-    lines += [f"return {', '.join(sums)}{',' if len(sums) == 1 else ''}"] if sums else []
+    lines += [f"return {', '.join(results)}{',' if len(sums) == 1 else ''}"] if sums else []
     about = "The sums of some numbers of a row."
     return function("reassociate", f"_{w.name}_add_{number}", [*given, "first", "last"], about, *lines)
 

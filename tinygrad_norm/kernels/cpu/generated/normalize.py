@@ -430,8 +430,8 @@ def _outer_forward_find_1(group, x, parameters, options, units, statistics, sums
     for k in range(length):
         joined0[k] = sum0[k]
         joined1[k] = sum1[k]
-    join_sum(joined0, share)
-    join_sum(joined1, share)
+    join_sum(joined0, (share, 1))
+    join_sum(joined1, (share, 1))
     near = are_near(start, joined0, joined1, n, ok)
     for k in range(length):
         t0 = joined0[k] / n
@@ -591,8 +591,8 @@ def _outer_gradient_find_1(group, x, parameters, options, units, statistics, sum
         joined1[k] = sum1[k] * weight[k]
         dweight[k] = sum0[k] * (one / np.sqrt(var[k] + eps))  # Σ over all rows
         dbias[k] = sum1[k]  # Σ over all rows
-    join_sum(joined0, share)
-    join_sum(joined1, share)
+    join_sum(joined0, (share, 1))
+    join_sum(joined1, (share, 1))
     for k in range(length):
         m1[k] = joined0[k] / n  # mean(g · φ'(z) · γ · (x − μ))
         t0 = one / np.sqrt(var[k] + eps)

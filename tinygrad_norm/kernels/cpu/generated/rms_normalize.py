@@ -323,7 +323,7 @@ def _outer_forward_find_1(group, x, parameters, options, units, statistics, sums
     one = 1.0
     for k in range(length):
         joined0[k] = sum0[k]
-    join_sum(joined0, share)
+    join_sum(joined0, (share, 1))
     for k in range(length):
         var[k] = joined0[k] / n  # σ² = mean(x²)
         c0[k] = one / np.sqrt(var[k] + eps) * weight[k]  # 1/√(σ² + ε) · γ
@@ -445,7 +445,7 @@ def _outer_gradient_find_1(group, x, parameters, options, units, statistics, sum
     for k in range(length):
         joined0[k] = sum0[k] * weight[k]
         dweight[k] = sum0[k] * (one / np.sqrt(var[k] + eps))  # Σ over all rows
-    join_sum(joined0, share)
+    join_sum(joined0, (share, 1))
     for k in range(length):
         m0[k] = joined0[k] / n  # mean(g · φ'(z) · γ · x)
         # A[σ²] = −0.5 · (1/√(σ² + ε))^3 · mean(g · φ'(z) · γ · x)
