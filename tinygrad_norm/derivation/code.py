@@ -50,7 +50,7 @@ IMPORTS = {
     "tinygrad_norm.kernels.cpu.reduction": (
         "ATTEMPTS ROWS TERMS Groups all_of are_near few fill first_row gather_max gather_min gather_sum groups_of "
         "in_range is_near join_max join_min join_sum keep length_of lowered move_max move_min move_sum raised rows_of "
-        "start_of_columns start_of_row unless"
+        "start_of_columns start_of_row turns_of units_of unless"
     ),
 }
 """Where the text of kernels takes its functions from."""

@@ -14,6 +14,17 @@ from tinygrad_norm.kernels.cpu import compiler, reduction
 start_of_columns, are_near = reduction.start_of_columns.py_func, reduction.are_near.py_func
 
 
+@pytest.mark.parametrize(("blocks", "period"), [(1, 1), (32, 1), (1, 5000), (4, 37), (1, 64)])
+def test_every_unit_has_one_turn(blocks, period):
+    @numba.njit
+    def run(units):
+        return [(turn, unit) for turn in range(reduction.turns_of(units)) for unit in reduction.units_of(turn, units)]
+
+    found = run((blocks, 1, 1, period))
+    assert [unit for _, unit in found] == [*range(blocks * period)]
+    assert len({turn for turn, _ in found}) == min(blocks * period, 64)
+
+
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 40))
 def test_every_group_belongs_to_one_unit_of_its_own_parameters(blocks, period, turns):
     groups = period * turns

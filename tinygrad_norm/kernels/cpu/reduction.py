@@ -40,6 +40,9 @@ ATTEMPTS = 3
 _GROUPS, _NUMBERS = 64, 4096
 """The most groups that are taken at a time, and how many numbers they have at most, unless one has more."""
 
+_TURNS = 64
+"""How many turns the units of an inner reduction are taken in at most, whatever the number of threads."""
+
 _BEGINNING = 8
 """How many values x₀ is the average of."""
 
@@ -53,6 +56,19 @@ class Groups(NamedTuple):
     repeat: int
     """How many rows a group has, every inner-th one."""
     inner: int
+
+
+@inline
+def turns_of(units: tuple[int, ...]) -> int:
+    """How many turns the units of work of an inner reduction are taken in."""
+    return min(units[0] * units[3], _TURNS)
+
+
+@inline
+def units_of(turn: int, units: tuple[int, ...]) -> range:
+    """The units of work of a turn."""
+    count, turns = units[0] * units[3], turns_of(units)
+    return range(count * turn // turns, count * (turn + 1) // turns)
 
 
 @inline
