@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.derivation.agreement import agree, channels_last, norms, results
 from tinygrad_norm import kernels
-from tinygrad_norm.derived import DerivedOp, derive
+from tinygrad_norm.derived import derive
+from tinygrad_norm.derived_op import DerivedOp
 from tinygrad_norm.kernels.cpu import compiler
 from tinygrad_norm.kernels.cpu.layout import layout
 

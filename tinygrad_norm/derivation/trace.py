@@ -33,7 +33,7 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
     """Run a definition once, with symbols.
 
     Args:
-        definition: `definition(x, *parameters, *, axes, eps)`.
+        definition: `definition(x, *parameters, *, axes, eps)`; one without statistics has no axes.
         given: the names of parameters that are statistics of the values that share them.
 
     Raises:
@@ -47,7 +47,8 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
     plain = [each.name for each in signature if each.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
     options = [each.name for each in signature if each.kind is kinds.KEYWORD_ONLY]
     name = getattr(definition, "__name__", "definition")
-    if not plain or len(plain) + len(options) < len(signature) or not options:
+    by_position = not options and (len(plain) == 1 or any(each.default is not each.empty for each in signature))
+    if not plain or len(plain) + len(options) < len(signature) or by_position:
         found = f"{name}{inspect.signature(definition)}"
         raise ValueError(f"derive: a definition is {name}(x, *parameters, *, axes, eps), got {found}")
     if "view" in options:

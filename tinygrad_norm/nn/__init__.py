@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinygrad_norm.checks import module_getattr
-from tinygrad_norm.nn import init
+from tinygrad_norm.nn import init, parametrizations, parametrize
 from tinygrad_norm.nn.activation import (
     ELU,
     GELU,
@@ -23,7 +23,7 @@ from tinygrad_norm.nn.activation import (
 from tinygrad_norm.nn.containers import ModuleList, Sequential
 from tinygrad_norm.nn.convolution import Conv2D
 from tinygrad_norm.nn.dropout import Dropout, Dropout2D, StochasticDepth
-from tinygrad_norm.nn.folding import fold_activations, fold_batch_norm
+from tinygrad_norm.nn.folding import fold_activations, fold_batch_norm, fold_parametrizations
 from tinygrad_norm.nn.linear import Flatten, Identity, Linear
 from tinygrad_norm.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
 from tinygrad_norm.nn.module import Module, Parameter
@@ -39,6 +39,22 @@ from tinygrad_norm.nn.normalization import (
     RMSNorm,
     RMSNorm2D,
 )
+from tinygrad_norm.nn.norms import (
+    BatchRenorm1D,
+    BatchRenorm2D,
+    DynamicErf,
+    DynamicTanh,
+    EvoNormB0,
+    EvoNormS0,
+    FilterResponseNorm2D,
+    GlobalResponseNorm,
+    L1Norm,
+    LInfNorm,
+    PartialRMSNorm,
+    Ramp,
+    ScaleNorm,
+    SwitchableNorm2D,
+)
 from tinygrad_norm.nn.pooling import AdaptiveAvgPool2D, AvgPool2D, GlobalAvgPool2D, MaxPool2D, Upsample
 from tinygrad_norm.nn.recalibration import recalibrate
 from tinygrad_norm.nn.squeeze_excite import SqueezeExcite
@@ -52,12 +68,20 @@ __all__ = [
     "BatchNorm1D",
     "BatchNorm2D",
     "BatchNorm3D",
+    "BatchRenorm1D",
+    "BatchRenorm2D",
     "Conv2D",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout2D",
+    "DynamicErf",
+    "DynamicTanh",
+    "EvoNormB0",
+    "EvoNormS0",
+    "FilterResponseNorm2D",
     "Flatten",
     "GlobalAvgPool2D",
+    "GlobalResponseNorm",
     "GroupNorm",
     "Hardswish",
     "HuberLoss",
@@ -65,6 +89,8 @@ __all__ = [
     "InstanceNorm1D",
     "InstanceNorm2D",
     "L1Loss",
+    "L1Norm",
+    "LInfNorm",
     "LayerNorm",
     "LayerNorm2D",
     "LeakyReLU",
@@ -77,9 +103,12 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "PartialRMSNorm",
     "RMSNorm",
     "RMSNorm2D",
+    "Ramp",
     "ReLU",
+    "ScaleNorm",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -87,11 +116,15 @@ __all__ = [
     "Softplus",
     "SqueezeExcite",
     "StochasticDepth",
+    "SwitchableNorm2D",
     "Tanh",
     "Upsample",
     "fold_activations",
     "fold_batch_norm",
+    "fold_parametrizations",
     "init",
+    "parametrizations",
+    "parametrize",
     "recalibrate",
 ]
 

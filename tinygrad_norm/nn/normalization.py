@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_norm import modes, ops
 from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_flag, check_integer, check_number
+from tinygrad_norm.derivation import builtin
 from tinygrad_norm.dtypes import DTypeOrNone, Shape
 from tinygrad_norm.modes import composed, no_grad
 from tinygrad_norm.nn.checks import input_shape
@@ -32,6 +33,10 @@ class Normalization(DataclassModule):
 
     layouts: ClassVar[tuple[str, ...]] = ()
     """The shapes of input that fit, one letter for each axis; none where the op checks it all."""
+    first_weight: ClassVar[float] = 1.0
+    """What each weight begins with; a bias begins with 0."""
+    definition: ClassVar[Callable[..., Any]]
+    """What the layer computes, as `derive` takes it."""
     _: KW_ONLY
     activation: ActivationSpec = None
     fused: bool = True
@@ -44,10 +49,19 @@ class Normalization(DataclassModule):
         fusible(self.activation)  # refuses an unknown one here rather than at the first call
         for what, flag in (("affine", affine), ("bias", bias), ("fused", self.fused)):
             check_flag(f"{type(self).__name__}: {what}", flag)
-        dtype = float_dtype(dtype)
         self.shape = shape
-        self.weight: Parameter | None = Parameter(np.ones(shape), dtype=dtype) if affine else None
-        self.bias: Parameter | None = Parameter(np.zeros(shape), dtype=dtype) if affine and bias else None
+        self.starts: dict[str, float] = {}
+        self.weight: Parameter | None = None
+        self.bias: Parameter | None = None
+        if affine:
+            self.add_parameter("weight", shape, self.first_weight, dtype)
+        if affine and bias:
+            self.add_parameter("bias", shape, 0.0, dtype)
+
+    def add_parameter(self, name: str, shape: Shape, start: float, dtype: DTypeOrNone) -> None:
+        """Make a parameter of equal numbers, to which `reset_parameters` sets it again."""
+        self.starts[name] = start
+        setattr(self, name, Parameter(np.full(shape, start), dtype=float_dtype(dtype)))
 
     @property
     def gamma(self) -> Parameter | None:
@@ -60,10 +74,14 @@ class Normalization(DataclassModule):
         return self.bias
 
     def reset_parameters(self) -> None:
-        """Set weight to 1 and bias to 0."""
-        for parameter, start in ((self.weight, 1), (self.bias, 0)):
-            if parameter is not None:
+        """Set each parameter to what it was made with: weight to 1, bias to 0."""
+        for name, start in self.starts.items():
+            if (parameter := getattr(self, name)) is not None:
                 parameter.replace(np.full_like(parameter.raw, start))
+
+    def activates(self) -> ActivationSpec:
+        """Return the activation that the layer applies, or whose place it takes by one of its own."""
+        return self.activation
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x."""
@@ -86,7 +104,7 @@ class Normalization(DataclassModule):
     def extra_repr(self) -> str:
         words = []
         for field in sorted(fields(self), key=lambda field: bool(field.kw_only)):
-            value = getattr(self, field.name)
+            value = self.starts.get(field.name, getattr(self, field.name))  # what a parameter of that name began with
             if _is_size(field):
                 words.append(str(value))
             elif not field.kw_only or value != field.default:
@@ -213,7 +231,11 @@ class RunningNorm(ChannelNorm):
         momentum = self.momentum
         if momentum is None:  # cumulative: each batch weighs the same
             momentum = 1 / (self.num_batches_tracked.item() + 1) if update else 0.0
-        return type(self).op(x, *running, self.weight, self.bias, use_batch, momentum, self.eps, self.activation)
+        return self.compute(x, running, use_batch, momentum)
+
+    def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
+        """Call the op: normalize by x's own statistics, which move the running ones given, or by those."""
+        return type(self).op(x, *running, self.weight, self.bias, own, momentum, self.eps, self.activation)
 
     def extra_repr(self) -> str:
         return super().extra_repr() + ", frozen=True" * self.frozen
@@ -239,6 +261,7 @@ class BatchNorm(RunningNorm):
     """
 
     op = ops.batch_norm
+    definition: ClassVar[Callable[..., Any]] = staticmethod(builtin.normalize)
 
 
 class BatchNorm1D(BatchNorm):
@@ -266,6 +289,7 @@ class InstanceNorm(RunningNorm):
     """
 
     op = ops.instance_norm
+    definition = staticmethod(builtin.normalize)
 
     affine: bool = False
     track_running_stats: bool = False
@@ -301,6 +325,7 @@ class LayerNorm(TrailingNorm):
     Source: Ba, Kiros and Hinton, Layer normalization, 2016.
     """
 
+    definition = staticmethod(builtin.normalize)
     eps: float = 1e-5
     elementwise_affine: bool = True
     bias: InitVar[bool] = True
@@ -321,6 +346,7 @@ class LayerNorm2D(ChannelNorm):
     """
 
     layouts = ("NCHW",)
+    definition = staticmethod(builtin.normalize)
     num_channels: int
     eps: float = 1e-6
     affine: bool = True
@@ -344,6 +370,7 @@ class GroupNorm(ChannelNorm):
     """
 
     layouts = ("NC", "NCL", "NCHW", "NCDHW")
+    definition = staticmethod(builtin.normalize)
     num_groups: int
     num_channels: int
     eps: float = 1e-5
@@ -372,6 +399,7 @@ class RMSNorm(TrailingNorm):
     Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
     """
 
+    definition = staticmethod(builtin.rms_normalize)
     eps: float | None = None
     elementwise_affine: bool = True
 
@@ -391,6 +419,7 @@ class RMSNorm2D(ChannelNorm):
     """
 
     layouts = ("NCHW",)
+    definition = staticmethod(builtin.rms_normalize)
     num_channels: int
     eps: float = 1e-6
     affine: bool = True

@@ -223,7 +223,7 @@ def _norm(name: str, x: Any, size: Any, eps: float | None, activation: Activatio
     return _of_nothing(x, spec, *affine) if 0 in spec["view"] else NORM_RULES[name].op()(x, *affine, **spec)
 
 
-def _norm_with_running(
+def norm_with_running(
     name: str,
     x: Any,
     running: Sequence[Any],
@@ -232,8 +232,15 @@ def _norm_with_running(
     momentum: float,
     eps: float,
     activation: ActivationSpec,
+    normalize: Callable[[NormSpec], tuple[Tensor, Sequence[Array]]] | None = None,
 ) -> Tensor:
-    """A norm by statistics of its own, which move the running ones, or by those."""
+    """A norm by statistics of its own, which move the running ones, or by those.
+
+    Args:
+        name: a key of `NORM_RULES`, whose checks hold.
+        x, running, affine, own, momentum, eps, activation: as in `batch_norm`.
+        normalize: computes y and its own statistics in another way than the rule's op.
+    """
     arrays = _checked_running(name, running, momentum)
     spec = norm_spec(name, None, eps, activation, own, *shape_dtypes_of(x, *affine, *running))
     if 0 in spec["view"]:
@@ -241,10 +248,13 @@ def _norm_with_running(
     if not own:
         # As arrays that are nobody's tensor the tape copies them, so they may move on before the way back.
         return InferenceNorm()(x, *arrays, *affine, **spec)
-    op = NORM_RULES[name].op()
-    y = op(x, *affine, **spec)
+    if normalize is None:
+        op = NORM_RULES[name].op()
+        y, statistics = op(x, *affine, **spec), op.statistics
+    else:
+        y, statistics = normalize(spec)
     if not (running[0] is running[1] is None):
-        _move(running, arrays, op.statistics, y.shape, momentum)
+        _move(running, arrays, statistics, y.shape, momentum)
     return y
 
 
@@ -332,7 +342,7 @@ def batch_norm(
     shift, 2015.
     """
     running, affine = (running_mean, running_var), (weight, bias)
-    return _norm_with_running("batch_norm", x, running, affine, training, momentum, eps, activation)
+    return norm_with_running("batch_norm", x, running, affine, training, momentum, eps, activation)
 
 
 def layer_norm(
@@ -424,7 +434,7 @@ def instance_norm(
     Source: Ulyanov, Vedaldi and Lempitsky, Instance normalization: the missing ingredient for fast stylization, 2016.
     """
     running, affine = (running_mean, running_var), (weight, bias)
-    return _norm_with_running("instance_norm", x, running, affine, use_input_stats, momentum, eps, activation)
+    return norm_with_running("instance_norm", x, running, affine, use_input_stats, momentum, eps, activation)
 
 
 def rms_norm(

@@ -1,0 +1,26 @@
+"""The norms of the literature: one file for each idea, with its definition, and the layer of the op derived from it."""
+
+from tinygrad_norm.nn.norms.deviation import L1Norm, LInfNorm
+from tinygrad_norm.nn.norms.dynamic import DynamicErf, DynamicTanh
+from tinygrad_norm.nn.norms.evonorm import EvoNormB0, EvoNormS0
+from tinygrad_norm.nn.norms.renorm import BatchRenorm1D, BatchRenorm2D, Ramp
+from tinygrad_norm.nn.norms.response import FilterResponseNorm2D, GlobalResponseNorm
+from tinygrad_norm.nn.norms.scale import PartialRMSNorm, ScaleNorm
+from tinygrad_norm.nn.norms.switchable import SwitchableNorm2D
+
+__all__ = [
+    "BatchRenorm1D",
+    "BatchRenorm2D",
+    "DynamicErf",
+    "DynamicTanh",
+    "EvoNormB0",
+    "EvoNormS0",
+    "FilterResponseNorm2D",
+    "GlobalResponseNorm",
+    "L1Norm",
+    "LInfNorm",
+    "PartialRMSNorm",
+    "Ramp",
+    "ScaleNorm",
+    "SwitchableNorm2D",
+]

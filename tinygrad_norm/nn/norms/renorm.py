@@ -1,0 +1,110 @@
+"""Batch renormalization: batch norm, corrected towards the running statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from tinygrad_norm.checks import Range, check_number
+from tinygrad_norm.dtypes import Array, DTypeOrNone
+from tinygrad_norm.nn.norms.base import DefinedBatchNorm
+from tinygrad_norm.tensor import Tensor
+
+
+def batch_renorm(
+    x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, *, axes: Any, eps: Any, r_max: Any, d_max: Any
+) -> Any:
+    """weight · ((x - mean) / σ · r + d) + bias, with σ = √(var + eps), and the batch's mean and var.
+
+    r = σ / σ_running and d = (mean - running_mean) / σ_running, clipped to [1/r_max, r_max] and [-d_max, d_max], are
+    held: no gradient goes through them.
+    """
+    xp = x.__array_namespace__()
+    mean = xp.mean(x, axis=axes, keepdims=True)
+    var = xp.mean(xp.square(x - mean), axis=axes, keepdims=True)
+    deviation, running_deviation = xp.sqrt(var + eps), xp.sqrt(running_var + eps)
+    r = xp.stop_gradient(xp.clip(deviation / running_deviation, 1 / r_max, r_max))
+    d = xp.stop_gradient(xp.clip((mean - running_mean) / running_deviation, -d_max, d_max))
+    return weight * ((x - mean) / deviation * r + d) + bias, mean, var
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A number that goes from `first` to `last` on a straight line, from batch `begin` to batch `end`."""
+
+    first: float
+    last: float
+    begin: int
+    end: int
+
+    def __call__(self, batches: int) -> float:
+        """The number after so many batches."""
+        part = min(max((batches - self.begin) / max(self.end - self.begin, 1), 0.0), 1.0)
+        return self.first + part * (self.last - self.first)
+
+
+Limit = float | Callable[[int], float]
+"""A limit, or a function from the number of batches seen to one."""
+
+_R = Range("a number of at least 1", lambda value: value >= 1)
+_D = Range("a number of at least 0", lambda value: value >= 0)
+
+
+class BatchRenorm(DefinedBatchNorm):
+    """Batch norm that trains on what it will infer with: y is corrected towards the running statistics.
+
+    y = weight · ((x - mean) / σ · r + d) + bias, where r = σ / σ_running and d = (mean - running_mean) / σ_running are
+    clipped to [1/r_max, r_max] and [-d_max, d_max] and taken for constants. With r_max = 1 and d_max = 0 it is batch
+    norm; without limits y is that of inference. Inference is batch norm's.
+
+    Args:
+        num_features, eps, affine: as in `BatchNorm`.
+        momentum: the weight of the new value in the running statistics; the paper's is smaller than batch norm's.
+        r_max, d_max: numbers, or functions from the number of batches seen to one. At first they are the paper's: batch
+            norm for 5,000 batches, then r_max rises to 3 by batch 40,000, and d_max to 5 by batch 25,000.
+
+    Source: Ioffe, Batch renormalization: towards reducing minibatch dependence in batch-normalized models, 2017.
+    """
+
+    definition = staticmethod(batch_renorm)
+    momentum: float | None = 0.01
+    _: KW_ONLY
+    r_max: Limit = Ramp(1.0, 3.0, 5_000, 40_000)
+    d_max: Limit = Ramp(0.0, 5.0, 5_000, 25_000)
+
+    def __post_init__(self, dtype: DTypeOrNone, bias: bool = True) -> None:
+        super().__post_init__(dtype, bias)
+        if not self.track_running_stats:
+            raise ValueError(
+                f"{type(self).__name__}: track_running_stats is True, as the output depends on the running statistics, "
+                "got False; without them it would be batch norm"
+            )
+        self.limits()
+
+    def limits(self) -> dict[str, float]:
+        """Return r_max and d_max as they are now."""
+        batches, found = self.num_batches_tracked.item(), {}
+        for name, allowed in (("r_max", _R), ("d_max", _D)):
+            limit = getattr(self, name)
+            value = limit(batches) if callable(limit) else limit
+            found[name] = check_number(f"{type(self).__name__}: {name}", value, allowed)
+        return found
+
+    def normalize_batch(self, x: Tensor) -> tuple[Tensor, Sequence[Array]]:
+        axes = (0, *range(2, len(x.shape)))
+        return self.derived_with_statistics(
+            x, *self.running(x), *self.affine_parameters(), axes=axes, eps=self.eps, **self.limits()
+        )
+
+
+class BatchRenorm1D(BatchRenorm):
+    """`BatchRenorm` of (N, C) or (N, C, L)."""
+
+    layouts = ("NC", "NCL")
+
+
+class BatchRenorm2D(BatchRenorm):
+    """`BatchRenorm` of (N, C, H, W)."""
+
+    layouts = ("NCHW",)
