@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY
 from typing import Any, ClassVar, cast
 
+import numpy as np
+
 from tinygrad_norm.checks import check_flag, check_integer
 from tinygrad_norm.definitions import special
 from tinygrad_norm.derived import DerivedNorm, derive
@@ -54,13 +56,15 @@ class FromDefinition(Normalization):
 
         Args:
             x: the input.
-            parameters: those of the definition: tensors, of which a vector has a number for each channel, or numbers.
+            parameters: those of the definition: tensors, of which a vector has a number for each channel, numbers, or
+                arrays, which are constants: running statistics, of a dtype of their own.
             definition: another one than the layer's.
             seen: the shape in which a vector broadcasts; None: along axis 1.
             options: those of the definition.
         """
         seen = (-1, *(1,) * (len(x.shape) - 2)) if seen is None else seen
         shaped = [_in_shape(each, seen) for each in parameters]
+        shaped = [each.astype(x.dtype, copy=False) if isinstance(each, np.ndarray) else each for each in shaped]
         rectified = self.activation == "relu"
         op = op_of(definition or type(self).definition, rectified)
         if any(getattr(each, "dtype", x.dtype) != x.dtype for each in shaped):

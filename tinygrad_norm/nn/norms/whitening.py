@@ -94,9 +94,8 @@ class IterNorm(ChannelNorm):
         self.running_matrix.replace(np.broadcast_to(np.eye(self.running_matrix.shape[-1]), self.running_matrix.shape))
 
     def normalize(self, x: Tensor) -> Tensor:
-        name = label(type(self).__name__)
-        kinds = shape_dtypes_of(x, self.running_mean)
-        check_dtypes(name, **dict(zip(("input", "running_mean"), kinds, strict=True)))
+        kinds = shape_dtypes_of(x, self.weight, self.bias)
+        check_dtypes(label(type(self).__name__), **dict(zip(("input", "weight", "bias"), kinds, strict=True)))
         seen = (1, self.num_features, *(1,) * (len(x.shape) - 2))
         y = self.whiten(x) if 0 not in x.shape else x
         for parameter, apply in ((self.weight, ops.multiply), (self.bias, ops.add)):
