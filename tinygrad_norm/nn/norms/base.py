@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY
-from typing import Any, ClassVar, cast
-
-import numpy as np
+from typing import Any, cast
 
 from tinygrad_norm.checks import check_flag, check_integer
 from tinygrad_norm.definitions import special
@@ -42,8 +40,6 @@ _layer = functools.cache(activation_layer)
 class FromDefinition(Normalization):
     """A norm layer that calls the op of its `definition`."""
 
-    definition: ClassVar[Callable[..., Any]]
-
     def derived(
         self,
         x: Tensor,
@@ -56,15 +52,13 @@ class FromDefinition(Normalization):
 
         Args:
             x: the input.
-            parameters: those of the definition: tensors, of which a vector has a number for each channel, numbers, or
-                arrays, which are constants: running statistics, of a dtype of their own.
+            parameters: those of the definition: tensors, of which a vector has a number for each channel, or numbers.
             definition: another one than the layer's.
             seen: the shape in which a vector broadcasts; None: along axis 1.
             options: those of the definition.
         """
         seen = (-1, *(1,) * (len(x.shape) - 2)) if seen is None else seen
         shaped = [_in_shape(each, seen) for each in parameters]
-        shaped = [each.astype(x.dtype, copy=False) if isinstance(each, np.ndarray) else each for each in shaped]
         rectified = self.activation == "relu"
         op = op_of(definition or type(self).definition, rectified)
         if any(getattr(each, "dtype", x.dtype) != x.dtype for each in shaped):
@@ -123,6 +117,10 @@ class ChannelsAnywhere(FromDefinition, ChannelNorm):
 
 class DefinedBatchNorm(FromDefinition, BatchNorm):
     """A batch norm whose training is computed by `definition`, and whose inference is that of batch norm."""
+
+    def running(self, x: Tensor) -> tuple[Array, Array]:
+        """The running mean and variance in the dtype of x, as numbers that no gradient goes to."""
+        return self.running_mean.raw.astype(x.dtype), self.running_var.raw.astype(x.dtype)
 
     def normalize_batch(self, x: Tensor) -> tuple[Tensor, Sequence[Array]]:
         """Return y and the batch's mean and variance; each layer defines its own."""

@@ -224,7 +224,7 @@ class ModulatedBatchNorm(DefinedBatchNorm, Conditional):
         if 0 in x.shape:
             return self.derived(x, *modulation, definition=modulate)
         if not own:
-            given = (*[each.raw for each in running], *modulation)
+            given = (*self.running(x), *modulation)
             return self.derived(x, *given, eps=self.eps, definition=modulated_norm_inference)
 
         def normalize(_: Any) -> tuple[Tensor, list[Array]]:
