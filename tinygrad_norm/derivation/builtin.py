@@ -35,7 +35,7 @@ def normalize_inference(x: Any, mean: Any, var: Any, weight: Any, bias: Any, *, 
 
 _CENTRED = ("BatchNorm1D", "BatchNorm2D", "BatchNorm3D", "LayerNorm", "LayerNorm2D", "GroupNorm")
 BUILT_IN: dict[str, Callable[..., Any]] = {
-    **dict.fromkeys((*_CENTRED, "InstanceNorm1D", "InstanceNorm2D"), normalize),
+    **dict.fromkeys((*_CENTRED, "InstanceNorm1D", "InstanceNorm2D", "InstanceNorm3D"), normalize),
     **dict.fromkeys(("RMSNorm", "RMSNorm2D"), rms_normalize),
 }
 """By the name of the layer."""

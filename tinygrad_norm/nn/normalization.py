@@ -78,6 +78,10 @@ class Normalization(DataclassModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x."""
+        return self.run(x)
+
+    def run(self, x: Tensor, *given: Any) -> Tensor:
+        """Normalize x, once its shape is checked, with what else the layer is given, fused or composed."""
         shape = input_shape(self, x)
         fit = [len(shape) == len(axes) and shape[axes.index("C")] == self.shape[0] for axes in self.layouts]
         if fit and not any(fit):
@@ -86,9 +90,9 @@ class Normalization(DataclassModule):
                 f"{label(type(self).__name__)}: the input has shape {wanted} with C = {self.shape[0]}, got {shape}"
             )
         if self.fused:
-            return self.normalize(x)
+            return self.normalize(x, *given)
         with composed():
-            return self.normalize(x)
+            return self.normalize(x, *given)
 
     def normalize(self, x: Tensor) -> Tensor:
         """Call the op; each layer defines its own."""
@@ -189,16 +193,16 @@ class RunningNorm(ChannelNorm):
         wanted = self.training if self.update_running_statistics is None else self.update_running_statistics
         return self.running_mean is not None and wanted and not self.frozen
 
-    def normalize(self, x: Tensor) -> Tensor:
+    def normalize(self, x: Tensor, *given: Any) -> Tensor:
         """Normalize with the statistics that the switches choose; then the running ones move, if they are to."""
         self.ranks.add(len(x.shape))
         use, update = self.uses_batch_statistics(), self.updates_running_statistics()
         if not use and self.refuses_infinity:
             self.check_statistics()
-        y = self._call(x, use, update)
+        y = self._call(x, use, update, *given)
         if update and not use:  # this batch did not normalize itself: it is looked at all the same
             with no_grad():
-                self._call(x, True, True)
+                self._call(x, True, True, *given)
         if update:
             self.num_batches_tracked.raw = np.asarray(self.num_batches_tracked.raw + 1)
         return y
@@ -219,12 +223,12 @@ class RunningNorm(ChannelNorm):
         if self.running_mean is not None and f"{prefix}running_mean" in state:
             state.setdefault(f"{prefix}num_batches_tracked", 0)
 
-    def _call(self, x: Tensor, use_batch: bool, update: bool) -> Tensor:
+    def _call(self, x: Tensor, use_batch: bool, update: bool, *given: Any) -> Tensor:
         running = (self.running_mean, self.running_var) if update or not use_batch else (None, None)
         momentum = self.momentum
         if momentum is None:  # cumulative: each batch weighs the same
             momentum = 1 / (self.num_batches_tracked.item() + 1) if update else 0.0
-        return self.compute(x, running, use_batch, momentum)
+        return self.compute(x, running, use_batch, momentum, *given)
 
     def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
         """Call the op: normalize by x's own statistics, which move the running ones given, or by those."""
@@ -285,11 +289,11 @@ class InstanceNorm(RunningNorm):
     affine: bool = False
     track_running_stats: bool = False
 
-    def normalize(self, x: Tensor) -> Tensor:
+    def normalize(self, x: Tensor, *given: Any) -> Tensor:
         """Normalize a batch, or one image, which becomes a batch of one."""
         if len(x.shape) == len(self.layouts[0]):
-            return super().normalize(x)
-        return super().normalize(ops.expand_dims(x, 0)).squeeze(0)
+            return super().normalize(x, *given)
+        return super().normalize(ops.expand_dims(x, 0), *given).squeeze(0)
 
 
 class InstanceNorm1D(InstanceNorm):
@@ -302,6 +306,12 @@ class InstanceNorm2D(InstanceNorm):
     """`InstanceNorm` of (N, C, H, W) or (C, H, W)."""
 
     layouts = ("NCHW", "CHW")
+
+
+class InstanceNorm3D(InstanceNorm):
+    """`InstanceNorm` of (N, C, D, H, W) or (C, D, H, W)."""
+
+    layouts = ("NCDHW", "CDHW")
 
 
 class LayerNorm(TrailingNorm):

@@ -24,6 +24,7 @@ EXAMPLES: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[str, str, str]
     "GroupNorm": ((2, 6), (4, 6, 2, 2), _CHANNELS),
     "InstanceNorm1D": ((6,), (4, 6, 5), ("N", "L", "C")),
     "InstanceNorm2D": ((6,), (4, 6, 2, 2), _CHANNELS),
+    "InstanceNorm3D": ((6,), (4, 6, 2, 2, 1), ("N", "D · H · W", "C")),
     **dict.fromkeys(("LayerNorm", "RMSNorm"), ((6,), (4, 5, 6), _FEATURES)),
     **dict.fromkeys(("LayerNorm2D", "RMSNorm2D"), ((6,), (4, 6, 2, 2), _CHANNELS)),
 }

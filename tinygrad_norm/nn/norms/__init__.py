@@ -3,6 +3,14 @@
 from tinygrad_norm.nn.norms.deviation import L1Norm, LInfNorm
 from tinygrad_norm.nn.norms.dynamic import DynamicErf, DynamicTanh
 from tinygrad_norm.nn.norms.evonorm import EvoNormB0, EvoNormS0
+from tinygrad_norm.nn.norms.masked import (
+    MaskedBatchNorm1D,
+    MaskedBatchNorm2D,
+    MaskedGroupNorm,
+    MaskedInstanceNorm1D,
+    MaskedInstanceNorm2D,
+    MaskedLayerNorm,
+)
 from tinygrad_norm.nn.norms.renorm import BatchRenorm1D, BatchRenorm2D, Ramp
 from tinygrad_norm.nn.norms.response import FilterResponseNorm2D, GlobalResponseNorm
 from tinygrad_norm.nn.norms.scale import PartialRMSNorm, ScaleNorm
@@ -19,6 +27,12 @@ __all__ = [
     "GlobalResponseNorm",
     "L1Norm",
     "LInfNorm",
+    "MaskedBatchNorm1D",
+    "MaskedBatchNorm2D",
+    "MaskedGroupNorm",
+    "MaskedInstanceNorm1D",
+    "MaskedInstanceNorm2D",
+    "MaskedLayerNorm",
     "PartialRMSNorm",
     "Ramp",
     "ScaleNorm",
