@@ -3,6 +3,7 @@
 from tinygrad_norm.nn.norms.deviation import L1Norm, LInfNorm
 from tinygrad_norm.nn.norms.dynamic import DynamicErf, DynamicTanh
 from tinygrad_norm.nn.norms.evonorm import EvoNormB0, EvoNormS0
+from tinygrad_norm.nn.norms.ghost import GhostBatchNorm1D, GhostBatchNorm2D
 from tinygrad_norm.nn.norms.masked import (
     MaskedBatchNorm1D,
     MaskedBatchNorm2D,
@@ -24,6 +25,8 @@ __all__ = [
     "EvoNormB0",
     "EvoNormS0",
     "FilterResponseNorm2D",
+    "GhostBatchNorm1D",
+    "GhostBatchNorm2D",
     "GlobalResponseNorm",
     "L1Norm",
     "LInfNorm",
