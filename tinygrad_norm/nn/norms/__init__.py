@@ -4,6 +4,7 @@ from tinygrad_norm.nn.norms.deviation import L1Norm, LInfNorm
 from tinygrad_norm.nn.norms.dynamic import DynamicErf, DynamicTanh
 from tinygrad_norm.nn.norms.evonorm import EvoNormB0, EvoNormS0
 from tinygrad_norm.nn.norms.ghost import GhostBatchNorm1D, GhostBatchNorm2D
+from tinygrad_norm.nn.norms.local_response import LocalResponseNorm
 from tinygrad_norm.nn.norms.masked import (
     MaskedBatchNorm1D,
     MaskedBatchNorm2D,
@@ -30,6 +31,7 @@ __all__ = [
     "GlobalResponseNorm",
     "L1Norm",
     "LInfNorm",
+    "LocalResponseNorm",
     "MaskedBatchNorm1D",
     "MaskedBatchNorm2D",
     "MaskedGroupNorm",
