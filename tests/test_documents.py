@@ -28,6 +28,8 @@ def test_readme(capsys):
     np.testing.assert_allclose(found["y"].numpy().std(axis=(0, 2, 3)), 1, atol=1e-5)
     assert found["accuracy"] > 0.96
     assert f"{found['accuracy']:.1%}\n" in capsys.readouterr().out
+    assert found["by_pixel"].shape == (2, 10, 2, 1, 8, 8)
+    assert [each.shape for each in found["products"]] == [each.shape for each in found["model"].parameters()]
     assert found["replaced"] == ["layer3.0.bn1", "layer3.0.bn2", "layer3.0.downsample.1"]
 
 

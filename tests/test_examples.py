@@ -10,10 +10,13 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tinygrad_norm import Tensor
 from tinygrad_norm.data import load
 from tinygrad_norm.training import evaluate, load_checkpoint, load_safetensors, load_trained
 
@@ -226,6 +229,33 @@ def test_custom_norm(tmp_path):
     assert "derived: gradient and second gradient agree with finite differences" in out
     assert "wrong:   refused, as it should be: derivative 1, input 0" in out
     assert float(re.search(r"reads (\S+)% of the test digits right", out)[1]) > 95
+
+
+def test_sharpness(tmp_path):
+    out, err = run(tmp_path, "sharpness", **NUMPY)
+    assert not err
+    row = r"^(no|batch) norm +(\d+) +(\S+) +(\S+) +(\S+) +(\S+) ± (\S+)$"
+    rows = [[float(number) for number in found[1:]] for found in re.findall(row, out, re.MULTILINE)]
+    assert [int(step) for step, *_ in rows] == [0, 10, 30, 100, 300] * 2
+    for step, _, sharpness, largest_step, trace, _ in rows:
+        assert largest_step == pytest.approx(2 / sharpness, rel=0.02)
+        assert not step or 0 < sharpness < trace
+    losses = [row[1] for row in rows]
+    assert losses[:5] == sorted(losses[:5], reverse=True)
+    assert losses[8] < losses[3]
+
+
+def test_the_sharpness_of_a_quadratic(rng):
+    example = run_path(str(EXAMPLES / "sharpness.py"))
+    curvatures = np.array([1.0, 3.0, -5.0], np.float32)
+    w = Tensor(np.ones(3, np.float32), requires_grad=True)
+
+    def loss() -> Any:
+        return 0.5 * (curvatures * w * w).sum()
+
+    assert example["furthest_eigenvalue"](loss, [w], rng) == pytest.approx(-5, rel=1e-3)
+    assert example["largest_eigenvalue"](loss, [w], rng) == pytest.approx(3, rel=1e-3)
+    assert example["trace"](loss, [w], rng) == pytest.approx((-1, 0), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["autodiff_tour", "custom_norm"])

@@ -145,3 +145,9 @@ def test_the_gradient_that_was_given_is_not_kept():
     x.backward(seed)
     seed.data[:] = 0
     assert_equal(x.grad, [3.0, 4.0])
+
+
+def test_numbers_in_a_list_begin_in_the_dtype_of_the_tensor():
+    x = leaf([1.0])
+    (x * 1.0).backward([0.1])
+    assert x.grad.raw[0] == 0.1  # float32 has none

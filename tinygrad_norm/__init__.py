@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import tinygrad_norm.startup  # noqa: F401 (first: it says what Ctrl-C does while a command imports the rest)
 from tinygrad_norm import nn, ops, optim
 from tinygrad_norm.anomaly import AnomalyError, detect_anomaly
+from tinygrad_norm.derivatives import hessian, hessian_vector_product, jacobian, jvp, vjp
 from tinygrad_norm.derived import derive
 from tinygrad_norm.kernels.precision import fast_math
 from tinygrad_norm.modes import Hook, composed, enable_grad, hooks, is_recording, no_grad
@@ -33,8 +34,12 @@ __all__ = [
     "fast_math",
     "from_dlpack",
     "grad",
+    "hessian",
+    "hessian_vector_product",
     "hooks",
     "is_recording",
+    "jacobian",
+    "jvp",
     "load_checkpoint",
     "load_safetensors",
     "manual_seed",
@@ -46,6 +51,7 @@ __all__ = [
     "save_safetensors",
     "testing",
     "training",
+    "vjp",
 ]
 
 

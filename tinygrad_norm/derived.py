@@ -1,29 +1,34 @@
-"""A derived norm: called as a fused op, with the formulas of what it computes."""
+"""A derived norm: called as a fused op, with the formulas of what it computes.
+
+What a call needs to know of its arguments, and what is refused of them, depends on shapes, dtypes and options alone:
+`call_spec` finds it once for each set of these.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from numbers import Real
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_norm import definitions, kernels, ops
+from tinygrad_norm import ops
 from tinygrad_norm.checks import Range, check_number
-from tinygrad_norm.derivation.adjoints import GRADIENT, Way, gradients_of, way_back
-from tinygrad_norm.derivation.evaluation import evaluate
-from tinygrad_norm.derivation.expression import Expression, symbol, walk
+from tinygrad_norm.derivation.adjoints import Way, gradients_of, way_back
+from tinygrad_norm.derivation.expression import Expression, walk
 from tinygrad_norm.derivation.kernels import kernels_text
 from tinygrad_norm.derivation.lowering import LoweringError
 from tinygrad_norm.derivation.program import rows_of
 from tinygrad_norm.derivation.rules import ZERO
 from tinygrad_norm.derivation.trace import Traced, trace
 from tinygrad_norm.derivation.writing import Formula, derivation, formula
-from tinygrad_norm.dtypes import Array, Shape
+from tinygrad_norm.derived_op import CallSpec, DerivedOp
+from tinygrad_norm.dtypes import Shape
 from tinygrad_norm.operands import as_tensor
-from tinygrad_norm.tape import FusedOp
+from tinygrad_norm.ops.arguments import cached, check_dtypes, label, shape_dtypes_of
 from tinygrad_norm.tensor import Tensor
 
 _ANY = Range("a number", lambda value: True)
@@ -37,6 +42,12 @@ def derive(definition: Callable[..., Any]) -> DerivedNorm:
             (`xp = x.__array_namespace__()`): means, sums and extremes over `axes`, or over several sets of axes with
             names of their own, with `keepdims=True`, and pointwise functions of them. It returns y, of x's shape, or
             (y, *statistics).
+
+    Where a function has no derivative, that of `ops` is taken: at 0 it is 0 for abs, sign and relu, and infinite for
+    sqrt; equal values share the gradient of a maximum or minimum, both of two or all of many; x has that of clip at its
+    bounds. The branch of `where` that is not taken gets the gradient 0, of which an infinite derivative makes NaN, for
+    the values that share their statistics with it: give it what it can bear, as in
+    where(x > 0, sqrt(where(x > 0, x, 1)), 0).
 
     Raises:
         ValueError: it is no such function, branches on values, or uses what has no derivative; the line is named.
@@ -60,7 +71,7 @@ class DerivedNorm:
         """Normalize: call the definition's op with tensors or arrays, and with options as the definition names them.
 
         Args:
-            inputs: x, and parameters that broadcast against it.
+            inputs: x, and parameters that broadcast against it, of its dtype; a mask may be of integers or bools.
             view: a shape in which x is normalized, as for groups of channels; parameters and axes are those of the
                 view, and y has the shape of x.
             options: axes, and numbers such as eps.
@@ -71,59 +82,37 @@ class DerivedNorm:
         Raises:
             TypeError, ValueError: an argument is missing, unknown, or not what it should be.
         """
-        bound = self._bound(inputs, options)
-        x = bound.args[0] if view is None else ops.reshape(bound.args[0], view)
+        if len(inputs) != len(self.traced.parameters) + 1:  # some are given by name, or left out
+            inputs, options = self.bind(inputs, options)
+        given = [
+            each if isinstance(each, np.ndarray | Tensor) else self._operand(i, each, inputs[0])
+            for i, each in enumerate(inputs)
+        ]
+        spec = call_spec(self, view, tuple(options), *options.values(), *shape_dtypes_of(*given))
+        for i in spec.stretched:
+            given[i] = ops.broadcast_to(given[i], spec.view)
         op = self._op()
-        y = op(x, *self._parameters(x, bound), **self._options(x, bound))
-        y = y if view is None else ops.reshape(y, bound.args[0].shape)
+        y = op(*given, spec=spec)
         return (y, *map(Tensor.wrap, op.statistics)) if self.traced.statistics else y
 
-    def _bound(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> inspect.BoundArguments:
-        """The arguments by name, the inputs as arrays or tensors."""
+    def bind(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """All inputs by position and all options by name, as Python binds arguments."""
         try:
             bound = self._signature.bind(*inputs, **options)
         except TypeError as error:
-            raise TypeError(f"{self.__name__}: {error}; it is {self.__name__}{self._signature}") from None
+            name = label(self.__name__)
+            raise TypeError(f"{name}: {error}; it is {self.__name__}{self._signature}") from None
         bound.apply_defaults()
-        for name in [*self._signature.parameters][: len(bound.args)]:
-            bound.arguments[name] = self._operand(name, bound.arguments[name], bound.args[0])
-        if bound.args[0].dtype.kind != "f":
-            raise TypeError(f"{self.__name__}: x is of floats, got {bound.args[0].dtype}")
-        return bound
+        return bound.args, bound.kwargs
 
-    def _parameters(self, x: Any, bound: inspect.BoundArguments) -> Iterator[Any]:
-        """The parameters, which broadcast against x."""
-        for name, each in zip([*self._signature.parameters][1:], bound.args[1:], strict=False):
-            behind = x.shape[x.ndim - each.ndim :]
-            if each.ndim > x.ndim or any(n not in (1, m) for n, m in zip(each.shape, behind, strict=True)):
-                raise ValueError(f"{self.__name__}: {name} broadcasts against x, {x.shape}, got shape {each.shape}")
-            yield ops.broadcast_to(each, x.shape) if name in self._spread and each.shape != x.shape else each
-
-    def _options(self, x: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
-        """Axes of x, and numbers."""
-        given: dict[str, Any] = {
-            name: ops.reduction.checked_axes(f"{self.__name__}: {name}", value, x.ndim)
-            if name in self.axes
-            else check_number(f"{self.__name__}: {name}", value, _ANY)
-            for name, value in bound.kwargs.items()
-        }
-        sets = {name: value for name, value in given.items() if name in self.axes}
-        axes = [axis for own in sets.values() for axis in own]
-        if len(axes) > len({*axes}):
-            told = ", ".join(f"{name}={value}" for name, value in sets.items())
-            raise ValueError(f"{self.__name__}: sets of axes have none in common, got {told}")
-        return given
-
-    def _operand(self, name: str, value: Any, x: Any) -> Any:
-        """An array or a tensor as it is, and a number as one of the dtype of x."""
-        if isinstance(value, np.ndarray | Tensor):
-            return value
+    def _operand(self, index: int, value: Any, x: Any) -> Any:
+        """A number as an array of the dtype of x, a list as a tensor."""
         if isinstance(value, Real):
             return np.asarray(value, getattr(x, "dtype", None))
         if isinstance(value, list | tuple):
             return as_tensor(value)
-        got = f"{value!r} ({type(value).__name__})"
-        raise TypeError(f"{self.__name__}: {name} is a tensor, an array or a number, got {got}")
+        name, got = [*self._signature.parameters][index], f"{value!r} ({type(value).__name__})"
+        raise TypeError(f"{label(self.__name__)}: {name} is a tensor, an array or a number, got {got}")
 
     def __repr__(self) -> str:
         return f"{self.__name__}{self._signature}\n{self.formula}"
@@ -134,10 +123,21 @@ class DerivedNorm:
         return frozenset(name for statistic in self.way.statistics for name in statistic.value)
 
     @functools.cached_property
-    def _spread(self) -> set[str]:
+    def spread(self) -> set[str]:
         """The parameters that are reduced by themselves: each value of x has one, as in the count of a mask."""
         alone = [each.inputs[0] for each in self.way.statistics if self.traced.x not in {*walk(each)}]
         return {str(node.value) for each in alone for node in walk(each) if node.op == "parameter"}
+
+    @functools.cached_property
+    def holds(self) -> bool:
+        """Whether something in y is constant to whoever differentiates, see `stop_gradient`."""
+        return any(node.op == "stop_gradient" for node in walk(self.traced.y))
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """The parameters that have no gradient, as what depends on them is constant to whoever differentiates."""
+        known = zip(self.traced.parameters, self.gradients[1:], strict=True)
+        return tuple(str(each.value) for each, gradient in known if gradient is ZERO)
 
     @property
     def formula(self) -> Formula:
@@ -160,7 +160,6 @@ class DerivedNorm:
         count = len(self.traced.parameters)
         return self.kernels_text(tuple(i for i in range(count) if self.gradients[i + 1] is not ZERO))
 
-    @functools.cache  # noqa: B019 (a norm lives as long as its definition)
     def kernels_text(self, wanted: tuple[int, ...]) -> str:
         """The kernels with the gradients of these parameters; "" where the norm has none."""
         names = ["x", *(str(each.value) for each in self.traced.parameters)]
@@ -170,130 +169,96 @@ class DerivedNorm:
         except LoweringError:
             return ""
 
+    @functools.cache  # noqa: B019 (a norm lives as long as its definition)
+    def kernels(self, needs: tuple[bool, ...], whole: tuple[bool, ...]) -> Kernels:
+        """The kernels, if it has some, for inputs of which these need a gradient, and parameters that are `whole`.
 
-class DerivedOp(FusedOp):
-    """One call of a derived norm: by its kernels, or, where it has none, in NumPy and in float64."""
-
-    norm: DerivedNorm
-    statistics: list[Array]
-    """What the definition returned beside y."""
-
-    def composed(self, x: Any, *parameters: Any, **options: Any) -> Tensor:
-        found = self.norm.definition(ops.astype(x, np.float64, copy=False), *parameters, **options)
-        y, *statistics = found if isinstance(found, tuple) else (found,)
-        self.statistics = [each.raw for each in statistics]
-        return ops.astype(y, x.dtype, copy=False)
-
-    def forward(self, x: Array, *parameters: Array, **options: Any) -> Array:
-        norm, call = self.norm, self._call(x, parameters)
-        if call is None:
-            output, *self.statistics = self._evaluate(x, parameters)
-            return output
-        count = len(norm.way.statistics)
-        y, *found = self._kernels.forward(call, (), count, lambda: self._evaluate(x, parameters, norm.way.statistics))
-        given = zip((*norm.traced.parameters, *norm.way.statistics), (*parameters, *found), strict=True)
-        known = {norm.traced.x: x, **self._options, **dict(given)}
-        self.statistics = [np.array(each) for each in evaluate(norm.traced.statistics, known, self.params)]
-        self.save(*found)
-        normalized: Array = y
-        return normalized
-
-    def gradient(self, grad: Array, x: Array, *kept: Array) -> tuple[Array | None, ...]:
-        count = len(self.norm.traced.parameters)
-        parameters, statistics = kept[:count], kept[count:]
-        call = self._call(x, parameters)
-        if call is None:
-            return self._evaluate_gradient(grad, x, parameters)
-        wanted = self._wanted(x, parameters)
-
-        def otherwise() -> tuple[Array | None, ...]:
-            dx, *others = self._evaluate_gradient(grad, x, parameters)
-            return dx, *(others[i] for i in wanted)
-
-        dx, *found = self._kernels.gradient(call, grad, statistics, wanted, otherwise)
-        gradients = dict(zip(wanted, found, strict=True))
-        shaped = (gradients.get(i) for i in range(count))
-        return dx, *(None if d is None else d.reshape(p.shape) for d, p in zip(shaped, parameters, strict=True))
-
-    # By kernels
-
-    @property
-    def _kernels(self) -> Any:
-        from tinygrad_norm.kernels.cpu import derived  # which takes Numba, and its time
-
-        return derived
-
-    def _wanted(self, x: Array, parameters: Sequence[Array]) -> tuple[int, ...]:
-        """The parameters whose gradients kernels compute: any that has one, but for one of x's size that wants none."""
-        needed = self.needs_input_grad[1:]
-        return tuple(
-            i
-            for i, (each, need, back) in enumerate(zip(parameters, needed, self.norm.gradients[1:], strict=True))
-            if back is not ZERO and (need or each.shape != x.shape)
-        )
-
-    def _call(self, x: Array, parameters: Sequence[Array]) -> Any:
-        """The call of the norm's kernels; None where it has none for these arrays."""
-        parameters = [each.astype(x.dtype) if each.dtype.kind in "biu" else each for each in parameters]
-        fits = x.size and all(each.dtype == x.dtype and each.ndim <= x.ndim for each in parameters)
-        if not fits or kernels.of(x) is definitions:
-            return None
-        text = self.norm.kernels_text(self._wanted(x, parameters))
+        Gradients of parameters are computed where there are some, but for one of x's size that needs none.
+        """
+        known = zip(needs[1:], whole, self.gradients[1:], strict=True)
+        wanted = tuple(i for i, (need, size, of) in enumerate(known) if of is not ZERO and (need or not size))
+        text = self.kernels_text(wanted)
         if not text:
-            return None
+            return Kernels(wanted, None)
         from tinygrad_norm.kernels.cpu.modules import module_of
 
-        axes = dict.fromkeys(self.norm.axes, ()) | {name: self.params[name] for name in self.norm.axes}
-        rows = {axis for name in rows_of(self.norm.way) for axis in axes[name]}
-        columns = {axis for own in axes.values() for axis in own} - rows
-        varying = {axis for each in parameters for axis in range(-each.ndim, 0) if each.shape[axis] > 1}
-        if len(axes) > 1 and not (rows and columns and rows.isdisjoint(axis % x.ndim for axis in varying)):
-            return None
-        return self._kernels.call_of(
-            module_of(self.norm.__name__, text),
-            x,
-            [each.reshape((1,) * (x.ndim - each.ndim) + each.shape) for each in parameters],
-            tuple(sorted(rows)),
-            tuple(float(value) for value in self._options.values()),
-            columns=tuple(sorted(columns)),
-        )
-
-    # In NumPy
-
-    @property
-    def _options(self) -> dict[Expression, Any]:
-        """The options that are numbers, by their symbols."""
-        names = [name for name in self.norm.traced.options if name not in self.norm.axes]
-        return {symbol("option", name): np.float64(self.params[name]) for name in names}
-
-    def _evaluate(
-        self, x: Array, parameters: Sequence[Array], others: Sequence[Expression] | None = None
-    ) -> list[Array]:
-        """y, and what the definition returns beside it, or other expressions."""
-        traced = self.norm.traced
-        others = traced.statistics if others is None else others
-        y, *found = evaluate([traced.y, *others], self._known(x, parameters), self.params)
-        return [np.broadcast_to(y, x.shape).astype(x.dtype), *found]
-
-    def _evaluate_gradient(self, grad: Array, x: Array, parameters: Sequence[Array]) -> tuple[Array | None, ...]:
-        known = self._known(x, parameters)
-        known[GRADIENT] = grad.astype(np.float64)
-        for back, of in self.norm.way.adjoints.items():
-            (known[back],) = evaluate([of], known, self.params)
-        found = evaluate(self.norm.gradients, known, self.params)
-        return tuple(
-            None if of is ZERO else _sum_to(each, given)
-            for of, each, given in zip(self.norm.gradients, found, (x, *parameters), strict=True)
-        )
-
-    def _known(self, x: Array, parameters: Sequence[Array]) -> dict[Expression, Any]:
-        given = zip((self.norm.traced.x, *self.norm.traced.parameters), (x, *parameters), strict=True)
-        return {name: np.asarray(array, np.float64) for name, array in given} | self._options
+        return Kernels(wanted, module_of(self.__name__, text))
 
 
-def _sum_to(gradient: Array, like: Array) -> Array:
-    """A gradient in the shape and dtype of an input that was broadcast."""
-    added = gradient.ndim - like.ndim
-    stretched = tuple(i for i, n in enumerate(like.shape, added) if n == 1 and gradient.shape[i] > 1)
-    summed = gradient.sum(axis=(*range(added), *stretched), keepdims=True) if added or stretched else gradient
-    return np.broadcast_to(summed.reshape(summed.shape[added:]), like.shape).astype(like.dtype)
+class Kernels(NamedTuple):
+    """The kernels of a norm."""
+
+    wanted: tuple[int, ...]
+    """The parameters whose gradients they compute."""
+    module: ModuleType | None
+
+
+@cached
+def call_spec(norm: DerivedNorm, view: Shape | None, names: tuple[str, ...], *given: Any) -> CallSpec:
+    """The spec of a call.
+
+    Args:
+        norm: what is called.
+        view: the shape in which x is normalized, if not its own.
+        names: those of the options that are given.
+        given: the options, and the shape and dtype of x and of each parameter.
+
+    Raises:
+        TypeError, ValueError: as a call of a norm.
+    """
+    name, count = label(norm.__name__), len(names)
+    (x, *parameters), options = norm.bind(given[count:], dict(zip(names, given, strict=False)))
+    inputs = dict(zip(inspect.signature(norm.definition).parameters, (x, *parameters), strict=False))
+    if x[1].kind != "f":
+        raise TypeError(f"{name}: x is of floats, got {x[1]}")
+    check_dtypes(name, **{key: kind for key, kind in inputs.items() if kind[1].kind == "f"})
+    shape = x[0] if view is None else _seen(name, view, x[0])
+    stretched, seen = [], []
+    for i, (key, (own, _)) in enumerate(inputs.items()):
+        behind = shape[len(shape) - len(own) :]
+        if i and (len(own) > len(shape) or any(n not in (1, m) for n, m in zip(own, behind, strict=True))):
+            raise ValueError(f"{name}: {key} broadcasts against x, {shape}, got shape {own}")
+        if key in norm.spread and own != shape:
+            stretched.append(i)
+        seen.append(shape if key in norm.spread else (1,) * (len(shape) - len(own)) + own)
+    axes, numbers = _options(norm, options, len(shape))
+    rows = {axis for key in rows_of(norm.way) for axis in axes[key]}
+    columns = {axis for own in axes.values() for axis in own} - rows
+    varying = {axis for own in seen[1:] for axis, n in enumerate(own) if n > 1}
+    return CallSpec(
+        view=shape,
+        parameters=tuple(seen[1:]),
+        whole=tuple(own == shape for own in seen[1:]),
+        stretched=tuple(stretched),
+        axes=axes,
+        numbers=numbers,
+        rows=tuple(sorted(rows)),
+        columns=tuple(sorted(columns)),
+        fits=0 not in shape and (len(axes) < 2 or bool(rows and columns and rows.isdisjoint(varying))),
+    )
+
+
+def _seen(name: str, view: Shape, shape: Shape) -> Shape:
+    """The view, each length of which is known."""
+    try:
+        return np.empty(shape, np.bool_).reshape(view).shape
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: view is a shape for as many values as x has, {shape}, got {view}") from None
+
+
+def _options(norm: DerivedNorm, options: dict[str, Any], ndim: int) -> tuple[dict[str, Shape], dict[str, float]]:
+    """Axes of x, and numbers, by name."""
+    name = label(norm.__name__)
+    axes = {
+        key: ops.reduction.checked_axes(f"{name}: {key}", value, ndim)
+        for key, value in options.items()
+        if key in norm.axes
+    }
+    numbers = {
+        key: check_number(f"{name}: {key}", value, _ANY) for key, value in options.items() if key not in norm.axes
+    }
+    every = [axis for own in axes.values() for axis in own]
+    if len(every) > len({*every}):
+        told = ", ".join(f"{key}={value}" for key, value in axes.items())
+        raise ValueError(f"{name}: sets of axes have none in common, got {told}")
+    return axes, numbers

@@ -40,6 +40,8 @@ def seed(output: Tensor, given: Any) -> Tensor:
             )
         return wrap(np.ones(output.shape, output.dtype))
     like = output.raw
+    if isinstance(given, list | tuple):
+        given = np.asarray(given, like.dtype)
     plain = type(given) is np.ndarray and given.dtype == like.dtype
     grad = wrap(given.copy("K")) if plain else as_tensor(given)
     if grad.raw.shape != like.shape:

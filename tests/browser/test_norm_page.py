@@ -7,8 +7,8 @@ from runpy import run_path
 
 import pytest
 
-from tinygrad_norm.derivation.builtin import BUILT_IN
 from tinygrad_norm.derived import derive
+from tinygrad_norm.models.norm_catalog import norm_layers
 from tinygrad_norm.viz.norm_page import norm_page
 
 norms = run_path(str(Path(__file__).parents[1] / "derivation" / "norms.py"))
@@ -38,7 +38,11 @@ TEXTS = """() => {
 
 @pytest.fixture(scope="module")
 def pages():
-    return {name: norm_page(derive(BUILT_IN.get(name) or norms[name]), name * (name in BUILT_IN)) for name in NAMES}
+    layers = norm_layers()
+    return {
+        name: norm_page(derive(layers[name].definition if name in layers else norms[name]), name * (name in layers))
+        for name in NAMES
+    }
 
 
 @pytest.fixture

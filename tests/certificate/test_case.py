@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, nn, ops
+from tests.derivation.agreement import norms
+from tinygrad_norm import Tensor, derive, nn, ops
 from tinygrad_norm.certificate.case import Case, ResultError, case_of_module, is_differentiated
 from tinygrad_norm.certificate.memory_layouts import in_fortran_order
 from tinygrad_norm.ops.elementwise import Exp, Multiply
 from tinygrad_norm.ops.normalization import LayerNorm
+from tinygrad_norm.testing import GradientError, gradcheck
 
 
 def test_floats_in_float64_are_differentiated_and_nothing_else():
@@ -90,3 +92,34 @@ def test_a_call_of_a_case_leaves_parameters_and_buffers_in_place():
     assert all(one is other for one, other in zip(layer.parameters(), parameters, strict=True))
     for key, array in layer.state_dict().items():
         np.testing.assert_array_equal(array, before[key])
+
+
+def test_what_a_norm_takes_for_constant_is_held_for_other_inputs(rng):
+    """x̂ r + d of Batch Renorm, whose r and d are those of the case's x wherever differences look."""
+    norm = derive(norms["batch_renorm"])
+    x, mean, var = rng.normal(size=(5, 3)), rng.normal(size=3), rng.uniform(0.5, 2, 3)
+
+    def function(x):
+        running = (each.astype(x.dtype) for each in (mean, var))
+        return norm(x, *running, axes=0, eps=0.1, r_max=1.5, d_max=0.7)[0]
+
+    case = Case("", function, (x,))
+    assert [each.shape for each in case.held] == [(1, 3), (1, 3)]
+    assert case.call(*case.leaves()).creator.name == "batch_renorm"
+    single = case.call(*case.leaves("float32"))
+    assert (single.creator.name, single.dtype) == ("batch_renorm", np.float32)
+    other = rng.normal(size=(5, 3))
+    r, d = case.held
+    expected = (other - other.mean(axis=0)) / np.sqrt(other.var(axis=0) + 0.1) * r + d
+    np.testing.assert_allclose(case.call(Tensor(other)).raw, expected, rtol=1e-12)
+    gradcheck(case.call, case.leaves(), order=2)
+    with pytest.raises(GradientError):
+        gradcheck(case.function, case.leaves())
+
+
+def test_nothing_is_held_where_no_norm_says_so(rng):
+    x = rng.normal(size=(5, 3))
+    for function in (lambda x: ops.stop_gradient(x) * x, lambda x: ops.cross_entropy(x, np.array([0, 1, 2, 0, 1]))):
+        case = Case("", function, (x,))
+        assert case.held == []
+        np.testing.assert_array_equal(case.call(Tensor(2 * x)).raw, function(Tensor(2 * x)).raw)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from tests.certificate.wrong_ops import Cube, Raising, failed
-from tinygrad_norm import nn, ops, random
+from tests.derivation.agreement import norms
+from tinygrad_norm import derive, nn, ops, random
 from tinygrad_norm.certificate import certification, certify
 from tinygrad_norm.certificate.comparisons import VALUE
 
@@ -70,3 +72,16 @@ def test_a_layer_of_ones_own_stays_as_it_is():
     for key, array in layer.state_dict().items():
         assert array.dtype == before[key].dtype
         np.testing.assert_array_equal(array, before[key])
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "batch_norm", "grn", "batch_renorm", "linf_norm", "masked_norm"])
+def test_the_norms_that_stress_the_engine_are_certified(name):
+    renorm = name == "batch_renorm"
+    certificate = certify(derive(norms[name]), **({"r_max": 1.5, "d_max": 0.7} if renorm else {}))
+    assert certificate.ok, str(certificate)
+    told = [
+        "held in differences, as in the definition: what stop_gradient returns",
+        "without a gradient, by the definition: running_mean and running_var",
+    ]
+    assert [line for line in told if line in str(certificate)] == (told if renorm else [])
+    assert (certificate.holds, certificate.constants) == (renorm, ["running_mean", "running_var"] if renorm else [])

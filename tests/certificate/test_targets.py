@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_norm import FusedOp, Tensor, ops
+from tests.derivation.agreement import norms
+from tinygrad_norm import FusedOp, Tensor, derive, ops
 from tinygrad_norm.certificate import certify
 from tinygrad_norm.certificate.targets import cases_of, load_target
 
@@ -20,6 +21,10 @@ class Power(FusedOp):
 
     def forward(self, x: Any, *, exponent: float) -> Any:
         return x**exponent
+
+    def gradient(self, grad: Any, x: Any) -> Any:
+        exponent = self.params["exponent"]
+        return (grad * exponent * x ** (exponent - 1),)
 
 
 OWN = """
@@ -173,8 +178,11 @@ def test_a_derived_norm_knows_its_inputs(name, cases, shapes, own):
         ("{own}:array", "array returns one tensor, got ndarray"),
         ("{own}:strange", "no input was found that strange takes .* --shape"),
         ("{own}:Never", r"no input was found that Never takes \(ValueError: no way back\); give the shape of each"),
-        ("{own}:clipped", "clipped has to be told largest; certify a function that calls it"),
-        ("{own}:of_four", "of_four has 4 sets of axes; certify a function that calls it"),
+        (
+            "{own}:clipped",
+            r"clipped has to be told largest; give --option largest=... .*, or certify\(what, largest=...\)",
+        ),
+        ("{own}:of_four", r"of_four has 4 sets of axes; say which, as a=\(0, 2\)"),
         ("nowhere.py:Name", "nowhere.py cannot be imported: FileNotFoundError"),
         ("no.such.module:Name", "no.such.module cannot be imported: ModuleNotFoundError"),
     ],
@@ -197,18 +205,61 @@ def test_results_and_numbers_of_inputs_are_checked_for_shapes_of_ones_own(own):
 
 
 def test_other_bad_input(own):
-    with pytest.raises(ValueError, match="BatchNorm2D has inputs of its own"):
+    with pytest.raises(ValueError, match="BatchNorm2D has inputs and options of its own"):
         certify("BatchNorm2D", (2, 3))
     for shapes in ((), [(2, 3)]):
-        with pytest.raises(ValueError, match="Power has to be told exponent; certify a function that calls it"):
+        with pytest.raises(ValueError, match="Power has to be told exponent; give --option exponent="):
             certify(Power, *shapes)
     with pytest.raises(ValueError, match="no input of abs is of floats, so there is no gradient"):
         certify(ops.abs, np.array([1, 2]))
     assert not certify(ops.argmax, (3, 4))
-    with pytest.raises(ValueError, match="l1_norm has to be told axes, eps; certify a function that calls it"):
+    with pytest.raises(ValueError, match="l1_norm has to be told axes, eps; give --option axes="):
         certify(f"{own}:l1_norm", (3, 4), (4,))
     with pytest.raises(ValueError, match="5 is no layer, no op and no function"):
         certify(5, (2, 3))
+
+
+def test_options_are_given_by_name(own):
+    assert certify(Power, (3, 4), exponent=2).ok
+    norm = load_target(f"{own}:clipped")
+    shapes = [case.inputs[0].shape for case in cases_of(norm, (), np.random.default_rng(0), {"largest": 0.7})]
+    assert shapes[:2] == [(3, 5), (3, 4, 2)]
+    (case, _) = cases_of(norm, (), np.random.default_rng(0), {"largest": 0.7, "axes": (0, 2)})
+    x = case.inputs[0]
+    assert x.shape == (2, 3, 1, 4)
+    np.testing.assert_array_equal(case.call(x).raw, norm(x, axes=(0, 2), largest=0.7).raw)
+    (case, _) = cases_of(
+        load_target(f"{own}:l1_norm"), ((3, 4), (4,)), np.random.default_rng(0), {"axes": 1, "eps": 0.1}
+    )
+    assert case.call(*case.inputs).shape == (3, 4)  # without the statistic
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "message"),
+    [
+        (
+            "{own}:clipped",
+            {"larges": 1},
+            r"clipped has no option 'larges' \(it has axes, largest\); did you mean largest?",
+        ),
+        (
+            "{own}:clipped",
+            {"largest": 1, "axes": 7},
+            r"no input was found that clipped takes \(ValueError: clipped: axes: ",
+        ),
+        ("{own}:MyNorm", {"eps": 1}, "options are those of a function; give MyNorm made with them"),
+        ("BatchNorm2D", {"eps": 1}, "BatchNorm2D has inputs and options of its own"),
+    ],
+)
+def test_options_that_are_not_there_are_refused(what, options, message, own):
+    with pytest.raises(ValueError, match=message):
+        certify(what.format(own=own), **options)
+
+
+def test_what_has_no_gradient_by_definition_is_no_input_of_differences():
+    (case, *_) = cases_of(derive(norms["batch_renorm"]), (), np.random.default_rng(0), {"r_max": 1.5, "d_max": 0.7})
+    assert [given.dtype for given in case.inputs] == ["float64", "float32", "float32"]
+    assert case.constants == ("running_mean", "running_var")
 
 
 def test_a_file_that_ends_itself_is_told(tmp_path):

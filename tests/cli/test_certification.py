@@ -48,6 +48,19 @@ def test_certify_prints_a_table_and_ends_in_0_or_1(run, own):
     assert "derivative 1, input 0: at " in out
 
 
+def test_certify_tells_a_norm_its_options(run, tmp_path):
+    (tmp_path / "norm.py").write_text(
+        "from tinygrad_norm import derive\n"
+        "@derive\n"
+        "def scaled(x, *, axes, by):\n"
+        "    xp = x.__array_namespace__()\n"
+        "    return (x - xp.mean(x, axis=axes, keepdims=True)) * by\n"
+    )
+    status, out, _ = run("certify", "norm.py:scaled", "--option", "by=3", "--option", "axes=0,2")
+    assert status == 0
+    assert "sizes: 2×3×1×4; " in out
+
+
 def test_certify_json(run, own):
     status, out, _ = run("certify", "gelu", "--json", "--seed", "3")
     assert status == 0
@@ -70,6 +83,14 @@ def test_certify_json(run, own):
         ("certify LayerNorm --kind layer", "certify: --kind is for certify with --from"),
         ("certify LayerNorm --eps 0", "certify: --eps is for certify with --from"),
         ("certify LayerNorm --from tinygrad_norm --shape 2,3", "certify: --shape is for certify without --from"),
+        ("certify LayerNorm --from tinygrad_norm --option eps=0", "certify: --option is for certify without --from"),
+        ("certify gelu --option kind=1", "certify: gelu has inputs and options of its own"),
+        ("certify own.py:Cube --option power=3", "certify: Cube has no option 'power' (it has none)"),
+        (
+            "certify own.py:Cube --option seed=3",
+            "certify: --option is what a norm is told; a name, a seed or progress is",
+        ),
+        ("certify own.py:Cube --option 3", "an option is NAME=VALUE, such as width=0.5, got '3'"),
         ("certify LayerNorm --from tinygrad_norm --seed 0", "certify: --seed is for certify without --from"),
         ("certify LayerNorm --from tinygrad_norm --eps -1", "--eps is a finite number of at least 0, got -1"),
         ("certify LayerNrom --from tinygrad_norm", "tinygrad_norm.nn has no 'LayerNrom'; did you mean LayerNorm?"),

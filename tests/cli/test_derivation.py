@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from tinygrad_norm import nn
 from tinygrad_norm.cli import derivation, main
-from tinygrad_norm.derivation.builtin import BUILT_IN
 from tinygrad_norm.derived import derive
 from tinygrad_norm.viz import render
 
@@ -34,9 +34,9 @@ def own(tmp_path):
 
 def test_a_layer_s_derivation_is_printed(capsys):
     assert main(["derive", "LayerNorm"]) == 0
-    assert capsys.readouterr().out == f"{derive(BUILT_IN['LayerNorm']).derivation}\n"
+    assert capsys.readouterr().out == f"{derive(nn.LayerNorm.definition).derivation}\n"
     assert main(["derive", "RMSNorm", "--latex"]) == 0
-    assert capsys.readouterr().out == f"{derive(BUILT_IN['RMSNorm']).derivation.latex}\n"
+    assert capsys.readouterr().out == f"{derive(nn.RMSNorm.definition).derivation.latex}\n"
 
 
 @pytest.mark.parametrize("name", ["l2_norm", "derived"])
@@ -63,7 +63,7 @@ def test_what_cannot_be_derived_is_told_in_one_line(what, words, own, capsys):
 
 
 def test_kernels_are_printed(own, capsys):
-    for what, norm in (("LayerNorm", derive(BUILT_IN["LayerNorm"])), (f"{own}:l2_norm", None)):
+    for what, norm in (("LayerNorm", derive(nn.LayerNorm.definition)), (f"{own}:l2_norm", None)):
         assert main(["derive", what, "--source"]) == 0
         out = capsys.readouterr().out
         assert out.startswith('"""Kernels of ')
@@ -71,7 +71,7 @@ def test_kernels_are_printed(own, capsys):
 
 
 def test_what_is_printed_is_written_by_the_suffix_of_a_file(tmp_path, capsys):
-    norm = derive(BUILT_IN["RMSNorm"])
+    norm = derive(nn.RMSNorm.definition)
     for suffix, text in ((".txt", f"{norm.derivation}\n"), (".PY", norm.source)):
         path = tmp_path / f"norm{suffix}"
         assert main(["derive", "RMSNorm", "-o", str(path)]) == 0
@@ -84,7 +84,9 @@ def pages(monkeypatch):
     """What pages are made of, in place of pages, for which Graphviz would be needed."""
     monkeypatch.setattr(derivation, "norm_page", lambda norm, *more: f"{(norm.__name__, *more)}")
     monkeypatch.setattr(derivation, "check_renderer", lambda kind: kind)
-    monkeypatch.setattr(derivation, "certify", lambda what: f"a certificate of {getattr(what, '__name__', what)}")
+    monkeypatch.setattr(
+        derivation, "certify", lambda what, **more: f"a certificate of {getattr(what, '__name__', what)}{more or ''}"
+    )
 
 
 def test_a_page_is_that_of_a_layer_or_of_one_s_own(pages, own, tmp_path):
@@ -94,6 +96,10 @@ def test_a_page_is_that_of_a_layer_or_of_one_s_own(pages, own, tmp_path):
         ([f"{own}:l2_norm"], "('l2_norm', '', '')\n"),
         (["BatchNorm2D", "--certify"], "('normalize', 'BatchNorm2D', 'a certificate of BatchNorm2D')\n"),
         ([f"{own}:l2_norm", "--certify"], "('l2_norm', '', 'a certificate of l2_norm')\n"),
+        (
+            [f"{own}:l2_norm", "--certify", "--option", "eps=3"],
+            "('l2_norm', '', \"a certificate of l2_norm{'eps': 3}\")\n",
+        ),
     ):
         assert main(["derive", *options, "-o", str(path)]) == 0
         assert path.read_text(encoding="utf-8") == text
@@ -106,6 +112,7 @@ def test_a_page_is_that_of_a_layer_or_of_one_s_own(pages, own, tmp_path):
         (["-o", "norm"], "derive: the suffix of a file is .html, .txt, .py, got ''"),
         (["-o", "own.py/norm.html"], "own.py"),
         (["-o", "folder.html"], "folder.html is a folder; name a file"),
+        (["--option", "eps=3"], "derive: --option is for --certify, got no --certify"),
         (["--certify"], "derive: --certify takes -o FILE.html, got none"),
         (["--certify", "-o", "norm.txt"], "derive: --certify takes -o FILE.html, got none"),
         (["--latex", "--source"], "argument --source: not allowed with argument --latex"),

@@ -6,17 +6,8 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, definitions, grad, nn
-from tinygrad_norm.derivation.builtin import BUILT_IN, GENERATED, generated
+from tinygrad_norm.derivation.builtin import GENERATED, generated
 from tinygrad_norm.derived import derive
-from tinygrad_norm.nn.normalization import Normalization
-
-LAYERS = [
-    name for name in nn.__all__ if isinstance(kind := getattr(nn, name), type) and issubclass(kind, Normalization)
-]
-
-
-def test_every_norm_layer_has_a_definition_that_derives():
-    assert sorted(BUILT_IN) == sorted(LAYERS)
 
 
 def test_committed_kernels_are_what_is_written_from_the_definitions_to_the_byte():
@@ -33,7 +24,7 @@ def test_the_closed_form_is_what_is_derived(layer, axes, rng):
     x, dy = rng.normal(0.5, 2, size=shape), rng.normal(size=shape)
     parameters = [rng.normal(size=affine) for _ in range(2 if layer == "BatchNorm1D" else 1)]
     leaves = [Tensor(array, requires_grad=True) for array in (x, *parameters)]
-    y, *statistics = derive(BUILT_IN[layer])(*leaves, axes=axes, eps=0.1)
+    y, *statistics = derive(getattr(nn, layer).definition)(*leaves, axes=axes, eps=0.1)
     found = [each.raw for each in grad(y, leaves, dy)]
     if layer == "BatchNorm1D":
         saved = [each.raw for each in statistics]
@@ -45,6 +36,6 @@ def test_the_closed_form_is_what_is_derived(layer, axes, rng):
 
 
 def test_the_derivation_of_layer_norm_has_the_three_paths_of_the_paper():
-    text = str(derive(BUILT_IN["LayerNorm"]).derivation)
+    text = str(derive(nn.LayerNorm.definition).derivation)
     assert "x acts on y by 3 paths:\n  itself: g · γ · 1/√(σ² + ε)\n" in text
     assert "  through σ²: 2 · A[σ²] · (x − μ)\n  through μ: A[μ]\n" in text

@@ -57,4 +57,6 @@ def test_a_long_line_has_its_comment_before_it_and_what_is_in_brackets_on_lines_
     assert _wrapped(f"{call}  # a formula") == ["    # a formula", *_wrapped(call)]
     assert _wrapped(call) == ["    y = f(", f"        {'a' * 80},", f"        {'b' * 40}", "    )"]
     assert _wrapped(product) == ["    y = (", f"        f({'a' * 80}) *", f"        g({'b' * 40})", "    )"]
+    assert _wrapped(product.replace(" = ", " += "))[0] == "    y += ("
+    assert _wrapped(f"    {product[8:]},") == ["    (", *_wrapped(product)[1:-1], "    ),"]  # a part of a tuple
     assert _wrapped(call[:100]) == [call[:100]]

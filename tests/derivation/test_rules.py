@@ -56,6 +56,7 @@ EXACT: dict[str, Any] = {
     "relu": lambda a: max(a, 0),
     "maximum": max,
     "minimum": min,
+    "clip": lambda a, lowest, highest: min(max(a, lowest), highest),
     "where": lambda condition, a, b: a if condition > 0 else b,
     "stop_gradient": lambda a: a,
     "equal": lambda a, b: a == b,
@@ -92,6 +93,7 @@ FORMS = {
     "relu": ("relu(x)", r"\mathrm{relu}(x)"),
     "maximum": ("max(x, γ)", r"\max(x, \gamma)"),
     "minimum": ("min(x, γ)", r"\min(x, \gamma)"),
+    "clip": ("clip(x, γ, β)", r"\mathrm{clip}(x, \gamma, \beta)"),
     "where": ("where(x, γ, β)", r"\mathrm{where}(x, \gamma, \beta)"),
     "stop_gradient": ("constant(x)", r"\overline{x}"),
     "equal": ("x = γ", r"x = \gamma"),
@@ -102,7 +104,7 @@ FORMS = {
 }
 """How each is written, as text and in LaTeX."""
 
-ARITY = {name: 3 if name == "where" else 1 + ("γ" in text) for name, (text, _) in FORMS.items()}
+ARITY = {name: 1 + ("γ" in text) + ("β" in text) for name, (text, _) in FORMS.items()}
 
 
 def backs(name: str, values: list[Any], g: Any) -> list[Any]:
@@ -132,14 +134,18 @@ def test_values_and_derivatives_are_those_of_extended_precision(name, rng):
 
 
 @pytest.mark.parametrize("name", ["maximum", "minimum"])
-def test_equal_ones_share_the_gradient(name):
+def test_equal_ones_share_the_gradient_and_nan_is_seen(name):
     assert backs(name, [1.5, 1.5], 3.0) == [1.5, 1.5]
+    assert backs(name, [np.nan, 1.5], 3.0) == [3, 3]
 
 
 def test_kinks_have_the_derivative_of_one_side():
     assert backs("relu", [0.0], 3.0) == [0]
     assert backs("abs", [0.0], 3.0) == [0]
     assert backs("where", [True, 1.0, 1.0], 3.0) == [0, 3, 0]
+    assert backs("clip", [1.0, 1.0, 2.0], 3.0) == backs("clip", [2.0, 1.0, 2.0], 3.0) == [3, 0, 0]
+    assert backs("clip", [1.5, 2.0, 1.0], 3.0) == [0, 0, 3]  # as np.clip has it where no number is between
+    assert backs("pow", [0.0, 2.0], 3.0) == backs("pow", [0.0, 0.0], 3.0) == [0, 0]
     assert np.isnan(RULES["relu"].function(np.float64(np.nan)))
 
 

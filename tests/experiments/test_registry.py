@@ -30,7 +30,7 @@ def files(folder):
 def test_names_and_questions():
     assert experiments.names() == (
         *("no-batchnorm", "swap-norm", "running-stats"),
-        *("steps-to-loss", "small-batches", "one-pass-variance"),
+        *("steps-to-loss", "small-batches", "one-pass-variance", "every-norm"),
     )
     questions = {experiments.describe(name) for name in experiments.names()}
     assert len(questions) == 6

@@ -7,11 +7,12 @@ import pytest
 
 from tinygrad_norm import Tensor, composed, nn, ops
 from tinygrad_norm.models import Norms, create_model, list_models
-from tinygrad_norm.models.norms import OF_IMAGES
+from tinygrad_norm.models.norms import OF_IMAGES, OF_ROWS, WITHOUT_BIAS
 from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.testing import compare_with_composition, gradcheck
 
 NAMES = [*OF_IMAGES, "none"]
+PYTORCHS = ("batch", "layer", "group", "instance", "rms", "none")  # the others are tried on fewer nets
 NARROW = {name: {} if name in ("mlp", "lenet5") else {"width": 0.125} for name in list_models()}
 SIZES = {"resnet18": 9, "efficientnet_b0": 17, "convnext_tiny": 32}
 
@@ -29,7 +30,13 @@ class Scale(nn.Module):
 
 @pytest.mark.parametrize(
     ("name", "norm"),
-    [(name, norm) for name in list_models() for norm in NAMES if (name, norm) != ("mlp", "instance")],
+    [
+        (name, norm)
+        for name in list_models()
+        for norm in NAMES
+        if norm in OF_ROWS or name != "mlp"
+        if norm in PYTORCHS or name in ("mlp", "resnet18", "efficientnet_b0")
+    ],
 )
 def test_every_net_takes_a_step_with_every_norm(name, norm, rng):
     size = SIZES.get(name, 17)
@@ -56,15 +63,25 @@ def test_groups_are_up_to_32_of_two_channels_or_more(channels, groups):
 def test_the_layers_have_weight_and_bias():
     for name in OF_IMAGES:
         keys = [key for key in Norms(name)(4).state_dict() if key in ("weight", "bias")]
-        assert keys == (["weight"] if name == "rms" else ["weight", "bias"])
+        assert keys == (["weight"] if name in WITHOUT_BIAS else ["weight", "bias"])
 
 
 @pytest.mark.parametrize("activation", ["relu", "silu", "tanh", ("leaky_relu", 0.1)])
-@pytest.mark.parametrize("norm", NAMES)
+@pytest.mark.parametrize("norm", [name for name in NAMES if name not in ("frn", "evonorm_b0", "evonorm_s0")])
 def test_the_activation_is_applied_once(norm, activation, rng):
     x = rng.normal(size=(3, 4, 2, 3)).astype(np.float32)
     expected = activation_layer(activation)(Norms(norm)(4)(x))
     np.testing.assert_allclose(Norms(norm)(4, activation)(x).raw, expected.raw, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["frn", "evonorm_b0", "evonorm_s0"])
+def test_a_norm_with_an_activation_of_its_own_takes_the_place_of_any(norm, rng):
+    x = rng.normal(size=(3, 4, 2, 3)).astype(np.float32)
+    linear, silu, relu = (Norms(norm)(4, activation) for activation in (None, "silu", "relu"))
+    np.testing.assert_array_equal(silu(x).raw, relu(x).raw)
+    parts = [linear(Tensor(part)).raw for part in (x, -x)]
+    np.testing.assert_allclose(parts[0], -parts[1], rtol=1e-6)  # nothing but a scale is left
+    assert np.abs(relu(x).raw + relu(-x).raw).max() > 0.1
 
 
 def test_momentum_goes_to_the_norms_that_have_one():
@@ -78,7 +95,7 @@ def test_a_convolution_has_a_bias_where_the_norm_has_none():
     for norm in NAMES:
         model = create_model("resnet18", norm=norm, width=0.125)
         biases = {layer.bias is not None for layer in model.modules() if isinstance(layer, nn.Conv2D)}
-        assert biases == {norm in ("none", "rms")}
+        assert biases == {norm in ("none", "rms", "scale", "prms")}
     for norm in NAMES:
         model = create_model("convnext_tiny", norm=norm, width=0.125)
         assert all(layer.bias is not None for layer in model.modules() if isinstance(layer, nn.Conv2D))

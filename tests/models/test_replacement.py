@@ -188,3 +188,11 @@ def test_a_function_that_fails_half_way_changes_nothing(resnet):
     with pytest.raises(RuntimeError, match="no more"):
         replace_norm(resnet, "", norm)
     assert norms(resnet) == before
+
+
+def test_a_norm_with_an_activation_of_its_own_leaves_its_place_to_one(resnet):
+    replace_norm(resnet, "", "evonorm_s0")
+    assert [resnet.layer1[0].bn1.nonlinear, resnet.layer1[0].bn2.nonlinear] == [True, False]
+    replace_norm(resnet, "", "frn")
+    replace_norm(resnet, "", "batch")
+    assert [resnet.layer1[0].bn1.activation, resnet.layer1[0].bn2.activation] == ["relu", None]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from html import escape
 
-from tinygrad_norm.derivation.builtin import BUILT_IN
+from tinygrad_norm import nn
 from tinygrad_norm.derived import derive
 from tinygrad_norm.viz.listing import KERNELS, functions, listing
 
-SOURCE = derive(BUILT_IN["LayerNorm"]).source
+SOURCE = derive(nn.LayerNorm.definition).source
 
 
 def plain(text, is_code):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.viz.test_html import Page
-from tinygrad_norm.derivation.builtin import BUILT_IN
+from tinygrad_norm import nn
 from tinygrad_norm.derived import derive
 from tinygrad_norm.viz.norm_page import norm_page, sources
 
@@ -29,7 +29,7 @@ SECTIONS = [
 
 @pytest.fixture(scope="module")
 def batch_norm():
-    return norm_page(derive(BUILT_IN["BatchNorm2D"]), "BatchNorm2D")
+    return norm_page(derive(nn.BatchNorm2D.definition), "BatchNorm2D")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_each_path_has_the_colour_of_its_statistic(batch_norm):
 
 
 def test_the_kernels_that_a_layer_runs_come_first(batch_norm, grn):
-    layer_norm = norm_page(derive(BUILT_IN["LayerNorm"]), "LayerNorm")
+    layer_norm = norm_page(derive(nn.LayerNorm.definition), "LayerNorm")
     for text, kind in ((batch_norm, "columns"), (layer_norm, "rows"), (grn, "columns")):  # all that grn has
         assert f"<details open><summary>Forward, statistics by {kind}" in text
 
@@ -142,7 +142,7 @@ def test_what_a_norm_has_not_is_told(definition, words):
 
 
 def test_a_certificate_is_a_table():
-    text = norm_page(derive(BUILT_IN["RMSNorm2D"]), "RMSNorm2D", "error < bound\npassed")
+    text = norm_page(derive(nn.RMSNorm2D.definition), "RMSNorm2D", "error < bound\npassed")
     assert headings(text) == [*SECTIONS[:-1], "The certificate", SECTIONS[-1]]
     assert "error &lt; bound\npassed</code></pre>" in text
 
@@ -180,6 +180,6 @@ def test_a_definition_is_shown_with_what_it_calls_once():
     first, *called = sources(helped)
     assert first.startswith("def helped(")
     assert [text.split("(")[0] for text in called] == ["def _help", "def _other"]
-    names = [text.split("(")[0] for text in sources(BUILT_IN["RMSNorm"])]
+    names = [text.split("(")[0] for text in sources(nn.RMSNorm.definition)]
     assert names[:2] == ["def rms_normalize", "def rms_normalize"]
-    assert len({*sources(BUILT_IN["RMSNorm"])}) == len(names)
+    assert len({*sources(nn.RMSNorm.definition)}) == len(names)

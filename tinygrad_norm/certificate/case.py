@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ from numpy.random import Generator
 
 from tinygrad_norm import modes, random, tape
 from tinygrad_norm.certificate.memory_layouts import Rearrangement
+from tinygrad_norm.derived_op import DerivedOp
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.nn.module import Module
+from tinygrad_norm.ops.elementwise import StopGradient
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.testing import Function
 
@@ -27,6 +31,7 @@ class Case:
         inputs: float64 arrays, which are differentiated, and constants of any other kind.
         mutated: whether its gradient is also made wrong on purpose.
         larger: whether it is too large for finite differences: a call or two for each element.
+        constants: the names of inputs that have no gradient, as the definition of a derived norm says.
     """
 
     name: str
@@ -34,6 +39,7 @@ class Case:
     inputs: tuple[Any, ...]
     mutated: bool = True
     larger: bool = False
+    constants: tuple[str, ...] = ()
 
     def leaves(self, dtype: str = "float64", layout: Rearrangement = np.array) -> list[Any]:
         """Return the inputs, those that are differentiated as new tensors of that dtype, in that memory layout."""
@@ -45,14 +51,43 @@ class Case:
     def call(self, *inputs: Any) -> Tensor:
         """Return the function's result; what is random in it is drawn from one seed.
 
+        What a derived norm takes for a constant is held: for other inputs than the case's it is what it is for these,
+        so that differences do not see what no derivative does.
+
         Raises:
             ResultError: it is no tensor.
         """
-        random.manual_seed(0)
-        output = self.function(*inputs)
+        if self.held and self._are_others(inputs):
+            with modes.composed(), modes.hooks(_Holding(self.held)):
+                output = self._run(*inputs)
+        else:
+            output = self._run(*inputs)
         if not isinstance(output, Tensor):
             raise ResultError(type(output).__name__)
         return output
+
+    @cached_property
+    def held(self) -> list[Array]:
+        """What `stop_gradient` returns in turn, if a derived norm runs that has one; else nothing."""
+        seen, holding = _Seen(), _Holding()
+        with modes.hooks(seen):
+            self._run(*self.leaves())
+        if any(isinstance(op, DerivedOp) and op.norm.holds for op in seen.ops):
+            with modes.composed(), modes.hooks(holding):
+                self._run(*self.leaves())
+        return holding.seen
+
+    def _run(self, *inputs: Any) -> Any:
+        random.manual_seed(0)
+        return self.function(*inputs)
+
+    def _are_others(self, inputs: Sequence[Any]) -> bool:
+        """Whether these are not the case's inputs, in any dtype."""
+        return not all(
+            np.array_equal(getattr(one, "raw", one), other.astype(one.dtype))
+            for one, other in zip(inputs, self.inputs, strict=True)
+            if is_differentiated(other)
+        )
 
     @property
     def size(self) -> str:
@@ -83,6 +118,19 @@ class _Seen(modes.Hook):
 
     def after_forward(self, op: tape.Op, inputs: tuple[Any, ...], output: Tensor) -> None:
         self.ops.append(op)
+
+
+class _Holding(modes.Hook):
+    """Notes what `stop_gradient` returns, or has it return, in turn, what was noted before."""
+
+    def __init__(self, before: Sequence[Array] = ()) -> None:
+        self.seen: list[Array] = []
+        self._before = iter(before)
+
+    def after_forward(self, op: tape.Op, inputs: tuple[Any, ...], output: Tensor) -> None:
+        if isinstance(op, StopGradient):
+            output.raw = next(self._before, output.raw)
+            self.seen.append(output.raw)
 
 
 def is_differentiated(given: Any) -> bool:

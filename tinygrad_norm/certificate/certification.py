@@ -64,6 +64,10 @@ class Certificate:
     """Those of larger ones, for first derivatives alone."""
     layouts: list[str]
     """In memory, for first derivatives; all else is contiguous."""
+    constants: list[str] = field(default_factory=list)
+    """Parameters of a derived norm that have no gradient by its definition."""
+    holds: bool = False
+    """Whether differences are taken with what `stop_gradient` returns held fast."""
     checks: list[Check] = field(default_factory=list)
     mutants: list[Mutant] = field(default_factory=list)
     """None are made where a check has failed already: it would fail for any."""
@@ -102,6 +106,8 @@ class Certificate:
             f"{self.name}: {cases}, float64, random cotangents",
             f"sizes: {_listed(self.sizes)}; for first derivatives {larger}",
             f"in memory: contiguous; for first derivatives also {_listed(self.layouts)}",
+            *(["held in differences, as in the definition: what stop_gradient returns"] if self.holds else []),
+            *([f"without a gradient, by the definition: {_listed(self.constants)}"] if self.constants else []),
             "",
         ]
 
@@ -153,6 +159,7 @@ def certify(
     name: str = "",
     seed: int = 0,
     progress: Callable[[list[Case], str], Iterable[Case]] = lambda cases, doing: cases,
+    **options: Any,
 ) -> Certificate:
     """Check the gradients of a layer, an op or a function, and whether wrong ones would be noticed.
 
@@ -170,20 +177,23 @@ def certify(
         name: what the certificate calls it.
         seed: of all that is random.
         progress: hands on the cases that it is given, with what is done with them in words, and may show each.
+        options: keyword arguments of an op, a function or a derived norm, such as `axes`, which are chosen otherwise.
 
     Returns:
         The certificate, which is true if all is in order. The global random generator is as it was.
 
     Raises:
-        ValueError: the name is not known, there is no gradient, or no inputs fit.
+        ValueError: the name is not known, there is no gradient, no inputs fit, or an option is missing or unknown.
     """
     began, state = time.perf_counter(), random.state_dict()
     try:
-        cases = cases_of(what, inputs, np.random.default_rng(seed))
+        cases = cases_of(what, inputs, np.random.default_rng(seed), options)
         small, larger = [[case for case in cases if case.larger == wanted] for wanted in (False, True)]
         sizes, larger_sizes = [list(dict.fromkeys(case.size for case in some)) for some in (small, larger)]
         layouts = [*LAYOUTS, f"a cotangent {BROADCAST}"]
         certificate = Certificate(name or name_of(what), [case.name for case in small], sizes, larger_sizes, layouts)
+        certificate.constants = list(dict.fromkeys(each for case in cases for each in case.constants))
+        certificate.holds = any(case.held for case in small)
         certificate.checks = _checks([each for case in progress(cases, "checks") for each in findings(case)])
         if certificate.ok:
             for case in progress([case for case in cases if case.mutated], "wrong gradients"):

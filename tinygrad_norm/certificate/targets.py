@@ -9,7 +9,7 @@ import inspect
 import math
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import itemgetter
@@ -24,7 +24,7 @@ from tinygrad_norm.certificate.case import Case, ResultError, is_differentiated
 from tinygrad_norm.certificate.catalog import NO_GRADIENT, OPS, cases_of_layer, layer_cases, layer_names, op_cases
 from tinygrad_norm.certificate.enlarge import enlarge
 from tinygrad_norm.certificate.first_order import gradients
-from tinygrad_norm.checks import did_you_mean
+from tinygrad_norm.checks import did_you_mean, refuse_unknown
 from tinygrad_norm.derived import DerivedNorm
 from tinygrad_norm.dtypes import Shape
 from tinygrad_norm.nn.module import Module
@@ -50,7 +50,7 @@ def name_of(what: Any) -> str:
     return str(getattr(what, "__name__", type(what).__name__))
 
 
-def cases_of(what: Any, inputs: Sequence[Any], rng: Generator) -> list[Case]:
+def cases_of(what: Any, inputs: Sequence[Any], rng: Generator, options: Mapping[str, Any] | None = None) -> list[Case]:
     """Return the cases that something is certified in.
 
     Args:
@@ -58,12 +58,13 @@ def cases_of(what: Any, inputs: Sequence[Any], rng: Generator) -> list[Case]:
             class, a derived norm, or a function of tensors.
         inputs: arrays, tensors or shapes; without any, they are chosen.
         rng: draws what is random.
+        options: keyword arguments of an op, a derived norm or a function.
 
     Raises:
-        ValueError: the name is not known, there is no gradient, or no inputs were found that fit.
+        ValueError: the name or an option is not known, there is no gradient, or no inputs were found that fit.
     """
     try:
-        cases = _small_cases(what, inputs, rng)
+        cases = _small_cases(what, inputs, rng, options or {})
     except ResultError as error:
         raise ValueError(f"certify: {name_of(what)} returns one tensor, got {error}") from error
     if not all(any(map(is_differentiated, case.inputs)) for case in cases):
@@ -71,15 +72,16 @@ def cases_of(what: Any, inputs: Sequence[Any], rng: Generator) -> list[Case]:
     return cases if any(case.larger for case in cases) else [*cases, *filter(None, map(enlarge, cases))]
 
 
-def _small_cases(what: Any, inputs: Sequence[Any], rng: Generator) -> list[Case]:
+def _small_cases(what: Any, inputs: Sequence[Any], rng: Generator, options: Mapping[str, Any]) -> list[Case]:
     """Return the cases with the inputs that are given, or chosen."""
     if isinstance(what, str) and ":" not in what:
-        return _named(what, inputs, rng)
+        return _named(what, [*inputs, *options], rng)
     found = load_target(what) if isinstance(what, str) else what
+    _check_options(found, options)
     if not inputs:
-        return _guessed(found, rng)
+        return _guessed(found, options, rng)
     _refuse_count(found, name_of(what), len(inputs))
-    return _own(found, [_array(given, rng) for given in inputs], rng)
+    return _own(found, [_array(given, rng) for given in inputs], options, rng)
 
 
 def _named(name: str, inputs: Sequence[Any], rng: Generator) -> list[Case]:
@@ -93,7 +95,9 @@ def _named(name: str, inputs: Sequence[Any], rng: Generator) -> list[Case]:
             "package.module:Name"
         )
     if inputs:
-        raise ValueError(f"certify: {name} has inputs of its own; give yours to the layer or function itself")
+        raise ValueError(
+            f"certify: {name} has inputs and options of its own; give yours to the layer or function itself"
+        )
     return layer_cases(name, rng) if name in layer_names() else op_cases(name, rng)
 
 
@@ -130,18 +134,33 @@ def _array(given: Any, rng: Generator) -> Any:
     return array.astype(np.float64) if isinstance(array, np.ndarray) and array.dtype.kind == "f" else array
 
 
-def _own(what: Any, arrays: list[Any], rng: Generator) -> list[Case]:
-    """Return the cases of somebody's module or function, with these inputs."""
+def _own(what: Any, arrays: list[Any], options: Mapping[str, Any], rng: Generator) -> list[Case]:
+    """Return the cases of somebody's module or function, with these inputs and options."""
     if isinstance(what, Module):
         return cases_of_layer("", copy.deepcopy(what), arrays, rng)
     if _is_module(what):
         return _built(what, arrays, rng)
     if not callable(what):
         raise ValueError(f"certify: {what!r} is no layer, no op and no function")
-    _refuse_settings(what)
+    _refuse_missing(what, options)
+    if isinstance(what, DerivedNorm):
+        return [_of_derived(what, arrays, options)]
     if _is_op(what):
-        return [Case("", lambda *given: what()(*given), tuple(arrays))]
-    return [Case("", what, tuple(arrays))]
+        return [Case("", lambda *given: what()(*given, **options), tuple(arrays))]
+    return [Case("", partial(what, **options), tuple(arrays))]
+
+
+def _of_derived(norm: DerivedNorm, arrays: list[Any], options: Mapping[str, Any]) -> Case:
+    """Return the case of a derived norm, without its statistics."""
+    given = zip([p.name for p in _parameters(norm)], arrays, strict=False)
+    inputs = [each.astype(np.float32) if name in norm.constants else each for name, each in given]
+
+    def function(x: Any, *others: Any) -> Any:
+        parameters = [each.astype(x.dtype) if isinstance(each, np.ndarray) else each for each in others]
+        found = norm(x, *parameters, **options)
+        return found[0] if isinstance(found, tuple) else found
+
+    return Case("", function, tuple(inputs), constants=norm.constants)
 
 
 def _built(kind: type[Module], arrays: list[Any], rng: Generator) -> list[Case]:
@@ -161,31 +180,28 @@ def _built(kind: type[Module], arrays: list[Any], rng: Generator) -> list[Case]:
     raise ValueError(f"{kind.__name__}: {first_line(problem)}") from problem
 
 
-def _guessed(what: Any, rng: Generator) -> list[Case]:
+def _guessed(what: Any, options: Mapping[str, Any], rng: Generator) -> list[Case]:
     """Return the cases with the first inputs that it takes; a derived norm gets those of each place of its axes."""
-    if not isinstance(what, DerivedNorm):
-        _refuse_settings(what)
-        return _first_taken(what, name_of(what), _inputs(what, TRIED_SHAPES, rng), rng)
-    sets = [name for name in what.traced.options if name in what.axes]
-    eps = {"eps": 1e-5} if "eps" in what.traced.options else {}
-    _refuse_settings(what, [*sets, *eps])
+    sets: list[str] = []
+    if isinstance(what, DerivedNorm):
+        sets = [name for name in what.traced.options if name in what.axes]
+        required = {p.name for p in _signature(what) if p.default is p.empty}
+        options = {"eps": 1e-5, **options} if "eps" in required else options
+    if not sets or any(name in options for name in sets):
+        _refuse_missing(what, options)
+        return _first_taken(what, options, _inputs(what, TRIED_SHAPES, rng), rng)
+    _refuse_missing(what, [*options, *sets])
     if len(sets) not in PLACES:
-        raise ValueError(f"certify: {name_of(what)} has {len(sets)} sets of axes; certify a function that calls it")
+        raise ValueError(f"certify: {name_of(what)} has {len(sets)} sets of axes; say which, as {sets[0]}=(0, 2)")
     cases = []
     for shape, axes in PLACES[len(sets)]:
         placed = dict(zip(sets, axes, strict=True))
-        (case,) = _first_taken(partial(_y, what, placed | eps), name_of(what), _inputs(what, [shape], rng), rng)
+        (case,) = _first_taken(what, {**options, **placed}, _inputs(what, [shape], rng), rng)
         cases.append(replace(case, name=", ".join(f"{name}={value}" for name, value in placed.items())))
     return cases
 
 
-def _y(norm: DerivedNorm, options: dict[str, Any], *inputs: Any) -> Any:
-    """Return what a derived norm makes of its inputs, without statistics."""
-    found = norm(*inputs, **options)
-    return found[0] if isinstance(found, tuple) else found
-
-
-def _first_taken(what: Any, name: str, inputs: Iterable[list[Any]], rng: Generator) -> list[Case]:
+def _first_taken(what: Any, options: Mapping[str, Any], inputs: Iterable[list[Any]], rng: Generator) -> list[Case]:
     """Return the cases with the first inputs with which it runs, as composed too, and goes back.
 
     A single input has the shape that it has, so one that cannot go back then is a finding, and no bad guess.
@@ -193,7 +209,7 @@ def _first_taken(what: Any, name: str, inputs: Iterable[list[Any]], rng: Generat
     problem: Exception | None = None
     for arrays in inputs:
         try:
-            cases = _own(what, arrays, rng)
+            cases = _own(what, arrays, options, rng)
             for case in cases:
                 case.call(*case.leaves())
                 if len(arrays) > 1:
@@ -206,7 +222,7 @@ def _first_taken(what: Any, name: str, inputs: Iterable[list[Any]], rng: Generat
         except Exception as error:  # these inputs are not for it
             problem = error.__cause__ if isinstance(error.__cause__, Exception) else error
     raise ValueError(
-        f"certify: no input was found that {name} takes ({first_line(problem)}); give the shape of each, with "
+        f"certify: no input was found that {name_of(what)} takes ({first_line(problem)}); give the shape of each, with "
         "--shape 2,3,4 on the command line, or certify(what, (2, 3, 4)) in Python"
     )
 
@@ -256,12 +272,28 @@ def _refuse_count(what: Any, name: str, count: int) -> None:
         raise ValueError(f"certify: {name} takes {names}; {count} input{'' if count == 1 else 's'} given")
 
 
-def _refuse_settings(what: Any, known: Sequence[str] = ()) -> None:
-    """Refuse what cannot be called with tensors alone, but for the settings that are known."""
+def _check_options(what: Any, options: Mapping[str, Any]) -> None:
+    """Refuse options of a module, and those that a function does not have."""
+    if options and (_is_module(what) or not callable(what)):
+        raise ValueError(f"certify: options are those of a function; give {name_of(what)} made with them")
+    parameters = _signature(what)
+    if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+        known = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+        try:
+            refuse_unknown(f"certify: {name_of(what)}", options, known)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
+
+def _refuse_missing(what: Any, given: Iterable[str]) -> None:
+    """Refuse what has to be told more than its inputs and the options that are given."""
+    known = {*given}
     settings = [p.name for p in _signature(what) if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if wanting := [name for name in settings if name not in known]:
+        name, first = name_of(what), wanting[0]
         raise ValueError(
-            f"certify: {name_of(what)} has to be told {', '.join(wanting)}; certify a function that calls it"
+            f"certify: {name} has to be told {', '.join(wanting)}; give --option {first}=... on the command line, or "
+            f"certify(what, {first}=...) in Python"
         )
 
 

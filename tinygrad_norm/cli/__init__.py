@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinygrad_norm import __version__
-from tinygrad_norm.cli import certification, derivation, experiment, graphs, inspection, installation, zoo
+from tinygrad_norm.cli import certification, derivation, experiment, graphs, inspection, installation, norms, zoo
 from tinygrad_norm.cli.arguments import Parser
 from tinygrad_norm.cli.exit_status import run_command
 
@@ -30,6 +30,6 @@ def make_parser() -> Parser:
     parser = Parser(prog="tinygrad-norm", description="Normalization and autodiff that can be read.")
     parser.add_argument("--version", action="version", version=f"tinygrad-norm {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
-    for family in (zoo, experiment, graphs, inspection, certification, derivation, installation):
+    for family in (zoo, norms, experiment, graphs, inspection, certification, derivation, installation):
         family.add_commands(commands)
     return parser

@@ -62,6 +62,12 @@ def add_options(parser: argparse._ActionsContainer, kind: Callable[[str], Any], 
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=value, help=what)
 
 
+def add_named_options(parser: argparse._ActionsContainer, words: str) -> None:
+    """Add --option NAME=VALUE, which may be given several times."""
+    words = f"{words}: JSON, a Python literal, or text"
+    parser.add_argument("--option", type=_option, action="append", dest="options", metavar="NAME=VALUE", help=words)
+
+
 def not_empty(text: str) -> str:
     """Return the name of a file or folder; a shell makes "" of a variable that is not set."""
     if not text:
@@ -109,14 +115,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     net = parser.add_argument_group("net")
     add_norm(net)
     add_options(net, float, "P", norm_momentum="weight of a new batch in running statistics (default: 0.1)")
-    net.add_argument(
-        "--option",
-        type=_option,
-        action="append",
-        dest="options",
-        metavar="NAME=VALUE",
-        help="what else the net takes, such as width=0.5 or 'hidden=(64, 32)': JSON, a Python literal, or text",
-    )
+    add_named_options(net, "what else the net takes, such as width=0.5 or 'hidden=(64, 32)'")
     steps = parser.add_argument_group("training (the defaults of each model are listed below)")
     add_options(steps, int, "N", epochs="how often each image is seen", batch_size="images a step")
     add_options(steps, str, "NAME", optimizer=", ".join(OPTIMIZERS), schedule=", ".join(SCHEDULES))

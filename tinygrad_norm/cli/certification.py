@@ -12,7 +12,7 @@ from typing import Any
 
 from tinygrad_norm.certificate import certify
 from tinygrad_norm.checks import NOT_NEGATIVE, check_integer, check_number
-from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_options, add_output
+from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_named_options, add_options, add_output
 from tinygrad_norm.conformance import measure
 from tinygrad_norm.conformance.document import document
 from tinygrad_norm.conformance.frameworks import FRAMEWORKS
@@ -36,6 +36,7 @@ def add_commands(commands: Commands) -> None:
         metavar="N,C,...",
         help="of an input of something of your own; once for each input (default: some that fit are looked for)",
     )
+    add_named_options(command, "what a norm, an op or a function of your own is told, such as r_max=3 or axes=0,2")
     add_options(command, int, "N", seed="of all that is random (default: 0)")
     add_flags(command, json="print all figures as JSON")
     group = command.add_argument_group("--from: beside the norm's formula in extended precision, at hard inputs")
@@ -60,10 +61,11 @@ def run_certify(args: argparse.Namespace) -> None:
         ValueError: there is nothing of that name, or an option does not go with the others.
         ImportError: the framework is not installed.
     """
-    unfit = ("shape", "seed") if args.framework else ("kind", "eps")
+    unfit = ("shape", "options", "seed") if args.framework else ("kind", "eps")
     for name in unfit:
         if getattr(args, name) is not None:
-            raise ValueError(f"certify: --{name} is for certify {'without' if args.framework else 'with'} --from")
+            option, way = name.replace("options", "option"), "without" if args.framework else "with"
+            raise ValueError(f"certify: --{option} is for certify {way} --from")
     certificate: Any
     with _folder_on_path():
         if args.framework:
@@ -71,7 +73,10 @@ def run_certify(args: argparse.Namespace) -> None:
             certificate = measure(args.what, args.framework, args.kind, eps, progress=show)
         else:
             seed = check_integer("--seed", args.seed or 0, 0)
-            certificate = certify(args.what, *(args.shape or ()), seed=seed, progress=show)
+            options = dict(args.options or ())
+            if not options.keys().isdisjoint(("name", "seed", "progress")):
+                raise ValueError("certify: --option is what a norm is told; a name, a seed or progress is none of it")
+            certificate = certify(args.what, *(args.shape or ()), seed=seed, progress=show, **options)
     print(json.dumps(certificate.to_json(), indent=2) if args.json else certificate)
     if not certificate:
         raise SystemExit(1)

@@ -8,10 +8,10 @@ from pathlib import Path
 from tinygrad_norm.certificate import certify
 from tinygrad_norm.certificate.targets import load_target
 from tinygrad_norm.checks import did_you_mean
-from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_output
-from tinygrad_norm.derivation.builtin import BUILT_IN
+from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_named_options, add_output
 from tinygrad_norm.derived import DerivedNorm, derive
 from tinygrad_norm.files import check_writable, write_atomically
+from tinygrad_norm.models.norm_catalog import norm_layers
 from tinygrad_norm.output import printable
 from tinygrad_norm.viz.norm_page import norm_page
 from tinygrad_norm.viz.render import check_renderer
@@ -35,6 +35,7 @@ def add_commands(commands: Commands) -> None:
     add_flags(forms, latex="print LaTeX", source="print the generated kernels")
     add_output(forms, "FILE", "; ".join(f"{suffix}: {words}" for suffix, words in WRITTEN.items()))
     add_flags(command, certify="with -o FILE.html, the table of the gradient certificate too, which takes a minute")
+    add_named_options(command, "what --certify tells the norm, such as r_max=3")
 
 
 def run_derive(args: argparse.Namespace) -> None:
@@ -47,10 +48,13 @@ def run_derive(args: argparse.Namespace) -> None:
     suffix = check_output(args.output) if args.output is not None else ""
     if args.certify and suffix != ".html":
         raise ValueError("derive: --certify takes -o FILE.html, got none; tinygrad-norm certify prints the table")
+    if args.options and not args.certify:
+        raise ValueError("derive: --option is for --certify, got no --certify")
     norm = _norm(args.what)
     if suffix == ".html":
         layer = "" if ":" in args.what else args.what
-        text = norm_page(norm, layer, str(certify(layer or norm)) if args.certify else "")
+        certificate = certify(layer or norm, **dict(args.options or ())) if args.certify else ""
+        text = norm_page(norm, layer, str(certificate))
     elif args.source or suffix == ".py":
         text = _source(norm)
     else:
@@ -86,11 +90,12 @@ def _norm(what: str) -> DerivedNorm:
     if ":" in what:
         found = load_target(what, "derive")
         return found if isinstance(found, DerivedNorm) else derive(found)
-    if what not in BUILT_IN:
-        hint = did_you_mean(what, BUILT_IN) or f" (they are {', '.join(BUILT_IN)})"
+    layers = norm_layers()
+    if what not in layers:
+        hint = did_you_mean(what, layers) or f" (they are {', '.join(layers)})"
         own = "path/to/file.py:Name, or package.module:Name"
         raise ValueError(f"derive: {what!r} is no norm layer{hint}; for one of your own: {own}")
-    return derive(BUILT_IN[what])
+    return derive(layers[what].definition)
 
 
 def _source(norm: DerivedNorm) -> str:

@@ -33,13 +33,6 @@ def normalize_inference(x: Any, mean: Any, var: Any, weight: Any, bias: Any, *, 
     return (x - mean) * x.__array_namespace__().rsqrt(var + eps) * weight + bias
 
 
-_CENTRED = ("BatchNorm1D", "BatchNorm2D", "BatchNorm3D", "LayerNorm", "LayerNorm2D", "GroupNorm")
-BUILT_IN: dict[str, Callable[..., Any]] = {
-    **dict.fromkeys((*_CENTRED, "InstanceNorm1D", "InstanceNorm2D", "InstanceNorm3D"), normalize),
-    **dict.fromkeys(("RMSNorm", "RMSNorm2D"), rms_normalize),
-}
-"""By the name of the layer."""
-
 _KERNELS: dict[Callable[..., Any], tuple[str, ...]] = {
     normalize: (),
     rms_normalize: (),

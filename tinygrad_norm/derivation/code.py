@@ -28,6 +28,7 @@ FORMS = {
     "times_derivative": ("times_derivative({0}, {1}, line)", 9),
     **{name: (f"{name}({{0}}, real)", 9) for name in ("erf", "ndtr", "relu", "sigmoid", "sign", "softplus")},
     "gated": ("gated({0}, {1}, real)", 9),
+    "clip": ("minimum(maximum({0}, {1}), {2})", 9),
     **{name: (f"np.{name}({{0}})", 9) for name in ("sqrt", "exp", "expm1", "log", "log1p", "tanh")},
     **{
         name: (f"{{0}} {sign} {{1}}", 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import textwrap
 from collections.abc import Mapping
 
@@ -78,8 +79,9 @@ def _wrapped(line: str) -> list[str]:
         return [*_filled(f"{indent}# ", comment), *_wrapped(code)]
     opening, closing = code.index("(") + 1, code.rindex(")")
     if _closes(code[opening:]) != closing - opening:  # the first bracket is not around all the rest
-        opening, closing = code.index(" = ") + 3, len(code)
-        code = f"{code[:opening]}({code[opening:]})"
+        sign = re.search(r" [-+*]?= ", code)  # or it is a part of a tuple
+        opening, closing = sign.end() if sign else len(indent), len(code.removesuffix(","))
+        code = f"{code[:opening]}({code[opening:closing]}){code[closing:]}"
         opening, closing = opening + 1, closing + 1
     return [code[:opening], *_filled(f"{indent}    ", code[opening:closing]), f"{indent}{code[closing:]}"]
 

@@ -1,4 +1,7 @@
-"""The pointwise functions: how each is computed, what its derivative is, and how it is written."""
+"""The pointwise functions: how each is computed, what its derivative is, and how it is written.
+
+Where a function has no derivative, these are those of `ops`, as `derive` tells.
+"""
 
 from __future__ import annotations
 
@@ -90,14 +93,32 @@ def _where(g: Expression, y: Expression, condition: Expression, a: Expression, b
     return None, pointwise("where", condition, g, ZERO), pointwise("where", condition, ZERO, g)
 
 
-def _extremum(g: Expression, y: Expression, a: Expression, b: Expression) -> Any:
-    shared = pointwise("where", pointwise("equal", a, b), times(HALF, g), g)  # equal ones share it
-    return tuple(pointwise("where", pointwise("equal", y, each), shared, ZERO) for each in (a, b))
+def _extremum(worse: str) -> Callable[..., Any]:
+    def back(g: Expression, y: Expression, a: Expression, b: Expression) -> Any:
+        shared = pointwise("where", pointwise("equal", a, b), times(HALF, g), g)  # equal ones share it
+        return tuple(pointwise("where", pointwise(worse, *pair), ZERO, shared) for pair in ((a, b), (b, a)))
+
+    return back
+
+
+def _clip(g: Expression, y: Expression, a: Expression, lowest: Expression, highest: Expression) -> Any:
+    above, below = pointwise("greater", pointwise("maximum", a, lowest), highest), pointwise("less", a, lowest)
+    return (
+        pointwise("where", above, ZERO, pointwise("where", below, ZERO, g)),
+        pointwise("where", above, ZERO, pointwise("where", below, g, ZERO)),
+        pointwise("where", above, g, ZERO),
+    )
 
 
 def _pow(g: Expression, y: Expression, a: Expression, b: Expression) -> Any:
-    slope = a if b is number(2) else a ** number(b.value - 1) if b.op == "number" else a ** (b - ONE)
-    return times(g, b, slope), times(g, y, call("log", a))
+    """b a^(b - 1), and a^b log(a), where 0 times infinity is 0."""
+    if b.op == "number":
+        slope = a if b.value == 2 else a ** number(b.value - 1)
+        return times(g, b, slope), None
+    slope = a ** pointwise("where", pointwise("equal", b, ZERO), ONE, b - ONE)
+    positive = pointwise("where", pointwise("greater_equal", b, ZERO), ONE, a)
+    log = pointwise("log", pointwise("where", pointwise("equal", a, ZERO), positive, a))
+    return times(g, b, slope), times(g, y, log)
 
 
 def _constant(g: Expression, y: Expression, *inputs: Expression) -> tuple[None, ...]:
@@ -156,8 +177,9 @@ RULES: dict[str, Rule] = {
         2,
     ),
     "relu": Rule(special.relu, lambda g, y, a: (call("where", call("less_equal", a, ZERO), ZERO, g),)),
-    "maximum": Rule(np.maximum, _extremum, "max({0}, {1})", r"\max({0}, {1})"),
-    "minimum": Rule(np.minimum, _extremum, "min({0}, {1})", r"\min({0}, {1})"),
+    "maximum": Rule(np.maximum, _extremum("less"), "max({0}, {1})", r"\max({0}, {1})"),
+    "minimum": Rule(np.minimum, _extremum("greater"), "min({0}, {1})", r"\min({0}, {1})"),
+    "clip": Rule(np.clip, _clip, "clip({0}, {1}, {2})"),
     "where": Rule(np.where, _where),
     "stop_gradient": Rule(special.stop_gradient, lambda g, y, a: (None,), "constant({0})", r"\overline{{{0}}}"),
     **{

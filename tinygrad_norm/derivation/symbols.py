@@ -45,9 +45,11 @@ def _reduce(op: str, x: Expression, axis: Any = None, keepdims: bool = False) ->
     return found
 
 
-def clip(x: Any, lowest: Any, highest: Any) -> Expression:
-    """Return x kept between two bounds."""
-    return pointwise("minimum", pointwise("maximum", x, lowest), highest)
+def clip(x: Any, min: Any = None, max: Any = None) -> Expression:
+    """Return x kept between two bounds, or one; None for no bound."""
+    if max is None:
+        return x if min is None else pointwise("where", pointwise("less", x, min), min, x)
+    return pointwise("where", pointwise("greater", x, max), max, x) if min is None else pointwise("clip", x, min, max)
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from tinygrad_norm.checks import check_integer, did_you_mean
 from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.experiments import (
+    every_norm,
     no_batchnorm,
     one_pass_variance,
     running_stats,
@@ -52,6 +53,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "steps-to-loss": steps_to_loss,
     "small-batches": small_batches,
     "one-pass-variance": one_pass_variance,
+    "every-norm": every_norm,
 }
 
 

@@ -22,8 +22,11 @@ def make_group_norm(channels: int, **options: Any) -> nn.GroupNorm:
 
     Source: Wu and He, Group normalization, 2018, who take 32. With one channel each it would be instance norm.
     """
-    groups = max(n for n in range(1, MOST_GROUPS + 1) if channels % n == 0 and (n == 1 or n < channels))
-    return nn.GroupNorm(groups, channels, **options)
+    return nn.GroupNorm(_groups(channels), channels, **options)
+
+
+def _groups(channels: int) -> int:
+    return max(n for n in range(1, MOST_GROUPS + 1) if channels % n == 0 and (n == 1 or n < channels))
 
 
 def make_instance_norm(channels: int, **options: Any) -> nn.InstanceNorm2D:
@@ -31,14 +34,61 @@ def make_instance_norm(channels: int, **options: Any) -> nn.InstanceNorm2D:
     return nn.InstanceNorm2D(channels, affine=True, **options)
 
 
+def make_batch_renorm(rows: bool) -> Callable[..., nn.Module]:
+    """Return a maker of batch renorm whose limits are the paper's last from the first batch on.
+
+    Its schedule begins after 5,000 batches, when many a net here is trained.
+    """
+    kind = nn.BatchRenorm1D if rows else nn.BatchRenorm2D
+    return lambda channels, **options: kind(channels, r_max=3.0, d_max=5.0, **options)
+
+
+def make_filter_response_norm(channels: int, activation: ActivationSpec = None) -> nn.FilterResponseNorm2D:
+    """FRN, whose threshold takes the place of any activation."""
+    return nn.FilterResponseNorm2D(channels, threshold=activation is not None)
+
+
+def make_evonorm_b0(channels: int, activation: ActivationSpec = None, **options: Any) -> nn.EvoNormB0:
+    """EvoNorm-B0, which takes the place of any activation."""
+    return nn.EvoNormB0(channels, nonlinear=activation is not None, **options)
+
+
+def make_evonorm_s0(channels: int, activation: ActivationSpec = None) -> nn.EvoNormS0:
+    """EvoNorm-S0, which takes the place of any activation, in groups as `make_group_norm` makes them."""
+    return nn.EvoNormS0(channels, _groups(channels), nonlinear=activation is not None)
+
+
+OF_BOTH: Layers = {
+    "group": make_group_norm,
+    "l1": nn.L1Norm,
+    "linf": nn.LInfNorm,
+    "scale": nn.ScaleNorm,
+    "prms": nn.PartialRMSNorm,
+    "dyt": nn.DynamicTanh,
+    "derf": nn.DynamicErf,
+}
 OF_IMAGES: Layers = {
     "batch": nn.BatchNorm2D,
     "layer": nn.LayerNorm2D,
-    "group": make_group_norm,
     "instance": make_instance_norm,
     "rms": nn.RMSNorm2D,
+    "renorm": make_batch_renorm(rows=False),
+    "switchable": nn.SwitchableNorm2D,
+    "frn": make_filter_response_norm,
+    "evonorm_b0": make_evonorm_b0,
+    "evonorm_s0": make_evonorm_s0,
+    **OF_BOTH,
 }
-OF_ROWS: Layers = {"batch": nn.BatchNorm1D, "layer": nn.LayerNorm, "group": make_group_norm, "rms": nn.RMSNorm}
+OF_ROWS: Layers = {
+    "batch": nn.BatchNorm1D,
+    "layer": nn.LayerNorm,
+    "rms": nn.RMSNorm,
+    "renorm": make_batch_renorm(rows=True),
+    **OF_BOTH,
+}
+WITHOUT_BIAS = frozenset({"none", "rms", "scale", "prms"})
+"""After which a layer needs a bias of its own."""
+WITH_MOMENTUM = frozenset({"batch", "renorm", "switchable", "evonorm_b0", "l1", "linf"})
 
 
 class Norms:
@@ -46,9 +96,10 @@ class Norms:
 
     Args:
         norm: "batch", "layer" (over the channels at each pixel), "group" (see `make_group_norm`), "instance", "rms" (as
-            "layer", without the mean), "none", or a function from the number of channels to a layer.
+            "layer", without the mean), another key of `OF_IMAGES` or `OF_ROWS`, "none", or a function from the number
+            of channels to a layer.
         momentum: of the running statistics, for the norms named here that keep some; None: the layer's own.
-        rows: whether the norms are for rows (N, C) rather than images (N, C, H, W); there is no "instance" then.
+        rows: whether the norms are for rows (N, C) rather than images (N, C, H, W), as which some are alone.
 
     Raises:
         ValueError: the name is not known.
@@ -61,7 +112,7 @@ class Norms:
         check_choice(name, norm, [*self._named, "none"], "a function from channels to a layer")
         self.norm = norm
         self.momentum = momentum
-        self.bias = norm in ("none", "rms")  # whether a layer before needs one: without a norm, or before one without
+        self.bias = isinstance(norm, str) and norm in WITHOUT_BIAS  # whether a layer before needs one
 
     def __call__(self, channels: int, activation: ActivationSpec = None) -> nn.Module:
         """Return a norm that applies the activation too: in its own kernel, or, if it is foreign, in a module after it.
@@ -72,7 +123,8 @@ class Norms:
         if self.norm == "none":
             return activation_layer(activation)
         if isinstance(self.norm, str):
-            options = {"momentum": self.momentum} if self.norm == "batch" and self.momentum is not None else {}
+            has_momentum = self.norm in WITH_MOMENTUM and self.momentum is not None
+            options = {"momentum": self.momentum} if has_momentum else {}
             return self._named[self.norm](channels, activation=activation, **options)
         layer = self.norm(channels)
         check_type("norm: what the function returns", layer, nn.Module, "a Module")

@@ -49,8 +49,9 @@ def create_model(
     Args:
         name: one of `list_models()`.
         num_classes, in_channels: how many logits the net gives, and how many channels the images have.
-        norm: "batch", "layer", "group", "instance", "rms", "none", or a function from the number of channels to a
-            layer (see `models.norms.Norms`); None: the net's own, "layer" for convnext_tiny and "batch" for the others.
+        norm: a name such as "batch", "frn" or "none" (`tinygrad-norm norms` lists them), or a function from the number
+            of channels to a layer (see `models.norms.Norms`); None: the net's own, "layer" for convnext_tiny and
+            "batch" for the others.
         small_images: the form for images of 28 to 64 pixels, or, with False, the one for ImageNet.
         image_size: height and width of the images; None: 32, or 224 in the ImageNet form.
         norm_momentum: the weight of the new value in the running statistics, for norms named here that keep some.

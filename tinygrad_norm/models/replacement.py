@@ -10,10 +10,8 @@ import numpy as np
 from tinygrad_norm import nn
 from tinygrad_norm.checks import closest, did_you_mean
 from tinygrad_norm.models.norms import NormChoice, Norms
-from tinygrad_norm.nn.normalization import BatchNorm, Normalization
+from tinygrad_norm.nn.normalization import BatchNorm, Normalization, TrailingNorm
 
-NORMS_OF_ROWS = (nn.BatchNorm1D, nn.LayerNorm, nn.RMSNorm)
-NORMS_OF_IMAGES = (nn.BatchNorm2D, nn.LayerNorm2D, nn.InstanceNorm2D, nn.RMSNorm2D, nn.GroupNorm)
 SWITCHES = ("momentum", "frozen", "use_batch_statistics", "update_running_statistics")
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -61,16 +59,18 @@ def replace_norm(model: nn.Module, path: str, norm: NormChoice, momentum: float 
 
 
 def _is_of_rows(name: str, modules: Mapping[str, nn.Module]) -> bool:
-    """Return whether a norm is of rows (N, C) rather than of images; group norm tells by the layer before it."""
-    norm, siblings = modules[name], list(modules[name.rpartition(".")[0]].children())
-    if not isinstance(norm, NORMS_OF_ROWS + NORMS_OF_IMAGES) or len(norm.shape) != 1:
+    """Return whether a norm is of rows (N, C) rather than of images; one that takes both tells by the layer before."""
+    norm: Any = modules[name]
+    siblings = list(modules[name.rpartition(".")[0]].children())
+    of_rows, of_images = "NC" in norm.layouts or isinstance(norm, TrailingNorm), "NCHW" in norm.layouts
+    if not (of_rows or of_images) or len(norm.shape) != 1:
         raise ValueError(f"replace_norm: {name} is {norm}, which is neither of images (N, C, H, W) nor of rows (N, C)")
     if isinstance(norm, nn.BatchNorm1D) and 3 in norm.ranks:
         raise ValueError(
             f"replace_norm: {name} is {norm}, which was given (N, C, L), and neither images nor rows (N, C)"
         )
     after_linear = isinstance(siblings[siblings.index(norm) - 1], nn.Linear) and siblings[0] is not norm
-    return isinstance(norm, NORMS_OF_ROWS) or (isinstance(norm, nn.GroupNorm) and after_linear)
+    return of_rows and (after_linear or not of_images)
 
 
 def _follows_average(norm: nn.Module, model: nn.Module) -> bool:
@@ -82,7 +82,7 @@ def _follows_average(norm: nn.Module, model: nn.Module) -> bool:
 def _replacement(old: Any, norms: Norms, model: nn.Module) -> nn.Module:
     tensors = (*old.parameters(), *old.buffers(), *model.parameters())
     dtype = next((tensor.dtype for tensor in tensors if tensor.dtype.kind == "f"), np.float32)
-    layer = norms(old.shape[0], old.activation).astype(dtype).train(old.training)
+    layer = norms(old.shape[0], old.activates()).astype(dtype).train(old.training)
     new: Any = layer[0] if isinstance(layer, nn.Sequential) else layer
     both_batch = isinstance(old, BatchNorm) and isinstance(new, BatchNorm)
     for name in ("weight", "bias", *(RUNNING if both_batch else ())):

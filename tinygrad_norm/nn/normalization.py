@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_norm import modes, ops
 from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_flag, check_integer, check_number
+from tinygrad_norm.derivation import builtin
 from tinygrad_norm.dtypes import DTypeOrNone, Shape
 from tinygrad_norm.modes import composed, no_grad
 from tinygrad_norm.nn.checks import input_shape
@@ -34,6 +35,8 @@ class Normalization(DataclassModule):
     """The shapes of input that fit, one letter for each axis; none where the op checks it all."""
     first_weight: ClassVar[float] = 1.0
     """What each weight begins with; a bias begins with 0."""
+    definition: ClassVar[Callable[..., Any]]
+    """What the layer computes, as `derive` takes it."""
     _: KW_ONLY
     activation: ActivationSpec = None
     fused: bool = True
@@ -75,6 +78,10 @@ class Normalization(DataclassModule):
         for name, start in self.starts.items():
             if (parameter := getattr(self, name)) is not None:
                 parameter.replace(np.full_like(parameter.raw, start))
+
+    def activates(self) -> ActivationSpec:
+        """Return the activation that the layer applies, or whose place it takes by one of its own."""
+        return self.activation
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x."""
@@ -258,6 +265,7 @@ class BatchNorm(RunningNorm):
     """
 
     op = ops.batch_norm
+    definition: ClassVar[Callable[..., Any]] = staticmethod(builtin.normalize)
 
 
 class BatchNorm1D(BatchNorm):
@@ -285,6 +293,7 @@ class InstanceNorm(RunningNorm):
     """
 
     op = ops.instance_norm
+    definition = staticmethod(builtin.normalize)
 
     affine: bool = False
     track_running_stats: bool = False
@@ -326,6 +335,7 @@ class LayerNorm(TrailingNorm):
     Source: Ba, Kiros and Hinton, Layer normalization, 2016.
     """
 
+    definition = staticmethod(builtin.normalize)
     eps: float = 1e-5
     elementwise_affine: bool = True
     bias: InitVar[bool] = True
@@ -346,6 +356,7 @@ class LayerNorm2D(ChannelNorm):
     """
 
     layouts = ("NCHW",)
+    definition = staticmethod(builtin.normalize)
     num_channels: int
     eps: float = 1e-6
     affine: bool = True
@@ -369,6 +380,7 @@ class GroupNorm(ChannelNorm):
     """
 
     layouts = ("NC", "NCL", "NCHW", "NCDHW")
+    definition = staticmethod(builtin.normalize)
     num_groups: int
     num_channels: int
     eps: float = 1e-5
@@ -397,6 +409,7 @@ class RMSNorm(TrailingNorm):
     Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
     """
 
+    definition = staticmethod(builtin.rms_normalize)
     eps: float | None = None
     elementwise_affine: bool = True
 
@@ -416,6 +429,7 @@ class RMSNorm2D(ChannelNorm):
     """
 
     layouts = ("NCHW",)
+    definition = staticmethod(builtin.rms_normalize)
     num_channels: int
     eps: float = 1e-6
     affine: bool = True

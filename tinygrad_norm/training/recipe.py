@@ -75,7 +75,7 @@ class Recipe:
 
     Args:
         model: a name from `list_models()`.
-        norm: "batch", "layer", "group", "instance", "rms" or "none"; None is the model's own.
+        norm: a name that `create_model` knows, such as "batch" or "none"; None is the model's own.
         norm_momentum: how much a new batch weighs in running statistics; None is the layer's own.
         options: what else `create_model` takes, by name.
         data: a data set's name, or a folder, of which the absolute path is kept.

@@ -24,6 +24,7 @@ from tinygrad_norm.derivation.expression import Expression, walk
 from tinygrad_norm.derivation.writing import Style
 from tinygrad_norm.derived import DerivedNorm
 from tinygrad_norm.dtypes import Array
+from tinygrad_norm.models.norm_catalog import example_of, values_sharing
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tables import plural
 from tinygrad_norm.tensor import Tensor
@@ -33,7 +34,7 @@ from tinygrad_norm.viz.html import VIEWER, hash_of
 from tinygrad_norm.viz.listing import listing
 from tinygrad_norm.viz.mathml import MathML, bracketed, math, row
 from tinygrad_norm.viz.render import render
-from tinygrad_norm.viz.sharing import EXAMPLES, picture, values_sharing
+from tinygrad_norm.viz.sharing import picture
 from tinygrad_norm.viz.style import dark_rules, style_sheet
 
 COLOURS = 4
@@ -90,7 +91,7 @@ class _Page:
     def blocks(self) -> Iterator[str]:
         """A picture for each set of values that share statistics."""
         if self.layer:
-            yield self._block(self.norm.way.statistics, self.shared, EXAMPLES[self.layer][2])
+            yield self._block(self.norm.way.statistics, self.shared, example_of(self.layer).labels)
             return
         sets = sets_of(self.norm)
         if not 0 < len(sets) < 3:
@@ -107,8 +108,7 @@ class _Page:
     @functools.cached_property
     def shared(self) -> Array:
         """The values that share a layer's statistics."""
-        arguments, shape, _ = EXAMPLES[self.layer]
-        return values_sharing(getattr(nn, self.layer)(*arguments), shape)
+        return values_sharing(self.layer)
 
     def _block(self, statistics: Sequence[Expression], shared: Array, labels: tuple[str, str, str]) -> str:
         names = ", ".join(math(self.math.statistic(each)) for each in statistics)
@@ -206,8 +206,8 @@ class _Page:
 
     def _comparison(self) -> Comparison:
         if self.layer:
-            arguments, shape, _ = EXAMPLES[self.layer]
-            return compare_graphs(getattr(nn, self.layer)(*arguments), shape)
+            arguments, shape, _, options = example_of(self.layer)
+            return compare_graphs(getattr(nn, self.layer)(*arguments, **options), shape)
         shape = tuple(range(3, 5 + len(sets_of(self.norm))))
         kind = type(self.norm.__name__, (_Layer,), {})  # whose name is the picture's title
         return compare_graphs(kind(self.norm, shape), shape)

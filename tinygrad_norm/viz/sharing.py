@@ -11,42 +11,9 @@ from html import escape
 import numpy as np
 
 from tinygrad_norm.dtypes import Array
-from tinygrad_norm.modes import composed
-from tinygrad_norm.nn.module import Module
-from tinygrad_norm.nn.normalization import TrailingNorm
-from tinygrad_norm.tensor import Tensor
-
-_CHANNELS, _FEATURES = ("N", "H · W", "C"), ("N", "positions", "features")
-EXAMPLES: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[str, str, str]]] = {
-    "BatchNorm1D": ((6,), (4, 6, 5), ("N", "L", "C")),
-    "BatchNorm2D": ((6,), (4, 6, 2, 2), _CHANNELS),
-    "BatchNorm3D": ((6,), (4, 6, 2, 2, 1), ("N", "D · H · W", "C")),
-    "GroupNorm": ((2, 6), (4, 6, 2, 2), _CHANNELS),
-    "InstanceNorm1D": ((6,), (4, 6, 5), ("N", "L", "C")),
-    "InstanceNorm2D": ((6,), (4, 6, 2, 2), _CHANNELS),
-    "InstanceNorm3D": ((6,), (4, 6, 2, 2, 1), ("N", "D · H · W", "C")),
-    **dict.fromkeys(("LayerNorm", "RMSNorm"), ((6,), (4, 5, 6), _FEATURES)),
-    **dict.fromkeys(("LayerNorm2D", "RMSNorm2D"), ((6,), (4, 6, 2, 2), _CHANNELS)),
-}
-"""What each norm layer is made with, the shape of an input, and what is behind, below and beside in the picture."""
 
 CELL, ASIDE, UP = 24, 13, 10
 """The side of a number, and how far to the right and up the one behind it stands, in pixels."""
-
-
-def values_sharing(layer: Module, shape: tuple[int, ...]) -> Array:
-    """Which values share their statistics with one of them, found by changing it: [N, positions, channels or features].
-
-    The one is first in the batch, at the first position, of the last channel: there the three sides meet that are seen.
-    """
-    channels = -1 if isinstance(layer, TrailingNorm) else 1
-    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    moved = np.moveaxis(x.copy(), channels, -1)
-    moved[(0,) * (x.ndim - 1) + (-1,)] += 1
-    with composed():
-        one, other = (layer(Tensor(each)).raw for each in (x, np.moveaxis(moved, -1, channels)))
-    changed: Array = np.moveaxis(one != other, channels, -1)
-    return changed.reshape(len(changed), -1, changed.shape[-1])
 
 
 def picture(shared: Array, labels: tuple[str, str, str]) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.derivation.agreement import norms
+from tinygrad_norm import Tensor, ops
+from tinygrad_norm.derived import derive
 from tinygrad_norm.kernels.cpu import compiler, derived
 from tinygrad_norm.kernels.cpu.generated import normalize
 from tinygrad_norm.kernels.cpu.layout import layout
@@ -78,3 +82,36 @@ def test_a_statistic_is_seen_and_given_back(case, rng):
     mean = rng.normal(size=[1 if i in axes else n for i, n in enumerate(shape)])
     assert form.statistic(mean).shape == form.room
     np.testing.assert_array_equal(form.restore_statistic(form.statistic(mean)), mean)
+
+
+def calls_of(function: Any) -> int:
+    """How many Python functions a call runs, when it has run before."""
+    count = 0
+
+    def count_call(frame: Any, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event == "call"
+
+    for _ in range(2):
+        function()
+    sys.setprofile(count_call)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_call_costs_no_more_python_than_that_of_a_fused_norm(rng):
+    x, weight, bias = (Tensor(rng.normal(size=size), requires_grad=True) for size in ((8, 6, 4, 4), (6,), (6,)))
+    renorm, batch = derive(norms["batch_renorm"]), derive(norms["batch_norm"])
+    columns = [Tensor(rng.normal(size=(6, 1, 1)), requires_grad=True) for _ in range(2)]
+    running = np.zeros((6, 1, 1)), np.ones((6, 1, 1))
+    dy, axes = Tensor(rng.normal(size=x.shape)), (0, 2, 3)
+
+    def of(norm: Any) -> int:
+        return calls_of(lambda: norm().backward(dy))
+
+    fused = of(lambda: ops.batch_norm(x, np.zeros(6), np.ones(6), weight, bias, training=True))
+    assert of(lambda: batch(x, *columns, axes=axes)[0]) <= 1.2 * fused
+    assert of(lambda: renorm(x, *running, axes=axes, eps=0.1, r_max=1.5, d_max=0.7)[0]) <= 1.5 * fused

@@ -5,40 +5,39 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from tinygrad_norm.checks import check_flag, check_integer
-from tinygrad_norm.definitions import activation as formulas
-from tinygrad_norm.definitions.activation import Activation
+from tinygrad_norm.definitions import special
 from tinygrad_norm.derived import DerivedNorm, derive
 from tinygrad_norm.dtypes import Array, DTypeOrNone, Shape
+from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.nn.module import Parameter
 from tinygrad_norm.nn.normalization import BatchNorm, ChannelNorm, Normalization
-from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.ops.normalization import norm_with_running
 from tinygrad_norm.tensor import Tensor
 
 
 @functools.cache
-def op_of(definition: Callable[..., Any], activation: Activation = None) -> DerivedNorm:
-    """Return the op that is derived from a definition, with y activated."""
-    if activation is None:
+def op_of(definition: Callable[..., Any], rectified: bool = False) -> DerivedNorm:
+    """Return the op that is derived from a definition, with a ReLU behind it if wanted."""
+    if not rectified:
         return derive(definition)
 
     @functools.wraps(definition)
-    def activated(*inputs: Any, **options: Any) -> Any:
+    def with_relu(*inputs: Any, **options: Any) -> Any:
         found = definition(*inputs, **options)
         y, *statistics = found if isinstance(found, tuple) else (found,)
-        y = formulas.activate(y, activation)
-        return (y, *statistics) if statistics else y
+        return (special.relu(y), *statistics) if statistics else special.relu(y)
 
-    return derive(activated)
+    return derive(with_relu)
+
+
+_layer = functools.cache(activation_layer)
 
 
 class FromDefinition(Normalization):
     """A norm layer that calls the op of its `definition`."""
-
-    definition: ClassVar[Callable[..., Any]]
 
     def derived(
         self,
@@ -48,7 +47,7 @@ class FromDefinition(Normalization):
         seen: Any = None,
         **options: Any,
     ) -> Tensor:
-        """Call the op, with the layer's activation.
+        """Call the op, with the layer's activation: ReLU in the same kernel, others, which cost more, in their own.
 
         Args:
             x: the input.
@@ -59,8 +58,13 @@ class FromDefinition(Normalization):
         """
         seen = (-1, *(1,) * (len(x.shape) - 2)) if seen is None else seen
         shaped = [_in_shape(each, seen) for each in parameters]
-        op = op_of(definition or type(self).definition, fusible(self.activation))
-        return cast("Tensor", op(x, *shaped, **options))
+        rectified = self.activation == "relu"
+        found = op_of(definition or type(self).definition, rectified)(x, *shaped, **options)
+        if self.activation is not None and not rectified:
+            y, *statistics = found if isinstance(found, tuple) else (found,)
+            y = _layer(self.activation).forward(y)
+            found = (y, *statistics) if statistics else y
+        return cast("Tensor", found)
 
     def derived_with_statistics(self, x: Tensor, *parameters: Any, **options: Any) -> tuple[Tensor, list[Array]]:
         """Call the op of a definition that returns statistics too, which come as arrays."""

@@ -13,6 +13,7 @@ from tinygrad_norm.definitions import special
 from tinygrad_norm.dtypes import Array, DTypeOrNone
 from tinygrad_norm.nn.normalization import ChannelNorm
 from tinygrad_norm.nn.norms.base import DefinedBatchNorm, FromDefinition, check_groups
+from tinygrad_norm.ops.activation import ActivationSpec
 from tinygrad_norm.tensor import Tensor
 
 
@@ -73,6 +74,9 @@ class EvoNormB0(DefinedBatchNorm):
         if self.nonlinear:
             self.add_parameter("v", self.shape, 1.0, dtype)
 
+    def activates(self) -> ActivationSpec:
+        return "relu" if self.nonlinear else super().activates()
+
     def normalize(self, x: Tensor) -> Tensor:
         if self.nonlinear:
             return super().normalize(x)
@@ -129,6 +133,9 @@ class EvoNormS0(FromDefinition, ChannelNorm):
         check_flag("EvoNormS0: nonlinear", self.nonlinear)
         if self.nonlinear:
             self.add_parameter("v", self.shape, 1.0, dtype)
+
+    def activates(self) -> ActivationSpec:
+        return "relu" if self.nonlinear else super().activates()
 
     def normalize(self, x: Tensor) -> Tensor:
         if not self.nonlinear:

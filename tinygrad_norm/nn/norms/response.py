@@ -9,6 +9,7 @@ from tinygrad_norm.checks import check_flag
 from tinygrad_norm.dtypes import DTypeOrNone
 from tinygrad_norm.nn.normalization import ChannelNorm
 from tinygrad_norm.nn.norms.base import ChannelsAnywhere, FromDefinition
+from tinygrad_norm.ops.activation import ActivationSpec
 from tinygrad_norm.tensor import Tensor
 
 
@@ -71,6 +72,9 @@ class FilterResponseNorm2D(FromDefinition, ChannelNorm):
         if self.threshold is None:
             return self.derived(*inputs, axes=(2, 3), eps=self.eps, definition=filter_response_norm)
         return self.derived(*inputs, self.threshold, axes=(2, 3), eps=self.eps)
+
+    def activates(self) -> ActivationSpec:
+        return super().activates() if self.threshold is None else "relu"
 
     def extra_repr(self) -> str:
         return super().extra_repr() + ", threshold=False" * (self.threshold is None)

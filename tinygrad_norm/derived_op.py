@@ -1,0 +1,154 @@
+"""The op of a derived norm: by its kernels, or, where it has none, in NumPy and in float64."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_norm import definitions, kernels, ops
+from tinygrad_norm.derivation.adjoints import GRADIENT
+from tinygrad_norm.derivation.evaluation import evaluate
+from tinygrad_norm.derivation.expression import Expression, symbol
+from tinygrad_norm.derivation.rules import ZERO
+from tinygrad_norm.dtypes import Array, Shape
+from tinygrad_norm.tape import FusedOp
+
+if TYPE_CHECKING:
+    from tinygrad_norm.derived import DerivedNorm
+    from tinygrad_norm.tensor import Tensor
+
+
+class CallSpec(NamedTuple):
+    """A call of a derived norm with inputs of some shapes and dtypes."""
+
+    view: Shape
+    """The shape in which x is normalized."""
+    parameters: tuple[Shape, ...]
+    """The shapes of the parameters, with as many axes as that."""
+    whole: tuple[bool, ...]
+    """Which of the parameters have a number for each of x."""
+    stretched: tuple[int, ...]
+    """Which of the inputs are given to the op in the shape of the view."""
+    axes: dict[str, Shape]
+    numbers: dict[str, float]
+    """The other options."""
+    rows: Shape
+    columns: Shape
+    """The axes that the first statistic goes over, and those that statistics of statistics go over."""
+    fits: bool
+    """Whether kernels can compute it, if the norm has some."""
+
+
+class DerivedOp(FusedOp):
+    """One call of a derived norm."""
+
+    norm: DerivedNorm
+    statistics: list[Array]
+    """What the definition returned beside y."""
+
+    def composed(self, x: Any, *parameters: Any, spec: CallSpec) -> Tensor:
+        values = ops.astype(x, np.float64, copy=False)
+        seen = values if values.shape == spec.view else values.reshape(spec.view)
+        found = self.norm.definition(seen, *parameters, **spec.axes, **spec.numbers)
+        y, *statistics = found if isinstance(found, tuple) else (found,)
+        self.statistics = [each.raw for each in statistics]
+        y = ops.astype(y, x.dtype, copy=False)
+        output: Tensor = y if y.shape == x.shape else y.reshape(x.shape)
+        return output
+
+    def forward(self, x: Array, *parameters: Array, spec: CallSpec) -> Array:
+        norm, shape, x = self.norm, x.shape, x.reshape(spec.view)
+        call = self._call(x, parameters)
+        if call is None:
+            y, *self.statistics = self._evaluate(x, parameters, norm.traced.statistics)
+            return y.reshape(shape)
+        own = norm.way.statistics
+        y, *found = _runner().forward(call, (), len(own), lambda: self._evaluate(x, parameters, own))
+        self.save(*found)
+        known = dict(zip(own, found, strict=True))
+        if any(each not in known for each in norm.traced.statistics):
+            known |= self._known(x, parameters)
+            evaluate(norm.traced.statistics, known, spec.axes)
+        self.statistics = [np.array(known[each]) for each in norm.traced.statistics]
+        output: Array = y.reshape(shape)
+        return output
+
+    def gradient(self, grad: Array, x: Array, *kept: Array) -> tuple[Array | None, ...]:
+        spec: CallSpec = self.params["spec"]
+        count = len(spec.parameters)
+        shape, x, grad = x.shape, x.reshape(spec.view), grad.reshape(spec.view)
+        parameters, statistics = kept[:count], kept[count:]
+        call = self._call(x, parameters)
+        if call is None:
+            dx, *gradients = self._evaluate_gradient(grad, x, parameters, range(count))
+            return dx.reshape(shape), *gradients
+        wanted = self.norm.kernels(self.needs_input_grad, spec.whole).wanted
+        dx, *found = _runner().gradient(
+            call, grad, statistics, wanted, lambda: self._evaluate_gradient(grad, x, parameters, wanted)
+        )
+        gradients = [None] * count
+        for i, each in zip(wanted, found, strict=True):
+            gradients[i] = each.reshape(parameters[i].shape)
+        return dx.reshape(shape), *gradients
+
+    def _call(self, x: Array, parameters: Sequence[Array]) -> Any:
+        """The call of the norm's kernels; None where it has none for these arrays."""
+        spec: CallSpec = self.params["spec"]
+        if not spec.fits or kernels.of(x) is definitions:
+            return None
+        module = self.norm.kernels(self.needs_input_grad, spec.whole).module
+        if module is None:
+            return None
+        given = [
+            (each if each.dtype == x.dtype else each.astype(x.dtype)).reshape(shape)
+            for each, shape in zip(parameters, spec.parameters, strict=True)
+        ]
+        return _runner().call_of(module, x, given, spec.rows, tuple(spec.numbers.values()), columns=spec.columns)
+
+    # In NumPy
+
+    def _evaluate(self, x: Array, parameters: Sequence[Array], others: Sequence[Expression]) -> list[Array]:
+        """y, and other expressions."""
+        wanted = [self.norm.traced.y, *others]
+        y, *found = evaluate(wanted, self._known(x, parameters), self.params["spec"].axes)
+        return [np.broadcast_to(y, x.shape).astype(x.dtype), *found]
+
+    def _evaluate_gradient(
+        self, grad: Array, x: Array, parameters: Sequence[Array], wanted: Sequence[int]
+    ) -> tuple[Any, ...]:
+        """The gradients of x and of the wanted parameters; None for one that has none."""
+        known, axes = self._known(x, parameters), self.params["spec"].axes
+        known[GRADIENT] = grad.astype(np.float64)
+        for back, of in self.norm.way.adjoints.items():
+            (known[back],) = evaluate([of], known, axes)
+        inputs = [x, *(parameters[i] for i in wanted)]
+        gradients = [self.norm.gradients[i] for i in (0, *(i + 1 for i in wanted))]
+        return tuple(
+            None if of is ZERO else _sum_to(each, given)
+            for of, each, given in zip(gradients, evaluate(gradients, known, axes), inputs, strict=True)
+        )
+
+    def _known(self, x: Array, parameters: Sequence[Array]) -> dict[Expression, Any]:
+        """The inputs, and the options that are numbers, by their symbols."""
+        given = zip((self.norm.traced.x, *self.norm.traced.parameters), (x, *parameters), strict=True)
+        numbers = {symbol("option", name): np.float64(each) for name, each in self.params["spec"].numbers.items()}
+        return {name: np.asarray(array, np.float64) for name, array in given} | numbers
+
+
+@functools.cache
+def _runner() -> Any:
+    """What runs kernels on arrays."""
+    from tinygrad_norm.kernels.cpu import derived  # which takes Numba, and its time
+
+    return derived
+
+
+def _sum_to(gradient: Array, like: Array) -> Array:
+    """A gradient in the shape and dtype of an input that was broadcast."""
+    added = gradient.ndim - like.ndim
+    stretched = tuple(i for i, n in enumerate(like.shape, added) if n == 1 and gradient.shape[i] > 1)
+    summed = gradient.sum(axis=(*range(added), *stretched), keepdims=True) if added or stretched else gradient
+    return np.broadcast_to(summed.reshape(summed.shape[added:]), like.shape).astype(like.dtype)
