@@ -13,6 +13,7 @@ from tinygrad_norm.nn.norms.masked import (
     MaskedInstanceNorm2D,
     MaskedLayerNorm,
 )
+from tinygrad_norm.nn.norms.power import PowerNorm
 from tinygrad_norm.nn.norms.renorm import BatchRenorm1D, BatchRenorm2D, Ramp
 from tinygrad_norm.nn.norms.response import FilterResponseNorm2D, GlobalResponseNorm
 from tinygrad_norm.nn.norms.scale import PartialRMSNorm, ScaleNorm
@@ -39,6 +40,7 @@ __all__ = [
     "MaskedInstanceNorm2D",
     "MaskedLayerNorm",
     "PartialRMSNorm",
+    "PowerNorm",
     "Ramp",
     "ScaleNorm",
     "SwitchableNorm2D",

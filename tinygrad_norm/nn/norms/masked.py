@@ -30,7 +30,8 @@ def masked_norm(x: Any, mask: Any, weight: Any, bias: Any, *, axes: Any, eps: An
     total = xp.sum(mask, axis=axes, keepdims=True)
     count = xp.maximum(total, 1.0)
     known = xp.where(mask > 0, x, 0.0)
-    mean = xp.sum(known, axis=axes, keepdims=True) / count
+    sums = xp.sum(known, axis=axes, keepdims=True)
+    mean = sums / count
     squares = xp.sum(xp.where(mask > 0, xp.square(known - mean), 0.0), axis=axes, keepdims=True)
     var = xp.where(total > 0, squares / count, 1.0)  # 1 of nothing, so that there is no 0 / 0 without eps
     y = weight * (known - mean) / xp.sqrt(var + eps) + bias
@@ -179,8 +180,6 @@ class MaskedBatchNorm(MaskedRunningNorm, BatchNorm):
 
     Raises:
         ValueError: also, in training, where fewer than two values of a channel count.
-
-    Source: masked statistics as in flax.linen.BatchNorm and keras.layers.BatchNormalization.
     """
 
     def check_count(self, count: Array) -> None:
