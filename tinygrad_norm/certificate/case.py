@@ -155,11 +155,12 @@ def case_of_module(
         if buffer.dtype.kind == "f":
             is_positive = path.endswith(("var", "square"))
             buffer.raw = rng.uniform(0.5, 2, buffer.shape) if is_positive else rng.normal(size=buffer.shape)
-    buffers = [(buffer, buffer.raw) for buffer in module.buffers()]
+    buffers: list[tuple[Tensor, Array]] = []
 
     def function(*given: Any) -> Tensor:
-        for buffer, raw in buffers:  # which the way back may have moved
+        for buffer, raw in buffers:  # which the way back from an earlier call may have moved
             buffer.raw = raw
+        buffers[:] = [(buffer, buffer.raw) for buffer in module.buffers()]
         with _filled(module, paths, given[len(inputs) :]):
             output: Tensor = module(*given[: len(inputs)])
         return output

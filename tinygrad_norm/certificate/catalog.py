@@ -74,7 +74,10 @@ LAYERS = {
     "Dropout2D": [on(IMAGES, 0.4)],
     "ELU": [on(ROWS, 1.5)],
     "GELU": [on(ROWS), on(ROWS, "tanh")],
+    "GhostBatchNorm1D": [on((8, 2), 2, ghost_size=3)],
+    "GhostBatchNorm2D": [on((5, 2, 3, 1), 2, ghost_size=2), on((4, 2, 1, 2), 2, ghost_size=2, activation="silu")],
     "HuberLoss": [on("x fixed", delta=0.7)],
+    "IBN": [on((2, 3, 2, 2), 3), on((2, 4, 2, 1), 4, 0.3, activation="silu")],
     "L1Loss": [on("x fixed")],
     "LeakyReLU": [on(ROWS, 0.2)],
     "Linear": [
@@ -84,9 +87,14 @@ LAYERS = {
     ],
     "LocalResponseNorm": [on(IMAGES, 2), on((2, 5, 3), 3, 0.3, 0.6, k=1.5)],
     "LogSoftmax": [on(ROWS), on(ROWS, 0)],
+    **{f"Masked{name}": [on("sequences padding", 2)] for name in ("BatchNorm1D", "InstanceNorm1D")},
+    **{f"Masked{name}": [on("images some", 2)] for name in ("BatchNorm2D", "InstanceNorm2D")},
+    "MaskedGroupNorm": [on("images some", 1, 2), on("sequences padding", 1, 2, activation="silu")],
+    "MaskedLayerNorm": [on("x mask", 4), on("sequences", 5)],
     "MaxPool2D": [on(IMAGES, 2), on(IMAGES, 3, 2, 1, ceil_mode=True)],
     "MSELoss": [on("x fixed"), on("x fixed", reduction="none")],
     "NLLLoss": [on("x labels")],
+    "PowerNorm": [on((3, 5), 5, warmup=0), on((2, 2, 5), 5, channels_last=True)],
     "Softmax": [on(ROWS), on(ROWS, 0)],
     "Softplus": [on(ROWS), on(ROWS, 0.5)],
     "SqueezeExcite": [on((2, 4, 2, 1), 4, 3), on((1, 4, 1, 2), 4, 3, "silu", "hardswish")],
@@ -206,6 +214,9 @@ def draw_inputs(rng: Generator) -> dict[str, Any]:
         "labels": np.array([1, 3, 0]),
         "fixed": rng.normal(size=(3, 4)).astype(constant),
         "fixed_chances": rng.random((3, 4)).astype(constant),
+        "sequences": rng.normal(0.3, 1.2, (3, 2, 5)),
+        "padding": np.arange(5) < np.array([[5], [2], [3]]),
+        "some": rng.random((2, 5, 3)) < 0.7,
     }
 
 

@@ -41,6 +41,7 @@ from tinygrad_norm.nn.normalization import (
     RMSNorm2D,
 )
 from tinygrad_norm.nn.norms import (
+    IBN,
     BatchRenorm1D,
     BatchRenorm2D,
     DynamicErf,
@@ -73,6 +74,7 @@ from tinygrad_norm.nn.squeeze_excite import SqueezeExcite
 __all__ = [
     "ELU",
     "GELU",
+    "IBN",
     "AdaptiveAvgPool2D",
     "AvgPool2D",
     "BCEWithLogitsLoss",

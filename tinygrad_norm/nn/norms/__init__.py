@@ -4,6 +4,7 @@ from tinygrad_norm.nn.norms.deviation import L1Norm, LInfNorm
 from tinygrad_norm.nn.norms.dynamic import DynamicErf, DynamicTanh
 from tinygrad_norm.nn.norms.evonorm import EvoNormB0, EvoNormS0
 from tinygrad_norm.nn.norms.ghost import GhostBatchNorm1D, GhostBatchNorm2D
+from tinygrad_norm.nn.norms.ibn import IBN
 from tinygrad_norm.nn.norms.local_response import LocalResponseNorm
 from tinygrad_norm.nn.norms.masked import (
     MaskedBatchNorm1D,
@@ -20,6 +21,7 @@ from tinygrad_norm.nn.norms.scale import PartialRMSNorm, ScaleNorm
 from tinygrad_norm.nn.norms.switchable import SwitchableNorm2D
 
 __all__ = [
+    "IBN",
     "BatchRenorm1D",
     "BatchRenorm2D",
     "DynamicErf",
