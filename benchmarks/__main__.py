@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import derived, disturbed, kernels, machine, memory, models, scaling
+from benchmarks import derived, disturbed, every_norm, kernels, machine, memory, models, scaling
 from benchmarks.nets import NETS
 from benchmarks.options import Options
 from benchmarks.report import Report
@@ -28,6 +28,7 @@ PARTS: dict[str, Callable[[Report, Options], None]] = {
     "norms": kernels.norms,
     "others": kernels.others,
     "derived": derived.run,
+    "every-norm": every_norm.run,
     "growth": scaling.growth,
     "threads": scaling.threads,
     "first-step": scaling.first_step,
@@ -35,7 +36,7 @@ PARTS: dict[str, Callable[[Report, Options], None]] = {
 GROUPS = {
     "models": ["training", "inference", "memory"],
     "disturbed": ["busy", "processes"],
-    "kernels": ["convolutions", "norms", "others", "derived"],
+    "kernels": ["convolutions", "norms", "others", "derived", "every-norm"],
     "scaling": ["growth", "threads", "first-step"],
 }
 

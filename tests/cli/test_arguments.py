@@ -26,6 +26,7 @@ GIVEN = {
     "warmup": 0.1,
     "weight_decay": 0.01,
     "clip_norm": 2.0,
+    "clip_adaptive": 0.02,
     "label_smoothing": 0.2,
     "seed": 3,
 }

@@ -65,6 +65,7 @@ def test_what_is_told_of_a_norm():
     facts = norm_facts("FilterResponseNorm2D")
     assert facts.formula == "square = mean(x²)\ny = max(γ · x / √(square + ε) + β, threshold)"
     assert (facts.shared, facts.names) == ("H · W", ("frn",))
+    assert facts.lines == 2  # those of thresholded_response_norm
     assert (facts.parameters, facts.state) == (("weight", "bias", "threshold"), ())
     assert facts.source.startswith("Singh and Krishnan, Filter response normalization layer")
     assert norm_facts("GroupNorm").shared == "H · W, a group of C"

@@ -6,8 +6,10 @@ import pytest
 from tinygrad_norm import Tensor, nn
 from tinygrad_norm.definitions import ACTIVATIONS as FUSIBLE
 from tinygrad_norm.models import create_model, list_models
+from tinygrad_norm.nn import parametrizations
 from tinygrad_norm.nn.activation import activation_layer
-from tinygrad_norm.nn.folding import fold_activations, fold_batch_norm
+from tinygrad_norm.nn.folding import fold_activations, fold_batch_norm, fold_parametrizations
+from tinygrad_norm.nn.parametrize import is_parametrized
 from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.testing import gradcheck
 
@@ -486,3 +488,61 @@ def test_a_layer_that_takes_over_an_activation_shares_no_list_of_buffers_with_th
     layer.register_buffer("offset", Tensor([2.0]))
     assert "offset" in layer.state_dict()
     assert "0.offset" not in model.state_dict()
+
+
+def parametrized_net(rng):
+    """Each layer in another way, the norm too."""
+    net = nn.Sequential(
+        parametrizations.weight_norm(nn.Conv2D(3, 6, 3)),
+        parametrizations.weight_norm(nn.BatchNorm2D(6)),
+        parametrizations.weight_standardization(nn.Conv2D(6, 6, 3, groups=3), scaled=True),
+        nn.BatchNorm2D(6),
+        nn.ReLU(),
+        nn.Flatten(),
+        parametrizations.spectral_norm(nn.Linear(24, 5)),
+        nn.BatchNorm1D(5),
+    ).astype("float64")
+    return stirred(net, rng)
+
+
+@pytest.mark.parametrize("fold", [fold_batch_norm, fold_parametrizations])
+def test_computed_weights_are_folded(fold, rng):
+    net = parametrized_net(rng)
+    x = rng.normal(size=(4, 3, 6, 6))
+    net(x)
+    state = net.state_dict()
+    folded = fold(net)
+    np.testing.assert_allclose(folded(x).numpy(), net(x).numpy(), rtol=1e-11)
+    assert not any(is_parametrized(module) for module in folded.modules())
+    assert all(is_parametrized(net[number], "weight") for number in (0, 1, 2, 6))
+    for key, array in net.state_dict().items():
+        np.testing.assert_array_equal(array, state[key])
+    if fold is fold_batch_norm:
+        assert types(folded)[:4] == ["Conv2D", "Identity", "Conv2D", "Identity"]
+        assert types(folded)[-2:] == ["FoldedLinear", "Identity"]
+    else:
+        assert types(folded)[:3] == ["Conv2D", "BatchNorm2D", "Conv2D"]
+
+
+def test_a_batch_norm_in_training_is_refused_before_spectral_norm_moves(rng):
+    net = nn.Sequential(parametrizations.spectral_norm(nn.Conv2D(3, 4, 3)), nn.BatchNorm2D(4))
+    state = net.state_dict()
+    with pytest.raises(ValueError, match="is in training"):
+        fold_batch_norm(net)
+    for key, array in net.state_dict().items():
+        np.testing.assert_array_equal(array, state[key])
+
+
+def test_parametrizations_are_folded_in_place(rng):
+    net = parametrized_net(rng)
+    assert fold_parametrizations(net, in_place=True) is net
+    assert {"0.weight", "1.weight", "2.weight", "6.weight"} <= net.state_dict().keys()
+    assert not any("original" in key for key in net.state_dict())
+
+
+def test_activations_are_folded_into_parametrized_layers(rng):
+    net = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 4, dtype="float64")), nn.ReLU())
+    x = rng.normal(size=(5, 3))
+    folded = fold_activations(net)
+    np.testing.assert_array_equal(folded(x).numpy(), net(x).numpy())
+    assert types(folded) == ["ParametrizedLinear", "Identity"]

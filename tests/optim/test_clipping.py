@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tinygrad_norm.optim import clip_grad_norm, clip_grad_value
+from tinygrad_norm.optim import clip_grad_adaptive, clip_grad_norm, clip_grad_value
 from tinygrad_norm.tensor import Tensor
 
 
@@ -86,6 +86,47 @@ def test_values_are_brought_into_the_range_and_nan_stays():
     assert parameters[-1].grad is None
 
 
+def units(array):
+    """The gradients or weights of each output, or all, as rows."""
+    return array.reshape(1, -1) if array.size == max(array.shape, default=1) else array.reshape(len(array), -1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 4), (4, 2, 3, 3), (5, 1, 1, 1), (5,), (), (1, 6)])
+def test_each_unit_is_clipped_by_its_own_weights(shape, dtype, rng):
+    parameter = Tensor(rng.normal(size=shape).astype(dtype), requires_grad=True)
+    gradient = (rng.normal(size=shape) * 10 ** rng.uniform(-4, 0, (*shape[:1], *[1] * len(shape[1:])))).astype(dtype)
+    parameter.grad = Tensor(gradient)
+    largest = clip_grad_adaptive(parameter, 0.05)
+    expected = []
+    for weights, row in zip(units(parameter.raw), units(gradient), strict=True):
+        ratio = np.linalg.norm(row) / np.linalg.norm(weights)
+        expected.append(ratio)
+        row = row * min(1, 0.05 / ratio)
+        found = units(parameter.grad.raw)[len(expected) - 1]
+        np.testing.assert_allclose(found, row, rtol=1e-5)
+    assert largest == pytest.approx(max(expected), rel=1e-5)
+    assert parameter.grad.dtype == dtype
+    assert clip_grad_adaptive(parameter, 0.05) <= 0.05 * (1 + 1e-6)
+
+
+def test_weights_of_zeros_count_with_eps():
+    parameters = with_gradients([[3.0, 4.0], [0.0, 1e-5]])
+    assert clip_grad_adaptive(parameters, 0.1, eps=0.5) == 10
+    np.testing.assert_allclose(parameters[0].grad.raw, [[0.03, 0.04], [0, 1e-5]], rtol=1e-6)
+
+
+def test_adaptive_clipping_leaves_alone_what_is_small_and_measures():
+    parameters = with_gradients(np.zeros((2, 3)), np.zeros((0, 3)), [math.nan])
+    before = [parameter.grad for parameter in parameters]
+    assert math.isnan(clip_grad_adaptive(parameters, math.inf))
+    assert clip_grad_adaptive(parameters[:2]) == 0
+    assert clip_grad_adaptive([]) == 0
+    assert [parameter.grad for parameter in parameters] == before
+    clip_grad_adaptive(parameters)
+    assert np.isnan(parameters[2].grad.raw).all()
+
+
 @pytest.mark.parametrize("bad", [-1.0, math.nan])
 def test_limits_out_of_range(bad):
     parameters = with_gradients([1.0])
@@ -95,9 +136,13 @@ def test_limits_out_of_range(bad):
         clip_grad_norm(parameters, 1.0, bad)
     with pytest.raises(ValueError, match="clip_value is a number of at least 0"):
         clip_grad_value(parameters, bad)
+    with pytest.raises(ValueError, match="clip_grad_adaptive: clipping is a number of at least 0"):
+        clip_grad_adaptive(parameters, bad)
+    with pytest.raises(ValueError, match="clip_grad_adaptive: eps is a finite number above 0"):
+        clip_grad_adaptive(parameters, eps=bad)
 
 
-@pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
+@pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value, clip_grad_adaptive])
 def test_a_gradient_that_is_an_array_is_refused(clip):
     parameters = with_gradients([3.0], [4.0])
     parameters[1].grad = np.array([4.0])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import nn, optim
+from tinygrad_norm.nn import parametrizations
 
 
 class Net(nn.Module):
@@ -38,6 +39,23 @@ def test_norms_biases_and_scales_do_not_decay():
         "scale",
     ]
     assert (decay["weight_decay"], spared["weight_decay"]) == (0.05, 0.0)
+
+
+def test_of_a_parametrized_weight_the_gain_does_not_decay():
+    model = nn.Sequential(
+        {
+            "conv": parametrizations.weight_norm(nn.Conv2D(3, 4, 3)),
+            "narrow": parametrizations.weight_norm(nn.Linear(4, 1)),
+            "whole": parametrizations.weight_norm(nn.Linear(4, 4, bias=False), dim=None),
+            "spectral": parametrizations.spectral_norm(nn.Linear(4, 4, bias=False)),
+            "rows": parametrizations.weight_norm(nn.LayerNorm((2, 3), bias=False)),
+        }
+    )
+    decay, spared = optim.decay_groups(model, 0.05)
+    path = "parametrizations.weight.original"
+    assert named(model, decay) == [f"conv.{path}1", f"narrow.{path}1", f"spectral.{path}", f"whole.{path}1"]
+    gains = [f"{name}.{path}0" for name in ("conv", "narrow", "rows", "whole")]
+    assert named(model, spared) == sorted([*gains, f"rows.{path}1", "conv.bias", "narrow.bias"])
 
 
 def test_goes_straight_into_an_optimizer():

@@ -75,6 +75,7 @@ def test_an_optimizer_of_another_model_is_refused_and_one_of_a_part_is_not():
         ({"callbacks": [EarlyStopping]}, "each of callbacks is a Callback, got the class EarlyStopping; did"),
         ({"callbacks": [print]}, "each of callbacks is a Callback, got builtin_function_or_method"),
         ({"clip_norm": "1"}, "clip_norm is a number above 0, or None for no clipping, got '1'"),
+        ({"clip_adaptive": "1"}, "clip_adaptive is a number above 0, or None for no clipping, got '1'"),
         ({"clip_norm": True}, "clip_norm is a number above 0, or None for no clipping, got True"),
     ],
 )

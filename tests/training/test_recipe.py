@@ -61,6 +61,7 @@ def test_another_optimizer_brings_its_learning_rate_and_photos_their_augmentatio
         ({"norm_momentum": 1.5}, "norm_momentum is a number from 0 to 1"),
         ({"label_smoothing": 1}, "label_smoothing is a number of at least 0 and below 1"),
         ({"clip_norm": 0}, "clip_norm is a finite number above 0"),
+        ({"clip_adaptive": 0}, "clip_adaptive is a finite number above 0"),
         ({"mixup": 0.2, "cutmix": 1.0}, "mixup and cutmix exclude each other"),
         ({"epochs": 1.5}, "epochs is an integer"),
         ({"lr": None}, "lr is a finite number"),

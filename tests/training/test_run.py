@@ -67,6 +67,17 @@ def test_a_run_is_written_down_and_comes_back_from_its_checkpoint(tmp_path, reci
     assert json.loads(json.dumps(result.to_dict()))["parameters"] == sum(p.size for p in model.parameters())
 
 
+def test_a_net_of_computed_weights_comes_back_from_its_checkpoint(tmp_path, few_digits):
+    options = {"norm_free": "nf", "width": 0.125}
+    recipe = recipe_for("resnet18", data=few_digits, image_size=8, epochs=1, options=options, clip_adaptive=0.1)
+    result = train(recipe, tmp_path, progress=False)
+    model, found = load_trained(result.checkpoint)
+    assert found == result.recipe
+    assert evaluate(model, load(few_digits, "test", image_size=8)).loss == result.test.loss
+    folded = nn.fold_parametrizations(model)
+    assert evaluate(folded, load(few_digits, "test", image_size=8)).loss == pytest.approx(result.test.loss, rel=1e-5)
+
+
 def test_a_picture_that_fails_is_a_warning_and_leaves_the_results(tmp_path, recipe, monkeypatch):
     def fail(*_):
         log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()

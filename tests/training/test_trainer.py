@@ -180,6 +180,17 @@ def test_clip_norm_bounds_the_step():
     assert sizes[1] == pytest.approx(0.01, rel=1e-3)
 
 
+def test_clip_adaptive_bounds_the_step_of_each_unit():
+    for clip_adaptive in (None, 0.001):
+        random.manual_seed(5)
+        run = Run(optimizer=lambda p, lr: optim.SGD(p, lr=1.0), clip_norm=None, clip_adaptive=clip_adaptive)
+        weight = run.model[0].weight
+        before = weight.numpy().copy()
+        run.trainer.fit([next(iter(run.loader))], 1)
+        ratios = np.linalg.norm(weight.numpy() - before, axis=1) / np.linalg.norm(before, axis=1)
+        assert (ratios.max() > 0.01) if clip_adaptive is None else (ratios.max() == pytest.approx(0.001, rel=1e-3))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_training_learns(seed):
     random.manual_seed(seed)

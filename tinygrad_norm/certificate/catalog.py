@@ -52,13 +52,15 @@ NORM_EXAMPLES: dict[str, tuple[tuple[int, ...], ...]] = {
     **dict.fromkeys(("LayerNorm", "RMSNorm"), ((5,), (3, 5), (2, 5), (601,), (439, 601))),
     **dict.fromkeys(("LayerNorm2D", "RMSNorm2D"), ((5,), (2, 5, 1, 2), (2, 5, 1, 1), (37,), (3, 37, 49, 49))),
 }
-IMAGES, ROWS = (2, 2, 5, 3), (3, 5)
+IMAGES, SMALL_IMAGES, ROWS = (2, 2, 5, 3), (2, 2, 3, 1), (3, 5)
 LAYERS = {
     **{name: [on(ROWS)] for name in ("Hardswish", "Identity", "Mish", "ReLU", "SiLU", "Sigmoid", "Tanh")},
     **{name: [on(IMAGES)] for name in ("Flatten", "GlobalAvgPool2D")},
     "AdaptiveAvgPool2D": [on(IMAGES, 1), on(IMAGES, (2, 3))],
     "AvgPool2D": [on(IMAGES, 2), on(IMAGES, 3, 2, 1, count_include_pad=False)],
     "BCEWithLogitsLoss": [on("x fixed_chances"), on("x fixed_chances", reduction="none")],
+    "BatchRenorm1D": [on((5, 2), 2, r_max=1.5, d_max=0.5)],
+    "BatchRenorm2D": [on(SMALL_IMAGES, 2, r_max=3.0, d_max=5.0)],
     "Conv2D": [
         on((1, 2, 4, 3), 2, 2, (3, 2)),
         on((2, 2, 3, 1), 2, 4, 2, stride=2, padding=1, groups=2, bias=False),
@@ -72,13 +74,21 @@ LAYERS = {
     ],
     "Dropout": [on(ROWS, 0.4)],
     "Dropout2D": [on(IMAGES, 0.4)],
+    "DynamicErf": [on(SMALL_IMAGES, 2), on((2, 3, 5), 5, affine=False, channels_last=True)],
+    "DynamicTanh": [on(SMALL_IMAGES, 2), on((2, 3, 5), 5, affine=False, channels_last=True)],
     "ELU": [on(ROWS, 1.5)],
+    "EvoNormB0": [on(SMALL_IMAGES, 2), on(SMALL_IMAGES, 2, nonlinear=False)],
+    "EvoNormS0": [on((2, 4, 3, 1), 4, 2), on((2, 4, 3, 1), 4, 2, nonlinear=False)],
+    "FilterResponseNorm2D": [on(SMALL_IMAGES, 2), on(SMALL_IMAGES, 2, threshold=False, activation="silu")],
     "GELU": [on(ROWS), on(ROWS, "tanh")],
     "GhostBatchNorm1D": [on((8, 2), 2, ghost_size=3)],
     "GhostBatchNorm2D": [on((5, 2, 3, 1), 2, ghost_size=2), on((4, 2, 1, 2), 2, ghost_size=2, activation="silu")],
+    "GlobalResponseNorm": [on(SMALL_IMAGES, 2), on((2, 3, 5), 5, channels_last=True)],
     "HuberLoss": [on("x fixed", delta=0.7)],
     "IBN": [on((2, 3, 2, 2), 3), on((2, 4, 2, 1), 4, 0.3, activation="silu")],
     "L1Loss": [on("x fixed")],
+    "L1Norm": [on((5, 2), 2), on(SMALL_IMAGES, 2, bias=False)],
+    "LInfNorm": [on((5, 2), 2), on(SMALL_IMAGES, 2, bias=False)],
     "LeakyReLU": [on(ROWS, 0.2)],
     "Linear": [
         on((2, 3, 5), 5, 3),
@@ -95,9 +105,12 @@ LAYERS = {
     "MSELoss": [on("x fixed"), on("x fixed", reduction="none")],
     "NLLLoss": [on("x labels")],
     "PowerNorm": [on((3, 5), 5, warmup=0), on((2, 2, 5), 5, channels_last=True)],
+    "PartialRMSNorm": [on((3, 5), 5, 0.5), on((2, 3, 5), 5, 0.5, affine=False, channels_last=True)],
+    "ScaleNorm": [on((3, 5), 5), on((2, 3, 5), 5, affine=False, channels_last=True)],
     "Softmax": [on(ROWS), on(ROWS, 0)],
     "Softplus": [on(ROWS), on(ROWS, 0.5)],
     "SqueezeExcite": [on((2, 4, 2, 1), 4, 3), on((1, 4, 1, 2), 4, 3, "silu", "hardswish")],
+    "SwitchableNorm2D": [on(SMALL_IMAGES, 2)],
     "StochasticDepth": [on((5, 3), 0.4)],
     "Upsample": [on((1, 2, 3, 2), scale_factor=2), on((1, 2, 3, 2), size=(4, 5), mode="bilinear")],
 }

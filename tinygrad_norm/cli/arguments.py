@@ -115,7 +115,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     net = parser.add_argument_group("net")
     add_norm(net)
     add_options(net, float, "P", norm_momentum="weight of a new batch in running statistics (default: 0.1)")
-    add_named_options(net, "what else the net takes, such as width=0.5 or 'hidden=(64, 32)'")
+    add_named_options(net, "what else the net takes, such as norm_free=fixup or 'hidden=(64, 32)'")
     steps = parser.add_argument_group("training (the defaults of each model are listed below)")
     add_options(steps, int, "N", epochs="how often each image is seen", batch_size="images a step")
     add_options(steps, str, "NAME", optimizer=", ".join(OPTIMIZERS), schedule=", ".join(SCHEDULES))
@@ -125,6 +125,8 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     rise, spread = "part of the steps in which the rate rises", "spread over all classes"
     add_options(steps, float, "PART", warmup=rise, label_smoothing=spread)
     add_options(steps, float, "NORM", clip_norm="largest norm of all gradients (default: none)")
+    adaptive = "largest gradient of a unit, as a part of its weights, such as 0.01 (default: none)"
+    add_options(steps, float, "PART", clip_adaptive=adaptive)
     add_options(steps, int, "N", seed="of all that is random (default: 0)")
 
 

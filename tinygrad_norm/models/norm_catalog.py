@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -100,6 +102,8 @@ class NormFacts(NamedTuple):
     """What it keeps from call to call."""
     passes: tuple[int, int]
     """How often its kernels read x, forward and backward; 0 where NumPy computes it."""
+    lines: int
+    """How many lines its definition has, without the docstring."""
     source: str
 
 
@@ -115,6 +119,7 @@ def norm_facts(layer: str) -> NormFacts:
         tuple(name for name, _ in made.named_parameters()),
         tuple(name for name, _ in made.named_buffers()),
         passes(norm),
+        lines_of(kind.definition),
         source_of(kind),
     )
 
@@ -143,6 +148,14 @@ def passes(norm: DerivedNorm) -> tuple[int, int]:
     programs = forward(norm.traced, norm.way, outer=True), backward(norm.traced, norm.way, gradients, outer=True)
     found = tuple(len(program.stages) for program in programs)
     return found[0], found[1]
+
+
+def lines_of(definition: Callable[..., Any]) -> int:
+    """Return how many lines a function has, from its first statement on."""
+    function: Any = ast.parse(textwrap.dedent(inspect.getsource(definition))).body[0]
+    first, *others = function.body
+    start = others[0].lineno if others and isinstance(first, ast.Expr) else first.lineno
+    return int((others or [first])[-1].end_lineno - start + 1)
 
 
 def source_of(kind: type) -> str:

@@ -55,7 +55,7 @@ def create_model(
         small_images: the form for images of 28 to 64 pixels, or, with False, the one for ImageNet.
         image_size: height and width of the images; None: 32, or 224 in the ImageNet form.
         norm_momentum: the weight of the new value in the running statistics, for norms named here that keep some.
-        options: what else the net takes, such as `width` or `dropout`: see its class.
+        options: what else the net takes, such as `width`, `dropout` or `norm_free`: see its class.
 
     Raises:
         ValueError: an unknown name or norm, images too small for the net, or no ImageNet form where that is wanted.

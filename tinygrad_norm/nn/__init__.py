@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinygrad_norm.checks import module_getattr
-from tinygrad_norm.nn import init
+from tinygrad_norm.nn import init, parametrizations, parametrize
 from tinygrad_norm.nn.activation import (
     ELU,
     GELU,
@@ -23,7 +23,7 @@ from tinygrad_norm.nn.activation import (
 from tinygrad_norm.nn.containers import ModuleList, Sequential
 from tinygrad_norm.nn.convolution import Conv2D
 from tinygrad_norm.nn.dropout import Dropout, Dropout2D, StochasticDepth
-from tinygrad_norm.nn.folding import fold_activations, fold_batch_norm
+from tinygrad_norm.nn.folding import fold_activations, fold_batch_norm, fold_parametrizations
 from tinygrad_norm.nn.linear import Flatten, Identity, Linear
 from tinygrad_norm.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
 from tinygrad_norm.nn.module import Module, Parameter
@@ -145,7 +145,10 @@ __all__ = [
     "Upsample",
     "fold_activations",
     "fold_batch_norm",
+    "fold_parametrizations",
     "init",
+    "parametrizations",
+    "parametrize",
     "recalibrate",
 ]
 

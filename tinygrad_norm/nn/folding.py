@@ -1,5 +1,7 @@
 """What follows a linear layer folded into it: batch norm, with which it is one linear layer in inference; activations.
 
+And parametrizations, of which the computed parameters are left.
+
 Modules follow each other in a `Sequential`, where an Identity between them does not count. Any other module can say
 which of its own do, by their names: `followed_by = (("conv1", "bn1"),)` in its class means that bn1 alone is given what
 conv1 returns, and nothing else; a class derived from it that has a forward of its own has to say so again. Modules that
@@ -23,6 +25,7 @@ from tinygrad_norm.nn.dropout import Dropout
 from tinygrad_norm.nn.linear import Flatten, Identity, Linear
 from tinygrad_norm.nn.module import Module, Parameter
 from tinygrad_norm.nn.normalization import BatchNorm, BatchNorm1D, BatchNorm2D, GroupNorm, LayerNorm, RMSNorm
+from tinygrad_norm.nn.parametrize import parametrized, remove_parametrizations
 from tinygrad_norm.tensor import Tensor
 
 
@@ -99,6 +102,22 @@ def fold_activations(model: Module, in_place: bool = False) -> Module:
     return model
 
 
+def fold_parametrizations(model: Module, in_place: bool = False) -> Module:
+    """Return a copy of the model, for inference and export, in which computed parameters are ordinary ones.
+
+    Each parametrized parameter becomes what its parametrizations compute, and layers have their own classes again.
+
+    Args:
+        model: as after `eval()`: in training, spectral norm would take another step.
+        in_place: change the model itself and return it.
+    """
+    if not in_place:
+        return fold_parametrizations(copy.deepcopy(model), in_place=True)
+    for module, name in list(parametrized(model)):
+        remove_parametrizations(module, name)
+    return model
+
+
 def _replace(holder: Module, name: str, layer: Module, follower_name: str, follower: Module) -> None:
     """Put a layer that does the work of its follower in the place of both."""
     setattr(holder, name, layer)
@@ -135,11 +154,12 @@ def _is_linear(layer: Any) -> bool:
 
 def _is_before_norm(layer: Any, norm: Any) -> bool:
     plain: Any = BatchNorm2D if isinstance(layer, Conv2D) else BatchNorm1D
+    channels = "out_channels" if isinstance(layer, Conv2D) else "out_features"
     if not _is_linear(layer) or not isinstance(norm, plain):
         return False
     kind = type(norm)  # which may compute something else
     same = kind.forward is plain.forward and kind.normalize is plain.normalize and kind.op is plain.op
-    return same and layer.weight.shape[0] == norm.num_features
+    return same and vars(layer)[channels] == norm.num_features
 
 
 def _channels_are_last(model: Module, path: str, first: Named, second: Named) -> bool:
@@ -172,22 +192,23 @@ def _check_constant(path: str, norm: BatchNorm) -> None:
     norm.check_statistics(path)
 
 
-def _folded(layer: Any, norm: BatchNorm) -> Any:
+def _folded(layer: Any, norm: Any) -> Any:
     """Return a copy of the layer that scales and shifts its output as the norm would; computed in float64."""
+    folded: Any
+    folded, norm = fold_parametrizations(layer), fold_parametrizations(norm)
     gamma, beta, bias = [
         default if parameter is None else parameter.raw.astype(np.float64)
-        for parameter, default in ((norm.weight, 1.0), (norm.bias, 0.0), (layer.bias, 0.0))
+        for parameter, default in ((norm.weight, 1.0), (norm.bias, 0.0), (folded.bias, 0.0))
     ]
     mean, var = norm.running_mean.raw.astype(np.float64), norm.running_var.raw.astype(np.float64)
     scale = gamma / np.sqrt(var + norm.eps)
-    weight = layer.weight.raw * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    weight = folded.weight.raw * scale.reshape(-1, *[1] * (folded.weight.ndim - 1))
     if weight.ndim == 4:  # in memory as the kernels take filters, so that calls need not rearrange them
         order = (2, 3, 0, 1) if weight.shape[1] == 1 else (0, 2, 3, 1)
         weight = np.ascontiguousarray(weight.transpose(order)).transpose(np.argsort(order))
-    folded: Any = copy.deepcopy(layer)
-    if isinstance(layer, Linear):
+    if isinstance(folded, Linear):
         folded.__class__ = FoldedLinear
     folded.activation = norm.activation
-    folded.weight = Parameter(weight, dtype=layer.weight.dtype)
-    folded.bias = Parameter((bias - mean) * scale + beta, dtype=layer.weight.dtype)
+    folded.weight = Parameter(weight, dtype=folded.weight.dtype)
+    folded.bias = Parameter((bias - mean) * scale + beta, dtype=folded.weight.dtype)
     return folded

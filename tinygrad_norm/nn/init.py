@@ -158,6 +158,11 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Source = None) -> 
 def _fill(tensor: Tensor, values: npt.NDArray[np.float64]) -> Tensor:
     if not isinstance(tensor, Tensor) or tensor.dtype.kind != "f":
         raise TypeError(f"init: the tensor is one of floating type, got {tensor!r}")
+    if not tensor.is_leaf:
+        raise ValueError(
+            "init: the tensor is one that no op made, got what one made, as a parametrized weight is; fill another and "
+            "assign it: layer.weight = init.zeros_(layer.weight.detach())"
+        )
     tensor.raw[...] = values
     tensor.changed()
     return tensor

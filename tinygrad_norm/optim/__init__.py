@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tinygrad_norm.checks import module_getattr
 from tinygrad_norm.optim.adam import Adam, AdamW
-from tinygrad_norm.optim.clipping import clip_grad_norm, clip_grad_value
+from tinygrad_norm.optim.clipping import clip_grad_adaptive, clip_grad_norm, clip_grad_value
 from tinygrad_norm.optim.groups import decay_groups
 from tinygrad_norm.optim.lookahead import Lookahead
 from tinygrad_norm.optim.optimizer import Optimizer
@@ -36,6 +36,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "SequentialLR",
     "StepLR",
+    "clip_grad_adaptive",
     "clip_grad_norm",
     "clip_grad_value",
     "decay_groups",

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tinygrad_norm.checks import UP_TO_INFINITY, Range, check_number
+from tinygrad_norm.checks import POSITIVE, UP_TO_INFINITY, Range, check_number
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.optim.optimizer import gradient_of
 from tinygrad_norm.tensor import Tensor
@@ -61,6 +61,47 @@ def clip_grad_value(parameters: Tensor | Iterable[Tensor], clip_value: float) ->
     check_number("clip_grad_value: clip_value", clip_value, UP_TO_INFINITY)
     for parameter, gradient in _gradients(parameters):
         parameter.grad = Tensor.wrap(np.clip(gradient, -clip_value, clip_value))
+
+
+def clip_grad_adaptive(parameters: Tensor | Iterable[Tensor], clipping: float = 0.01, eps: float = 1e-3) -> float:
+    """Scale down the gradient of each unit whose norm is more than `clipping` times that of the unit's weights.
+
+    A unit is what makes one output: a row of a matrix, a filter of a convolution. Biases, gains and single numbers are
+    one each, that is what has at most one axis longer than 1. The paper leaves the last linear layer out.
+
+    Args:
+        parameters: those without a gradient are passed over.
+        clipping: at least 0; `math.inf` only measures.
+        eps: the least norm that weights count with, or zeros would stay zeros.
+
+    Returns:
+        The largest ratio before clipping, 0 without gradients.
+
+    Raises:
+        TypeError: a gradient is no Tensor.
+        ValueError: an argument is out of range.
+
+    Source: Brock, De, Smith and Simonyan, High-performance large-scale image recognition without normalization, 2021,
+        section 4.1.
+    """
+    check_number("clip_grad_adaptive: clipping", clipping, UP_TO_INFINITY)
+    check_number("clip_grad_adaptive: eps", eps, POSITIVE)
+    largest = 0.0
+    for parameter, gradient in _gradients(parameters):
+        ratios = _norms_of_units(gradient) / np.maximum(_norms_of_units(parameter.raw), eps)
+        largest = float(np.maximum(largest, ratios.max(initial=0)))
+        if clipping < math.inf and not (ratios <= clipping).all():  # `not` lets a ratio of NaN spread
+            with np.errstate(divide="ignore", invalid="ignore"):
+                scales = np.where(ratios <= clipping, 1.0, clipping / ratios)
+                parameter.grad = Tensor.wrap((gradient * scales).astype(gradient.dtype))
+    return largest
+
+
+def _norms_of_units(x: Array) -> Array:
+    """Return the norms of what makes each output, in float64, in a shape that broadcasts with x."""
+    axes = None if x.size == max(x.shape, default=1) else tuple(range(1, x.ndim))
+    norms: Array = np.sqrt(np.square(x.astype(np.float64)).sum(axis=axes, keepdims=True))
+    return norms
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Array]]:

@@ -11,18 +11,18 @@ from tinygrad_norm.nn import Module
 from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau
 from tinygrad_norm.training.callbacks import Callback
 
-_CLIP_NORM = Range("a number above 0, or None for no clipping", lambda value: value > 0)
+_CLIPPING = Range("a number above 0, or None for no clipping", lambda value: value > 0)
 
 
-def check_parts(model: Any, optimizer: Any, schedule: Any, clip_norm: Any) -> None:
+def check_parts(model: Any, optimizer: Any, schedule: Any, **clipping: Any) -> None:
     """Check that the parts of a trainer are of the right types, and that each is of the others.
 
     Optimizers that share their groups, as Lookahead does with the one that it wraps, are the same here.
 
     Raises:
         TypeError: one is of another type.
-        ValueError: the optimizer has none of the model's parameters, the schedule is of another optimizer, or
-            `clip_norm` is not above 0.
+        ValueError: the optimizer has none of the model's parameters, the schedule is of another optimizer, or a limit
+            of the gradients, given by its name, is not above 0.
     """
     check_type("Trainer: model", model, Module, "a Module")
     check_type("Trainer: optimizer", optimizer, Optimizer, "an Optimizer")
@@ -40,8 +40,9 @@ def check_parts(model: Any, optimizer: Any, schedule: Any, clip_norm: Any) -> No
                 f"Trainer: the schedule {type(schedule).__name__} writes the learning rates of another optimizer; make "
                 "it with the one that is trained with"
             )
-    if clip_norm is not None:
-        check_number("Trainer: clip_norm", clip_norm, _CLIP_NORM)
+    for name, limit in clipping.items():
+        if limit is not None:
+            check_number(f"Trainer: {name}", limit, _CLIPPING)
 
 
 def check_loss(loss: Any) -> None:

@@ -53,6 +53,7 @@ _NUMBERS = {
     "warmup": BELOW_ONE,
     "weight_decay": NOT_NEGATIVE,
     "clip_norm": POSITIVE,
+    "clip_adaptive": POSITIVE,
     "label_smoothing": BELOW_ONE,
     "mixup": NOT_NEGATIVE,
     "cutmix": NOT_NEGATIVE,
@@ -90,6 +91,7 @@ class Recipe:
         warmup: the part of all steps in which the learning rate rises to `lr`.
         weight_decay: of weights; biases and norms are spared.
         clip_norm: the largest norm of all gradients together; None for no limit.
+        clip_adaptive: the largest norm of the gradient of each unit, as a part of that of its weights; None for none.
         label_smoothing: the part of each target that is spread over all classes.
         augment: names from `AUGMENTATIONS`, applied in this order.
         mixup: Mixup's alpha; 0 is none.
@@ -117,6 +119,7 @@ class Recipe:
     warmup: float = 0.25
     weight_decay: float = 0.05
     clip_norm: float | None = None
+    clip_adaptive: float | None = None
     label_smoothing: float = 0.05
     augment: tuple[str, ...] = ("shift",)
     mixup: float = 0.0
@@ -136,7 +139,11 @@ class Recipe:
         if tidy["data"] not in data_sets and os.path.isdir(tidy["data"]):
             tidy["data"] = os.path.abspath(tidy["data"])  # to be found from another working folder too
         for name, allowed in _NUMBERS.items():
-            if (value := getattr(self, name)) is not None or name not in ("norm_momentum", "clip_norm"):
+            if (value := getattr(self, name)) is not None or name not in (
+                "norm_momentum",
+                "clip_norm",
+                "clip_adaptive",
+            ):
                 tidy[name] = check_number(name, value, allowed)
         tidy |= {name: check_integer(name, getattr(self, name), lowest) for name, lowest in _LOWEST.items()}
         tidy |= {"augment": tuple(self.augment), "options": _plain(self.options)}

@@ -164,6 +164,7 @@ def _train(
         schedule=preparation.make_schedule(recipe, optimizer, len(loader)),
         callbacks=[*callbacks, stopwatch],
         clip_norm=recipe.clip_norm,
+        clip_adaptive=recipe.clip_adaptive,
         log=folder / LOG,
         progress=progress,
         extra={

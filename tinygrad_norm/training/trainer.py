@@ -19,7 +19,7 @@ from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.loss import as_loss
 from tinygrad_norm.nn.training_mode import freeze, frozen_paths, in_inference, start_training
-from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_norm
+from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_adaptive, clip_grad_norm
 from tinygrad_norm.output import UnfailingStream, printable
 from tinygrad_norm.schema import COUNT, FLAG, MAPPING, NUMBER, TEXT, check_form
 from tinygrad_norm.tables import plural
@@ -74,6 +74,8 @@ class Trainer:
             validation loss (accuracy where it waits for a maximum), or the training loss where nothing is validated.
         callbacks: called in this order, before the log, the progress and the checkpoint asked for here.
         clip_norm: the largest norm of all gradients together.
+        clip_adaptive: the largest norm of the gradient of each unit, as a part of the norm of its weights: see
+            `optim.clip_grad_adaptive`. It comes first where both are given.
         log: a JSON-lines file to append to.
         progress: a bar on a terminal, a line an epoch elsewhere; False shows nothing.
         checkpoint: a file that gets the state after each epoch and on Ctrl-C.
@@ -82,7 +84,7 @@ class Trainer:
     Raises:
         TypeError: an argument is of another kind: a class for one of its objects, a schedule that is none of `optim`.
         ValueError: the optimizer has none of the model's parameters, the schedule is of another optimizer, or
-            `clip_norm` is not above 0.
+            `clip_norm` or `clip_adaptive` is not above 0.
     """
 
     def __init__(
@@ -94,17 +96,19 @@ class Trainer:
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] = (),
         clip_norm: float | None = None,
+        clip_adaptive: float | None = None,
         log: StrPath | None = None,
         progress: bool = True,
         checkpoint: StrPath | None = None,
         extra: Any = None,
     ) -> None:
-        check_parts(model, optimizer, schedule, clip_norm)
+        check_parts(model, optimizer, schedule, clip_norm=clip_norm, clip_adaptive=clip_adaptive)
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
         self.schedule = schedule
         self.clip_norm = clip_norm
+        self.clip_adaptive = clip_adaptive
         self.extra = extra
         self.callbacks = [
             *check_callbacks(callbacks),
@@ -307,6 +311,8 @@ class Trainer:
         if not math.isfinite(value):
             raise self._divergence(f"epoch {self.epoch + 1}, batch {self.batch + 1}: the loss is {value}")
         loss.backward()
+        if self.clip_adaptive is not None:
+            clip_grad_adaptive(self.model.parameters(), self.clip_adaptive)
         if self.clip_norm is not None:
             clip_grad_norm(self.model.parameters(), self.clip_norm)
         self.optimizer.step()

@@ -112,6 +112,10 @@ class ChannelsAnywhere(FromDefinition, ChannelNorm):
 class DefinedBatchNorm(FromDefinition, BatchNorm):
     """A batch norm whose training is computed by `definition`, and whose inference is that of batch norm."""
 
+    def running(self, x: Tensor) -> tuple[Array, Array]:
+        """The running mean and variance in the dtype of x, as numbers that no gradient goes to."""
+        return self.running_mean.raw.astype(x.dtype), self.running_var.raw.astype(x.dtype)
+
     def normalize_batch(self, x: Tensor) -> tuple[Tensor, Sequence[Array]]:
         """Return y and the batch's mean and variance; each layer defines its own."""
         raise TypeError(f"{type(self).__name__} defines no normalize_batch(x)")

@@ -86,7 +86,7 @@ class EvoNormB0(DefinedBatchNorm):
         """Normalize by the batch's variance, or by the running one."""
         if own:
             return super().compute(x, running, own, momentum)
-        given = (self.running_var.raw, self.v, *self.affine_parameters())
+        given = (self.running(x)[1], self.v, *self.affine_parameters())
         return self.derived(x, *given, positions=(2, 3), eps=self.eps, definition=evonorm_b0_inference)
 
     def normalize_batch(self, x: Tensor) -> tuple[Tensor, Sequence[Array]]:

@@ -93,9 +93,8 @@ class BatchRenorm(DefinedBatchNorm):
 
     def normalize_batch(self, x: Tensor) -> tuple[Tensor, Sequence[Array]]:
         axes = (0, *range(2, len(x.shape)))
-        running = (self.running_mean.raw, self.running_var.raw)
         return self.derived_with_statistics(
-            x, *running, *self.affine_parameters(), axes=axes, eps=self.eps, **self.limits()
+            x, *self.running(x), *self.affine_parameters(), axes=axes, eps=self.eps, **self.limits()
         )
 
 

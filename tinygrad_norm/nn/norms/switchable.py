@@ -103,7 +103,7 @@ class SwitchableNorm2D(DefinedBatchNorm):
         """Normalize by the batch's statistics, or by the running ones, beside those of each image."""
         if own:
             return super().compute(x, running, own, momentum)
-        given = (self.running_mean, self.running_var, *self.shares(), *self.affine_parameters())
+        given = (*self.running(x), *self.shares(), *self.affine_parameters())
         return self.derived(x, *given, channels=1, positions=(2, 3), eps=self.eps, definition=switchable_norm_inference)
 
     def normalize_batch(self, x: Tensor) -> tuple[Tensor, Sequence[Array]]:
