@@ -28,18 +28,22 @@ CASES: dict[str, Any] = {
 NORMS = {key: case for key, case in CASES.items() if not key.startswith("layer")}
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(params=[(name, way) for name in CASES for way in ("of each value", "of positions")], ids=" ".join)
 def case(request, rng):
-    """A masked norm, the same one without a mask, an input, and a mask of its shape: some of each group counts."""
-    name, arguments, options, shape, _ = CASES[request.param]
+    """A masked norm, the same one without a mask, an input, what of it counts, and that as it is given."""
+    name, arguments, options, shape, shorter = CASES[request.param[0]]
     plain = stirred(getattr(nn, name)(*arguments, **options, dtype="float64"), rng)
     masked = getattr(nn, f"Masked{name}")(*arguments, **options, dtype="float64")
     masked.load_state_dict(plain.state_dict())
-    mask = rng.random(shape) < 0.6
-    mask.reshape(-1)[:2] = True
-    if "batch" in request.param:
-        mask[:2] = True
-    return masked, plain, rng.normal(1, 2, shape), mask
+    given = rng.random(shape if request.param[1] == "of each value" else shorter) < 0.6
+    given.reshape(-1)[:2] = True
+    if "Batch" in name:
+        given[:2] = True
+    mask = given
+    if given.shape != shape:
+        axes = tuple(range(given.ndim, len(shape))) if name == "LayerNorm" else 1
+        mask = np.broadcast_to(np.expand_dims(given, axes), shape)
+    return masked, plain, rng.normal(1, 2, shape), mask, given
 
 
 def gradients(layer, x, *mask, dy):
@@ -75,12 +79,12 @@ def places(layer, x):
 
 
 def test_where_all_count_it_is_the_norm_without_a_mask(case, rng):
-    masked, plain, x, mask = case
+    masked, plain, x, _, given = case
     for training in (True, True, False):
         masked.train(training), plain.train(training)
         dy = rng.normal(size=x.shape)
         expected = gradients(plain, x, dy=dy)
-        for found, one in zip(gradients(masked, x, np.ones(mask.shape, bool), dy=dy), expected, strict=True):
+        for found, one in zip(gradients(masked, x, np.ones(given.shape, bool), dy=dy), expected, strict=True):
             close(found, one, 1e-10)
     for key, array in plain.state_dict().items():
         close(masked.state_dict()[key], array)
@@ -90,25 +94,25 @@ def test_where_all_count_it_is_the_norm_without_a_mask(case, rng):
 
 
 def test_y_is_that_of_the_values_that_count(case):
-    masked, _, x, mask = case
+    masked, _, x, mask, given = case
     expected = reference(masked, x, mask, *places(masked, x))
-    close(masked(x, mask), expected)
+    close(masked(x, given), expected)
     masked.fused = False
-    close(masked(x, mask), expected)
+    close(masked(x, given), expected)
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("fused", [True, False])
 def test_what_does_not_count_may_be_anything(case, training, fused, rng):
-    masked, _, x, mask = case
+    masked, _, x, mask, given = case
     masked.train(training)
     masked.fused = fused
     dy, second = rng.normal(size=x.shape), rng.normal(size=x.shape)
 
-    def derivatives(given):
+    def derivatives(values):
         layer = copy.deepcopy(masked)
-        leaf, cotangent = Tensor(given, requires_grad=True), Tensor(dy, requires_grad=True)
-        y = layer(leaf, mask)
+        leaf, cotangent = Tensor(values, requires_grad=True), Tensor(dy, requires_grad=True)
+        y = layer(leaf, given)
         wanted = [leaf, *layer.parameters()]
         first = grad(y, wanted, cotangent, create_graph=True)
         twice = grad(first[0], [*wanted, cotangent], second, allow_unused=True)
@@ -125,13 +129,13 @@ def test_what_does_not_count_may_be_anything(case, training, fused, rng):
 
 
 def test_gradients_agree_with_finite_differences(case):
-    masked, _, x, mask = case
+    masked, _, x, _, given = case
     masked.update_running_statistics = False
 
     def function(x, *parameters):
         for name, each in zip(("weight", "bias"), parameters, strict=False):
             vars(masked)[name] = each
-        return masked(x, mask)
+        return masked(x, given)
 
     gradcheck(
         function, [Tensor(each, requires_grad=True) for each in (x, *(p.raw for p in masked.parameters()))], order=2
@@ -148,7 +152,7 @@ def test_a_mask_may_leave_out_the_axes_that_it_does_not_depend_on(name, rng):
     whole = np.broadcast_to(np.expand_dims(mask, axes), shape)
     expected = layer(x, whole).raw
     for given in (mask, np.expand_dims(mask, axes), mask.tolist(), Tensor(mask), mask.astype(int), mask.astype("f4")):
-        np.testing.assert_array_equal(layer(x, given).raw, expected)
+        np.testing.assert_allclose(layer(x, given).raw, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["batch 1d", "instance 1d", "group", "layer"])
@@ -201,16 +205,17 @@ def test_a_channel_of_which_one_value_counts_has_no_variance(rng):
 @pytest.mark.parametrize("eps", [1e-5, 0.0])
 @pytest.mark.parametrize("name", ["group", "instance 1d", "layer"])
 def test_where_nothing_counts_there_are_zeros_and_one_value_is_the_bias(name, eps, rng):
-    kind, arguments, options, shape, _ = CASES[name]
+    kind, arguments, options, shape, shorter = CASES[name]
     layer = stirred(getattr(nn, f"Masked{kind}")(*arguments, **{**options, "eps": eps}, dtype="float64"), rng)
-    x, mask = Tensor(rng.normal(size=shape), requires_grad=True), np.ones(shape, bool)
-    mask[0] = False
-    y = layer(x, mask)
-    dx, *others = grad(y, [x, *layer.parameters()], rng.normal(size=shape))
-    for each in (y, dx):
-        assert not each.raw[0].any()
-        assert each.raw[1:].all()
-    assert all(np.isfinite(each.raw).all() for each in others)
+    x = Tensor(rng.normal(size=shape), requires_grad=True)
+    for mask in (np.ones(shorter, bool), np.ones(shape, bool)):
+        mask[0] = False
+        y = layer(x, mask)
+        dx, *others = grad(y, [x, *layer.parameters()], rng.normal(size=shape))
+        for each in (y, dx):
+            assert not each.raw[0].any()
+            assert each.raw[1:].all()
+        assert all(np.isfinite(each.raw).all() for each in others)
     if eps:
         mask[0, 0, 0] = True
         bias = layer.bias.raw[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
@@ -18,6 +19,7 @@ from tinygrad_norm.nn.norms.base import FromDefinition
 from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.ops.arguments import label, shape_dtypes_of, without_gradient
 from tinygrad_norm.ops.normalization import NormSpec, move, norm_spec, norm_with_running
+from tinygrad_norm.tape import Op
 from tinygrad_norm.tensor import Tensor
 
 
@@ -53,8 +55,31 @@ def masked_op(activation: Activation) -> DerivedNorm:
     return derive(activated)
 
 
+class Packed(Op):
+    """The positions of x (N, C, ...) that count, as rows (M, C)."""
+
+    def forward(self, x: Array, *, mask: Array) -> Array:
+        rows: Array = np.moveaxis(x, 1, -1)[mask]
+        return rows
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return Unpacked()(grad, **self.params)
+
+
+class Unpacked(Op):
+    """Rows (M, C) at the positions that count, in their order, and 0 elsewhere: (N, C, ...)."""
+
+    def forward(self, rows: Array, *, mask: Array) -> Array:
+        y = np.zeros((*mask.shape, rows.shape[1]), rows.dtype)
+        y[mask] = rows
+        return np.moveaxis(y, -1, 1)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        return Packed()(grad, **self.params)
+
+
 def as_mask(name: str, shape: Shape, mask: Any, without: Shape) -> Array:
-    """Return a mask as True and False for each value of an input.
+    """Return a mask as True and False, which broadcasts against an input and has its rank.
 
     Args:
         name: what the error begins with.
@@ -76,14 +101,14 @@ def as_mask(name: str, shape: Shape, mask: Any, without: Shape) -> Array:
         raise ValueError(f"{label(name)}: mask is of True and False, or of 1 and 0, got {odd}")
     if without and counted.ndim == len(shape) - len(without):
         counted = np.expand_dims(counted, without)
-    try:
-        return np.broadcast_to(counted, shape)
-    except ValueError:
+    counted = counted.reshape((1,) * (len(shape) - counted.ndim) + counted.shape)
+    if len(shape) != counted.ndim or any(n not in (1, m) for n, m in zip(counted.shape, shape, strict=True)):
         fewer = tuple(n for axis, n in enumerate(shape) if axis not in without)
         raise ValueError(
             f"{label(name)}: mask has shape {fewer}, or one that broadcasts against the input, {shape}, got "
             f"{array.shape}"
-        ) from None
+        )
+    return counted
 
 
 class Masked(FromDefinition):
@@ -108,14 +133,28 @@ class Masked(FromDefinition):
         """The axis of x that its channels stand on."""
         return next(axes for axes in self.layouts if len(axes) == len(x.shape)).index("C")
 
+    def normalize_groups(self, x: Tensor, mask: Array, spec: NormSpec, plain: Callable[[Tensor], Tensor]) -> Tensor:
+        """Normalize groups; by the plain norm, where all of a group counts, or nothing."""
+        if self.eps and all(in_view(mask, spec).shape[axis] == 1 for axis in spec["axes"]):
+            return ops.where(mask, plain(ops.where(mask, x, 0.0)), 0.0)
+        return self.normalize_counted(x, mask, spec)[0]
+
     def normalize_counted(self, x: Tensor, mask: Array, spec: NormSpec) -> tuple[Tensor, list[Array]]:
         """Return y, and the mean and variance of what counts."""
-        seen = mask.reshape(spec["view"]).astype(x.dtype)
+        seen = in_view(mask, spec).astype(x.dtype)
         affine = [ops.reshape(each, spec["affine"]) if each is not None else each for each in (self.weight, self.bias)]
         given = [start if each is None else each for each, start in zip(affine, (1.0, 0.0), strict=True)]
         op = masked_op(fusible(self.activation))
         y, mean, var = op(x, seen, *given, axes=spec["axes"], eps=spec["eps"], view=spec["view"])
         return y, [mean.raw, var.raw]
+
+
+def in_view(mask: Array, spec: NormSpec) -> Array:
+    """A mask of x's rank as one of the view's, in which channels may be in groups."""
+    if len(spec["view"]) == mask.ndim:
+        return mask
+    groups = (1, 1) if mask.shape[1] == 1 else spec["view"][1:3]
+    return mask.reshape(mask.shape[0], *groups, *mask.shape[2:])
 
 
 class MaskedRunningNorm(Masked):
@@ -139,13 +178,12 @@ class MaskedRunningNorm(Masked):
         if mask is None:
             y: Tensor = above.compute(x, running, own, momentum)
             return y
-        mask = np.broadcast_to(mask, x.shape)  # of one image, which became a batch of one
+        mask = mask.reshape((1,) * (len(x.shape) - mask.ndim) + mask.shape)  # of one image, now a batch of one
         if not own:
             return ops.where(mask, above.compute(ops.where(mask, x, 0.0), running, own, momentum), 0.0)
 
         def normalize(spec: NormSpec) -> tuple[Tensor, Sequence[Array]]:
-            count = mask.sum(axis=spec["axes"]).reshape(-1, x.shape[1])
-            self.check_count(count)
+            count = how_many(mask, x.shape, spec["axes"])
             y, statistics = self.normalize_counted(x, mask, spec)
             if running[0] is not None:
                 move(running, averaged(running, statistics, count), momentum)
@@ -154,8 +192,12 @@ class MaskedRunningNorm(Masked):
         affine, name = (self.weight, self.bias), type(self).op.__name__
         return norm_with_running(name, x, running, affine, own, momentum, self.eps, self.activation, normalize)
 
-    def check_count(self, count: Array) -> None:
-        """Refuse too few values; by how many there are, of each image or of the batch, and of each channel."""
+
+def how_many(mask: Array, shape: Shape, axes: Shape) -> Array:
+    """How many values of an input count along some axes: [images, channels], or one row for all images."""
+    shared = math.prod(shape[axis] // mask.shape[axis] for axis in axes)
+    kept = tuple(1 if axis in axes else n for axis, n in enumerate(shape))
+    return np.broadcast_to(mask.sum(axis=axes, keepdims=True) * shared, kept).reshape(-1, shape[1])
 
 
 def averaged(running: Sequence[Any], statistics: Sequence[Array], count: Array) -> list[Array]:
@@ -182,12 +224,23 @@ class MaskedBatchNorm(MaskedRunningNorm, BatchNorm):
         ValueError: also, in training, where fewer than two values of a channel count.
     """
 
-    def check_count(self, count: Array) -> None:
-        if count.size and (fewest := count.min()) < 2:
+    def compute(
+        self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float, mask: Array | None = None
+    ) -> Tensor:
+        """Normalize by statistics of what counts; where that is the same for all channels, as rows of batch norm."""
+        if mask is None or not own or 0 in x.shape:
+            return super().compute(x, running, own, momentum, mask)
+        count = how_many(mask, x.shape, (0, *range(2, len(x.shape))))
+        if (fewest := count.min()) < 2:
             raise ValueError(
                 f"{label(type(self).__name__)}: of each channel at least 2 values count, as fewer have no variance, "
                 f"got {fewest} of channel {count.argmin()}; use a larger batch, or eval()"
             )
+        if mask.shape[1] == 1:
+            counted = np.broadcast_to(mask[:, 0], (x.shape[0], *x.shape[2:]))
+            rows = BatchNorm.compute(self, Packed()(x, mask=counted), running, own, momentum)
+            return Unpacked()(rows, mask=counted)
+        return super().compute(x, running, own, momentum, mask)
 
 
 class MaskedBatchNorm1D(MaskedBatchNorm):
@@ -236,7 +289,7 @@ class MaskedGroupNorm(Masked, GroupNorm):
         mask = as_mask("MaskedGroupNorm", x.shape, mask, (self.channel_axis(x),))
         affine = shape_dtypes_of(x, self.weight, self.bias)
         spec = norm_spec("group_norm", self.num_groups, self.eps, self.activation, True, *affine)
-        return self.normalize_counted(x, mask, spec)[0]
+        return self.normalize_groups(x, mask, spec, super().normalize)
 
 
 class MaskedLayerNorm(Masked, LayerNorm):
@@ -254,4 +307,4 @@ class MaskedLayerNorm(Masked, LayerNorm):
         lengths = cast("Shape", self.normalized_shape)
         spec = norm_spec("layer_norm", lengths, self.eps, self.activation, True, *affine)
         mask = as_mask("MaskedLayerNorm", x.shape, mask, spec["axes"])
-        return self.normalize_counted(x, mask, spec)[0]
+        return self.normalize_groups(x, mask, spec, super().normalize)
