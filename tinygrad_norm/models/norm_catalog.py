@@ -44,10 +44,13 @@ def _of(place: tuple[Shape, Labels], *arguments: Any, **options: Any) -> NormExa
 
 EXAMPLES: dict[str, NormExample] = {
     **dict.fromkeys(("BatchNorm1D", "BatchRenorm1D", "InstanceNorm1D"), _of(ROWS)),
-    "BatchNorm3D": _of(VOLUMES),
+    **dict.fromkeys(("MaskedBatchNorm1D", "MaskedInstanceNorm1D"), _of(ROWS)),
+    **dict.fromkeys(("BatchNorm3D", "InstanceNorm3D"), _of(VOLUMES)),
     "EvoNormS0": _of(IMAGES, 6, 2),
-    "GroupNorm": _of(IMAGES, 2, 6),
-    **dict.fromkeys(("LayerNorm", "RMSNorm"), _of(FEATURES)),
+    "GhostBatchNorm1D": _of(ROWS, 6, ghost_size=2),
+    "GhostBatchNorm2D": _of(IMAGES, 6, ghost_size=2),
+    **dict.fromkeys(("GroupNorm", "MaskedGroupNorm"), _of(IMAGES, 2, 6)),
+    **dict.fromkeys(("LayerNorm", "MaskedLayerNorm", "RMSNorm"), _of(FEATURES)),
     "PartialRMSNorm": _of(IMAGES, 6, 1.0),
 }
 """Those of layers that are not of images, or take more than a number of channels."""
