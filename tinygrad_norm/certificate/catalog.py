@@ -55,11 +55,14 @@ IMAGES, SMALL_IMAGES, ROWS = (2, 2, 5, 3), (2, 2, 3, 1), (3, 5)
 LAYERS = {
     **{name: [on(ROWS)] for name in ("Hardswish", "Identity", "Mish", "ReLU", "SiLU", "Sigmoid", "Tanh")},
     **{name: [on(IMAGES)] for name in ("Flatten", "GlobalAvgPool2D")},
+    "AdaIN": [on("batch style", 2), on("batch x", 2, 4)],
     "AdaptiveAvgPool2D": [on(IMAGES, 1), on(IMAGES, (2, 3))],
     "AvgPool2D": [on(IMAGES, 2), on(IMAGES, 3, 2, 1, count_include_pad=False)],
     "BCEWithLogitsLoss": [on("x fixed_chances"), on("x fixed_chances", reduction="none")],
     "BatchRenorm1D": [on((5, 2), 2, r_max=1.5, d_max=0.5)],
     "BatchRenorm2D": [on(SMALL_IMAGES, 2, r_max=3.0, d_max=5.0)],
+    "ConditionalBatchNorm1D": [on("x labels", 4, 4)],
+    "ConditionalBatchNorm2D": [on("batch labels", 2, 4), on("batch x", 2, 4, bias=False)],
     "Conv2D": [
         on((1, 2, 4, 3), 2, 2, (3, 2)),
         on((2, 2, 3, 1), 2, 4, 2, stride=2, padding=1, groups=2, bias=False),
@@ -78,10 +81,13 @@ LAYERS = {
     "ELU": [on(ROWS, 1.5)],
     "EvoNormB0": [on(SMALL_IMAGES, 2), on(SMALL_IMAGES, 2, nonlinear=False)],
     "EvoNormS0": [on((2, 4, 3, 1), 4, 2), on((2, 4, 3, 1), 4, 2, nonlinear=False)],
+    "FiLM": [on("batch labels", 2, 4), on("batch x", 2, 4, affine=False)],
     "FilterResponseNorm2D": [on(SMALL_IMAGES, 2), on(SMALL_IMAGES, 2, threshold=False, activation="silu")],
     "GELU": [on(ROWS), on(ROWS, "tanh")],
     "GlobalResponseNorm": [on(SMALL_IMAGES, 2), on((2, 3, 5), 5, channels_last=True)],
     "HuberLoss": [on("x fixed", delta=0.7)],
+    "IterNorm1D": [on((7, 2), 2, iterations=1)],
+    "IterNorm2D": [on((2, 4, 3, 1), 4, 2, 2)],
     "L1Loss": [on("x fixed")],
     "L1Norm": [on((5, 2), 2), on(SMALL_IMAGES, 2, bias=False)],
     "LInfNorm": [on((5, 2), 2), on(SMALL_IMAGES, 2, bias=False)],
@@ -96,6 +102,7 @@ LAYERS = {
     "MSELoss": [on("x fixed"), on("x fixed", reduction="none")],
     "NLLLoss": [on("x labels")],
     "PartialRMSNorm": [on((3, 5), 5, 0.5), on((2, 3, 5), 5, 0.5, affine=False, channels_last=True)],
+    "SPADE": [on("batch style", 2, 2, 2, 1)],
     "ScaleNorm": [on((3, 5), 5), on((2, 3, 5), 5, affine=False, channels_last=True)],
     "Softmax": [on(ROWS), on(ROWS, 0)],
     "Softplus": [on(ROWS), on(ROWS, 0.5)],
@@ -217,6 +224,7 @@ def draw_inputs(rng: Generator) -> dict[str, Any]:
         "labels": np.array([1, 3, 0]),
         "fixed": rng.normal(size=(3, 4)).astype(constant),
         "fixed_chances": rng.random((3, 4)).astype(constant),
+        "style": rng.normal(0.3, 1.1, (3, 2, 2, 2)),
     }
 
 
