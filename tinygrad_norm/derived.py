@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
+import pickle
+import sys
 from collections.abc import Callable
 from numbers import Real
 from types import ModuleType
@@ -18,10 +21,9 @@ import numpy as np
 from tinygrad_norm import ops
 from tinygrad_norm.checks import Range, check_number
 from tinygrad_norm.derivation.adjoints import Way, gradients_of, way_back
-from tinygrad_norm.derivation.expression import Expression, walk
+from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, walk
 from tinygrad_norm.derivation.kernels import kernels_text
-from tinygrad_norm.derivation.lowering import LoweringError
-from tinygrad_norm.derivation.program import rows_of
+from tinygrad_norm.derivation.lowering import LoweringError, Sets, sets_of
 from tinygrad_norm.derivation.rules import ZERO
 from tinygrad_norm.derivation.trace import Traced, trace
 from tinygrad_norm.derivation.writing import Formula, derivation, formula
@@ -41,7 +43,7 @@ def derive(definition: Callable[..., Any]) -> DerivedNorm:
         definition: `definition(x, *parameters, *, axes, eps)`, in the names of the Array API
             (`xp = x.__array_namespace__()`): means, sums and extremes over `axes`, or over several sets of axes with
             names of their own, with `keepdims=True`, and pointwise functions of them. It returns y, of x's shape, or
-            (y, *statistics).
+            (y, *statistics). Over several sets together, a mean goes with axis=(*batch, *pixels).
 
     Where a function has no derivative, that of `ops` is taken: at 0 it is 0 for abs, sign and relu, and infinite for
     sqrt; equal values share the gradient of a maximum or minimum, both of two or all of many; x has that of clip at its
@@ -66,6 +68,7 @@ class DerivedNorm:
         self._signature = inspect.signature(definition)
         self.__name__ = self.traced.name
         self.__doc__ = definition.__doc__
+        self.__module__ = definition.__module__  # where pickle looks for a norm that is kept by its name
 
     def __call__(self, *inputs: Any, view: Shape | None = None, **options: Any) -> Any:
         """Normalize: call the definition's op with tensors or arrays, and with options as the definition names them.
@@ -114,13 +117,51 @@ class DerivedNorm:
         name, got = [*self._signature.parameters][index], f"{value!r} ({type(value).__name__})"
         raise TypeError(f"{label(self.__name__)}: {name} is a tensor, an array or a number, got {got}")
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickle by reference: the norm by its name, where that is the definition's, or else the definition.
+
+        Raises:
+            PicklingError: the definition is no function of a module, which another process could find.
+        """
+        place = self.definition
+        if isinstance(place, functools.partial):
+            return derive, (place,)
+        try:
+            found = operator.attrgetter(place.__qualname__)(sys.modules[place.__module__])
+        except (AttributeError, KeyError):
+            found = None
+        if found is self:
+            return place.__qualname__
+        if found is place:
+            return derive, (place,)
+        raise pickle.PicklingError(
+            f"{self.__name__}: a derived norm is pickled by its definition's name, got {place.__qualname__}, which is "
+            f"no name of {place.__module__}; define it at the top of a module"
+        )
+
+    def __copy__(self) -> DerivedNorm:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DerivedNorm:
+        """Return the norm itself, which nothing changes, as of a function."""
+        return self
+
     def __repr__(self) -> str:
         return f"{self.__name__}{self._signature}\n{self.formula}"
 
     @functools.cached_property
     def axes(self) -> frozenset[str]:
         """The names of the options that are axes."""
-        return frozenset(name for statistic in self.way.statistics for name in statistic.value)
+        nodes = walk(self.traced.y, *self.traced.statistics)
+        return frozenset(name for node in nodes if node.op in REDUCTIONS for name in node.value)
+
+    @functools.cached_property
+    def sets(self) -> Sets:
+        """The options that are axes, as the kernels take them."""
+        try:
+            return sets_of(self.way.statistics)
+        except LoweringError:  # it has no kernels
+            return Sets(self.axes)
 
     @functools.cached_property
     def spread(self) -> set[str]:
@@ -222,8 +263,14 @@ def call_spec(norm: DerivedNorm, view: Shape | None, names: tuple[str, ...], *gi
             stretched.append(i)
         seen.append(shape if key in norm.spread else (1,) * (len(shape) - len(own)) + own)
     axes, numbers = _options(norm, options, len(shape))
-    rows = {axis for key in rows_of(norm.way) for axis in axes[key]}
-    columns = {axis for own in axes.values() for axis in own} - rows
+    for each in norm.way.statistics:
+        over = {key: axes[key] for key in sorted(each.value)}
+        if each.op in ("max", "min") and 0 in [shape[axis] for own in over.values() for axis in own]:
+            told = ", ".join(f"{key}={own}" for key, own in over.items())
+            raise ValueError(f"{name}: the values along {told} have a {each.op}, so there is one at least, got {shape}")
+    known = {key for each in norm.way.statistics for key in each.value}
+    rows = {axis for key in norm.sets.rows for axis in axes[key]}
+    others = tuple(axes[key] for key in norm.sets.others)
     varying = {axis for own in seen[1:] for axis, n in enumerate(own) if n > 1}
     return CallSpec(
         view=shape,
@@ -233,9 +280,17 @@ def call_spec(norm: DerivedNorm, view: Shape | None, names: tuple[str, ...], *gi
         axes=axes,
         numbers=numbers,
         rows=tuple(sorted(rows)),
-        columns=tuple(sorted(columns)),
-        fits=0 not in shape and (len(axes) < 2 or bool(rows and columns and rows.isdisjoint(varying))),
+        others=others,
+        statistics=tuple(_kept(shape, each, axes) for each in norm.way.statistics),
+        # of other sets, parameters are constants
+        fits=0 not in shape and known == axes.keys() and (not others or rows.isdisjoint(varying)),
     )
+
+
+def _kept(shape: Shape, statistic: Expression, axes: dict[str, Shape]) -> Shape:
+    """The shape of a statistic."""
+    reduced = {axis for name in statistic.reduced for axis in axes[name]}
+    return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
 
 def _seen(name: str, view: Shape, shape: Shape) -> Shape:
