@@ -61,11 +61,6 @@ LAYERS = {
 }
 HELD = {"BatchRenorm1D", "BatchRenorm2D"}
 """Layers that hold parts of what they compute, so that their gradient is not the derivative."""
-MIXED_UP = {
-    "EvoNormB0": "statistics of statistics come once for each of those, so that the running variance is off",
-    "SwitchableNorm2D": "a kernel of three sets of axes mixes up those that statistics of statistics go over",
-}
-"""Layers whose fused training is wrong, and why."""
 
 
 def stirred(layer: Any, rng: np.random.Generator) -> Any:

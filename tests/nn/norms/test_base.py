@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 
-from tests.nn.norms.layers import HELD, IMAGES, LAYERS, MIXED_UP, close, gradient_of, stirred
+from tests.nn.norms.layers import HELD, IMAGES, LAYERS, close, gradient_of, stirred
 from tinygrad_norm import Tensor, nn, ops
 from tinygrad_norm.certificate.case import case_of_module
 from tinygrad_norm.derived_op import DerivedOp
@@ -27,20 +27,13 @@ def example(request):
     return LAYERS[request.param]
 
 
-def without_what_is_mixed_up(names):
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=MIXED_UP[name])) if name in MIXED_UP else name
-        for name in names
-    ]
-
-
 def test_the_table_has_every_layer():
     made = {type(example.build()).__name__ for example in LAYERS.values()}
     assert made == {*norms.__all__} - {"Ramp"} <= {*nn.__all__}
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", without_what_is_mixed_up(LAYERS))
+@pytest.mark.parametrize("name", LAYERS)
 def test_unfused_has_the_same_state_and_results(name, dtype, rng):
     example, tolerance = LAYERS[name], {"float64": 1e-10, "float32": 1e-5}[dtype]
     fused = stirred(example.build(dtype=dtype), rng)
@@ -59,9 +52,7 @@ def test_unfused_has_the_same_state_and_results(name, dtype, rng):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", [each for each in LAYERS if each not in HELD])
-def test_gradients_agree_with_finite_differences_to_the_second_order(name, training, rng, request):
-    if name == "SwitchableNorm2D" and training:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=MIXED_UP[name]))
+def test_gradients_agree_with_finite_differences_to_the_second_order(name, training, rng):
     layer = LAYERS[name].build()
     case = case_of_module(name, layer, LAYERS[name].inputs(rng), rng, training)
     gradcheck(case.call, case.leaves(), order=2, rtol=1e-4)
