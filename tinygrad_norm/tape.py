@@ -152,6 +152,8 @@ class FusedOp(Op):
 
     definition: ClassVar[Callable[..., Any] | None] = None
     saves_inputs = True
+    differs_by_design: ClassVar[str] = ""
+    """Why `gradient` is not the definition's derivative, of an op that was published so; certificates tell it."""
 
     def __call__(self, *inputs: Any, **params: Any) -> Tensor:
         """Run as any op; under `with composed():`, the definition."""

@@ -12,6 +12,7 @@ LAYERS = {
     "BatchNorm3D": (lambda **more: nn.BatchNorm3D(4, **more), (2, 4, 2, 1, 3)),
     "InstanceNorm1D": (lambda **more: nn.InstanceNorm1D(4, affine=True, **more), (3, 4, 5)),
     "InstanceNorm2D": (lambda **more: nn.InstanceNorm2D(4, affine=True, **more), (3, 4, 2, 3)),
+    "InstanceNorm3D": (lambda **more: nn.InstanceNorm3D(4, affine=True, **more), (2, 4, 2, 1, 3)),
     "LayerNorm": (lambda **more: nn.LayerNorm((2, 3), **more), (4, 2, 3)),
     "LayerNorm2D": (lambda **more: nn.LayerNorm2D(4, **more), (3, 4, 2, 3)),
     "GroupNorm": (lambda **more: nn.GroupNorm(2, 4, **more), (3, 4, 5)),

@@ -25,6 +25,8 @@ CASES: dict[str, tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...]]] =
     "instance_norm_2d": ("InstanceNorm2D", (4,), {"affine": True}, (3, 4, 2, 2)),
     "instance_norm_2d_tracked": ("InstanceNorm2D", (4,), {"track_running_stats": True}, (3, 4, 2, 2)),
     "instance_norm_2d_unbatched": ("InstanceNorm2D", (4,), {"affine": True, "track_running_stats": True}, (4, 3, 2)),
+    "instance_norm_3d": ("InstanceNorm3D", (3,), {"affine": True}, (2, 3, 2, 1, 3)),
+    "instance_norm_3d_tracked": ("InstanceNorm3D", (3, 1e-4, 0.3), {"track_running_stats": True}, (2, 3, 2, 1, 3)),
     "layer_norm": ("LayerNorm", (7,), {}, (5, 7)),
     "layer_norm_trailing": ("LayerNorm", ((3, 4), 0.01), {}, (2, 5, 3, 4)),
     "layer_norm_without_bias": ("LayerNorm", (7, 1e-5, True, False), {}, (2, 3, 7)),

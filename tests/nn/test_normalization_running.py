@@ -107,7 +107,11 @@ def test_a_graph_of_inference_outlives_the_statistics_it_used(rng):
 
 
 def test_one_image_of_an_unbatched_instance_norm_is_a_batch_of_one(rng):
-    for build, shape in ((nn.InstanceNorm1D, (3, 5)), (nn.InstanceNorm2D, (3, 2, 4))):
+    for build, shape in (
+        (nn.InstanceNorm1D, (3, 5)),
+        (nn.InstanceNorm2D, (3, 2, 4)),
+        (nn.InstanceNorm3D, (3, 2, 1, 4)),
+    ):
         one, batch = (build(3, affine=True, track_running_stats=True, dtype="float64") for _ in range(2))
         x = rng.normal(size=shape)
         for mode in (True, False):
@@ -151,6 +155,7 @@ EMPTY = [
     (nn.BatchNorm3D(4, fused=False), (0, 4, 2, 3, 1)),
     (nn.InstanceNorm1D(4, affine=True, track_running_stats=True), (0, 4, 3)),
     (nn.InstanceNorm2D(4), (0, 4, 3, 2)),
+    (nn.InstanceNorm3D(4), (0, 4, 3, 1, 2)),
     (nn.LayerNorm(4), (0, 4)),
     (nn.LayerNorm((4, 2)), (3, 0, 4, 2)),
     (nn.LayerNorm2D(4), (0, 4, 3, 2)),

@@ -302,3 +302,9 @@ def test_a_model_without_norms_is_not_called():
     for loader in ([], [np.ones((4, 2), np.float32)]):
         recalibrate(Watched(2, 3), loader)
     assert called == []
+
+
+def test_a_norm_that_takes_a_mask_is_refused():
+    model = nn.Sequential({"norm": nn.MaskedBatchNorm1D(2)})
+    with pytest.raises(ValueError, match="recalibrate: norm is a MaskedBatchNorm1D, of whose values only some count"):
+        recalibrate(model, [np.ones((3, 2), np.float32)])

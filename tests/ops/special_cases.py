@@ -378,6 +378,7 @@ for _name, _draw in {"one": pictures, "full": full}.items():
     add("max_pool2d", Case(_name, _draw, lambda x: ops.max_pool2d(x, 3, 1, 1), (1, 2, 3)))
     add("avg_pool2d", Case(_name, _draw, lambda x: ops.avg_pool2d(x, 2), (1, 2, 3)))
     add("avg_pool2d", Case(f"{_name}, padded", _draw, lambda x: ops.avg_pool2d(x, 3, 1, 1), (1, 2, 3)))
+    add("local_response_norm", Case(_name, _draw, lambda x: ops.local_response_norm(x, 3, 0.1), (1, 2, 3)))
     add("adaptive_avg_pool2d", Case(f"{_name}, to a pixel", _draw, lambda x: ops.adaptive_avg_pool2d(x, 1), (1, 2, 3)))
     add("adaptive_avg_pool2d", Case(f"{_name}, uneven", _draw, lambda x: ops.adaptive_avg_pool2d(x, (3, 4)), (1, 2, 3)))
     add("interpolate", Case(f"{_name}, nearest", _draw, lambda x: ops.interpolate(x, (3, 9)), (1, 2, 3)))

@@ -75,6 +75,10 @@ CASES: dict[str, list[tuple[Callable[..., Any], list[Shape], Shape, float | None
         (lambda *x: ops.conv2d(*x, groups=4, activation="silu"), [IMAGES, (4, 1, 3, 3), (4,)], (0, 4, 4, 6), None),
         (lambda *x: ops.conv2d(*x, padding=1), [(0, 64, 8, 8), (64, 64, 3, 3)], (0, 64, 8, 8), None),
     ],
+    "local_response_norm": [
+        (lambda x: ops.local_response_norm(x, 3), [IMAGES], IMAGES, None),
+        (lambda x: ops.local_response_norm(x, 2), [(2, 4, 0)], (2, 4, 0), None),
+    ],
     "max_pool2d": [(lambda x: ops.max_pool2d(x, 2), [IMAGES], (0, 4, 3, 4), None)],
     "avg_pool2d": [(lambda x: ops.avg_pool2d(x, 2), [IMAGES], (0, 4, 3, 4), None)],
     "adaptive_avg_pool2d": [

@@ -79,7 +79,7 @@ def by_definition(op, x, kernel_size, stride=None, padding=0, dilation=1, ceil_m
 
 
 def test_every_op_has_tests(exported):
-    assert exported("pooling") == {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"}
+    assert exported("pooling") == {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "local_response_norm"}
 
 
 @cases
@@ -357,3 +357,40 @@ def test_an_image_without_a_batch_is_averaged_as_one_of_a_batch(rng):
     for more in ({}, {"divisor_override": 5}):
         (expected,) = ops.avg_pool2d(image[None], **options, **more).raw
         np.testing.assert_array_equal(ops.avg_pool2d(image, **options, **more).raw, expected)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize("shape", [(2, 5, 3), (1, 4, 2, 3), (2, 1, 3), (1, 3, 2, 1, 2)])
+def test_local_response_norm_in_loops(size, shape, rng):
+    x = rng.normal(size=shape)
+    expected = np.empty(shape)
+    for channel in range(shape[1]):
+        first = channel - size // 2
+        around = x[:, max(first, 0) : first + size]
+        expected[:, channel] = x[:, channel] / (1.5 + 0.3 * (around**2).sum(axis=1) / size) ** 0.6
+    np.testing.assert_allclose(ops.local_response_norm(x, size, 0.3, 0.6, 1.5).raw, expected, rtol=1e-12)
+    gradcheck(lambda x: ops.local_response_norm(x, size, 0.3, 0.6, 1.5), leaf(x), order=2)
+
+
+def test_local_response_norm_of_images_with_the_channels_last_in_memory(rng):
+    x = rng.normal(size=(2, 4, 3, 6)).astype(np.float32)
+    last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(ops.local_response_norm(last, 3).raw, ops.local_response_norm(x, 3).raw)
+
+
+@pytest.mark.parametrize(
+    ("shape", "arguments", "error", "told"),
+    [
+        ((2, 3), (2,), ValueError, r"local_response_norm: the input has shape \(N, C, L\), or more axes, got \(2, 3\)"),
+        ((2, 3, 4), (0,), ValueError, "local_response_norm: size is an integer of at least 1, got 0"),
+        ((2, 3, 4), (2.0,), TypeError, "size is an integer of at least 1, got 2.0"),
+        ((2, 3, 4), (2, "1"), TypeError, "alpha is a finite number, got '1'"),
+        ((2, 3, 4), (2, 1, np.inf), ValueError, "beta is a finite number, got inf"),
+        ((2, 3, 4), (2, 1, 1, None), TypeError, "k is a finite number, got None"),
+    ],
+)
+def test_what_local_response_norm_refuses(shape, arguments, error, told):
+    with pytest.raises(error, match=told):
+        ops.local_response_norm(np.ones(shape, np.float32), *arguments)
+    with pytest.raises(TypeError, match="one floating dtype"):
+        ops.local_response_norm(np.ones((2, 3, 4), int), 2)

@@ -105,6 +105,7 @@ def test_functions_agree_up_to_the_second_gradient(name, shape, eps, seed):
         ("BatchNorm2D", (3,), (2, 3, 4)),
         ("BatchNorm2D", (3,), (2, 4, 3, 3)),
         ("InstanceNorm2D", (3,), (2, 3, 1, 1)),
+        ("InstanceNorm3D", (3,), (2, 3, 1, 1, 1)),
         ("InstanceNorm1D", (3,), (3,)),
         ("LayerNorm", (3,), (2, 4)),
         ("GroupNorm", (2, 4), (4,)),

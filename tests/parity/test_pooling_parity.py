@@ -131,6 +131,22 @@ def test_the_nearest_by_a_scale(scale, size):
     )
 
 
+@given(
+    st.tuples(st.integers(1, 2), st.integers(1, 7)),
+    st.lists(st.integers(1, 4), max_size=3),
+    st.integers(1, 9),
+    st.tuples(st.sampled_from([1e-4, 0.3]), st.sampled_from([0.75, 0.5, 2.0, -1.0]), st.sampled_from([1.0, 2.5])),
+    st.integers(0, 2**32 - 1),
+)
+def test_local_response_norm(batch, positions, size, numbers, seed):
+    agree(
+        lambda x: ops.local_response_norm(x, size, *numbers),
+        lambda x: F.local_response_norm(x, size, *numbers),
+        images((*batch, *positions), seed, ties=False),
+        seed,
+    )
+
+
 @pytest.mark.parametrize("definition", FACES.values(), ids=FACES)
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -157,6 +173,7 @@ def test_nan_and_infinity(rng, special, dtype, definition):
         (nn.AvgPool2D(3, padding=1), torch.nn.AvgPool2d(3, padding=1)),
         (nn.AdaptiveAvgPool2D((None, 3)), torch.nn.AdaptiveAvgPool2d((None, 3))),
         (nn.Upsample(scale_factor=2.5, mode="bilinear"), torch.nn.Upsample(scale_factor=2.5, mode="bilinear")),
+        (nn.LocalResponseNorm(3, 0.3), torch.nn.LocalResponseNorm(3, 0.3)),
         (nn.Dropout2D(1.0), torch.nn.Dropout2d(1.0)),
     ],
 )

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_norm import random
 from tinygrad_norm.certificate.case import Case
-from tinygrad_norm.certificate.comparisons import ROWS, Deviation, findings, kills
+from tinygrad_norm.certificate.comparisons import BY_DESIGN, ROWS, Deviation, findings, kills
 from tinygrad_norm.certificate.first_order import go_back, gradients, random_cotangent
 from tinygrad_norm.certificate.memory_layouts import BROADCAST, LAYOUTS, in_fortran_order
 from tinygrad_norm.certificate.mutations import mutants_of, mutated
@@ -68,6 +68,8 @@ class Certificate:
     """Parameters of a derived norm that have no gradient by its definition."""
     holds: bool = False
     """Whether differences are taken with what `stop_gradient` returns held fast."""
+    differs_by_design: str = ""
+    """Why the gradient of some cases is not the derivative: one that was published so is measured, and not judged."""
     checks: list[Check] = field(default_factory=list)
     mutants: list[Mutant] = field(default_factory=list)
     """None are made where a check has failed already: it would fail for any."""
@@ -107,6 +109,7 @@ class Certificate:
             f"sizes: {_listed(self.sizes)}; for first derivatives {larger}",
             f"in memory: contiguous; for first derivatives also {_listed(self.layouts)}",
             *(["held in differences, as in the definition: what stop_gradient returns"] if self.holds else []),
+            *([f"differs by design: {self.differs_by_design}"] if self.differs_by_design else []),
             *([f"without a gradient, by the definition: {_listed(self.constants)}"] if self.constants else []),
             "",
         ]
@@ -116,6 +119,8 @@ class Certificate:
         for check in self.checks:
             figures = (f"{check.error:.1e}", f"{check.bound:.1e}") if check.cases else ("-", "-")
             word = "FAILED" if not check.ok else "ok" if check.cases else "not compared"
+            if check.name == BY_DESIGN:
+                figures, word = (figures[0], "-"), "differs by design"
             rows.append((check.name, *figures, word, check.case))
         lines = format_table(rows, "<>><").splitlines()
         lines += [f"  {check.name}: {check.message}" for check in self.checks if not check.ok]
@@ -167,7 +172,8 @@ def certify(
     input and one of large mean. Everything is compared with finite differences, twice, which hold what `stop_gradient`
     returns, and in float32 with float64; a derived norm, to the third derivative, with its definition in 100 digits.
     First derivatives have to be the same for inputs and cotangents of any strides, whichever inputs want one, and the
-    second time; they are compared for larger inputs, too. Then the op's gradient is made wrong in each way that is
+    second time; they are compared for larger inputs, too. Of an op that says `differs_by_design` only the value is, and
+    how far its gradient is from the derivative is told. Then the op's gradient is made wrong in each way that is
     plausible, and first derivatives are checked again.
 
     Args:
@@ -195,9 +201,11 @@ def certify(
         certificate = Certificate(name or name_of(what), [case.name for case in small], sizes, larger_sizes, layouts)
         certificate.constants = list(dict.fromkeys(each for case in cases for each in case.constants))
         certificate.holds = any(case.held for case in small)
+        certificate.differs_by_design = next((case.differs_by_design for case in small if case.differs_by_design), "")
         certificate.checks = _checks([each for case in progress(cases, "checks") for each in findings(case)])
         if certificate.ok:
-            for case in progress([case for case in cases if case.mutated], "wrong gradients"):
+            judged = [case for case in cases if case.mutated and not case.differs_by_design]
+            for case in progress(judged, "wrong gradients"):
                 _mutate(case, certificate)
     finally:
         random.load_state_dict(state)
@@ -208,7 +216,7 @@ def certify(
 def _checks(found: Sequence[Deviation]) -> list[Check]:
     """Return the worst finding of each row; one with a message is worse than any without."""
     checks = []
-    for row in ROWS:
+    for row in (*ROWS, BY_DESIGN):
         own = [finding for finding in found if finding.row == row]
         if own:
             worst = max(own, key=lambda finding: (bool(finding.message), finding.error / max(finding.bound, 1e-300)))

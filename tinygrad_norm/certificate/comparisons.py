@@ -40,6 +40,7 @@ REPEATED = "going back twice, nothing changed"
 FLOAT32 = "float32 against float64"
 CONSTANT = "constant input, fused against composed"
 LARGE_MEAN = "large mean, float32 against float64"
+BY_DESIGN = "published gradient beside the derivative"
 ROWS = (
     VALUE,
     FIRST,
@@ -81,6 +82,12 @@ class BeyondFloat32Error(Exception):
 
 def findings(case: Case) -> Iterator[Deviation]:
     """Yield what all checks that make sense for a case find."""
+    if case.differs_by_design:
+        yield from _found(case, partial(_composition, order=0), VALUE)
+        yield Deviation(BY_DESIGN, case.name, _distance(case))
+        for check, row in ((in_layouts, OTHER_LAYOUTS), (subsets, SOME), (repeated, REPEATED)):
+            yield from _found(case, check, row)
+        return
     compared = case.is_fused and not case.larger
     if compared:
         yield from _found(case, _composition, VALUE, FIRST, SECOND)
@@ -141,6 +148,15 @@ def _found(case: Case, check: Compare, *rows: str) -> Iterator[Deviation]:
         told |= wrong
     if message and not told:
         yield Deviation(row, case.name, math.inf, 0.0, message)
+
+
+def _distance(case: Case) -> float:
+    """Return how far gradients are from the derivatives of the composition, relative to these: that of the farthest."""
+    _, found = gradients(case, case.leaves())
+    with modes.composed():
+        _, right = gradients(case, case.leaves())
+    far = [float(np.linalg.norm(one - other)) for one, other in zip(found, right, strict=True)]
+    return max(each / max(float(np.linalg.norm(other)), 1e-300) for each, other in zip(far, right, strict=True))
 
 
 def _composition(case: Case, errors: Errors, order: int = 2) -> None:

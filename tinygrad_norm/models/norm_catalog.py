@@ -46,13 +46,16 @@ def _of(place: tuple[Shape, Labels], *arguments: Any, condition: tuple[Shape, ..
 
 EXAMPLES: dict[str, NormExample] = {
     **dict.fromkeys(("BatchNorm1D", "BatchRenorm1D", "InstanceNorm1D"), _of(ROWS)),
+    **dict.fromkeys(("MaskedBatchNorm1D", "MaskedInstanceNorm1D"), _of(ROWS)),
+    **dict.fromkeys(("BatchNorm3D", "InstanceNorm3D"), _of(VOLUMES)),
     "AdaIN": _of(IMAGES, 6, condition=((4, 6, 3, 3),)),
-    "BatchNorm3D": _of(VOLUMES),
     "ConditionalBatchNorm1D": _of(ROWS, 6, 3, condition=((4, 3),)),
     **dict.fromkeys(("ConditionalBatchNorm2D", "FiLM"), _of(IMAGES, 6, 3, condition=((4, 3),))),
     "EvoNormS0": _of(IMAGES, 6, 2),
-    "GroupNorm": _of(IMAGES, 2, 6),
-    **dict.fromkeys(("LayerNorm", "RMSNorm"), _of(FEATURES)),
+    "GhostBatchNorm1D": _of(ROWS, 6, ghost_size=2),
+    "GhostBatchNorm2D": _of(IMAGES, 6, ghost_size=2),
+    **dict.fromkeys(("GroupNorm", "MaskedGroupNorm"), _of(IMAGES, 2, 6)),
+    **dict.fromkeys(("LayerNorm", "MaskedLayerNorm", "RMSNorm"), _of(FEATURES)),
     "PartialRMSNorm": _of(IMAGES, 6, 1.0),
     "SPADE": _of(IMAGES, 6, 3, 4, condition=((4, 3, 2, 2),)),
 }

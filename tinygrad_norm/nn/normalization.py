@@ -83,8 +83,12 @@ class Normalization(DataclassModule):
         """Return the activation that the layer applies, or whose place it takes by one of its own."""
         return self.activation
 
-    def forward(self, x: Tensor, *others: Any) -> Tensor:
-        """Normalize x; what else is given is for norms that take it, such as a condition."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize x."""
+        return self.run(x)
+
+    def run(self, x: Tensor, *given: Any) -> Tensor:
+        """Normalize x, once its shape is checked, with what else the layer is given, fused or composed."""
         shape = input_shape(self, x)
         fit = [len(shape) == len(axes) and shape[axes.index("C")] == self.shape[0] for axes in self.layouts]
         if fit and not any(fit):
@@ -92,12 +96,13 @@ class Normalization(DataclassModule):
             raise ValueError(
                 f"{label(type(self).__name__)}: the input has shape {wanted} with C = {self.shape[0]}, got {shape}"
             )
+        normalize: Callable[..., Tensor] = self.normalize
         if self.fused:
-            return self.normalize(x, *others)
+            return normalize(x, *given)
         with composed():
-            return self.normalize(x, *others)
+            return normalize(x, *given)
 
-    def normalize(self, *args: Any, **kwargs: Any) -> Tensor:
+    def normalize(self, x: Tensor) -> Tensor:
         """Call the op; each layer defines its own."""
         raise TypeError(f"{type(self).__name__} defines no normalize(x)")
 
@@ -197,20 +202,16 @@ class RunningNorm(ChannelNorm):
         wanted = self.training if self.update_running_statistics is None else self.update_running_statistics
         return self.running_mean is not None and wanted and not self.frozen
 
-    def normalize(self, x: Tensor) -> Tensor:
+    def normalize(self, x: Tensor, *given: Any) -> Tensor:
         """Normalize with the statistics that the switches choose; then the running ones move, if they are to."""
-        return self.normalize_by(x, self.compute)
-
-    def normalize_by(self, x: Tensor, compute: Callable[..., Tensor]) -> Tensor:
-        """Normalize as `normalize` does, with what is called as `compute` is."""
         self.ranks.add(len(x.shape))
         use, update = self.uses_batch_statistics(), self.updates_running_statistics()
         if not use and self.refuses_infinity:
             self.check_statistics()
-        y = self._call(x, use, update, compute)
+        y = self._call(x, use, update, *given)
         if update and not use:  # this batch did not normalize itself: it is looked at all the same
             with no_grad():
-                self._call(x, True, True, compute)
+                self._call(x, True, True, *given)
         if update:
             self.num_batches_tracked.raw = np.asarray(self.num_batches_tracked.raw + 1)
         return y
@@ -231,12 +232,12 @@ class RunningNorm(ChannelNorm):
         if self.running_mean is not None and f"{prefix}running_mean" in state:
             state.setdefault(f"{prefix}num_batches_tracked", 0)
 
-    def _call(self, x: Tensor, use_batch: bool, update: bool, compute: Callable[..., Tensor]) -> Tensor:
+    def _call(self, x: Tensor, use_batch: bool, update: bool, *given: Any) -> Tensor:
         running = (self.running_mean, self.running_var) if update or not use_batch else (None, None)
         momentum = self.momentum
         if momentum is None:  # cumulative: each batch weighs the same
             momentum = 1 / (self.num_batches_tracked.item() + 1) if update else 0.0
-        return compute(x, running, use_batch, momentum)
+        return self.compute(x, running, use_batch, momentum, *given)
 
     def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
         """Call the op: normalize by x's own statistics, which move the running ones given, or by those."""
@@ -299,11 +300,11 @@ class InstanceNorm(RunningNorm):
     affine: bool = False
     track_running_stats: bool = False
 
-    def normalize(self, x: Tensor) -> Tensor:
+    def normalize(self, x: Tensor, *given: Any) -> Tensor:
         """Normalize a batch, or one image, which becomes a batch of one."""
         if len(x.shape) == len(self.layouts[0]):
-            return super().normalize(x)
-        return super().normalize(ops.expand_dims(x, 0)).squeeze(0)
+            return super().normalize(x, *given)
+        return super().normalize(ops.expand_dims(x, 0), *given).squeeze(0)
 
 
 class InstanceNorm1D(InstanceNorm):
@@ -316,6 +317,12 @@ class InstanceNorm2D(InstanceNorm):
     """`InstanceNorm` of (N, C, H, W) or (C, H, W)."""
 
     layouts = ("NCHW", "CHW")
+
+
+class InstanceNorm3D(InstanceNorm):
+    """`InstanceNorm` of (N, C, D, H, W) or (C, D, H, W)."""
+
+    layouts = ("NCDHW", "CDHW")
 
 
 class LayerNorm(TrailingNorm):

@@ -88,7 +88,7 @@ from tinygrad_norm.ops.normalization import (
     rms_norm_2d,
 )
 from tinygrad_norm.ops.numpy_protocol import from_numpy_function, from_numpy_ufunc
-from tinygrad_norm.ops.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from tinygrad_norm.ops.pooling import adaptive_avg_pool2d, avg_pool2d, local_response_norm, max_pool2d
 from tinygrad_norm.ops.reduction import (
     all,
     any,

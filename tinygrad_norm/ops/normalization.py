@@ -239,7 +239,8 @@ def norm_with_running(
     Args:
         name: a key of `NORM_RULES`, whose checks hold.
         x, running, affine, own, momentum, eps, activation: as in `batch_norm`.
-        normalize: computes y and its own statistics in another way than the rule's op.
+        normalize: computes y and its own statistics in another way than the rule's op; or y alone, having moved the
+            running statistics itself.
     """
     arrays = _checked_running(name, running, momentum)
     spec = norm_spec(name, None, eps, activation, own, *shape_dtypes_of(x, *affine, *running))
@@ -253,8 +254,8 @@ def norm_with_running(
         y, statistics = op(x, *affine, **spec), op.statistics
     else:
         y, statistics = normalize(spec)
-    if not (running[0] is running[1] is None):
-        _move(running, arrays, statistics, y.shape, momentum)
+    if statistics and not (running[0] is running[1] is None):
+        move(running, unbiased(statistics, y.shape), momentum)
     return y
 
 
@@ -279,26 +280,38 @@ def _checked_running(name: str, running: Sequence[Any], momentum: float) -> list
     return arrays
 
 
-def _move(
-    running: Sequence[Any], arrays: Sequence[Array | None], statistics: Sequence[Array], shape: Shape, momentum: float
-) -> None:
-    """running = (1 - momentum) running + momentum new, in `running`: arrays, or tensors, which get new arrays.
+def unbiased(statistics: Sequence[Array], shape: Shape) -> list[Array]:
+    """The mean and the unbiased variance of each channel of an x of this shape, averaged where each image has its own.
 
-    New are the mean and the unbiased variance, averaged over the images where each has its own.
+    `statistics` are mean and biased variance, of all values that share them.
     """
-    count, moved = math.prod(shape) // statistics[0].size, []
+    count = math.prod(shape) // statistics[0].size
+    with np.errstate(over="ignore", invalid="ignore"):
+        factors = (1, count / (count - 1))
+        return [new.reshape(-1, shape[1]).mean(axis=0) * each for new, each in zip(statistics, factors, strict=True)]
+
+
+def move(running: Sequence[Any], own: Sequence[Array], momentum: float) -> None:
+    """running = (1 - momentum) running + momentum own, in `running`: arrays, or tensors, which get new arrays.
+
+    Args:
+        running: mean and variance, each of which may be None.
+        own: the mean and the unbiased variance of a batch.
+        momentum: the weight of the new value.
+    """
+    moved = []
     with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 becomes infinity, and that NaN
-        for old, new, factor in zip(arrays, statistics, (1, count / (count - 1)), strict=True):
-            average = new.reshape(-1, shape[1]).mean(axis=0) * factor
-            moved.append(None if old is None else ((1 - momentum) * old + momentum * average).astype(old.dtype))
-    for old in running:
-        if isinstance(old, np.ndarray) and not old.flags.writeable:
+        for each, new in zip(running, own, strict=True):
+            old = getattr(each, "raw", each)
+            moved.append(None if old is None else ((1 - momentum) * old + momentum * new).astype(old.dtype))
+    for each in running:
+        if isinstance(each, np.ndarray) and not each.flags.writeable:
             raise ValueError("running statistics: the array given cannot be written, so it cannot move; give a copy")
-    for old, value in zip(running, moved, strict=True):
-        if isinstance(old, np.ndarray):
-            old[...] = value
-        elif old is not None:
-            old.raw = value
+    for each, value in zip(running, moved, strict=True):
+        if isinstance(each, np.ndarray):
+            each[...] = value
+        elif each is not None:
+            each.raw = value
 
 
 def _lengths(name: str, normalized_shape: Any) -> Shape:

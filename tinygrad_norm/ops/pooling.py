@@ -1,18 +1,19 @@
-"""Pooling of images: at each place of the output, the largest value or the average of a window of the input."""
+"""Pooling: at each place of the output, the largest value or the average of a window; and norms by such averages."""
 
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_norm import definitions, kernels
-from tinygrad_norm.checks import check_flag, check_pair
+from tinygrad_norm.checks import Range, check_flag, check_integer, check_number, check_pair
 from tinygrad_norm.definitions.windows import Window, windows
 from tinygrad_norm.dtypes import Array, Pair, Shape
 from tinygrad_norm.ops import elementwise as e
-from tinygrad_norm.ops.arguments import check_images, label
+from tinygrad_norm.ops.arguments import check_dtypes, check_images, label, shape_dtype_of
 from tinygrad_norm.ops.interpolation import resample
 from tinygrad_norm.ops.reduction import mean, shape_of
 from tinygrad_norm.ops.shape import reshape
@@ -20,6 +21,8 @@ from tinygrad_norm.tape import FusedOp, Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
+
+_FINITE = Range("a finite number", math.isfinite)
 
 
 class MaxPool2D(FusedOp):
@@ -165,6 +168,47 @@ def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None]
     dtype = getattr(x, "dtype", np.float32)
     rows, columns = [_averages(n, count).astype(dtype) for n, count in zip(shape[2:], size, strict=True)]
     return resample(x, rows, columns)
+
+
+def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """Divide each value by how strongly its neighbours in the channels respond: x / (k + alpha · mean(x²))^beta.
+
+    The mean is over the `size` channels around it, of an even size one more before it than after; outside are zeros.
+
+    Args:
+        x: shape (N, C, d1, ...), with at least one position axis.
+        size: how many channels.
+        alpha, beta, k: numbers.
+
+    Raises:
+        ValueError: x has fewer axes, or size is less than 1.
+        TypeError: x holds no floats, or an argument is no number.
+
+    Source: Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks, 2012,
+        section 3.3, who leave out the division by size.
+    """
+    name = label("local_response_norm")
+    size, alpha, beta, k = check_response(name, size, alpha, beta, k)
+    kind = shape, _ = shape_dtype_of(x)
+    check_dtypes(name, input=kind)
+    if len(shape) < 3:
+        raise ValueError(f"{name}: the input has shape (N, C, L), or more axes, got {shape}")
+    if 0 in shape:
+        return e.divide(x, k**beta)
+    squares = reshape(e.square(x), (shape[0], 1, shape[1], -1))  # the channels are the rows of an image
+    response = avg_pool2d(squares, (size, 1), 1, (size // 2, 0))[:, :, : shape[1]]
+    return e.divide(x, e.pow(k + alpha * response.reshape(shape), beta))
+
+
+def check_response(name: str, size: Any, alpha: Any, beta: Any, k: Any) -> tuple[int, float, float, float]:
+    """Return what `local_response_norm` takes.
+
+    Raises:
+        ValueError, TypeError: size is no integer of at least 1, or another is no number.
+    """
+    size = check_integer(f"{name}: size", size, 1)
+    alpha, beta = check_number(f"{name}: alpha", alpha, _FINITE), check_number(f"{name}: beta", beta, _FINITE)
+    return size, alpha, beta, check_number(f"{name}: k", k, _FINITE)
 
 
 def check_window(

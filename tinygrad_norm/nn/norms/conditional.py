@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, InitVar
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,16 +50,12 @@ class Conditional(Normalization):
 
     takes_condition = True
 
-    def forward(self, x: Tensor, *others: Any) -> Tensor:
+    def forward(self, x: Tensor, condition: Any = None) -> Tensor:
         """Normalize x, then scale and shift it as the condition says."""
-        name = label(type(self).__name__)
-        if len(others) != 1:
-            got = f"{1 + len(others)} inputs" if others else "x alone"
-            raise TypeError(f"{name}: the inputs are x and a condition, norm(x, condition), got {got}")
-        (condition,) = others
         if not hasattr(condition, "dtype"):
-            raise TypeError(f"{name}: the condition is a Tensor or a NumPy array, got {described(condition)}")
-        return super().forward(x, condition)
+            name, got = label(type(self).__name__), "none" if condition is None else described(condition)
+            raise TypeError(f"{name}: the inputs are x and a condition, a Tensor or a NumPy array, got {got}")
+        return self.run(x, condition)
 
     def modulation(self, x: Tensor, condition: Any) -> Modulation:
         """Return the scale and the shift of x; each layer defines its own."""
@@ -146,7 +141,7 @@ class FiLM(FromDefinition, ChannelNorm, Labelled):
     _: KW_ONLY
     bias: InitVar[bool] = True
 
-    def normalize(self, x: Tensor, condition: Any) -> Tensor:
+    def normalize(self, x: Tensor, condition: Any = None) -> Tensor:
         return self.derived(x, *self.modulation(x, condition))
 
 
@@ -204,7 +199,7 @@ class AdaIN(FromDefinition, ChannelNorm, Labelled):
         var = ops.var(condition, axis=axes, keepdims=True)
         return Modulation(ops.sqrt(var + self.eps), ops.mean(condition, axis=axes, keepdims=True))
 
-    def normalize(self, x: Tensor, condition: Any) -> Tensor:
+    def normalize(self, x: Tensor, condition: Any = None) -> Tensor:
         y, _ = self.derived_with_statistics(
             x, *self.modulation(x, condition), axes=tuple(range(2, len(x.shape))), eps=self.eps
         )
@@ -217,9 +212,9 @@ class ModulatedBatchNorm(DefinedBatchNorm, Conditional):
     definition = staticmethod(modulated_norm)
 
     def normalize(self, x: Tensor, condition: Any = None) -> Tensor:
-        return self.normalize_by(x, partial(self.compute_modulated, self.modulation(x, condition)))
+        return super().normalize(x, self.modulation(x, condition))
 
-    def compute_modulated(self, modulation: Modulation, x: Tensor, running: Any, own: bool, momentum: float) -> Tensor:
+    def compute(self, x: Tensor, running: Any, own: bool, momentum: float, modulation: Any = None) -> Tensor:
         """Normalize by the batch's statistics, or by the running ones."""
         if 0 in x.shape:
             return self.derived(x, *modulation, definition=modulate)

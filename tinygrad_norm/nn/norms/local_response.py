@@ -1,0 +1,29 @@
+"""Local response normalization, of AlexNet."""
+
+from __future__ import annotations
+
+from tinygrad_norm import ops
+from tinygrad_norm.nn.op_module import OpModule
+from tinygrad_norm.ops.pooling import check_response
+
+
+class LocalResponseNorm(OpModule, op=ops.local_response_norm):
+    """Divide each value by how strongly its neighbours in the channels respond: x / (k + alpha · mean(x²))^beta.
+
+    Args:
+        size: over how many channels around it the mean is taken, where those outside are zeros.
+        alpha, beta, k: numbers.
+
+    Raises:
+        ValueError, TypeError: size is no integer of at least 1, or another is no number.
+
+    Source: Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks, 2012.
+    """
+
+    size: int
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_response("LocalResponseNorm", self.size, self.alpha, self.beta, self.k)
