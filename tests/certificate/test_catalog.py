@@ -32,7 +32,7 @@ def few_activations(monkeypatch):
 
 def test_every_layer_and_every_op_has_its_cases():
     layers = {name for name in nn.__all__ if inspect.isclass(getattr(nn, name))}
-    assert layers == {*layer_names(), "Module", "ModuleList", "Parameter", "Sequential"}
+    assert layers == {*layer_names(), "Module", "ModuleList", "Parameter", "Ramp", "Sequential"}
     functions = {name for name, value in vars(ops).items() if inspect.isfunction(value) and not name.startswith("_")}
     assert functions == {*OPS, *NO_GRADIENT, "from_numpy_function", "from_numpy_ufunc"}
     assert not OPS.keys() & NO_GRADIENT

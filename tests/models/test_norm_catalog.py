@@ -11,11 +11,13 @@ from tinygrad_norm.models.norms import OF_IMAGES, OF_ROWS
 BATCH, IMAGE, CHANNEL_OF_IMAGE = np.s_[:, :, -1:], np.s_[:1, :, :], np.s_[:1, :, -1:]
 GROUP, PIXEL, ALONE = np.s_[:1, :, 3:], np.s_[:1, :1, :], np.s_[:1, :1, -1:]
 SETS = {
-    **dict.fromkeys(("BatchNorm", "BatchRenorm", "L1Norm", "LInfNorm", "EvoNormB0"), BATCH),
-    **dict.fromkeys(("InstanceNorm", "FilterResponseNorm"), CHANNEL_OF_IMAGE),
+    **dict.fromkeys(
+        ("BatchNorm", "BatchRenorm", "ConditionalBatchNorm", "EvoNormB0", "L1Norm", "LInfNorm", "SPADE"), BATCH
+    ),
+    **dict.fromkeys(("AdaIN", "FilterResponseNorm", "InstanceNorm"), CHANNEL_OF_IMAGE),
     **dict.fromkeys(("GroupNorm", "EvoNormS0"), GROUP),
     **dict.fromkeys(("LayerNorm", "RMSNorm", "ScaleNorm", "PartialRMSNorm"), PIXEL),
-    **dict.fromkeys(("DynamicTanh", "DynamicErf"), ALONE),
+    **dict.fromkeys(("DynamicErf", "DynamicTanh", "FiLM"), ALONE),
     "GlobalResponseNorm": IMAGE,
 }
 
@@ -46,8 +48,9 @@ def test_every_norm_has_a_paper_a_formula_and_an_input_that_fits(layer):
     facts = norm_facts(layer)
     assert facts.source[-4:].isdigit() or "," in facts.source
     assert facts.formula.splitlines()[-1].startswith("y = ")
-    arguments, shape, labels, options = example_of(layer)
-    assert norm_layers()[layer](*arguments, **options)(np.ones(shape, np.float32)).shape == shape
+    arguments, shape, labels, options, condition = example_of(layer)
+    inputs = [np.ones(each, np.float32) for each in (shape, *condition)]
+    assert norm_layers()[layer](*arguments, **options)(*inputs).shape == shape
     assert len(labels) == 3
 
 

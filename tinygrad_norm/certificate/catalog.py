@@ -56,11 +56,14 @@ IMAGES, SMALL_IMAGES, ROWS = (2, 2, 5, 3), (2, 2, 3, 1), (3, 5)
 LAYERS = {
     **{name: [on(ROWS)] for name in ("Hardswish", "Identity", "Mish", "ReLU", "SiLU", "Sigmoid", "Tanh")},
     **{name: [on(IMAGES)] for name in ("Flatten", "GlobalAvgPool2D")},
+    "AdaIN": [on("batch style", 2), on("batch x", 2, 4)],
     "AdaptiveAvgPool2D": [on(IMAGES, 1), on(IMAGES, (2, 3))],
     "AvgPool2D": [on(IMAGES, 2), on(IMAGES, 3, 2, 1, count_include_pad=False)],
     "BCEWithLogitsLoss": [on("x fixed_chances"), on("x fixed_chances", reduction="none")],
     "BatchRenorm1D": [on((5, 2), 2, r_max=1.5, d_max=0.5)],
     "BatchRenorm2D": [on(SMALL_IMAGES, 2, r_max=3.0, d_max=5.0)],
+    "ConditionalBatchNorm1D": [on("x labels", 4, 4)],
+    "ConditionalBatchNorm2D": [on("batch labels", 2, 4), on("batch x", 2, 4, bias=False)],
     "Conv2D": [
         on((1, 2, 4, 3), 2, 2, (3, 2)),
         on((2, 2, 3, 1), 2, 4, 2, stride=2, padding=1, groups=2, bias=False),
@@ -79,6 +82,7 @@ LAYERS = {
     "ELU": [on(ROWS, 1.5)],
     "EvoNormB0": [on(SMALL_IMAGES, 2), on(SMALL_IMAGES, 2, nonlinear=False)],
     "EvoNormS0": [on((2, 4, 3, 1), 4, 2), on((2, 4, 3, 1), 4, 2, nonlinear=False)],
+    "FiLM": [on("batch labels", 2, 4), on("batch x", 2, 4, affine=False)],
     "FilterResponseNorm2D": [on(SMALL_IMAGES, 2), on(SMALL_IMAGES, 2, threshold=False, activation="silu")],
     "GELU": [on(ROWS), on(ROWS, "tanh")],
     "GhostBatchNorm1D": [on((8, 2), 2, ghost_size=3)],
@@ -86,6 +90,8 @@ LAYERS = {
     "GlobalResponseNorm": [on(SMALL_IMAGES, 2), on((2, 3, 5), 5, channels_last=True)],
     "HuberLoss": [on("x fixed", delta=0.7)],
     "IBN": [on((2, 3, 2, 2), 3), on((2, 4, 2, 1), 4, 0.3, activation="silu")],
+    "IterNorm1D": [on((7, 2), 2, iterations=1)],
+    "IterNorm2D": [on((2, 4, 3, 1), 4, 2, 2)],
     "L1Loss": [on("x fixed")],
     "L1Norm": [on((5, 2), 2), on(SMALL_IMAGES, 2, bias=False)],
     "LInfNorm": [on((5, 2), 2), on(SMALL_IMAGES, 2, bias=False)],
@@ -106,6 +112,7 @@ LAYERS = {
     "NLLLoss": [on("x labels")],
     "PowerNorm": [on((3, 5), 5, warmup=0), on((2, 2, 5), 5, channels_last=True)],
     "PartialRMSNorm": [on((3, 5), 5, 0.5), on((2, 3, 5), 5, 0.5, affine=False, channels_last=True)],
+    "SPADE": [on("batch style", 2, 2, 2, 1)],
     "ScaleNorm": [on((3, 5), 5), on((2, 3, 5), 5, affine=False, channels_last=True)],
     "Softmax": [on(ROWS), on(ROWS, 0)],
     "Softplus": [on(ROWS), on(ROWS, 0.5)],
@@ -230,6 +237,7 @@ def draw_inputs(rng: Generator) -> dict[str, Any]:
         "sequences": rng.normal(0.3, 1.2, (3, 2, 5)),
         "padding": np.arange(5) < np.array([[5], [2], [3]]),
         "some": rng.random((2, 5, 3)) < 0.7,
+        "style": rng.normal(0.3, 1.1, (3, 2, 2, 2)),
     }
 
 

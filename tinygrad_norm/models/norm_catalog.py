@@ -36,30 +36,37 @@ class NormExample(NamedTuple):
     labels: Labels
     """What is behind, below and beside in the picture of the input."""
     options: Mapping[str, Any] = MappingProxyType({})
+    condition: tuple[Shape, ...] = ()
+    """The shape of the condition, where it is called with one."""
 
 
-def _of(place: tuple[Shape, Labels], *arguments: Any, **options: Any) -> NormExample:
-    return NormExample(arguments or (6,), *place, options)
+def _of(place: tuple[Shape, Labels], *arguments: Any, condition: tuple[Shape, ...] = (), **options: Any) -> NormExample:
+    return NormExample(arguments or (6,), *place, options, condition)
 
 
 EXAMPLES: dict[str, NormExample] = {
     **dict.fromkeys(("BatchNorm1D", "BatchRenorm1D", "InstanceNorm1D"), _of(ROWS)),
     **dict.fromkeys(("MaskedBatchNorm1D", "MaskedInstanceNorm1D"), _of(ROWS)),
     **dict.fromkeys(("BatchNorm3D", "InstanceNorm3D"), _of(VOLUMES)),
+    "AdaIN": _of(IMAGES, 6, condition=((4, 6, 3, 3),)),
+    "ConditionalBatchNorm1D": _of(ROWS, 6, 3, condition=((4, 3),)),
+    **dict.fromkeys(("ConditionalBatchNorm2D", "FiLM"), _of(IMAGES, 6, 3, condition=((4, 3),))),
     "EvoNormS0": _of(IMAGES, 6, 2),
     "GhostBatchNorm1D": _of(ROWS, 6, ghost_size=2),
     "GhostBatchNorm2D": _of(IMAGES, 6, ghost_size=2),
     **dict.fromkeys(("GroupNorm", "MaskedGroupNorm"), _of(IMAGES, 2, 6)),
     **dict.fromkeys(("LayerNorm", "MaskedLayerNorm", "RMSNorm"), _of(FEATURES)),
     "PartialRMSNorm": _of(IMAGES, 6, 1.0),
+    "SPADE": _of(IMAGES, 6, 3, 4, condition=((4, 3, 2, 2),)),
 }
 """Those of layers that are not of images, or take more than a number of channels."""
 
 
 def norm_layers() -> dict[str, type[Normalization]]:
-    """Return the norm layers of `nn`, by name."""
+    """Return the norm layers of `nn`, by name, but for whitening, which has no definition to derive it from."""
     kinds = {name: getattr(nn, name) for name in nn.__all__}
-    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Normalization)}
+    norms = {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Normalization)}
+    return {name: kind for name, kind in norms.items() if hasattr(kind, "definition")}
 
 
 def example_of(layer: str) -> NormExample:
@@ -72,8 +79,9 @@ def values_sharing(layer: str) -> Array:
 
     The one is first in the batch, at the first position, of the last channel: there the three sides meet that are seen.
     """
-    arguments, shape, _, options = example_of(layer)
+    arguments, shape, _, options, condition = example_of(layer)
     made, rng = norm_layers()[layer](*arguments, **options), np.random.default_rng(0)
+    others = [rng.normal(size=each).astype(np.float32) for each in condition]
     if made.weight is not None and not made.weight.raw.any():  # with 0, as GRN begins, nothing would be seen
         made.weight.replace(np.ones_like(made.weight.raw))
     channels = -1 if isinstance(made, TrailingNorm) else 1
@@ -83,7 +91,7 @@ def values_sharing(layer: str) -> Array:
         moved = x.copy()
         np.moveaxis(moved, channels, -1)[(0,) * (x.ndim - 1) + (-1,)] += 1
         with composed():
-            changed |= made(Tensor(x)).raw != made(Tensor(moved)).raw
+            changed |= made(Tensor(x), *others).raw != made(Tensor(moved), *others).raw
     found: Array = np.moveaxis(changed, channels, -1)
     return found.reshape(len(found), -1, found.shape[-1])
 
@@ -109,7 +117,7 @@ class NormFacts(NamedTuple):
 
 def norm_facts(layer: str) -> NormFacts:
     """Return what there is to know of a norm layer."""
-    kind, (arguments, _, labels, options) = norm_layers()[layer], example_of(layer)
+    kind, (arguments, _, labels, options, _) = norm_layers()[layer], example_of(layer)
     norm, made = derive(kind.definition), kind(*arguments, **options)
     return NormFacts(
         layer,

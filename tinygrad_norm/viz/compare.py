@@ -65,7 +65,7 @@ def compare_graphs(
 
     Args:
         layer: a norm, or any module with fused ops.
-        x: its input (N, ...), or the shape of one, for which random numbers are taken.
+        x: its input (N, ...), or the shape of one, for which random numbers are taken; or a list of several.
         direction: as for `draw_graph`.
         show: what is written on nodes, as for `draw_graph`.
 
@@ -74,11 +74,12 @@ def compare_graphs(
             direction or fact; a shape with a negative length.
     """
     facts = check_how("compare_graphs", direction, show)
-    x = Tensor(as_input(x, layer), requires_grad=True)
-    graphs = {name: from_call(layer, x, gradients=True, composed=name == "composed") for name in SIDES}
+    first, *others = [as_input(given, layer) for given in (x if isinstance(x, list) else [x])]
+    x = Tensor(first, requires_grad=True)
+    graphs = {name: from_call(layer, x, *others, gradients=True, composed=name == "composed") for name in SIDES}
     if not any(node.fused for node in graphs["fused"].ops):
         raise ValueError(f"compare_graphs: {type(layer).__name__} runs no fused op, so there is nothing to compare")
-    run = _Run(layer, x)
+    run = _Run(layer, x, others)
     differences, times = run.differences(), run.times()
     sides = {name: _side(graph, times[name]) for name, graph in graphs.items()}
     apart = max(differences.values())
@@ -113,12 +114,12 @@ def _side(graph: Graph, duration: float) -> Side:
 class _Run:
     """A layer that goes forward and back, each time from the same state, the same input and the same cotangents."""
 
-    def __init__(self, layer: Module, x: Tensor) -> None:
-        self._layer, self._x = layer, x
+    def __init__(self, layer: Module, x: Tensor, others: list[Any]) -> None:
+        self._layer, self._inputs = layer, (x, *others)
         self._wanted = {"x": x} | {name: each for name, each in layer.named_parameters() if each.requires_grad}
         rng = np.random.default_rng(1)
         with state_kept(layer):
-            made = [y for _, y in tensors_in(layer(x)) if y.requires_grad]
+            made = [y for _, y in tensors_in(layer(*self._inputs)) if y.requires_grad]
         self._seeds = [Tensor(rng.standard_normal(y.shape).astype(y.dtype)) for y in made]
 
     def differences(self) -> dict[str, float]:
@@ -146,7 +147,7 @@ class _Run:
         wanted = list(self._wanted.values())
         with state_kept(self._layer), modes.composed(side == "composed"):
             started = time.perf_counter()
-            outputs = self._layer(self._x)
+            outputs = self._layer(*self._inputs)
             reached = [y for _, y in tensors_in(outputs) if y.requires_grad]
             gradients = tape.grad(reached, wanted, self._seeds, allow_unused=True)
             return outputs, gradients, time.perf_counter() - started

@@ -206,8 +206,8 @@ class _Page:
 
     def _comparison(self) -> Comparison:
         if self.layer:
-            arguments, shape, _, options = example_of(self.layer)
-            return compare_graphs(getattr(nn, self.layer)(*arguments, **options), shape)
+            arguments, shape, _, options, condition = example_of(self.layer)
+            return compare_graphs(getattr(nn, self.layer)(*arguments, **options), [shape, *condition])
         shape = tuple(range(3, 5 + len(sets_of(self.norm))))
         kind = type(self.norm.__name__, (_Layer,), {})  # whose name is the picture's title
         return compare_graphs(kind(self.norm, shape), shape)

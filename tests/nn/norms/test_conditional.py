@@ -186,7 +186,9 @@ def test_in_a_sequential_each_layer_that_takes_the_condition_gets_it(rng):
     np.testing.assert_array_equal(net(x, LABELS).raw, expected.raw)
     lines = net.summary(IMAGES, LABELS).splitlines()
     assert any(re.search(r"ConditionalBatchNorm2D +\(3, 4, 2, 3\) +32", line) for line in lines)
-    with pytest.raises(TypeError, match=r"^ConditionalBatchNorm2D in 1: the inputs are x and a condition, norm\(x, co"):
+    with pytest.raises(
+        TypeError, match=r"^ConditionalBatchNorm2D in 1: the inputs are x and a condition, .* got none$"
+    ):
         net(x)
     with pytest.raises(
         TypeError, match=r"^Sequential: the input is x alone, as no module in it takes a condition, got"
@@ -241,16 +243,11 @@ def test_images_that_do_not_fit(build, condition, words):
         build()(np.ones(IMAGES, np.float32), condition)
 
 
-def test_what_is_no_condition():
-    x = np.ones(IMAGES, np.float32)
-    with pytest.raises(TypeError, match=r"^FiLM: the condition is a Tensor or a NumPy array, got list$"):
-        nn.FiLM(4, 3)(x, [0, 1, 2])
-    with pytest.raises(TypeError, match=r"^FiLM: the inputs are x and a condition, norm\(x, condition\), got x alone$"):
-        nn.FiLM(4, 3)(x)
-    with pytest.raises(
-        TypeError, match=r"^FiLM: the inputs are x and a condition, norm\(x, condition\), got 3 inputs$"
-    ):
-        nn.FiLM(4, 3)(x, LABELS, LABELS)
+@pytest.mark.parametrize(("others", "got"), [([[0, 1, 2]], "list"), ([], "none")])
+def test_what_is_no_condition(others, got):
+    words = f"FiLM: the inputs are x and a condition, a Tensor or a NumPy array, got {got}"
+    with pytest.raises(TypeError, match=f"^{words}$"):
+        nn.FiLM(4, 3)(np.ones(IMAGES, np.float32), *others)
 
 
 @pytest.mark.parametrize(

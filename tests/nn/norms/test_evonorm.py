@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.nn.norms.layers import IMAGES, MIXED_UP, along, check_three_steps, close, stirred
+from tests.nn.norms.layers import IMAGES, along, check_three_steps, close, stirred
 from tinygrad_norm import nn
 
 
@@ -32,13 +32,7 @@ def evonorm_2d_s0(x, layer, groups):
     return nonlinear / std.reshape(x.shape) * along(layer.weight) + along(layer.bias)
 
 
-@pytest.mark.parametrize(
-    "fused",
-    [
-        pytest.param(True, marks=pytest.mark.xfail(strict=True, reason=MIXED_UP["EvoNormB0"])),
-        False,
-    ],
-)
+@pytest.mark.parametrize("fused", [True, False])
 def test_b0_goes_where_timm_goes(fused, rng):
     layer = nn.EvoNormB0(4, momentum=0.3, dtype="float64", fused=fused)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.nn.norms.layers import MIXED_UP, along, check_three_steps, close
+from tests.nn.norms.layers import along, check_three_steps, close
 from tinygrad_norm import nn
 
 CHANNELS = (0, 2, 3)
@@ -24,9 +24,7 @@ def switched(layer, x, batch_mean, batch_var):
     return along(layer.weight) * (x - mean) / np.sqrt(var + layer.eps) + along(layer.bias)
 
 
-@pytest.mark.parametrize(
-    "fused", [pytest.param(True, marks=pytest.mark.xfail(strict=True, reason=MIXED_UP["SwitchableNorm2D"])), False]
-)
+@pytest.mark.parametrize("fused", [True, False])
 def test_three_steps_and_inference(fused, rng):
     layer = nn.SwitchableNorm2D(4, eps=1e-3, momentum=0.3, dtype="float64", fused=fused)
 

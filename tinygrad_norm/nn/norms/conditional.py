@@ -278,7 +278,7 @@ class SPADE(ModulatedBatchNorm, OfMaps):
     """Batch norm with a weight and a bias for each pixel, which follow from a map of classes, or from other images.
 
     y = (1 + γ(c)) · (x - mean) / √(var + eps) + β(c), where γ and β are convolutions of a ReLU of a convolution of c,
-    which is brought to the height and width of x by its nearest pixels.
+    which is brought to the height and width of x by its nearest pixels. They have the names of the authors' program.
 
     Input (N, C, H, W) and (N, condition_channels, H', W').
 
@@ -293,8 +293,7 @@ class SPADE(ModulatedBatchNorm, OfMaps):
     Raises:
         ValueError, TypeError: as `BatchNorm` and `Conv2D`; in the call: the condition does not fit.
 
-    Source: Park et al., Semantic image synthesis with spatially-adaptive normalization, 2019; the convolutions have the
-        names of the authors' program.
+    Source: Park et al., Semantic image synthesis with spatially-adaptive normalization, 2019.
     """
 
     layouts = ("NCHW",)
