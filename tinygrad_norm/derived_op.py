@@ -36,8 +36,10 @@ class CallSpec(NamedTuple):
     numbers: dict[str, float]
     """The other options."""
     rows: Shape
-    columns: Shape
-    """The axes that the first statistic goes over, and those that statistics of statistics go over."""
+    others: tuple[Shape, ...]
+    """The axes that all statistics of x go over, and the other sets of axes."""
+    statistics: tuple[Shape, ...]
+    """The shapes of the statistics."""
     fits: bool
     """Whether kernels can compute it, if the norm has some."""
 
@@ -67,6 +69,8 @@ class DerivedOp(FusedOp):
             return y.reshape(shape)
         own = norm.way.statistics
         y, *found = _runner().forward(call, (), len(own), lambda: self._evaluate(x, parameters, own))
+        if spec.others:  # the same numbers are repeated along them
+            found = [each[tuple(map(slice, kept))] for each, kept in zip(found, spec.statistics, strict=True)]
         self.save(*found)
         known = dict(zip(own, found, strict=True))
         if any(each not in known for each in norm.traced.statistics):
@@ -106,7 +110,7 @@ class DerivedOp(FusedOp):
             (each if each.dtype == x.dtype else each.astype(x.dtype)).reshape(shape)
             for each, shape in zip(parameters, spec.parameters, strict=True)
         ]
-        return _runner().call_of(module, x, given, spec.rows, tuple(spec.numbers.values()), columns=spec.columns)
+        return _runner().call_of(module, x, given, spec.rows, tuple(spec.numbers.values()), others=spec.others)
 
     # In NumPy
 

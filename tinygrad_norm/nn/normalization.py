@@ -83,8 +83,8 @@ class Normalization(DataclassModule):
         """Return the activation that the layer applies, or whose place it takes by one of its own."""
         return self.activation
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalize x."""
+    def forward(self, x: Tensor, *others: Any) -> Tensor:
+        """Normalize x; what else is given is for norms that take it, such as a condition."""
         shape = input_shape(self, x)
         fit = [len(shape) == len(axes) and shape[axes.index("C")] == self.shape[0] for axes in self.layouts]
         if fit and not any(fit):
@@ -93,11 +93,11 @@ class Normalization(DataclassModule):
                 f"{label(type(self).__name__)}: the input has shape {wanted} with C = {self.shape[0]}, got {shape}"
             )
         if self.fused:
-            return self.normalize(x)
+            return self.normalize(x, *others)
         with composed():
-            return self.normalize(x)
+            return self.normalize(x, *others)
 
-    def normalize(self, x: Tensor) -> Tensor:
+    def normalize(self, *args: Any, **kwargs: Any) -> Tensor:
         """Call the op; each layer defines its own."""
         raise TypeError(f"{type(self).__name__} defines no normalize(x)")
 
@@ -124,7 +124,8 @@ class ChannelNorm(Normalization):
 
     def __post_init__(self, dtype: DTypeOrNone, bias: bool = False) -> None:
         for size in [field.name for field in fields(self) if _is_size(field)]:
-            setattr(self, size, channels := check_integer(f"{type(self).__name__}: {size}", getattr(self, size), 1))
+            setattr(self, size, check_integer(f"{type(self).__name__}: {size}", getattr(self, size), 1))
+        channels = self.num_channels if hasattr(self, "num_channels") else self.num_features
         self._make((channels,), self.affine, bias, dtype)
 
 
@@ -198,14 +199,18 @@ class RunningNorm(ChannelNorm):
 
     def normalize(self, x: Tensor) -> Tensor:
         """Normalize with the statistics that the switches choose; then the running ones move, if they are to."""
+        return self.normalize_by(x, self.compute)
+
+    def normalize_by(self, x: Tensor, compute: Callable[..., Tensor]) -> Tensor:
+        """Normalize as `normalize` does, with what is called as `compute` is."""
         self.ranks.add(len(x.shape))
         use, update = self.uses_batch_statistics(), self.updates_running_statistics()
         if not use and self.refuses_infinity:
             self.check_statistics()
-        y = self._call(x, use, update)
+        y = self._call(x, use, update, compute)
         if update and not use:  # this batch did not normalize itself: it is looked at all the same
             with no_grad():
-                self._call(x, True, True)
+                self._call(x, True, True, compute)
         if update:
             self.num_batches_tracked.raw = np.asarray(self.num_batches_tracked.raw + 1)
         return y
@@ -226,12 +231,12 @@ class RunningNorm(ChannelNorm):
         if self.running_mean is not None and f"{prefix}running_mean" in state:
             state.setdefault(f"{prefix}num_batches_tracked", 0)
 
-    def _call(self, x: Tensor, use_batch: bool, update: bool) -> Tensor:
+    def _call(self, x: Tensor, use_batch: bool, update: bool, compute: Callable[..., Tensor]) -> Tensor:
         running = (self.running_mean, self.running_var) if update or not use_batch else (None, None)
         momentum = self.momentum
         if momentum is None:  # cumulative: each batch weighs the same
             momentum = 1 / (self.num_batches_tracked.item() + 1) if update else 0.0
-        return self.compute(x, running, use_batch, momentum)
+        return compute(x, running, use_batch, momentum)
 
     def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
         """Call the op: normalize by x's own statistics, which move the running ones given, or by those."""
