@@ -12,7 +12,7 @@ import pytest
 from tests.nn.norms.layers import HELD, IMAGES, LAYERS, MIXED_UP, close, gradient_of, stirred
 from tinygrad_norm import Tensor, nn, ops
 from tinygrad_norm.certificate.case import case_of_module
-from tinygrad_norm.derived import DerivedOp
+from tinygrad_norm.derived_op import DerivedOp
 from tinygrad_norm.modes import Hook, hooks
 from tinygrad_norm.nn import norms
 from tinygrad_norm.nn.norms.base import FromDefinition
