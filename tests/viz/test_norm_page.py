@@ -123,8 +123,8 @@ def on_three(x: Any, *, a: Any, b: Any, c: Any) -> Any:
     return x - xp.mean(x, axis=a, keepdims=True) - xp.mean(x, axis=b, keepdims=True) - xp.mean(x, axis=c, keepdims=True)
 
 
-def doubled(x: Any, *, axes: Any) -> Any:
-    return x + x
+def doubled(x: Any, *, by: Any = 2.0) -> Any:
+    return x * by
 
 
 @pytest.mark.parametrize(
