@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import pickle
+from functools import partial
 from pathlib import Path
 from runpy import run_path
 from typing import Any
@@ -203,3 +206,52 @@ def test_statistics_that_are_changed_change_no_gradient(rng):
 
 def test_the_definitions_signature_and_formula_are_what_is_shown():
     assert repr(derive(norms["linf_norm"])).splitlines()[1:] == ["top = max(|x|)", "y = x / (top + ε)"]
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((3, 0), 1), ((0, 3), (0, 1)), ((0, 0), 1)])
+def test_the_largest_of_nothing_is_refused(shape, axes):
+    with pytest.raises(
+        ValueError, match=r"linf_norm: the values along axes=\(.*\) have a max, so there is one at least"
+    ):
+        derive(norms["linf_norm"])(np.ones(shape), axes=axes)
+    assert derive(norms["linf_norm"])(np.ones((0, 3)), axes=1).shape == (0, 3)
+
+
+@derive
+def kept_by_name(x: Any, *, axes: Any) -> Any:
+    return x - x.__array_namespace__().mean(x, axis=axes, keepdims=True)
+
+
+def plain(x: Any, *, axes: Any, eps: Any = 0.1) -> Any:
+    xp = x.__array_namespace__()
+    return x / (xp.mean(xp.abs(x), axis=axes, keepdims=True) + eps)
+
+
+def test_a_norm_is_pickled_by_reference_and_copied_as_a_function_is(rng):
+    x = rng.normal(size=(3, 4))
+    assert pickle.loads(pickle.dumps(kept_by_name)) is kept_by_name
+    for norm in (derive(plain), derive(partial(plain, eps=0.5))):
+        other = pickle.loads(pickle.dumps(norm))
+        np.testing.assert_array_equal(other(x, axes=1).raw, norm(x, axes=1).raw)
+    inner = derive(lambda x, *, axes: x - x.__array_namespace__().mean(x, axis=axes, keepdims=True))
+    with pytest.raises(
+        pickle.PicklingError, match=r"pickled by its definition's name, got .*<lambda>, which is no name"
+    ):
+        pickle.dumps(inner)
+    for norm in (kept_by_name, inner):
+        assert copy.copy(norm) is copy.deepcopy([norm])[0] is norm
+
+
+def test_axes_may_be_those_of_what_is_returned_alone(rng):
+    @derive
+    def watched(x: Any, *, axes: Any, others: Any) -> Any:
+        xp = x.__array_namespace__()
+        mean = xp.mean(x, axis=axes, keepdims=True)
+        return x - mean, xp.max(x, axis=others, keepdims=True)
+
+    x = rng.normal(size=(3, 4))
+    y, top = watched(x, axes=1, others=0)
+    np.testing.assert_allclose(y.raw, x - x.mean(axis=1, keepdims=True), rtol=1e-12)
+    np.testing.assert_array_equal(top.raw, x.max(axis=0, keepdims=True))
+    with pytest.raises(ValueError, match="watched: others: axis 2 is out of range"):
+        watched(x, axes=1, others=2)

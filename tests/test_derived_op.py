@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.derivation.agreement import norms
-from tinygrad_norm import Tensor, grad, kernels
+from tinygrad_norm import Tensor, grad, kernels, nn
 from tinygrad_norm.derived import derive
 
 
@@ -95,3 +95,11 @@ def test_a_view_has_as_many_values_as_x():
     words = r"linf_norm: view is a shape for as many values as x has, \(4, 6\), got \(5, 5\)"
     with pytest.raises(ValueError, match=words):
         derive(norms["linf_norm"])(np.ones((4, 6)), axes=1, view=(5, 5))
+
+
+def test_a_statistic_of_statistics_is_reduced_along_all_of_its_axes(rng):
+    """Kernels give all statistics of a norm one shape."""
+    x, ones, options = rng.normal(size=(3, 4, 5, 2)), np.ones((4, 1, 1)), {"batch": 0, "positions": (2, 3)}
+    _, mean, var = derive(nn.EvoNormB0.definition)(x, ones, ones, ones, **options)
+    np.testing.assert_allclose(mean.raw, x.mean(axis=(0, 2, 3), keepdims=True))
+    np.testing.assert_allclose(var.raw, x.var(axis=(0, 2, 3), keepdims=True))

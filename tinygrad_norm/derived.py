@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
+import pickle
+import sys
 from collections.abc import Callable
 from numbers import Real
 from types import ModuleType
@@ -18,7 +21,7 @@ import numpy as np
 from tinygrad_norm import ops
 from tinygrad_norm.checks import Range, check_number
 from tinygrad_norm.derivation.adjoints import Way, gradients_of, way_back
-from tinygrad_norm.derivation.expression import Expression, walk
+from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, walk
 from tinygrad_norm.derivation.kernels import kernels_text
 from tinygrad_norm.derivation.lowering import LoweringError
 from tinygrad_norm.derivation.program import rows_of
@@ -66,6 +69,7 @@ class DerivedNorm:
         self._signature = inspect.signature(definition)
         self.__name__ = self.traced.name
         self.__doc__ = definition.__doc__
+        self.__module__ = definition.__module__  # where pickle looks for a norm that is kept by its name
 
     def __call__(self, *inputs: Any, view: Shape | None = None, **options: Any) -> Any:
         """Normalize: call the definition's op with tensors or arrays, and with options as the definition names them.
@@ -114,13 +118,43 @@ class DerivedNorm:
         name, got = [*self._signature.parameters][index], f"{value!r} ({type(value).__name__})"
         raise TypeError(f"{label(self.__name__)}: {name} is a tensor, an array or a number, got {got}")
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickle by reference: the norm by its name, where that is the definition's, or else the definition.
+
+        Raises:
+            PicklingError: the definition is no function of a module, which another process could find.
+        """
+        place = self.definition
+        if isinstance(place, functools.partial):
+            return derive, (place,)
+        try:
+            found = operator.attrgetter(place.__qualname__)(sys.modules[place.__module__])
+        except (AttributeError, KeyError):
+            found = None
+        if found is self:
+            return place.__qualname__
+        if found is place:
+            return derive, (place,)
+        raise pickle.PicklingError(
+            f"{self.__name__}: a derived norm is pickled by its definition's name, got {place.__qualname__}, which is "
+            f"no name of {place.__module__}; define it at the top of a module"
+        )
+
+    def __copy__(self) -> DerivedNorm:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DerivedNorm:
+        """Return the norm itself, which nothing changes, as of a function."""
+        return self
+
     def __repr__(self) -> str:
         return f"{self.__name__}{self._signature}\n{self.formula}"
 
     @functools.cached_property
     def axes(self) -> frozenset[str]:
         """The names of the options that are axes."""
-        return frozenset(name for statistic in self.way.statistics for name in statistic.value)
+        nodes = walk(self.traced.y, *self.traced.statistics)
+        return frozenset(name for node in nodes if node.op in REDUCTIONS for name in node.value)
 
     @functools.cached_property
     def spread(self) -> set[str]:
@@ -222,8 +256,14 @@ def call_spec(norm: DerivedNorm, view: Shape | None, names: tuple[str, ...], *gi
             stretched.append(i)
         seen.append(shape if key in norm.spread else (1,) * (len(shape) - len(own)) + own)
     axes, numbers = _options(norm, options, len(shape))
+    for each in norm.way.statistics:
+        over = {key: axes[key] for key in sorted(each.value)}
+        if each.op in ("max", "min") and 0 in [shape[axis] for own in over.values() for axis in own]:
+            told = ", ".join(f"{key}={own}" for key, own in over.items())
+            raise ValueError(f"{name}: the values along {told} have a {each.op}, so there is one at least, got {shape}")
     rows = {axis for key in rows_of(norm.way) for axis in axes[key]}
-    columns = {axis for own in axes.values() for axis in own} - rows
+    sets = {key: axes[key] for each in norm.way.statistics for key in each.value}
+    columns = {axis for own in sets.values() for axis in own} - rows
     varying = {axis for own in seen[1:] for axis, n in enumerate(own) if n > 1}
     return CallSpec(
         view=shape,
@@ -234,7 +274,9 @@ def call_spec(norm: DerivedNorm, view: Shape | None, names: tuple[str, ...], *gi
         numbers=numbers,
         rows=tuple(sorted(rows)),
         columns=tuple(sorted(columns)),
-        fits=0 not in shape and (len(axes) < 2 or bool(rows and columns and rows.isdisjoint(varying))),
+        fits=0 not in shape
+        and sets.keys() == axes.keys()
+        and (len(sets) < 2 or bool(rows and columns and rows.isdisjoint(varying))),
     )
 
 

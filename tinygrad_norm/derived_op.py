@@ -41,6 +41,11 @@ class CallSpec(NamedTuple):
     fits: bool
     """Whether kernels can compute it, if the norm has some."""
 
+    def reduced(self, statistic: Array, sets: frozenset[str]) -> Array:
+        """A statistic with length 1 along these sets of axes: kernels give all of them the shape of the first."""
+        alike = {axis for name in sets for axis in self.axes.get(name, ())}
+        return statistic[tuple(slice(1) if axis in alike else slice(None) for axis in range(statistic.ndim))].copy()
+
 
 class DerivedOp(FusedOp):
     """One call of a derived norm."""
@@ -72,7 +77,7 @@ class DerivedOp(FusedOp):
         if any(each not in known for each in norm.traced.statistics):
             known |= self._known(x, parameters)
             evaluate(norm.traced.statistics, known, spec.axes)
-        self.statistics = [np.array(known[each]) for each in norm.traced.statistics]
+        self.statistics = [spec.reduced(known[each], each.reduced) for each in norm.traced.statistics]
         output: Array = y.reshape(shape)
         return output
 

@@ -79,6 +79,37 @@ def test_what_is_printed_is_written_by_the_suffix_of_a_file(tmp_path, capsys):
         assert capsys.readouterr().out == f"written: {path}\n"
 
 
+def test_a_derivation_in_latex_is_a_part_of_a_document(own, tmp_path):
+    path = tmp_path / "norm.tex"
+    assert main(["derive", f"{own}:l2_norm", "-o", str(path)]) == 0
+    y = r"\frac{x}{\sqrt{\mathrm{size} + \varepsilon}}"
+    assert path.read_text(encoding="utf-8").splitlines()[:8] == [
+        r"\[ \mathrm{size} = \operatorname{sum}\left(x^2\right) \]",
+        rf"\[ y = {y} \]",
+        "",
+        "With g the gradient of y, what comes back to each statistic is",
+        r"\[ A_{\mathrm{size}} = "
+        + r"-\frac{0.5\,\operatorname{sum}\left(g\,x\right)}{\sqrt{\mathrm{size} + \varepsilon}^{3}} \]",
+        "",
+        "$x$ acts on $y$ by 2 paths:",
+        rf"itself \[ {y.replace('{x}', '{g}')} \]",
+    ]
+    text = path.read_text(encoding="utf-8")
+    assert "\nthrough $\\mathrm{size}$ \\[ 2" in text
+    assert "\nso \\[ dx = " in text
+
+
+def test_the_line_of_a_definition_that_fails_when_its_file_is_run_is_told(tmp_path, run):
+    long = " + ".join(["x"] * 60)
+    (tmp_path / "long.py").write_text(
+        f"from tinygrad_norm import derive\n@derive\ndef long(x, *, axes):\n    return ({long}) if x > 0 else x\n"
+    )
+    status, _, err = run("derive", "long.py:long")
+    assert status == 2
+    assert "long.py cannot be imported: derive: long, line 4 (return (x + x" in err
+    assert err.endswith("a definition does not branch on values; use where()\n")
+
+
 @pytest.fixture
 def pages(monkeypatch):
     """What pages are made of, in place of pages, for which Graphviz would be needed."""
@@ -108,8 +139,8 @@ def test_a_page_is_that_of_a_layer_or_of_one_s_own(pages, own, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["-o", "norm.gif"], "derive: the suffix of a file is .html, .txt, .py, got '.gif'"),
-        (["-o", "norm"], "derive: the suffix of a file is .html, .txt, .py, got ''"),
+        (["-o", "norm.gif"], "derive: the suffix of a file is .html, .txt, .tex, .py, got '.gif'"),
+        (["-o", "norm"], "derive: the suffix of a file is .html, .txt, .tex, .py, got ''"),
         (["-o", "own.py/norm.html"], "own.py"),
         (["-o", "folder.html"], "folder.html is a folder; name a file"),
         (["--option", "eps=3"], "derive: --option is for --certify, got no --certify"),

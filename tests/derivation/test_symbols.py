@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tinygrad_norm.certificate.extended_precision import FUNCTIONS
 from tinygrad_norm.derivation import symbols
 from tinygrad_norm.derivation.evaluation import evaluate
 from tinygrad_norm.derivation.expression import REDUCTIONS, number, pointwise, symbol
@@ -35,7 +37,31 @@ def test_symbols_have_this_namespace():
 
 @pytest.mark.parametrize("name", [name for name in RULES if name != "clip"])
 def test_a_function_is_that_of_the_rule_of_its_name(name):
-    assert getattr(symbols, name)(X, 2) is pointwise(name, X, number(2))
+    inputs = (X, 2, W)[: FUNCTIONS[name].nin]
+    assert getattr(symbols, name)(*inputs) is pointwise(name, *inputs)
+    told = ", ".join(map(repr, (*inputs, EPS)))
+    with pytest.raises(TypeError, match=rf"{name} takes {len(inputs)} values?, got {re.escape(told)}$"):
+        getattr(symbols, name)(*inputs, EPS)
+
+
+def test_what_a_function_does_not_take_is_refused():
+    for wrong, words in (
+        (lambda: symbols.sqrt(), "sqrt takes 1 value, got none"),
+        (lambda: symbols.sqrt(X, dtype=float), "sqrt takes 1 value, got x, dtype=<class 'float'>"),
+        (lambda: symbols.maximum(X, None), "maximum takes values of the definition and numbers, got NoneType"),
+        (lambda: symbols.add(X, np.ones(3)), "add takes values of the definition and numbers, got ndarray"),
+        (lambda: symbols.mean(X, axis=ROWS, keepdim=True), "mean has no option 'keepdim' .*; did you mean keepdims?"),
+        (lambda: symbols.mean(X, dim=ROWS, keepdims=True), r"mean has no option 'dim' \(it has axis, keepdims\)"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            wrong()
+    for name, words in (
+        ("var", r"it has abs, .*; take mean\(square\(x - mean\(x\)\)\)$"),
+        ("std", r"take sqrt\(mean\(square\(x - mean\(x\)\)\) \+ eps\)$"),
+        ("maximun", "did you mean maximum?"),
+    ):
+        with pytest.raises(AttributeError, match=words):
+            getattr(symbols, name)
 
 
 def test_clip_has_two_bounds_or_one():

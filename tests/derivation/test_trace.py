@@ -145,3 +145,42 @@ def test_a_partial_of_a_definition_is_one():
         return x / (xp.mean(xp.abs(x), axis=axes, keepdims=True) + eps + least)
 
     assert str(derive(partial(cut, least=0.5)).formula).splitlines()[0] == "s1 = mean(|x|)"
+
+
+def uses_no_eps(x: Any, *, axes: Any, eps: Any = 1e-5) -> Any:
+    return x - x.__array_namespace__().mean(x, axis=axes, keepdims=True)
+
+
+def has_axes_of_nothing(x: Any, weight: Any, *, axes: Any, eps: Any) -> Any:
+    return weight * x.__array_namespace__().tanh(x) + eps
+
+
+def counts_with_axes(x: Any, *, axes: Any) -> Any:
+    return x * axes - x.__array_namespace__().mean(x, axis=axes, keepdims=True)
+
+
+def roots_of_two(x: Any, weight: Any, *, axes: Any) -> Any:
+    return x.__array_namespace__().sqrt(x, weight)
+
+
+@pytest.mark.parametrize(
+    ("definition", "words"),
+    [
+        (uses_no_eps, "derive: uses_no_eps uses all of its options, got eps, which is not in what it returns"),
+        (has_axes_of_nothing, "has_axes_of_nothing uses all of its options, got axes, which is not in what it returns"),
+        (counts_with_axes, "derive: counts_with_axes takes axes for axes, or for a number, got one that is both"),
+        (roots_of_two, r"roots_of_two, line \d+ \(return .*\): sqrt takes 1 value, got x, weight$"),
+    ],
+)
+def test_options_and_inputs_are_used_as_what_they_are(definition, words):
+    with pytest.raises(ValueError, match=words):
+        derive(definition)
+
+
+def test_an_option_of_a_statistic_alone_is_used():
+    def scaled_mean(x: Any, *, axes: Any, by: Any) -> Any:
+        mean = x.__array_namespace__().mean(x, axis=axes, keepdims=True)
+        return x - mean, mean * by
+
+    x = np.array([[1.0, 3]])
+    assert derive(scaled_mean)(x, axes=1, by=3)[1].item() == 6

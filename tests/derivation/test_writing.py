@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from runpy import run_path
+from typing import Any
 
+from tinygrad_norm.derivation.expression import pointwise, reduction, symbol
+from tinygrad_norm.derivation.writing import Style
 from tinygrad_norm.derived import derive
 
 norms = run_path(str(Path(__file__).parent / "norms.py"))
@@ -42,7 +45,7 @@ def test_a_derivation_tells_every_path():
         "y = γ · x / (size + ε)",
         "",
         "With g the gradient of y, what comes back to each statistic is",
-        "  A[size] = −mean(g · γ · x) / (size + ε) / (size + ε)",
+        "  A[size] = −mean(g · γ · x) / (size + ε)²",
         "",
         "x acts on y by 2 paths:",
         "  itself: g / (size + ε) · γ",
@@ -58,3 +61,43 @@ def test_a_derivation_tells_every_path():
 def test_the_mean_of_what_is_centred_is_left_out():
     text = str(derive(norms["layer_norm"]).derivation)
     assert "  A[μ] = −mean(g · γ) / √(σ² + ε)\n" in text  # and nothing of what goes through the variance
+
+
+def test_what_divides_several_times_divides_by_a_power():
+    norm = derive(norms["layer_norm"])
+    assert "  A[σ²] = −0.5 · mean(g · γ · (x − μ)) / √(σ² + ε)³\n" in str(norm.derivation)
+    above, below = (
+        r"0.5\,\operatorname{mean}\left(g\,\gamma\,\left(x - \mu\right)\right)",
+        r"\sqrt{\sigma^2 + \varepsilon}^{3}",
+    )
+    assert rf"  A_{{\sigma^2}} = -\frac{{{above}}}{{{below}}}" in norm.derivation.latex.splitlines()
+    x, a, b = (symbol("parameter", name) for name in ("x", "a", "b"))
+    for expression, text, latex in (
+        (x / a / b / a, "x / a² / b", r"\frac{x}{a^{2}\,b}"),
+        (x / (a + b) / (a + b) * b, "x · b / (a + b)²", r"\frac{x\,b}{\left(a + b\right)^{2}}"),
+        (pointwise("square", x / a / a), "(x / a²)²", r"\left(\frac{x}{a^{2}}\right)^2"),
+        ((x + b) / a / a / a / a, "(x + b) / a^4", r"\frac{x + b}{a^{4}}"),
+        (x / a / b, "x / a / b", r"\frac{\frac{x}{a}}{b}"),
+    ):
+        assert (Style(False, {}).write(expression), Style(True, {}).write(expression)) == (text, latex)
+
+
+def test_a_letter_is_that_of_one_name():
+    def two_means(x: Any, weight: Any, gamma: Any, *, axes: Any) -> Any:
+        xp = x.__array_namespace__()
+        mean = xp.mean(x, axis=axes, keepdims=True)
+        mu = xp.mean(xp.abs(x), axis=axes, keepdims=True)
+        return weight * (x - mean) + gamma * mu
+
+    lines = ["μ = mean(x)", "mu = mean(|x|)", "y = γ · (x − μ) + gamma · mu"]
+    assert str(derive(two_means).formula).splitlines() == lines
+    assert derive(two_means).formula.latex.splitlines()[-1] == (
+        r"y = \gamma\,\left(x - \mu\right) + \mathrm{gamma}\,\mathrm{mu}"
+    )
+
+
+def test_a_name_in_latex_has_its_underscore():
+    assert r"\mathrm{running\_mean}" in derive(norms["batch_renorm"]).formula.latex
+    assert Style(True, {}).reduced(reduction("mean", symbol("x", "x"), frozenset({"all_pixels"}))) == (
+        r"\operatorname{mean}_{all\_pixels}\left(x\right)"
+    )

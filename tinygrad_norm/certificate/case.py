@@ -12,6 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from tinygrad_norm import modes, random, tape
+from tinygrad_norm.certificate.extended_precision import ExactNorm
 from tinygrad_norm.certificate.memory_layouts import Rearrangement
 from tinygrad_norm.derived_op import DerivedOp
 from tinygrad_norm.dtypes import Array
@@ -32,6 +33,7 @@ class Case:
         mutated: whether its gradient is also made wrong on purpose.
         larger: whether it is too large for finite differences: a call or two for each element.
         constants: the names of inputs that have no gradient, as the definition of a derived norm says.
+        exact: the function in extended precision, of the same inputs; that of a derived norm is known.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Case:
     mutated: bool = True
     larger: bool = False
     constants: tuple[str, ...] = ()
+    exact: ExactNorm | None = None
 
     def leaves(self, dtype: str = "float64", layout: Rearrangement = np.array) -> list[Any]:
         """Return the inputs, those that are differentiated as new tensors of that dtype, in that memory layout."""

@@ -169,7 +169,8 @@ def certify(
     """Check the gradients of a layer, an op or a function, and whether wrong ones would be noticed.
 
     Where a fused op runs it is compared with its composition: value, first and second derivative, also for a constant
-    input and one of large mean. Everything is compared with finite differences, twice, and in float32 with float64.
+    input and one of large mean. Everything is compared with finite differences, twice, which hold what `stop_gradient`
+    returns, and in float32 with float64; a derived norm, to the third derivative, with its definition in 100 digits.
     First derivatives have to be the same for inputs and cotangents of any strides, whichever inputs want one, and the
     second time; they are compared for larger inputs, too. Of an op that says `differs_by_design` only the value is, and
     how far its gradient is from the derivative is told. Then the op's gradient is made wrong in each way that is

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from tinygrad_norm import modes
+from tinygrad_norm import modes, tape
 from tinygrad_norm.certificate.case import Case, is_differentiated
-from tinygrad_norm.certificate.first_order import at_size, compare_all, gradients, in_layouts, repeated, subsets
+from tinygrad_norm.certificate.first_order import (
+    PRECISIONS,
+    at_size,
+    compare_all,
+    gradients,
+    in_layouts,
+    repeated,
+    subsets,
+)
 from tinygrad_norm.dtypes import Array
+from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.testing import Errors, GradientError, compare, compare_with_composition, gradcheck
 
 VALUE, FIRST, SECOND = [
     f"fused against composed: {what}" for what in ("value", "first derivative", "second derivative")
 ]
 DIFFERENCES = [f"against finite differences: {what} derivative" for what in ("first", "second")]
+EXACT = [
+    f"against extended precision: {what}"
+    for what in ("value", "first derivative", "second derivative", "third derivative")
+]
 LARGER = "larger inputs: first derivative"
 OTHER_LAYOUTS = "other memory layouts: first derivative"
 SOME = "each choice of wanted gradients"
@@ -27,7 +41,20 @@ FLOAT32 = "float32 against float64"
 CONSTANT = "constant input, fused against composed"
 LARGE_MEAN = "large mean, float32 against float64"
 BY_DESIGN = "published gradient beside the derivative"
-ROWS = (VALUE, FIRST, SECOND, *DIFFERENCES, LARGER, OTHER_LAYOUTS, SOME, REPEATED, FLOAT32, CONSTANT, LARGE_MEAN)
+ROWS = (
+    VALUE,
+    FIRST,
+    SECOND,
+    *DIFFERENCES,
+    *EXACT,
+    LARGER,
+    OTHER_LAYOUTS,
+    SOME,
+    REPEATED,
+    FLOAT32,
+    CONSTANT,
+    LARGE_MEAN,
+)
 SAME, MEAN = 0.75, 1000.0  # a constant that sums up without rounding; a mean at which E[x²] - E[x]² has no digit left
 FAR = 1e30
 
@@ -71,6 +98,8 @@ def findings(case: Case) -> Iterator[Deviation]:
         yield from _found(case, at_size, LARGER)
     else:
         yield from _found(case, _differences, DIFFERENCES[0], *DIFFERENCES)
+        if case.exact:
+            yield from _found(case, _extended_precision, *EXACT)
     yield from _found(case, in_layouts, OTHER_LAYOUTS)
     yield from _found(case, subsets, SOME)
     yield from _found(case, repeated, REPEATED)
@@ -101,7 +130,7 @@ def _refusing(case: Case, checks: dict[str, Compare]) -> list[str]:
 def _found(case: Case, check: Compare, *rows: str) -> Iterator[Deviation]:
     """Yield the findings of a check: one for each comparison, and one for what it raises besides.
 
-    `rows` are those of the output, of first and of second derivatives, or one for all.
+    `rows` are those of the output and of first, second, … derivatives, or one for all.
     """
     errors: Errors = {}
     message, told, row = "", False, rows[0]
@@ -113,8 +142,8 @@ def _found(case: Case, check: Compare, *rows: str) -> Iterator[Deviation]:
     except Exception as error:  # whatever the function raises is a finding about it
         message = str(error) if isinstance(error, GradientError) else f"{type(error).__name__}: {error}"
     for what, (largest, bound) in errors.items():
-        order = 0 if what == "the output" else 1 if what.startswith("derivative 1") else 2
-        row, wrong = rows[order if len(rows) > 1 else 0], largest > bound
+        order = int(what.split()[1][0]) if what.startswith("derivative ") and len(rows) > 1 else 0
+        row, wrong = rows[order], largest > bound
         yield Deviation(row, case.name, largest, bound, message if wrong else "")
         told |= wrong
     if message and not told:
@@ -136,6 +165,28 @@ def _composition(case: Case, errors: Errors, order: int = 2) -> None:
 
 def _differences(case: Case, errors: Errors, order: int = 2) -> None:
     gradcheck(case.call, case.leaves(), order=order, errors=errors)
+
+
+def _extended_precision(case: Case, errors: Errors) -> None:
+    """Compare value and derivatives, each of a weighed one before, with those of the definition in decimals."""
+    assert case.exact is not None
+    leaves, rng = case.leaves(), np.random.default_rng([3, 7919])
+    wanted = [i for i, given in enumerate(case.inputs) if is_differentiated(given)]
+    output = case.call(*leaves)
+    compare("the output", output.raw, case.exact.values(case.inputs), *PRECISIONS["float64"], errors)
+    directions = [[rng.standard_normal(output.shape)]]
+    total: Any = (output * directions[0][0]).sum()
+    for order in range(1, len(EXACT)):
+        found: Sequence[Tensor | None] = [None] * len(wanted)
+        if getattr(total, "requires_grad", False):  # it is a number where no derivative is left
+            found = tape.grad(total, [leaves[i] for i in wanted], create_graph=True, allow_unused=True)
+        expected = case.exact.derivatives(case.inputs, directions, wanted)
+        for i, one, other in zip(wanted, found, expected, strict=True):
+            gradient = np.zeros_like(other) if one is None else one.raw
+            compare(f"derivative {order} of input {i}", gradient, other, *PRECISIONS["float64"], errors)
+        directions.append([rng.standard_normal(case.inputs[i].shape) for i in wanted])
+        parts = [(one * along).sum() for one, along in zip(found, directions[-1], strict=True) if one is not None]
+        total = sum(parts[1:], parts[0]) if parts else 0.0
 
 
 def _constant(case: Case, errors: Errors) -> None:

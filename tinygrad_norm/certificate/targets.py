@@ -23,6 +23,7 @@ from tinygrad_norm import modes, tape
 from tinygrad_norm.certificate.case import Case, ResultError, is_differentiated
 from tinygrad_norm.certificate.catalog import NO_GRADIENT, OPS, cases_of_layer, layer_cases, layer_names, op_cases
 from tinygrad_norm.certificate.enlarge import enlarge
+from tinygrad_norm.certificate.extended_precision import ExactNorm
 from tinygrad_norm.certificate.first_order import gradients
 from tinygrad_norm.checks import did_you_mean, refuse_unknown
 from tinygrad_norm.derived import DerivedNorm
@@ -111,7 +112,8 @@ def load_target(target: str, command: str = "certify") -> Any:
     try:
         module = _run(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except (Exception, SystemExit) as error:  # whatever somebody's file raises
-        raise ValueError(f"{command}: {place} cannot be imported: {first_line(error)}") from error
+        told = str(error) if str(error).startswith("derive: ") else first_line(error)  # which names a line
+        raise ValueError(f"{command}: {place} cannot be imported: {told}") from error
     if not hasattr(module, name):
         raise ValueError(f"{command}: {place} has no {name!r}{did_you_mean(name, vars(module))}")
     return getattr(module, name)
@@ -160,7 +162,7 @@ def _of_derived(norm: DerivedNorm, arrays: list[Any], options: Mapping[str, Any]
         found = norm(x, *parameters, **options)
         return found[0] if isinstance(found, tuple) else found
 
-    return Case("", function, tuple(inputs), constants=norm.constants)
+    return Case("", function, tuple(inputs), constants=norm.constants, exact=ExactNorm(norm, options))
 
 
 def _built(kind: type[Module], arrays: list[Any], rng: Generator) -> list[Case]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from tinygrad_norm.certificate import certify
@@ -19,6 +20,7 @@ from tinygrad_norm.viz.render import check_renderer
 WRITTEN = {
     ".html": "a page of all of it, with pictures",
     ".txt": "the derivation",
+    ".tex": "the derivation, as a part of a LaTeX document",
     ".py": "the generated kernels",
 }
 
@@ -58,7 +60,8 @@ def run_derive(args: argparse.Namespace) -> None:
     elif args.source or suffix == ".py":
         text = _source(norm)
     else:
-        text = norm.derivation.latex if args.latex else f"{norm.derivation}"
+        latex = norm.derivation.latex
+        text = _tex(latex) if suffix == ".tex" else latex if args.latex else f"{norm.derivation}"
     if args.output is None:
         print(text, end="\n" * (not text.endswith("\n")))
         return
@@ -96,6 +99,20 @@ def _norm(what: str) -> DerivedNorm:
         own = "path/to/file.py:Name, or package.module:Name"
         raise ValueError(f"derive: {what!r} is no norm layer{hint}; for one of your own: {own}")
     return derive(layers[what].definition)
+
+
+def _tex(latex: str) -> str:
+    """A derivation in which words are text, and formulas are displayed."""
+    lines = []
+    for line in map(str.strip, latex.splitlines()):
+        formula = re.fullmatch(r"(itself|through|so|)(?: (\S+)(?=:))?:? ?([^:]* = .*|(?<=: ).*)", line)
+        name, acts, rest = line.partition(" acts on y")
+        if formula:
+            words, through, shown = formula.groups()
+            lines.append(f"{words}{f' ${through}$' if through else ''} \\[ {shown} \\]".strip())
+        else:
+            lines.append(f"${name}$ acts on $y${rest}" if acts else line)
+    return "\n".join(lines)
 
 
 def _source(norm: DerivedNorm) -> str:

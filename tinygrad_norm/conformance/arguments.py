@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tinygrad_norm.conformance.kinds import NormKind
+from tinygrad_norm.derived import DerivedNorm
 from tinygrad_norm.dtypes import Shape
 
 ROLES = {
@@ -84,7 +85,7 @@ def _settings(kind: NormKind, shape: Shape, eps: float) -> dict[str, Any]:
 def _parameters(what: Any) -> list[inspect.Parameter]:
     """Return the parameters that can be given by name, and the first."""
     try:
-        parameters = inspect.signature(getattr(what, "definition", what)).parameters.values()
+        parameters = inspect.signature(what.definition if isinstance(what, DerivedNorm) else what).parameters.values()
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"certify: {_name(what)} does not tell its arguments; certify a function that calls it"

@@ -27,6 +27,10 @@ Scalar = Callable[..., Any]
 """A function of the framework's tensors to one number, as a tensor."""
 
 
+class NoGradientsError(Exception):
+    """A framework computes no gradients."""
+
+
 class Framework(ABC):
     """What is asked of a framework.
 
@@ -105,8 +109,12 @@ class Framework(ABC):
         """
 
     def gradient(self, function: Scalar, again: bool) -> Callable[..., Sequence[Any]]:
-        """Return the function of the gradients for all inputs; `again` if they are to be differentiated."""
-        raise NotImplementedError(f"{self.title} has no gradients")
+        """Return the function of the gradients for all inputs; `again` if they are to be differentiated.
+
+        Raises:
+            NoGradientsError: the framework computes none.
+        """
+        raise NoGradientsError(f"{self.title} has no gradients")
 
     @abstractmethod
     def threads(self, count: int) -> AbstractContextManager[None]:

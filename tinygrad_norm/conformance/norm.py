@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_norm.certificate.targets import first_line
 from tinygrad_norm.conformance import exact
 from tinygrad_norm.conformance.arguments import Bound
-from tinygrad_norm.conformance.frameworks import Framework
+from tinygrad_norm.conformance.frameworks import Framework, NoGradientsError
 from tinygrad_norm.conformance.kinds import NORM_KINDS, NormKind
 from tinygrad_norm.dtypes import Array, Shape
 
@@ -170,7 +170,7 @@ def _along(gradient: Callable[..., Sequence[Any]], direction: Sequence[Any]) -> 
 def _told(call: Callable[[], T]) -> T:
     try:
         return call()
-    except NotImplementedError as error:
+    except NoGradientsError as error:
         raise InapplicableError(str(error)) from error
     except Exception as error:  # whatever a framework raises
         raise RefusedError(first_line(error)) from error

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from contextvars import ContextVar
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.checks import did_you_mean, refuse_unknown
 from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, pointwise, reduction, register_namespace
 from tinygrad_norm.derivation.rules import RULES, ZERO, is_centred
 
@@ -24,12 +27,13 @@ created: ContextVar[dict[Expression, tuple[str, int]]] = ContextVar("tinygrad_no
 """The reductions that the definition being traced has made, and the file and the line where it did."""
 
 
-def _reduce(op: str, x: Expression, axis: Any = None, keepdims: bool = False) -> Expression:
+def _reduce(op: str, x: Expression, axis: Any = None, keepdims: bool = False, **unknown: Any) -> Expression:
     """Return a reduction over an option that names axes, or several in a tuple.
 
     Raises:
         TypeError: the axes are no options of the definition, or would be left out.
     """
+    refuse_unknown(op, unknown, ("axis", "keepdims"))
     named = axis if isinstance(axis, tuple) else (axis,)
     if not keepdims or not all(isinstance(each, Expression) and each.op == "option" for each in named):
         raise TypeError(
@@ -52,12 +56,40 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Expression:
     return pointwise("where", pointwise("greater", x, max), max, x) if min is None else pointwise("clip", x, min, max)
 
 
+def _pointwise(name: str, *inputs: Any, **unknown: Any) -> Expression:
+    """Return a function of each element.
+
+    Raises:
+        TypeError: it has another number of inputs, or one that is no value.
+    """
+    rule = RULES[name]
+    count = getattr(rule.function, "nin", 0) or len(inspect.signature(rule.back).parameters) - 2
+    if len(inputs) != count or unknown:
+        told = ", ".join([*map(repr, inputs), *(f"{key}={value!r}" for key, value in unknown.items())])
+        raise TypeError(f"{name} takes {count} value{'s' * (count > 1)}, got {told or 'none'}")
+    for each in inputs:
+        if not isinstance(each, Expression | Real):
+            raise TypeError(f"{name} takes values of the definition and numbers, got {type(each).__name__}")
+    return pointwise(name, *inputs)
+
+
+INSTEAD = {
+    "var": "take mean(square(x - mean(x)))",
+    "std": "take sqrt(mean(square(x - mean(x))) + eps)",
+    "amax": "take max",
+    "amin": "take min",
+}
+"""What is taken in the place of functions that a definition does not have."""
+
+
 def __getattr__(name: str) -> Any:
     if name in REDUCTIONS:
         return partial(_reduce, name)
     if name in RULES:
-        return partial(pointwise, name)
-    raise AttributeError(f"a definition has no function {name!r}; it has {', '.join(sorted([*RULES, *REDUCTIONS]))}")
+        return partial(_pointwise, name)
+    known = sorted([*RULES, *REDUCTIONS])
+    hint = f"; {INSTEAD[name]}" if name in INSTEAD else did_you_mean(name, known)
+    raise AttributeError(f"a definition has no function {name!r}; it has {', '.join(known)}{hint}")
 
 
 register_namespace(sys.modules[__name__])

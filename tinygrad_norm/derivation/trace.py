@@ -6,11 +6,15 @@ import ast
 import inspect
 import linecache
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tinygrad_norm.derivation import symbols
 from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, symbol, tracing, walk
+
+LETTERS = {"mean": "μ", "mu": "μ", "var": "σ²", "eps": "ε", "weight": "γ", "gamma": "γ", "bias": "β", "beta": "β"}
+"""Names for which the field has a letter."""
 
 
 class Traced(NamedTuple):
@@ -24,7 +28,8 @@ class Traced(NamedTuple):
     statistics: tuple[Expression, ...]
     """What it returns beside y."""
     names: dict[Expression, str]
-    """What the definition calls its statistics, and others that have no name there s1, s2, …."""
+    """What the definition calls its statistics, and others that have no name there s1, s2, …; first the parameters and
+    options of which another one would have the letter."""
     given: tuple[Expression, ...] = ()
     """Statistics that it does not take of x but is given."""
 
@@ -59,6 +64,7 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
     try:
         found = definition(x, *parameters, **{each: symbol("option", each) for each in options})
         names = _names(symbols.created.get(), {"g", "y", "A", *plain, *options})
+        names = _sharing(names, [*parameters, *(symbol("option", each) for each in options)]) | names
     except Exception as error:
         told = str(error).replace("'Expression' object", "a value").replace("'Expression'", "a value")
         raise ValueError(f"derive: {name}, {_line_of(definition, error)}: {told}") from error
@@ -74,10 +80,29 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
         if isinstance(y, Expression):
             got = f"length 1 along {', '.join(sorted(y.reduced))}" if x in {*walk(y)} else "nothing of x"
         raise ValueError(f"derive: {name} returns what has the shape of x, or (that, *statistics), got {got}")
+    _check_options(name, options, [y, *statistics])
     plain_ones, held = (
         tuple(each for each in parameters if (each.op == "given") == wanted) for wanted in (False, True)
     )
     return Traced(name, x, plain_ones, tuple(options), y, tuple(statistics), names, held)
+
+
+def _check_options(name: str, options: list[str], results: list[Expression]) -> None:
+    """Refuse an option that is not used, and one that names axes and is a number elsewhere."""
+    nodes = [*walk(*results)]
+    axes = {each for node in nodes if node.op in REDUCTIONS for each in node.value}
+    numbers = {node.value for node in nodes if node.op == "option"}
+    for each in options:
+        if each not in axes | numbers:
+            raise ValueError(f"derive: {name} uses all of its options, got {each}, which is not in what it returns")
+        if each in axes & numbers:
+            raise ValueError(f"derive: {name} takes {each} for axes, or for a number, got one that is both")
+
+
+def _sharing(names: dict[Expression, str], inputs: list[Expression]) -> dict[Expression, str]:
+    """The names of the inputs that have the letter of another one, or of a statistic."""
+    every = Counter(LETTERS.get(each, each) for each in {*names.values(), *(str(each.value) for each in inputs)})
+    return {each: str(each.value) for each in inputs if every[LETTERS.get(str(each.value), "")] > 1}
 
 
 def _line_of(definition: Callable[..., Any], error: Exception) -> str:

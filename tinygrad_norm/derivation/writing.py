@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from tinygrad_norm.derivation.adjoints import Way
 from tinygrad_norm.derivation.expression import REDUCTIONS, Expression
-from tinygrad_norm.derivation.rules import RULES, plus
-from tinygrad_norm.derivation.trace import Traced
+from tinygrad_norm.derivation.rules import RULES, factors, plus, product
+from tinygrad_norm.derivation.trace import LETTERS, Traced
 
-_LETTERS = {"mean": "μ", "mu": "μ", "var": "σ²", "eps": "ε", "weight": "γ", "gamma": "γ", "bias": "β", "beta": "β"}
 _LATEX = {"μ": r"\mu", "σ²": r"\sigma^2", "ε": r"\varepsilon", "γ": r"\gamma", "β": r"\beta"}
 
 
@@ -17,14 +18,16 @@ class Style(NamedTuple):
     """How formulas are written."""
 
     latex: bool
-    names: dict[Expression, str]
+    names: Mapping[Expression, str]
 
     def name(self, text: str) -> str:
-        """A name, in Greek where the field has a letter for it."""
-        text = _LETTERS.get(text, text)
+        """A name, in Greek where the field has a letter for it, and no other name before it has that."""
+        others = (each for each in self.names.values() if LETTERS.get(each) == LETTERS.get(text, ""))
+        text = LETTERS.get(text, text) if next(others, text) == text else text
         if not self.latex:
             return text
-        return _LATEX.get(text, text if len(text) == 1 else rf"\mathrm{{{text}}}")
+        escaped = text.replace("_", r"\_")
+        return _LATEX.get(text, text if len(text) == 1 else rf"\mathrm{{{escaped}}}")
 
     def write(self, x: Expression, within: int = 0) -> str:
         """An expression, in brackets if it binds less closely than what is around it."""
@@ -45,6 +48,10 @@ class Style(NamedTuple):
             return f"({name})" if within > 2 and name.endswith(("²", "^2")) else name
         if x.op in ("activated", "times_derivative"):
             return "φ(z)" if x.op == "activated" else "g · φ'(z)"
+        if x.op in ("multiply", "divide"):
+            divisors = Counter(each for each, divides in factors(x) if divides)
+            if divisors and max(divisors.values()) > 1:
+                return self._quotient(x, divisors, within)
         rule = RULES[x.op]
         fraction = self.latex and x.op in ("divide", "rsqrt")
         left, right = rule.binds + (x.op in ("pow", "square")), rule.binds + (x.op in ("subtract", "divide"))
@@ -57,10 +64,24 @@ class Style(NamedTuple):
             return form.format(*parts)
         return (r"\left({}\right)" if self.latex else "({})").format(form.format(*parts))
 
+    def _quotient(self, x: Expression, divisors: Counter[Expression], within: int) -> str:
+        """A quotient in which something divides several times, as one by a power."""
+        above = product([part for part in factors(x) if not part[1]])
+        below = [self.write(each, 4) + self._power(n) if n > 1 else self.write(each, 3) for each, n in divisors.items()]
+        if self.latex:
+            fraction = RULES["divide"].latex.format(self.write(above), r"\,".join(below))
+            return fraction if within < 3 else rf"\left({fraction}\right)"
+        text = " / ".join([self.write(above, 2), *below])
+        return text if within < 3 else f"({text})"
+
+    def _power(self, n: int) -> str:
+        return f"^{{{n}}}" if self.latex else {2: "²", 3: "³"}.get(n, f"^{n}")
+
     def reduced(self, x: Expression) -> str:
         """A reduction, as a function of what it is of; the axes are told where there are several sets."""
         over = "" if x.value == {"axes"} else ", ".join(sorted(x.value))
         if self.latex:
+            over = over.replace("_", r"\_")
             return rf"\operatorname{{{x.op}}}{f'_{{{over}}}' if over else ''}\left({self.write(x.inputs[0])}\right)"
         return f"{x.op}{f'[{over}]' if over else ''}({self.write(x.inputs[0])})"
 
@@ -109,7 +130,7 @@ def _derivation(style: Style, traced: Traced, way: Way) -> str:
         total = paths[0].gradient
         for path in paths[1:]:
             total = plus(total, path.gradient)
-        summed = "" if leaf is traced.x else "Σ "
+        summed = "" if leaf is traced.x else r"\sum " if style.latex else "Σ "
         body = style.write(total, 0 if leaf is traced.x else 2)
         lines.append(f"  so d{name} = {summed}{body}")
     return "\n".join(lines)

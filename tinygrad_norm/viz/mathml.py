@@ -34,10 +34,9 @@ class MathML(NamedTuple):
     names: Mapping[Expression, str]
     classes: Mapping[Expression, str]
 
-    @staticmethod
-    def plain(text: str) -> str:
+    def plain(self, text: str) -> str:
         """A name, in Greek where the field has a letter for it."""
-        return Style(False, {}).name(text)
+        return Style(False, self.names).name(text)
 
     def name(self, text: str) -> str:
         """A name as an element."""
