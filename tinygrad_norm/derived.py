@@ -23,8 +23,7 @@ from tinygrad_norm.checks import Range, check_number
 from tinygrad_norm.derivation.adjoints import Way, gradients_of, way_back
 from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, walk
 from tinygrad_norm.derivation.kernels import kernels_text
-from tinygrad_norm.derivation.lowering import LoweringError
-from tinygrad_norm.derivation.program import rows_of
+from tinygrad_norm.derivation.lowering import LoweringError, Sets, sets_of
 from tinygrad_norm.derivation.rules import ZERO
 from tinygrad_norm.derivation.trace import Traced, trace
 from tinygrad_norm.derivation.writing import Formula, derivation, formula
@@ -44,7 +43,7 @@ def derive(definition: Callable[..., Any]) -> DerivedNorm:
         definition: `definition(x, *parameters, *, axes, eps)`, in the names of the Array API
             (`xp = x.__array_namespace__()`): means, sums and extremes over `axes`, or over several sets of axes with
             names of their own, with `keepdims=True`, and pointwise functions of them. It returns y, of x's shape, or
-            (y, *statistics).
+            (y, *statistics). Over several sets together, a mean goes with axis=(*batch, *pixels).
 
     Where a function has no derivative, that of `ops` is taken: at 0 it is 0 for abs, sign and relu, and infinite for
     sqrt; equal values share the gradient of a maximum or minimum, both of two or all of many; x has that of clip at its
@@ -157,6 +156,14 @@ class DerivedNorm:
         return frozenset(name for node in nodes if node.op in REDUCTIONS for name in node.value)
 
     @functools.cached_property
+    def sets(self) -> Sets:
+        """The options that are axes, as the kernels take them."""
+        try:
+            return sets_of(self.way.statistics)
+        except LoweringError:  # it has no kernels
+            return Sets(self.axes)
+
+    @functools.cached_property
     def spread(self) -> set[str]:
         """The parameters that are reduced by themselves: each value of x has one, as in the count of a mask."""
         alone = [each.inputs[0] for each in self.way.statistics if self.traced.x not in {*walk(each)}]
@@ -261,9 +268,9 @@ def call_spec(norm: DerivedNorm, view: Shape | None, names: tuple[str, ...], *gi
         if each.op in ("max", "min") and 0 in [shape[axis] for own in over.values() for axis in own]:
             told = ", ".join(f"{key}={own}" for key, own in over.items())
             raise ValueError(f"{name}: the values along {told} have a {each.op}, so there is one at least, got {shape}")
-    rows = {axis for key in rows_of(norm.way) for axis in axes[key]}
-    sets = {key: axes[key] for each in norm.way.statistics for key in each.value}
-    columns = {axis for own in sets.values() for axis in own} - rows
+    known = {key for each in norm.way.statistics for key in each.value}
+    rows = {axis for key in norm.sets.rows for axis in axes[key]}
+    others = tuple(axes[key] for key in norm.sets.others)
     varying = {axis for own in seen[1:] for axis, n in enumerate(own) if n > 1}
     return CallSpec(
         view=shape,
@@ -273,11 +280,17 @@ def call_spec(norm: DerivedNorm, view: Shape | None, names: tuple[str, ...], *gi
         axes=axes,
         numbers=numbers,
         rows=tuple(sorted(rows)),
-        columns=tuple(sorted(columns)),
-        fits=0 not in shape
-        and sets.keys() == axes.keys()
-        and (len(sets) < 2 or bool(rows and columns and rows.isdisjoint(varying))),
+        others=others,
+        statistics=tuple(_kept(shape, each, axes) for each in norm.way.statistics),
+        # of other sets, parameters are constants
+        fits=0 not in shape and known == axes.keys() and (not others or rows.isdisjoint(varying)),
     )
+
+
+def _kept(shape: Shape, statistic: Expression, axes: dict[str, Shape]) -> Shape:
+    """The shape of a statistic."""
+    reduced = {axis for name in statistic.reduced for axis in axes[name]}
+    return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
 
 def _seen(name: str, view: Shape, shape: Shape) -> Shape:

@@ -36,15 +36,12 @@ class CallSpec(NamedTuple):
     numbers: dict[str, float]
     """The other options."""
     rows: Shape
-    columns: Shape
-    """The axes that the first statistic goes over, and those that statistics of statistics go over."""
+    others: tuple[Shape, ...]
+    """The axes that all statistics of x go over, and the other sets of axes."""
+    statistics: tuple[Shape, ...]
+    """The shapes of the statistics."""
     fits: bool
     """Whether kernels can compute it, if the norm has some."""
-
-    def reduced(self, statistic: Array, sets: frozenset[str]) -> Array:
-        """A statistic with length 1 along these sets of axes: kernels give all of them the shape of the first."""
-        alike = {axis for name in sets for axis in self.axes.get(name, ())}
-        return statistic[tuple(slice(1) if axis in alike else slice(None) for axis in range(statistic.ndim))].copy()
 
 
 class DerivedOp(FusedOp):
@@ -72,12 +69,14 @@ class DerivedOp(FusedOp):
             return y.reshape(shape)
         own = norm.way.statistics
         y, *found = _runner().forward(call, (), len(own), lambda: self._evaluate(x, parameters, own))
+        if spec.others:  # the same numbers are repeated along them
+            found = [each[tuple(map(slice, kept))] for each, kept in zip(found, spec.statistics, strict=True)]
         self.save(*found)
         known = dict(zip(own, found, strict=True))
         if any(each not in known for each in norm.traced.statistics):
             known |= self._known(x, parameters)
             evaluate(norm.traced.statistics, known, spec.axes)
-        self.statistics = [spec.reduced(known[each], each.reduced) for each in norm.traced.statistics]
+        self.statistics = [np.array(known[each]) for each in norm.traced.statistics]
         output: Array = y.reshape(shape)
         return output
 
@@ -111,7 +110,7 @@ class DerivedOp(FusedOp):
             (each if each.dtype == x.dtype else each.astype(x.dtype)).reshape(shape)
             for each, shape in zip(parameters, spec.parameters, strict=True)
         ]
-        return _runner().call_of(module, x, given, spec.rows, tuple(spec.numbers.values()), columns=spec.columns)
+        return _runner().call_of(module, x, given, spec.rows, tuple(spec.numbers.values()), others=spec.others)
 
     # In NumPy
 

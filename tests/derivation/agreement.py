@@ -13,6 +13,8 @@ from tinygrad_norm import Tensor, grad, kernels
 from tinygrad_norm.derived import DerivedNorm, derive
 
 norms = run_path(str(Path(__file__).parent / "norms.py"))
+OF_SETS = "grn", "switchable_norm", "evonorm_b0"
+"""Those of several sets of axes, which have no inner reduction."""
 
 
 def channels_last(x: Any) -> Any:

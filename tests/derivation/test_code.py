@@ -12,7 +12,7 @@ from tinygrad_norm.derivation import symbols
 from tinygrad_norm.derivation.code import FORMS, Between, Coefficients, Loop, form_of, safe
 from tinygrad_norm.derivation.evaluation import evaluate
 from tinygrad_norm.derivation.expression import Expression, pointwise, symbol
-from tinygrad_norm.derivation.lowering import Lowering
+from tinygrad_norm.derivation.lowering import Lowering, Sets
 from tinygrad_norm.derivation.rules import RULES
 
 X, W, EPS = symbol("x", "x"), symbol("parameter", "weight"), symbol("option", "eps")
@@ -41,6 +41,9 @@ CASES: dict[str, Any] = {
     "a choice": symbols.where(X > W, X - W, -X) + symbols.where(X < 1, 2.0, X),
     "a square of what is shared": symbols.square(X - W) + (X - W),
     "a square of what is not": symbols.square(X - W),
+    "a quotient by a square": X / symbols.square(W) / symbols.square(X),
+    "a square of a power": symbols.square(X**3) - (X**2) ** 3,
+    "a power of a negative number": X * pointwise("pow", -2, 2) + pointwise("pow", 2, -2),
     "an option": X / (W + EPS) + EPS * 2 / 3,
     "gated": symbols.gated(X, symbols.ndtr(W)),
     "clipped": symbols.clip(X, 0.5, 0.9),
@@ -59,7 +62,7 @@ def test_a_loop_computes_each_element(name, outer, rng):
     (expected,) = evaluate([of], dict(known), {})
     coefficients = Coefficients()
     loop = Loop(
-        Lowering(outer, frozenset(), frozenset(), frozenset()), coefficients, 0, ("i", "i", "i" if outer else "")
+        Lowering(outer, Sets(frozenset()), frozenset(), frozenset()), coefficients, 0, ("i", "i", "i" if outer else "")
     )
     lines, (code,) = loop.write([of], str)
     for i in range(5):
@@ -91,7 +94,9 @@ def test_what_rounding_takes_from_a_statistic_is_taken_away_after_it():
     mean = symbols.mean(X, axis=symbol("option", "axes"), keepdims=True)
     symbols.created.reset(created)
     coefficients = Coefficients()
-    loop = Loop(Lowering(False, frozenset({"axes"}), frozenset({mean}), frozenset()), coefficients, 0, ("i", "i", ""))
+    loop = Loop(
+        Lowering(False, Sets(frozenset({"axes"})), frozenset({mean}), frozenset()), coefficients, 0, ("i", "i", "")
+    )
     assert loop.code(X - mean) == "less(x[i], c0, c1)"
     assert loop.code(mean - X) == "-less(x[i], c0, c1)"
     assert list(coefficients.names) == [(mean, False), (mean, True)]
@@ -99,7 +104,7 @@ def test_what_rounding_takes_from_a_statistic_is_taken_away_after_it():
 
 def test_constants_of_a_loop_are_one_whatever_the_order_of_factors():
     coefficients = Coefficients()
-    loop = Loop(Lowering(True, frozenset(), frozenset(), frozenset()), coefficients, 0, ("r, k", "", "k"))
+    loop = Loop(Lowering(True, Sets(frozenset()), frozenset(), frozenset()), coefficients, 0, ("r, k", "", "k"))
     assert loop.code(X * W / EPS) == loop.code(W * (X / EPS)) == "x[r, k] * c0[k]"
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.derivation.agreement import agree
+from tests.derivation.agreement import agree, norms
+from tinygrad_norm.derived import derive
 
 CASES: dict[str, tuple[str, tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]] = {
     "layer norm": ("layer_norm", (30, 600), [(600,), (600,)], {"axes": 1}),
@@ -70,3 +71,18 @@ def test_a_difference_of_statistics_keeps_its_digits(rng):
     x[:, :3] = 0
     agree("one_pass_norm", [x], {"axes": 1}, 3e-6)
     agree("one_pass_norm", [np.ascontiguousarray(x.T)], {"axes": 0}, 3e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf])
+def test_a_maximum_keeps_what_is_not_finite(value, dtype, rng):
+    """Wherever it stands, and of its row alone."""
+    x = rng.normal(size=(700, 700)).astype(dtype)
+    x[np.arange(700), np.arange(700)] = value
+    x[3] = clean = rng.normal(size=700).astype(dtype)
+    with np.errstate(invalid="ignore"):
+        y = derive(norms["linf_norm"])(x, axes=1).raw
+        expected = x / (np.abs(x).max(axis=1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
+    np.testing.assert_allclose(y[3], clean / (np.abs(clean).max() + 1e-5), rtol=1e-6)

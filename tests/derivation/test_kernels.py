@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.derivation.agreement import norms
+from tests.derivation.agreement import OF_SETS, norms
 from tinygrad_norm.derivation.kernels import _wrapped
 from tinygrad_norm.derived import derive
 
@@ -22,7 +22,7 @@ def test_text_is_the_same_each_time_and_is_python(name):
     functions = {node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)}
     kernels = {each for each in functions if not each.startswith("_")}
     both = {"outer_forward", "outer_gradient"}
-    assert kernels == (both if name == "grn" else both | {"inner_forward", "inner_gradient"})
+    assert kernels == (both if name in OF_SETS else both | {"inner_forward", "inner_gradient"})
     assert max(len(line) for line in text.split('"""', 2)[2].splitlines()) <= 120
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tinygrad_norm.derivation.expression import walk
 from tinygrad_norm.derivation.lowering import LoweringError, subtracted
 from tinygrad_norm.derivation.program import Program, backward, forward
 from tinygrad_norm.derivation.writing import Style
@@ -64,6 +65,27 @@ def test_a_mean_far_from_0_keeps_its_digits_where_it_is_no_mean_of_x(rng):
 def test_a_norm_of_statistics_has_no_inner_reduction():
     with pytest.raises(LoweringError, match="it reduces statistics over channels"):
         programs(derive(norms["grn"]), False)
+
+
+def test_a_reduction_over_several_sets_goes_over_rows_first():
+    norm = derive(norms["evonorm_b0"])
+    there, back = programs(norm, True)
+    assert there.lowering.rows == {"pixels"}
+    assert there.lowering.others == ("batch",)
+    assert summed(norm, there) == ["sum x − x₀", "sum (x − x₀)²"]
+    mean, *_ = [there.lowering.values[each] for each in norm.way.statistics if norm.traced.names[each] == "mean"]
+    assert [(node.op, node.value) for node in walk(mean) if node.op == "join"] == [("join", ("sum", 0))]
+    assert len(back.stages) == 2
+
+
+def test_a_square_is_one_however_it_is_written():
+    def by_product(x: Any, *, axes: Any, eps: Any = 1e-5) -> Any:
+        xp = x.__array_namespace__()
+        d = x - xp.mean(x, axis=axes, keepdims=True)
+        return d / xp.sqrt(xp.mean(d * d, axis=axes, keepdims=True) + eps)
+
+    norm = derive(by_product)
+    assert summed(norm, programs(norm, True)[0]) == ["sum x − x₀", "sum (x − x₀)²"]
 
 
 def over_two_sets(x: Any, *, rows: Any, columns: Any, eps: Any = 0.1) -> Any:

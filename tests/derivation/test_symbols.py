@@ -28,7 +28,7 @@ def created():
 
 
 def reduce(op, x, *axes):
-    return getattr(symbols, op)(x, axis=axes, keepdims=True)
+    return getattr(symbols, op)(x, axis=tuple(name for each in axes for name in each), keepdims=True)
 
 
 def test_symbols_have_this_namespace():
@@ -83,14 +83,16 @@ def test_a_reduction_goes_over_an_option_or_several(op):
     assert (one.op, one.inputs, one.value) == (op, (X,), {"rows"})
     assert reduce(op, X, ROWS) is one
     assert reduce(op, X, ROWS, COLUMNS).value == {"rows", "columns"}
+    with pytest.raises(TypeError, match=r"several, as \(\*batch, \*pixels\), and .* got axis=\(rows, columns\)"):
+        getattr(symbols, op)(X, axis=(ROWS, COLUMNS), keepdims=True)
 
 
 @pytest.mark.parametrize("op", REDUCTIONS)
 @pytest.mark.parametrize("axis", [None, 0, (0, 1), "rows", (ROWS, 1), number(0), W, X])
 @pytest.mark.usefixtures("created")
 def test_axes_that_are_no_options_are_refused(op, axis):
-    message = f"{op} takes axis=, an option of the definition or several, and keepdims=True, got axis="
-    with pytest.raises(TypeError, match=message):
+    message = f"{op} takes axis=, an option of the definition or several, as (*batch, *pixels), and keepdims=True, got "
+    with pytest.raises(TypeError, match=re.escape(message)):
         getattr(symbols, op)(X, axis=axis, keepdims=True)
 
 

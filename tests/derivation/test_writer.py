@@ -37,7 +37,7 @@ def test_the_text_of_a_tuple_is_one(parts, text):
     [("sum", 3.0, 5.0), ("exact", 3.0, 5.0), ("max", 3.0, 3.0), ("min", 3.0, 2.0), ("max", 1.0, 2.0)],
 )
 def test_a_value_is_taken_into_an_accumulation(op, value, expected):
-    names = {"total": 2.0, "value": value, "larger": max, "smaller": min}
+    names = {"total": 2.0, "value": value, "maximum": max, "minimum": min}
     exec(taken(op, "total", "value"), names)
     assert names["total"] == expected
 
@@ -45,7 +45,7 @@ def test_a_value_is_taken_into_an_accumulation(op, value, expected):
 @pytest.mark.parametrize("op", FIRST)
 def test_what_an_accumulation_begins_with_changes_nothing(op):
     for value in (-3.5, 7.0):
-        names = {"np": np, "total": eval(FIRST[op], {"np": np}), "value": value, "larger": max, "smaller": min}
+        names = {"np": np, "total": eval(FIRST[op], {"np": np}), "value": value, "maximum": max, "minimum": min}
         exec(taken(op, "total", "value"), names)
         assert names["total"] == value
 

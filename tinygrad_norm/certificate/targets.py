@@ -166,10 +166,13 @@ def _of_derived(norm: DerivedNorm, arrays: list[Any], options: Mapping[str, Any]
 
 
 def _built(kind: type[Module], arrays: list[Any], rng: Generator) -> list[Case]:
-    """Return the cases of a class of modules, built without arguments, or with the number of channels or features."""
+    """Return the cases of a class of modules, built without arguments, or with numbers of channels or features.
+
+    Those of the second input come second, as a layer with a condition has them.
+    """
     shape = arrays[0].shape
     problems: list[tuple[bool, Exception]] = []
-    for arguments in ((), shape[1:2], shape[-1:]):
+    for arguments in ((), shape[1:2], shape[-1:], tuple(length for array in arrays for length in np.shape(array)[1:2])):
         layer = None
         try:
             layer = kind(*arguments)

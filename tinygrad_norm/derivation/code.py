@@ -50,17 +50,17 @@ IMPORTS = {
     "tinygrad_norm.kernels.cpu.pointwise": "erf gated less maximum minimum ndtr relu sigmoid sign softplus",
     "tinygrad_norm.kernels.cpu.reduction": (
         "ATTEMPTS ROWS TERMS Groups all_of are_near few fill first_row gather_max gather_min gather_sum groups_of "
-        "in_range is_near join_max join_min join_sum keep larger length_of move_max move_min move_sum rows_of smaller "
-        "start_of_columns start_of_row"
+        "in_range is_near join_max join_min join_sum keep length_of lowered move_max move_min move_sum raised rows_of "
+        "start_of_columns start_of_row turns_of units_of unless"
     ),
 }
 """Where the text of kernels takes its functions from."""
 
 _OURS = re.compile(
-    r"(c|e|m|sum|total|joined|k|t|v)\d*|[xyrijn]|d[xy]|(part|total|A|all)_.*|np|one|real|start|first|last|top|moved|near|ok|"
-    r"parameters|options|line|units|statistics|values|sums|parts|grads|fine|count|columns|share|single|groups?|rows|unit|"
+    r"(c|e|m|n|nan|sum|total|joined|k|t|v)\d*|[xyrij]|d[xy]|(part|total|A|all)_.*|np|one|real|start|first|last|top|moved|near|ok|"
+    r"parameters|options|line|units|statistics|values|sums|parts|grads|joins|fine|count|share|single|groups?|rows|unit|"
     r"width|period|repeat|inner|length|stop|whole|turn|blocks|less|maximum|minimum|sign|relu|sigmoid|softplus|erf|ndtr|gated|few|fill|"
-    r"larger|smaller|abs|len|min|max|range|prange"
+    r"abs|len|min|max|range|prange"
 )
 """The names that the text of kernels has for itself."""
 
@@ -122,7 +122,7 @@ class Loop:
         lines = []
         for node in order:
             if uses[node] > 1 and node.op not in ("x", "gradient", "parameter") and self.varies(node):
-                code = self._code(node)
+                code, _ = self._code(node)
                 self.locals[node] = f"v{len(self.locals)}"
                 lines.append(f"{self.locals[node]} = {code}  # {describe(node)}")
         return lines, [self.code(root) for root in roots]
@@ -159,30 +159,17 @@ class Loop:
             return self._array(safe(node.value), self.parameter)
         if node.op in ("x", "gradient"):
             return self._array("x" if node.op == "x" else "dy", self.element)
-        if node.op in ("multiply", "divide"):
-            return _bracketed(self._product(node), 2, within)
-        if node.op == "subtract" and (code := self._less_statistic(*node.inputs)):
-            return _bracketed(code, 2 if code.startswith("-") else 9, within)
-        binds = 3 if node.op == "square" else form_of(node.op, len(node.inputs))[1]
-        return _bracketed(self._code(node), binds, within)
+        return _bracketed(*self._code(node), within)
 
-    def _code(self, node: Expression) -> str:
+    def _code(self, node: Expression) -> tuple[str, int]:
+        """The code of a function, and how closely it binds."""
         if node.op in ("multiply", "divide"):
-            return self._product(node)
-        if node.op == "square":
-            (x,) = node.inputs
-            return (
-                f"{self.code(x, 3)} * {self.code(x, 3)}"
-                if x in self.locals or not x.inputs
-                else f"{self.code(x, 3)} ** 2"
-            )
+            return self._product(node), 2
         if node.op == "subtract" and (code := self._less_statistic(*node.inputs)):
-            return code
-        if node.op == "pow" and node.inputs[1].op == "number" and node.inputs[1].value.is_integer():
-            return f"{self.code(node.inputs[0], 4)} ** {int(node.inputs[1].value)}"
-        form, binds = form_of(node.op, len(node.inputs))
-        arguments = [self.code(each, 0 if "({0}" in form else binds + i) for i, each in enumerate(node.inputs)]
-        return form.format(*arguments)
+            return code, 2 if code.startswith("-") else 9
+        if node.op == "square" and (node.inputs[0] in self.locals or not node.inputs[0].inputs):
+            return " * ".join([self.code(node.inputs[0], 3)] * 2), 2
+        return _function(node, self.code)
 
     def _less_statistic(self, a: Expression, b: Expression) -> str:
         """A difference from a statistic, whose value in the dtype of x is taken away first, and then the rest of it."""
@@ -251,7 +238,7 @@ class Between:
             return []
         lines = [line for each in node.inputs for line in self.temporaries(each)]
         if node in self.shared:
-            code = self._code(node)
+            code, _ = _function(node, self.code)
             self.locals[node] = f"t{len(self.locals)}"
             lines.append(f"{self.locals[node]} = {code}")
         return lines
@@ -264,23 +251,24 @@ class Between:
             self.used.add(self.names[node])
             return f"{self.names[node]}[{self.index}]"
         if node.op == "number":
-            return _literal(node.value)
+            return _bracketed(_literal(node.value), 2 if node.value < 0 else 9, within)
         if node.op == "option":
             return safe(node.value)
         if node.op == "count":
             return self.counts[node.value]
         if node.op == "parameter":
             return f"{safe(node.value)}[{self.index}]"
-        return _bracketed(self._code(node), 3 if node.op == "square" else form_of(node.op, len(node.inputs))[1], within)
+        return _bracketed(*_function(node, self.code), within)
 
-    def _code(self, node: Expression) -> str:
-        if node.op == "square":
-            return f"{self.code(node.inputs[0], 4)} ** 2"
-        if node.op == "pow" and node.inputs[1].op == "number" and node.inputs[1].value.is_integer():
-            return f"{self.code(node.inputs[0], 4)} ** {int(node.inputs[1].value)}"
-        form, binds = form_of(node.op, len(node.inputs))
-        arguments = [self.code(each, 0 if "({0}" in form else binds + i) for i, each in enumerate(node.inputs)]
-        return form.format(*arguments)
+
+def _function(node: Expression, code: Callable[[Expression, int], str]) -> tuple[str, int]:
+    """The code of a function, from that of its inputs, and how closely it binds."""
+    power = node.inputs[1].value if node.op == "pow" and node.inputs[1].op == "number" else 0.5
+    if node.op == "square" or power.is_integer():
+        return f"{code(node.inputs[0], 4)} ** {2 if node.op == 'square' else int(power)}", 3
+    form, binds = form_of(node.op, len(node.inputs))
+    arguments = [code(each, 0 if "({0}" in form else binds + i) for i, each in enumerate(node.inputs)]
+    return form.format(*arguments), binds
 
 
 def _literal(value: float) -> str:

@@ -28,7 +28,7 @@ class Expression:
     """A number, a symbol, or a function of other expressions.
 
     Args:
-        op: "number", "x", "parameter", "option", a reduction, or a name of `rules.RULES`.
+        op: "number", "x", "parameter", "option", "axes", a reduction, or a name of `rules.RULES`.
         inputs: what it is a function of.
         value: the number, the name of a symbol, or the names of the axes that a reduction goes over.
         reduced: the names of the axes along which it has length 1, unlike x.
@@ -56,7 +56,13 @@ class Expression:
         raise AttributeError(f"there is no x.{name} in a definition; functions are those of x.__array_namespace__()")
 
     def __repr__(self) -> str:
-        return str(self.value) if self.op in ("x", "parameter", "option", "number") else f"{self.op}(…)"
+        return str(self.value) if self.op in ("x", "parameter", "option", "axes", "number") else f"{self.op}(…)"
+
+    def __iter__(self) -> Iterator[Expression]:
+        """The axes that an option names, as one symbol."""
+        if self.op != "option":
+            raise TypeError(f"{self!r} has no parts that a definition could name")
+        yield symbol("axes", self.value)
 
     def __bool__(self) -> bool:
         raise TypeError("a definition does not branch on values; use where()")
@@ -147,7 +153,7 @@ _lock = threading.Lock()
 
 def symbol(kind: str, name: str) -> Expression:
     """x, a parameter, or an option such as eps."""
-    return _interned(kind, (), name, frozenset(ALL) if kind in ("option", "given") else frozenset())
+    return _interned(kind, (), name, frozenset(ALL) if kind in ("option", "axes", "given") else frozenset())
 
 
 def adjoint_of(statistic: Expression) -> Expression:

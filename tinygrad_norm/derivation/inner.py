@@ -1,6 +1,7 @@
 """The text of an inner reduction: of a matrix [K0 R0 K1, R1], R0 rows are a group, and a statistic is one number.
 
 A unit of work takes a few groups at a time through all stages: what is found of each of them, then a pass over them.
+Where each group has parameters of its own, there are as many units; so several follow each other in the same memory.
 """
 
 from __future__ import annotations
@@ -9,34 +10,34 @@ from collections.abc import Iterable
 
 from tinygrad_norm.derivation.writer import FIRST, Writer, block, function, has_word, taken, terms, tuple_of
 
+_FAST = {"max": "raised", "min": "lowered"}
+
 _ROWS = "for r in range(top, top + groups.repeat * groups.inner, groups.inner):"
 
 
 def inner_reduction(w: Writer) -> list[str]:
     """The texts of the kernel and of its functions."""
     results = [w.result, *w.listed(grads=w.added)]
-    arguments = ", ".join(["np.intp(unit)", *w.given(), *results])
+    arguments = ", ".join(["np.intp(turn)", *w.given(), *results])
     kernel = function(
         "Kernel",
         w.name,
         [*w.given(), *results],
         f"Write {w.result} for a matrix [K0 R0 K1, R1], of which R0 rows are a group; tell if all are in range.",
-        *block("for unit in prange(units[0] * units[3]):", f"_{w.name}_unit({arguments})"),
+        *block("for turn in prange(turns_of(units)):", f"_{w.name}_turn({arguments})"),
         "return all_of(fine)",
     )
-    texts = [kernel, _unit(w, results)]
+    texts = [kernel, _turn(w, results)]
     for number in range(len(w.stages)):
         texts += [_find(w, number)] if _finds(w, number) else []
         texts += [_write(w)] if number == w.last else [_sum(w, number), _add(w, number), _terms(w, number)]
     return texts
 
 
-def _unit(w: Writer, results: list[str]) -> str:
+def _turn(w: Writer, results: list[str]) -> str:
     lines = ["repeat, inner, period, length = units[1], units[2], units[3], x.shape[1]"]
-    lines += [f"{name} = parameters[{i}][unit % period]" for i, name in enumerate(w.parameters)]
-    for i, name in enumerate(w.added):
-        lines += [f"{name}, part_{name} = grads[{i}][unit], np.zeros(length, x.dtype)", f"fill({name}, 0.0)"]
-    lines += ["moved = np.zeros(1, np.intp)"] if w.added else []
+    lines += [f"part_{name} = np.zeros(length, x.dtype)" for name in w.added]
+    lines += ["moved = np.empty(1, np.intp)"] if w.added else []
     lines += ["width, n = few(x, repeat), repeat * length"]
     for name, count, dtype in (("values", w.names.values, ""), ("sums", w.sums, ""), ("c", w.c, ", x.dtype")):
         if count:
@@ -44,22 +45,27 @@ def _unit(w: Writer, results: list[str]) -> str:
             lines += [f"all_{name} = np.empty(({len(count)}, width){dtype})", f"{name} = {rows}"]
     lines += ["start = np.empty(width, x.dtype)"] if w.starts(0) else []
     lines.append("ok = np.empty(width, np.bool_)")
-    lines.append("first, last = groups_of(unit, units[0] * period, len(fine), period)")
+    unit = [f"{name} = parameters[{i}][unit % period]" for i, name in enumerate(w.parameters)]
+    unit += ["moved[0] = 0"] if w.added else []
+    for i, name in enumerate(w.added):
+        unit += [f"{name} = grads[{i}][unit]", f"fill({name}, 0.0)"]
+    unit.append("first, last = groups_of(unit, units[0] * period, len(fine), period)")
     body = ["groups = Groups(top, min(top + width * period, last), period, repeat, inner)", "fill(ok, True)"]
     for number in range(len(w.stages)):
         if _finds(w, number):
             body.append(f"_{w.name}_find_{number}({', '.join(_find_arguments(w, number))})")
         what = "write" if number == w.last else f"sum_{number}"
         body.append(f"_{w.name}_{what}({', '.join(_loop_arguments(w, number))})")
-    lines += block("for top in range(first, last, width * period):", *body, "keep(ok, groups, fine)")
-    lines += [f"move_sum(part_{name}, {name})" for name in w.added]
-    about = "A unit of work: a few groups at a time."
-    return function("device", f"_{w.name}_unit", ["unit", *w.given(), *results], about, *lines)
+    unit += block("for top in range(first, last, width * period):", *body, "keep(ok, groups, fine)")
+    unit += [f"move_sum(part_{name}, {name})" for name in w.added]
+    lines += block("for unit in units_of(turn, units):", *unit)
+    about = "Some units of work: a few groups at a time."
+    return function("device", f"_{w.name}_turn", ["turn", *w.given(), *results], about, *lines)
 
 
 def _finds(w: Writer, number: int) -> bool:
     """Whether something is computed before the loop of a stage."""
-    return bool(w.found[number][0] or (number == 0 and w.loaded) or (number == w.last and w.stored))
+    return bool(w.found[number][0].lines or (number == 0 and w.loaded) or (number == w.last and w.stored))
 
 
 def _find_arguments(w: Writer, number: int) -> list[str]:
@@ -160,10 +166,18 @@ def _add(w: Writer, number: int) -> str:
         first = FIRST[node.value]
         lines.append(f"{name} = {first if node.value == 'exact' else f'x.dtype.type({first})'}")
     call = f"e = _{w.name}_terms_{number}(i, {', '.join(name for name in given if name not in parts)})"
-    takes = [taken(node.value, name, f"e[{i}]") for i, (node, name) in enumerate(zip(stage.sums, sums, strict=True))]
+    takes, results = [], []
+    for i, (node, name) in enumerate(zip(stage.sums, sums, strict=True)):
+        if node.value in _FAST:  # NaN is seen apart, and the loop is vectorized
+            lines.append(f"nan{i} = False")
+            takes += [f"{name} = {_FAST[node.value]}(e[{i}], {name})", f"nan{i} |= e[{i}] != e[{i}]"]
+            results.append(f"unless(nan{i}, {name})")
+        else:
+            takes.append(taken(node.value, name, f"e[{i}]"))
+            results.append(name)
     takes += [f"{part}[i] += e[{i}]" for i, part in enumerate(parts, len(sums))]
     lines += block("for i in range(first, last):", call, *takes)
-    lines += [f"return {', '.join(sums)}{',' if len(sums) == 1 else ''}"] if sums else []
+    lines += [f"return {', '.join(results)}{',' if len(sums) == 1 else ''}"] if sums else []
     about = "The sums of some numbers of a row."
     return function("reassociate", f"_{w.name}_add_{number}", [*given, "first", "last"], about, *lines)
 

@@ -1,7 +1,7 @@
 """The text of an outer reduction: of a matrix [K0 R0, K1 R1], the rows of one k0 are a group, with sums by columns.
 
 Where groups are cut into blocks, all blocks go through a stage before the next one begins; else each group goes through
-all of them.
+all of them. Groups also wait for each other where a statistic is reduced over a set of axes that is not all in K1.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ def outer_reduction(w: Writer) -> list[str]:
     shapes = {
         "sums": (f"(groups * blocks, {len(w.sums)}, length)", w.sums),
         "values": (f"(groups, {len(_own(w))}, length)", _own(w)),
+        "joins": (f"({len(w.names.joins)}, groups, length)", w.names.joins),
         "c": (f"(groups, {len(w.c)}, length), x.dtype", w.c),
         "start": ("(groups, length), x.dtype", w.starts(0)),
     }
@@ -24,15 +25,16 @@ def outer_reduction(w: Writer) -> list[str]:
     lines += [f"{name} = np.empty({shape})" for name, (shape, needed) in shapes.items() if needed]
     lines += block("for group in range(groups):", "fill(fine[group], True)")
     alone = block("for k0 in prange(groups):", "group = np.intp(k0)", *_stages(w, apart=False))
+    within = [f"units[{4 + 2 * i}] * units[{5 + 2 * i}] <= length" for i in range(len(w.program.lowering.others))]
     lines += [
-        *block("if blocks == 1:", *alone),
+        *block(f"if {' and '.join(['blocks == 1', *within])}:", *alone),
         *block("else:", *_stages(w, apart=True)),
         "return all_of(fine.ravel())",
     ]
     about = f"Write {w.result} for a matrix [K0 R0, K1 R1], of which the rows of one k0 are a group; tell as above."
     texts = [function("Kernel", w.name, [*w.given(), w.result, *w.listed(grads=w.program.totals)], about, *lines)]
     for number in range(len(w.stages)):
-        texts += [_find(w, number)] if w.found[number][0] else []
+        texts += [_find(w, number, part) for part, each in enumerate(w.found[number]) if each.lines]
         texts += [_write(w)] if number == w.last else [_sum(w, number), _rows(w, number), _terms(w, number)]
     return texts
 
@@ -43,13 +45,22 @@ def _stages(w: Writer, apart: bool) -> list[str]:
     def groups(line: str) -> list[str]:
         return block("for group in range(groups):", line) if apart else [line]
 
-    def find(number: int) -> str:
-        return f"_{w.name}_find_{number}({', '.join(_find_arguments(w, number))})"
+    def find(number: int, part: int = 0) -> str:
+        return f"{_find_name(w, number, part)}({', '.join(_find_arguments(w, number, part))})"
+
+    def finds(number: int) -> list[str]:
+        again = number and w.starts(number - 1)  # the first part stands with the sums
+        lines = groups(find(number)) if w.found[number][0].lines and not again else []
+        for part, before in enumerate(w.found[number][:-1], 1):
+            for op, over, name in before.joins:
+                which = f"joins[{w.names.joins.index(name)}{'' if apart else ', group'}]"
+                lines.append(f"join_{op}({which}, units[{4 + 2 * over} : {6 + 2 * over}])")
+            lines += groups(find(number, part))
+        return lines
 
     lines: list[str] = []
     for number in range(w.last):
-        if w.found[number][0] and not (number and w.starts(number - 1)):
-            lines += groups(find(number))
+        lines += finds(number)
         call = f"_{w.name}_sum_{number}({{}}, {', '.join(_loop_arguments(w, number)[1:])})"
         units = "for unit in prange(groups * blocks):"
         take = block(units, call.format("np.intp(unit)")) if apart else [call.format("group")]
@@ -58,8 +69,7 @@ def _stages(w: Writer, apart: bool) -> list[str]:
             step = ["near = True", *groups(f"near &= {find(number + 1)}")] if apart else [f"near = {find(number + 1)}"]
             take = block("for _ in range(ATTEMPTS):", *take, *step, *block("if near:", "break"))
         lines += take
-    if w.found[w.last][0] and not (w.last and w.starts(w.last - 1)):
-        lines += groups(find(w.last))
+    lines += finds(w.last)
     arguments = ", ".join(_loop_arguments(w, w.last)[1:])
     if not apart:
         return [*lines, f"_{w.name}_write(group, {arguments})"]
@@ -73,8 +83,12 @@ def _own(w: Writer) -> list[str]:
     return w.names.values[len(w.statistics) :]
 
 
-def _find_arguments(w: Writer, number: int) -> list[str]:
-    lines, head, used = w.find(number, "length")
+def _find_name(w: Writer, number: int, part: int) -> str:
+    return f"_{w.name}_find_{number}{f'_{part}' if part else ''}"
+
+
+def _find_arguments(w: Writer, number: int, part: int) -> list[str]:
+    lines, head, used = w.find(number, "length", part)
     text = "\n".join(lines)
     return [
         "group",
@@ -84,23 +98,26 @@ def _find_arguments(w: Writer, number: int) -> list[str]:
         ),
         "units",
         *w.listed(statistics=used & {*w.statistics}, sums=used & {*w.sums}, values=used & {*_own(w)}),
+        *w.listed(joins=used & {*w.names.joins}),
         *w.listed(start="start" in used, c=used & {*w.c}),
         "fine",
         *w.listed(grads=used & {*w.program.totals}),
     ]
 
 
-def _find(w: Writer, number: int) -> str:
-    lines, head, used = w.find(number, "length")
+def _find(w: Writer, number: int, part: int) -> str:
+    lines, head, used = w.find(number, "length", part)
     text = "\n".join(lines)
     kinds = {name: KIND[node.value] for node, name in w.names.sums.items()}
     names = ["share, single, length = units[2], x.itemsize < 8, x.shape[1]"]
     names += ["n = len(x) // units[0] * share"] if has_word("n", text) else []
-    names += ["columns = length // share"] if has_word("columns", text) else []
+    sets = range(len(w.program.lowering.others))
+    names += [f"n{i} = units[{4 + 2 * i}]" for i in sets if has_word(f"n{i}", text)]
     parameters = [*enumerate(w.parameters)]
     names += [f"{name} = parameters[{i}][group % units[3]]" for i, name in parameters if has_word(name, text)]
     names += [f"{name} = statistics[{i}][group]" for i, name in enumerate(w.statistics) if name in used]
     names += [f"{name} = values[group, {i}]" for i, name in enumerate(_own(w)) if name in used]
+    names += [f"{name} = joins[{i}, group]" for i, name in enumerate(w.names.joins) if name in used]
     for i, name in enumerate(w.sums):
         if name in used:
             gather = f"gather_{kinds[name]}(sums[group * units[1] : (group + 1) * units[1], {i}], {name})"
@@ -109,9 +126,9 @@ def _find(w: Writer, number: int) -> str:
     names += [f"{name} = c[group, {i}]" for i, name in enumerate(w.c) if name in used]
     names += [f"{name} = grads[{i}][group]" for i, name in enumerate(w.program.totals) if name in used]
     about = "What is known before the sums are taken." if number == 0 else "What follows from the sums."
-    near = ["return near"] if number and w.starts(number - 1) else []
+    near = ["return near"] if part == 0 and number and w.starts(number - 1) else []
     body = [*names, "ok = fine[group]", *head, *lines, *near]
-    return function("device", f"_{w.name}_find_{number}", _find_arguments(w, number), about, *body)
+    return function("device", _find_name(w, number, part), _find_arguments(w, number, part), about, *body)
 
 
 def _loop_arguments(w: Writer, number: int) -> list[str]:

@@ -7,13 +7,13 @@ constants of the loop in the dtype of x. After the last pass come the results th
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from tinygrad_norm.derivation.adjoints import Way
 from tinygrad_norm.derivation.code import safe
 from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, walk
-from tinygrad_norm.derivation.lowering import Lowering, subtracted
+from tinygrad_norm.derivation.lowering import Lowering, sets_of, subtracted
 from tinygrad_norm.derivation.trace import Traced
 
 
@@ -41,14 +41,15 @@ class Program(NamedTuple):
 
 def forward(traced: Traced, way: Way, outer: bool) -> Program:
     """The program of y and of all statistics."""
-    lowering = Lowering(outer, rows_of(way), frozenset(), subtracted(traced.y, *_terms(way)))
+    terms = [statistic.inputs[0] for statistic in way.statistics]
+    lowering = Lowering(outer, sets_of(way.statistics), frozenset(), subtracted(traced.y, *terms))
     lowering.add(traced.y, *way.statistics)
     return _scheduled(lowering, {"y": traced.y}, {})
 
 
 def backward(traced: Traced, way: Way, gradients: Mapping[str, Expression], outer: bool) -> Program:
     """The program of dx and of the parameters' gradients, by their names; `gradients` has x's under "x"."""
-    lowering = Lowering(outer, rows_of(way), frozenset(way.statistics), frozenset())
+    lowering = Lowering(outer, sets_of(way.statistics), frozenset(way.statistics), frozenset())
     needed = {node for each in gradients.values() for node in walk(each) if node.op == "adjoint"}
     for adjoint, of in reversed(way.adjoints.items()):  # those of later statistics are part of earlier ones
         needed |= {node for node in walk(of) if node.op == "adjoint"} if adjoint in needed else set()
@@ -59,15 +60,6 @@ def backward(traced: Traced, way: Way, gradients: Mapping[str, Expression], oute
     lowering.add(dx, *others.values())
     totals = {name: lowering.summed(each) for name, each in others.items()} if outer else {}
     return _scheduled(lowering, {"dx": dx}, {} if outer else others, totals)
-
-
-def rows_of(way: Way) -> frozenset[str]:
-    """The axes that the first statistic goes over."""
-    return way.statistics[0].value if way.statistics else frozenset()
-
-
-def _terms(way: Way) -> Iterable[Expression]:
-    return (statistic.inputs[0] for statistic in way.statistics)
 
 
 def _scheduled(

@@ -28,17 +28,18 @@ created: ContextVar[dict[Expression, tuple[str, int]]] = ContextVar("tinygrad_no
 
 
 def _reduce(op: str, x: Expression, axis: Any = None, keepdims: bool = False, **unknown: Any) -> Expression:
-    """Return a reduction over an option that names axes, or several in a tuple.
+    """Return a reduction over an option that names axes, or over several, as (*batch, *pixels).
 
     Raises:
         TypeError: the axes are no options of the definition, or would be left out.
     """
     refuse_unknown(op, unknown, ("axis", "keepdims"))
     named = axis if isinstance(axis, tuple) else (axis,)
-    if not keepdims or not all(isinstance(each, Expression) and each.op == "option" for each in named):
+    kind = "axes" if isinstance(axis, tuple) else "option"
+    if not keepdims or not all(isinstance(each, Expression) and each.op == kind for each in named):
         raise TypeError(
-            f"{op} takes axis=, an option of the definition or several, and keepdims=True, got axis={axis!r}, "
-            f"keepdims={keepdims}"
+            f"{op} takes axis=, an option of the definition or several, as (*batch, *pixels), and keepdims=True, got "
+            f"axis={axis!r}, keepdims={keepdims}"
         )
     axes = frozenset(each.value for each in named)
     if op == "mean" and is_centred(x, axes):  # some take it all the same, for the rounding of a large mean

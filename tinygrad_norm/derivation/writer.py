@@ -20,7 +20,7 @@ FIRST = {"sum": "0.0", "exact": "0.0", "max": "-np.inf", "min": "np.inf"}
 KIND = {"sum": "sum", "exact": "sum", "max": "max", "min": "min"}
 """Which of the functions of `kernels/cpu/reduction.py` serves it."""
 
-_EXTREMES = {"max": "larger", "min": "smaller"}
+EXTREMES = {"max": "maximum", "min": "minimum"}
 
 
 class Writer:
@@ -65,7 +65,7 @@ class Writer:
             self._loop(number, at[number == self.last])
         self.c = [*self.coefficients.names.values()]
         steps = [Step(traced, program, self.names, self.coefficients, i, self.loaded) for i in range(len(self.stages))]
-        self.found = [(step.lines("{width}"), step.used) for step in steps]
+        self.found = [step.parts("{width}") for step in steps]
         self.line = any("line)" in code for codes in (*self.codes, *self.lines) for code in codes)
 
     def _loop(self, number: int, at: tuple[str, str, str]) -> None:
@@ -114,9 +114,9 @@ class Writer:
         lines = ["real = x.dtype.type"] if "real" in code or "one /" in code else []
         return lines + (["one = real(1)"] if "one /" in code else [])
 
-    def find(self, number: int, width: str) -> tuple[list[str], list[str], set[str]]:
+    def find(self, number: int, width: str, part: int = 0) -> tuple[list[str], list[str], set[str]]:
         """The lines of a step, those that name what they need beside arrays, and the names of arrays in them."""
-        lines, used = self.found[number]
+        lines, used, _ = self.found[number][part]
         lines = [line.replace("{width}", width) for line in lines]
         text = "\n".join(lines)
         head = [f"{name} = options[{i}]" for i, name in enumerate(self.options) if has_word(name, text)]
@@ -146,7 +146,7 @@ def has_word(name: str, text: str) -> bool:
 
 def taken(op: str, total: str, value: str) -> str:
     """A line that takes a value into an accumulation."""
-    return f"{total} = {_EXTREMES[op]}({value}, {total})" if op in _EXTREMES else f"{total} += {value}"
+    return f"{total} = {EXTREMES[op]}({value}, {total})" if op in EXTREMES else f"{total} += {value}"
 
 
 def block(head: str, *lines: str) -> list[str]:

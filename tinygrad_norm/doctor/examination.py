@@ -221,7 +221,7 @@ class _Exam:
             figures.vanishing += int((variances < self.small).sum())
         if figures.by_batch and layer.running_mean is not None:
             training, layer.training = layer.training, False
-            self.gap.add(rows(layer, output.raw), rows(layer, layer.forward(args[0]).raw))
+            self.gap.add(rows(layer, output.raw), rows(layer, layer.forward(*args).raw))
             layer.training = training
 
     def finish(self) -> LayerFigures:

@@ -70,6 +70,9 @@ class _Ordered(Module):
 class Sequential(_Ordered):
     """Call modules one after the other, each with what the one before returned.
 
+    A condition, `model(x, labels)`, is given to each module that takes one, as `ConditionalBatchNorm2D` does, and a
+    Sequential with one in it.
+
     Args:
         modules: named "0", "1", ...; or one mapping of names to modules.
     """
@@ -81,12 +84,27 @@ class Sequential(_Ordered):
         for name, module in named:
             self._add(name, module)
 
-    def forward(self, x: Any) -> Any:
+    @property
+    def takes_condition(self) -> bool:
+        """Whether one of the modules takes a condition."""
+        return any(takes_condition(module) for module in self)
+
+    def forward(self, x: Any, *condition: Any) -> Any:
         """Return what the last module makes of it."""
+        if condition and not self.takes_condition:
+            raise TypeError(
+                "Sequential: the input is x alone, as no module in it takes a condition, "
+                f"got {1 + len(condition)} inputs"
+            )
         for value in tuple(vars(self).values()):
             if isinstance(value, Module):
-                x = value(x)
+                x = value(x, *condition) if condition and takes_condition(value) else value(x)
         return x
+
+
+def takes_condition(module: Module) -> bool:
+    """Return whether a module says that it is called with x and a condition."""
+    return getattr(module, "takes_condition", False) is True
 
 
 class ModuleList(_Ordered):

@@ -96,10 +96,11 @@ class Normalization(DataclassModule):
             raise ValueError(
                 f"{label(type(self).__name__)}: the input has shape {wanted} with C = {self.shape[0]}, got {shape}"
             )
+        normalize: Callable[..., Tensor] = self.normalize
         if self.fused:
-            return self.normalize(x, *given)
+            return normalize(x, *given)
         with composed():
-            return self.normalize(x, *given)
+            return normalize(x, *given)
 
     def normalize(self, x: Tensor) -> Tensor:
         """Call the op; each layer defines its own."""
@@ -128,7 +129,8 @@ class ChannelNorm(Normalization):
 
     def __post_init__(self, dtype: DTypeOrNone, bias: bool = False) -> None:
         for size in [field.name for field in fields(self) if _is_size(field)]:
-            setattr(self, size, channels := check_integer(f"{type(self).__name__}: {size}", getattr(self, size), 1))
+            setattr(self, size, check_integer(f"{type(self).__name__}: {size}", getattr(self, size), 1))
+        channels = self.num_channels if hasattr(self, "num_channels") else self.num_features
         self._make((channels,), self.affine, bias, dtype)
 
 

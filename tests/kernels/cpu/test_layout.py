@@ -163,11 +163,24 @@ def test_other_arrays_are_copied_with_the_reduced_axes_last(rng):
         assert (form.outer, form.order) == (False, order)
 
 
-def test_columns_come_last_in_an_outer_reduction(rng):
+def test_other_sets_of_axes_stay_where_they_are_or_come_last(rng):
     x = rng.normal(size=(3, 5, 4, 2))
     assert not layout_of(x, (2, 3), (None,)).outer
-    form = layout_of(x, (2, 3), (None,), (1,))
-    assert (form.outer, form.order, form.groups) == (True, (0, 2, 3, 1), (3, 5))
+    form = layout_of(x, (2, 3), (None,), ((1,),))
+    assert (form.outer, form.order, form.groups, form.units[4:]) == (True, (0, 2, 3, 1), (3, 5), (5, 1))
+    form = layout_of(x, (1, 2), (None,), ((0,), (3,), ()))
+    assert (form.order, form.groups, form.units[4:]) == ((0, 1, 2, 3), (3, 2), (3, 2, 2, 1, 1, 1))
+    assert np.shares_memory(form.matrix(x), x)
+    form = layout_of(x, (1,), (None,), ((0, 3), (2,)))
+    assert (form.order, form.groups, form.units[4:]) == ((1, 2, 0, 3), (1, 24), (6, 1, 4, 6))
+    form = layout_of(x, (), (None,), ((0,), (1,)))
+    assert (form.order, form.groups, form.units[4:]) == ((0, 1, 2, 3), (1, 120), (3, 40, 5, 8))
+
+
+def test_a_statistic_that_is_the_same_along_a_set_is_repeated(rng):
+    form = layout_of(rng.normal(size=(3, 4, 5)), (1,), (None,), ((0,), (2,)))
+    level = rng.normal(size=(3, 1, 1))
+    np.testing.assert_array_equal(form.statistic(level), level[:, :, 0].repeat(5, axis=1))
 
 
 @pytest.mark.usefixtures("_everything_is_large")

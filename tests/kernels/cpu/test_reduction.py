@@ -8,10 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_norm.kernels.cpu import reduction
+from tinygrad_norm.kernels.cpu import compiler, reduction
 
 # Device functions are compiled for kernels alone: a call from Python would crash.
 start_of_columns, are_near = reduction.start_of_columns.py_func, reduction.are_near.py_func
+
+
+@pytest.mark.parametrize(("blocks", "period"), [(1, 1), (32, 1), (1, 5000), (4, 37), (1, 64)])
+def test_every_unit_has_one_turn(blocks, period):
+    @numba.njit
+    def run(units):
+        return [(turn, unit) for turn in range(reduction.turns_of(units)) for unit in reduction.units_of(turn, units)]
+
+    found = run((blocks, 1, 1, period))
+    assert [unit for _, unit in found] == [*range(blocks * period)]
+    assert len({turn for turn, _ in found}) == min(blocks * period, 64)
 
 
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 40))
@@ -80,8 +91,11 @@ def test_units_and_columns_come_together(name, function, rng):
     sums, total = rng.normal(size=(5, 6)), np.empty(6)
     getattr(reduction, f"gather_{name}").py_func(sums, total)
     np.testing.assert_allclose(total, function(sums, axis=0))
-    getattr(reduction, f"join_{name}").py_func(total, 3)
+    join, apart = getattr(reduction, f"join_{name}").py_func, total.copy()
+    join(total, (3, 1))
     np.testing.assert_allclose(total, function(function(sums, axis=0).reshape(2, 3), axis=1).repeat(3))
+    join(apart, (3, 2))
+    np.testing.assert_allclose(apart, np.tile(function(function(sums, axis=0).reshape(3, 2), axis=0), 3))
 
 
 @pytest.mark.parametrize("name", ["max", "min"])
@@ -89,6 +103,34 @@ def test_nan_is_the_extreme_of_all(name):
     sums, total = np.array([[1.0, np.nan], [2.0, 3.0]]), np.empty(2)
     getattr(reduction, f"gather_{name}").py_func(sums, total)
     assert np.isnan(total).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("name", "function"), [("raised", np.max), ("lowered", np.min)])
+def test_a_vectorized_extreme_keeps_nan(name, function, dtype, rng):
+    step = getattr(reduction, name)
+
+    @compiler.reassociate
+    def of(x, first, last):
+        found, lost = x[first], False
+        for i in range(first, last):
+            found = step(x[i], found)
+            lost |= x[i] != x[i]
+        return reduction.unless(lost, found)
+
+    @numba.njit
+    def run(x):
+        return of(x, np.uintp(0), np.uintp(len(x)))
+
+    for n in (1, 7, 16, 100, 513):
+        x = rng.normal(size=n).astype(dtype)
+        x[rng.integers(n)] *= np.inf
+        assert run(x) == function(x)
+        for place in {0, n // 2, n - 1}:
+            for value in (np.nan, -np.nan):
+                lost = x.copy()
+                lost[place] = value
+                assert np.isnan(run(lost))
 
 
 def test_what_is_in_range_is_written_for_each_group():

@@ -36,7 +36,7 @@ def call_of(
     axes: Shape,
     options: tuple[float, ...],
     defaults: Sequence[float] = (),
-    columns: Shape = (),
+    others: tuple[Shape, ...] = (),
 ) -> Call:
     """The call of a norm.
 
@@ -47,9 +47,9 @@ def call_of(
         axes: whose values share their statistics.
         options: numbers such as eps.
         defaults: what stands for a parameter that is None; 0 unless said.
-        columns: the axes that statistics of statistics go over.
+        others: other sets of axes, which statistics of statistics go over.
     """
-    form = layout_of(x, axes, parameters, columns)
+    form = layout_of(x, axes, parameters, others)
     values = defaults or (0.0,) * len(parameters)
     expanded = tuple([form.expand(each, value, x.dtype) for each, value in zip(parameters, values, strict=True)])
     return Call(module, x, parameters, form, [each for each in (expanded, options) if each])

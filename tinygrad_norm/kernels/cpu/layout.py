@@ -53,8 +53,12 @@ class Layout:
     groups: Shape
     """The shape of the statistics to the kernels: [K0, K1] in an outer reduction, [K0 K1] in an inner one."""
     period: int
-    units: tuple[int, int, int, int]
-    """What a kernel cannot tell from shapes: K0, the blocks of a group, R1, period; or blocks, R0, K1, period."""
+    units: Shape
+    """What a kernel cannot tell from shapes: K0, the blocks of a group, R1, period; or blocks, R0, K1, period.
+
+    Where there are other sets of axes, there follow for each how many statistics it has, and how many steps lie between
+    two of them.
+    """
     sums: Shape
     """The shape of what the kernels sum for weight and bias."""
 
@@ -80,6 +84,8 @@ class Layout:
 
     def statistic(self, given: Array) -> Array:
         """A statistic as the kernels see it: each group's, or each column's."""
+        if given.shape != self.statistic_shape:  # it is the same along another set of axes
+            given = np.broadcast_to(given, self.statistic_shape)
         if not self.in_order[0]:
             given = given.transpose(self.order)
         groups = launch(np.ascontiguousarray, given, np.float64).reshape(self.groups)
@@ -128,7 +134,8 @@ class Layout:
     def spread(self, gradient: Array) -> Array:
         """Sums of which `collect` makes this gradient."""
         total = np.zeros(self.affine_shape)
-        total[tuple(slice(n) for n in gradient.shape)] = gradient
+        shape = (1,) * (total.ndim - gradient.ndim) + gradient.shape
+        total[tuple(slice(n) for n in shape)] = gradient
         sums = np.zeros(self.sums)
         sums[: self.period] = self.expand(total, 0, total.dtype)
         return sums
@@ -141,11 +148,16 @@ class Layout:
 
 @lru_cache(maxsize=1024)
 def layout(
-    shape: Shape, strides: Shape, itemsize: int, axes: Shape, parameters: tuple[Shape | None, ...], columns: Shape = ()
+    shape: Shape,
+    strides: Shape,
+    itemsize: int,
+    axes: Shape,
+    parameters: tuple[Shape | None, ...],
+    others: tuple[Shape, ...] = (),
 ) -> Layout:
     """The layout for x of this shape and strides, reduced over `axes`, and for parameters of these shapes.
 
-    Where there are `columns`, these axes come last, and the reduction is an outer one.
+    Where there are other sets of axes, which statistics are reduced over, the reduction is an outer one.
     """
 
     def size(part: Iterable[int]) -> int:
@@ -154,10 +166,9 @@ def layout(
     varying = {i for given in parameters if given for i, n in enumerate(given) if n > 1}
     order = sorted(range(len(shape)), key=lambda i: -strides[i])
     parts = _parts(shape, axes, order)
-    if columns:
-        order.sort(key=lambda i: (i in axes or i in columns, i in columns))
-        reduced = [i for i in order if i in axes]
-        parts = [[i for i in order if i not in axes and i not in columns], reduced, order[-len(columns) :], []]
+    if others:
+        parts = _parts_of_sets(shape, axes, others, order)
+        order = [i for part in parts for i in part]
     elif parts is None or not varying.isdisjoint(parts[1]) or not _dense(shape, strides, itemsize, order):
         order.sort(key=lambda i: (i in axes, i in varying))
         parts = _parts(shape, axes, order)
@@ -183,15 +194,19 @@ def layout(
         length=length,
         groups=(size(k0), size(k1)) if is_outer else (size(k0 + k1),),
         period=period,
-        units=(size(k0), blocks, size(r1), period) if is_outer else (blocks, size(r0), size(k1), period),
+        units=(
+            (size(k0), blocks, size(r1), period, *_steps(shape, others, k0 + k1))
+            if is_outer
+            else (blocks, size(r0), size(k1), period)
+        ),
         sums=(size(k0) if is_outer else blocks * period, length),
     )
 
 
-def layout_of(x: Array, axes: Shape, parameters: Iterable[Array | None], columns: Shape = ()) -> Layout:
+def layout_of(x: Array, axes: Shape, parameters: Iterable[Array | None], others: tuple[Shape, ...] = ()) -> Layout:
     """The layout for x, reduced over `axes`, and for parameters of x's rank, each of which may be None."""
     shapes = tuple([None if parameter is None else parameter.shape for parameter in parameters])
-    return layout(x.shape, x.strides, x.itemsize, axes, shapes, columns)
+    return layout(x.shape, x.strides, x.itemsize, axes, shapes, others)
 
 
 def _parts(shape: Shape, axes: Shape, order: list[int]) -> list[list[int]] | None:
@@ -200,6 +215,31 @@ def _parts(shape: Shape, axes: Shape, order: list[int]) -> list[list[int]] | Non
     runs = [list(run) for _, run in groupby(long, key=lambda i: i in axes)]
     parts = [runs.pop() if runs and (runs[-1][0] in axes) == reduced else [] for reduced in (True, False, True, False)]
     return None if runs else parts[::-1]
+
+
+def _parts_of_sets(shape: Shape, axes: Shape, others: tuple[Shape, ...], order: list[int]) -> list[list[int]]:
+    """The axes of K0, R0 and K1, and none of R1, of which those of a set stay together.
+
+    K1 has what lies in the reduced axes in memory, so that nothing is copied, or else what lies innermost.
+    """
+
+    def place(run: Iterable[int]) -> int:
+        return max((order.index(i) for i in run if shape[i] > 1), default=-1)
+
+    single = ((i,) for i in order if i not in axes and not any(i in own for own in others))
+    runs = sorted((sorted(run, key=order.index) for run in (*others, *single)), key=place)
+    inside = [run for run in runs if place(run) > place(axes)] or runs[-1:]
+    outside = runs[: len(runs) - len(inside)]
+    k0, k1 = ([i for run in part for i in run] for part in (outside, inside))
+    return [k0, [i for i in order if i in axes], k1, []]
+
+
+def _steps(shape: Shape, sets: tuple[Shape, ...], kept: list[int]) -> Iterable[int]:
+    """How many statistics lie along each set of axes, and how many steps are between two, all in the order `kept`."""
+    for own in sets:
+        behind = max((kept.index(i) for i in own), default=len(kept)) + 1
+        yield prod(shape[i] for i in own)
+        yield prod(shape[i] for i in kept[behind:])
 
 
 def _follows(order: list[int], shape: Shape) -> bool:

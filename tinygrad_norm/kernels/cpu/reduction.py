@@ -17,12 +17,16 @@ mean is exactly their value, and the variance 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import device, inline
 from tinygrad_norm.kernels.cpu.launch import Array
+from tinygrad_norm.kernels.cpu.pointwise import maximum, minimum
 
 TERMS = 512
 """The numbers of a row that are added up in the dtype of x: in vectors, so that each of their sums has a few dozen."""
@@ -35,6 +39,9 @@ ATTEMPTS = 3
 
 _GROUPS, _NUMBERS = 64, 4096
 """The most groups that are taken at a time, and how many numbers they have at most, unless one has more."""
+
+_TURNS = 64
+"""How many turns the units of an inner reduction are taken in at most, whatever the number of threads."""
 
 _BEGINNING = 8
 """How many values x₀ is the average of."""
@@ -49,6 +56,19 @@ class Groups(NamedTuple):
     repeat: int
     """How many rows a group has, every inner-th one."""
     inner: int
+
+
+@inline
+def turns_of(units: tuple[int, ...]) -> int:
+    """How many turns the units of work of an inner reduction are taken in."""
+    return min(units[0] * units[3], _TURNS)
+
+
+@inline
+def units_of(turn: int, units: tuple[int, ...]) -> range:
+    """The units of work of a turn."""
+    count, turns = units[0] * units[3], turns_of(units)
+    return range(count * turn // turns, count * (turn + 1) // turns)
 
 
 @inline
@@ -149,30 +169,41 @@ def fill(array: Array, value: float) -> None:
         array[k] = value
 
 
-@inline
-def larger(x: Any, y: Any) -> Any:
-    """The larger one; NaN if one is."""
-    return x if (x > y) | (x != x) else y
+@intrinsic
+def raised(_: Any, x: Any, y: Any) -> tuple[Any, Callable[..., Any]]:
+    """The larger one of two numbers of which none is NaN: LLVM makes vectors of a loop of it, and of no other one."""
+    return x(x, y), partial(_chosen, ">")
+
+
+@intrinsic
+def lowered(_: Any, x: Any, y: Any) -> tuple[Any, Callable[..., Any]]:
+    """The smaller one of two numbers of which none is NaN."""
+    return x(x, y), partial(_chosen, "<")
+
+
+def _chosen(comparison: str, context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    flags = "nnan", "nsz"
+    return builder.select(builder.fcmp_ordered(comparison, *values, flags=flags), *values, flags=flags)
 
 
 @inline
-def smaller(x: Any, y: Any) -> Any:
-    """The smaller one; NaN if one is."""
-    return x if (x < y) | (x != x) else y
+def unless(lost: bool, x: Any) -> Any:
+    """x; NaN if a NaN was lost on the way to it."""
+    return np.nan if lost else x
 
 
 @inline
 def move_max(part: Array, total: Array) -> None:
     """Raise total to part."""
     for k in range(len(part)):
-        total[k] = larger(part[k], total[k])
+        total[k] = maximum(part[k], total[k])
 
 
 @inline
 def move_min(part: Array, total: Array) -> None:
     """Lower total to part."""
     for k in range(len(part)):
-        total[k] = smaller(part[k], total[k])
+        total[k] = minimum(part[k], total[k])
 
 
 @device
@@ -190,7 +221,7 @@ def gather_max(sums: Array, total: Array) -> None:
     fill(total, -np.inf)
     for unit in range(len(sums)):
         for k in range(len(total)):
-            total[k] = larger(sums[unit, k], total[k])
+            total[k] = maximum(sums[unit, k], total[k])
 
 
 @device
@@ -199,37 +230,46 @@ def gather_min(sums: Array, total: Array) -> None:
     fill(total, np.inf)
     for unit in range(len(sums)):
         for k in range(len(total)):
-            total[k] = smaller(sums[unit, k], total[k])
+            total[k] = minimum(sums[unit, k], total[k])
 
 
 @device
-def join_sum(values: Array, share: int) -> None:
-    """Give columns that share a statistic their sum."""
-    for left in range(0, len(values) if share > 1 else 0, share):
-        total = 0.0
-        for k in range(left, left + share):
-            total += values[k]
-        fill(values[left : left + share], total)
+def join_sum(values: Array, over: tuple[int, int]) -> None:
+    """Give so many values at a time, that many steps apart, their sum."""
+    sets = values.reshape((-1, over[0], over[1]))
+    for top in range(len(sets)):
+        for i in range(1, over[0]):
+            for k in range(over[1]):
+                sets[top, 0, k] += sets[top, i, k]
+        _repeat(sets[top])
 
 
 @device
-def join_max(values: Array, share: int) -> None:
-    """Give columns that share a statistic their maximum."""
-    for left in range(0, len(values) if share > 1 else 0, share):
-        total = -np.inf
-        for k in range(left, left + share):
-            total = larger(values[k], total)
-        fill(values[left : left + share], total)
+def join_max(values: Array, over: tuple[int, int]) -> None:
+    """Give so many values at a time, that many steps apart, their maximum."""
+    sets = values.reshape((-1, over[0], over[1]))
+    for top in range(len(sets)):
+        for i in range(1, over[0]):
+            move_max(sets[top, i], sets[top, 0])
+        _repeat(sets[top])
 
 
 @device
-def join_min(values: Array, share: int) -> None:
-    """Give columns that share a statistic their minimum."""
-    for left in range(0, len(values) if share > 1 else 0, share):
-        total = np.inf
-        for k in range(left, left + share):
-            total = smaller(values[k], total)
-        fill(values[left : left + share], total)
+def join_min(values: Array, over: tuple[int, int]) -> None:
+    """Give so many values at a time, that many steps apart, their minimum."""
+    sets = values.reshape((-1, over[0], over[1]))
+    for top in range(len(sets)):
+        for i in range(1, over[0]):
+            move_min(sets[top, i], sets[top, 0])
+        _repeat(sets[top])
+
+
+@inline
+def _repeat(rows: Array) -> None:
+    """Give all rows the values of the first one."""
+    for i in range(1, len(rows)):
+        for k in range(rows.shape[1]):
+            rows[i, k] = rows[0, k]
 
 
 @device

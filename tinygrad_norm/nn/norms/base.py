@@ -14,6 +14,7 @@ from tinygrad_norm.dtypes import Array, DTypeOrNone, Shape
 from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.nn.module import Parameter
 from tinygrad_norm.nn.normalization import BatchNorm, ChannelNorm, Normalization
+from tinygrad_norm.ops.arguments import check_dtypes, label, shape_dtypes_of
 from tinygrad_norm.ops.normalization import norm_with_running
 from tinygrad_norm.tensor import Tensor
 
@@ -59,7 +60,12 @@ class FromDefinition(Normalization):
         seen = (-1, *(1,) * (len(x.shape) - 2)) if seen is None else seen
         shaped = [_in_shape(each, seen) for each in parameters]
         rectified = self.activation == "relu"
-        found = op_of(definition or type(self).definition, rectified)(x, *shaped, **options)
+        op = op_of(definition or type(self).definition, rectified)
+        if any(getattr(each, "dtype", x.dtype) != x.dtype for each in shaped):
+            names = ("x", *(str(each.value) for each in op.traced.parameters))
+            kinds = dict(zip(names, shape_dtypes_of(x, *shaped), strict=True))
+            check_dtypes(label(type(self).__name__), **kinds)
+        found = op(x, *shaped, **options)
         if self.activation is not None and not rectified:
             y, *statistics = found if isinstance(found, tuple) else (found,)
             y = _layer(self.activation).forward(y)

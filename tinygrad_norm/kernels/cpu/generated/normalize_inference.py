@@ -24,36 +24,39 @@ from tinygrad_norm.kernels.cpu.reduction import (
     length_of,
     move_sum,
     rows_of,
+    turns_of,
+    units_of,
 )
 
 
 @Kernel
 def inner_forward(x, parameters, options, line, units, statistics, fine, y):
     """Write y for a matrix [K0 R0 K1, R1], of which R0 rows are a group; tell if all are in range."""
-    for unit in prange(units[0] * units[3]):
-        _inner_forward_unit(np.intp(unit), x, parameters, options, line, units, statistics, fine, y)
+    for turn in prange(turns_of(units)):
+        _inner_forward_turn(np.intp(turn), x, parameters, options, line, units, statistics, fine, y)
     return all_of(fine)
 
 
 @device
-def _inner_forward_unit(unit, x, parameters, options, line, units, statistics, fine, y):
-    """A unit of work: a few groups at a time."""
+def _inner_forward_turn(turn, x, parameters, options, line, units, statistics, fine, y):
+    """Some units of work: a few groups at a time."""
     repeat, inner, period, length = units[1], units[2], units[3], x.shape[1]
-    weight = parameters[0][unit % period]
-    bias = parameters[1][unit % period]
     width, n = few(x, repeat), repeat * length
     all_values = np.empty((2, width))
     values = (all_values[0], all_values[1])
     all_c = np.empty((3, width), x.dtype)
     c = (all_c[0], all_c[1], all_c[2])
     ok = np.empty(width, np.bool_)
-    first, last = groups_of(unit, units[0] * period, len(fine), period)
-    for top in range(first, last, width * period):
-        groups = Groups(top, min(top + width * period, last), period, repeat, inner)
-        fill(ok, True)
-        _inner_forward_find_0(options, groups, statistics, values, c, ok)
-        _inner_forward_write(x, weight, bias, line, groups, c, y)
-        keep(ok, groups, fine)
+    for unit in units_of(turn, units):
+        weight = parameters[0][unit % period]
+        bias = parameters[1][unit % period]
+        first, last = groups_of(unit, units[0] * period, len(fine), period)
+        for top in range(first, last, width * period):
+            groups = Groups(top, min(top + width * period, last), period, repeat, inner)
+            fill(ok, True)
+            _inner_forward_find_0(options, groups, statistics, values, c, ok)
+            _inner_forward_write(x, weight, bias, line, groups, c, y)
+            keep(ok, groups, fine)
 
 
 @noalias
@@ -95,37 +98,43 @@ def _inner_forward_write(x, weight, bias, line, groups, c, y):
 @Kernel
 def inner_gradient(dy, x, parameters, options, line, units, statistics, fine, dx, grads):
     """Write dx for a matrix [K0 R0 K1, R1], of which R0 rows are a group; tell if all are in range."""
-    for unit in prange(units[0] * units[3]):
-        _inner_gradient_unit(np.intp(unit), dy, x, parameters, options, line, units, statistics, fine, dx, grads)
+    for turn in prange(turns_of(units)):
+        _inner_gradient_turn(np.intp(turn), dy, x, parameters, options, line, units, statistics, fine, dx, grads)
     return all_of(fine)
 
 
 @device
-def _inner_gradient_unit(unit, dy, x, parameters, options, line, units, statistics, fine, dx, grads):
-    """A unit of work: a few groups at a time."""
+def _inner_gradient_turn(turn, dy, x, parameters, options, line, units, statistics, fine, dx, grads):
+    """Some units of work: a few groups at a time."""
     repeat, inner, period, length = units[1], units[2], units[3], x.shape[1]
-    weight = parameters[0][unit % period]
-    bias = parameters[1][unit % period]
-    dweight, part_dweight = grads[0][unit], np.zeros(length, x.dtype)
-    fill(dweight, 0.0)
-    dbias, part_dbias = grads[1][unit], np.zeros(length, x.dtype)
-    fill(dbias, 0.0)
-    moved = np.zeros(1, np.intp)
+    part_dweight = np.zeros(length, x.dtype)
+    part_dbias = np.zeros(length, x.dtype)
+    moved = np.empty(1, np.intp)
     width, n = few(x, repeat), repeat * length
     all_values = np.empty((2, width))
     values = (all_values[0], all_values[1])
     all_c = np.empty((3, width), x.dtype)
     c = (all_c[0], all_c[1], all_c[2])
     ok = np.empty(width, np.bool_)
-    first, last = groups_of(unit, units[0] * period, len(fine), period)
-    for top in range(first, last, width * period):
-        groups = Groups(top, min(top + width * period, last), period, repeat, inner)
-        fill(ok, True)
-        _inner_gradient_find_0(options, groups, statistics, values, c, ok)
-        _inner_gradient_write(dy, x, weight, bias, line, groups, c, dx, part_dweight, part_dbias, dweight, dbias, moved)
-        keep(ok, groups, fine)
-    move_sum(part_dweight, dweight)
-    move_sum(part_dbias, dbias)
+    for unit in units_of(turn, units):
+        weight = parameters[0][unit % period]
+        bias = parameters[1][unit % period]
+        moved[0] = 0
+        dweight = grads[0][unit]
+        fill(dweight, 0.0)
+        dbias = grads[1][unit]
+        fill(dbias, 0.0)
+        first, last = groups_of(unit, units[0] * period, len(fine), period)
+        for top in range(first, last, width * period):
+            groups = Groups(top, min(top + width * period, last), period, repeat, inner)
+            fill(ok, True)
+            _inner_gradient_find_0(options, groups, statistics, values, c, ok)
+            _inner_gradient_write(
+                dy, x, weight, bias, line, groups, c, dx, part_dweight, part_dbias, dweight, dbias, moved
+            )
+            keep(ok, groups, fine)
+        move_sum(part_dweight, dweight)
+        move_sum(part_dbias, dbias)
 
 
 @noalias

@@ -26,22 +26,23 @@ from tinygrad_norm.kernels.cpu.reduction import (
     length_of,
     move_sum,
     rows_of,
+    turns_of,
+    units_of,
 )
 
 
 @Kernel
 def inner_forward(x, parameters, options, line, units, statistics, fine, y):
     """Write y for a matrix [K0 R0 K1, R1], of which R0 rows are a group; tell if all are in range."""
-    for unit in prange(units[0] * units[3]):
-        _inner_forward_unit(np.intp(unit), x, parameters, options, line, units, statistics, fine, y)
+    for turn in prange(turns_of(units)):
+        _inner_forward_turn(np.intp(turn), x, parameters, options, line, units, statistics, fine, y)
     return all_of(fine)
 
 
 @device
-def _inner_forward_unit(unit, x, parameters, options, line, units, statistics, fine, y):
-    """A unit of work: a few groups at a time."""
+def _inner_forward_turn(turn, x, parameters, options, line, units, statistics, fine, y):
+    """Some units of work: a few groups at a time."""
     repeat, inner, period, length = units[1], units[2], units[3], x.shape[1]
-    weight = parameters[0][unit % period]
     width, n = few(x, repeat), repeat * length
     all_values = np.empty((1, width))
     values = (all_values[0],)
@@ -50,14 +51,16 @@ def _inner_forward_unit(unit, x, parameters, options, line, units, statistics, f
     all_c = np.empty((1, width), x.dtype)
     c = (all_c[0],)
     ok = np.empty(width, np.bool_)
-    first, last = groups_of(unit, units[0] * period, len(fine), period)
-    for top in range(first, last, width * period):
-        groups = Groups(top, min(top + width * period, last), period, repeat, inner)
-        fill(ok, True)
-        _inner_forward_sum_0(x, groups, sums)
-        _inner_forward_find_1(options, n, groups, statistics, values, sums, c, ok)
-        _inner_forward_write(x, weight, line, groups, c, y)
-        keep(ok, groups, fine)
+    for unit in units_of(turn, units):
+        weight = parameters[0][unit % period]
+        first, last = groups_of(unit, units[0] * period, len(fine), period)
+        for top in range(first, last, width * period):
+            groups = Groups(top, min(top + width * period, last), period, repeat, inner)
+            fill(ok, True)
+            _inner_forward_sum_0(x, groups, sums)
+            _inner_forward_find_1(options, n, groups, statistics, values, sums, c, ok)
+            _inner_forward_write(x, weight, line, groups, c, y)
+            keep(ok, groups, fine)
 
 
 @noalias
@@ -124,19 +127,17 @@ def _inner_forward_write(x, weight, line, groups, c, y):
 @Kernel
 def inner_gradient(dy, x, parameters, options, line, units, statistics, fine, dx, grads):
     """Write dx for a matrix [K0 R0 K1, R1], of which R0 rows are a group; tell if all are in range."""
-    for unit in prange(units[0] * units[3]):
-        _inner_gradient_unit(np.intp(unit), dy, x, parameters, options, line, units, statistics, fine, dx, grads)
+    for turn in prange(turns_of(units)):
+        _inner_gradient_turn(np.intp(turn), dy, x, parameters, options, line, units, statistics, fine, dx, grads)
     return all_of(fine)
 
 
 @device
-def _inner_gradient_unit(unit, dy, x, parameters, options, line, units, statistics, fine, dx, grads):
-    """A unit of work: a few groups at a time."""
+def _inner_gradient_turn(turn, dy, x, parameters, options, line, units, statistics, fine, dx, grads):
+    """Some units of work: a few groups at a time."""
     repeat, inner, period, length = units[1], units[2], units[3], x.shape[1]
-    weight = parameters[0][unit % period]
-    dweight, part_dweight = grads[0][unit], np.zeros(length, x.dtype)
-    fill(dweight, 0.0)
-    moved = np.zeros(1, np.intp)
+    part_dweight = np.zeros(length, x.dtype)
+    moved = np.empty(1, np.intp)
     width, n = few(x, repeat), repeat * length
     all_values = np.empty((3, width))
     values = (all_values[0], all_values[1], all_values[2])
@@ -145,16 +146,21 @@ def _inner_gradient_unit(unit, dy, x, parameters, options, line, units, statisti
     all_c = np.empty((2, width), x.dtype)
     c = (all_c[0], all_c[1])
     ok = np.empty(width, np.bool_)
-    first, last = groups_of(unit, units[0] * period, len(fine), period)
-    for top in range(first, last, width * period):
-        groups = Groups(top, min(top + width * period, last), period, repeat, inner)
-        fill(ok, True)
-        _inner_gradient_find_0(options, groups, statistics, values, c, ok)
-        _inner_gradient_sum_0(dy, x, weight, line, groups, c, sums, part_dweight, dweight, moved)
-        _inner_gradient_find_1(options, n, groups, values, sums, c, ok)
-        _inner_gradient_write(dy, x, weight, line, groups, c, dx)
-        keep(ok, groups, fine)
-    move_sum(part_dweight, dweight)
+    for unit in units_of(turn, units):
+        weight = parameters[0][unit % period]
+        moved[0] = 0
+        dweight = grads[0][unit]
+        fill(dweight, 0.0)
+        first, last = groups_of(unit, units[0] * period, len(fine), period)
+        for top in range(first, last, width * period):
+            groups = Groups(top, min(top + width * period, last), period, repeat, inner)
+            fill(ok, True)
+            _inner_gradient_find_0(options, groups, statistics, values, c, ok)
+            _inner_gradient_sum_0(dy, x, weight, line, groups, c, sums, part_dweight, dweight, moved)
+            _inner_gradient_find_1(options, n, groups, values, sums, c, ok)
+            _inner_gradient_write(dy, x, weight, line, groups, c, dx)
+            keep(ok, groups, fine)
+        move_sum(part_dweight, dweight)
 
 
 @noalias
@@ -323,7 +329,7 @@ def _outer_forward_find_1(group, x, parameters, options, units, statistics, sums
     one = 1.0
     for k in range(length):
         joined0[k] = sum0[k]
-    join_sum(joined0, share)
+    join_sum(joined0, (share, 1))
     for k in range(length):
         var[k] = joined0[k] / n  # σ² = mean(x²)
         c0[k] = one / np.sqrt(var[k] + eps) * weight[k]  # 1/√(σ² + ε) · γ
@@ -445,7 +451,7 @@ def _outer_gradient_find_1(group, x, parameters, options, units, statistics, sum
     for k in range(length):
         joined0[k] = sum0[k] * weight[k]
         dweight[k] = sum0[k] * (one / np.sqrt(var[k] + eps))  # Σ over all rows
-    join_sum(joined0, share)
+    join_sum(joined0, (share, 1))
     for k in range(length):
         m0[k] = joined0[k] / n  # mean(g · φ'(z) · γ · x)
         # A[σ²] = −0.5 · (1/√(σ² + ε))^3 · mean(g · φ'(z) · γ · x)

@@ -1,0 +1,141 @@
+"""Decorrelated batch norm by Newton's iteration: channels get variance 1, and covariance 0 with each other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY, InitVar
+from typing import Any, cast
+
+import numpy as np
+
+from tinygrad_norm import ops
+from tinygrad_norm.checks import FRACTION, POSITIVE, Range, check_integer, check_number
+from tinygrad_norm.dtypes import DTypeOrNone
+from tinygrad_norm.nn.module import float_dtype
+from tinygrad_norm.nn.normalization import ChannelNorm
+from tinygrad_norm.nn.norms.base import check_groups
+from tinygrad_norm.ops.activation import activate, fusible
+from tinygrad_norm.ops.arguments import check_dtypes, label, shape_dtypes_of
+from tinygrad_norm.tensor import Tensor
+
+_MOMENTUM = Range("a number from 0 to 1, the weight of the new value", FRACTION.test)
+
+
+def inverse_root(covariance: Any, iterations: int) -> Any:
+    """An approximation of Σ^(-1/2) by products alone, so that it is differentiable at any order, whatever Σ is.
+
+    P = I and Y = Σ/tr Σ, then, so many times, R = (3 - P Y) / 2, Y = Y R and P = R P; it is P / √(tr Σ). An eigenvalue
+    λ of Σ/tr Σ, from 0 to 1, becomes one of P by p = (3 p - p³ λ) / 2 from 1 on, which goes to 1/√λ; where λ is 0, it
+    is 1.5 to the power of T. P = (3 P - P³ Σ/tr Σ) / 2, as the paper writes it, is the same but for rounding errors,
+    which grow there from step to step (Higham, Newton's method for the matrix square root, 1986). The derivative of an
+    eigendecomposition, of which decorrelated batch norm was first made, divides by the differences of eigenvalues.
+
+    Args:
+        covariance: symmetric matrices (..., d, d) whose eigenvalues are not negative, and not all 0.
+        iterations: T.
+    """
+    identity = np.eye(covariance.shape[-1])
+    trace = ops.sum(covariance * identity, axis=(-2, -1), keepdims=True)
+    other, root = covariance / trace, ops.broadcast_to(identity, covariance.shape)
+    for _ in range(iterations):
+        step = (3 * identity - root @ other) / 2
+        other, root = other @ step, step @ root
+    return root / ops.sqrt(trace)
+
+
+class IterNorm(ChannelNorm):
+    """Whiten: y = weight · Σ^(-1/2) (x - mean) + bias, with the covariance Σ of the channels of a group, over all else.
+
+    Mean and covariance, to whose diagonal eps is added, are taken over the batch and all positions; its inverse root is
+    that of `inverse_root`. Inference takes the running mean and the running matrix, which is that of the whitening.
+    It is composed of products of matrices, in float64.
+
+    Args:
+        num_features: C.
+        num_groups: divides C; a covariance is of C / num_groups channels, for which there should be more values each.
+        iterations: of Newton's method; more make the output whiter, and amplify what is hardly there.
+        eps: added to each variance, above 0.
+        momentum: the weight of the new value in the running statistics.
+        affine: whether there are weight and bias, shape (C,).
+
+    Raises:
+        ValueError, TypeError: an argument is out of range; in the call: the input does not fit, or training sees one
+            value per channel.
+
+    Source: Huang et al., Iterative normalization: beyond standardization towards efficient whitening, 2019.
+    """
+
+    num_features: int
+    num_groups: int = 1
+    iterations: int = 5
+    eps: float = 1e-5
+    momentum: float = 0.1
+    affine: bool = True
+    _: KW_ONLY
+    bias: InitVar[bool] = True
+
+    def __post_init__(self, dtype: DTypeOrNone, bias: bool = True) -> None:
+        super().__post_init__(dtype, bias)
+        name = type(self).__name__
+        check_groups(name, "num_features", self.num_features, self.num_groups)
+        self.iterations = check_integer(f"{name}: iterations", self.iterations, 1)
+        check_number(f"{name}: eps", self.eps, POSITIVE)
+        check_number(f"{name}: momentum", self.momentum, _MOMENTUM)
+        self.frozen = False
+        found, size = float_dtype(dtype), self.num_features // self.num_groups
+        matrices = np.tile(np.eye(size, dtype=found), (self.num_groups, 1, 1))
+        self.register_buffer("running_mean", Tensor(np.zeros(self.shape, found)))
+        self.register_buffer("running_matrix", Tensor(matrices))
+
+    def reset_parameters(self) -> None:
+        """Set weight to 1 and bias to 0, and begin the running statistics anew: mean 0, and the identity."""
+        super().reset_parameters()
+        self.running_mean.replace(np.zeros_like(self.running_mean.raw))
+        self.running_matrix.replace(np.broadcast_to(np.eye(self.running_matrix.shape[-1]), self.running_matrix.shape))
+
+    def normalize(self, x: Tensor) -> Tensor:
+        kinds = shape_dtypes_of(x, self.weight, self.bias)
+        check_dtypes(label(type(self).__name__), **dict(zip(("input", "weight", "bias"), kinds, strict=True)))
+        seen = (1, self.num_features, *(1,) * (len(x.shape) - 2))
+        y = self.whiten(x) if 0 not in x.shape else x
+        for parameter, apply in ((self.weight, ops.multiply), (self.bias, ops.add)):
+            y = y if parameter is None else apply(y, parameter.reshape(seen))
+        return cast("Tensor", activate(y, fusible(self.activation)))
+
+    def whiten(self, x: Tensor) -> Tensor:
+        """Return Σ^(-1/2) (x - mean), and move the running statistics where they are to."""
+        groups, size = self.num_groups, self.num_features // self.num_groups
+        n, _, *positions = x.shape
+        values = n * math.prod(positions)
+        apart = ops.reshape(ops.astype(x, np.float64, copy=False), (n, groups, size, -1))
+        columns = ops.permute_dims(apart, (1, 2, 0, 3)).reshape((groups, size, values))
+        if self.training and not self.frozen:
+            if values == 1:
+                name, hint = label(type(self).__name__), "use a larger batch, or eval()"
+                raise ValueError(f"{name}: one value per channel has no covariance, got shape {x.shape}; {hint}")
+            mean = ops.mean(columns, axis=-1, keepdims=True)
+            centred = columns - mean
+            matrix = inverse_root(centred @ centred.mT / values + self.eps * np.eye(size), self.iterations)
+            for running, new in ((self.running_mean, mean), (self.running_matrix, matrix)):
+                moved = (1 - self.momentum) * running.raw + self.momentum * new.raw.reshape(running.shape)
+                running.raw = moved.astype(running.dtype)
+        else:
+            centred = columns - self.running_mean.raw.astype(np.float64).reshape(groups, size, 1)
+            matrix = self.running_matrix.raw.astype(np.float64)
+        whitened = ops.matmul(matrix, centred).reshape((groups, size, n, -1))
+        return ops.astype(ops.permute_dims(whitened, (2, 0, 1, 3)).reshape(x.shape), x.dtype, copy=False)
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ", frozen=True" * self.frozen
+
+
+class IterNorm1D(IterNorm):
+    """`IterNorm` of (N, C) or (N, C, L)."""
+
+    layouts = ("NC", "NCL")
+
+
+class IterNorm2D(IterNorm):
+    """`IterNorm` of (N, C, H, W)."""
+
+    layouts = ("NCHW",)
