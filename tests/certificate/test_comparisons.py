@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from tests.certificate.wrong_ops import Cube, Raising, failed
-from tinygrad_norm import FusedOp, Op, Tensor, ops
+from tinygrad_norm import FusedOp, Op, Tensor, nn, ops
 from tinygrad_norm.certificate import certify
-from tinygrad_norm.certificate.case import Case
+from tinygrad_norm.certificate.case import Case, case_of_module
 from tinygrad_norm.certificate.comparisons import (
+    BY_DESIGN,
     CONSTANT,
     DIFFERENCES,
     FIRST,
@@ -25,6 +26,7 @@ from tinygrad_norm.certificate.comparisons import (
     VALUE,
     kills,
 )
+from tinygrad_norm.certificate.first_order import gradients
 
 
 class WrongValue(Cube):
@@ -195,3 +197,34 @@ class Doubling(Op):
 )
 def test_a_case_is_refused_by_the_checks_of_first_derivatives_that_see_it(function, killed_by, rng):
     assert kills(Case("", function, (rng.normal(size=(3, 4)),))) == killed_by
+
+
+class Published(WrongGradient):
+    differs_by_design = "so it was published"
+
+
+def test_a_gradient_that_is_meant_to_differ_is_measured_and_not_judged():
+    certificate = certify(Published, (3, 4))
+    assert certificate.ok
+    checks = {check.name: check for check in certificate.checks}
+    assert [*checks] == [VALUE, OTHER_LAYOUTS, REPEATED, BY_DESIGN]
+    assert checks[BY_DESIGN].error == pytest.approx(1 / 30)
+    assert not certificate.mutants
+    assert "differs by design: so it was published" in str(certificate)
+    assert "wrong gradients: none tried, as none is to be the derivative" in str(certificate)
+
+    class WrongAllTheSame(Published):
+        def forward(self, x: Any) -> Any:
+            return x * x * x * 1.1
+
+    assert [*failed(certify(WrongAllTheSame, (3, 4)))] == [VALUE]
+
+
+def test_buffers_that_the_way_back_moves_are_moved_back(rng):
+    layer = nn.PowerNorm(3, warmup=0)
+    case = case_of_module("", layer, [rng.normal(size=(4, 3))], rng)
+    before = layer.nu.raw
+    first = gradients(case, case.leaves())[1]
+    assert (layer.nu.raw != before).any()
+    for one, other in zip(gradients(case, case.leaves())[1], first, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -133,7 +133,8 @@ class Certificate:
 
     def _about_mutants(self) -> list[str]:
         if not self.mutants:
-            why = "it runs no op with a gradient" if self.ok else "a check failed already"
+            plain = "none is to be the derivative" if self.differs_by_design else "it runs no op with a gradient"
+            why = plain if self.ok else "a check failed already"
             return ["", f"wrong gradients: none tried, as {why}"]
         killed = len(self.mutants) - len(self.survived)
         besides = f"; {self.without_effect} more made no difference here" if self.without_effect else ""
