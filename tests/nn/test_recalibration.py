@@ -304,7 +304,8 @@ def test_a_model_without_norms_is_not_called():
     assert called == []
 
 
-def test_a_norm_that_takes_a_mask_is_refused():
-    model = nn.Sequential({"norm": nn.MaskedBatchNorm1D(2)})
-    with pytest.raises(ValueError, match="recalibrate: norm is a MaskedBatchNorm1D, of whose values only some count"):
+@pytest.mark.parametrize("kind", [nn.MaskedBatchNorm1D, nn.L1Norm, nn.LInfNorm])
+def test_a_norm_that_keeps_other_statistics_is_refused(kind):
+    model = nn.Sequential({"norm": kind(2)})
+    with pytest.raises(ValueError, match=f"recalibrate: norm is a {kind.__name__}, whose running statistics are not"):
         recalibrate(model, [np.ones((3, 2), np.float32)])

@@ -41,15 +41,22 @@ UNCENTRED = RMSNorm, RMSNorm2D
 
 
 def norms(model: Module) -> list[tuple[str, Normalization]]:
-    """Return the norm layers of a model, each with its path; a model that is one itself goes by its class.
+    """Return the norms of `UNITS` in a model, each with its path; a model that is one itself goes by its class.
+
+    Those that keep other running statistics than mean and variance are left out.
 
     Raises:
         TypeError: the model is no Module.
     """
     check_type("diagnose: model", model, Module, "a Module")
     found = ((path or type(module).__name__, module) for path, module in model.named_modules())
-    kinds = tuple(UNITS)
-    return [(path, module) for path, module in found if isinstance(module, Normalization) and isinstance(module, kinds)]
+    return [
+        (path, module)
+        for path, module in found
+        if isinstance(module, Normalization)
+        and isinstance(module, tuple(UNITS))
+        and getattr(module, "keeps_variance", True)
+    ]
 
 
 @contextmanager

@@ -159,6 +159,8 @@ class RunningNorm(ChannelNorm):
 
     op: ClassVar[Callable[..., Tensor]]
     refuses_infinity = True  # in the running statistics, in inference
+    keeps_variance: ClassVar[bool] = True
+    """Whether the running statistics are the mean and the variance of all that it is given, and nothing else."""
     num_features: int
     eps: float = 1e-5
     momentum: float | None = 0.1

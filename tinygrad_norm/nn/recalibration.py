@@ -13,7 +13,6 @@ from tinygrad_norm.dtypes import Array
 from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import InstanceNorm, RunningNorm
-from tinygrad_norm.nn.norms.masked import Masked
 from tinygrad_norm.nn.training_mode import in_inference
 from tinygrad_norm.tensor import Tensor
 
@@ -37,17 +36,19 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
 
     Raises:
         ValueError: the loader gives no batch, or none to a second pass, as a generator does; or a layer is given one
-            value per channel, or values whose mean or variance is beyond its dtype; or a norm takes a mask.
+            value per channel, or values whose mean or variance is beyond its dtype; or a norm keeps
+            other statistics than these.
 
     Source: Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983, for merging the statistics of
         batches by their counts.
     """
     layers = {module: path for path, module in model.named_modules() if isinstance(module, RunningNorm)}
     for layer, path in layers.items():
-        if isinstance(layer, Masked):
+        if not layer.keeps_variance:
             raise ValueError(
-                f"recalibrate: {path or 'the model'} is a {type(layer).__name__}, of whose values only some count; "
-                "call its reset_running_stats(), and the model in training, with momentum=None, on each batch"
+                f"recalibrate: {path or 'the model'} is a {type(layer).__name__}, whose running statistics are not the "
+                "mean and the variance of all that it is given; call its reset_running_stats(), and the model in "
+                "training, with momentum=None, on each batch"
             )
     pending = {layer: path for layer, path in layers.items() if layer.running_mean is not None and not layer.frozen}
     with ExitStack() as modes, ExitStack() as statistics:

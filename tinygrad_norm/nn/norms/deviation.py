@@ -46,6 +46,7 @@ class L1Norm(DefinedBatchNorm):
 
     definition: ClassVar[Callable[..., Any]] = staticmethod(l1_batch_norm)
     layouts = ("NC", "NCL", "NCHW", "NCDHW")
+    keeps_variance = False
 
     def normalize_batch(self, x: Tensor) -> tuple[Tensor, Sequence[Array]]:
         axes = (0, *range(2, len(x.shape)))

@@ -160,6 +160,7 @@ def in_view(mask: Array, spec: NormSpec) -> Array:
 class MaskedRunningNorm(Masked):
     """What masked batch and instance norm share: the running statistics, which are those of what counts."""
 
+    keeps_variance: ClassVar[bool] = False
     op: ClassVar[Callable[..., Tensor]]
 
     def normalize(self, x: Tensor, mask: Any = None) -> Tensor:

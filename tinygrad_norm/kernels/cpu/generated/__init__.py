@@ -1,1 +1,1 @@
-"""The kernels of this package's norms, which `python -m tinygrad_norm.derivation.builtin` writes."""
+"""The kernels of this package's norms, which `python -m tinygrad_norm.derivation.committed` writes."""
