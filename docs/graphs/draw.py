@@ -18,6 +18,7 @@ NORMS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "group-norm": (nn.GroupNorm(2, 8), (4, 8, 6, 6)),
     "instance-norm-1d": (nn.InstanceNorm1D(8, affine=True), (4, 8, 16)),
     "instance-norm": (nn.InstanceNorm2D(8, affine=True), (4, 8, 6, 6)),
+    "instance-norm-3d": (nn.InstanceNorm3D(8, affine=True), (2, 8, 4, 4, 4)),
     "rms-norm": (nn.RMSNorm(8), (16, 8)),
     "rms-norm-2d": (nn.RMSNorm2D(8), (4, 8, 6, 6)),
 }

@@ -20,7 +20,7 @@ from tinygrad_norm.certificate.catalog import (
     layer_names,
     op_cases,
 )
-from tinygrad_norm.certificate.comparisons import ROWS
+from tinygrad_norm.certificate.comparisons import EXACT, ROWS
 from tinygrad_norm.definitions import ACTIVATIONS
 
 
@@ -42,7 +42,7 @@ def test_every_layer_and_every_op_has_its_cases():
 def test_norms_pass_in_every_mode(name, few_activations):
     certificate = certify(name)
     assert certificate.ok, str(certificate)
-    assert [check.name for check in certificate.checks] == list(ROWS)
+    assert [check.name for check in certificate.checks] == [row for row in ROWS if row not in EXACT]
     assert certificate.larger
     modes = {case.partition(",")[0] for case in certificate.cases}
     assert ({"training", "inference"} <= modes) == (name.startswith(("Batch", "Instance")))

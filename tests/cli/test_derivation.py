@@ -49,7 +49,7 @@ def test_so_is_that_of_one_s_own(name, own, capsys):
     ("what", "words"),
     [
         ("LayerNrm", "derive: 'LayerNrm' is no norm layer; did you mean LayerNorm?; for one of your own"),
-        ("Linear", "derive: 'Linear' is no norm layer (they are BatchNorm1D, "),
+        ("Linear", "derive: 'Linear' is no norm layer (they are AdaIN, "),
         ("{own}:nothing", "derive: {own} has no 'nothing'"),
         ("{own}:wrong", "derive: wrong, line 15 (return x if x > 0 else -x): a definition does not branch on values"),
         ("nowhere.py:norm", "derive: nowhere.py cannot be imported: FileNotFoundError: [Errno 2] No such file"),

@@ -67,8 +67,9 @@ def test_a_command_that_there_is_not_is_answered_with_the_one_that_was_meant(cap
     with pytest.raises(SystemExit, match="2"):
         main(["trian"])
     assert capsys.readouterr().err == (
-        "tinygrad-norm: argument COMMAND: there is no 'trian', only train, evaluate, diagnose, models, experiment, "
-        "graph, profile, certify, conformance, derive, info, inspect; did you mean train?; try tinygrad-norm --help\n"
+        "tinygrad-norm: argument COMMAND: there is no 'trian', only train, evaluate, diagnose, models, norms, "
+        "experiment, graph, profile, certify, conformance, derive, info, inspect; did you mean train?; "
+        "try tinygrad-norm --help\n"
     )
 
 

@@ -33,7 +33,7 @@ def test_names_and_questions():
         *("steps-to-loss", "small-batches", "one-pass-variance", "every-norm"),
     )
     questions = {experiments.describe(name) for name in experiments.names()}
-    assert len(questions) == 6
+    assert len(questions) == 7
     assert all(re.fullmatch(r"[A-Z].{20,120}\?", question) for question in questions)
 
 

@@ -64,7 +64,7 @@ EXAMPLES: dict[str, NormExample] = {
 
 def norm_layers() -> dict[str, type[Normalization]]:
     """Return the norm layers of `nn`, by name, but for whitening, which has no definition to derive it from."""
-    kinds = {name: getattr(nn, name) for name in nn.__all__}
+    kinds = {name: getattr(nn, name) for name in sorted(nn.__all__)}
     norms = {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Normalization)}
     return {name: kind for name, kind in norms.items() if hasattr(kind, "definition")}
 

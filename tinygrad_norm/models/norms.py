@@ -58,8 +58,14 @@ def make_evonorm_s0(channels: int, activation: ActivationSpec = None) -> nn.EvoN
     return nn.EvoNormS0(channels, _groups(channels), nonlinear=activation is not None)
 
 
+def make_power_norm(channels: int, **options: Any) -> nn.PowerNorm:
+    """PowerNorm after a warm-up of 100 batches: its authors' 10,000 are more than many a net here is trained for."""
+    return nn.PowerNorm(channels, warmup=100, **options)
+
+
 OF_BOTH: Layers = {
     "group": make_group_norm,
+    "power": make_power_norm,
     "l1": nn.L1Norm,
     "linf": nn.LInfNorm,
     "scale": nn.ScaleNorm,
@@ -73,6 +79,7 @@ OF_IMAGES: Layers = {
     "instance": make_instance_norm,
     "rms": nn.RMSNorm2D,
     "renorm": make_batch_renorm(rows=False),
+    "ghost": nn.GhostBatchNorm2D,
     "switchable": nn.SwitchableNorm2D,
     "frn": make_filter_response_norm,
     "evonorm_b0": make_evonorm_b0,
@@ -84,11 +91,12 @@ OF_ROWS: Layers = {
     "layer": nn.LayerNorm,
     "rms": nn.RMSNorm,
     "renorm": make_batch_renorm(rows=True),
+    "ghost": nn.GhostBatchNorm1D,
     **OF_BOTH,
 }
 WITHOUT_BIAS = frozenset({"none", "rms", "scale", "prms"})
 """After which a layer needs a bias of its own."""
-WITH_MOMENTUM = frozenset({"batch", "renorm", "switchable", "evonorm_b0", "l1", "linf"})
+WITH_MOMENTUM = frozenset({"batch", "renorm", "ghost", "power", "switchable", "evonorm_b0", "l1", "linf"})
 
 
 class Norms:

@@ -1,4 +1,4 @@
-"""Every layer of `nn.norms` with a small example, and what their tests share."""
+"""Layers of `nn.norms` with a small example each, and what their tests share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from tinygrad_norm import Tensor, nn
 
 IMAGES, ROWS = (3, 4, 2, 3), (5, 4)
 LABELS = np.array([2, 0, 2])
-ROWS_COUNTED = np.array([1, 1, 0, 1, 1], bool)[:, None]
-COUNTED = np.array([1, 1, 1, 0, 1, 1] * 3, bool).reshape(3, 1, 2, 3)
 
 
 class Example(NamedTuple):
@@ -51,23 +49,12 @@ LAYERS = {
     "EvoNormS0": example("EvoNormS0", 4, 2),
     "FiLM": example("FiLM", 4, 3, condition=LABELS),
     "FilterResponseNorm2D": example("FilterResponseNorm2D", 4),
-    "GhostBatchNorm1D": example("GhostBatchNorm1D", 4, 3, shape=ROWS),
-    "GhostBatchNorm2D": example("GhostBatchNorm2D", 4, 2),
     "GlobalResponseNorm": example("GlobalResponseNorm", 4),
-    "IBN": example("IBN", 4),
     "IterNorm1D": example("IterNorm1D", 4, shape=ROWS, iterations=3),
     "IterNorm2D": example("IterNorm2D", 4, 2),
     "L1Norm": example("L1Norm", 4),
     "LInfNorm": example("LInfNorm", 4),
-    "LocalResponseNorm": example("LocalResponseNorm", 3),
-    "MaskedBatchNorm1D": example("MaskedBatchNorm1D", 4, shape=ROWS, condition=ROWS_COUNTED),
-    "MaskedBatchNorm2D": example("MaskedBatchNorm2D", 4, condition=COUNTED),
-    "MaskedGroupNorm": example("MaskedGroupNorm", 2, 4, condition=COUNTED),
-    "MaskedInstanceNorm1D": example("MaskedInstanceNorm1D", 4, shape=(3, 4, 6), condition=COUNTED.reshape(3, 1, 6)),
-    "MaskedInstanceNorm2D": example("MaskedInstanceNorm2D", 4, condition=COUNTED),
-    "MaskedLayerNorm": example("MaskedLayerNorm", 3, condition=COUNTED),
     "PartialRMSNorm": example("PartialRMSNorm", 4, 0.5),
-    "PowerNorm": example("PowerNorm", 4, warmup_iters=1),
     "SPADE": example("SPADE", 4, 2, 3, condition=(3, 2, 4, 2)),
     "ScaleNorm": example("ScaleNorm", 4),
     "SwitchableNorm2D": example("SwitchableNorm2D", 4),
