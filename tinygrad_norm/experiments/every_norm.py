@@ -33,7 +33,7 @@ class Settings:
 
     model: str = "resnet18"
     width: float = 0.25
-    image_size: int = 32
+    image_size: int = 16
     images: int | None = None
     epochs: int = 5
     batch_size: int = 64
@@ -43,7 +43,7 @@ class Settings:
 
 
 FULL = Settings()
-QUICK = replace(FULL, width=0.125, image_size=16, images=256, norms=("batch", "layer", "renorm", "frn", "dyt", "none"))
+QUICK = replace(FULL, width=0.125, images=256, norms=("batch", "layer", "renorm", "frn", "dyt", "none"))
 
 
 def run(settings: Settings, progress: Progress) -> Measurements:
