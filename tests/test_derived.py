@@ -265,3 +265,15 @@ def test_axes_may_be_those_of_what_is_returned_alone(rng):
     np.testing.assert_array_equal(top.raw, x.max(axis=0, keepdims=True))
     with pytest.raises(ValueError, match="watched: others: axis 2 is out of range"):
         watched(x, axes=1, others=2)
+
+
+@pytest.mark.parametrize("axes", [0, 1])
+def test_a_parameter_of_x_s_shape_is_never_transposed(axes, rng):
+    """Of a square one, the shape does not tell how it lies in memory."""
+    x, weight, dy = (rng.normal(size=(6, 6)) for _ in range(3))
+    leaves = [Tensor(each, requires_grad=True) for each in (x, weight)]
+    found = grad(derive(norms["l1_norm"])(*leaves, axes=axes), leaves, dy)
+    with composed():
+        expected = grad(derive(norms["l1_norm"])(*leaves, axes=axes), leaves, dy)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.raw, other.raw, rtol=1e-12)

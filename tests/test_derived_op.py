@@ -103,3 +103,11 @@ def test_a_statistic_of_statistics_is_reduced_along_all_of_its_axes(rng):
     _, mean, var = derive(nn.EvoNormB0.definition)(x, ones, ones, ones, **options)
     np.testing.assert_allclose(mean.raw, x.mean(axis=(0, 2, 3), keepdims=True))
     np.testing.assert_allclose(var.raw, x.var(axis=(0, 2, 3), keepdims=True))
+
+
+def test_a_parameter_along_an_axis_of_nothing_has_the_gradient_0():
+    x, weight = (Tensor(np.zeros(shape), requires_grad=True) for shape in ((0, 4), (1, 4)))
+    y = derive(norms["l1_norm"])(x, weight, axes=1)
+    dx, dweight = grad(y, [x, weight], np.zeros((0, 4)))
+    np.testing.assert_array_equal(dweight.raw, np.zeros((1, 4)))
+    assert dx.shape == (0, 4)

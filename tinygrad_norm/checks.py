@@ -60,7 +60,8 @@ def check_integer(name: str, value: Any, lowest: int, highest: float = sys.maxsi
     if value < lowest:
         raise ValueError(f"{name} is an integer of at least {lowest}, got {value}")
     if int(value) > highest:
-        raise ValueError(f"{name} is an integer of at most {highest}, got one of {len(str(value))} digits")
+        got = int(value) if int(value) < 10**20 else f"one of {len(str(value))} digits"
+        raise ValueError(f"{name} is an integer of at most {highest}, got {got}")
     return int(value)
 
 

@@ -45,6 +45,9 @@ def derive(definition: Callable[..., Any]) -> DerivedNorm:
             names of their own, with `keepdims=True`, and pointwise functions of them. It returns y, of x's shape, or
             (y, *statistics). Over several sets together, a mean goes with axis=(*batch, *pixels).
 
+    It is run once, with symbols: numbers that it takes from elsewhere are those of that time, so what may change is an
+    option of its own.
+
     Where a function has no derivative, that of `ops` is taken: at 0 it is 0 for abs, sign and relu, and infinite for
     sqrt; equal values share the gradient of a maximum or minimum, both of two or all of many; x has that of clip at its
     bounds. The branch of `where` that is not taken gets the gradient 0, of which an infinite derivative makes NaN, for

@@ -153,6 +153,6 @@ def _runner() -> Any:
 def _sum_to(gradient: Array, like: Array) -> Array:
     """A gradient in the shape and dtype of an input that was broadcast."""
     added = gradient.ndim - like.ndim
-    stretched = tuple(i for i, n in enumerate(like.shape, added) if n == 1 and gradient.shape[i] > 1)
+    stretched = tuple(i for i, n in enumerate(like.shape, added) if n == 1 and gradient.shape[i] != 1)
     summed = gradient.sum(axis=(*range(added), *stretched), keepdims=True) if added or stretched else gradient
     return np.broadcast_to(summed.reshape(summed.shape[added:]), like.shape).astype(like.dtype)

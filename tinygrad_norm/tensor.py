@@ -104,7 +104,7 @@ class Tensor:
 
     def replace(self, array: Array) -> None:
         """Put `array` itself in the place of the elements. For this package's own code."""
-        self.raw = array
+        self.raw = np.asarray(array)  # arithmetic makes a number of what has no axes
         generation.advance()
 
     def changed(self) -> None:

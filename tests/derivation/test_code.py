@@ -26,6 +26,7 @@ FUNCTIONS = {
     "minimum": min,
     "sigmoid": lambda x, real: 1 / (1 + np.exp(-x)),
     "softplus": lambda x, real: np.log1p(np.exp(x)),
+    "tanh": lambda x, real: np.tanh(x),
     "relu": lambda x, real: max(x, 0.0),
     "sign": lambda x, real: np.sign(x),
     "ndtr": lambda x, real: float(RULES["ndtr"].function(np.float64(x))),

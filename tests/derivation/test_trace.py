@@ -46,6 +46,12 @@ def takes_options_by_position(x: Any, axes: Any, eps: Any = 1e-5) -> Any:
     return x
 
 
+def writes_in_place(x: Any, w: Any, *, axes: Any) -> Any:
+    y = x
+    y += w
+    return y - x.__array_namespace__().mean(x, axis=axes, keepdims=True)
+
+
 def takes_anything(x: Any, *parameters: Any, axes: Any) -> Any:
     return x
 
@@ -61,6 +67,7 @@ def takes_anything(x: Any, *parameters: Any, axes: Any) -> Any:
         (forgets_x, r"forgets_x returns what has the shape of x, or \(that, \*statistics\), got nothing of x"),
         (takes_a_shape, r"line \d+ \(return x.reshape\(-1\)\): .*reshape"),
         (takes_options_by_position, r"definition is takes_options_by_position\(x, \*parameters, \*, axes, eps\), got"),
+        (writes_in_place, r"writes_in_place, line 51 \(y \+= w\): a definition writes nothing in place"),
         (takes_anything, r"definition is takes_anything\(x, \*parameters, \*, axes, eps\), got"),
     ],
 )

@@ -48,6 +48,11 @@ def test_norms_are_found_by_path_and_every_kind_has_a_unit():
     assert all(issubclass(kind, tuple(UNITS)) for kind in kinds)
 
 
+def test_norms_of_the_literature_are_left_to_themselves():
+    model = nn.Sequential(nn.Conv2D(2, 3, 1), nn.EvoNormB0(3), nn.GhostBatchNorm2D(3), nn.BatchNorm2D(3))
+    assert [path for path, _ in norms(model)] == ["3"]
+
+
 def test_norms_are_held_and_their_switches_afterwards_what_they_were():
     model = nn.Sequential(nn.BatchNorm1D(2), nn.LayerNorm(2))
     before = model[0].update_running_statistics, model[0].refuses_infinity

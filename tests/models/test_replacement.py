@@ -196,3 +196,11 @@ def test_a_norm_with_an_activation_of_its_own_leaves_its_place_to_one(resnet):
     replace_norm(resnet, "", "frn")
     replace_norm(resnet, "", "batch")
     assert [resnet.layer1[0].bn1.activation, resnet.layer1[0].bn2.activation] == ["relu", None]
+
+
+def test_weights_that_begin_otherwise_are_not_carried_over():
+    net = nn.Sequential(nn.Conv2D(3, 4, 1), nn.GlobalResponseNorm(4), nn.ReLU())
+    replace_norm(net, "", "batch")
+    np.testing.assert_array_equal(net[1].weight.raw, np.ones(4))  # those of the old one are 0
+    replace_norm(net, "", "renorm")
+    assert net[1].momentum == nn.BatchRenorm2D(4).momentum

@@ -304,7 +304,7 @@ def test_a_model_without_norms_is_not_called():
     assert called == []
 
 
-@pytest.mark.parametrize("kind", [nn.MaskedBatchNorm1D, nn.L1Norm, nn.LInfNorm])
+@pytest.mark.parametrize("kind", [nn.MaskedBatchNorm1D, nn.L1Norm, nn.LInfNorm, nn.PowerNorm, nn.IterNorm1D])
 def test_a_norm_that_keeps_other_statistics_is_refused(kind):
     model = nn.Sequential({"norm": kind(2)})
     with pytest.raises(ValueError, match=f"recalibrate: norm is a {kind.__name__}, whose running statistics are not"):

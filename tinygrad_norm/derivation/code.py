@@ -26,10 +26,10 @@ FORMS = {
     "rsqrt": ("one / np.sqrt({0})", 2),
     "activated": ("activated({0}, line)", 9),
     "times_derivative": ("times_derivative({0}, {1}, line)", 9),
-    **{name: (f"{name}({{0}}, real)", 9) for name in ("erf", "ndtr", "relu", "sigmoid", "sign", "softplus")},
+    **{name: (f"{name}({{0}}, real)", 9) for name in ("erf", "ndtr", "relu", "sigmoid", "sign", "softplus", "tanh")},
     "gated": ("gated({0}, {1}, real)", 9),
     "clip": ("minimum(maximum({0}, {1}), {2})", 9),
-    **{name: (f"np.{name}({{0}})", 9) for name in ("sqrt", "exp", "expm1", "log", "log1p", "tanh")},
+    **{name: (f"np.{name}({{0}})", 9) for name in ("sqrt", "exp", "expm1", "log", "log1p")},
     **{
         name: (f"{{0}} {sign} {{1}}", 0)
         for name, sign in (
@@ -47,7 +47,7 @@ FORMS = {
 IMPORTS = {
     "tinygrad_norm.kernels.cpu.activation": "activated times_derivative",
     "tinygrad_norm.kernels.cpu.compiler": "Kernel device inline noalias ordered reassociate",
-    "tinygrad_norm.kernels.cpu.pointwise": "erf gated less maximum minimum ndtr relu sigmoid sign softplus",
+    "tinygrad_norm.kernels.cpu.pointwise": "erf gated less maximum minimum ndtr relu sigmoid sign softplus tanh",
     "tinygrad_norm.kernels.cpu.reduction": (
         "ATTEMPTS ROWS TERMS Groups all_of are_near few fill first_row gather_max gather_min gather_sum groups_of "
         "in_range is_near join_max join_min join_sum keep length_of lowered move_max move_min move_sum raised rows_of "

@@ -103,6 +103,11 @@ class Expression:
     def __neg__(self) -> Expression:
         return pointwise("negative", self)
 
+    def _changed(self, other: Any) -> Expression:
+        raise TypeError("a definition writes nothing in place, which would change what it is given; write y = y + w")
+
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = _changed
+
     def __gt__(self, other: Any) -> Expression:
         return pointwise("greater", self, other)
 

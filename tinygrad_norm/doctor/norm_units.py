@@ -23,6 +23,8 @@ from tinygrad_norm.nn.normalization import (
     RMSNorm2D,
     RunningNorm,
 )
+from tinygrad_norm.nn.norms.base import FromDefinition
+from tinygrad_norm.nn.norms.ghost import GhostBatchNorm
 from tinygrad_norm.nn.recalibration import put
 
 UNITS: dict[type[Normalization], str] = {
@@ -43,7 +45,7 @@ UNCENTRED = RMSNorm, RMSNorm2D
 def norms(model: Module) -> list[tuple[str, Normalization]]:
     """Return the norms of `UNITS` in a model, each with its path; a model that is one itself goes by its class.
 
-    Those that keep other running statistics than mean and variance are left out.
+    Those of the literature are left out: each has units and statistics of its own.
 
     Raises:
         TypeError: the model is no Module.
@@ -55,7 +57,7 @@ def norms(model: Module) -> list[tuple[str, Normalization]]:
         for path, module in found
         if isinstance(module, Normalization)
         and isinstance(module, tuple(UNITS))
-        and getattr(module, "keeps_variance", True)
+        and not isinstance(module, FromDefinition | GhostBatchNorm)
     ]
 
 

@@ -126,7 +126,7 @@ def norm_facts(layer: str) -> NormFacts:
         _over(values_sharing(layer), labels),
         tuple(name for name, _ in made.named_parameters()),
         tuple(name for name, _ in made.named_buffers()),
-        passes(norm),
+        passes(norm) if kind.by_kernels else (0, 0),
         lines_of(kind.definition),
         source_of(kind),
     )

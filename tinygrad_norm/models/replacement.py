@@ -79,6 +79,11 @@ def _follows_average(norm: nn.Module, model: nn.Module) -> bool:
     return isinstance(layers[layers.index(norm) - 1], nn.GlobalAvgPool2D) and layers[0] is not norm
 
 
+def first_weight(norm: nn.Module) -> float:
+    """Return what the weight of a norm begins with: 0 in GRN, 1 in others."""
+    return getattr(norm, "first_weight", 1.0)
+
+
 def _replacement(old: Any, norms: Norms, model: nn.Module) -> nn.Module:
     tensors = (*old.parameters(), *old.buffers(), *model.parameters())
     dtype = next((tensor.dtype for tensor in tensors if tensor.dtype.kind == "f"), np.float32)
@@ -87,11 +92,12 @@ def _replacement(old: Any, norms: Norms, model: nn.Module) -> nn.Module:
     both_batch = isinstance(old, BatchNorm) and isinstance(new, BatchNorm)
     for name in ("weight", "bias", *(RUNNING if both_batch else ())):
         kept, fresh = getattr(old, name), getattr(new, name, None)
-        if kept is not None and fresh is not None and kept.shape == fresh.shape:
+        alike = name in RUNNING or first_weight(old) == first_weight(new)
+        if kept is not None and fresh is not None and kept.shape == fresh.shape and alike:
             setattr(new, name, kept)
     if isinstance(new, Normalization):
         new.fused = old.fused
     for name in SWITCHES if both_batch and isinstance(norms.norm, str) else ():
-        if name != "momentum" or norms.momentum is None:
+        if name != "momentum" or (norms.momentum is None and type(old).momentum == type(new).momentum):
             setattr(new, name, getattr(old, name))
     return layer

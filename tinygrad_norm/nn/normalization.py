@@ -37,6 +37,8 @@ class Normalization(DataclassModule):
     """What each weight begins with; a bias begins with 0."""
     definition: ClassVar[Callable[..., Any]]
     """What the layer computes, as `derive` takes it."""
+    by_kernels: ClassVar[bool] = True
+    """Whether kernels of the definition compute it, rather than ops of another kind."""
     _: KW_ONLY
     activation: ActivationSpec = None
     fused: bool = True

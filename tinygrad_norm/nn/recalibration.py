@@ -43,8 +43,8 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
         batches by their counts.
     """
     layers = {module: path for path, module in model.named_modules() if isinstance(module, RunningNorm)}
-    for layer, path in layers.items():
-        if not layer.keeps_variance:
+    for path, layer in model.named_modules():
+        if not getattr(layer, "keeps_variance", True):
             raise ValueError(
                 f"recalibrate: {path or 'the model'} is a {type(layer).__name__}, whose running statistics are not the "
                 "mean and the variance of all that it is given; call its reset_running_stats(), and the model in "

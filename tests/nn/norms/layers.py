@@ -97,7 +97,8 @@ def check_three_steps(
     Args:
         layer: in float64.
         rng: draws inputs and parameters.
-        train: of the inputs and the running mean and variance: y, and the mean and biased variance, (C,).
+        train: of the inputs and the running mean and variance: y, and the mean and biased variance, (C,), or what is
+            kept in its place.
         infer: of the inputs and the running mean and variance: y.
         inputs: draws some; images unless given.
     """
@@ -110,7 +111,7 @@ def check_three_steps(
         close(layer(*given), expected)
         n = given[0].size // 4
         mean = (1 - layer.momentum) * mean + layer.momentum * new_mean
-        var = (1 - layer.momentum) * var + layer.momentum * new_var * n / (n - 1)
+        var = (1 - layer.momentum) * var + layer.momentum * new_var * (n / (n - 1) if layer.keeps_variance else 1)
         close(layer.running_mean, mean)
         close(layer.running_var, var)
     assert layer.num_batches_tracked.item() == 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.nn.norms.layers import along, check_three_steps, close
-from tinygrad_norm import nn
+from tinygrad_norm import Tensor, nn
 
 CHANNELS = (0, 2, 3)
 
@@ -56,3 +56,10 @@ def test_one_value_per_channel_is_refused_in_training_and_not_in_inference(name)
     with pytest.raises(ValueError, match="one value per channel has no variance"):
         layer(np.ones((1, 4), np.float32))
     assert layer.eval()(np.ones((1, 4), np.float32)).shape == (1, 4)
+
+
+def test_what_is_no_variance_is_kept_as_it_is():
+    """A batch norm keeps n / (n - 1) times the variance."""
+    layer = nn.L1Norm(1, momentum=1.0, eps=0.0, dtype="float64")
+    layer(Tensor(np.array([[-1.0], [1.0]])))
+    np.testing.assert_allclose(layer.running_var.raw, [np.pi / 2])

@@ -48,3 +48,10 @@ def test_alpha_is_a_number_other_than_0(alpha, error):
 def test_infinity_is_bounded_too():
     x = np.array([[np.inf, -np.inf, 0, 1e30]], np.float32)
     close(nn.DynamicTanh(4)(x), np.array([[1, -1, 0, 1]]))
+
+
+def test_numbers_that_were_saved_as_vectors_of_one_are_taken():
+    state = {"alpha": np.array([0.3], np.float32), "weight": np.ones(4, np.float32), "bias": np.zeros(4, np.float32)}
+    layer = nn.DynamicTanh(4)
+    layer.load_state_dict(state)
+    np.testing.assert_allclose(layer.state_dict()["alpha"], 0.3, rtol=1e-6)

@@ -83,3 +83,8 @@ def test_a_state_of_timms_is_taken(rng):
 def test_bad_arguments(build, words):
     with pytest.raises((TypeError, ValueError), match=f"^{re.escape(words)}$"):
         build()
+
+
+def test_one_value_per_group_is_refused():
+    with pytest.raises(ValueError, match=r"^EvoNormS0: one value per group has no variance, got shape \(1, 4, 1, 1\)"):
+        nn.EvoNormS0(4, 4)(np.ones((1, 4, 1, 1), np.float32))

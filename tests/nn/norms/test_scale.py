@@ -64,3 +64,14 @@ def test_reprs():
     assert repr(nn.PartialRMSNorm(4, channels_last=True)) == (
         "PartialRMSNorm(4, p=0.0625, eps=1e-06, affine=True, channels_last=True)"
     )
+
+
+@pytest.mark.parametrize(("p", "count"), [(0.07, 7), (0.14, 14), (0.28, 28), (0.555, 56)])
+def test_the_part_of_the_channels_is_rounded_up_and_no_further(p, count):
+    assert nn.PartialRMSNorm(100, p).count == count
+
+
+def test_a_weight_without_axes_stays_an_array():
+    layer = nn.ScaleNorm(4)
+    layer.weight.replace(layer.weight.raw * 2)
+    assert layer(np.ones((2, 4), np.float32)).shape == (2, 4)

@@ -259,7 +259,8 @@ def sigmoid_at(z: float, _: float, real: Any) -> tuple[float, float]:
 
 
 @inline
-def _tanh(z: float, _: float, real: Any) -> tuple[float, float]:
+def tanh_at(z: float, _: float, real: Any) -> tuple[float, float]:
+    """The hyperbolic tangent, and its derivative."""
     m = _expm1(real(-2) * abs(z), real)
     t, (s, rest) = m / (real(2) + m), _odds(real(2) * z, real)
     return t if z < 0 else -t, real(4) * s * rest
@@ -337,7 +338,7 @@ def softplus_at(z: float, _: float, real: Any) -> tuple[float, float]:
 @inline
 def _mish(z: float, _: float, real: Any) -> tuple[float, float]:
     value, derivative = softplus_at(z, z, real)
-    (t, slope), (above, near) = _tanh(value, z, real), finite(z, real)
+    (t, slope), (above, near) = tanh_at(value, z, real), finite(z, real)
     return above * t, t + near * slope * derivative
 
 
@@ -380,7 +381,7 @@ _FORMULAS = {
     "leaky_relu": _leaky_relu,
     "elu": _elu,
     "sigmoid": sigmoid_at,
-    "tanh": _tanh,
+    "tanh": tanh_at,
     "silu": silu,
     "erf": erf_at,
     "ndtr": ndtr_at,

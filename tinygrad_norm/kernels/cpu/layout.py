@@ -111,7 +111,8 @@ class Layout:
         """A parameter as [period, length]."""
         if parameter is None:
             return launch(np.full, (self.period, self.length), otherwise, dtype)
-        if parameter.shape == (self.period, self.length) and parameter.flags.c_contiguous:
+        in_place = parameter.shape == (self.period, self.length) and parameter.flags.c_contiguous
+        if in_place and self.in_order[1]:  # of a square one, the shape does not tell
             return parameter
         if parameter.shape != self.affine_shape:
             parameter = np.broadcast_to(parameter, self.affine_shape)

@@ -45,6 +45,12 @@ def sigmoid(x: Any, real: Any) -> Any:
 
 
 @inline
+def tanh(x: Any, real: Any) -> Any:
+    """The hyperbolic tangent."""
+    return activation.tanh_at(x, x, real)[0]
+
+
+@inline
 def softplus(x: Any, real: Any) -> Any:
     """log(1 + exp(x))."""
     return activation.softplus_at(x, x, real)[0]

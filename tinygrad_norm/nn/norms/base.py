@@ -15,7 +15,7 @@ from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.nn.module import Parameter
 from tinygrad_norm.nn.normalization import BatchNorm, ChannelNorm, Normalization
 from tinygrad_norm.ops.arguments import check_dtypes, label, shape_dtypes_of
-from tinygrad_norm.ops.normalization import norm_with_running
+from tinygrad_norm.ops.normalization import move, norm_with_running
 from tinygrad_norm.tensor import Tensor
 
 
@@ -128,18 +128,16 @@ class DefinedBatchNorm(FromDefinition, BatchNorm):
 
     def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
         """Normalize by the definition, or by the running statistics."""
-        affine = (self.weight, self.bias)
-        return norm_with_running(
-            "batch_norm",
-            x,
-            running,
-            affine,
-            own,
-            momentum,
-            self.eps,
-            self.activation,
-            lambda _: self.normalize_batch(x),
-        )
+
+        def normalize(_: Any) -> tuple[Tensor, Sequence[Array]]:
+            y, statistics = self.normalize_batch(x)
+            if self.keeps_variance or running[0] is running[1] is None:
+                return y, statistics
+            move(running, [each.reshape(-1) for each in statistics], momentum)  # no variance, so none that is biased
+            return y, ()
+
+        affine, rest = (self.weight, self.bias), (own, momentum, self.eps, self.activation)
+        return norm_with_running("batch_norm", x, running, affine, *rest, normalize)
 
 
 def check_groups(name: str, of: str, channels: int, groups: int) -> None:

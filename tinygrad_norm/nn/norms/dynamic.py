@@ -50,6 +50,12 @@ class DynamicTanh(ChannelsAnywhere):
         start = check_number(f"{type(self).__name__}: alpha", self.alpha, _SLOPE)
         self.add_parameter("alpha", (), start, dtype)
 
+    def _fill_in(self, state: dict[str, Any], prefix: str) -> None:
+        """Take numbers that were saved as vectors of one, as by the authors' program."""
+        for key in (f"{prefix}alpha", f"{prefix}shift"):
+            if getattr(state.get(key), "shape", None) == (1,):
+                state[key] = state[key].reshape(())
+
     def normalize(self, x: Tensor) -> Tensor:
         return self.derived(x, self.alpha, *self.affine_parameters(), seen=self.seen(x))
 

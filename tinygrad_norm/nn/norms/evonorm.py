@@ -141,6 +141,11 @@ class EvoNormS0(FromDefinition, ChannelNorm):
         if not self.nonlinear:
             return self.derived(x, *self.affine_parameters(), definition=affine)
         n, channels, height, width = x.shape
+        if channels * height * width == self.num_groups:
+            raise ValueError(
+                f"EvoNormS0: one value per group has no variance, got shape {x.shape}; use fewer groups, or larger "
+                "images"
+            )
         groups = (self.num_groups, channels // self.num_groups)
         return self.derived(
             x,

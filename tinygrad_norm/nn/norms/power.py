@@ -114,6 +114,8 @@ class PowerNorm(ChannelsAnywhere):
         warmup: how many batches.
         channels_last: whether the channels stand on the last axis, as the features of tokens do.
 
+    ν moves once in each backward pass, also where one call is gone back through twice.
+
     State: `running_square` and `nu`, shape (C,), and `num_batches_tracked`. `frozen` = True has inference in training
     too; with `update_running_statistics` = False they stay as they are.
 
@@ -121,6 +123,8 @@ class PowerNorm(ChannelsAnywhere):
     """
 
     definition: ClassVar[Callable[..., Any]] = staticmethod(power_norm)
+    keeps_variance: ClassVar[bool] = False
+    by_kernels: ClassVar[bool] = False
     num_features: int
     eps: float = 1e-5
     momentum: float = 0.1

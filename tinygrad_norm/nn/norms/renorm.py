@@ -64,6 +64,9 @@ class BatchRenorm(DefinedBatchNorm):
         r_max, d_max: numbers, or functions from the number of batches seen to one. At first they are the paper's: batch
             norm for 5,000 batches, then r_max rises to 3 by batch 40,000, and d_max to 5 by batch 25,000.
 
+    σ_running is the root of batch norm's running variance, which is unbiased, so that the state and inference are batch
+    norm's; the paper averages σ itself, which is smaller where batches are.
+
     Source: Ioffe, Batch renormalization: towards reducing minibatch dependence in batch-normalized models, 2017.
     """
 

@@ -47,6 +47,8 @@ class FilterResponseNorm2D(FromDefinition, ChannelNorm):
         affine: whether there are weight and bias, shape (C,).
         threshold: whether there is one, shape (C,), which begins with 0.
 
+    eps is a number, and not learned, as the paper has it for maps of one pixel: there y would be a sign.
+
     Source: Singh and Krishnan, Filter response normalization layer: eliminating batch dependence in the training of
         deep neural networks, 2020.
     """

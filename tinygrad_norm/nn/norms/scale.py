@@ -78,7 +78,7 @@ class PartialRMSNorm(ChannelsAnywhere):
     def __post_init__(self, dtype: DTypeOrNone, bias: bool = False) -> None:
         super().__post_init__(dtype, bias)
         check_number("PartialRMSNorm: p", self.p, _PART)
-        self.count = math.ceil(self.p * self.num_features)
+        self.count = math.ceil(round(self.p * self.num_features, 9))  # 0.07 · 100 is 7, and a bit as floats
 
     def normalize(self, x: Tensor) -> Tensor:
         chosen = (np.arange(self.num_features) < self.count).astype(x.dtype).reshape(self.seen(x))

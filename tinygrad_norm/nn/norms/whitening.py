@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, InitVar
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -65,6 +65,7 @@ class IterNorm(ChannelNorm):
     Source: Huang et al., Iterative normalization: beyond standardization towards efficient whitening, 2019.
     """
 
+    keeps_variance: ClassVar[bool] = False
     num_features: int
     num_groups: int = 1
     iterations: int = 5
