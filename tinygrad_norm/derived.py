@@ -272,9 +272,11 @@ def call_spec(norm: DerivedNorm, view: Shape | None, names: tuple[str, ...], *gi
             told = ", ".join(f"{key}={own}" for key, own in over.items())
             raise ValueError(f"{name}: the values along {told} have a {each.op}, so there is one at least, got {shape}")
     known = {key for each in norm.way.statistics for key in each.value}
-    rows = {axis for key in norm.sets.rows for axis in axes[key]}
-    others = tuple(axes[key] for key in norm.sets.others)
     varying = {axis for own in seen[1:] for axis, n in enumerate(own) if n > 1}
+    rows = {axis for key in norm.sets.rows for axis in axes[key]}
+    if not norm.way.statistics:  # any values may stand in a group, so those do that have the same parameters
+        rows = {*range(len(shape))} - varying
+    others = tuple(axes[key] for key in norm.sets.others)
     return CallSpec(
         view=shape,
         parameters=tuple(seen[1:]),

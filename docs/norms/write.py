@@ -37,17 +37,20 @@ seeds and range, at two learning rates and nothing tuned; [every-norm.md](every-
 {claims}
 """
 CLAIMS = {
-    "renorm": "better than batch norm where batches are small or their images alike; batches here are neither",
-    "frn": "better than batch norm on ImageNet at every batch size, with a warm-up of the learning rate, not here",
-    "evonorm_b0": "better than batch norm with ReLU on ImageNet; digits are too easy to tell",
-    "evonorm_s0": "as good as batch norm with ReLU on ImageNet, without the batch",
-    "switchable": "better than its parts on ImageNet and in detection, over many epochs in which it chooses",
-    "dyt": "as good as layer norm in Transformers; a residual net of convolutions is what its paper leaves out",
-    "derf": "better than layer norm in Transformers; as DyT",
+    "renorm": "better than batch norm where batches are small or not drawn at random; here neither is so, and the "
+    "limits of r and d hold from the first batch on, when the running statistics say little",
+    "ghost": "better test error than batch norm in training with large batches; here they are small",
+    "switchable": "better than its parts on ImageNet and in detection",
+    "frn": "better than batch norm on ImageNet at every batch size, with a warm-up of the learning rate",
+    "evonorm_b0": "better than batch norm with ReLU on ImageNet",
+    "evonorm_s0": "nearly as good as batch norm with ReLU on ImageNet, without the batch",
+    "power": "better than layer norm in Transformers for translation and language",
+    "l1": "as good as batch norm on ImageNet, and able to train in half precision",
+    "linf": "as good as batch norm on ImageNet, and able to train in half precision",
     "scale": "better than layer norm in small translation tasks, and faster",
-    "prms": "as good as RMS norm, and faster; here reading all of x costs the same whatever is counted",
-    "l1": "as good as batch norm, in half precision too, which is not measured",
-    "linf": "as good as batch norm, in half precision too, which is not measured",
+    "prms": "as good as RMS norm in translation, and faster; kernels that read all of x anyway gain nothing",
+    "dyt": "as good as layer norm in Transformers; its authors say themselves that it is no batch norm for a ResNet",
+    "derf": "better than layer norm and DyT in Transformers",
 }
 
 
