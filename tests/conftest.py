@@ -36,7 +36,7 @@ collect_ignore_glob = [
     *(["conformance/test_frameworks_onnx.py"] if find_spec("onnx") is None or find_spec("onnxruntime") is None else []),
     *(["browser"] if find_spec("playwright") is None else []),
     *([f"{name}.py" for name in GRAPHVIZ] if find_spec("pygraphviz") is None else []),
-    *(["kernels/cpu/*"] if find_spec("numba") is None else []),
+    *(["kernels/cpu/*", "derivation/test_outer.py"] if find_spec("numba") is None else []),
     *(
         [
             "test_figures.py",
