@@ -87,7 +87,10 @@ def examine(model: Module, loader: Iterable[Any], vanishing: float) -> Examinati
         raise TypeError(f"diagnose: loader is a source of batches, got {given}")
     if not layers:
         kinds = ", ".join(dict.fromkeys(type(module).__name__ for module in model.modules()))
-        raise ValueError(f"diagnose: the model has no norm layer to look at; it is made of {kinds}")
+        known = ", ".join(kind.__name__ for kind in UNITS)
+        raise ValueError(
+            f"diagnose: the model has no norm layer to look at; it is made of {kinds}, and looked at are {known}"
+        )
     exams = [_Exam(layer, path, vanishing, path in frozen) for path, layer in layers]
     predictions, batches, examples, biases = _Predictions(), 0, 0, None
     with _left_as_it_was(model), no_grad():

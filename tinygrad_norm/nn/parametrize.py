@@ -198,7 +198,7 @@ def cached() -> Block:
     """Compute each parametrized parameter once in a `with` block, where a forward pass takes it more than once.
 
     What was computed without recording does not serve where ops are recorded. An optimizer's step belongs outside of
-    the block, for what was computed stays; an assignment makes all be computed anew.
+    the block, for what was computed stays; an assignment has all computed again.
     """
     return Block(_values, lambda outside: {} if outside is None else outside)
 

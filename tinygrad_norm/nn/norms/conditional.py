@@ -314,7 +314,7 @@ class SPADE(ModulatedBatchNorm, OfMaps):
         self.mlp_beta = convolution(self.hidden, self.num_features)
 
     def reset_parameters(self) -> None:
-        """Draw the convolutions anew, and begin the running statistics anew."""
+        """Draw the convolutions again, and reset the running statistics."""
         super().reset_parameters()
         for layer in (self.mlp_shared[0], self.mlp_gamma, self.mlp_beta):
             layer.reset_parameters()

@@ -177,11 +177,11 @@ class PowerNorm(ChannelsAnywhere):
         return activated
 
     def reset_running_stats(self) -> None:
-        """Begin the running statistics anew: mean square 1, ν 0, no batches."""
+        """Reset the running statistics: mean square 1, ν 0, no batches."""
         for buffer, start in ((self.running_square, 1), (self.nu, 0), (self.num_batches_tracked, 0)):
             buffer.replace(np.full_like(buffer.raw, start))
 
     def reset_parameters(self) -> None:
-        """Set weight to 1 and bias to 0, and begin the running statistics anew."""
+        """Set weight to 1 and bias to 0, and reset the running statistics."""
         super().reset_parameters()
         self.reset_running_stats()

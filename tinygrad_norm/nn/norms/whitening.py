@@ -89,7 +89,7 @@ class IterNorm(ChannelNorm):
         self.register_buffer("running_matrix", Tensor(matrices))
 
     def reset_parameters(self) -> None:
-        """Set weight to 1 and bias to 0, and begin the running statistics anew: mean 0, and the identity."""
+        """Set weight to 1 and bias to 0, and reset the running statistics: mean 0, and the identity."""
         super().reset_parameters()
         self.running_mean.replace(np.zeros_like(self.running_mean.raw))
         self.running_matrix.replace(np.broadcast_to(np.eye(self.running_matrix.shape[-1]), self.running_matrix.shape))
