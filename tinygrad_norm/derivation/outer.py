@@ -6,6 +6,8 @@ all of them. Groups also wait for each other where a statistic is reduced over a
 
 from __future__ import annotations
 
+import itertools
+
 from tinygrad_norm.derivation.expression import Expression
 from tinygrad_norm.derivation.writer import FIRST, KIND, Writer, block, function, has_word, taken, terms, tuple_of
 
@@ -18,8 +20,7 @@ def outer_reduction(w: Writer) -> list[str]:
         "sums": (f"(groups * blocks, {len(w.sums)}, length)", w.sums),
         "values": (f"(groups, {len(_own(w))}, length)", _own(w)),
         "joins": (f"({len(w.names.joins)}, groups, length)", w.names.joins),
-        "c": (f"(groups, {len(w.c)}, length), x.dtype", w.c),
-        "start": ("(groups, length), x.dtype", w.starts(0)),
+        "c": (f"(groups, {len(w.c) + w.starts(0)}, length), x.dtype", [*w.c, *w.listed(start=w.starts(0))]),
     }
     lines = ["groups, blocks, length = units[0], units[1], x.shape[1]"]
     lines += [f"{name} = np.empty({shape})" for name, (shape, needed) in shapes.items() if needed]
@@ -29,7 +30,7 @@ def outer_reduction(w: Writer) -> list[str]:
     lines += [
         *block(f"if {' and '.join(['blocks == 1', *within])}:", *alone),
         *block("else:", *_stages(w, apart=True)),
-        "return all_of(fine.ravel())",
+        "return all_of(fine)",
     ]
     about = f"Write {w.result} for a matrix [K0 R0, K1 R1], of which the rows of one k0 are a group; tell as above."
     texts = [function("Kernel", w.name, [*w.given(), w.result, *w.listed(grads=w.program.totals)], about, *lines)]
@@ -53,7 +54,7 @@ def _stages(w: Writer, apart: bool) -> list[str]:
         lines = groups(find(number)) if w.found[number][0].lines and not again else []
         for part, before in enumerate(w.found[number][:-1], 1):
             for op, over, name in before.joins:
-                which = f"joins[{w.names.joins.index(name)}{'' if apart else ', group'}]"
+                which = f"joins[{w.names.joins.index(name)}{'].ravel()' if apart else ', group]'}"
                 lines.append(f"join_{op}({which}, units[{4 + 2 * over} : {6 + 2 * over}])")
             lines += groups(find(number, part))
         return lines
@@ -65,7 +66,8 @@ def _stages(w: Writer, apart: bool) -> list[str]:
         units = "for unit in prange(groups * blocks):"
         take = block(units, call.format("np.intp(unit)")) if apart else [call.format("group")]
         if w.starts(number):
-            lines += groups("start_of_columns(x[rows_of(x, group, groups)], units[2], start[group])")
+            start = f"units[2], sums[group * blocks, 0], c[group, {len(w.c)}]"
+            lines += groups(f"start_of_columns(x[rows_of(x, group, groups)], {start})")
             step = ["near = True", *groups(f"near &= {find(number + 1)}")] if apart else [f"near = {find(number + 1)}"]
             take = block("for _ in range(ATTEMPTS):", *take, *step, *block("if near:", "break"))
         lines += take
@@ -99,7 +101,7 @@ def _find_arguments(w: Writer, number: int, part: int) -> list[str]:
         "units",
         *w.listed(statistics=used & {*w.statistics}, sums=used & {*w.sums}, values=used & {*_own(w)}),
         *w.listed(joins=used & {*w.names.joins}),
-        *w.listed(start="start" in used, c=used & {*w.c}),
+        *w.listed(c=used & {*w.c, "start"}),
         "fine",
         *w.listed(grads=used & {*w.program.totals}),
     ]
@@ -118,11 +120,14 @@ def _find(w: Writer, number: int, part: int) -> str:
     names += [f"{name} = statistics[{i}][group]" for i, name in enumerate(w.statistics) if name in used]
     names += [f"{name} = values[group, {i}]" for i, name in enumerate(_own(w)) if name in used]
     names += [f"{name} = joins[{i}, group]" for i, name in enumerate(w.names.joins) if name in used]
+    before = [*itertools.chain.from_iterable(w.found[:number]), *w.found[number][:part]]
+    gathered = {name for each in before for name in each.used}
     for i, name in enumerate(w.sums):
         if name in used:
-            gather = f"gather_{kinds[name]}(sums[group * units[1] : (group + 1) * units[1], {i}], {name})"
-            names += [f"{name} = np.empty(length)", gather]
-    names += ["start = start[group]"] if "start" in used else []
+            rows = f"sums[group * units[1] : (group + 1) * units[1], {i}]"
+            row = f"sums[group * units[1], {i}]"
+            names.append(f"{name} = {row if name in gathered else f'gather_{kinds[name]}({rows})'}")
+    names += [f"start = c[group, {len(w.c)}]"] if "start" in used else []
     names += [f"{name} = c[group, {i}]" for i, name in enumerate(w.c) if name in used]
     names += [f"{name} = grads[{i}][group]" for i, name in enumerate(w.program.totals) if name in used]
     about = "What is known before the sums are taken." if number == 0 else "What follows from the sums."
@@ -137,7 +142,7 @@ def _loop_arguments(w: Writer, number: int) -> list[str]:
         "units",
         *[name for name in w.data if name in w.loops[number].used or name == "x"],
         *w.listed(parameters=w.uses(number, w.parameters), line=w.has_line(number)),
-        *w.listed(start=w.starts(number), c=w.uses(number, w.c), sums=number != w.last),
+        *w.listed(c=w.uses(number, w.c) or w.starts(number), sums=number != w.last),
         *([w.result] if number == w.last else []),
     ]
 
@@ -166,9 +171,9 @@ def _sum(w: Writer, number: int) -> str:
     lines = [_ROWS, *_columns(w, number)]
     for node, name in zip(w.stages[number].sums, sums, strict=True):
         dtype = "np.float64" if node.value == "exact" else "x.dtype"
-        lines.append(f"part_{name} = np.full(x.shape[1], {FIRST[node.value]}, {dtype})")
+        lines += [f"part_{name} = np.empty(x.shape[1], {dtype})", f"fill(part_{name}, {FIRST[node.value]})"]
     given = [f"{name}[rows]" if name in w.data else name for name in _row_arguments(w, number)]
-    given = ["start[group]" if name == "start" else name for name in given]
+    given = [f"c[group, {len(w.c)}]" if name == "start" else name for name in given]
     given += [tuple_of(f"part_{name}" for name in sums), tuple_of(f"sums[unit, {w.sums.index(name)}]" for name in sums)]
     lines.append(f"_{w.name}_rows_{number}({', '.join(given)})")
     return function(

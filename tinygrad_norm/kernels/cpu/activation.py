@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import prange, types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 from numpy.polynomial import Chebyshev, Polynomial
 
 from tinygrad_norm.definitions.activation import Activation
-from tinygrad_norm.kernels.cpu.compiler import Kernel, inline
+from tinygrad_norm.kernels.cpu.compiler import Kernel, by_types, inline
 from tinygrad_norm.kernels.cpu.elementwise import flat
 from tinygrad_norm.kernels.cpu.launch import Array, empty_like, launch
 
@@ -48,16 +48,6 @@ _FORMATS = {
     types.float32: _Format(np.float32, 24, 127, -87, (0.693145751953125, 1.428606765330187e-06), 5, 5),
     types.float64: _Format(np.float64, 53, 1023, -708, (0.6931471803691238, 1.9082149292705877e-10), 11, 11),
 }
-
-
-def _by_format(choose: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of a number, written by `choose` for the number's type."""
-
-    def called(x: float) -> Any:
-        raise TypeError("only kernels call this")
-
-    overload(called, jit_options={"forceinline": True}, strict=False)(choose)
-    return called
 
 
 def _polynomial(function: Callable[[Any], Any], low: float, high: float, terms: int, real: Any) -> Callable[..., Any]:
@@ -92,7 +82,7 @@ def _power_of_two(_: Any, shifted: Any) -> Any:
     return shifted(shifted), code
 
 
-@_by_format
+@by_types
 def _exp_parts(x: Any) -> Any:
     """2ⁿ and e^r - 1, where 2ⁿ is a normal number or infinite."""
     real, digits, ln2 = _FORMATS[x].real, _FORMATS[x].digits, _FORMATS[x].ln2
@@ -113,7 +103,7 @@ def _exp_parts(x: Any) -> Any:
     return parts
 
 
-@_by_format
+@by_types
 def _low_exp_parts(x: Any) -> Any:
     """2ⁿ and e^r - 1 for x ≤ 0, where 2ⁿ is a normal number or 0."""
     zero, lowest = _FORMATS[x].real(0), _FORMATS[x].real(_FORMATS[x].lowest)
@@ -139,7 +129,7 @@ def _expm1(x: float, real: Any) -> float:
     return power * rest + (power - real(1))
 
 
-@_by_format
+@by_types
 def _one_plus_exp_minus(x: Any) -> Any:
     """1 + e^-x: 1 where e^-x is not a normal number, and infinite where 2ⁿ is."""
     real, bias, lowest = _FORMATS[x].real, _FORMATS[x].bias, _FORMATS[x].lowest
@@ -153,7 +143,7 @@ def _one_plus_exp_minus(x: Any) -> Any:
     return one_plus_exp_minus
 
 
-@_by_format
+@by_types
 def _log1p(x: Any) -> Any:
     """log(1 + x) = 2 artanh(x / (2 + x)) for 0 ≤ x ≤ 1, from √2 on as log 2 + log(1 + (x - 1) / 2)."""
     real, terms = _FORMATS[x].real, _FORMATS[x].log_terms
@@ -172,7 +162,7 @@ def _log1p(x: Any) -> Any:
     return log1p
 
 
-@_by_format
+@by_types
 def _erfc_parts(x: Any) -> Any:
     """erfc(x) and exp(-x²) for x ≥ 0; the first is the second times t p(t), where t = 1 / (1 + x / 2).
 
@@ -197,7 +187,7 @@ def _erfc_parts(x: Any) -> Any:
     return parts
 
 
-@_by_format
+@by_types
 def _erf_series(x: Any) -> Any:
     """erf(x) for |x| < 1/2."""
     real = _FORMATS[x].real
@@ -350,29 +340,39 @@ class Line(NamedTuple):
     """0, where the derivative is 0 below, or -∞."""
 
 
-@inline
-def activated(z: Any, line: Line | None) -> Any:
+@by_types
+def activated(z: Any, line: Any) -> Any:
     """The activation of z; where there is none, a loop around this has a form of its own, with none of its work."""
-    if line is None:
+
+    def on_line(z: Any, line: Any) -> Any:
+        slope, low = line
+        if slope == 1 and low == -np.inf:
+            return z
+        below = slope * z
+        return z if z > 0 else low if below < low else below
+
+    def smooth(z: Any, line: Any) -> Any:
         return silu(z, z, np.float32)[0]
-    slope, low = line
-    if slope == 1 and low == -np.inf:
-        return z
-    below = slope * z
-    return z if z > 0 else low if below < low else below
+
+    return smooth if isinstance(line, types.NoneType) else on_line
 
 
-@inline
-def times_derivative(d: Any, z: Any, line: Line | None) -> Any:
+@by_types
+def times_derivative(d: Any, z: Any, line: Any) -> Any:
     """Times the derivative of that activation at z; a loop around this has a form of its own for each."""
-    if line is None:
+
+    def on_line(d: Any, z: Any, line: Any) -> Any:
+        slope, low = line
+        if low == 0:
+            return low * d if z <= 0 else d
+        if slope == 1:
+            return d
+        return d if z > 0 else slope * d
+
+    def smooth(d: Any, z: Any, line: Any) -> Any:
         return d * silu(z, z, np.float32)[1]
-    slope, low = line
-    if low == 0:
-        return low * d if z <= 0 else d
-    if slope == 1:
-        return d
-    return d if z > 0 else slope * d
+
+    return smooth if isinstance(line, types.NoneType) else on_line
 
 
 _FORMULAS = {

@@ -7,11 +7,11 @@ from types import FunctionType
 from typing import Any
 
 import numba
-from numba.extending import register_jitable
+from numba.extending import overload, register_jitable
 
 from tinygrad_norm.kernels.cpu import compile_events, memory, threads
 from tinygrad_norm.kernels.cpu.cache import cache_of
-from tinygrad_norm.kernels.cpu.numba_internals import Compiler
+from tinygrad_norm.kernels.cpu.numba_internals import Compiler, JITCodeLibrary
 
 LARGE = 2**18
 """The number of elements from which all threads share the work."""
@@ -23,19 +23,57 @@ _ARITHMETIC = {"contract", "arcp", "nsz"}
 _INNER = _OPTIONS | {"no_cpython_wrapper": True, "_nrt": True}
 _BARE = _INNER | {"_nrt": False}  # where it is left out, the caller's choice counts
 
-device: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, **_INNER)
-"""Compiles a function that kernels call."""
+
+class _PartLibrary(JITCodeLibrary):  # type: ignore[misc] # Numba has no types
+    """LLVM's code of a function that only kernels call: it is optimized and made machine code as a part of a kernel.
+
+    Numba would do both for each function by itself as well, which took a third of the time to compile a kernel.
+    """
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """0, which is how Numba tells that Python cannot call it."""
+        self._ensure_finalized()
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        """Where Numba sets the environment of machine code, of which there is none."""
+        return self
+
+    def set_env(self, *_: Any) -> None:
+        """Set nothing."""
 
 
-class _NoAlias(Compiler):  # type: ignore[misc] # Numba has no types
-    """Numba's compiler, told that no two arrays that a function is called with overlap."""
+class _Part(Compiler):  # type: ignore[misc]
+    """Numba's compiler, for a part of a kernel."""
+
+    def define_pipelines(self) -> Any:
+        self.state.library = _PartLibrary(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        return super().define_pipelines()
+
+
+class _NoAliasPart(_Part):
+    """The same, told that no two arrays that a function is called with overlap."""
 
     def define_pipelines(self) -> Any:
         self.state.flags.noalias = True
         return super().define_pipelines()
 
 
-noalias: Callable[..., Any] = numba.njit(pipeline_class=_NoAlias, fastmath=_ARITHMETIC, **_BARE)
+device: Callable[..., Any] = numba.njit(pipeline_class=_Part, fastmath=_ARITHMETIC, **_INNER)
+"""Compiles a function that kernels call."""
+
+noalias: Callable[..., Any] = numba.njit(pipeline_class=_NoAliasPart, fastmath=_ARITHMETIC, **_BARE)
 """As `device`, for one that writes to several arrays at once, none of which overlaps any other: it is vectorized.
 
 Arrays in a tuple are told apart as well; one that is given twice may only be read. Like a function of a free order, it
@@ -43,13 +81,25 @@ counts no references to arrays, which takes longer than to add up a short row: i
 one.
 """
 
-inline: Callable[..., Any] = register_jitable(forceinline=True)
+inline: Callable[..., Any] = register_jitable(pipeline_class=_Part, forceinline=True)
 """For a function that is part of whoever calls it: a loop around a call that is left is not vectorized."""
 
-reassociate: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC | {"reassoc"}, forceinline=True, **_BARE)
+
+def by_types(choose: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is part of whoever calls it, written by `choose` for the types of its arguments."""
+
+    def called(*_: Any) -> Any:
+        raise TypeError("only kernels call this")
+
+    overload(called, jit_options={"pipeline_class": _Part, "forceinline": True}, strict=False)(choose)
+    return called
+
+
+_FREE_ORDER = _ARITHMETIC | {"reassoc"}
+reassociate: Callable[..., Any] = numba.njit(pipeline_class=_Part, fastmath=_FREE_ORDER, forceinline=True, **_BARE)
 """Compiles a function in which sums may be taken in any order, as a part of whoever calls it."""
 
-ordered: Callable[..., Any] = numba.njit(fastmath=_ARITHMETIC, forceinline=True, **_BARE)
+ordered: Callable[..., Any] = numba.njit(pipeline_class=_Part, fastmath=_ARITHMETIC, forceinline=True, **_BARE)
 """For a part of one that is compiled by `reassociate` whose operations stay in the order in which they are written."""
 
 memory.keep()

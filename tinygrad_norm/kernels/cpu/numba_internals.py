@@ -9,6 +9,7 @@ from numba.core import event as event
 from numba.core.caching import FunctionCache as FunctionCache
 from numba.core.caching import IndexDataCacheFile as IndexDataCacheFile
 from numba.core.caching import NullCache as NullCache
+from numba.core.codegen import JITCodeLibrary as JITCodeLibrary
 from numba.core.compiler import Compiler as Compiler
 from numba.core.compiler_lock import global_compiler_lock as global_compiler_lock
 from numba.np.ufunc.parallel import _launch_threads as _launch_threads
@@ -26,6 +27,8 @@ ATTRIBUTES = {
     "numba.core.caching.CompileResultCacheImpl": "filename_base",
     "numba.core.caching.FunctionCache": "_cache_file _impl cache_path save_overload",
     "numba.core.caching.IndexDataCacheFile": "_data_path _dump _index_name _open_for_write _source_stamp load save",
+    "numba.core.codegen.JITCodeLibrary": "_ensure_finalized _finalize_dynamic_globals _finalize_final_module "
+    "_optimize_final_module _optimize_functions codegen get_pointer_to_function",
     "numba.core.compiler.Compiler": "define_pipelines state",
     "numba.core.compiler.Flags": "noalias",
     "numba.core.event.Event": "data",

@@ -113,9 +113,10 @@ def start_of_row(x: Array) -> Any:
 
 
 @device
-def start_of_columns(x: Array, share: int, start: Array) -> None:
-    """Write the x₀ of each column, the same for those that share their statistics."""
-    count, total = min(_BEGINNING, len(x)), np.zeros(len(start))
+def start_of_columns(x: Array, share: int, total: Array, start: Array) -> None:
+    """Write the x₀ of each column, the same for those that share their statistics; `total` is for its own use."""
+    count = min(_BEGINNING, len(x))
+    fill(total, 0.0)
     for r in range(1, count):
         for k in range(len(start)):
             total[k] += np.float64(x[r, k]) - x[0, k]  # of equal values exactly 0
@@ -207,69 +208,69 @@ def move_min(part: Array, total: Array) -> None:
 
 
 @device
-def gather_sum(sums: Array, total: Array) -> None:
-    """The sum over units [units, length]."""
-    fill(total, 0.0)
-    for unit in range(len(sums)):
+def gather_sum(sums: Array) -> Array:
+    """The sum over units [units, length], which is left in the first one's row."""
+    total = sums[0]
+    for unit in range(1, len(sums)):
         for k in range(len(total)):
             total[k] += sums[unit, k]
+    return total
 
 
 @device
-def gather_max(sums: Array, total: Array) -> None:
-    """The maximum over units."""
-    fill(total, -np.inf)
-    for unit in range(len(sums)):
+def gather_max(sums: Array) -> Array:
+    """The maximum over units [units, length], which is left in the first one's row."""
+    total = sums[0]
+    for unit in range(1, len(sums)):
         for k in range(len(total)):
             total[k] = maximum(sums[unit, k], total[k])
+    return total
 
 
 @device
-def gather_min(sums: Array, total: Array) -> None:
-    """The minimum over units."""
-    fill(total, np.inf)
-    for unit in range(len(sums)):
+def gather_min(sums: Array) -> Array:
+    """The minimum over units [units, length], which is left in the first one's row."""
+    total = sums[0]
+    for unit in range(1, len(sums)):
         for k in range(len(total)):
             total[k] = minimum(sums[unit, k], total[k])
+    return total
 
 
 @device
 def join_sum(values: Array, over: tuple[int, int]) -> None:
     """Give so many values at a time, that many steps apart, their sum."""
-    sets = values.reshape((-1, over[0], over[1]))
-    for top in range(len(sets)):
-        for i in range(1, over[0]):
-            for k in range(over[1]):
-                sets[top, 0, k] += sets[top, i, k]
-        _repeat(sets[top])
+    count, step = over
+    for top in range(0, len(values), count * step):
+        for k in range(top, top + step):
+            for i in range(k + step, k + count * step, step):
+                values[k] += values[i]
+            for i in range(k + step, k + count * step, step):
+                values[i] = values[k]
 
 
 @device
 def join_max(values: Array, over: tuple[int, int]) -> None:
     """Give so many values at a time, that many steps apart, their maximum."""
-    sets = values.reshape((-1, over[0], over[1]))
-    for top in range(len(sets)):
-        for i in range(1, over[0]):
-            move_max(sets[top, i], sets[top, 0])
-        _repeat(sets[top])
+    count, step = over
+    for top in range(0, len(values), count * step):
+        for k in range(top, top + step):
+            for i in range(k + step, k + count * step, step):
+                values[k] = maximum(values[i], values[k])
+            for i in range(k + step, k + count * step, step):
+                values[i] = values[k]
 
 
 @device
 def join_min(values: Array, over: tuple[int, int]) -> None:
     """Give so many values at a time, that many steps apart, their minimum."""
-    sets = values.reshape((-1, over[0], over[1]))
-    for top in range(len(sets)):
-        for i in range(1, over[0]):
-            move_min(sets[top, i], sets[top, 0])
-        _repeat(sets[top])
-
-
-@inline
-def _repeat(rows: Array) -> None:
-    """Give all rows the values of the first one."""
-    for i in range(1, len(rows)):
-        for k in range(rows.shape[1]):
-            rows[i, k] = rows[0, k]
+    count, step = over
+    for top in range(0, len(values), count * step):
+        for k in range(top, top + step):
+            for i in range(k + step, k + count * step, step):
+                values[k] = minimum(values[i], values[k])
+            for i in range(k + step, k + count * step, step):
+                values[i] = values[k]
 
 
 @device
@@ -283,6 +284,6 @@ def keep(ok: Array, groups: Groups, fine: Array) -> None:
 def all_of(flags: Array) -> bool:
     """Whether all are true; NumPy's `all` takes long to compile."""
     found = True
-    for one in flags:
+    for one in flags.flat:
         found &= one
     return found

@@ -334,48 +334,45 @@ def outer_forward(x, parameters, options, line, units, statistics, fine, y):
     groups, blocks, length = units[0], units[1], x.shape[1]
     sums = np.empty((groups * blocks, 2, length))
     values = np.empty((groups, 2, length))
-    c = np.empty((groups, 3, length), x.dtype)
-    start = np.empty((groups, length), x.dtype)
+    c = np.empty((groups, 4, length), x.dtype)
     for group in range(groups):
         fill(fine[group], True)
     if blocks == 1:
         for k0 in prange(groups):
             group = np.intp(k0)
-            start_of_columns(x[rows_of(x, group, groups)], units[2], start[group])
+            start_of_columns(x[rows_of(x, group, groups)], units[2], sums[group * blocks, 0], c[group, 3])
             for _ in range(ATTEMPTS):
-                _outer_forward_sum_0(group, units, x, start, sums)
-                near = _outer_forward_find_1(
-                    group, x, parameters, options, units, statistics, sums, values, start, c, fine
-                )
+                _outer_forward_sum_0(group, units, x, c, sums)
+                near = _outer_forward_find_1(group, x, parameters, options, units, statistics, sums, values, c, fine)
                 if near:
                     break
             _outer_forward_write(group, units, x, parameters, line, c, y)
     else:
         for group in range(groups):
-            start_of_columns(x[rows_of(x, group, groups)], units[2], start[group])
+            start_of_columns(x[rows_of(x, group, groups)], units[2], sums[group * blocks, 0], c[group, 3])
         for _ in range(ATTEMPTS):
             for unit in prange(groups * blocks):
-                _outer_forward_sum_0(np.intp(unit), units, x, start, sums)
+                _outer_forward_sum_0(np.intp(unit), units, x, c, sums)
             near = True
             for group in range(groups):
-                near &= _outer_forward_find_1(
-                    group, x, parameters, options, units, statistics, sums, values, start, c, fine
-                )
+                near &= _outer_forward_find_1(group, x, parameters, options, units, statistics, sums, values, c, fine)
             if near:
                 break
         for turn in prange(groups * blocks):
             # what was read last may still be in the cache
             _outer_forward_write(groups * blocks - 1 - np.intp(turn), units, x, parameters, line, c, y)
-    return all_of(fine.ravel())
+    return all_of(fine)
 
 
 @device
-def _outer_forward_sum_0(unit, units, x, start, sums):
+def _outer_forward_sum_0(unit, units, x, c, sums):
     """The sums of a unit's columns."""
     group, rows = unit // units[1], rows_of(x, unit, units[0] * units[1])
-    part_sum0 = np.full(x.shape[1], 0.0, x.dtype)
-    part_sum1 = np.full(x.shape[1], 0.0, x.dtype)
-    _outer_forward_rows_0(x[rows], start[group], (part_sum0, part_sum1), (sums[unit, 0], sums[unit, 1]))
+    part_sum0 = np.empty(x.shape[1], x.dtype)
+    fill(part_sum0, 0.0)
+    part_sum1 = np.empty(x.shape[1], x.dtype)
+    fill(part_sum1, 0.0)
+    _outer_forward_rows_0(x[rows], c[group, 3], (part_sum0, part_sum1), (sums[unit, 0], sums[unit, 1]))
 
 
 @noalias
@@ -414,7 +411,7 @@ def _outer_forward_terms_0(r, k, x, start):
 
 
 @device
-def _outer_forward_find_1(group, x, parameters, options, units, statistics, sums, values, start, c, fine):
+def _outer_forward_find_1(group, x, parameters, options, units, statistics, sums, values, c, fine):
     """What follows from the sums."""
     share, single, length = units[2], x.itemsize < 8, x.shape[1]
     n = len(x) // units[0] * share
@@ -423,11 +420,9 @@ def _outer_forward_find_1(group, x, parameters, options, units, statistics, sums
     var = statistics[1][group]
     joined0 = values[group, 0]
     joined1 = values[group, 1]
-    sum0 = np.empty(length)
-    gather_sum(sums[group * units[1] : (group + 1) * units[1], 0], sum0)
-    sum1 = np.empty(length)
-    gather_sum(sums[group * units[1] : (group + 1) * units[1], 1], sum1)
-    start = start[group]
+    sum0 = gather_sum(sums[group * units[1] : (group + 1) * units[1], 0])
+    sum1 = gather_sum(sums[group * units[1] : (group + 1) * units[1], 1])
+    start = c[group, 3]
     c0 = c[group, 0]
     c1 = c[group, 1]
     c2 = c[group, 2]
@@ -493,7 +488,7 @@ def outer_gradient(dy, x, parameters, options, line, units, statistics, fine, dx
         for turn in prange(groups * blocks):
             # what was read last may still be in the cache
             _outer_gradient_write(groups * blocks - 1 - np.intp(turn), units, dy, x, parameters, line, c, dx)
-    return all_of(fine.ravel())
+    return all_of(fine)
 
 
 @device
@@ -526,8 +521,10 @@ def _outer_gradient_sum_0(unit, units, dy, x, parameters, line, c, sums):
     c0 = c[group, 0]
     c1 = c[group, 1]
     c2 = c[group, 2]
-    part_sum0 = np.full(x.shape[1], 0.0, x.dtype)
-    part_sum1 = np.full(x.shape[1], 0.0, x.dtype)
+    part_sum0 = np.empty(x.shape[1], x.dtype)
+    fill(part_sum0, 0.0)
+    part_sum1 = np.empty(x.shape[1], x.dtype)
+    fill(part_sum1, 0.0)
     _outer_gradient_rows_0(
         dy[rows], x[rows], bias, line, c0, c1, c2, (part_sum0, part_sum1), (sums[unit, 0], sums[unit, 1])
     )
@@ -582,10 +579,8 @@ def _outer_gradient_find_1(group, x, parameters, options, units, statistics, sum
     A_mean = values[group, 3]
     joined0 = values[group, 4]
     joined1 = values[group, 5]
-    sum0 = np.empty(length)
-    gather_sum(sums[group * units[1] : (group + 1) * units[1], 0], sum0)
-    sum1 = np.empty(length)
-    gather_sum(sums[group * units[1] : (group + 1) * units[1], 1], sum1)
+    sum0 = gather_sum(sums[group * units[1] : (group + 1) * units[1], 0])
+    sum1 = gather_sum(sums[group * units[1] : (group + 1) * units[1], 1])
     c3 = c[group, 3]
     c4 = c[group, 4]
     dweight = grads[0][group]

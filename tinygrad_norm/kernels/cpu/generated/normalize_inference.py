@@ -200,7 +200,7 @@ def outer_forward(x, parameters, options, line, units, statistics, fine, y):
         for turn in prange(groups * blocks):
             # what was read last may still be in the cache
             _outer_forward_write(groups * blocks - 1 - np.intp(turn), units, x, parameters, line, c, y)
-    return all_of(fine.ravel())
+    return all_of(fine)
 
 
 @device
@@ -264,7 +264,7 @@ def outer_gradient(dy, x, parameters, options, line, units, statistics, fine, dx
         for turn in prange(groups * blocks):
             # what was read last may still be in the cache
             _outer_gradient_write(groups * blocks - 1 - np.intp(turn), units, dy, x, parameters, line, c, dx)
-    return all_of(fine.ravel())
+    return all_of(fine)
 
 
 @device
@@ -297,8 +297,10 @@ def _outer_gradient_sum_0(unit, units, dy, x, parameters, line, c, sums):
     c0 = c[group, 0]
     c1 = c[group, 1]
     c2 = c[group, 2]
-    part_sum0 = np.full(x.shape[1], 0.0, x.dtype)
-    part_sum1 = np.full(x.shape[1], 0.0, x.dtype)
+    part_sum0 = np.empty(x.shape[1], x.dtype)
+    fill(part_sum0, 0.0)
+    part_sum1 = np.empty(x.shape[1], x.dtype)
+    fill(part_sum1, 0.0)
     _outer_gradient_rows_0(
         dy[rows], x[rows], bias, line, c0, c1, c2, (part_sum0, part_sum1), (sums[unit, 0], sums[unit, 1])
     )
@@ -345,10 +347,8 @@ def _outer_gradient_find_1(group, x, options, units, statistics, sums, fine, gra
     """What follows from the sums."""
     share, single, length = units[2], x.itemsize < 8, x.shape[1]
     var = statistics[1][group]
-    sum0 = np.empty(length)
-    gather_sum(sums[group * units[1] : (group + 1) * units[1], 0], sum0)
-    sum1 = np.empty(length)
-    gather_sum(sums[group * units[1] : (group + 1) * units[1], 1], sum1)
+    sum0 = gather_sum(sums[group * units[1] : (group + 1) * units[1], 0])
+    sum1 = gather_sum(sums[group * units[1] : (group + 1) * units[1], 1])
     dweight = grads[0][group]
     dbias = grads[1][group]
     ok = fine[group]

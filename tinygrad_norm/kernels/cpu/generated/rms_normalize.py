@@ -273,14 +273,15 @@ def outer_forward(x, parameters, options, line, units, statistics, fine, y):
         for turn in prange(groups * blocks):
             # what was read last may still be in the cache
             _outer_forward_write(groups * blocks - 1 - np.intp(turn), units, x, line, c, y)
-    return all_of(fine.ravel())
+    return all_of(fine)
 
 
 @device
 def _outer_forward_sum_0(unit, units, x, sums):
     """The sums of a unit's columns."""
     group, rows = unit // units[1], rows_of(x, unit, units[0] * units[1])
-    part_sum0 = np.full(x.shape[1], 0.0, x.dtype)
+    part_sum0 = np.empty(x.shape[1], x.dtype)
+    fill(part_sum0, 0.0)
     _outer_forward_rows_0(x[rows], (part_sum0,), (sums[unit, 0],))
 
 
@@ -321,8 +322,7 @@ def _outer_forward_find_1(group, x, parameters, options, units, statistics, sums
     weight = parameters[0][group % units[3]]
     var = statistics[0][group]
     joined0 = values[group, 0]
-    sum0 = np.empty(length)
-    gather_sum(sums[group * units[1] : (group + 1) * units[1], 0], sum0)
+    sum0 = gather_sum(sums[group * units[1] : (group + 1) * units[1], 0])
     c0 = c[group, 0]
     ok = fine[group]
     eps = options[0]
@@ -374,7 +374,7 @@ def outer_gradient(dy, x, parameters, options, line, units, statistics, fine, dx
         for turn in prange(groups * blocks):
             # what was read last may still be in the cache
             _outer_gradient_write(groups * blocks - 1 - np.intp(turn), units, dy, x, line, c, dx)
-    return all_of(fine.ravel())
+    return all_of(fine)
 
 
 @device
@@ -398,7 +398,8 @@ def _outer_gradient_sum_0(unit, units, dy, x, line, c, sums):
     """The sums of a unit's columns."""
     group, rows = unit // units[1], rows_of(x, unit, units[0] * units[1])
     c0 = c[group, 0]
-    part_sum0 = np.full(x.shape[1], 0.0, x.dtype)
+    part_sum0 = np.empty(x.shape[1], x.dtype)
+    fill(part_sum0, 0.0)
     _outer_gradient_rows_0(dy[rows], x[rows], line, c0, (part_sum0,), (sums[unit, 0],))
 
 
@@ -441,8 +442,7 @@ def _outer_gradient_find_1(group, x, parameters, options, units, statistics, sum
     m0 = values[group, 0]
     A_var = values[group, 1]
     joined0 = values[group, 2]
-    sum0 = np.empty(length)
-    gather_sum(sums[group * units[1] : (group + 1) * units[1], 0], sum0)
+    sum0 = gather_sum(sums[group * units[1] : (group + 1) * units[1], 0])
     c1 = c[group, 1]
     dweight = grads[0][group]
     ok = fine[group]
