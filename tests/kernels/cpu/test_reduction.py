@@ -59,7 +59,7 @@ def test_a_mean_begins_with_the_average_of_the_first_values(dtype, share, rng):
     start_of_columns(x, share, np.empty(6), start)
     expected = x[:8].astype(float).reshape(8, -1, share).mean(axis=(0, 2)).repeat(share)
     np.testing.assert_allclose(start, expected, rtol=1e-7)
-    start_of_columns(np.full((20, 6), 0.1, dtype), share, start)
+    start_of_columns(np.full((20, 6), 0.1, dtype), share, np.empty(6), start)
     assert (start == np.full(6, 0.1, dtype)).all()
 
 
