@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tinygrad_norm import kernels, modes
+from tinygrad_norm.dtypes import Array
+from tinygrad_norm.launch import compute, launch
 from tinygrad_norm.operands import Edge, as_tensor, edge_of, is_tensor, wrap
 
 if TYPE_CHECKING:
@@ -38,12 +40,12 @@ def seed(output: Tensor, given: Any) -> Tensor:
                 f"backward: a tensor of shape {output.shape} has {output.size} elements; pass the gradient of each, "
                 "or reduce it to one, for example with .sum() or .mean()"
             )
-        return wrap(np.ones(output.shape, output.dtype))
+        return wrap(launch(np.ones, output.shape, output.dtype))
     like = output.raw
     if isinstance(given, list | tuple):
         given = np.asarray(given, like.dtype)
     plain = type(given) is np.ndarray and given.dtype == like.dtype
-    grad = wrap(given.copy("K")) if plain else as_tensor(given)
+    grad = wrap(launch(np.array, given)) if plain else as_tensor(given)
     if grad.raw.shape != like.shape:
         raise ValueError(f"backward: the gradient has the shape of the tensor, {output.shape}, got {grad.shape}")
     return grad if grad.raw.dtype == like.dtype else grad.astype(like.dtype)
@@ -76,7 +78,7 @@ def total(one: Tensor, other: Tensor, create_graph: bool) -> Tensor:
     """The sum of two gradients of one tensor, recorded or not."""
     if create_graph:
         return one + other
-    return wrap(np.asarray(kernels.of(one.raw).add(one.raw, other.raw)))
+    return wrap(np.asarray(compute(kernels.of(one.raw).add, one.raw, other.raw)))
 
 
 def hooked(edge: Edge, grad: Tensor) -> Tensor:
@@ -118,4 +120,8 @@ def unshared(gradient: Tensor, taken: set[int], order: Order = "K") -> Tensor:
 
 def on_own_memory(gradient: Tensor, order: Order = "K") -> Tensor:
     """A copy at the same place on the tape."""
-    return wrap(np.array(gradient.raw, order=order), edge_of(gradient))
+    return wrap(launch(_copied, gradient.raw, order), edge_of(gradient))
+
+
+def _copied(array: Array, order: Order) -> Array:
+    return np.array(array, order=order)

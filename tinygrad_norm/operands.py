@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_norm import dtypes, integrity
 from tinygrad_norm.dtypes import Array
+from tinygrad_norm.launch import launch
 
 if TYPE_CHECKING:
     from tinygrad_norm.tape import Op
@@ -116,7 +117,7 @@ def as_output(op: Op, result: Any, arrays: list[Any], borrowed: list[Array]) -> 
     """
     array: Array = result if type(result) is np.ndarray else np.asarray(result)
     if borrowed and any(integrity.owner_of(array) is integrity.owner_of(given) for given in borrowed):
-        array = array.copy()
+        array = launch(array.copy)
     if arrays and array.dtype is getattr(arrays[0], "dtype", _FLOAT32):
         return array
     if array.dtype not in dtypes.SUPPORTED:
@@ -126,7 +127,8 @@ def as_output(op: Op, result: Any, arrays: list[Any], borrowed: list[Array]) -> 
         )
     if array.dtype != _FLOAT64 or op.sets_dtype or any(_is_float64(given) for given in arrays):
         return array
-    return array.astype(np.float32)
+    converted: Array = launch(array.astype, np.dtype(np.float32))
+    return converted
 
 
 def _is_float64(array: Any) -> bool:

@@ -10,6 +10,7 @@ Around this stand `modes` (recording or not), `operands` (what an op is called w
 
 from __future__ import annotations
 
+import copy
 import heapq
 import itertools
 import weakref
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tinygrad_norm import gradients, kernels, modes, operands, saved
+from tinygrad_norm import gradients, kernels, launch, modes, operands, saved
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.operands import Edge, as_tensor, edge_of, is_tensor, wrap
 from tinygrad_norm.quiet import enter_quiet, leave_quiet
@@ -87,7 +88,7 @@ class Op:
             hook.before_forward(self, inputs)
         quiet = enter_quiet()
         try:
-            result = self.forward(*arrays, **params)
+            result = self.forward(*arrays, **params) if launch.watcher() is None else self._watched(arrays)
         except ValueError as error:
             raise operands.with_shapes(self, error, arrays) from None
         finally:
@@ -104,6 +105,27 @@ class Op:
         for hook in mode.hooks:
             hook.after_forward(self, inputs, output)
         return output
+
+    def _watched(self, arrays: list[Any]) -> Any:
+        """Run forward while a plan is recorded: its launches are seen, or else it is one launch as a whole."""
+        blank = self._blank()
+
+        def forward(arrays: list[Any], params: dict[str, Any]) -> Any:
+            result = self.forward(*arrays, **params)
+            return result, self._saved
+
+        def again(arrays: list[Any], params: dict[str, Any]) -> Any:
+            op = copy.copy(blank)
+            result = op.forward(*arrays, **params)
+            return result, op._saved
+
+        return launch.computed(forward, again, arrays, self.params)[0]
+
+    def _blank(self) -> Op:
+        """This op, without a place on the tape."""
+        blank = copy.copy(self)
+        blank.edges, blank._saved = (), ()
+        return blank
 
     def save(self, *values: Any) -> None:
         """Keep `values` for the way back: inputs, the output, or anything else. Kept only if the call is recorded."""
@@ -192,7 +214,10 @@ class FusedOp(Op):
         """The kernel's gradient, or, where it has to be recorded itself, the definition's."""
         if modes.current().recording:
             return self._differentiate_definition(grad)
-        grads = self.gradient(grad.raw, *self.saved_arrays)
+        if launch.watcher() is None:
+            grads = self.gradient(grad.raw, *self.saved_arrays)
+        else:
+            grads = launch.computed(self.gradient, self._blank().gradient, grad.raw, *self.saved_arrays)
         return tuple([None if array is None else wrap(np.asarray(array)) for array in grads])
 
     def _differentiate_definition(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:

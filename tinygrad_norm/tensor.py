@@ -17,6 +17,7 @@ from tinygrad_norm import dtypes, generation, gradients, in_place, integrity, mo
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.forks import free_when_forking
 from tinygrad_norm.gradients import GradHooks
+from tinygrad_norm.launch import launch, read
 from tinygrad_norm.operands import Edge
 from tinygrad_norm.ops.shape import plain_key
 
@@ -86,6 +87,7 @@ class Tensor:
     @property
     def data(self) -> Array:
         """The tensor's memory as an array: what is written into it changes the tensor."""
+        read("data")
         return integrity.hand_out(self.raw)
 
     @data.setter
@@ -126,10 +128,12 @@ class Tensor:
         """Return the only element, as a Python number."""
         if self.size != 1:
             raise ValueError(f"item: a tensor has one element, got {self.size} of shape {self.shape}")
+        read("item()")
         return self.raw.item()
 
     def tolist(self) -> Any:
         """Return the elements as nested lists of Python numbers."""
+        read("tolist()")
         return self.raw.tolist()
 
     def detach(self) -> Tensor:
@@ -138,7 +142,7 @@ class Tensor:
 
     def copy(self) -> Tensor:
         """Return a copy of the array, off the tape."""
-        return Tensor.wrap(self.raw.copy())
+        return Tensor.wrap(launch(self.raw.copy))
 
     # Its gradient
 
@@ -270,6 +274,7 @@ class Tensor:
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous; use .any() or .all()")
+        read("bool()")
         return bool(self.raw)
 
     def __float__(self) -> float:
@@ -291,6 +296,7 @@ class Tensor:
         return operator.index(self.item())
 
     def __contains__(self, value: Any) -> bool:
+        read("in")
         return bool((self.raw == (value.raw if isinstance(value, Tensor) else value)).any())
 
     def __format__(self, spec: str) -> str:
@@ -316,6 +322,7 @@ class Tensor:
                 "NumPy: an array made of a tensor that wants a gradient takes none with it; say so with "
                 "tensor.detach() or tensor.numpy(), or join several tensors with ops.stack"
             )
+        read("an array of NumPy's")
         return np.array(self.raw if copy else self.data, dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -455,7 +462,7 @@ def _to_array(value: Any, dtype: Any) -> Array:
     try:
         if wanted is not None and (given := np.asanyarray(value).dtype).kind not in "biuf":
             raise TypeError(f"{given} is no number, and becomes no {wanted}")
-        array = np.array(value)
+        array = launch(np.array, value)
     except (ValueError, TypeError, OverflowError) as error:
         raise type(error)(f"Tensor: {type(value).__name__} cannot become an array: {error}") from None
     if wanted is None:
@@ -466,7 +473,8 @@ def _to_array(value: Any, dtype: Any) -> Array:
     alike = array.dtype.kind + wanted.kind in ("ff", "ii", "uu", "iu", "ui")
     if alike and (lost := dtypes.beyond(array, wanted)):
         raise ValueError(f"Tensor: the array {lost}")
-    return array.astype(wanted)
+    converted: Array = launch(array.astype, wanted)
+    return converted
 
 
 def _unwrapped(values: Any) -> Any:

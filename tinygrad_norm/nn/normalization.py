@@ -16,7 +16,8 @@ import numpy as np
 from tinygrad_norm import modes, ops
 from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_flag, check_integer, check_number
 from tinygrad_norm.derivation import builtin
-from tinygrad_norm.dtypes import DTypeOrNone, Shape
+from tinygrad_norm.dtypes import Array, DTypeOrNone, Shape
+from tinygrad_norm.launch import launch
 from tinygrad_norm.modes import composed, no_grad
 from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.dataclass_module import DataclassModule
@@ -150,6 +151,19 @@ class TrailingNorm(Normalization):
         self._make(shape, self.elementwise_affine, bias, dtype)
 
 
+def _one_more(count: Array) -> Array:
+    return np.asarray(count + 1)
+
+
+def _check_finite(name: str, running: Array) -> None:
+    if (infinite := np.isinf(running)).any():
+        raise ValueError(
+            f"{name} is infinite in {infinite.sum()} of {infinite.size} channels, where no output would depend on the "
+            f"input; the layer was given values too large for {running.dtype}: scale them, then "
+            "nn.recalibrate(model, loader)"
+        )
+
+
 class RunningNorm(ChannelNorm):
     """A norm that can keep running statistics: batch and instance norm.
 
@@ -217,19 +231,14 @@ class RunningNorm(ChannelNorm):
             with no_grad():
                 self._call(x, True, True, *given)
         if update:
-            self.num_batches_tracked.raw = np.asarray(self.num_batches_tracked.raw + 1)
+            self.num_batches_tracked.raw = launch(_one_more, self.num_batches_tracked.raw)
         return y
 
     def check_statistics(self, path: str | None = None) -> None:
         """Raise a ValueError that names the path given, or else the call's, if running statistics are infinite."""
         for name, running in (("running_mean", self.running_mean), ("running_var", self.running_var)):
-            if (infinite := np.isinf(running.raw)).any():
-                path = modes.current_scope() if path is None else path
-                raise ValueError(
-                    f"{type(self).__name__}{f' in {path}' if path else ''}: {name} is infinite in {infinite.sum()} of "
-                    f"{infinite.size} channels, where no output would depend on the input; the layer was given values "
-                    f"too large for {running.dtype}: scale them, then nn.recalibrate(model, loader)"
-                )
+            path = modes.current_scope() if path is None else path
+            launch(_check_finite, f"{type(self).__name__}{f' in {path}' if path else ''}: {name}", running.raw)
 
     def _fill_in(self, state: dict[str, Any], prefix: str) -> None:
         """Add a count of 0 to running statistics that were saved without one, as by PyTorch before 0.4.1."""

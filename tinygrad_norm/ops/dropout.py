@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_norm import random
 from tinygrad_norm.checks import FRACTION, check_choice, check_number
 from tinygrad_norm.dtypes import Array, Shape
+from tinygrad_norm.launch import launch
 from tinygrad_norm.operands import wrap
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.reduction import shape_of
@@ -85,14 +86,14 @@ def _drop(name: str, x: Any, p: float, training: bool, shape: Shape) -> Tensor:
     check_probability(name, p)
     if not training or p == 0:
         return e.multiply(x, 1.0) if not hasattr(x, "creator") else x
-    kept = random.generator().random(shape, dtype=np.float32) >= p
-    factor = _like(x, shape)
-    np.multiply(kept, factor.dtype.type(1 / (1 - p) if p < 1 else 0.0), out=factor)
+    factor = launch(_factor, random.generator(), np.asarray(getattr(x, "raw", x)), shape, p)
     return e.multiply(x, wrap(factor))
 
 
-def _like(x: Any, shape: Shape) -> Array:
-    """Return an array of this shape, in the memory order of x where it is that of x, so that the product has it too."""
-    array = np.asarray(getattr(x, "raw", x))
-    dtype = np.float64 if array.dtype == np.float64 else np.float32
-    return np.empty_like(array, dtype) if array.shape == shape else np.empty(shape, dtype)
+def _factor(generator: np.random.Generator, x: Array, shape: Shape, p: float) -> Array:
+    """Draw a factor, in the memory order of x where it has the shape of x, so that the product has it too."""
+    kept = generator.random(shape, dtype=np.float32) >= p
+    dtype = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
+    factor = np.empty_like(x, dtype) if x.shape == shape else np.empty(shape, dtype)
+    np.multiply(kept, dtype.type(1 / (1 - p) if p < 1 else 0.0), out=factor)
+    return factor

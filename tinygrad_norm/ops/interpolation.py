@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_norm.checks import check_choice, check_flag, check_pair
 from tinygrad_norm.dtypes import Array, Pair
+from tinygrad_norm.launch import constant
 from tinygrad_norm.ops.arguments import check_images, label
 from tinygrad_norm.ops.matmul import matmul
 from tinygrad_norm.ops.reduction import shape_of
@@ -53,14 +54,14 @@ def interpolate(
         rows, columns = [_nearest(*axis) for axis in along]
         return pick(x, rows, columns)
     dtype = getattr(x, "dtype", np.float32)
-    rows, columns = [_between(*axis, align_corners).astype(dtype) for axis in along]
+    rows, columns = [constant(_between(*axis, align_corners).astype(dtype)) for axis in along]
     return resample(x, rows, columns)
 
 
 def pick(x: Any, rows: Array, columns: Array) -> Tensor:
     """Return the pixels in these rows and columns of images (N, C, H, W), channels-last in memory."""
     n, channels, height, width = shape_of(x)
-    places = (np.arange(n)[:, None, None] * height + rows[:, None]) * width + columns
+    places = constant((np.arange(n)[:, None, None] * height + rows[:, None]) * width + columns)
     pixels = permute_dims(x, (0, 2, 3, 1)).reshape((n * height * width, channels))
     return permute_dims(take(pixels, places, 0), (0, 3, 1, 2))
 

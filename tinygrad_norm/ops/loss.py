@@ -9,9 +9,11 @@ import numpy as np
 from tinygrad_norm import definitions, dtypes, kernels
 from tinygrad_norm.checks import FRACTION, check_choice, check_number
 from tinygrad_norm.dtypes import Array, Shape
+from tinygrad_norm.launch import launch
+from tinygrad_norm.operands import wrap
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
-from tinygrad_norm.ops.arguments import check_dtypes, shape_dtype_of, without_gradient
+from tinygrad_norm.ops.arguments import check_dtypes, label, shape_dtype_of, without_gradient
 from tinygrad_norm.ops.reduction import shape_of
 from tinygrad_norm.ops.shape import moveaxis, reshape, take_along_axis
 from tinygrad_norm.tape import FusedOp
@@ -29,23 +31,23 @@ class CrossEntropy(FusedOp):
     """
 
     def composed(
-        self, logits: Tensor, weight: Tensor | None, *, target: Array, total: float | None, **options: Any
+        self, logits: Tensor, weight: Tensor | None, *, target: Array, total: Array | None, **options: Any
     ) -> Tensor:
         losses, _ = definitions.cross_entropy(logits, target, weight, **options)
-        return losses if total is None else losses.sum() / total
+        return losses if total is None else (losses.sum() / wrap(total)).astype(losses.dtype, copy=False)
 
     def forward(
-        self, logits: Array, weight: Array | None, *, target: Array, total: float | None, **options: Any
+        self, logits: Array, weight: Array | None, *, target: Array, total: Array | None, **options: Any
     ) -> Any:
         losses, lse = kernels.of(logits).cross_entropy(logits, target, weight, **options)
         self.save(lse)
-        return losses if total is None else (losses.sum(dtype=np.float64) / total).astype(losses.dtype)
+        return losses if total is None else launch(_divided_sum, losses, total)
 
     def gradient(self, grad: Array, logits: Array, weight: Array | None, lse: Array) -> tuple[Array, None]:
         options = dict(self.params)
         target, total = options.pop("target"), options.pop("total")
         if total is not None:
-            grad = np.full(len(target), grad / total, logits.dtype)
+            grad = launch(_spread, grad, total, len(target), logits.dtype)
         return kernels.of(logits).cross_entropy_gradient(grad, logits, target, weight, lse, **options), None
 
 
@@ -92,8 +94,12 @@ def cross_entropy(
             )
         return _reduced(_soft_cross_entropy(rows, target, weight, smoothing).reshape(shape), reduction)
     labels = _classes("cross_entropy", labels, shape, rows.shape[1], ignore_index)
-    totals = {"none": None, "sum": 1.0}
-    total = totals[reduction] if reduction in totals else _total("cross_entropy", labels, weight, ignore_index)
+    if reduction == "none":
+        total = None
+    elif reduction == "sum":
+        total = launch(np.ones, (), np.float64)
+    else:
+        total = _total("cross_entropy", labels, weight, ignore_index)
     loss = CrossEntropy()(rows, weight, target=labels, smoothing=smoothing, ignore=int(ignore_index), total=total)
     return loss if loss.shape in ((), shape) else loss.reshape(shape)
 
@@ -113,13 +119,12 @@ def nll_loss(input: Any, target: Any, weight: Any = None, reduction: str = "mean
     """Return the negative log-likelihood of classes, from log-probabilities; shapes are as in `cross_entropy`."""
     rows, shape, weight = _classifier("nll_loss", input, weight, reduction)
     labels = _classes("nll_loss", _constant(target), shape, rows.shape[1], ignore_index)
-    safe = np.where(labels != ignore_index, labels, 0)
-    factor = (labels != ignore_index) * (rows.dtype.type(1) if weight is None else weight[safe])
+    safe, factor = launch(_counted, labels, ignore_index, weight, rows.dtype)
     losses = -take_along_axis(rows, safe[:, None], axis=1).squeeze(1)
     losses = e.where(factor == 0, 0.0, losses * factor)  # infinite, perhaps, where it does not count
     if reduction != "mean":
         return _reduced(losses.reshape(shape), reduction)
-    return losses.sum() / _total("nll_loss", labels, weight, ignore_index)
+    return (losses.sum() / wrap(_total("nll_loss", labels, weight, ignore_index))).astype(rows.dtype, copy=False)
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
@@ -176,13 +181,35 @@ def _reduced(losses: Tensor, how: str) -> Tensor:
     return losses if how == "none" else losses.mean() if how == "mean" else losses.sum()
 
 
-def _total(name: str, labels: Array, weight: Array | None, ignore_index: int) -> float:
-    """Return what divides the sum of the losses for their mean: the weight of all that is not ignored."""
+def _total(name: str, labels: Array, weight: Array | None, ignore_index: int) -> Array:
+    """Return what divides the sum of the losses for their mean, in float64: the weight of all that is not ignored."""
+    total: Array = launch(_weight_of, label(name), labels, weight, ignore_index)
+    return total
+
+
+def _weight_of(name: str, labels: Array, weight: Array | None, ignore_index: int) -> Array:
     counted = labels[labels != ignore_index]
-    total = float(counted.size if weight is None else weight[counted].sum())
+    total = counted.size if weight is None else weight[counted].sum()
     if not total:
         raise ValueError(f"{name}: no mean, as every target is ignore_index={ignore_index} or a class of weight 0")
-    return total
+    return np.array(total, np.float64)
+
+
+def _divided_sum(losses: Array, total: Array) -> Array:
+    mean: Array = np.asarray(losses.sum(dtype=np.float64) / total).astype(losses.dtype)
+    return mean
+
+
+def _spread(grad: Array, total: Array, rows: int, dtype: np.dtype[Any]) -> Array:
+    """Return the gradient of each row's loss, from that of their mean."""
+    return np.full(rows, grad / total, dtype)
+
+
+def _counted(labels: Array, ignore_index: int, weight: Array | None, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """Return classes with 0 in the place of ignored ones, and the factor of each row."""
+    counts = labels != ignore_index
+    safe = np.where(counts, labels, 0)
+    return safe, counts * (dtype.type(1) if weight is None else weight[safe])
 
 
 def _classifier(name: str, logits: Any, weight: Any, reduction: str) -> tuple[Tensor, Shape, Array | None]:
@@ -195,7 +222,7 @@ def _classifier(name: str, logits: Any, weight: Any, reduction: str) -> tuple[Te
     given = _constant(without_gradient(name, "weight", weight))
     if given.shape != rows.shape[1:]:
         raise ValueError(f"{name}: weight has shape {rows.shape[1:]}, one for each class, got {given.shape}")
-    return rows, shape, given.astype(rows.dtype)
+    return rows, shape, launch(given.astype, rows.dtype)
 
 
 def _rows(name: str, logits: Any) -> tuple[Tensor, Shape]:
@@ -216,6 +243,11 @@ def _classes(name: str, labels: Array, shape: Shape, classes: int, ignore_index:
         raise TypeError(f"{name}: classes are integers, got a target of {labels.dtype}")
     if labels.shape != shape:
         raise ValueError(f"{name}: the target has shape {shape}, as the input without its classes, got {labels.shape}")
+    checked: Array = launch(_in_range, name, labels, classes, ignore_index)
+    return checked
+
+
+def _in_range(name: str, labels: Array, classes: int, ignore_index: int) -> Array:
     labels = labels.reshape(-1).astype(np.int64)
     wrong = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
     if wrong.any():
@@ -231,7 +263,10 @@ def _constant(value: Any) -> Array:
 
 def _check_probabilities(name: str, target: Any, terms: int) -> None:
     """Refuse what is outside [0, 1] by more than the rounding of so many terms that were added up to 1 in float32."""
-    values, rounding = _constant(target), terms * float(np.finfo(np.float32).eps)
+    launch(_are_probabilities, name, _constant(target), terms * float(np.finfo(np.float32).eps))
+
+
+def _are_probabilities(name: str, values: Array, rounding: float) -> None:
     outside = values[(values < -rounding) | (values > 1 + rounding)]
     if outside.size:
         raise ValueError(f"{name}: a probability in the target is from 0 to 1, got {outside.flat[0]}")

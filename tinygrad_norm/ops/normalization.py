@@ -16,6 +16,7 @@ import numpy as np
 from tinygrad_norm import definitions, kernels
 from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_integer, check_number
 from tinygrad_norm.dtypes import Array, Shape
+from tinygrad_norm.launch import launch
 from tinygrad_norm.operands import as_tensor
 from tinygrad_norm.ops.activation import ActivationSpec, activate, fusible
 from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, label, shape_dtypes_of, without_gradient
@@ -286,9 +287,14 @@ def unbiased(statistics: Sequence[Array], shape: Shape) -> list[Array]:
     `statistics` are mean and biased variance, of all values that share them.
     """
     count = math.prod(shape) // statistics[0].size
+    factors = (1, count / (count - 1))
+    return [launch(_averaged, new, shape[1], each) for new, each in zip(statistics, factors, strict=True)]
+
+
+def _averaged(statistic: Array, channels: int, factor: float) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
-        factors = (1, count / (count - 1))
-        return [new.reshape(-1, shape[1]).mean(axis=0) * each for new, each in zip(statistics, factors, strict=True)]
+        averaged: Array = statistic.reshape(-1, channels).mean(axis=0) * factor
+    return averaged
 
 
 def move(running: Sequence[Any], own: Sequence[Array], momentum: float) -> None:
@@ -300,18 +306,23 @@ def move(running: Sequence[Any], own: Sequence[Array], momentum: float) -> None:
         momentum: the weight of the new value.
     """
     moved = []
-    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 becomes infinity, and that NaN
-        for each, new in zip(running, own, strict=True):
-            old = getattr(each, "raw", each)
-            moved.append(None if old is None else ((1 - momentum) * old + momentum * new).astype(old.dtype))
+    for each, new in zip(running, own, strict=True):
+        old = getattr(each, "raw", each)
+        moved.append(None if old is None else launch(_moved, old, new, momentum))
     for each in running:
         if isinstance(each, np.ndarray) and not each.flags.writeable:
             raise ValueError("running statistics: the array given cannot be written, so it cannot move; give a copy")
     for each, value in zip(running, moved, strict=True):
         if isinstance(each, np.ndarray):
-            each[...] = value
+            launch(np.copyto, each, value)
         elif each is not None:
             each.raw = value
+
+
+def _moved(old: Array, new: Array, momentum: float) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 becomes infinity, and that NaN
+        moved: Array = ((1 - momentum) * old + momentum * new).astype(old.dtype)
+    return moved
 
 
 def _lengths(name: str, normalized_shape: Any) -> Shape:

@@ -12,6 +12,7 @@ from tinygrad_norm import definitions, kernels
 from tinygrad_norm.checks import Range, check_flag, check_integer, check_number, check_pair
 from tinygrad_norm.definitions.windows import Window, windows
 from tinygrad_norm.dtypes import Array, Pair, Shape
+from tinygrad_norm.launch import constant
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.arguments import check_dtypes, check_images, label, shape_dtype_of
 from tinygrad_norm.ops.interpolation import resample
@@ -137,7 +138,7 @@ def avg_pool2d(
         divisor = np.multiply.outer(*[_counted(*axis, count_include_pad) for axis in along])
     else:
         divisor = np.full(window.size, divisor_override)
-    return AvgPool2D()(x, divisor=divisor.astype(getattr(x, "dtype", np.float32)), window=window)
+    return AvgPool2D()(x, divisor=constant(divisor.astype(getattr(x, "dtype", np.float32))), window=window)
 
 
 def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None] | None) -> Tensor:
@@ -166,7 +167,7 @@ def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None]
     if shape[2] % size[0] == shape[3] % size[1] == 0:
         return avg_pool2d(x, (shape[2] // size[0], shape[3] // size[1]))
     dtype = getattr(x, "dtype", np.float32)
-    rows, columns = [_averages(n, count).astype(dtype) for n, count in zip(shape[2:], size, strict=True)]
+    rows, columns = [constant(_averages(n, count).astype(dtype)) for n, count in zip(shape[2:], size, strict=True)]
     return resample(x, rows, columns)
 
 

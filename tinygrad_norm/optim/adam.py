@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tinygrad_norm import kernels
 from tinygrad_norm.dtypes import Array
+from tinygrad_norm.launch import item
 from tinygrad_norm.optim.optimizer import Group, Optimizer, Parameters, State
 
 
@@ -48,17 +48,17 @@ class Adam(Optimizer):
 
     def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
         """Take one step of Adam."""
-        beta1, beta2 = group["betas"]
-        kernels.of(parameter).adam_update(
+        self.run(
+            "adam_update",
             parameter,
             gradient,
-            *(self.buffer(name, parameter, state, group) for name in self.buffers),
-            step=state["step"],
-            lr=group["lr"],
-            beta1=beta1,
-            beta2=beta2,
-            eps=group["eps"],
-            weight_decay=group["weight_decay"],
+            [self.buffer(name, parameter, state, group) for name in self.buffers],
+            step=item(state, "step"),
+            lr=item(group, "lr"),
+            beta1=item(item(group, "betas"), 0),
+            beta2=item(item(group, "betas"), 1),
+            eps=item(group, "eps"),
+            weight_decay=item(group, "weight_decay"),
             decoupled=self.decoupled,
         )
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
 import numpy as np
 
-from tinygrad_norm import generation
+from tinygrad_norm import definitions, generation, kernels
 from tinygrad_norm.checks import RefusesUnknownKeywords, check_type, refuse_unknown
 from tinygrad_norm.dtypes import Array, beyond
+from tinygrad_norm.launch import host, launch
 from tinygrad_norm.optim.options import check_option
 from tinygrad_norm.optim.param_group import ParamGroup
 from tinygrad_norm.schema import ANYTHING, COUNT, MAPPING, check_form
@@ -87,7 +88,7 @@ class Optimizer(RefusesUnknownKeywords, ABC):
             ValueError: a gradient has another shape than its parameter, or an option was set to what is not allowed.
                 Nothing was updated then.
         """
-        self._check_options()
+        host(_check_options, self._checked, self)
         for place, parameter in _placed(self.param_groups):
             gradient = gradient_of(parameter, place)
             if gradient is not None and gradient.shape != parameter.shape:
@@ -95,22 +96,27 @@ class Optimizer(RefusesUnknownKeywords, ABC):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    gradient = parameter.grad.raw.astype(parameter.dtype, copy=False)
+                    gradient = parameter.grad.raw
+                    if gradient.dtype != parameter.dtype:
+                        gradient = launch(gradient.astype, parameter.dtype)
+                    if group["maximize"]:
+                        gradient = launch(np.negative, gradient)
                     state = self.state.setdefault(parameter, {"step": 0})
-                    state["step"] += 1
-                    self.update(parameter.raw, -gradient if group["maximize"] else gradient, state, group)
+                    host(_count, state)
+                    self.update(parameter.raw, gradient, state, group)
                     parameter.changed()
-
-    def _check_options(self) -> None:
-        """Check the groups that a schedule or a user changed since the last step."""
-        for number, group in enumerate(self.param_groups):
-            if self._checked.get(number) != (options := _options(group)):
-                self.check(group)
-                self._checked[number] = options
 
     @abstractmethod
     def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
         """Update one parameter in place, given its state, which already counts this step, and its group's options."""
+
+    def run(self, name: str, parameter: Array, gradient: Array, buffers: list[Array | None], **options: Any) -> None:
+        """Call the kernel of that name; options that may be others at the next step are `late`."""
+        update = getattr(kernels.of(parameter), name)
+        if update is getattr(definitions, name):
+            launch(_with_names, update, (*options,), (*options.values(),), parameter, gradient, *buffers)
+        else:
+            update(parameter, gradient, *buffers, **options)
 
     def buffer(self, name: str, like: Array, state: State, group: Group) -> Array | None:
         """Return what `state` keeps under `name`, an array of zeros at first; None if no option asks for it."""
@@ -118,7 +124,7 @@ class Optimizer(RefusesUnknownKeywords, ABC):
             return None
         array: Array | None = state.get(name)
         if array is None:
-            array = state[name] = np.zeros(like.shape, like.dtype)
+            array = state[name] = launch(np.zeros, like.shape, like.dtype)
         if array.shape != like.shape:
             raise ValueError(f"{name} has shape {array.shape}, but its parameter now has shape {like.shape}")
         if array.dtype != like.dtype:  # the model was converted since
@@ -208,6 +214,22 @@ class Optimizer(RefusesUnknownKeywords, ABC):
         """Return the groups, with each parameter's number in the place of the parameter."""
         number = count()
         return [{**group, "params": [next(number) for _ in group["params"]]} for group in self.param_groups]
+
+
+def _with_names(update: Callable[..., None], names: Sequence[str], options: Sequence[Any], *arrays: Any) -> None:
+    update(*arrays, **dict(zip(names, options, strict=True)))
+
+
+def _check_options(checked: dict[int, Group], optimizer: Optimizer) -> None:
+    """Check the groups that a schedule or a user changed since the last step."""
+    for number, group in enumerate(optimizer.param_groups):
+        if checked.get(number) != (options := _options(group)):
+            optimizer.check(group)
+            checked[number] = options
+
+
+def _count(state: State) -> None:
+    state["step"] += 1
 
 
 def gradient_of(parameter: Tensor, place: str) -> Array | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tinygrad_norm import kernels
 from tinygrad_norm.dtypes import Array
+from tinygrad_norm.launch import item
 from tinygrad_norm.optim.optimizer import Group, Optimizer, Parameters, State
 
 
@@ -46,13 +46,14 @@ class RMSprop(Optimizer):
 
     def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
         """Take one step of RMSprop."""
-        kernels.of(parameter).rmsprop_update(
+        self.run(
+            "rmsprop_update",
             parameter,
             gradient,
-            *(self.buffer(name, parameter, state, group) for name in self.buffers),
-            lr=group["lr"],
-            alpha=group["alpha"],
-            eps=group["eps"],
-            weight_decay=group["weight_decay"],
+            [self.buffer(name, parameter, state, group) for name in self.buffers],
+            lr=item(group, "lr"),
+            alpha=item(group, "alpha"),
+            eps=item(group, "eps"),
+            weight_decay=item(group, "weight_decay"),
             momentum=group["momentum"],
         )

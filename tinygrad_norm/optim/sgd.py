@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tinygrad_norm import kernels
 from tinygrad_norm.dtypes import Array
+from tinygrad_norm.launch import item
 from tinygrad_norm.optim.optimizer import Group, Optimizer, Parameters, State
 
 
@@ -54,13 +54,14 @@ class SGD(Optimizer):
     def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
         """Take one step of gradient descent."""
         first = "momentum_buffer" not in state
-        kernels.of(parameter).sgd_update(
+        self.run(
+            "sgd_update",
             parameter,
             gradient,
-            self.buffer("momentum_buffer", parameter, state, group),
-            lr=group["lr"],
-            momentum=group["momentum"],
-            dampening=0.0 if first else group["dampening"],  # the running sum starts as the gradient itself
-            weight_decay=group["weight_decay"],
+            [self.buffer("momentum_buffer", parameter, state, group)],
+            lr=item(group, "lr"),
+            momentum=group["momentum"],  # 0 would have no buffer
+            dampening=0.0 if first else item(group, "dampening"),  # the running sum starts as the gradient itself
+            weight_decay=item(group, "weight_decay"),
             nesterov=group["nesterov"],
         )

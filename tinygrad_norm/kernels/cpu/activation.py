@@ -23,7 +23,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.kernels.cpu.compiler import Kernel, by_types, inline
 from tinygrad_norm.kernels.cpu.elementwise import flat
-from tinygrad_norm.kernels.cpu.launch import Array, empty_like, launch
+from tinygrad_norm.launch import Array, empty_like, launch
 
 
 class _Format(NamedTuple):

@@ -25,9 +25,9 @@ from tinygrad_norm.kernels.cpu import depthwise, whole_images, winograd
 from tinygrad_norm.kernels.cpu.activation import activation_gradient, finish
 from tinygrad_norm.kernels.cpu.compiler import Kernel
 from tinygrad_norm.kernels.cpu.gemm import FEW, gemm, sum_rows
-from tinygrad_norm.kernels.cpu.launch import Array, Shape, empty, launch
 from tinygrad_norm.kernels.cpu.window import Pair, Window
 from tinygrad_norm.kernels.precision import is_fast
+from tinygrad_norm.launch import Array, Shape, empty, launch
 
 _BLOCK = 2**22
 """The bytes of windows that are laid out at a time: they stay in the last cache, and keep all threads busy a while."""

@@ -23,9 +23,9 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel, device
-from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
 from tinygrad_norm.kernels.cpu.vector import BYTES, length, load, multiply_add, store, zeros
 from tinygrad_norm.kernels.cpu.window import Pair
+from tinygrad_norm.launch import Array, constant, empty, launch
 
 _SCRATCH = 2**12
 """About how many pixels a scratch holds."""
@@ -119,7 +119,9 @@ def _plan(
     extent = ((rows - 1) * down[0] + (height - 1) * dilation[0]) // up[0] + 2, columns
     count = up[0] * up[1]
     shape = count, height, width
-    phases = _Phases(*np.zeros((4, count), np.intp), *(np.zeros(shape[:axes], np.intp) for axes in (2, 3, 3)))
+    phases = _Phases(
+        *constant(np.zeros((4, count), np.intp)), *(constant(np.zeros(shape[:axes], np.intp)) for axes in (2, 3, 3))
+    )
     for number, phase in enumerate(np.ndindex(up)):
         at = [s + p * d for s, p, d in zip(start, phase, down, strict=True)]
         phases.top[number], phases.left[number] = [a // u - s // u for a, u, s in zip(at, up, start, strict=True)]
@@ -168,8 +170,8 @@ def _gradient_plan(
     rows = min(size[0], max(1, _BAND // size[1]))
     extent = (rows - 1) * stride[0] + (height - 1) * dilation[0] + 1, columns
     together = max(1, _BAND // prod(size)) if rows == size[0] else 1
-    steps = np.add.outer(np.arange(height) * dilation[0] * columns, np.arange(width) * dilation[1]).reshape(-1)
-    steps = np.resize(steps, -(-steps.size // _TAPS) * _TAPS)  # some taps are summed twice
+    steps = np.add.outer(np.arange(height) * dilation[0] * columns, np.arange(width) * dilation[1])
+    steps = constant(np.resize(steps, -(-steps.size // _TAPS) * _TAPS))  # some taps are summed twice
     return met, _Windows(*first, *stride, 1, 1, rows, *extent, together), steps
 
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_norm.kernels.cpu.launch import Array, Shape, empty, empty_like, launch
 from tinygrad_norm.kernels.cpu.layout import Layout, layout_of
+from tinygrad_norm.launch import Array, Shape, empty, empty_like, launch
 
 
 class Call(NamedTuple):

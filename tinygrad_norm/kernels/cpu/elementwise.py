@@ -19,7 +19,7 @@ from numba import prange
 from tinygrad_norm import definitions
 from tinygrad_norm.kernels.cpu import compiler
 from tinygrad_norm.kernels.cpu.compiler import Kernel, noalias, reassociate
-from tinygrad_norm.kernels.cpu.launch import Array, empty, empty_like, launch
+from tinygrad_norm.launch import Array, empty, empty_like, launch
 
 _UNITS = 32
 """How many units of work a sum is cut into: whatever the number of threads, so that it changes no bit."""

@@ -17,7 +17,7 @@ from numba import prange
 
 from tinygrad_norm.kernels.cpu import blas, panel_microkernel, row_microkernel
 from tinygrad_norm.kernels.cpu.compiler import LARGE, GemmKernel, Kernel, device
-from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
+from tinygrad_norm.launch import Array, empty, launch
 
 _SIDE = 512
 """The most rows or columns of a result that are a unit of work."""

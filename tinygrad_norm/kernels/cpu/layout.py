@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm.kernels.cpu import compiler
-from tinygrad_norm.kernels.cpu.launch import Array, Shape, launch
+from tinygrad_norm.launch import Array, Shape, launch
 
 _UNITS = 32
 """How many units of work a large array is cut into: whatever the number of threads, so that it changes no bit."""
@@ -134,10 +134,10 @@ class Layout:
 
     def spread(self, gradient: Array) -> Array:
         """Sums of which `collect` makes this gradient."""
-        total = np.zeros(self.affine_shape)
+        total = launch(np.zeros, self.affine_shape)
         shape = (1,) * (total.ndim - gradient.ndim) + gradient.shape
         total[tuple(slice(n) for n in shape)] = gradient
-        sums = np.zeros(self.sums)
+        sums = launch(np.zeros, self.sums)
         sums[: self.period] = self.expand(total, 0, total.dtype)
         return sums
 

@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.kernels.cpu.activation import activation_gradient, finish
 from tinygrad_norm.kernels.cpu.gemm import gemm, sum_rows
-from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
+from tinygrad_norm.launch import Array, empty, launch
 
 _THREADED = 2**18
 """The multiplications of a product from which OpenBLAS, which NumPy calls, shares them out and waits for its threads.

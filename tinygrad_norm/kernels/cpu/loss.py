@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel, inline
-from tinygrad_norm.kernels.cpu.launch import Array, empty, empty_like, launch
+from tinygrad_norm.launch import Array, empty, empty_like, launch
 
 
 @inline

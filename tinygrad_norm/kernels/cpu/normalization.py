@@ -16,8 +16,8 @@ from tinygrad_norm.kernels.cpu.activation import Line, activate, activation_grad
 from tinygrad_norm.kernels.cpu.generated import normalize as centred
 from tinygrad_norm.kernels.cpu.generated import normalize_inference as inference
 from tinygrad_norm.kernels.cpu.generated import rms_normalize as rms
-from tinygrad_norm.kernels.cpu.launch import Array, Shape
 from tinygrad_norm.kernels.cpu.layout import Layout
+from tinygrad_norm.launch import Array, Shape
 
 Again = Callable[[Activation], tuple[Any, ...]]
 """The reference, with the activation that a kernel would have applied."""

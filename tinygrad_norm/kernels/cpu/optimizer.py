@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel
-from tinygrad_norm.kernels.cpu.launch import Array, launch
+from tinygrad_norm.launch import Array, late, launch
 
 _WORK = 2
 """How many elements another kernel treats in the time of one parameter, which has several arrays, and a root."""
@@ -32,7 +32,7 @@ def sgd_update(
 ) -> None:
     """Stochastic gradient descent."""
     written = parameter, momentum_buffer
-    _run(_sgd, gradient, written, lr, momentum, 1 - dampening, weight_decay, nesterov)
+    _run(_sgd, gradient, written, late(_sgd_rates, lr, momentum, dampening, weight_decay, nesterov))
 
 
 def adam_update(
@@ -52,9 +52,7 @@ def adam_update(
 ) -> None:
     """Adam and AdamW."""
     written = parameter, exp_avg, exp_avg_sq, max_exp_avg_sq
-    shrink, penalty = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
-    step_size, unbias = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
-    _run(_adam, gradient, written, shrink, penalty, 1 - beta1, beta2, 1 - beta2, unbias, eps, step_size)
+    _run(_adam, gradient, written, late(_adam_rates, step, lr, beta1, beta2, eps, weight_decay, decoupled))
 
 
 def rmsprop_update(
@@ -72,10 +70,26 @@ def rmsprop_update(
 ) -> None:
     """RMSprop."""
     written = parameter, square_avg, grad_avg, momentum_buffer
-    _run(_rmsprop, gradient, written, lr, alpha, 1 - alpha, eps, weight_decay, momentum)
+    _run(_rmsprop, gradient, written, late(_rmsprop_rates, lr, alpha, eps, weight_decay, momentum))
 
 
-def _run(kernel: Callable[..., None], gradient: Array, written: tuple[Array | None, ...], *rates: float) -> None:
+def _sgd_rates(lr: float, momentum: float, dampening: float, weight_decay: float, nesterov: bool) -> tuple[Any, ...]:
+    return lr, momentum, 1 - dampening, weight_decay, nesterov
+
+
+def _adam_rates(
+    step: int, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool
+) -> tuple[float, ...]:
+    shrink, penalty = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
+    step_size, unbias = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
+    return shrink, penalty, 1 - beta1, beta2, 1 - beta2, unbias, eps, step_size
+
+
+def _rmsprop_rates(lr: float, alpha: float, eps: float, weight_decay: float, momentum: float) -> tuple[float, ...]:
+    return lr, alpha, 1 - alpha, eps, weight_decay, momentum
+
+
+def _run(kernel: Callable[..., None], gradient: Array, written: tuple[Array | None, ...], rates: Any) -> None:
     """Call a kernel on flat arrays, and copy back what lies in memory in another order."""
     flat = [None if array is None else launch(array.ravel) for array in written]
     launch(kernel, _WORK * gradient.size, launch(gradient.ravel), *flat, rates)

@@ -21,10 +21,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import device, inline
-from tinygrad_norm.kernels.cpu.launch import Array
 from tinygrad_norm.kernels.cpu.matrix import Matrix, memory
 from tinygrad_norm.kernels.cpu.microkernel import sum_products, write
 from tinygrad_norm.kernels.cpu.vector import Vector, length
+from tinygrad_norm.launch import Array
 
 _HEIGHTS = 6, 4, 1
 """The rows of a block: as many as are left, or the most below that."""

@@ -15,7 +15,7 @@ from numba import prange
 
 from tinygrad_norm.definitions.windows import Window
 from tinygrad_norm.kernels.cpu.compiler import Kernel, device, inline
-from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
+from tinygrad_norm.launch import Array, empty, launch
 
 
 @Kernel

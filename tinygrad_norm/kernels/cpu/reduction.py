@@ -25,8 +25,8 @@ import numpy as np
 from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import device, inline
-from tinygrad_norm.kernels.cpu.launch import Array
 from tinygrad_norm.kernels.cpu.pointwise import maximum, minimum
+from tinygrad_norm.launch import Array
 
 TERMS = 512
 """The numbers of a row that are added up in the dtype of x: in vectors, so that each of their sums has a few dozen."""

@@ -19,10 +19,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from tinygrad_norm.kernels.cpu.compiler import device, inline
-from tinygrad_norm.kernels.cpu.launch import Array
 from tinygrad_norm.kernels.cpu.matrix import Matrix, memory
 from tinygrad_norm.kernels.cpu.microkernel import sum_products, write
 from tinygrad_norm.kernels.cpu.numba_internals import cgutils
+from tinygrad_norm.launch import Array
 
 _ROWS = 4, 1
 _COLUMNS = 3, 1

@@ -15,8 +15,8 @@ from math import prod
 import numpy as np
 
 from tinygrad_norm.kernels.cpu.gemm import gemm
-from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
 from tinygrad_norm.kernels.cpu.window import Pair, Window
+from tinygrad_norm.launch import Array, empty, launch
 
 
 def suits(size: Pair, kernel: Pair) -> bool:

@@ -27,8 +27,8 @@ from numba import prange
 
 from tinygrad_norm.kernels.cpu import blas
 from tinygrad_norm.kernels.cpu.compiler import GemmKernel, Kernel, device, inline, noalias, reassociate
-from tinygrad_norm.kernels.cpu.launch import Array, empty, launch, scratch
 from tinygrad_norm.kernels.cpu.window import Pair, Window
+from tinygrad_norm.launch import Array, empty, launch, scratch
 
 _BLOCK = 2**20
 """The elements of tiles that are made at a time, unless they are few, and of filters where there is one run: 4 MB."""

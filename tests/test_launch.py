@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pytest
 
-from tinygrad_norm.kernels.cpu import launch
-from tinygrad_norm.kernels.cpu.launch import empty, empty_like, scratch
+from tinygrad_norm import launch
+from tinygrad_norm.launch import empty, empty_like, scratch
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 

@@ -1,0 +1,165 @@
+"""The door to all work on elements: what reads or writes them is launched, and its memory is taken here.
+
+Who wants to know what a step does has this file to watch. Of what passes the door a plan is made (`plan/`), so whatever
+depends on the elements of an array is decided inside of a launch, and what changes from one step to the next without
+being an array comes through `late` and `host`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Shape = tuple[int, ...]
+
+
+class Watcher(Protocol):
+    """Sees what passes the door."""
+
+    def launched(self, run: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Run a launch, and return what it returns."""
+
+    def computed(self, compute: Callable[..., Any], again: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Run what launches or computes by itself, and return what it returns; `again` would do the same once more."""
+
+    def hosted(self, run: Callable[..., Any], changed: Any, arguments: tuple[Any, ...]) -> None:
+        """Run what changes a dict or an object and no array."""
+
+    def took(self, array: Array) -> None:
+        """See an array that was made with anything in it."""
+
+    def read(self, what: str) -> None:
+        """See elements turned into Python's numbers, on which Python may decide."""
+
+
+_watcher: Watcher | None = None
+_thread = 0
+
+
+def watcher() -> Watcher | None:
+    """Who watches this thread's work."""
+    return _watcher if _watcher is not None and threading.get_ident() == _thread else None
+
+
+def watch(new: Watcher | None) -> None:
+    """Let `new` see the work of this thread; None ends it.
+
+    Raises:
+        RuntimeError: another one watches.
+    """
+    global _watcher, _thread
+    if new is not None and _watcher is not None:
+        raise RuntimeError("launch: a plan is recorded already")
+    _watcher, _thread = new, threading.get_ident()
+
+
+def launch(run: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what reads or writes elements: a kernel, or a function of NumPy's, which may return an array of its own.
+
+    Arrays are arguments, alone or in tuples, and nowhere else: not in a closure, where nobody sees them.
+    """
+    if _watcher is None or (here := watcher()) is None:
+        return run(*arguments)
+    return here.launched(run, arguments)
+
+
+def compute(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what makes arrays from arrays, by launches or in NumPy, and changes nothing else."""
+    return computed(function, function, *arguments)
+
+
+def computed(function: Callable[..., Any], again: Callable[..., Any], *arguments: Any) -> Any:
+    """The same, where `again` does what it does without changing anything at all."""
+    if _watcher is None or (here := watcher()) is None:
+        return function(*arguments)
+    return here.computed(function, again, arguments)
+
+
+def host(run: Callable[..., Any], changed: Any, *arguments: Any) -> None:
+    """Call what changes numbers in `changed`, a dict or an object: run(changed, *arguments)."""
+    if _watcher is None or (here := watcher()) is None:
+        run(changed, *arguments)
+    else:
+        here.hosted(run, changed, arguments)
+
+
+class Late:
+    """An argument of a launch that is computed anew each time."""
+
+    __slots__ = ("arguments", "function")
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __call__(self) -> Any:
+        """The argument as it is now."""
+        return self.function(*[each() if type(each) is Late else each for each in self.arguments])
+
+
+def late(function: Callable[..., Any], *arguments: Any) -> Any:
+    """function(*arguments) as an argument of a launch: numbers that the next step has otherwise, as a learning rate."""
+    return function(*arguments) if _watcher is None or watcher() is None else Late(function, *arguments)
+
+
+def item(mapping: Any, key: Any) -> Any:
+    """mapping[key] as an argument of a launch, which the next step finds anew."""
+    return late(operator.getitem, mapping, key)
+
+
+def read(what: str) -> None:
+    """Say that elements become numbers of Python's."""
+    if _watcher is not None and (here := watcher()) is not None:
+        here.read(what)
+
+
+def empty(shape: Shape, dtype: Any) -> Array:
+    """An array with anything in it."""
+    return _taken(np.empty(shape, dtype))
+
+
+def empty_like(x: Array) -> Array:
+    """An array with anything in it, with the shape, the dtype and the order of memory of x."""
+    return _taken(np.empty_like(x))
+
+
+def _taken(array: Array) -> Array:
+    if _watcher is not None and (here := watcher()) is not None:
+        here.took(array)
+    return array
+
+
+_kept = threading.local()
+
+
+def scratch(name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """An array for a kernel's own use, with anything in it; each thread has one memory for each name."""
+    size = math.prod(shape) * dtype.itemsize
+    memory: Any = getattr(_kept, name, None)
+    if memory is None or memory.size < size:
+        memory = np.empty((size,), np.uint8)
+        setattr(_kept, name, memory)
+    return _taken(memory)[:size].view(dtype).reshape(shape)
+
+
+_constants: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
+
+
+def constant(array: Array) -> Array:
+    """An array that follows from shapes alone, and is never written."""
+    owner: Any = array
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    _constants[id(owner)] = owner
+    return array
+
+
+def is_constant(array: Array) -> bool:
+    """Whether it is one of those."""
+    return _constants.get(id(array)) is array

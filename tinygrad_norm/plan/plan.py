@@ -1,0 +1,309 @@
+"""A plan: launches on fixed memory, in the order in which they ran once.
+
+What a plan finds there (parameters, large inputs) and what somebody keeps afterwards (large outputs, gradients) is
+elsewhere each time; the launches that are given it are written anew before a replay. Small inputs are copied into the
+plan's memory instead, and small outputs out of it, which takes less time than to write a launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_norm.launch import Late
+from tinygrad_norm.operands import wrap
+from tinygrad_norm.plan.memory import ALIGNMENT, Interval, place
+from tinygrad_norm.plan.recorder import Array, Buffer, Step, View
+from tinygrad_norm.plan.trees import leaves, mapped
+from tinygrad_norm.quiet import enter_quiet, leave_quiet
+from tinygrad_norm.tensor import Tensor
+
+_SMALL = 2**14
+"""How many bytes are copied sooner than a launch is written anew: 1 µs."""
+
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+class Input(NamedTuple):
+    """An array that a replay is given."""
+
+    number: int
+
+
+class Raw(NamedTuple):
+    """The array of a tensor that is there before."""
+
+    tensor: Tensor
+
+
+class Grad(NamedTuple):
+    """That of its gradient."""
+
+    tensor: Tensor
+
+
+class Item(NamedTuple):
+    """An array under a key of a dict."""
+
+    mapping: dict[Any, Any]
+    key: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An array that the function returns, and what it makes of it: nothing, or a tensor."""
+
+    view: View
+    made: Callable[[Array], Any]
+
+
+class Effect(NamedTuple):
+    """What a tensor has afterwards: an array of its own, or a gradient, or None."""
+
+    tensor: Tensor
+    slot: str
+    view: View | None
+
+
+class Changed(Exception):
+    """An array that is there before has another form than when the plan was made."""
+
+
+class Plan:
+    """What a replay does.
+
+    Args:
+        steps, buffers: what was recorded.
+        output: what the function returned, with `Kept` in the place of its arrays and tensors.
+        effects: what is put into tensors at the end.
+    """
+
+    def __init__(self, steps: list[Step], buffers: list[Buffer], output: Any, effects: list[Effect]) -> None:
+        self.steps, self.output, self.effects = steps, output, effects
+        self.used = [buffer for buffer in buffers if buffer.used]
+        kept = [each.view for each in leaves(output) if isinstance(each, Kept)]
+        kept += [effect.view for effect in effects if effect.view is not None]
+        for view in kept:
+            view.buffer.last = len(steps)
+            view.buffer.fresh = view.buffer.source is None and view.buffer.nbytes > _SMALL
+        returned = {id(view.buffer) for view in kept}
+        self._copied = [
+            buffer
+            for buffer in self.used
+            if type(buffer.source) is Input and buffer.nbytes <= _SMALL and id(buffer) not in returned
+        ]
+        copied = {id(buffer) for buffer in self._copied}
+        for buffer in self._copied:
+            buffer.first = 0
+        self.outside = [each for each in self.used if each.source is not None and id(each) not in copied]
+        self.fresh = [each for each in self.used if each.fresh]
+        own = [each for each in self.used if (each.source is None and not each.fresh) or id(each) in copied]
+        self._place(own)
+        self._inputs = [
+            (buffer.source.number, np.ndarray(buffer.shape, buffer.dtype, self.arena, buffer.offset, buffer.strides))
+            for buffer in self._copied
+        ]
+        self._memory: dict[int, Array] = {}
+        """The array of each buffer outside of the arena, in an order of axes in which it is contiguous."""
+        self._bound: list[Any] = [None] * len(self.outside)
+        self._forms = [(each.shape, each.strides, each.dtype) for each in self.outside]
+        self._tensors = [
+            (number, each.source.tensor) for number, each in enumerate(self.outside) if type(each.source) is Raw
+        ]
+        self._others = [
+            (number, each.source) for number, each in enumerate(self.outside) if type(each.source) is not Raw
+        ]
+        self._like = [_like(each) for each in self.fresh]
+        self._calls: list[Call] = [_NOTHING] * len(steps)
+        self._of: dict[int, list[int]] = {}
+        """The steps that are given a buffer of no fixed place, by its id."""
+        for number, step in enumerate(steps):
+            views = [each for each in leaves((step.arguments, step.results)) if isinstance(each, View)]
+            for each in {id(view.buffer) for view in views if view.buffer.offset < 0}:
+                self._of.setdefault(each, []).append(number)
+            if all(view.buffer.offset >= 0 for view in views):
+                self._calls[number] = self._call(step)
+        self._anew = sorted({number for buffer in self.fresh for number in self._of.get(id(buffer), ())})
+
+    def _place(self, own: list[Buffer]) -> None:
+        """Give each buffer of the plan's own its place in the arena."""
+        offsets, size = place([Interval(each.nbytes, each.first, each.last) for each in own])
+        arena = np.empty(size + ALIGNMENT, np.uint8)
+        skip = -arena.__array_interface__["data"][0] % ALIGNMENT
+        self.arena = arena[skip : skip + size]
+        for buffer, offset in zip(own, offsets, strict=True):
+            buffer.offset = offset
+
+    def __call__(self, inputs: Sequence[Array]) -> Any:
+        """Replay, and return what the function did.
+
+        Raises:
+            Changed: an array has another form; nothing ran.
+        """
+        stale = self._bind(inputs)
+        for number, fixed in self._inputs:
+            np.copyto(fixed, inputs[number])
+        memory = self._memory
+        for buffer, like in zip(self.fresh, self._like, strict=True):
+            memory[id(buffer)] = _contiguous(np.empty_like(like))
+        calls, steps = self._calls, self.steps
+        for number in stale.union(self._anew) if stale else self._anew:
+            calls[number] = self._call(steps[number])
+        quiet = enter_quiet()
+        try:
+            for run, arguments in calls:
+                run(*arguments)
+        finally:
+            leave_quiet(quiet)
+        for tensor, slot, view in self.effects:
+            setattr(
+                tensor,
+                slot,
+                None if view is None else self._result(view) if slot == "raw" else wrap(self._result(view)),
+            )
+        output = self._returned(self.output)
+        for number in self._anew:  # what is kept elsewhere is not kept here
+            calls[number] = _NOTHING
+        for buffer in self.fresh:
+            del memory[id(buffer)]
+        return output
+
+    def _returned(self, output: Any) -> Any:
+        if type(output) is Kept:
+            return output.made(self._result(output.view))
+        return mapped(lambda each: each.made(self._result(each.view)) if type(each) is Kept else each, output)
+
+    def _result(self, view: View) -> Array:
+        """An array that somebody keeps."""
+        array = self._array(view)
+        return array.copy("K") if view.buffer.offset >= 0 else array
+
+    def _bind(self, inputs: Sequence[Array]) -> set[int]:
+        """Find the arrays that are there before, and return the steps that are given another one than last time."""
+        bound = self._bound
+        moved = [(number, tensor.raw) for number, tensor in self._tensors if tensor.raw is not bound[number]]
+        for number, source in self._others:
+            array = _find(source, inputs)
+            if array is not bound[number]:
+                moved.append((number, array))
+        stale: set[int] = set()
+        for number, array in moved:
+            if (array.shape, array.strides, array.dtype) != self._forms[number]:
+                raise Changed
+        for number, array in moved:
+            bound[number] = array
+            key = id(self.outside[number])
+            self._memory[key] = _contiguous(array)
+            stale.update(self._of.get(key, ()))
+        return stale
+
+    def _call(self, step: Step) -> Call:
+        """A step on the memory that there is now."""
+        arguments = self._arrays(step.arguments)
+        if step.results is None:
+            late = any(type(each) is Late for each in leaves(step.arguments))
+            return (_late, (step.run, arguments)) if late else (step.run, arguments)
+        return _writing(step.run, arguments, mapped(self._leaf, step.results))
+
+    def _arrays(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(
+            [
+                self._array(each)
+                if type(each) is View
+                else mapped(self._leaf, each)
+                if isinstance(each, tuple | list)
+                else each
+                for each in arguments
+            ]
+        )
+
+    def _leaf(self, each: Any) -> Any:
+        return self._array(each) if type(each) is View else each
+
+    def _array(self, view: View) -> Array:
+        buffer = view.buffer
+        if buffer.offset >= 0:
+            array = np.ndarray(view.shape, view.dtype, self.arena, buffer.offset + view.offset, view.strides)
+        else:
+            memory = self._memory[id(buffer)]
+            if view.strides == memory.strides and view.shape == memory.shape and view.dtype is memory.dtype:
+                array = memory
+            else:
+                array = np.ndarray(view.shape, view.dtype, memory, view.offset, view.strides)
+        if not view.writeable and array.flags.writeable:
+            array = array.view()
+            array.flags.writeable = False
+        return array
+
+    def memory(self) -> int:
+        """Bytes of the plan's own memory."""
+        return self.arena.nbytes
+
+
+def _find(source: Any, inputs: Sequence[Array]) -> Array:
+    if type(source) is Input:
+        return inputs[source.number]
+    found: Array = source.tensor.grad.raw if type(source) is Grad else source.mapping[source.key]
+    return found
+
+
+def _like(buffer: Buffer) -> Array:
+    """An array of a buffer's form, with next to no memory."""
+    return np.lib.stride_tricks.as_strided(np.empty(1, buffer.dtype), buffer.shape, buffer.strides, writeable=False)
+
+
+def _contiguous(array: Array) -> Array:
+    """An array with its axes in an order in which its elements follow each other."""
+    if array.flags.c_contiguous:
+        return array
+    return array.transpose(sorted(range(array.ndim), key=lambda axis: -array.strides[axis]))
+
+
+def _late(run: Callable[..., Any], arguments: Any) -> None:
+    run(*[each() if type(each) is Late else mapped(_now, each) if type(each) is tuple else each for each in arguments])
+
+
+def _now(each: Any) -> Any:
+    return each() if type(each) is Late else each
+
+
+def _writing(run: Callable[..., Any], arguments: Any, results: Any) -> Call:
+    """A call that writes what a launch returns."""
+    if isinstance(results, np.ndarray):
+        if run in _COPIES:
+            given = arguments[0]
+            if results.size == given.size and results.flags.c_contiguous:
+                return _copy, (results.reshape(given.shape), given)
+        if run in _FILLS:
+            return results.fill, (_FILLS[run](arguments),)
+        if isinstance(run, np.ufunc) and len(arguments) == run.nin:
+            return run, (*arguments, results)
+    return _copied, (run, arguments, [*leaves(results)])
+
+
+_COPIES = {np.ascontiguousarray, np.ndarray.reshape, np.ndarray.ravel, np.ndarray.astype}
+_FILLS: dict[Any, Callable[[Any], Any]] = {
+    np.zeros: lambda _: 0,
+    np.ones: lambda _: 1,
+    np.full: lambda arguments: arguments[1],
+}
+
+
+def _copy(target: Array, given: Array) -> None:
+    np.copyto(target, given, "unsafe")
+
+
+def _copied(run: Callable[..., Any], arguments: Any, results: list[Any]) -> None:
+    for target, each in zip(results, leaves(run(*arguments)), strict=True):
+        if target is not None:
+            np.copyto(target, each, "unsafe")
+
+
+def _nothing() -> None:
+    """In the place of a call that is made anew."""
+
+
+_NOTHING: Call = (_nothing, ())

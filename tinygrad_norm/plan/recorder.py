@@ -1,0 +1,232 @@
+"""Records what passes the door: launches, with each array named by the memory that it lies in.
+
+An array that is given to a launch lies in memory that an earlier launch returned, that was taken at the door, or that
+was there before: an input, a parameter, what an optimizer remembers. One that lies nowhere was computed where nobody
+sees it, and ends the recording with the reason.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+from tinygrad_norm import launch, modes
+from tinygrad_norm.integrity import owner_of
+from tinygrad_norm.plan.trees import leaves, mapped
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_PACKAGE = str(Path(__file__).parents[1])
+
+
+class Buffer:
+    """Memory of a plan.
+
+    Attributes:
+        like: an array that has the shape, the dtype and the order of memory, and no elements of its own.
+        source: where a replay finds it; None for memory of the plan's own.
+        first, last: the steps that need it.
+        used: whether a launch was given it, or made it.
+        fresh: whether each replay makes it anew, as somebody keeps it afterwards.
+    """
+
+    def __init__(self, array: Array, source: Any, step: int) -> None:
+        self.shape, self.dtype, self.strides, self.nbytes = array.shape, array.dtype, array.strides, array.nbytes
+        self.address = byte_bounds(array)[0]
+        self.source, self.first, self.last = source, step, step
+        self.used = self.fresh = False
+        self.offset = -1
+        """In the arena."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """An array, named by the memory that it lies in."""
+
+    buffer: Buffer
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype[Any]
+    writeable: bool
+
+
+class Step(NamedTuple):
+    """One launch: what is called, its arguments with a `View` for each array, views of what it returned, and whose."""
+
+    run: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    results: Any
+    scope: str
+
+
+class Recorder:
+    """Watches one run of a function.
+
+    Args:
+        known: arrays that are there before it runs, and where a replay finds each.
+
+    Attributes:
+        reason: why no plan can be made of it; empty if one can.
+    """
+
+    def __init__(self, known: Iterable[tuple[Array, Any]]) -> None:
+        self.steps: list[Step] = []
+        self.buffers: list[Buffer] = []
+        self.hosted_objects: list[Any] = []
+        self.reason = ""
+        self.read_late: list[tuple[Any, Any]] = []
+        """Dicts and keys whose values launches find anew."""
+        self._owners: dict[int, tuple[weakref.ref[Array], list[Buffer]]] = {}
+        self._inside = 0
+        for array, source in known:
+            self._add(array, source)
+
+    def refuse(self, reason: str) -> None:
+        """Give up, for this reason, unless there is one already."""
+        self.reason = self.reason or f"{reason} ({users_line()})"
+        self.steps.clear()
+
+    def view(self, array: Array) -> Any:
+        """An array by its memory; itself if it is a constant; None, and a reason, if nobody made it."""
+        buffer = self._find(array)
+        if buffer is None:
+            if launch.is_constant(owner_of(array)) or array.size == 0:
+                return array
+            self.refuse(f"{_who()}uses an array of shape {array.shape} that no launch made")
+            return None
+        buffer.used, buffer.last = True, max(buffer.last, len(self.steps))
+        address = array.__array_interface__["data"][0]
+        return View(buffer, address - buffer.address, array.shape, array.strides, array.dtype, array.flags.writeable)
+
+    # What it sees as a watcher
+
+    def launched(self, run: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Run a launch and write it down."""
+        now = mapped(lambda each: each() if type(each) is launch.Late else each, arguments)
+        if self._inside or self.reason:
+            return run(*now)
+        self._inside += 1
+        try:
+            result = run(*now)
+        finally:
+            self._inside -= 1
+        array = getattr(run, "__self__", None)
+        if isinstance(array, np.ndarray):
+            run, arguments = getattr(np.ndarray, run.__name__), (array, *arguments)
+        self._write(run, arguments, result)
+        return result
+
+    def computed(self, compute: Callable[..., Any], again: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Run what launches by itself, or is to be one launch as it makes arrays in another way."""
+        before = len(self.steps)
+        result = compute(*arguments)
+        if self._inside or self.reason:
+            return result
+        arrays = [each for each in leaves(result) if isinstance(each, np.ndarray)]
+        if not all((buffer := self._find(each)) and (buffer.used or buffer.source) for each in arrays):
+            del self.steps[before:]
+            self._write(again, arguments, result)
+        return result
+
+    def hosted(self, run: Callable[..., Any], changed: Any, arguments: tuple[Any, ...]) -> None:
+        """Run what changes numbers, and write it down."""
+        run(changed, *arguments)
+        if not (self._inside or self.reason):
+            self.hosted_objects.append(changed)
+            self.steps.append(Step(_Host(run, changed, arguments), (), None, modes.current_scope()))
+
+    def took(self, array: Array) -> None:
+        """Know an array that was made with anything in it."""
+        if not (self._inside or self.reason):
+            self._add(array, None)
+
+    def read(self, what: str) -> None:
+        """Give up: Python may decide on what it reads."""
+        if not self._inside:
+            self.refuse(f"{what} reads elements of a tensor")
+
+    # Memory
+
+    def _write(self, run: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> None:
+        given = mapped(lambda each: self.view(each) if isinstance(each, np.ndarray) else each, arguments)
+        if self.reason:
+            return
+        self.read_late += _items(each for each in leaves(arguments) if type(each) is launch.Late)
+        made = [each for each in leaves(result) if isinstance(each, np.ndarray) and self._find(each) is None]
+        for each in made:
+            if self._find(each) is None:
+                self._add(owner_of(each), None)
+        if any(isinstance(each, np.generic) for each in leaves(result)):
+            self.refuse(f"{_who()}{getattr(run, '__name__', run)} returns a number, which Python may decide on")
+            return
+        new = {id(each) for each in made}
+        results = mapped(lambda each: self.view(each) if id(each) in new else None, result) if made else None
+        if made or run not in _VIEWS:
+            self.steps.append(Step(run, given, results, modes.current_scope()))
+
+    def _add(self, array: Array, source: Any) -> None:
+        owner = owner_of(array)
+        buffer = Buffer(array, source, len(self.steps))
+        reference, buffers = self._owners.get(id(owner), (None, []))
+        if reference is None or reference() is not owner:
+            buffers = []
+        buffers.append(buffer)
+        self._owners[id(owner)] = weakref.ref(owner), buffers
+        self.buffers.append(buffer)
+
+    def _find(self, array: Array) -> Buffer | None:
+        owner = owner_of(array)
+        reference, buffers = self._owners.get(id(owner), (None, []))
+        if reference is None or reference() is not owner:
+            return None
+        first, end = byte_bounds(array)
+        for buffer in reversed(buffers):
+            if buffer.address <= first and end <= buffer.address + max(1, buffer.nbytes):
+                return buffer
+        return None
+
+
+def _items(values: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """The dicts and keys that late arguments look up."""
+    found = []
+    for each in values:
+        if type(each) is launch.Late:
+            found += _items(each.arguments)
+            if each.function is operator.getitem and isinstance(each.arguments[0], dict):
+                found.append(each.arguments)
+    return found
+
+
+class _Host:
+    """What changes numbers, at its place among the launches."""
+
+    def __init__(self, run: Callable[..., Any], changed: Any, arguments: tuple[Any, ...]) -> None:
+        self.run, self.changed, self.arguments = run, changed, arguments
+
+    def __call__(self) -> None:
+        self.run(self.changed, *self.arguments)
+
+
+_VIEWS = {np.ascontiguousarray, np.ndarray.reshape, np.ndarray.ravel, np.ndarray.astype, np.asarray, np.broadcast_to}
+"""What computes nothing where it returns a view."""
+
+
+def users_line() -> str:
+    """The line outside of this package that is running."""
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def _who() -> str:
+    scope = modes.current_scope()
+    return f"{scope}: " if scope else ""

@@ -1,0 +1,30 @@
+"""Nested tuples, lists and dicts: what is given to a function and returned by it, and the arguments of a launch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+def leaves(tree: Any) -> Iterator[Any]:
+    """Everything in a tree that is no tuple, list or dict, from left to right."""
+    if isinstance(tree, tuple | list):
+        for each in tree:
+            yield from leaves(each)
+    elif type(tree) is dict:
+        for each in tree.values():
+            yield from leaves(each)
+    else:
+        yield tree
+
+
+def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The same tree with function(leaf) in the place of each leaf; a named tuple stays one."""
+    if isinstance(tree, tuple):
+        parts = [mapped(function, each) for each in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    if isinstance(tree, list):
+        return [mapped(function, each) for each in tree]
+    if type(tree) is dict:
+        return {key: mapped(function, each) for key, each in tree.items()}
+    return function(tree)
