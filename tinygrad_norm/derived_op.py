@@ -14,6 +14,7 @@ from tinygrad_norm.derivation.evaluation import evaluate
 from tinygrad_norm.derivation.expression import Expression, symbol
 from tinygrad_norm.derivation.rules import ZERO
 from tinygrad_norm.dtypes import Array, Shape
+from tinygrad_norm.launch import launch
 from tinygrad_norm.tape import FusedOp
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class DerivedOp(FusedOp):
     """One call of a derived norm."""
 
     norm: DerivedNorm
-    statistics: list[Array]
+    statistics: Sequence[Array] = ()
     """What the definition returned beside y."""
 
     def composed(self, x: Any, *parameters: Any, spec: CallSpec) -> Tensor:
@@ -65,18 +66,16 @@ class DerivedOp(FusedOp):
         norm, shape, x = self.norm, x.shape, x.reshape(spec.view)
         call = self._call(x, parameters)
         if call is None:
-            y, *self.statistics = self._evaluate(x, parameters, norm.traced.statistics)
+            y, *self.statistics = _evaluate(norm, spec, x, parameters, norm.traced.statistics)
             return y.reshape(shape)
         own = norm.way.statistics
-        y, *found = _runner().forward(call, (), len(own), lambda: self._evaluate(x, parameters, own))
+        otherwise = _runner().Otherwise(_evaluate, (norm, spec, x, parameters, own))
+        y, *found = _runner().forward(call, (), len(own), otherwise)
         if spec.others:  # the same numbers are repeated along them
             found = [each[tuple(map(slice, kept))] for each, kept in zip(found, spec.statistics, strict=True)]
         self.save(*found)
-        known = dict(zip(own, found, strict=True))
-        if any(each not in known for each in norm.traced.statistics):
-            known |= self._known(x, parameters)
-            evaluate(norm.traced.statistics, known, spec.axes)
-        self.statistics = [np.array(known[each]) for each in norm.traced.statistics]
+        if norm.traced.statistics:
+            self.statistics = launch(_statistics, norm, spec, tuple(own), tuple(found), x, tuple(parameters))
         output: Array = y.reshape(shape)
         return output
 
@@ -87,12 +86,11 @@ class DerivedOp(FusedOp):
         parameters, statistics = kept[:count], kept[count:]
         call = self._call(x, parameters)
         if call is None:
-            dx, *gradients = self._evaluate_gradient(grad, x, parameters, range(count))
+            dx, *gradients = _evaluate_gradient(self.norm, spec, grad, x, parameters, range(count))
             return dx.reshape(shape), *gradients
         wanted = self.norm.kernels(self.needs_input_grad, spec.whole).wanted
-        dx, *found = _runner().gradient(
-            call, grad, statistics, wanted, lambda: self._evaluate_gradient(grad, x, parameters, wanted)
-        )
+        otherwise = _runner().Otherwise(_evaluate_gradient, (self.norm, spec, grad, x, parameters, wanted))
+        dx, *found = _runner().gradient(call, grad, statistics, wanted, otherwise)
         gradients = [None] * count
         for i, each in zip(wanted, found, strict=True):
             gradients[i] = each.reshape(parameters[i].shape)
@@ -112,34 +110,52 @@ class DerivedOp(FusedOp):
         ]
         return _runner().call_of(module, x, given, spec.rows, tuple(spec.numbers.values()), others=spec.others)
 
-    # In NumPy
 
-    def _evaluate(self, x: Array, parameters: Sequence[Array], others: Sequence[Expression]) -> list[Array]:
-        """y, and other expressions."""
-        wanted = [self.norm.traced.y, *others]
-        y, *found = evaluate(wanted, self._known(x, parameters), self.params["spec"].axes)
-        return [np.broadcast_to(y, x.shape).astype(x.dtype), *found]
+def _statistics(
+    norm: DerivedNorm,
+    spec: CallSpec,
+    own: Sequence[Expression],
+    found: Sequence[Array],
+    x: Array,
+    parameters: Sequence[Array],
+) -> list[Array]:
+    """Copies of what the definition returned beside y, most of which kernels have found."""
+    known: dict[Expression, Any] = dict(zip(own, found, strict=True))
+    if any(each not in known for each in norm.traced.statistics):
+        known |= _known(norm, spec, x, parameters)
+        evaluate(norm.traced.statistics, known, spec.axes)
+    return [np.array(known[each]) for each in norm.traced.statistics]
 
-    def _evaluate_gradient(
-        self, grad: Array, x: Array, parameters: Sequence[Array], wanted: Sequence[int]
-    ) -> tuple[Any, ...]:
-        """The gradients of x and of the wanted parameters; None for one that has none."""
-        known, axes = self._known(x, parameters), self.params["spec"].axes
-        known[GRADIENT] = grad.astype(np.float64)
-        for back, of in self.norm.way.adjoints.items():
-            (known[back],) = evaluate([of], known, axes)
-        inputs = [x, *(parameters[i] for i in wanted)]
-        gradients = [self.norm.gradients[i] for i in (0, *(i + 1 for i in wanted))]
-        return tuple(
-            None if of is ZERO else _sum_to(each, given)
-            for of, each, given in zip(gradients, evaluate(gradients, known, axes), inputs, strict=True)
-        )
 
-    def _known(self, x: Array, parameters: Sequence[Array]) -> dict[Expression, Any]:
-        """The inputs, and the options that are numbers, by their symbols."""
-        given = zip((self.norm.traced.x, *self.norm.traced.parameters), (x, *parameters), strict=True)
-        numbers = {symbol("option", name): np.float64(each) for name, each in self.params["spec"].numbers.items()}
-        return {name: np.asarray(array, np.float64) for name, array in given} | numbers
+def _evaluate(
+    norm: DerivedNorm, spec: CallSpec, x: Array, parameters: Sequence[Array], others: Sequence[Expression]
+) -> list[Array]:
+    """y, and other expressions, in NumPy."""
+    y, *found = evaluate([norm.traced.y, *others], _known(norm, spec, x, parameters), spec.axes)
+    return [np.broadcast_to(y, x.shape).astype(x.dtype), *found]
+
+
+def _evaluate_gradient(
+    norm: DerivedNorm, spec: CallSpec, grad: Array, x: Array, parameters: Sequence[Array], wanted: Sequence[int]
+) -> tuple[Any, ...]:
+    """The gradients of x and of the wanted parameters, in NumPy; None for one that has none."""
+    known = _known(norm, spec, x, parameters)
+    known[GRADIENT] = grad.astype(np.float64)
+    for back, of in norm.way.adjoints.items():
+        (known[back],) = evaluate([of], known, spec.axes)
+    inputs = [x, *(parameters[i] for i in wanted)]
+    gradients = [norm.gradients[i] for i in (0, *(i + 1 for i in wanted))]
+    return tuple(
+        None if of is ZERO else _sum_to(each, given)
+        for of, each, given in zip(gradients, evaluate(gradients, known, spec.axes), inputs, strict=True)
+    )
+
+
+def _known(norm: DerivedNorm, spec: CallSpec, x: Array, parameters: Sequence[Array]) -> dict[Expression, Any]:
+    """The inputs, and the options that are numbers, by their symbols."""
+    given = zip((norm.traced.x, *norm.traced.parameters), (x, *parameters), strict=True)
+    numbers = {symbol("option", name): np.float64(each) for name, each in spec.numbers.items()}
+    return {name: np.asarray(array, np.float64) for name, array in given} | numbers
 
 
 @functools.cache

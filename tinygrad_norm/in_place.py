@@ -22,6 +22,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from tinygrad_norm import dtypes, integrity, modes, operands
 from tinygrad_norm.dtypes import Array
+from tinygrad_norm.launch import launch
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -120,7 +121,11 @@ def _write(target: Array, key: Any, array: Array) -> None:
     if lost := dtypes.beyond(array, target.dtype):
         raise ValueError(f"in place: the result {lost}; convert it with astype")
     try:
-        target[key] = array.astype(target.dtype, copy=False)
+        launch(_assign, target, key, array)
     except ValueError as error:
         raise ValueError(f"in place: {error}") from None
-    integrity.mark_changed(target)
+    launch(integrity.mark_changed, target)
+
+
+def _assign(target: Array, key: Any, array: Array) -> None:
+    target[key] = array.astype(target.dtype, copy=False)

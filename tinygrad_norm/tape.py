@@ -15,7 +15,7 @@ import heapq
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -121,7 +121,7 @@ class Op:
 
         return launch.computed(forward, again, arrays, self.params)[0]
 
-    def _blank(self) -> Op:
+    def _blank(self) -> Self:
         """This op, without a place on the tape."""
         blank = copy.copy(self)
         blank.edges, blank._saved = (), ()

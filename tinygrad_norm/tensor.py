@@ -17,7 +17,7 @@ from tinygrad_norm import dtypes, generation, gradients, in_place, integrity, mo
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.forks import free_when_forking
 from tinygrad_norm.gradients import GradHooks
-from tinygrad_norm.launch import launch, read
+from tinygrad_norm.launch import host, launch, read
 from tinygrad_norm.operands import Edge
 from tinygrad_norm.ops.shape import plain_key
 
@@ -111,7 +111,7 @@ class Tensor:
 
     def changed(self) -> None:
         """Say that `raw` was written in place, so that a backward through its old values is refused."""
-        integrity.mark_changed(self.raw)
+        launch(integrity.mark_changed, self.raw)
 
     # Properties, made below
     shape: tuple[int, ...]
@@ -455,6 +455,21 @@ def _flat(numbers: tuple[Any, ...]) -> tuple[SupportsIndex, ...]:
     return tuple(numbers[0]) if len(numbers) == 1 and isinstance(numbers[0], (tuple, list)) else numbers
 
 
+def forget_gradients(tensors: list[Tensor], set_to_none: bool) -> None:
+    """Make each `.grad` None, or else zeros where there is one."""
+    if set_to_none:
+        host(_forget, tensors)
+    else:
+        for tensor in tensors:
+            if tensor.grad is not None:
+                tensor.grad = Tensor.wrap(launch(np.zeros_like, tensor.grad.raw))
+
+
+def _forget(tensors: list[Tensor]) -> None:
+    for tensor in tensors:
+        tensor.grad = None
+
+
 def _to_array(value: Any, dtype: Any) -> Array:
     """Return a copy of `value` as an array that a tensor can hold."""
     wanted = None if dtype is None else dtypes.supported(dtype)
@@ -462,7 +477,7 @@ def _to_array(value: Any, dtype: Any) -> Array:
     try:
         if wanted is not None and (given := np.asanyarray(value).dtype).kind not in "biuf":
             raise TypeError(f"{given} is no number, and becomes no {wanted}")
-        array = launch(np.array, value)
+        array: Array = launch(np.array, value)
     except (ValueError, TypeError, OverflowError) as error:
         raise type(error)(f"Tensor: {type(value).__name__} cannot become an array: {error}") from None
     if wanted is None:

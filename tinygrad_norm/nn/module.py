@@ -14,7 +14,7 @@ from tinygrad_norm.checks import RefusesUnknownKeywords, check_flag, check_float
 from tinygrad_norm.dtypes import DTypeOrNone, beyond
 from tinygrad_norm.nn.state import IncompatibleKeys, load_into
 from tinygrad_norm.nn.summary import summary
-from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.tensor import Tensor, forget_gradients
 
 T = TypeVar("T")
 
@@ -48,10 +48,12 @@ class HookHandle:
         check_type("a hook", hook, Callable, "callable")
         self._hooks, self._key = hooks, object()
         hooks[self._key] = hook
+        generation.advance()
 
     def remove(self) -> None:
         """Take the hook away; a second time changes nothing."""
         self._hooks.pop(self._key, None)
+        generation.advance()
 
     def __enter__(self) -> Self:
         return self
@@ -68,6 +70,8 @@ class Module(RefusesUnknownKeywords):
     gave it; one with two parents, by the name it was given last.
     """
 
+    raises_generation = ("_persistent", "_forward_pre_hooks", "_forward_hooks")
+    """What changes of attributes raise the generation; those of these dicts do too."""
     training: bool
     _scope: str  # the name by which the parent calls this module
     _persistent: dict[str, bool]  # names of the buffers, and whether state_dict holds them
@@ -341,9 +345,7 @@ class Module(RefusesUnknownKeywords):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or with False make zeros of them."""
-        for parameter in self.parameters():
-            kept = None if set_to_none else parameter.grad
-            parameter.grad = None if kept is None else Tensor.wrap(np.zeros_like(kept.raw))
+        forget_gradients([*self.parameters()], set_to_none)
 
     def apply(self, function: Callable[[Module], object]) -> Self:
         """Call function(module) on this module and all inside it, children before parents; return this module."""

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm import definitions, generation, kernels
+from tinygrad_norm import definitions, generation, integrity, kernels
 from tinygrad_norm.checks import RefusesUnknownKeywords, check_type, refuse_unknown
 from tinygrad_norm.dtypes import Array, beyond
 from tinygrad_norm.launch import host, launch
 from tinygrad_norm.optim.options import check_option
 from tinygrad_norm.optim.param_group import ParamGroup
 from tinygrad_norm.schema import ANYTHING, COUNT, MAPPING, check_form
-from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.tensor import Tensor, forget_gradients
 
 Group = dict[str, Any]
 State = dict[str, Any]
@@ -104,7 +104,7 @@ class Optimizer(RefusesUnknownKeywords, ABC):
                     state = self.state.setdefault(parameter, {"step": 0})
                     host(_count, state)
                     self.update(parameter.raw, gradient, state, group)
-                    parameter.changed()
+                    launch(integrity.mark_changed, parameter.raw)
 
     @abstractmethod
     def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
@@ -135,9 +135,7 @@ class Optimizer(RefusesUnknownKeywords, ABC):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients: each `.grad` becomes None, or with False zeros."""
-        for _, parameter in _placed(self.param_groups):
-            kept = None if set_to_none else parameter.grad
-            parameter.grad = None if kept is None else Tensor.wrap(np.zeros_like(kept.raw))
+        forget_gradients([parameter for _, parameter in _placed(self.param_groups)], set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
         """Copy what a run needs to go on: the states by the number of their parameter, and the groups' options."""

@@ -11,6 +11,8 @@ from tinygrad_norm import generation
 class ParamGroup(dict[str, Any]):
     """A dict that raises the generation whenever it is changed."""
 
+    raises_generation = True
+
 
 def _telling(name: str) -> Callable[..., Any]:
     """Return the method of dict, which tells of the change."""

@@ -1,128 +1,222 @@
-"""`capture`: a function that records itself, and is replayed from then on."""
+"""`capture`: a function that is recorded once, and replayed from then on."""
 
 from __future__ import annotations
 
+import copy
 import functools
-from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
 from tinygrad_norm import launch, modes
 from tinygrad_norm.operands import wrap
-from tinygrad_norm.plan.plan import Changed, Effect, Grad, Input, Item, Kept, Plan, Raw
+from tinygrad_norm.plan.plan import ChangedError, Effect, Grad, Input, Item, Kept, Plan, Raw
 from tinygrad_norm.plan.reach import Reach
 from tinygrad_norm.plan.recorder import Array, Recorder
-from tinygrad_norm.plan.snapshot import Snapshot
+from tinygrad_norm.plan.snapshot import Guards, Snapshot
 from tinygrad_norm.plan.trees import leaves, mapped
+from tinygrad_norm.plan.trial import compare
 from tinygrad_norm.tensor import Tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _PLANS = 8
-"""How many signatures have a plan."""
+"""How many plans a function has at most; the one that was used least lately goes."""
+
+_TRIES = 3
+"""How often a call is recorded in vain before it is eager for good: the first calls of an optimizer make its state."""
+
+_TRIALS = 1024
+"""Each power of 2 up to this number, and each multiple of it, is a call that runs both ways."""
 
 
-class Entry(NamedTuple):
-    """A plan, and what has to be as it was."""
+class Entry:
+    """A plan for one signature, and what has to be as it was."""
 
-    plan: Plan
-    guards: Snapshot
+    def __init__(self, key: Any, plan: Plan, guards: Guards) -> None:
+        self.key, self.plan, self.guards = key, plan, guards
+        self.calls = 1
 
 
 class Captured(Generic[P, R]):
-    """A function that is recorded once for each signature, and replayed from then on."""
+    """A function that is recorded once for each signature, and replayed from then on.
+
+    Attributes:
+        function: what it was made of.
+        why: why the last call was eager; empty if it was a replay.
+    """
 
     def __init__(self, function: Callable[P, R], strict: bool = False) -> None:
         functools.update_wrapper(self, function, updated=())
         self.function, self.strict = function, strict
-        self.plans: dict[Any, list[Entry]] = {}
-        self.why = ""
-        self.calls = self.replays = 0
+        self.why = "it has not been called"
+        self._entries: list[Entry] = []
+        self._refused: dict[Any, tuple[int, str]] = {}
+        """Signatures for which there is no plan: how often that was tried, and why."""
+        self._lock = threading.Lock()
+        self._bound: weakref.WeakKeyDictionary[Any, Captured[Any, Any]] = weakref.WeakKeyDictionary()
+
+    @property
+    def plans(self) -> list[Plan]:
+        """All plans, the one that was used last at the end."""
+        return [entry.plan for entry in self._entries]
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan that was used last."""
+        return self._entries[-1].plan if self._entries else None
+
+    def __repr__(self) -> str:
+        state = f"{len(self._entries)} plans" if self._entries else f"eager: {self.why}"
+        return f"capture({getattr(self.function, '__qualname__', type(self.function).__name__)}, {state})"
+
+    def __get__(self, instance: Any, owner: Any = None) -> Captured[Any, Any]:
+        """The method of an object, which has plans of its own."""
+        if instance is None:
+            return self
+        found = self._bound.get(instance)
+        if found is None:
+            function: Any = self.function
+            found = self._bound[instance] = Captured(functools.partial(function, weakref.proxy(instance)), self.strict)
+        return found
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Captured[P, R]:
+        return Captured(copy.deepcopy(self.function, memo), self.strict)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        given = [*leaves((args, kwargs))]
-        key = self._signature(given, kwargs)
-        inputs = [
-            each.raw if isinstance(each, Tensor) else each for each in given if isinstance(each, Tensor | np.ndarray)
-        ]
-        for entry in self.plans.get(key, ()):
-            if next(entry.guards.changed(), None) is None:
-                try:
-                    result = entry.plan(inputs)
-                except Changed:
-                    continue
-                self.replays += 1
-                return result
-        return self._record(key, args, kwargs, inputs)
+        """Replay, or record, or run as it is."""
+        mode = modes.current()
+        if mode.hooks or launch.watcher() is not None or not self._lock.acquire(blocking=False):
+            reason = "hooks see each op" if mode.hooks else "it runs inside of another call, or in two threads at once"
+            return self._eager(reason, args, kwargs)
+        try:
+            given = [*leaves(args), *leaves(kwargs)]
+            key = _signature(given), tuple(kwargs), mode
+            arrays = [each.raw if isinstance(each, Tensor) else each for each in given]
+            inputs = [each for each in arrays if isinstance(each, np.ndarray)]
+            for entry in reversed(self._entries):
+                if entry.key == key and entry.guards.hold():
+                    try:
+                        return self._replay(entry, inputs, args, kwargs)
+                    except ChangedError:
+                        continue
+            return self._record(key, given, inputs, args, kwargs)
+        finally:
+            self._lock.release()
 
-    def _signature(self, given: list[Any], kwargs: Any) -> Any:
-        return (
-            tuple(
-                (each.raw.shape, each.raw.dtype, each.raw.strides, each.wants_grad)
-                if isinstance(each, Tensor)
-                else (each.shape, each.dtype, each.strides)
-                if isinstance(each, np.ndarray)
-                else (type(each), each)
-                for each in given
-            ),
-            tuple(kwargs),
-            modes.current(),
+    def _eager(self, reason: str, args: Any, kwargs: Any) -> R:
+        self.why = reason
+        if self.strict:
+            raise RuntimeError(f"capture: {reason}, and strict=True allows no eager call")
+        return self.function(*args, **kwargs)
+
+    def _replay(self, entry: Entry, inputs: list[Array], args: Any, kwargs: Any) -> R:
+        entry.calls += 1
+        self.why = ""
+        if entry is not self._entries[-1]:
+            self._entries.remove(entry)
+            self._entries.append(entry)
+        calls = entry.calls
+        if calls % _TRIALS and (calls > _TRIALS or calls & (calls - 1)):
+            found: R = entry.plan(inputs)
+            return found
+        result, difference = compare(
+            [self.function, args, kwargs], lambda: entry.plan(inputs), lambda: self.function(*args, **kwargs)
         )
+        if difference:
+            self._entries.remove(entry)
+            self.why = f"replay {calls} gave something else than an eager call: {difference}"
+            self._refused[entry.key] = _TRIES, self.why
+            if self.strict:
+                raise RuntimeError(f"capture: {self.why}")
+        same: R = result
+        return same
 
-    def _record(self, key: Any, args: Any, kwargs: Any, inputs: list[Array]) -> R:
-        reach = Reach([self.function])
-        before = Snapshot(reach)
-        known = [(array, Input(i)) for i, array in enumerate(inputs)]
-        known += _state(reach)
-        recorder = Recorder(known)
+    def _record(self, key: Any, given: list[Any], inputs: list[Array], args: Any, kwargs: Any) -> R:
+        """Run eagerly, and make a plan of it if one can be made."""
+        tries, reason = self._refused.get(key, (0, ""))
+        if tries >= _TRIES:
+            return self._eager(reason, args, kwargs)
+        objects = [each for each in given if not isinstance(each, Tensor | np.ndarray)]
+        before = Snapshot(Reach([self.function, *objects]))
+        recorder = Recorder(_known(before.reach, inputs))
         launch.watch(recorder)
         try:
             result = self.function(*args, **kwargs)
         finally:
             launch.watch(None)
-        if not recorder.reason:
-            self._plan(key, recorder, before, result)
-        self.why = recorder.reason
-        if self.why and self.strict:
-            raise RuntimeError(f"capture: {self.why}")
+        entry = None if recorder.reason else _entry(key, recorder, before, result)
+        self.why = recorder.reason or "it was recorded"
+        if entry is None:
+            self._refused[key] = tries + 1, self.why
+            if self.strict and tries + 1 >= _TRIES:
+                raise RuntimeError(f"capture: {self.why}, and strict=True allows no eager call")
+        else:
+            self._refused.pop(key, None)
+            self._entries = [*self._entries[1 - _PLANS :], entry]
         return result
 
-    def _plan(self, key: Any, recorder: Recorder, before: Snapshot, result: Any) -> None:
-        hosted = {id(each) for each in recorder.hosted_objects}
-        hosted |= {id(vars(each)) for each in recorder.hosted_objects if hasattr(each, "__dict__")}
-        for place, key_of in before.changed():
-            if id(place) not in hosted:
-                recorder.refuse(f"the function changes {key_of!r}")
-                return
-        effects = []
-        for tensor, raw, grad, _, _ in before.tensors:
-            if tensor.raw is not raw:
-                effects.append(Effect(tensor, "raw", recorder.view(tensor.raw)))
-            if tensor.grad is not grad:
-                effects.append(Effect(tensor, "grad", None if tensor.grad is None else recorder.view(tensor.grad.raw)))
-        output = mapped(lambda each: _kept(each, recorder), result)
-        if recorder.reason:
-            return
-        plan = Plan(recorder.steps, recorder.buffers, output, effects)
-        guards = Snapshot(before.reach)
-        guards.leave_out(hosted, recorder.read_late)
-        self.plans.setdefault(key, []).append(Entry(plan, guards))
+
+def _signature(given: list[Any]) -> tuple[Any, ...]:
+    """What a plan depends on of the arguments: of arrays their form, of the rest what it is."""
+    return tuple(
+        [
+            (each.raw.shape, each.raw.dtype, each.raw.strides, each.wants_grad)
+            if isinstance(each, Tensor)
+            else (each.shape, each.dtype, each.strides)
+            if isinstance(each, np.ndarray)
+            else (type(each), each if isinstance(each, int | float | str | bool | None) else id(each))
+            for each in given
+        ]
+    )
 
 
-def _state(reach: Reach) -> list[tuple[Array, Any]]:
-    known: list[tuple[Array, Any]] = [(each.raw, Raw(each)) for each in reach.tensors]
-    known += [(each.grad.raw, Grad(each)) for each in reach.tensors if isinstance(each.grad, Tensor)]
+def _known(reach: Reach, inputs: list[Array]) -> Iterator[tuple[Array, Any]]:
+    """The arrays that are there before a call, and where the next call finds them; what comes last is found first."""
     for mapping in reach.dicts:
-        known += [(value, Item(mapping, name)) for name, value in mapping.items() if isinstance(value, np.ndarray)]
-    return known
+        for name, value in mapping.items():
+            if isinstance(value, np.ndarray):
+                yield value, Item(mapping, name)
+    for tensor in reach.tensors:
+        if isinstance(tensor.grad, Tensor):
+            yield tensor.grad.raw, Grad(tensor)
+    for tensor in reach.tensors:
+        yield tensor.raw, Raw(tensor)
+    for number, array in enumerate(inputs):
+        yield array, Input(number)
+
+
+def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any) -> Entry | None:
+    """A plan of what was recorded; None, and a reason, where there can be none."""
+    own = recorder.changed_by_hosts()
+    for container, place in before.changed():
+        if id(container) not in own:
+            recorder.refuse(f"it changes {place!r}, which a replay would not")
+            return None
+    effects = []
+    for tensor, raw, grad, _, _ in before.tensors:
+        if tensor.raw is not raw:
+            effects.append(Effect(tensor, "raw", recorder.view(tensor.raw)))
+        if tensor.grad is not grad:
+            effects.append(Effect(tensor, "grad", None if tensor.grad is None else recorder.view(tensor.grad.raw)))
+    output = mapped(lambda each: _kept(each, recorder), result)
+    if recorder.reason:
+        return None
+    plan = Plan(recorder.steps, recorder.buffers, output, effects)
+    return Entry(key, plan, Guards(before, own, recorder.read_late))
 
 
 def _kept(each: Any, recorder: Recorder) -> Any:
     if isinstance(each, Tensor):
         if each.wants_grad:
-            recorder.refuse("the function returns a tensor that wants a gradient, whose tape a plan does not keep")
+            recorder.refuse(
+                "it returns a tensor that wants a gradient, and a plan keeps no tape: return loss.detach(), or call it "
+                "under no_grad()"
+            )
             return None
         return Kept(recorder.view(each.raw), wrap)
     if isinstance(each, np.ndarray):
@@ -134,6 +228,26 @@ def _itself(array: Array) -> Array:
     return array
 
 
-def capture(function: Callable[P, R], *, strict: bool = False) -> Captured[P, R]:
-    """Record a function once, and replay it from then on."""
+@overload
+def capture(function: Callable[P, R], *, strict: bool = False) -> Captured[P, R]: ...
+@overload
+def capture(*, strict: bool = False) -> Callable[[Callable[P, R]], Captured[P, R]]: ...
+def capture(function: Callable[..., Any] | None = None, *, strict: bool = False) -> Any:
+    """Record a function when it is first called, and replay it from then on: the same bits, without Python.
+
+    Args:
+        function: a model, a training step or any function of tensors; it may also be decorated with `@capture`.
+        strict: whether a call that cannot be replayed is an error; else it is eager, and `why` says why.
+
+    Returns:
+        What is called as the function. `plans` holds what was recorded, one for each signature: the shapes, dtypes and
+        orders of memory of what it is given, modes, and the numbers that it reaches.
+
+    Raises:
+        TypeError: it cannot be called.
+    """
+    if function is None:
+        return functools.partial(capture, strict=strict)
+    if not callable(function):
+        raise TypeError(f"capture: a model or a function, got {type(function).__name__}")
     return Captured(function, strict)

@@ -68,7 +68,7 @@ class Effect(NamedTuple):
     view: View | None
 
 
-class Changed(Exception):
+class ChangedError(Exception):
     """An array that is there before has another form than when the plan was made."""
 
 
@@ -141,7 +141,7 @@ class Plan:
         """Replay, and return what the function did.
 
         Raises:
-            Changed: an array has another form; nothing ran.
+            ChangedError: an array has another form; nothing ran.
         """
         stale = self._bind(inputs)
         for number, fixed in self._inputs:
@@ -192,7 +192,7 @@ class Plan:
         stale: set[int] = set()
         for number, array in moved:
             if (array.shape, array.strides, array.dtype) != self._forms[number]:
-                raise Changed
+                raise ChangedError
         for number, array in moved:
             bound[number] = array
             key = id(self.outside[number])
@@ -246,8 +246,11 @@ class Plan:
 def _find(source: Any, inputs: Sequence[Array]) -> Array:
     if type(source) is Input:
         return inputs[source.number]
-    found: Array = source.tensor.grad.raw if type(source) is Grad else source.mapping[source.key]
-    return found
+    if type(source) is Item:
+        found: Array = source.mapping[source.key]
+        return found
+    grad: Tensor = source.tensor.grad
+    return grad.raw
 
 
 def _like(buffer: Buffer) -> Array:

@@ -1,36 +1,41 @@
 """What a function reaches: the tensors, arrays, numbers and generators that it may read or change.
 
 From its closure, its defaults, the globals that its code names and the object that it is a method of, along attributes,
-lists, tuples, dicts and other functions of the user's. Modules of Python and what this package or an installed one
-defines are not entered; their instances are.
+lists, tuples, dicts and other functions of the user's. Functions of this package and of installed ones are not entered,
+but objects of their classes are.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import sysconfig
+from collections.abc import Iterable, Iterator
 from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from tinygrad_norm import random
+from tinygrad_norm.plan.snapshot import content_of
 from tinygrad_norm.tensor import Tensor
 
-_PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic, np.dtype, type, ModuleType, CodeType)
-_LEFT_OUT = (*_PLAIN, BuiltinFunctionType, np.ufunc)
-_OURS = __name__.split(".")[0]
+_ATOMS = (int, float, complex, bool, str, bytes, type(None), np.generic, np.dtype, type, ModuleType, CodeType)
+_LEFT_OUT = (*_ATOMS, BuiltinFunctionType, np.ufunc)
+_PACKAGE = __name__.split(".")[0]
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 class Reach:
     """What is reached now.
 
     Attributes:
-        tensors, arrays, generators: each once.
-        places: dicts, and the values under their keys; lists as dicts by number.
+        tensors, arrays, generators, dicts, lists, cells: each once; dicts are also those of attributes.
+        names: globals, and those of them that code names.
+        told: ids of the dicts whose changes raise the generation.
     """
 
-    def __init__(self, roots: Iterator[Any]) -> None:
+    def __init__(self, roots: Iterable[Any]) -> None:
         self.tensors: list[Tensor] = []
         self.arrays: list[np.ndarray[Any, Any]] = []
         self.generators: list[np.random.Generator] = []
@@ -38,22 +43,23 @@ class Reach:
         self.lists: list[list[Any]] = []
         self.cells: list[Any] = []
         self.names: list[tuple[dict[str, Any], tuple[str, ...]]] = []
-        """Globals, and those of them that code names."""
-        self._keep: list[Any] = []
+        self.told: set[int] = set()
+        self._kept: list[Any] = []
         seen: set[int] = set()
-        stack = [*roots]
+        stack = [*roots, random.generator()]
         while stack:
             each = stack.pop()
             if isinstance(each, _LEFT_OUT) or id(each) in seen:
                 continue
             seen.add(id(each))
-            self._keep.append(each)
+            self._kept.append(each)  # or its id would be another's
             stack += self._enter(each)
 
-    def _enter(self, each: Any) -> list[Any]:
+    def _enter(self, each: Any) -> Iterable[Any]:
+        """Note something, and return what is inside."""
         if isinstance(each, Tensor):
             self.tensors.append(each)
-            return [each.grad] if isinstance(each.grad, Tensor) else []
+            return [each.grad]
         if isinstance(each, np.ndarray):
             self.arrays.append(each)
             return []
@@ -62,57 +68,57 @@ class Reach:
             return []
         if isinstance(each, dict):
             self.dicts.append(each)
+            if getattr(each, "raises_generation", False):
+                self.told.add(id(each))
             return [*each.values(), *(key for key in each if isinstance(key, Tensor))]
         if isinstance(each, list):
             self.lists.append(each)
-            return list(each)
+            return each
         if isinstance(each, tuple | set | frozenset):
-            return list(each)
+            return each
         if isinstance(each, MethodType):
             return [each.__self__, each.__func__]
         if isinstance(each, partial):
             return [each.func, each.args, each.keywords]
-        if isinstance(each, FunctionType):
-            return self._of_function(each)
-        return self._of_object(each)
+        return self._of_function(each) if isinstance(each, FunctionType) else self._of_object(each)
 
     def _of_function(self, function: FunctionType) -> list[Any]:
         inside = [function.__defaults__, function.__kwdefaults__]
-        for cell in function.__closure__ or ():
-            self.cells.append(cell)
-            try:
-                inside.append(cell.cell_contents)
-            except ValueError:  # it is empty
-                pass
-        if not is_users(function.__module__):
-            return inside
-        names = tuple(name for name in _names(function.__code__) if name in function.__globals__)
-        self.names.append((function.__globals__, names))
-        return inside + [function.__globals__[name] for name in names]
+        self.cells += function.__closure__ or ()
+        inside += map(content_of, function.__closure__ or ())
+        if is_users(function.__module__):
+            names = tuple(name for name in _names(function.__code__) if name in function.__globals__)
+            self.names.append((function.__globals__, names))
+            inside += [function.__globals__[name] for name in names]
+        return inside
 
     def _of_object(self, each: Any) -> list[Any]:
-        inside = []
-        if (attributes := getattr(each, "__dict__", None)) is not None and isinstance(attributes, dict):
+        inside: list[Any] = []
+        attributes = getattr(each, "__dict__", None)
+        if isinstance(attributes, dict):
             self.dicts.append(attributes)
+            self._kept.append(attributes)
             inside += attributes.values()
-        for slot in _slots(type(each)):
-            inside.append(getattr(each, slot, None))
-        call = getattr(type(each), "__call__", None)
-        if isinstance(call, FunctionType) and is_users(call.__module__):
-            inside.append(call)
+            if telling := getattr(type(each), "raises_generation", ()):
+                self.told |= {id(attributes), *(id(attributes.get(name)) for name in telling)}
+        inside += [getattr(each, slot, None) for slot in _slots(type(each))]
+        for method in ("__call__", "forward"):
+            function = getattr(type(each), method, None)
+            if isinstance(function, FunctionType) and is_users(function.__module__):
+                inside.append(function)
         return inside
 
 
 def is_users(module: str | None) -> bool:
     """Whether a module is neither this package's nor an installed one's."""
-    if module is None or module.split(".")[0] == _OURS:
+    if module is None or module.split(".")[0] == _PACKAGE:
         return False
     file = getattr(sys.modules.get(module), "__file__", None) or ""
-    return not any(part in file for part in ("site-packages", "dist-packages", sys.prefix + "/lib"))
+    return not file.startswith(_INSTALLED)
 
 
 def _names(code: CodeType) -> Iterator[str]:
-    """The globals that code may name, also that of functions inside of it."""
+    """The globals that code may name, and functions inside of it."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

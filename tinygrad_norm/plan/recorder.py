@@ -94,6 +94,14 @@ class Recorder:
         self.reason = self.reason or f"{reason} ({users_line()})"
         self.steps.clear()
 
+    def changed_by_hosts(self) -> set[int]:
+        """The ids of what replays change by themselves: dicts, objects' attributes, and what is in lists."""
+        found = set()
+        for each in self.hosted_objects:
+            found |= {id(each), id(getattr(each, "__dict__", None))}
+            found |= {id(one) for one in each} if isinstance(each, list) else set()
+        return found
+
     def view(self, array: Array) -> Any:
         """An array by its memory; itself if it is a constant; None, and a reason, if nobody made it."""
         buffer = self._find(array)

@@ -1,107 +1,147 @@
-"""What is reached, as it was at one moment: compared before each replay, and put back after one that is only a trial."""
+"""What is reached, as it was at one moment: compared before each replay, and put back after one that is a trial."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_norm.plan.reach import Reach
+from tinygrad_norm import generation
 from tinygrad_norm.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_norm.plan.reach import Reach
 
 _PLAIN = (int, float, complex, str, bytes, np.generic)
 
 
-class _OfTensor(NamedTuple):
+class OfTensor(NamedTuple):
+    """What a tensor holds."""
+
     tensor: Tensor
     raw: Any
-    grad: Any
+    grad: Tensor | None
     wants_grad: bool
     hooks: Any
 
 
-class _Without:
-    """A dict without some of its keys, as far as a snapshot looks at it."""
+class Place(NamedTuple):
+    """A dict and what it holds, in order."""
 
-    def __init__(self, mapping: dict[Any, Any], own: list[tuple[Any, Any]]) -> None:
-        self.mapping, self.names, self.left_out = mapping, [key for key, _ in own], len(mapping) - len(own)
-
-    def __len__(self) -> int:
-        return len(self.mapping) - self.left_out
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.names)
-
-    def values(self) -> list[Any]:
-        """The values that are looked at."""
-        return [self.mapping.get(name) for name in self.names]
+    mapping: dict[Any, Any]
+    keys: tuple[Any, ...]
+    values: tuple[Any, ...]
 
 
 class Snapshot:
-    """The values in all containers that are reached, and the arrays of all tensors.
-
-    Args:
-        reach: what is reached.
-        free: ids of containers whose numbers may change, as a plan changes them itself.
-    """
+    """What all containers that are reached hold, and all tensors."""
 
     def __init__(self, reach: Reach) -> None:
         self.reach = reach
-        self.dicts = [(each, (*each,), (*each.values(),)) for each in reach.dicts]
+        self.dicts = [Place(each, (*each,), (*each.values(),)) for each in reach.dicts]
         self.lists = [(each, (*each,)) for each in reach.lists]
-        self.cells = [(cell, _content(cell)) for cell in reach.cells]
-        self.names = [(globals_, names, tuple(globals_[name] for name in names)) for globals_, names in reach.names]
-        self.tensors = [_OfTensor(t, t.raw, t.grad, t.wants_grad, t.grad_hooks) for t in reach.tensors]
+        self.cells = [(cell, content_of(cell)) for cell in reach.cells]
+        self.names = [Place(each, names, tuple(each[name] for name in names)) for each, names in reach.names]
+        self.tensors = [OfTensor(t, t.raw, t.grad, t.wants_grad, t.grad_hooks) for t in reach.tensors]
         self.states = [(generator, generator.bit_generator.state) for generator in reach.generators]
 
-    def leave_out(self, containers: set[int], items: list[tuple[Any, Any]]) -> None:
-        """Compare no longer what is in these containers, by their ids, nor what these dicts have under these keys."""
-        late = {(id(mapping), key) for mapping, key in items}
-        kept = []
-        for mapping, keys, values in self.dicts:
-            if id(mapping) not in containers:
-                own = [(key, value) for key, value in zip(keys, values, strict=True) if (id(mapping), key) not in late]
-                kept.append((mapping, keys, values) if len(own) == len(keys) else (_Without(mapping, own), *zip(*own)))
-        self.dicts = kept
-
     def changed(self) -> Iterator[tuple[Any, Any]]:
-        """Each container that holds something else now, and what tells where in it: a key, a number or a name."""
+        """Each container that holds something else now, and where in it: a key, a number or a name."""
         for mapping, keys, values in self.dicts:
-            if len(mapping) != len(keys) or not all(map(operator.is_, mapping, keys)):
-                yield mapping, next((key for key in mapping if key not in keys), next(iter(keys), None))
-            elif not all(map(operator.is_, mapping.values(), values)):
+            if (*mapping,) != keys:
+                more = [key for key in mapping if key not in keys]
+                yield mapping, more[0] if more and isinstance(more[0], str) else "the keys of a dict"
+            else:
                 for key, value, old in zip(keys, mapping.values(), values, strict=True):
                     if not same(value, old):
                         yield mapping, key
         for items, old in self.lists:
             if len(items) != len(old) or not all(map(same, items, old)):
-                yield items, None
+                yield items, "elements"
         for cell, content in self.cells:
-            if not same(_content(cell), content):
-                yield cell, None
-        for globals_, names, values in self.names:
+            if not same(content_of(cell), content):
+                yield cell, "a variable of an outer function"
+        for mapping, names, values in self.names:
             for name, value in zip(names, values, strict=True):
-                if not same(globals_.get(name), value):
-                    yield globals_, name
+                if not same(mapping.get(name), value):
+                    yield mapping, name
 
     def restore(self) -> None:
         """Put everything back, but for the elements of arrays."""
         for mapping, keys, values in self.dicts:
             if (*mapping,) != keys or not all(map(operator.is_, mapping.values(), values)):
-                mapping.clear()
+                dict.clear(mapping)
                 dict.update(mapping, zip(keys, values, strict=True))
         for items, old in self.lists:
             items[:] = old
         for cell, content in self.cells:
-            cell.cell_contents = content
-        for globals_, names, values in self.names:
-            globals_.update(zip(names, values, strict=True))
+            if content_of(cell) is not content:
+                cell.cell_contents = content
+        for mapping, names, values in self.names:
+            mapping.update(zip(names, values, strict=True))
         for tensor, raw, grad, wants_grad, hooks in self.tensors:
             tensor.raw, tensor.grad, tensor.wants_grad, tensor.grad_hooks = raw, grad, wants_grad, hooks
         for generator, state in self.states:
             generator.bit_generator.state = state
+
+
+class Guards:
+    """What has to be as it was for a plan to hold.
+
+    Attributes of modules and options of optimizers raise the generation when they change, so they are looked at only
+    then; the rest each time.
+
+    Args:
+        before: what was reached when the plan was recorded.
+        own: ids of the containers that the plan changes itself.
+        late: dicts and keys that its launches look up.
+    """
+
+    def __init__(self, before: Snapshot, own: set[int], late: list[tuple[Any, Any]]) -> None:
+        self.generation = generation.number()
+        found_anew = {(id(mapping), key) for mapping, key in late}
+        self._told: list[Place] = []
+        self._dicts: list[Place] = []
+        for mapping, keys, values in before.dicts:
+            if id(mapping) not in own:
+                kept = [i for i, key in enumerate(keys) if (id(mapping), key) not in found_anew]
+                place = Place(mapping, tuple(keys[i] for i in kept), tuple(values[i] for i in kept))
+                (self._told if id(mapping) in before.reach.told else self._dicts).append(place)
+        self._lists, self._cells = before.lists, before.cells
+        self._names = before.names
+        wanting = [each for each in before.tensors if each.wants_grad and id(each.tensor) not in own]
+        self._grads = [(each.tensor, each.grad is None) for each in wanting]
+        self._hooks = [(each.tensor, each.hooks) for each in wanting]
+
+    def hold(self) -> bool:
+        """Whether all is as it was."""
+        number = generation.number()
+        if number != self.generation:
+            if not all(map(_holds, self._told)):
+                return False
+            self.generation = number
+        for tensor, absent in self._grads:
+            if (tensor.grad is None) is not absent:
+                return False
+        for tensor, hooks in self._hooks:
+            if tensor.grad_hooks is not hooks:
+                return False
+        for cell, content in self._cells:
+            if cell.cell_contents is not content and not same(cell.cell_contents, content):
+                return False
+        for items, old in self._lists:
+            if len(items) != len(old) or not (all(map(operator.is_, items, old)) or all(map(same, items, old))):
+                return False
+        return all(map(_holds, self._names)) and all(map(_holds, self._dicts))
+
+
+def _holds(place: Place) -> bool:
+    """Whether a dict holds the same under these keys; other keys are new, which is a change as well, or found anew."""
+    mapping, keys, values = place
+    now = [mapping.get(key) for key in keys]
+    return all(map(operator.is_, now, values)) or all(map(same, now, values))
 
 
 def same(value: Any, old: Any) -> bool:
@@ -113,12 +153,13 @@ def same(value: Any, old: Any) -> bool:
     if isinstance(value, tuple):
         return len(value) == len(old) and all(map(same, value, old))
     if isinstance(value, _PLAIN):
-        return bool(value == old) or (value != value and old != old)
+        return bool(value == old) or bool(value != value and old != old)
     return False
 
 
-def _content(cell: Any) -> Any:
+def content_of(cell: Any) -> Any:
+    """What a variable of an outer function holds; None if nothing."""
     try:
         return cell.cell_contents
-    except ValueError:  # it is empty
+    except ValueError:
         return None

@@ -55,16 +55,21 @@ def call_of(
     return Call(module, x, parameters, form, [each for each in (expanded, options) if each])
 
 
-def forward(
-    call: Call, given: Sequence[Array], count: int, otherwise: Callable[[], tuple[Array, ...]]
-) -> tuple[Array, ...]:
+class Otherwise(NamedTuple):
+    """Another way to compute what kernels do: compute(*arguments), arrays among them."""
+
+    compute: Callable[..., Sequence[Any]]
+    arguments: tuple[Any, ...]
+
+
+def forward(call: Call, given: Sequence[Array], count: int, otherwise: Otherwise) -> tuple[Array, ...]:
     """Normalize.
 
     Args:
         call: what to normalize.
         given: statistics that are known, kept as length 1.
         count: how many others there are.
-        otherwise: computes y and those in another way.
+        otherwise: computes y and those.
 
     Returns:
         y, and the statistics in float64, kept as length 1.
@@ -74,14 +79,8 @@ def forward(
     found, fine = [empty(room, np.float64) for _ in range(count)], empty(room, np.bool_)
     statistics = (*[form.statistic(each) for each in given], *found)
     kernel = call.module.outer_forward if form.outer else call.module.inner_forward
-
-    def repair() -> None:
-        right, *others = otherwise()
-        _replace(y, form.matrix(right), form.by_element(fine))
-        for array, other in zip(found, others, strict=True):
-            _replace(array, form.statistic(other), fine)
-
-    launch(_run, repair, kernel, call.x.size, matrix, *call.arguments, form.units, *_some(statistics), fine, y)
+    arguments = matrix, *call.arguments, form.units, *_some(statistics), fine, y
+    launch(_forward, kernel, call.x.size, arguments, form, found, otherwise)
     return form.restore(y), *[form.restore_statistic(each) for each in found]
 
 
@@ -90,7 +89,7 @@ def gradient(
     dy: Array,
     statistics: Sequence[Array],
     wanted: Sequence[int],
-    otherwise: Callable[[], tuple[Array | None, ...]],
+    otherwise: Otherwise,
 ) -> tuple[Array | None, ...]:
     """Differentiate.
 
@@ -99,7 +98,7 @@ def gradient(
         dy: the gradient of y.
         statistics: all of them, kept as length 1.
         wanted: the parameters for whose gradients the kernels have sums.
-        otherwise: computes these gradients in another way.
+        otherwise: computes these gradients.
 
     Returns:
         The gradients of x and of the wanted parameters; None for one that is None.
@@ -109,25 +108,47 @@ def gradient(
     sums = tuple([empty(form.sums, np.float64) for _ in wanted])
     known = tuple([form.statistic(each) for each in statistics])
     kernel = call.module.outer_gradient if form.outer else call.module.inner_gradient
-
-    def repair() -> None:
-        right, *others = otherwise()
-        assert right is not None
-        _replace(dx, form.matrix(right), form.by_element(fine))
-        for array, other in zip(sums, others, strict=True):
-            if other is not None:  # all groups add to it
-                array[...] = form.spread(other)
-
-    arguments = *call.arguments, form.units, *_some(known), fine, dx, *_some(sums)
-    launch(_run, repair, kernel, call.x.size, form.matrix(dy), matrix, *arguments)
+    arguments = form.matrix(dy), matrix, *call.arguments, form.units, *_some(known), fine, dx, *_some(sums)
+    launch(_gradient, kernel, call.x.size, arguments, form, fine, dx, sums, otherwise)
     return form.restore(dx), *[form.collect(each, call.parameters[i]) for each, i in zip(sums, wanted, strict=True)]
 
 
-def _run(repair: Callable[[], None], kernel: Callable[..., bool], *arguments: Any) -> None:
+def _forward(
+    kernel: Callable[..., bool],
+    size: int,
+    arguments: tuple[Any, ...],
+    form: Layout,
+    found: Sequence[Array],
+    otherwise: Otherwise,
+) -> None:
     """Run a kernel; of groups that were out of its range, take the results from elsewhere."""
-    if not kernel(*arguments):
+    if not kernel(size, *arguments):
+        fine, y = arguments[-2:]
         with np.errstate(all="ignore"):
-            repair()
+            right, *others = otherwise.compute(*otherwise.arguments)
+            _replace(y, form.matrix(right), form.by_element(fine))
+            for array, other in zip(found, others, strict=True):
+                _replace(array, form.statistic(other), fine)
+
+
+def _gradient(
+    kernel: Callable[..., bool],
+    size: int,
+    arguments: tuple[Any, ...],
+    form: Layout,
+    fine: Array,
+    dx: Array,
+    sums: Sequence[Array],
+    otherwise: Otherwise,
+) -> None:
+    """The same for gradients."""
+    if not kernel(size, *arguments):
+        with np.errstate(all="ignore"):
+            right, *others = otherwise.compute(*otherwise.arguments)
+            _replace(dx, form.matrix(right), form.by_element(fine))
+            for array, other in zip(sums, others, strict=True):
+                if other is not None:  # all groups add to it
+                    array[...] = form.spread(other)
 
 
 def _replace(array: Array, right: Array, fine: Array) -> None:

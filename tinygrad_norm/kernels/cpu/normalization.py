@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -19,16 +19,17 @@ from tinygrad_norm.kernels.cpu.generated import rms_normalize as rms
 from tinygrad_norm.kernels.cpu.layout import Layout
 from tinygrad_norm.launch import Array, Shape
 
-Again = Callable[[Activation], tuple[Any, ...]]
-"""The reference, with the activation that a kernel would have applied."""
+_Arrays = tuple[Any, ...]
 
 
 def normalize(
     x: Array, weight: Array | None, bias: Array | None, axes: Shape, eps: float, activation: Activation
 ) -> tuple[Array, Array, Array]:
     """Normalize over `axes`; also return mean and variance."""
-    again = partial(definitions.normalize, x, weight, bias, axes, eps)
-    y, mean, var = _forward(_call(centred, x, (weight, bias), axes, eps), (), 2, activation, again)
+    given = x, weight, bias, axes, eps
+    y, mean, var = _forward(
+        _call(centred, x, (weight, bias), axes, eps), (), 2, activation, definitions.normalize, given
+    )
     return y, mean, var
 
 
@@ -44,16 +45,13 @@ def normalize_gradient(
     activation: Activation,
 ) -> tuple[Array, Array | None, Array | None]:
     """Gradients of `normalize`."""
-
-    def again(dy: Array, activation: Activation) -> tuple[Any, ...]:
-        return definitions.normalize_gradient(dy, x, weight, bias, mean, var, axes, eps, activation)
-
     call = _call(centred, x, (weight, bias), axes, eps)
 
     def plain() -> Array:
         return normalize(x, weight, bias, axes, eps, None)[0]
 
-    dx, dweight, dbias = _backward(call, dy, (mean, var), activation, plain, again)
+    given = x, weight, bias, mean, var, axes, eps
+    dx, dweight, dbias = _backward(call, dy, (mean, var), activation, plain, definitions.normalize_gradient, given)
     return dx, dweight, dbias
 
 
@@ -67,11 +65,8 @@ def normalize_inference(
     activation: Activation,
 ) -> Array:
     """Normalize with a given mean and variance."""
-
-    def again(activation: Activation) -> tuple[Any, ...]:
-        return (definitions.normalize_inference(x, mean, var, weight, bias, eps, activation),)
-
-    return _forward(_call(inference, x, (weight, bias), _reduced(mean), eps), (mean, var), 0, activation, again)[0]
+    call, given = _call(inference, x, (weight, bias), _reduced(mean), eps), (x, mean, var, weight, bias, eps)
+    return _forward(call, (mean, var), 0, activation, _inference, given)[0]
 
 
 def normalize_inference_gradient(
@@ -85,17 +80,13 @@ def normalize_inference_gradient(
     activation: Activation,
 ) -> tuple[Array, None, None, Array | None, Array | None]:
     """Gradients of `normalize_inference`."""
-
-    def again(dy: Array, activation: Activation) -> tuple[Any, ...]:
-        found = definitions.normalize_inference_gradient(dy, x, mean, var, weight, bias, eps, activation)
-        return found[0], *found[3:]
-
     call = _call(inference, x, (weight, bias), _reduced(mean), eps)
 
     def plain() -> Array:
         return normalize_inference(x, mean, var, weight, bias, eps, None)
 
-    dx, dweight, dbias = _backward(call, dy, (mean, var), activation, plain, again)
+    given = x, mean, var, weight, bias, eps
+    dx, dweight, dbias = _backward(call, dy, (mean, var), activation, plain, _inference_gradient, given)
     return dx, None, None, dweight, dbias
 
 
@@ -103,8 +94,8 @@ def rms_normalize(
     x: Array, weight: Array | None, axes: Shape, eps: float, activation: Activation
 ) -> tuple[Array, Array]:
     """Normalize by the root of the mean square over `axes`; also return the mean square."""
-    again = partial(definitions.rms_normalize, x, weight, axes, eps)
-    y, square = _forward(_call(rms, x, (weight,), axes, eps), (), 1, activation, again)
+    given = x, weight, axes, eps
+    y, square = _forward(_call(rms, x, (weight,), axes, eps), (), 1, activation, definitions.rms_normalize, given)
     return y, square
 
 
@@ -112,17 +103,23 @@ def rms_normalize_gradient(
     dy: Array, x: Array, weight: Array | None, square: Array, axes: Shape, eps: float, activation: Activation
 ) -> tuple[Array, Array | None]:
     """Gradients of `rms_normalize`."""
-
-    def again(dy: Array, activation: Activation) -> tuple[Any, ...]:
-        return definitions.rms_normalize_gradient(dy, x, weight, square, axes, eps, activation)
-
     call = _call(rms, x, (weight,), axes, eps)
 
     def plain() -> Array:
         return rms_normalize(x, weight, axes, eps, None)[0]
 
-    dx, dweight = _backward(call, dy, (square,), activation, plain, again)
+    given = x, weight, square, axes, eps
+    dx, dweight = _backward(call, dy, (square,), activation, plain, definitions.rms_normalize_gradient, given)
     return dx, dweight
+
+
+def _inference(*given: Any) -> _Arrays:
+    return (definitions.normalize_inference(*given),)
+
+
+def _inference_gradient(*given: Any) -> _Arrays:
+    dx, _, _, dweight, dbias = definitions.normalize_inference_gradient(*given)
+    return dx, dweight, dbias
 
 
 def _call(module: ModuleType, x: Array, parameters: tuple[Array | None, ...], axes: Shape, eps: float) -> derived.Call:
@@ -131,12 +128,17 @@ def _call(module: ModuleType, x: Array, parameters: tuple[Array | None, ...], ax
 
 
 def _forward(
-    call: derived.Call, given: Sequence[Array], count: int, activation: Activation, again: Again
+    call: derived.Call,
+    known: Sequence[Array],
+    count: int,
+    activation: Activation,
+    definition: Callable[..., _Arrays],
+    given: _Arrays,
 ) -> tuple[Array, ...]:
-    """The output, and so many statistics."""
+    """The output, and so many statistics; `definition` of what is given and the activation does the same."""
     fused = activation if _fuses(activation, call.form, call.x.dtype) else None
     call.arguments.append(_line(fused, call.x.dtype))
-    y, *statistics = derived.forward(call, given, count, lambda: again(fused))
+    y, *statistics = derived.forward(call, known, count, derived.Otherwise(definition, (*given, fused)))
     return (y if fused is activation else activate(y, activation)), *statistics
 
 
@@ -146,13 +148,15 @@ def _backward(
     statistics: Sequence[Array],
     activation: Activation,
     plain: Callable[[], Array],
-    again: Callable[[Array, Activation], tuple[Any, ...]],
-) -> tuple[Any, ...]:
+    definition: Callable[..., _Arrays],
+    given: _Arrays,
+) -> _Arrays:
     """The gradients of x and of weight and bias; `plain` computes what was activated, if that was another pass."""
     if not _fuses(activation, call.form, call.x.dtype):
         dy, activation = activation_gradient(dy, plain(), activation), None
     call.arguments.append(_line(activation, call.x.dtype))
-    return derived.gradient(call, dy, statistics, range(len(call.parameters)), lambda: again(dy, activation))
+    otherwise = derived.Otherwise(definition, (dy, *given, activation))
+    return derived.gradient(call, dy, statistics, range(len(call.parameters)), otherwise)
 
 
 def _fuses(activation: Activation, form: Layout, dtype: np.dtype[Any]) -> bool:
