@@ -10,6 +10,7 @@ from tinygrad_norm.derivatives import hessian, hessian_vector_product, jacobian,
 from tinygrad_norm.derived import derive
 from tinygrad_norm.kernels.precision import fast_math
 from tinygrad_norm.modes import Hook, composed, enable_grad, hooks, is_recording, no_grad
+from tinygrad_norm.plan import capture
 from tinygrad_norm.random import manual_seed
 from tinygrad_norm.tape import FusedOp, Op, grad
 from tinygrad_norm.tensor import Tensor, from_dlpack
@@ -26,6 +27,7 @@ __all__ = [
     "Hook",
     "Op",
     "Tensor",
+    "capture",
     "composed",
     "data",
     "derive",

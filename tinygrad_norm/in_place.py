@@ -22,7 +22,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from tinygrad_norm import dtypes, integrity, modes, operands
 from tinygrad_norm.dtypes import Array
-from tinygrad_norm.launch import launch
+from tinygrad_norm.launch import launch, wrote
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
@@ -124,6 +124,7 @@ def _write(target: Array, key: Any, array: Array) -> None:
         launch(_assign, target, key, array)
     except ValueError as error:
         raise ValueError(f"in place: {error}") from None
+    wrote(target)
     launch(integrity.mark_changed, target)
 
 

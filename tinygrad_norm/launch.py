@@ -35,6 +35,9 @@ class Watcher(Protocol):
     def took(self, array: Array) -> None:
         """See an array that was made with anything in it."""
 
+    def wrote(self, array: Array) -> None:
+        """See that the array of somebody's tensor is written."""
+
     def read(self, what: str) -> None:
         """See elements turned into Python's numbers, on which Python may decide."""
 
@@ -117,6 +120,12 @@ def read(what: str) -> None:
     """Say that elements become numbers of Python's."""
     if _watcher is not None and (here := watcher()) is not None:
         here.read(what)
+
+
+def wrote(array: Array) -> None:
+    """Say that a launch wrote to the array of somebody's tensor."""
+    if _watcher is not None and (here := watcher()) is not None:
+        here.wrote(array)
 
 
 def empty(shape: Shape, dtype: Any) -> Array:

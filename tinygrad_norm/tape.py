@@ -111,13 +111,11 @@ class Op:
         blank = self._blank()
 
         def forward(arrays: list[Any], params: dict[str, Any]) -> Any:
-            result = self.forward(*arrays, **params)
-            return result, self._saved
+            return _as_array(self.forward(*arrays, **params)), self._saved
 
         def again(arrays: list[Any], params: dict[str, Any]) -> Any:
             op = copy.copy(blank)
-            result = op.forward(*arrays, **params)
-            return result, op._saved
+            return _as_array(op.forward(*arrays, **params)), op._saved
 
         return launch.computed(forward, again, arrays, self.params)[0]
 
@@ -160,6 +158,11 @@ class Op:
         """Let go of what was saved."""
         self._saved = ()
         self.freed = True
+
+
+def _as_array(result: Any) -> Any:
+    """What forward returned: arithmetic makes a number of what has no axes."""
+    return np.asarray(result) if isinstance(result, np.generic) else result
 
 
 class FusedOp(Op):

@@ -33,7 +33,7 @@ class CrossEntropy(FusedOp):
     def composed(
         self, logits: Tensor, weight: Tensor | None, *, target: Array, total: Array | None, **options: Any
     ) -> Tensor:
-        losses, _ = definitions.cross_entropy(logits, target, weight, **options)
+        losses, _ = definitions.cross_entropy(logits, wrap(target), weight, **options)
         return losses if total is None else (losses.sum() / wrap(total)).astype(losses.dtype, copy=False)
 
     def forward(

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from tinygrad_norm import launch, modes
+from tinygrad_norm.integrity import owner_of
 from tinygrad_norm.operands import wrap
 from tinygrad_norm.plan.plan import ChangedError, Effect, Grad, Input, Item, Kept, Plan, Raw
 from tinygrad_norm.plan.reach import Reach
@@ -26,6 +28,9 @@ R = TypeVar("R")
 
 _PLANS = 8
 """How many plans a function has at most; the one that was used least lately goes."""
+
+_SIGNATURES = 64
+"""How many signatures are known to have none."""
 
 _TRIES = 3
 """How often a call is recorded in vain before it is eager for good: the first calls of an optimizer make its state."""
@@ -59,6 +64,10 @@ class Captured(Generic[P, R]):
         """Signatures for which there is no plan: how often that was tried, and why."""
         self._lock = threading.Lock()
         self._bound: weakref.WeakKeyDictionary[Any, Captured[Any, Any]] = weakref.WeakKeyDictionary()
+
+    def reached(self) -> list[Any]:
+        """What a function reaches that calls this one."""
+        return [self.function]
 
     @property
     def plans(self) -> list[Plan]:
@@ -95,9 +104,8 @@ class Captured(Generic[P, R]):
             return self._eager(reason, args, kwargs)
         try:
             given = [*leaves(args), *leaves(kwargs)]
-            key = _signature(given), tuple(kwargs), mode
-            arrays = [each.raw if isinstance(each, Tensor) else each for each in given]
-            inputs = [each for each in arrays if isinstance(each, np.ndarray)]
+            inputs = [each for each in given if isinstance(each, Tensor | np.ndarray)]
+            key = _signature(given, inputs), tuple(kwargs), mode
             for entry in reversed(self._entries):
                 if entry.key == key and entry.guards.hold():
                     try:
@@ -114,7 +122,7 @@ class Captured(Generic[P, R]):
             raise RuntimeError(f"capture: {reason}, and strict=True allows no eager call")
         return self.function(*args, **kwargs)
 
-    def _replay(self, entry: Entry, inputs: list[Array], args: Any, kwargs: Any) -> R:
+    def _replay(self, entry: Entry, inputs: list[Any], args: Any, kwargs: Any) -> R:
         entry.calls += 1
         self.why = ""
         if entry is not self._entries[-1]:
@@ -136,7 +144,7 @@ class Captured(Generic[P, R]):
         same: R = result
         return same
 
-    def _record(self, key: Any, given: list[Any], inputs: list[Array], args: Any, kwargs: Any) -> R:
+    def _record(self, key: Any, given: list[Any], inputs: list[Any], args: Any, kwargs: Any) -> R:
         """Run eagerly, and make a plan of it if one can be made."""
         tries, reason = self._refused.get(key, (0, ""))
         if tries >= _TRIES:
@@ -144,15 +152,26 @@ class Captured(Generic[P, R]):
         objects = [each for each in given if not isinstance(each, Tensor | np.ndarray)]
         before = Snapshot(Reach([self.function, *objects]))
         recorder = Recorder(_known(before.reach, inputs))
+        effects: list[Effect] = []
+        grads = [each.grad if isinstance(each, Tensor) else None for each in inputs]
+        if {id(owner_of(_array(each))) for each in inputs} & {id(owner_of(each.raw)) for each in before.reach.tensors}:
+            recorder.refuse("it is given a tensor that it also reaches by itself")
         launch.watch(recorder)
         try:
             result = self.function(*args, **kwargs)
         finally:
             launch.watch(None)
-        entry = None if recorder.reason else _entry(key, recorder, before, result)
+        entry = None
+        if not recorder.reason:
+            for number, (each, grad) in enumerate(zip(inputs, grads, strict=True)):
+                if isinstance(each, Tensor) and each.grad is not grad:
+                    effects.append(Effect(number, "grad", None if each.grad is None else recorder.view(each.grad.raw)))
+            entry = _entry(key, recorder, before, result, effects)
         self.why = recorder.reason or "it was recorded"
         if entry is None:
             self._refused[key] = tries + 1, self.why
+            if len(self._refused) > _SIGNATURES:
+                del self._refused[next(iter(self._refused))]
             if self.strict and tries + 1 >= _TRIES:
                 raise RuntimeError(f"capture: {self.why}, and strict=True allows no eager call")
         else:
@@ -161,11 +180,12 @@ class Captured(Generic[P, R]):
         return result
 
 
-def _signature(given: list[Any]) -> tuple[Any, ...]:
-    """What a plan depends on of the arguments: of arrays their form, of the rest what it is."""
-    return tuple(
+def _signature(given: list[Any], inputs: list[Any]) -> tuple[Any, ...]:
+    """What a plan depends on of the arguments: of arrays their form and which overlap, of the rest what it is."""
+    overlap = _overlap(inputs) if len(inputs) > 1 else ()
+    return overlap, *(
         [
-            (each.raw.shape, each.raw.dtype, each.raw.strides, each.wants_grad)
+            (each.raw.shape, each.raw.dtype, each.raw.strides, each.wants_grad and (each.grad is None, each.is_leaf))
             if isinstance(each, Tensor)
             else (each.shape, each.dtype, each.strides)
             if isinstance(each, np.ndarray)
@@ -175,7 +195,26 @@ def _signature(given: list[Any]) -> tuple[Any, ...]:
     )
 
 
-def _known(reach: Reach, inputs: list[Array]) -> Iterator[tuple[Array, Any]]:
+def _overlap(inputs: list[Any]) -> tuple[tuple[int, ...], ...]:
+    """The pairs of inputs that share memory, and how many bytes one begins after the other."""
+    arrays = [_array(each) for each in inputs]
+    owners = [owner_of(each) for each in arrays]
+    return tuple(
+        [
+            (i, j, byte_bounds(arrays[j])[0] - byte_bounds(arrays[i])[0])
+            for j in range(1, len(arrays))
+            for i in range(j)
+            if owners[i] is owners[j] and np.may_share_memory(arrays[i], arrays[j])
+        ]
+    )
+
+
+def _array(each: Any) -> Array:
+    array: Array = each.raw if isinstance(each, Tensor) else each
+    return array
+
+
+def _known(reach: Reach, inputs: list[Any]) -> Iterator[tuple[Array, Any]]:
     """The arrays that are there before a call, and where the next call finds them; what comes last is found first."""
     for mapping in reach.dicts:
         for name, value in mapping.items():
@@ -186,18 +225,19 @@ def _known(reach: Reach, inputs: list[Array]) -> Iterator[tuple[Array, Any]]:
             yield tensor.grad.raw, Grad(tensor)
     for tensor in reach.tensors:
         yield tensor.raw, Raw(tensor)
-    for number, array in enumerate(inputs):
-        yield array, Input(number)
+    for number, each in enumerate(inputs):
+        if isinstance(each, Tensor) and isinstance(each.grad, Tensor):
+            yield each.grad.raw, Grad(number)
+        yield _array(each), Input(number)
 
 
-def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any) -> Entry | None:
+def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects: list[Effect]) -> Entry | None:
     """A plan of what was recorded; None, and a reason, where there can be none."""
     own = recorder.changed_by_hosts()
     for container, place in before.changed():
         if id(container) not in own:
             recorder.refuse(f"it changes {place!r}, which a replay would not")
             return None
-    effects = []
     for tensor, raw, grad, _, _ in before.tensors:
         if tensor.raw is not raw:
             effects.append(Effect(tensor, "raw", recorder.view(tensor.raw)))

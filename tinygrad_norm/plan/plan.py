@@ -40,9 +40,9 @@ class Raw(NamedTuple):
 
 
 class Grad(NamedTuple):
-    """That of its gradient."""
+    """That of its gradient, or, by number, of an input's."""
 
-    tensor: Tensor
+    tensor: Tensor | int
 
 
 class Item(NamedTuple):
@@ -63,7 +63,8 @@ class Kept:
 class Effect(NamedTuple):
     """What a tensor has afterwards: an array of its own, or a gradient, or None."""
 
-    tensor: Tensor
+    tensor: Tensor | int
+    """It, or the number of an input."""
     slot: str
     view: View | None
 
@@ -93,7 +94,10 @@ class Plan:
         self._copied = [
             buffer
             for buffer in self.used
-            if type(buffer.source) is Input and buffer.nbytes <= _SMALL and id(buffer) not in returned
+            if type(buffer.source) is Input
+            and (buffer.nbytes <= _SMALL or not buffer.dense)
+            and not buffer.written
+            and id(buffer) not in returned
         ]
         copied = {id(buffer) for buffer in self._copied}
         for buffer in self._copied:
@@ -103,7 +107,10 @@ class Plan:
         own = [each for each in self.used if (each.source is None and not each.fresh) or id(each) in copied]
         self._place(own)
         self._inputs = [
-            (buffer.source.number, np.ndarray(buffer.shape, buffer.dtype, self.arena, buffer.offset, buffer.strides))
+            (
+                buffer.source.number,
+                self._array(View(buffer, buffer.begin, buffer.shape, buffer.strides, buffer.dtype, True)),
+            )
             for buffer in self._copied
         ]
         self._memory: dict[int, Array] = {}
@@ -137,13 +144,14 @@ class Plan:
         for buffer, offset in zip(own, offsets, strict=True):
             buffer.offset = offset
 
-    def __call__(self, inputs: Sequence[Array]) -> Any:
-        """Replay, and return what the function did.
+    def __call__(self, given: Sequence[Any]) -> Any:
+        """Replay with tensors and arrays, and return what the function did.
 
         Raises:
             ChangedError: an array has another form; nothing ran.
         """
-        stale = self._bind(inputs)
+        inputs = [each if type(each) is np.ndarray else each.raw for each in given]
+        stale = self._bind(inputs, given)
         for number, fixed in self._inputs:
             np.copyto(fixed, inputs[number])
         memory = self._memory
@@ -158,7 +166,8 @@ class Plan:
                 run(*arguments)
         finally:
             leave_quiet(quiet)
-        for tensor, slot, view in self.effects:
+        for whose, slot, view in self.effects:
+            tensor = given[whose] if type(whose) is int else whose
             setattr(
                 tensor,
                 slot,
@@ -181,12 +190,12 @@ class Plan:
         array = self._array(view)
         return array.copy("K") if view.buffer.offset >= 0 else array
 
-    def _bind(self, inputs: Sequence[Array]) -> set[int]:
+    def _bind(self, inputs: Sequence[Array], given: Sequence[Any]) -> set[int]:
         """Find the arrays that are there before, and return the steps that are given another one than last time."""
         bound = self._bound
         moved = [(number, tensor.raw) for number, tensor in self._tensors if tensor.raw is not bound[number]]
         for number, source in self._others:
-            array = _find(source, inputs)
+            array = _find(source, inputs, given)
             if array is not bound[number]:
                 moved.append((number, array))
         stale: set[int] = set()
@@ -243,14 +252,15 @@ class Plan:
         return self.arena.nbytes
 
 
-def _find(source: Any, inputs: Sequence[Array]) -> Array:
+def _find(source: Any, inputs: Sequence[Array], given: Sequence[Any]) -> Array:
     if type(source) is Input:
         return inputs[source.number]
     if type(source) is Item:
         found: Array = source.mapping[source.key]
         return found
-    grad: Tensor = source.tensor.grad
-    return grad.raw
+    tensor: Any = given[source.tensor] if type(source.tensor) is int else source.tensor
+    grad: Array = tensor.grad.raw
+    return grad
 
 
 def _like(buffer: Buffer) -> Array:

@@ -93,6 +93,8 @@ class Reach:
         return inside
 
     def _of_object(self, each: Any) -> list[Any]:
+        if hasattr(type(each), "reached"):  # another captured function
+            return list(each.reached())
         inside: list[Any] = []
         attributes = getattr(each, "__dict__", None)
         if isinstance(attributes, dict):

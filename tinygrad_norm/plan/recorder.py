@@ -34,14 +34,20 @@ class Buffer:
         source: where a replay finds it; None for memory of the plan's own.
         first, last: the steps that need it.
         used: whether a launch was given it, or made it.
+        written: whether it is a tensor's that was there before, and is changed in place.
         fresh: whether each replay makes it anew, as somebody keeps it afterwards.
     """
 
     def __init__(self, array: Array, source: Any, step: int) -> None:
-        self.shape, self.dtype, self.strides, self.nbytes = array.shape, array.dtype, array.strides, array.nbytes
-        self.address = byte_bounds(array)[0]
+        self.shape, self.dtype, self.strides = array.shape, array.dtype, array.strides
+        self.address, end = byte_bounds(array)
+        self.nbytes = end - self.address if array.size else 0
+        self.begin = array.__array_interface__["data"][0] - self.address
+        """Where the first element is: not at the lowest address, where a stride is negative."""
+        self.dense = self.nbytes == array.nbytes and self.begin == 0
+        """Whether the elements follow each other, in some order of the axes."""
         self.source, self.first, self.last = source, step, step
-        self.used = self.fresh = False
+        self.used = self.fresh = self.written = False
         self.offset = -1
         """In the arena."""
 
@@ -110,6 +116,13 @@ class Recorder:
                 return array
             self.refuse(f"{_who()}uses an array of shape {array.shape} that no launch made")
             return None
+        if (
+            buffer.source is not None
+            and not buffer.dense
+            and (buffer.written or type(buffer.source).__name__ != "Input")
+        ):
+            self.refuse(f"{_who()}reads an array of shape {array.shape} whose elements do not follow each other")
+            return None
         buffer.used, buffer.last = True, max(buffer.last, len(self.steps))
         address = array.__array_interface__["data"][0]
         return View(buffer, address - buffer.address, array.shape, array.strides, array.dtype, array.flags.writeable)
@@ -126,6 +139,8 @@ class Recorder:
             result = run(*now)
         finally:
             self._inside -= 1
+        if isinstance(result, np.generic):
+            result = np.asarray(result)
         array = getattr(run, "__self__", None)
         if isinstance(array, np.ndarray):
             run, arguments = getattr(np.ndarray, run.__name__), (array, *arguments)
@@ -156,6 +171,11 @@ class Recorder:
         if not (self._inside or self.reason):
             self._add(array, None)
 
+    def wrote(self, array: Array) -> None:
+        """Know that somebody else sees what is written here."""
+        if not (self._inside or self.reason) and (buffer := self._find(array)):
+            buffer.written = True
+
     def read(self, what: str) -> None:
         """Give up: Python may decide on what it reads."""
         if not self._inside:
@@ -172,7 +192,7 @@ class Recorder:
         for each in made:
             if self._find(each) is None:
                 self._add(owner_of(each), None)
-        if any(isinstance(each, np.generic) for each in leaves(result)):
+        if any(isinstance(each, float | np.generic) for each in leaves(result)):
             self.refuse(f"{_who()}{getattr(run, '__name__', run)} returns a number, which Python may decide on")
             return
         new = {id(each) for each in made}

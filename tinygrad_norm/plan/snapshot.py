@@ -111,6 +111,7 @@ class Guards:
                 (self._told if id(mapping) in before.reach.told else self._dicts).append(place)
         self._lists, self._cells = before.lists, before.cells
         self._names = before.names
+        self._wants = [(each.tensor, each.wants_grad) for each in before.tensors]
         wanting = [each for each in before.tensors if each.wants_grad and id(each.tensor) not in own]
         self._grads = [(each.tensor, each.grad is None) for each in wanting]
         self._hooks = [(each.tensor, each.hooks) for each in wanting]
@@ -119,7 +120,7 @@ class Guards:
         """Whether all is as it was."""
         number = generation.number()
         if number != self.generation:
-            if not all(map(_holds, self._told)):
+            if not all(map(_holds, self._told)) or any(tensor.wants_grad is not wants for tensor, wants in self._wants):
                 return False
             self.generation = number
         for tensor, absent in self._grads:

@@ -1,0 +1,538 @@
+"""`capture`: a replay gives the bits of an eager call, or there is none."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import Tensor, capture, composed, models, nn, no_grad, ops, optim, random
+from tinygrad_norm.modes import Hook, hooks
+from tinygrad_norm.plan import captured
+
+OPTIMIZERS: dict[str, Any] = {
+    "sgd": partial(optim.SGD, lr=0.1),
+    "momentum": partial(optim.SGD, lr=0.1, momentum=0.9, dampening=0.1, weight_decay=0.01),
+    "adam": partial(optim.Adam, amsgrad=True),
+    "adamw": optim.AdamW,
+    "rmsprop": partial(optim.RMSprop, centered=True, momentum=0.5),
+    "maximize": partial(optim.Adam, maximize=True),
+}
+NETS: dict[str, dict[str, Any]] = {
+    "mlp": {},
+    "lenet5": {},
+    "baseline_cnn": {"width": 0.25},
+    "alexnet": {"width": 0.1},
+    "vgg16": {"width": 0.1},
+    "resnet18": {"width": 0.125},
+    "efficientnet_b0": {"width": 0.25},
+    "convnext_tiny": {"width": 0.125},
+}
+
+
+def batches(rng, count, shape=(4, 6), classes=3):
+    """So many batches of inputs and classes."""
+    return [
+        (Tensor(rng.normal(size=shape).astype(np.float32)), Tensor(rng.integers(0, classes, shape[0])))
+        for _ in range(count)
+    ]
+
+
+def small_net():
+    random.manual_seed(1)
+    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1D(8, activation="relu"), nn.Dropout(0.3), nn.Linear(8, 3))
+
+
+def training(model, make=optim.AdamW):
+    """A training step of a model, and its optimizer."""
+    optimizer, loss_function = make(model.parameters()), nn.CrossEntropyLoss()
+
+    def step(x, target):
+        optimizer.zero_grad()
+        loss = loss_function(model(x), target)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step, optimizer
+
+
+def state(model, optimizer):
+    """Copies of all that a step changes."""
+    found = [each.raw.copy() for each in (*model.parameters(), *model.buffers())]
+    found += [each.grad.raw.copy() for each in model.parameters()]
+    found += [np.copy(each) for one in optimizer.state.values() for each in one.values()]
+    return [*found, random.generator().bit_generator.state]
+
+
+def assert_same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_equal(one, other)
+
+
+def run_both(make_model, make_optimizer, data, steps):
+    """Train twice from one state, eagerly and captured; after each step all is the same."""
+    model, twin = make_model(), make_model()
+    (step, optimizer), (plain, other) = training(model, make_optimizer), training(twin, make_optimizer)
+    fast = capture(plain)
+    for number in range(steps):
+        x, target = data[number % len(data)]
+        random.manual_seed(number)
+        loss = step(x, target)
+        expected = state(model, optimizer)
+        random.manual_seed(number)
+        assert_same([fast(x, target).raw, *state(twin, other)], [loss.raw, *expected])
+    return fast
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_twenty_steps_have_the_bits_of_eager_ones(make, rng):
+    fast = run_both(small_net, make, batches(rng, 5), 20)
+    assert (len(fast.plans), fast.why) == (1, "")
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_steps_of_the_zoo_have_the_bits_of_eager_ones(name, rng):
+    def make():
+        random.manual_seed(3)
+        return models.create_model(name, **NETS[name])
+
+    fast = run_both(make, optim.AdamW, batches(rng, 2, (2, 3, 32, 32), 10), 5)
+    assert (len(fast.plans), fast.why) == (1, "")
+    model = make().eval()
+    infer = capture(model)
+    with no_grad():
+        for x, _ in batches(rng, 4, (2, 3, 32, 32)):
+            assert_same([infer(x).raw], [model(x).raw])
+    assert infer.why == ""
+
+
+def test_another_size_of_batch_has_a_plan_of_its_own(rng):
+    data = [*batches(rng, 2), *batches(rng, 1, (3, 6))]
+    fast = run_both(small_net, optim.AdamW, data, 12)
+    assert (len(fast.plans), fast.why) == (2, "")
+
+
+def test_in_composed_mode_primitives_are_replayed(rng):
+    with composed():
+        fast = run_both(small_net, optim.AdamW, batches(rng, 3), 6)
+    assert fast.why == ""
+
+
+def test_what_comes_out_is_kept(rng):
+    model = small_net().eval()
+    fast = capture(model)
+    with no_grad():
+        data = [x for x, _ in batches(rng, 5)]
+        found = [fast(x) for x in data]
+        assert_same([y.raw for y in found], [model(x).raw for x in data])
+    step, _ = training(small_net())
+    fast = capture(step)
+    parameter = fast.function.__closure__  # the gradients of five steps are five arrays
+    model = next(cell.cell_contents for cell in parameter if isinstance(cell.cell_contents, nn.Module))
+    kept, copies = [], []
+    for x, target in batches(rng, 5):
+        fast(x, target)
+        kept.append([each.grad for each in model.parameters()])
+        copies.append([each.grad.raw.copy() for each in model.parameters()])
+    for tensors, arrays in zip(kept, copies, strict=True):
+        assert_same([each.raw for each in tensors], arrays)
+
+
+def test_large_outputs_and_inputs_are_kept_too(rng):
+    fast = capture(lambda x: ops.exp(x) + 1)
+    data = [Tensor(rng.normal(size=(100, 100)).astype(np.float32)) for _ in range(4)]
+    found = [fast(x) for x in data]
+    assert fast.why == ""
+    assert_same([y.raw for y in found], [(ops.exp(x) + 1).raw for x in data])
+
+
+def test_arrays_numbers_lists_and_dicts_go_in_and_out(rng):
+    @capture
+    def function(arrays, scale, *, shift):
+        x, y = arrays
+        return {"sum": [x + y, scale], "y": (y * scale + shift).raw}
+
+    for scale in (2.0, 2.0, 3.0, 2.0):
+        x, y = rng.normal(size=(2, 5))
+        found = function([Tensor(x), Tensor(y)], scale, shift=1.0)
+        assert_same([found["sum"][0].raw, found["sum"][1], found["y"]], [x + y, scale, y * scale + 1])
+    assert (len(function.plans), function.why) == (2, "")
+
+
+# What depends on more than the arguments
+
+
+def test_training_and_inference_have_plans_of_their_own(rng):
+    model = small_net()
+    fast = capture(model)
+    with no_grad():
+        for train in (True, False, True, False, False):
+            model.train(train)
+            twin = copy.deepcopy(model)
+            (x, _), *_ = batches(rng, 1)
+            random.manual_seed(0)
+            expected = twin(x).raw
+            random.manual_seed(0)
+            assert_same([fast(x).raw], [expected])
+    assert (len(fast.plans), fast.why) == (2, "")
+
+
+def test_options_and_parameters_may_change_between_steps(rng):
+    model, twin = small_net(), small_net()
+    (step, optimizer), (plain, other) = training(model), training(twin)
+    fast = capture(plain)
+    for number, (x, target) in enumerate(batches(rng, 8)):
+        for each in (optimizer, other):
+            each.param_groups[0]["lr"] = 0.01 * (number + 1)
+        if number == 4:
+            for each in (model, twin):
+                each.load_state_dict({name: value + 1 for name, value in each.state_dict().items()})
+        random.manual_seed(number)
+        loss = step(x, target)
+        random.manual_seed(number)
+        assert_same([fast(x, target).raw], [loss.raw])
+    assert_same(state(twin, other), state(model, optimizer))
+    assert fast.why == ""
+
+
+def test_a_layer_frozen_later_is_noticed(rng):
+    model, twin = small_net(), small_net()
+    (step, _), (plain, _) = training(model), training(twin)
+    fast = capture(plain)
+    for number, (x, target) in enumerate(batches(rng, 8)):
+        if number == 4:
+            model.get_submodule("0").requires_grad_(False)
+            twin.get_submodule("0").requires_grad_(False)
+        random.manual_seed(number)
+        step(x, target)
+        random.manual_seed(number)
+        fast(x, target)
+        assert_same([each.raw for each in twin.parameters()], [each.raw for each in model.parameters()])
+    assert fast.why == ""
+
+
+SCALE = 2.0
+
+
+def test_numbers_of_outside_are_compared(rng):
+    factor = 3.0
+    holder = {"shift": 1.0, "list": [0.5]}
+
+    @capture
+    def function(x):
+        return x * factor * SCALE + holder["shift"] + sum(holder["list"])
+
+    global SCALE
+    x = Tensor(rng.normal(size=5))
+    for change in ("nothing", "nothing", "cell", "global", "dict", "list", "nothing"):
+        factor += change == "cell"
+        SCALE += change == "global"
+        holder["shift"] += change == "dict"
+        holder["list"] += [1.0] * (change == "list")
+        expected = x.raw * factor * SCALE + holder["shift"] + sum(holder["list"])
+        np.testing.assert_allclose(function(x).raw, expected, rtol=1e-12)
+    assert function.why == ""
+
+
+def test_arrays_of_outside_are_read_anew(rng):
+    offset = Tensor(rng.normal(size=5))
+    function = capture(lambda x: x + offset)
+    x = Tensor(rng.normal(size=5))
+    for _ in range(4):
+        offset += 1.0
+        assert_same([function(x).raw], [x.raw + offset.raw])
+    assert function.why == ""
+    offset.replace(rng.normal(size=5))
+    assert_same([function(x).raw], [x.raw + offset.raw])
+
+
+# What cannot be replayed
+
+
+def eager_reason(function, *arguments):
+    """Why a function stays eager, having compared its results with those of a plain call."""
+    fast = capture(function)
+    for _ in range(5):
+        fast(*arguments)
+    assert not fast.plans
+    return fast.why
+
+
+def test_reading_a_value_keeps_a_function_eager_and_names_the_line():
+    def function(x):
+        return x * x.sum().item()
+
+    assert "item() reads elements of a tensor (test_captured.py:" in eager_reason(function, Tensor([1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    "read", [float, bool, lambda x: x.tolist(), lambda x: x.data, lambda x: x.numpy(), np.asarray, lambda x: 1.0 in x]
+)
+def test_every_way_to_read_is_seen(read):
+    assert "reads elements" in eager_reason(lambda x: (read(x.sum()), x + 1)[1], Tensor([1.0, 2.0]))
+
+
+def test_what_python_changes_keeps_a_function_eager():
+    count, seen, model = 0, [], nn.Linear(2, 2)
+
+    def counts(x):
+        nonlocal count
+        count += 1
+        return x + count
+
+    def appends(x):
+        seen.append(1)
+        return x + len(seen)
+
+    def assigns(x):
+        model.times = getattr(model, "times", 0) + 1
+        return x + model.times
+
+    x = Tensor([1.0])
+    for function in (counts, appends, assigns):
+        assert "it changes" in eager_reason(function, x)
+    assert (count, len(seen), model.times) == (5, 5, 5)
+
+
+def test_an_array_of_nobodys_keeps_a_function_eager(rng):
+    assert "no launch made" in eager_reason(lambda x: x + Tensor.wrap(rng.normal(size=2)), Tensor(np.ones(2)))
+
+
+def test_a_tensor_that_wants_a_gradient_is_not_detached(rng):
+    model = nn.Linear(3, 2)
+    fast = capture(model)
+    for _ in range(4):
+        model.zero_grad()
+        fast(Tensor(rng.normal(size=(2, 3)).astype(np.float32))).sum().backward()
+        assert model.weight.grad is not None
+    assert "wants a gradient" in fast.why
+
+
+def test_strict_makes_an_error_of_an_eager_call():
+    fast = capture(lambda x: x * x.sum().item(), strict=True)
+    for _ in range(2):
+        fast(Tensor([1.0]))
+    with pytest.raises(RuntimeError, match=r"item\(\) reads elements.*strict"):
+        fast(Tensor([1.0]))
+    with pytest.raises(TypeError, match="capture: a model or a function, got int"):
+        capture(3)
+
+
+def test_hooks_see_each_op(rng):
+    seen = []
+
+    class Counts(Hook):
+        def after_forward(self, op, inputs, output):
+            seen.append(op)
+
+    fast, x = capture(lambda x: x + 1), Tensor([1.0])
+    for _ in range(3):
+        fast(x)
+    with hooks(Counts()):
+        fast(x)
+    assert (len(seen), fast.why) == (1, "hooks see each op")
+    fast(x)
+    assert fast.why == ""
+
+
+# Arguments
+
+
+def test_arguments_that_share_memory_have_a_plan_of_their_own(rng):
+    fast = capture(lambda x, y: x * 2 + y)
+    memory = rng.normal(size=8)
+    x, y = Tensor.wrap(memory[:5]), Tensor.wrap(rng.normal(size=5))
+    for pair in [(x, x), (x, x), (x, y), (y, x), (x, Tensor.wrap(memory[3:])), (x, Tensor.wrap(memory[2:7]))]:
+        assert_same([fast(*pair).raw], [pair[0].raw * 2 + pair[1].raw])
+
+
+def test_an_argument_that_is_reached_as_well_is_refused(rng):
+    weight = Tensor(rng.normal(size=3))
+    fast = capture(lambda x: x * weight)
+    for _ in range(4):
+        assert_same([fast(weight).raw], [weight.raw**2])
+    assert "also reaches" in fast.why
+    x = Tensor(rng.normal(size=3))
+    for _ in range(3):
+        assert_same([fast(x).raw], [x.raw * weight.raw])
+
+
+def test_gradients_of_arguments_are_given_to_them(rng):
+    @capture
+    def function(x):
+        loss = (x * x * x).sum()
+        loss.backward()
+        return loss.detach()
+
+    for _ in range(5):
+        x = Tensor(rng.normal(size=4), requires_grad=True)
+        function(x)
+        np.testing.assert_allclose(x.grad.raw, 3 * x.raw**2, rtol=1e-14)
+    assert function.why == ""
+    for times in (2, 3):  # and added to those that are there
+        function(x)
+        np.testing.assert_allclose(x.grad.raw, times * 3 * x.raw**2, rtol=1e-14)
+
+
+def test_an_argument_may_be_changed_in_place(rng):
+    @capture
+    @no_grad()
+    def function(x):
+        x *= 2.0
+        return x + 1
+
+    for _ in range(5):
+        x = Tensor(rng.normal(size=4))
+        before = x.raw.copy()
+        y = function(x)
+        assert_same([x.raw, y.raw], [2 * before, 2 * before + 1])
+    assert function.why == ""
+
+
+def test_strides_are_part_of_the_signature(rng):
+    fast = capture(lambda x: x + 1)
+    x = rng.normal(size=(4, 6))
+    for array in (x, x.T, x[::2], x[:, ::-1], x, x.T, x[::2], x[:, ::-1]):
+        assert_same([fast(Tensor.wrap(array)).raw], [array + 1])
+    assert fast.why == ""
+
+
+# Its face
+
+
+def test_it_decorates_methods_and_keeps_its_name():
+    class Twice:
+        def __init__(self, factor):
+            self.factor = factor
+
+        @capture
+        def run(self, x):
+            """Multiply."""
+            return x * self.factor
+
+    one, other, x = Twice(2.0), Twice(3.0), Tensor([1.0, 2.0])
+    for _ in range(3):
+        assert_same([one.run(x).raw, other.run(x).raw], [2 * x.raw, 3 * x.raw])
+    assert one.run is one.run
+    assert one.run is not other.run
+    named: Any = Twice.run
+    assert (named.__name__, named.__doc__) == ("run", "Multiply.")
+    assert one.run.why == ""
+
+
+def test_a_deep_copy_makes_plans_of_its_own(rng):
+    model = nn.Linear(3, 2)
+    fast = capture(model)
+    x = Tensor(rng.normal(size=(2, 3)).astype(np.float32))
+    with no_grad():
+        fast(x), fast(x)
+        twin: Any = copy.deepcopy(fast)
+        assert (len(fast.plans), len(twin.plans)) == (1, 0)
+        twin.function.weight.replace(twin.function.weight.raw * 2)
+        assert_same([fast(x).raw, twin(x).raw, twin(x).raw], [model(x).raw, *[twin.function(x).raw] * 2])
+
+
+def test_there_are_few_plans(rng):
+    fast = capture(lambda x: x + 1)
+    for size in range(1, 12):
+        fast(Tensor(np.ones(size)))
+    assert len(fast.plans) == captured._PLANS
+    assert fast(Tensor(np.ones(1))).size == 1
+
+
+def test_two_threads_get_their_own_results(rng):
+    fast = capture(lambda x: ops.exp(x * 2).sum())
+    wrong = []
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(200):
+            x = rng.normal(size=500)
+            if not np.array_equal(fast(Tensor(x)).raw, ops.exp(Tensor(x) * 2).sum().raw):
+                wrong.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert not wrong
+
+
+def test_one_inside_of_another_is_part_of_its_plan(rng):
+    inner = capture(lambda x: x * 2)
+    outer = capture(lambda x: inner(x) + 1)
+    for _ in range(4):
+        x = Tensor(rng.normal(size=3))
+        assert_same([outer(x).raw], [x.raw * 2 + 1])
+    assert outer.why == ""
+
+
+def test_an_error_of_a_replay_is_that_of_the_eager_call(rng):
+    step, _ = training(small_net())
+    fast = capture(step)
+    for x, target in batches(rng, 6):
+        fast(x, target)
+    assert fast.why == ""
+    with pytest.raises(ValueError, match="cross_entropy: a class is from 0 to 2"):
+        fast(x, Tensor(np.full(4, 7)))
+    fast(x, target)
+    assert fast.why == ""
+
+
+# A wrong plan is noticed
+
+
+def faults():
+    def without_a_launch(plan):
+        number = next(i for i, step in enumerate(plan.steps) if step.results is not None)
+        plan._calls[number] = (lambda: None, ())
+        plan._anew = [each for each in plan._anew if each != number]
+
+    def overlapping(plan):
+        small = sorted({each.offset for each in plan.used if each.offset >= 0})
+        for each in plan.used:
+            if each.offset == small[-1]:
+                each.offset = small[0]
+        plan._calls = [plan._call(step) if plan._calls[i][1] else plan._calls[i] for i, step in enumerate(plan.steps)]
+
+    def stale_rate(plan):
+        for number, step in enumerate(plan.steps):
+            late = [each for each in step.arguments if type(each).__name__ == "Late"]
+            if late:
+                values = [each() if type(each).__name__ == "Late" else each for each in step.arguments]
+                plan.steps[number] = step = type(step)(step.run, tuple(values), step.results, step.scope)
+                plan._calls[number] = plan._call(step)
+
+    return [without_a_launch, overlapping, stale_rate]
+
+
+@pytest.mark.parametrize("fault", faults(), ids=lambda fault: fault.__name__)
+def test_a_broken_plan_is_found_in_a_trial(fault, rng):
+    step, optimizer = training(small_net())
+    fast = capture(step)
+    data = batches(rng, 12)
+    for number, (x, target) in enumerate(data):
+        if number == 3:
+            fault(fast.plan)
+        optimizer.param_groups[0]["lr"] *= 0.5
+        fast(x, target)
+    assert not fast.plans
+    assert "gave something else" in fast.why
+
+
+def test_a_generator_that_is_not_advanced_is_found(rng):
+    step, _ = training(small_net())
+    fast = capture(step)
+    for number, (x, target) in enumerate(batches(rng, 12)):
+        if number == 3:
+            for i, each in enumerate(fast.plan.steps):
+                if "_factor" in getattr(each.run, "__name__", ""):
+                    fast.plan._calls[i] = (lambda: None, ())
+        fast(x, target)
+    assert not fast.plans
