@@ -7,7 +7,7 @@ from tinygrad_norm import Tensor, ops
 
 
 def test_every_op_has_a_test(exported):
-    assert exported("creation") == {"ones", "ones_like", "zeros_like"}
+    assert exported("creation") == {"arange", "ones", "ones_like", "zeros_like"}
 
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 1, 3), 4])
@@ -34,3 +34,9 @@ def test_constants_are_like_a_tensor_and_take_no_gradient(op, value, shape):
 def test_a_dtype_that_no_tensor_has_is_refused(op):
     with pytest.raises(TypeError, match="float16 is not supported"):
         op(Tensor([1.0]), dtype=np.float16)
+
+
+def test_integers_in_order():
+    assert ops.arange(4).tolist() == [0, 1, 2, 3]
+    assert ops.arange(2, 9, 3).tolist() == [2, 5, 8]
+    assert (ops.arange(0).shape, ops.arange(3).dtype) == ((0,), np.int64)

@@ -118,7 +118,7 @@ CASES: dict[str, list[tuple[Callable[..., Any], list[Shape], Shape, float | None
     "rms_norm_2d": [(ops.rms_norm_2d, [IMAGES, (4,)], IMAGES, None)],
 }
 RUN_OTHERS = {"from_numpy_function", "from_numpy_ufunc"}
-CONSTANT = {"ones", "ones_like", "zeros_like", "stop_gradient"}
+CONSTANT = {"arange", "ones", "ones_like", "zeros_like", "stop_gradient"}
 
 
 def test_every_op_has_a_case():

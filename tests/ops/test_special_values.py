@@ -25,7 +25,7 @@ for file in ("special_cases.py", "special_norms.py"):
 UNTESTED = {
     "from_numpy_function": "runs the other ops: test_numpy_protocol.py",
     "from_numpy_ufunc": "runs the other ops: test_numpy_protocol.py",
-    **dict.fromkeys(("ones", "ones_like", "zeros_like"), "constants, whatever the values: test_creation.py"),
+    **dict.fromkeys(("arange", "ones", "ones_like", "zeros_like"), "constants, whatever the values: test_creation.py"),
     "stop_gradient": "the values as they are: test_elementwise.py",
 }
 IMPLEMENTATIONS = ["reference", "composed", *(["fused", "blocks"] if kernels._use_cpu else [])]

@@ -19,7 +19,7 @@ from tinygrad_norm.ops.activation import (
     softplus,
 )
 from tinygrad_norm.ops.convolution import conv2d
-from tinygrad_norm.ops.creation import ones, ones_like, zeros_like
+from tinygrad_norm.ops.creation import arange, ones, ones_like, zeros_like
 from tinygrad_norm.ops.dropout import dropout, dropout2d, stochastic_depth
 from tinygrad_norm.ops.elementwise import (
     abs,

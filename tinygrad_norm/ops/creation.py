@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm import dtypes
+from tinygrad_norm.launch import launch
 from tinygrad_norm.operands import wrap
 from tinygrad_norm.ops.reduction import shape_of
 
@@ -16,12 +17,18 @@ if TYPE_CHECKING:
 
 def ones(shape: int | tuple[int, ...], *, dtype: Any = np.float32) -> Tensor:
     """Return a tensor of ones, which wants no gradient."""
-    return wrap(np.ones(shape, dtypes.supported(dtype)))
+    return wrap(launch(np.ones, shape, dtypes.supported(dtype)))
+
+
+def arange(start: int, stop: int | None = None, step: int = 1) -> Tensor:
+    """Return the integers from start to before stop, or from 0 to before start if no stop is given."""
+    first, last = (0, start) if stop is None else (start, stop)
+    return wrap(launch(np.arange, first, last, step))
 
 
 def zeros_like(x: Any, *, dtype: Any = None) -> Tensor:
     """Return zeros of the shape of x, and its dtype unless one is given; no gradient goes through."""
-    return wrap(np.zeros(shape_of(x), dtypes.supported(x.dtype if dtype is None else dtype)))
+    return wrap(launch(np.zeros, shape_of(x), dtypes.supported(x.dtype if dtype is None else dtype)))
 
 
 def ones_like(x: Any, *, dtype: Any = None) -> Tensor:
