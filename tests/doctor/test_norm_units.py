@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn
-from tinygrad_norm.doctor.norm_units import UNITS, norms, norms_held, rows
+from tinygrad_norm.doctor.norm_units import UNITS, infinity_allowed, norms, norms_held, rows
 from tinygrad_norm.models.norm_catalog import norm_layers
 
 CASES = [
@@ -54,11 +54,17 @@ def test_norms_of_the_literature_are_left_to_themselves():
 
 
 def test_norms_are_held_and_their_switches_afterwards_what_they_were():
-    model = nn.Sequential(nn.BatchNorm1D(2), nn.LayerNorm(2))
-    before = model[0].update_running_statistics, model[0].refuses_infinity
-    assert before != (False, False)
+    model = nn.Sequential(nn.BatchNorm1D(2), nn.LayerNorm(2), nn.PowerNorm(2), nn.IterNorm1D(2))
+
+    def switches():
+        return [(model[i].update_running_statistics, model[i].refuses_infinity) for i in (0, 2, 3)]
+
+    assert switches() == [(None, True)] * 3
     with suppress(RuntimeError), norms_held(model) as held:
-        assert held == {"0": model[0]}
-        assert (model[0].update_running_statistics, model[0].refuses_infinity) == (False, False)
+        assert held == {"0": model[0], "2": model[2], "3": model[3]}
+        assert switches() == [(False, False)] * 3
         raise RuntimeError
-    assert (model[0].update_running_statistics, model[0].refuses_infinity) == before
+    assert switches() == [(None, True)] * 3
+    with infinity_allowed(model):
+        assert switches() == [(None, False)] * 3
+    assert switches() == [(None, True)] * 3

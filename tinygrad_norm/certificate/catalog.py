@@ -12,7 +12,7 @@ from tinygrad_norm import nn, ops
 from tinygrad_norm.certificate.case import Case, case_of_module
 from tinygrad_norm.nn.activation import ACTIVATION_LAYERS
 from tinygrad_norm.nn.module import Module
-from tinygrad_norm.nn.normalization import RunningNorm
+from tinygrad_norm.nn.normalization import RunningMoments
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.testing import Function
 
@@ -176,7 +176,7 @@ def _norm_cases(name: str, rng: Generator) -> list[Case]:
     """Return training and inference, each with weight and bias, no bias, neither, and with each activation."""
     arguments, shape, small, larger_arguments, larger = NORM_EXAMPLES[name]
     kind = getattr(nn, name)
-    tracked: Options = {"track_running_stats": True, "affine": True} if issubclass(kind, RunningNorm) else {}
+    tracked: Options = {"track_running_stats": True, "affine": True} if issubclass(kind, RunningMoments) else {}
     forms: dict[str, Options] = {"weight and bias": {}, "no bias": {"bias": False}}
     if name.startswith("RMS"):
         forms = {"weight": {}}

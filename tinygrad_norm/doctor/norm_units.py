@@ -62,13 +62,21 @@ def norms(model: Module) -> list[tuple[str, Normalization]]:
 
 
 @contextmanager
+def infinity_allowed(model: Module) -> Iterator[dict[str, RunningNorm]]:
+    """Keep norms from refusing running statistics that are infinite; those that can have some, by path."""
+    found = {path: module for path, module in model.named_modules() if isinstance(module, RunningNorm)}
+    with ExitStack() as switches:
+        for layer in found.values():
+            put(switches, layer, "refuses_infinity", False)
+        yield found
+
+
+@contextmanager
 def norms_held(model: Module) -> Iterator[dict[str, RunningNorm]]:
     """Keep running statistics from moving and from refusing infinities; the norms that can have some, by path."""
-    held = {path: module for path, module in model.named_modules() if isinstance(module, RunningNorm)}
-    with ExitStack() as switches:
+    with infinity_allowed(model) as held, ExitStack() as switches:
         for layer in held.values():
             put(switches, layer, "update_running_statistics", False)
-            put(switches, layer, "refuses_infinity", False)
         yield held
 
 

@@ -63,6 +63,7 @@ class EvoNormB0(DefinedBatchNorm):
     """
 
     definition = staticmethod(evonorm_b0)
+    unread = frozenset({"running_mean"})
     layouts = ("NCHW",)
     eps: float = 1e-3
     _: KW_ONLY
