@@ -26,6 +26,9 @@ from tinygrad_norm.ops.activation import ActivationSpec, fusible
 from tinygrad_norm.ops.arguments import label
 from tinygrad_norm.tensor import Tensor
 
+_COMPUTES = {"forward", "run", "normalize", "compute", "op"}
+"""What a norm computes by: where a derived class has one of its own, it may be something else than before."""
+
 _MOMENTUM = Range("a number from 0 to 1, the weight of the new value, or None", FRACTION.test)
 
 
@@ -135,6 +138,41 @@ class ChannelNorm(Normalization):
             setattr(self, size, check_integer(f"{type(self).__name__}: {size}", getattr(self, size), 1))
         channels = self.num_channels if hasattr(self, "num_channels") else self.num_features
         self._make((channels,), self.affine, bias, dtype)
+
+    def infers_affinely(self) -> bool:
+        """Return whether inference is x · a + b, then the activation, with numbers a and b for each channel.
+
+        What a class says of that in `_infers_affinely` does not hold for a class derived from it that computes in its
+        own way, unless that says it again.
+        """
+        said = next(vars(kind) for kind in type(self).__mro__ if {"_infers_affinely", *_COMPUTES} & vars(kind).keys())
+        return "_infers_affinely" in said and self._infers_affinely()
+
+    def _infers_affinely(self) -> bool:
+        return False
+
+    def inference_moments(self) -> tuple[Array, Array] | None:
+        """Return the mean and the deviation of each channel, (C,), by which inference normalizes whatever it is given.
+
+        They are in float64; None where there are none.
+        """
+        return None
+
+    def inference_affine(self) -> tuple[Array, Array]:
+        """Return a and b, shape (C,), in float64, of a norm that infers affinely.
+
+        Raises:
+            TypeError: it has no `inference_moments`.
+        """
+        moments = self.inference_moments()
+        if moments is None:
+            raise TypeError(f"{type(self).__name__} is no x · a + b in inference")
+        gamma, beta = (
+            np.full(self.shape, start) if parameter is None else parameter.raw.astype(np.float64)
+            for parameter, start in ((self.weight, 1.0), (self.bias, 0.0))
+        )
+        mean, deviation = moments
+        return gamma / deviation, beta - mean * (gamma / deviation)
 
 
 class TrailingNorm(Normalization):
@@ -292,6 +330,10 @@ class RunningMoments(RunningNorm):
     _: KW_ONLY
     bias: InitVar[bool] = True
 
+    def inference_moments(self) -> tuple[Array, Array] | None:
+        mean, var = (getattr(self, name).raw.astype(np.float64) for name in self.begins_with)
+        return mean, np.sqrt(var + self.eps)
+
     def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
         """Call the op."""
         return type(self).op(x, *running, self.weight, self.bias, own, momentum, self.eps, self.activation)
@@ -318,6 +360,9 @@ class BatchNorm(RunningMoments):
 
     op = ops.batch_norm
     definition: ClassVar[Callable[..., Any]] = staticmethod(builtin.normalize)
+
+    def _infers_affinely(self) -> bool:
+        return True
 
 
 class BatchNorm1D(BatchNorm):
@@ -349,6 +394,9 @@ class InstanceNorm(RunningMoments):
 
     affine: bool = False
     track_running_stats: bool = False
+
+    def _infers_affinely(self) -> bool:
+        return self.keeps_statistics
 
     def normalize(self, x: Tensor, *given: Any) -> Tensor:
         """Normalize a batch, or one image, which becomes a batch of one."""

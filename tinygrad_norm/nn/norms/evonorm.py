@@ -78,6 +78,22 @@ class EvoNormB0(DefinedBatchNorm):
     def activates(self) -> ActivationSpec:
         return "relu" if self.nonlinear else super().activates()
 
+    def _infers_affinely(self) -> bool:
+        return not self.nonlinear
+
+    def inference_moments(self) -> tuple[Array, Array] | None:
+        var = self.running_var.raw.astype(np.float64) + self.eps if self.nonlinear else np.ones(self.shape)
+        return np.zeros(self.shape), np.sqrt(var)
+
+    def uses_batch_statistics(self) -> bool:
+        return self.nonlinear and super().uses_batch_statistics()
+
+    def updates_running_statistics(self) -> bool:
+        return self.nonlinear and super().updates_running_statistics()
+
+    def reads_running_statistics(self) -> bool:
+        return self.nonlinear and super().reads_running_statistics()
+
     def normalize(self, x: Tensor) -> Tensor:
         if self.nonlinear:
             return super().normalize(x)
@@ -137,6 +153,12 @@ class EvoNormS0(FromDefinition, ChannelNorm):
 
     def activates(self) -> ActivationSpec:
         return "relu" if self.nonlinear else super().activates()
+
+    def _infers_affinely(self) -> bool:
+        return not self.nonlinear
+
+    def inference_moments(self) -> tuple[Array, Array] | None:
+        return None if self.nonlinear else (np.zeros(self.shape), np.ones(self.shape))
 
     def normalize(self, x: Tensor) -> Tensor:
         if not self.nonlinear:

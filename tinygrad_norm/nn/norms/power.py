@@ -149,6 +149,12 @@ class PowerNorm(RunningNorm, ChannelsAnywhere):
     def reads_running_statistics(self) -> bool:
         return super().reads_running_statistics() or not self.in_warmup()
 
+    def _infers_affinely(self) -> bool:
+        return True
+
+    def inference_moments(self) -> tuple[Array, Array] | None:
+        return np.zeros(self.shape), np.sqrt(self.running_square.raw.astype(np.float64) + self.eps)
+
     def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
         """Normalize by the published rule in training, by the running mean square in inference."""
         seen, square = self.seen(x), self.running_square.raw
