@@ -398,3 +398,11 @@ def test_power_norm_is_examined_by_the_mean_square_wherever_its_channels_stand(r
         np.testing.assert_allclose(figures.mean, x.mean(axis=(0, 1)), rtol=1e-10)
         np.testing.assert_allclose(figures.variance, x.reshape(-1, 3).var(axis=0, ddof=1), rtol=1e-6)
         assert (figures.vanishing, figures.units, figures.values) == (1, 3, 36)  # one is far from 0
+
+
+@pytest.mark.parametrize("learned_eps", [False, True])
+def test_images_of_one_pixel_are_looked_at_though_training_refuses_them(learned_eps, rng):
+    model = nn.Sequential(nn.Conv2D(2, 3, 4), nn.FilterResponseNorm2D(3, learned_eps=learned_eps))
+    (figures,) = examine(model, [rng.normal(size=(8, 2, 4, 4)).astype(np.float32)], 0.1).layers
+    assert (figures.values, figures.fewest) == (1, 1)
+    assert ("few values" in figures.left_out) == learned_eps

@@ -377,6 +377,7 @@ def test_power_norm_takes_one_value(x):
 
 
 def test_few_values_of_other_images(images):
+    assert found(nn.FilterResponseNorm2D(3, learned_eps=True), [images[:, :, :1, :1]], "few values") == []
     for layer in (nn.FilterResponseNorm2D(3), nn.EvoNormS0(3, 3)):
         assert found(layer, [images[:, :, :3, :1]], "few values") == [(type(layer).__name__, "error")]
         assert found(layer, [images], "few values") == []

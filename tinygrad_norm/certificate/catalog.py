@@ -83,7 +83,11 @@ LAYERS = {
     "EvoNormB0": [on(SMALL_IMAGES, 2), on(SMALL_IMAGES, 2, nonlinear=False)],
     "EvoNormS0": [on((2, 4, 3, 1), 4, 2), on((2, 4, 3, 1), 4, 2, nonlinear=False)],
     "FiLM": [on("batch labels", 2, 4), on("batch x", 2, 4, affine=False)],
-    "FilterResponseNorm2D": [on(SMALL_IMAGES, 2), on(SMALL_IMAGES, 2, threshold=False, activation="silu")],
+    "FilterResponseNorm2D": [
+        on(SMALL_IMAGES, 2),
+        on(SMALL_IMAGES, 2, threshold=False, activation="silu"),
+        on((3, 2, 1, 1), 2, threshold=False, learned_eps=True),
+    ],
     "GELU": [on(ROWS), on(ROWS, "tanh")],
     "GhostBatchNorm1D": [on((8, 2), 2, ghost_size=3)],
     "GhostBatchNorm2D": [on((5, 2, 3, 1), 2, ghost_size=2), on((4, 2, 1, 2), 2, ghost_size=2, activation="silu")],

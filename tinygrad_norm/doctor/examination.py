@@ -298,6 +298,8 @@ class _Exam:
             found |= dict.fromkeys(OF_UNITS, "in which no values share a mean or a variance")
         if self.masked:
             found |= dict.fromkeys(OF_UNITS[:-1], "of whose input a mask leaves a part out")
+        if getattr(layer, "learned_eps", None) is not None:
+            found["few values"] = "which learns its eps, so that one will do"
         if layer.weight is not None and takes_condition(layer):
             found["dead scales"] = "whose scale a condition tells"
         elif layer.starts.get("weight") == 0:

@@ -215,7 +215,8 @@ def judge(examination: Examination, limits: Thresholds) -> Iterator[Finding]:
     for layer in examination.layers:
         if layer.calls:
             for name, (_, check) in CHECKS.items():
-                yield from (Finding(layer.path, name, *verdict) for verdict in check(layer, limits))
+                if name not in layer.left_out:
+                    yield from (Finding(layer.path, name, *verdict) for verdict in check(layer, limits))
         else:
             yield Finding(layer.path, "unused", "note", "it was never called", "Call it, or take it out of the model.")
 

@@ -103,10 +103,14 @@ class Normalization(DataclassModule):
                 f"{label(type(self).__name__)}: the input has shape {wanted} with C = {self.shape[0]}, got {shape}"
             )
         normalize: Callable[..., Tensor] = self.normalize
-        if self.fused:
-            return normalize(x, *given)
-        with composed():
-            return normalize(x, *given)
+        entered = modes.enter_layer(type(self).__name__)
+        try:
+            if self.fused:
+                return normalize(x, *given)
+            with composed():
+                return normalize(x, *given)
+        finally:
+            modes.leave_layer(entered)
 
     def normalize(self, x: Tensor) -> Tensor:
         """Call the op; each layer defines its own."""

@@ -14,6 +14,7 @@ from tinygrad_norm.dtypes import Array, DTypeOrNone
 from tinygrad_norm.nn.normalization import ChannelNorm
 from tinygrad_norm.nn.norms.base import DefinedBatchNorm, FromDefinition, check_groups
 from tinygrad_norm.ops.activation import ActivationSpec
+from tinygrad_norm.ops.arguments import label
 from tinygrad_norm.tensor import Tensor
 
 
@@ -166,8 +167,8 @@ class EvoNormS0(FromDefinition, ChannelNorm):
         n, channels, height, width = x.shape
         if channels * height * width == self.num_groups:
             raise ValueError(
-                f"EvoNormS0: one value per group has no variance, got shape {x.shape}; use fewer groups, or larger "
-                "images"
+                f"{label('EvoNormS0')}: one value per group has no variance, got shape {x.shape}; use fewer groups, or "
+                "larger images"
             )
         groups = (self.num_groups, channels // self.num_groups)
         return self.derived(
