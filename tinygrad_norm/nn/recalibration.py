@@ -36,7 +36,7 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
 
     Raises:
         ValueError: the loader gives no batch, or none to a second pass, as a generator does; or a layer is given one
-            value per channel, or values whose mean or variance is beyond its dtype; or a norm keeps
+            value per channel, or values whose mean or variance is beyond its dtype; or a norm that is not frozen keeps
             other statistics than these.
 
     Source: Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983, for merging the statistics of
