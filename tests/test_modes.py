@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import FusedOp, Hook, Op, Tensor, composed, enable_grad, grad, hooks, is_recording, no_grad, ops
-from tinygrad_norm.modes import current, current_scope, enter_scope, leave_scope
+from tinygrad_norm.modes import (
+    current,
+    current_layer,
+    current_scope,
+    enter_layer,
+    enter_scope,
+    leave_layer,
+    leave_scope,
+)
 
 
 class Twice(FusedOp):
@@ -367,3 +375,20 @@ def test_what_runs_knows_whether_it_is_part_of_a_walk():
     Watching()(leaf()).sum().backward()
     Watching()(leaf())
     assert seen == [False, True, False]
+
+
+def test_a_layer_is_named_where_it_runs_and_not_in_what_it_calls():
+    assert current_layer() == ""
+    outer = enter_scope("net")
+    layer = enter_layer("SPADE")
+    assert current_layer() == "SPADE"
+    inner = enter_scope("conv")
+    assert current_layer() == ""
+    nested = enter_layer("BatchNorm2D")
+    assert current_layer() == "BatchNorm2D"
+    leave_layer(nested)
+    leave_scope(inner)
+    assert current_layer() == "SPADE"
+    leave_layer(layer)
+    leave_scope(outer)
+    assert current_layer() == ""

@@ -96,3 +96,20 @@ def enter_scope(name: str) -> Token[str]:
 
 leave_scope = _scope.reset
 """End what `enter_scope` began, given what it returned."""
+
+_layer: ContextVar[tuple[str, str]] = ContextVar("tinygrad_norm.layer", default=("", ""))
+
+
+def enter_layer(name: str) -> Token[tuple[str, str]]:
+    """Let errors of the ops that the running module calls name this layer, and not the op."""
+    return _layer.set((_scope.get(), name))
+
+
+leave_layer = _layer.reset
+"""End what `enter_layer` began, given what it returned."""
+
+
+def current_layer() -> str:
+    """The layer that calls ops, if it asked to be named; "" inside of the modules that it calls, and outside of it."""
+    scope, name = _layer.get()
+    return name if scope == _scope.get() else ""

@@ -91,6 +91,25 @@ def test_the_words_of_a_healthy_net(loader):
     assert all(check in WELL.replace("\n", " ") for check, _ in CHECKS.values())
 
 
+LEFT_OUT = """\
+Checked: running statistics that are not finite, drift of the running statistics, gap between training and
+inference, dead scales, variances far under eps, values per statistic, short batches, useless biases. Not
+checked, for want of the optimizer: weight decay on norms.
+Left out at 0 (DynamicTanh), 1 (GlobalResponseNorm), in which no values share a mean or a variance: variances
+far under eps, values per statistic, short batches, useless biases.
+Left out at 1 (GlobalResponseNorm), whose weight begins with 0: dead scales.
+Left out at 2 (IterNorm1D), whose running statistics are no mean and deviation of each channel: drift of the
+running statistics.
+"""
+
+
+def test_what_is_left_out_is_said(rng):
+    model = nn.Sequential(nn.DynamicTanh(4), nn.GlobalResponseNorm(4), nn.IterNorm1D(4), nn.LayerNorm(4))
+    diagnosis = diagnose(model, [rng.normal(size=(32, 4)).astype(np.float32)])
+    assert f"{diagnosis}\n".endswith(f"\n\n{LEFT_OUT}")
+    assert json.loads(json.dumps(diagnosis.to_json()))["layers"][2]["left_out"].keys() == {"drift"}
+
+
 def test_what_is_alike_in_many_layers_is_one_row(rng):
     model = nn.Sequential(*[nn.BatchNorm1D(4) for _ in range(6)])
     text = str(diagnose(model, [rng.normal(size=(8, 4)).astype(np.float32)]))

@@ -292,3 +292,117 @@ def test_what_cannot_be_examined_is_an_error(x):
 
     with pytest.raises(TypeError, match="the model's output is a Tensor, or several, got"):
         examine(Words(), [x], 0.1)
+
+
+def test_other_statistics_are_compared_with_their_averages_over_the_batches(x, rng):
+    batches = cut(x.reshape(50, 4), 30, 20)
+    power, l1 = nn.PowerNorm(4, dtype="float64"), nn.L1Norm(4, dtype="float64")
+    for layer in (power, l1):
+        for _ in range(3):
+            layer(rng.normal(size=(9, 4)))
+    (figures,) = examine(power, batches, 0.1).layers
+    true = np.sqrt(np.mean([np.square(each).mean(axis=0) for each in batches], axis=0) + 1e-5)
+    factor = np.sqrt(power.running_square.raw + 1e-5) / true
+    np.testing.assert_allclose(figures.scale_drift, np.maximum(factor, 1 / factor) - 1, rtol=1e-12)
+    assert not figures.mean_drift.any()
+    (figures,) = examine(l1, batches, 0.1).layers
+    sizes = [np.pi / 2 * np.abs(each - each.mean(axis=0)).mean(axis=0) ** 2 for each in batches]
+    true = np.sqrt(np.mean(sizes, axis=0) + 1e-5)
+    means = np.mean([each.mean(axis=0) for each in batches], axis=0)
+    np.testing.assert_allclose(figures.mean_drift, np.abs(l1.running_mean.raw - means) / true, rtol=1e-12)
+    factor = np.sqrt(l1.running_var.raw + 1e-5) / true
+    np.testing.assert_allclose(figures.scale_drift, np.maximum(factor, 1 / factor) - 1, rtol=1e-12)
+    assert (figures.broken, figures.batches_tracked, figures.by_batch) == (0, 3, True)
+
+
+def test_a_mean_that_inference_does_not_subtract_does_not_drift(rng):
+    layer = nn.EvoNormB0(3, dtype="float64")
+    layer.running_mean.data[:] = 100
+    (figures,) = examine(layer, [rng.normal(size=(8, 3, 4, 5))], 0.1).layers
+    assert not figures.mean_drift.any()
+    assert figures.scale_drift.max() < 0.2
+
+
+class Padded(Module):
+    """A masked norm of sequences whose padding is NaN."""
+
+    def __init__(self, norm, by_name):
+        super().__init__()
+        self.norm, self.by_name = norm, by_name
+
+    def forward(self, x):
+        mask = np.arange(x.shape[2]) < 1 + np.arange(len(x))[:, None] % x.shape[2]
+        padded = Tensor(np.where(mask[:, None], x.numpy(), np.nan))
+        return self.norm(padded, mask=mask) if self.by_name else self.norm(padded, mask)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_of_a_masked_norm_what_counts_is_looked_at(by_name, rng):
+    x, layer = rng.normal(2, 3, (12, 3, 4)), nn.MaskedBatchNorm1D(3, dtype="float64")
+    counted = np.concatenate([each[:, : 1 + i % 4].T for i, each in enumerate(x)])
+    (figures,) = examine(Padded(layer, by_name), [x], 0.1).layers
+    std = np.sqrt(counted.var(axis=0, ddof=1) + 1e-5)
+    np.testing.assert_allclose(figures.mean_drift, np.abs(counted.mean(axis=0)) / std, rtol=1e-12)
+    y, other = (counted - counted.mean(axis=0)) / np.sqrt(counted.var(axis=0) + 1e-5), counted / np.sqrt(1 + 1e-5)
+    assert figures.gap == pytest.approx(np.sqrt(np.square(y - other).sum() / np.square(y).sum()), rel=1e-6)
+    assert (figures.values, figures.units, figures.mean) == (0, 0, None)
+    assert figures.left_out.keys() == {"vanishing variance", "few values", "short batch"}
+    layer.frozen = True
+    (figures,) = examine(Padded(layer, by_name), [x[:1]], 0.1).layers  # one value a channel, which training refuses
+    assert (figures.mean_drift, figures.gap) == (None, 0)
+    assert "drift" in figures.left_out
+
+
+def test_conditions_are_seen_however_they_are_given(rng):
+    class Net(Module):
+        def __init__(self, by_name):
+            super().__init__()
+            self.norm, self.by_name = nn.ConditionalBatchNorm1D(3, 2, dtype="float64"), by_name
+
+        def forward(self, x):
+            labels = np.arange(len(x.raw)) % 2
+            return self.norm(x, condition=labels) if self.by_name else self.norm(x, labels)
+
+    x = rng.normal(2, 3, (12, 3))
+    found = [examine(Net(by_name), [x], 0.1).layers[0] for by_name in (False, True)]
+    np.testing.assert_allclose(found[0].mean, x.mean(axis=0))
+    assert found[0].gap == found[1].gap > 0.4
+    assert [each.left_out for each in found] == [{"dead scales": "whose scale a condition tells"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("layer", "left"),
+    [
+        (nn.DynamicTanh(6), {"vanishing variance", "few values", "short batch", "useless bias"}),
+        (nn.EvoNormB0(6, nonlinear=False), {"vanishing variance", "few values", "short batch", "useless bias"}),
+        (nn.GlobalResponseNorm(6), {"vanishing variance", "few values", "short batch", "useless bias", "dead scales"}),
+        (nn.IterNorm2D(6, 3), {"drift"}),
+        (nn.PowerNorm(6), set()),
+        (nn.L1Norm(6), set()),
+    ],
+    ids=str,
+)
+def test_what_is_left_out_is_told(layer, left, rng):
+    before = {key: array.tolist() for key, array in layer.state_dict().items()}
+    (figures,) = examine(layer, [rng.normal(size=(8, 6, 4, 5)).astype(np.float32)], 0.1).layers
+    assert figures.left_out.keys() == left
+    assert (figures.scale_drift is None) == ("drift" in left or not figures.unit)
+    assert {key: array.tolist() for key, array in layer.state_dict().items()} == before
+    assert "forward" not in vars(layer)
+
+
+def test_power_norm_is_examined_by_the_mean_square_wherever_its_channels_stand(rng):
+    x = rng.normal(size=(9, 4, 3)) * [1, 1e-5, 1e-5] + [0, 0, 2]
+    for last, given in ((True, x), (False, np.moveaxis(x, -1, 1))):
+        (figures,) = examine(nn.PowerNorm(3, channels_last=last, dtype="float64"), [given], 0.1).layers
+        np.testing.assert_allclose(figures.mean, x.mean(axis=(0, 1)), rtol=1e-10)
+        np.testing.assert_allclose(figures.variance, x.reshape(-1, 3).var(axis=0, ddof=1), rtol=1e-6)
+        assert (figures.vanishing, figures.units, figures.values) == (1, 3, 36)  # one is far from 0
+
+
+@pytest.mark.parametrize("learned_eps", [False, True])
+def test_images_of_one_pixel_are_looked_at_though_training_refuses_them(learned_eps, rng):
+    model = nn.Sequential(nn.Conv2D(2, 3, 4), nn.FilterResponseNorm2D(3, learned_eps=learned_eps))
+    (figures,) = examine(model, [rng.normal(size=(8, 2, 4, 4)).astype(np.float32)], 0.1).layers
+    assert (figures.values, figures.fewest) == (1, 1)
+    assert ("few values" in figures.left_out) == learned_eps

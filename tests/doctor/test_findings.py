@@ -70,7 +70,7 @@ def test_running_statistics_that_are_not_finite(statistic, value, x):
     getattr(model[1], statistic).data[3] = value
     assert found(model, [x], "broken statistics") == [("1", "error")]
     what, advice = seen(model, [x], "broken statistics")
-    assert what == "the running mean or variance is NaN or infinite in 1 channel"
+    assert what == f"{statistic} is NaN or infinite in 1 channel"
     assert "not finite" in advice
     assert found(model, [x], "drift") == []
     assert not [path for path, _ in found(model, [x], "gap") if path != MODEL]
@@ -310,3 +310,74 @@ def test_thresholds_are_numbers_from_0_on():
 def test_grades(figure, grade):
     limits = Thresholds()
     assert limits.grade(figure, limits.gap) == grade
+
+
+ANEW = "call its reset_running_stats(), and the model in training, with momentum=None, on each batch"
+
+
+@pytest.mark.parametrize(
+    ("norm", "statistic", "place"),
+    [
+        (nn.PowerNorm(20), "running_square", 3),
+        (nn.PowerNorm(20), "nu", 3),
+        (nn.IterNorm1D(20, 4), "running_matrix", (2, 1, 4)),
+        (nn.L1Norm(20), "running_var", 3),
+    ],
+    ids=str,
+)
+def test_other_running_statistics_that_are_not_finite(norm, statistic, place, x):
+    getattr(norm, statistic).data[place] = np.nan
+    assert found(norm, [x], "broken statistics") == [(type(norm).__name__, "error")]
+    what, advice = seen(norm, [x], "broken statistics")
+    assert what == f"{statistic} is NaN or infinite in 1 channel"
+    assert advice.endswith(f"then {ANEW}.")
+    assert found(norm, [x], "drift") == []
+
+
+@pytest.mark.parametrize("norm", [nn.PowerNorm(20), nn.L1Norm(20), nn.EvoNormB0(20), nn.BatchRenorm2D(20)], ids=str)
+def test_drift_of_norms_of_the_literature(norm, x):
+    images = x.reshape(50, 20, 2, 2)
+    assert found(norm, [3 * images], "drift") == [(type(norm).__name__, "error")]
+    cure = "call nn.recalibrate(model, loader)" if norm.keeps_variance else ANEW
+    assert seen(norm, [3 * images], "drift")[1] == f"Train the model, or {cure}: they have never moved."
+    norm.momentum = None
+    norm((3 * images).astype(np.float32))
+    assert found(norm, [3 * images], "drift") == []
+
+
+def test_a_gap_of_a_norm_whose_drift_is_not_known(x):
+    findings = diagnose(nn.IterNorm1D(20), [3 * x.astype(np.float32)]).findings
+    (gap,) = [finding for finding in findings if finding.check == "gap" and finding.path != MODEL]
+    assert gap.advice.startswith(f"C{ANEW[1:]}. If that does not close it: Use larger batches")
+
+
+def test_scales_that_are_meant_to_be_small_are_not_dead(images):
+    few = images[:, :3]
+    assert found(nn.GlobalResponseNorm(3), [few], "dead scales") == []
+    thin = nn.FilterResponseNorm2D(3)
+    thin.weight.data[0] = 0
+    assert found(thin, [few], "dead scales") == [("FilterResponseNorm2D", "warning")]
+
+
+def test_a_last_ghost_that_is_short(x):
+    model = nn.Sequential(nn.Linear(20, 8), nn.GhostBatchNorm1D(8, ghost_size=32))
+    for images, expected in ((96, []), (97, [("1", "error")]), (101, [("1", "warning")]), (116, [])):
+        assert found(model, [x[:images]], "short batch") == expected
+    assert seen(model, [x[:97]], "short batch") == (
+        "the smallest ghost gives one value per channel (the largest 32), which training refuses",
+        "Choose a batch size that ghost_size divides, and DataLoader(drop_last=True).",
+    )
+    small = nn.GhostBatchNorm1D(20, ghost_size=8)
+    assert found(small, [x], "few values") == [("GhostBatchNorm1D", "warning")]
+    assert seen(small, [x], "few values")[1].startswith("Use larger ghosts")
+
+
+def test_power_norm_takes_one_value(x):
+    assert found(nn.PowerNorm(20), [x[:64], x[64:65]], "short batch") == [("PowerNorm", "warning")]
+
+
+def test_few_values_of_other_images(images):
+    assert found(nn.FilterResponseNorm2D(3, learned_eps=True), [images[:, :, :1, :1]], "few values") == []
+    for layer in (nn.FilterResponseNorm2D(3), nn.EvoNormS0(3, 3)):
+        assert found(layer, [images[:, :, :3, :1]], "few values") == [(type(layer).__name__, "error")]
+        assert found(layer, [images], "few values") == []

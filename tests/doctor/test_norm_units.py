@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn
-from tinygrad_norm.doctor.norm_units import UNITS, norms, norms_held, rows
-from tinygrad_norm.models.norm_catalog import norm_layers
+from tinygrad_norm.doctor.norm_units import infinity_allowed, norms, norms_held, rows, unit_of, values_sharing
+from tinygrad_norm.models.norm_catalog import example_of, norm_layers
+from tinygrad_norm.models.norm_catalog import values_sharing as sharing_by_experiment
 
 CASES = [
     (nn.BatchNorm1D(6, affine=False), (4, 6)),
@@ -37,28 +38,70 @@ def test_each_row_leaves_rms_norm_with_mean_square_1(layer, rng):
     np.testing.assert_allclose(np.square(y).mean(axis=1), 1, rtol=1e-12)
 
 
-def test_norms_are_found_by_path_and_every_kind_has_a_unit():
+def test_norms_are_found_by_path():
     inner = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3))
     model = nn.Sequential({"first": nn.BatchNorm1D(2), "block": inner})
     assert norms(model) == [("first", model.first), ("block.1", inner[1])]
     alone = nn.RMSNorm(3)
     assert norms(alone) == [("RMSNorm", alone)]
-    kinds = {kind for kind in norm_layers().values() if kind.__module__ == nn.normalization.__name__}
-    assert nn.RMSNorm2D in kinds
-    assert all(issubclass(kind, tuple(UNITS)) for kind in kinds)
+    literature = nn.Sequential(nn.Conv2D(2, 3, 1), nn.EvoNormB0(3), nn.IBN(3), nn.FiLM(3, 2), nn.LocalResponseNorm(2))
+    assert [path for path, _ in norms(literature)] == ["1", "2.IN", "2.BN", "3"]
 
 
-def test_norms_of_the_literature_are_left_to_themselves():
-    model = nn.Sequential(nn.Conv2D(2, 3, 1), nn.EvoNormB0(3), nn.GhostBatchNorm2D(3), nn.BatchNorm2D(3))
-    assert [path for path, _ in norms(model)] == ["3"]
+def made(name):
+    arguments, shape, _, options, _ = example_of(name)
+    return norm_layers()[name](*arguments, **options), shape
+
+
+def test_every_norm_but_these_has_a_unit():
+    without = {name for name in norm_layers() if unit_of(made(name)[0]) is None}
+    assert without == {"DynamicErf", "DynamicTanh", "FiLM", "GlobalResponseNorm", "ScaleNorm"}
+    assert unit_of(nn.IterNorm1D(4)).name == "channel"
+    for linear in (nn.EvoNormB0(4, nonlinear=False), nn.EvoNormS0(4, 2, nonlinear=False)):
+        assert unit_of(linear) is None
+
+
+@pytest.mark.parametrize("name", [name for name in norm_layers() if unit_of(made(name)[0]) is not None])
+def test_rows_are_the_values_that_share_their_statistics(name):
+    """The catalogue finds these by changing one value of an input."""
+    layer, shape = made(name)
+    places = np.arange(np.prod(shape)).reshape(shape)
+    moved = places if isinstance(layer, nn.normalization.TrailingNorm) else np.moveaxis(places, 1, -1)
+    sharing = {*moved.reshape(len(moved), -1, moved.shape[-1])[sharing_by_experiment(name)]}
+    (row,) = [{*row} for row in rows(layer, places) if moved[(0,) * (moved.ndim - 1) + (-1,)] in row]
+    if isinstance(layer, nn.GhostBatchNorm1D | nn.GhostBatchNorm2D):
+        assert sharing < row
+        assert len(sharing) == values_sharing(layer, places)[0]
+    else:
+        assert values_sharing(layer, places) == (len(row), len(row))
+        assert row < sharing if name == "SwitchableNorm2D" else row == sharing  # that shares an image's as well
+
+
+def test_channels_that_come_last_and_parts_of_them(rng):
+    x = rng.normal(size=(3, 2, 6))
+    for layer in (nn.PowerNorm(6, channels_last=True), nn.PartialRMSNorm(6, 0.5, channels_last=True)):
+        y = rows(layer, layer.astype("float64")(x).numpy())
+        assert y.shape == ((6, 6) if isinstance(layer, nn.PowerNorm) else (6, 3))
+        np.testing.assert_allclose(np.square(y).mean(axis=1), 1, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("images", "most", "least"), [(70, 64, 12), (64, 64, 64), (20, 40, 40), (65, 64, 2)])
+def test_values_of_the_largest_and_the_smallest_ghost(images, most, least):
+    assert values_sharing(nn.GhostBatchNorm1D(3, ghost_size=32), np.zeros((images, 3, 2))) == (most, least)
 
 
 def test_norms_are_held_and_their_switches_afterwards_what_they_were():
-    model = nn.Sequential(nn.BatchNorm1D(2), nn.LayerNorm(2))
-    before = model[0].update_running_statistics, model[0].refuses_infinity
-    assert before != (False, False)
+    model = nn.Sequential(nn.BatchNorm1D(2), nn.LayerNorm(2), nn.PowerNorm(2), nn.IterNorm1D(2))
+
+    def switches():
+        return [(model[i].update_running_statistics, model[i].refuses_infinity) for i in (0, 2, 3)]
+
+    assert switches() == [(None, True)] * 3
     with suppress(RuntimeError), norms_held(model) as held:
-        assert held == {"0": model[0]}
-        assert (model[0].update_running_statistics, model[0].refuses_infinity) == (False, False)
+        assert held == {"0": model[0], "2": model[2], "3": model[3]}
+        assert switches() == [(False, False)] * 3
         raise RuntimeError
-    assert (model[0].update_running_statistics, model[0].refuses_infinity) == before
+    assert switches() == [(None, True)] * 3
+    with infinity_allowed(model):
+        assert switches() == [(None, False)] * 3
+    assert switches() == [(None, True)] * 3

@@ -24,6 +24,10 @@ IMAGES = (3, 4, 6, 5)
         ([nn.Conv2D(4, 6, 3), nn.BatchNorm2D(6)], IMAGES),
         ([nn.Conv2D(4, 6, 3), nn.InstanceNorm2D(6)], IMAGES),
         ([nn.Conv2D(4, 6, 3), nn.GroupNorm(6, 6)], IMAGES),
+        ([nn.Conv2D(4, 6, 3), nn.BatchRenorm2D(6)], IMAGES),
+        ([nn.Conv2D(4, 6, 3), nn.GhostBatchNorm2D(6, ghost_size=2)], IMAGES),
+        ([nn.Conv2D(4, 6, 3), nn.IterNorm2D(6, 2)], IMAGES),
+        ([nn.Linear(4, 6), nn.LInfNorm(6)], (8, 4)),
     ],
     ids=str,
 )
@@ -82,6 +86,11 @@ def frozen(layer):
         ([nn.Linear(4, 6), nn.RMSNorm(6)], (8, 4)),
         ([nn.Conv2D(4, 6, 3), nn.GroupNorm(3, 6)], IMAGES),
         ([nn.Conv2D(4, 6, 3), nn.LayerNorm2D(6)], IMAGES),
+        ([nn.Conv2D(4, 6, 3), nn.EvoNormB0(6)], IMAGES),
+        ([nn.Conv2D(4, 6, 3), nn.FilterResponseNorm2D(6)], IMAGES),
+        ([nn.Conv2D(4, 6, 3), nn.SwitchableNorm2D(6)], IMAGES),
+        ([nn.Linear(4, 6), nn.DynamicTanh(6)], (8, 4)),
+        ([nn.Linear(4, 6), nn.PowerNorm(6)], (8, 4)),
     ],
     ids=str,
 )

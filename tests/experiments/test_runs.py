@@ -97,3 +97,11 @@ def test_standard_digits():
     assert abs(whole.inputs.mean()) < 1e-5
     assert abs(whole.inputs.std() - 1) < 1e-5
     np.testing.assert_array_equal(train.inputs, whole.inputs[:100])
+
+
+def test_a_run_whose_running_statistics_overflow_goes_on_and_is_measured(dataset):
+    model = nn.Sequential(nn.Linear(4, 8), nn.PowerNorm(8, warmup=0), nn.Linear(8, 3))
+    model[1].running_square.data[:] = np.inf
+    run = runs.train_steps(model, optim.SGD(model.parameters(), lr=0.1), DataLoader(dataset, 8), 5)
+    assert len(run.losses) == 5
+    assert model[1].refuses_infinity

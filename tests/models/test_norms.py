@@ -7,8 +7,9 @@ import pytest
 
 from tinygrad_norm import Tensor, composed, nn, ops
 from tinygrad_norm.models import Norms, create_model, list_models
-from tinygrad_norm.models.norms import OF_IMAGES, OF_ROWS, WITHOUT_BIAS
+from tinygrad_norm.models.norms import OF_IMAGES, OF_ROWS, WITH_MOMENTUM, WITHOUT_BIAS
 from tinygrad_norm.nn.activation import activation_layer
+from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.testing import compare_with_composition, gradcheck
 
 NAMES = [*OF_IMAGES, "none"]
@@ -89,6 +90,16 @@ def test_momentum_goes_to_the_norms_that_have_one():
     assert {layer.momentum for layer in model.modules() if isinstance(layer, nn.BatchNorm2D)} == {0.02}
     for norm in ("layer", "instance", "none"):
         create_model("resnet18", norm=norm, norm_momentum=0.02, width=0.125)
+
+
+def test_whatever_keeps_running_statistics_has_a_momentum():
+    keeping = set()
+    for layers in (OF_IMAGES, OF_ROWS):
+        for name, make in layers.items():
+            layer = make(4)
+            if isinstance(layer, RunningNorm) and layer.keeps_statistics:
+                keeping.add(name)
+    assert keeping == WITH_MOMENTUM
 
 
 def test_a_convolution_has_a_bias_where_the_norm_has_none():

@@ -204,3 +204,36 @@ def test_weights_that_begin_otherwise_are_not_carried_over():
     np.testing.assert_array_equal(net[1].weight.raw, np.ones(4))  # those of the old one are 0
     replace_norm(net, "", "renorm")
     assert net[1].momentum == nn.BatchRenorm2D(4).momentum
+
+
+def test_the_same_statistics_are_kept_with_their_switches_and_others_are_not():
+    norm = nn.PowerNorm(3)
+    norm.running_square.data[:] = 4
+    norm.frozen = True
+    model = nn.Sequential(nn.Conv2D(3, 3, 1), norm)
+    replace_norm(model, "", "power")
+    assert model[1] is not norm
+    assert model[1].running_square is norm.running_square
+    assert model[1].frozen
+    replace_norm(model, "", "batch")
+    assert model[1].running_var.tolist() == [1, 1, 1]
+    assert not model[1].frozen
+    white = nn.Sequential(nn.Conv2D(3, 3, 1), nn.IterNorm2D(3))
+    white[1].num_batches_tracked.data[...] = 7
+    white[1].frozen = True
+    replace_norm(white, "", "power")
+    assert (white[1].num_batches_tracked.item(), white[1].frozen) == (0, False)
+    images = nn.Sequential(nn.InstanceNorm2D(3, track_running_stats=True))
+    images[0].running_var.data[:] = 4
+    replace_norm(images, "", "batch")
+    assert images[0].running_var.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.L1Norm(3), nn.BatchRenorm1D(3), nn.PowerNorm(3)], ids=lambda norm: type(norm).__name__
+)
+def test_whatever_keeps_statistics_tells_that_it_was_given_sequences(norm):
+    model = nn.Sequential(nn.Linear(4, 3), norm)
+    norm(np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32))
+    with pytest.raises(ValueError, match=r"replace_norm: 1 is .*, which was given \(N, C, L\)"):
+        replace_norm(model, "", "layer")

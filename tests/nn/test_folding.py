@@ -6,9 +6,12 @@ import pytest
 from tinygrad_norm import Tensor, nn
 from tinygrad_norm.definitions import ACTIVATIONS as FUSIBLE
 from tinygrad_norm.models import create_model, list_models
+from tinygrad_norm.models.norm_catalog import example_of, norm_layers
 from tinygrad_norm.nn import parametrizations
 from tinygrad_norm.nn.activation import activation_layer
+from tinygrad_norm.nn.containers import takes_condition
 from tinygrad_norm.nn.folding import fold_activations, fold_batch_norm, fold_parametrizations
+from tinygrad_norm.nn.normalization import ChannelNorm
 from tinygrad_norm.nn.parametrize import is_parametrized
 from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.testing import gradcheck
@@ -18,8 +21,8 @@ def stirred(model, rng):
     """Parameters and statistics unlike those that a layer begins with; ready for inference."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.dtype.kind == "f":
-            values = rng.normal(size=tensor.shape) + 0.5
-            tensor.raw = (np.abs(values) + 0.1 if name.endswith("var") else values).astype(tensor.dtype)
+            values = np.asarray(rng.normal(size=tensor.shape) + 0.5)
+            tensor.replace((np.abs(values) + 0.1 if name.endswith(("var", "square")) else values).astype(tensor.dtype))
     return model.eval()
 
 
@@ -305,11 +308,120 @@ def test_a_norm_that_computes_something_else_stays(rng):
         def normalize(self, x):
             return super().normalize(x) + 1
 
-    for layer, norm, shape in ((nn.Linear(4, 3), Doubled(3), (5, 4)), (nn.Conv2D(4, 3, 1), Shifted(3), (2, 4, 3, 3))):
+    class Halved(nn.L1Norm):
+        def compute(self, *given):
+            return super().compute(*given) / 2
+
+    cases = [(nn.Linear(4, 3), kind(3), (5, 4)) for kind in (Doubled, Halved)]
+    for layer, norm, shape in (*cases, (nn.Conv2D(4, 3, 1), Shifted(3), (2, 4, 3, 3))):
         model, x = stirred(nn.Sequential(layer, norm).astype("float64"), rng), rng.normal(size=shape)
         folded = folded_after(x, model)
         assert types(folded) == types(model)
         np.testing.assert_array_equal(folded(x).numpy(), model(x).numpy())
+
+
+AFFINE = {
+    "BatchRenorm2D": lambda **more: nn.BatchRenorm2D(6, **more),
+    "EvoNormB0": lambda **more: nn.EvoNormB0(6, nonlinear=False, **more),
+    "EvoNormB0 without statistics": lambda **more: nn.EvoNormB0(6, nonlinear=False, track_running_stats=False, **more),
+    "EvoNormS0": lambda **more: nn.EvoNormS0(6, 2, nonlinear=False, **more),
+    "GhostBatchNorm2D": lambda **more: nn.GhostBatchNorm2D(6, **more),
+    "InstanceNorm2D": lambda **more: nn.InstanceNorm2D(6, **{"affine": True, "track_running_stats": True, **more}),
+    "L1Norm": lambda **more: nn.L1Norm(6, **more),
+    "LInfNorm": lambda **more: nn.LInfNorm(6, **more),
+    "PowerNorm": lambda **more: nn.PowerNorm(6, **more),
+}
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 3e-6), ("float64", 1e-12)])
+@pytest.mark.parametrize("options", [{}, {"affine": False}, {"bias": False}, {"eps": 0.5, "activation": "silu"}])
+@pytest.mark.parametrize("name", AFFINE)
+def test_whatever_infers_affinely_is_folded(name, options, dtype, tolerance, rng):
+    model = nn.Sequential(nn.Conv2D(4, 6, 3), AFFINE[name](**options)).astype(dtype)
+    folded, x = fold_batch_norm(stirred(model, rng)), rng.normal(size=(2, 4, 6, 5)).astype(dtype)
+    assert types(folded) == ["Conv2D", "Identity"]
+    y, expected = folded(x), model(x).numpy()
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y.numpy(), expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", [nn.BatchRenorm1D, nn.GhostBatchNorm1D, nn.L1Norm, nn.LInfNorm, nn.PowerNorm])
+def test_whatever_infers_affinely_is_folded_for_rows(kind, rng):
+    model = stirred(nn.Sequential(nn.Linear(5, 7), kind(7, activation="relu")).astype("float64"), rng)
+    assert types(fold_batch_norm(model)) == ["Linear", kind.__name__]  # it may yet be given (N, 7, 5)
+    x = rng.normal(size=(9, 5))
+    folded = folded_after(x, model)
+    assert types(folded) == ["FoldedLinear", "Identity"]
+    np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
+
+
+def test_a_norm_of_the_last_axis_is_folded_for_all_inputs(rng):
+    model = stirred(nn.Sequential(nn.Linear(5, 7), nn.PowerNorm(7, channels_last=True)).astype("float64"), rng)
+    folded = fold_batch_norm(model)
+    assert types(folded) == ["Linear", "Identity"]
+    for shape in ((9, 5), (2, 7, 5), (2, 3, 7, 5)):
+        x = rng.normal(size=shape)
+        np.testing.assert_allclose(folded(x).numpy(), model(x).numpy(), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.EvoNormB0(6),
+        nn.EvoNormS0(6, 2),
+        nn.GroupNorm(2, 6),
+        nn.InstanceNorm2D(6),
+        nn.IterNorm2D(6),
+        nn.MaskedBatchNorm2D(6),  # of which a mask makes zeros in inference too
+        nn.PowerNorm(6, channels_last=True),
+        nn.SwitchableNorm2D(6),
+    ],
+    ids=lambda norm: type(norm).__name__,
+)
+def test_what_infers_otherwise_stays(norm, rng):
+    model, x = nn.Sequential(nn.Conv2D(4, 6, 3), norm).astype("float64"), rng.normal(size=(2, 4, 5, 8))
+    folded = fold_batch_norm(stirred(model, rng))
+    assert types(folded) == types(model)
+    np.testing.assert_array_equal(folded(x).numpy(), model(x).numpy())
+
+
+def is_affine(layer, x):
+    """Whether y is x · a + b, with numbers for each channel, told by the values of x that differ most."""
+    before, after = (np.moveaxis(each, 1, 0).reshape(x.shape[1], -1) for each in (x, layer(x).numpy()))
+    low, high = before.argmin(axis=1)[:, None], before.argmax(axis=1)[:, None]
+    [x0, x1], [y0, y1] = ([np.take_along_axis(each, i, 1) for i in (low, high)] for each in (before, after))
+    return np.allclose(after, y0 + (before - x0) * (y1 - y0) / (x1 - x0), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in norm_layers() if not name.startswith("Masked")])
+def test_a_norm_says_that_it_infers_affinely_if_it_does(name, rng):
+    kind, (arguments, shape, _, options, _) = norm_layers()[name], example_of(name)
+    layer = stirred(kind(*arguments, **options).astype("float64"), rng)
+    if takes_condition(layer) or not isinstance(layer, ChannelNorm):
+        return
+    assert layer.infers_affinely() == is_affine(layer, rng.normal(size=shape))
+    if layer.infers_affinely():
+        a, b = (each.reshape(-1, *(1,) * (len(shape) - 2)) for each in layer.inference_affine())
+        x = rng.normal(size=shape)
+        np.testing.assert_allclose(layer(x).numpy(), x * a + b, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [nn.IterNorm2D, nn.LayerNorm2D])
+def test_what_infers_otherwise_has_no_scale_and_shift(kind):
+    with pytest.raises(TypeError, match=f"{kind.__name__} is no x · a \\+ b in inference"):
+        kind(4).inference_affine()
+
+
+@pytest.mark.parametrize("name", ["BatchRenorm2D", "InstanceNorm2D", "L1Norm", "PowerNorm"])
+def test_what_may_not_be_folded_yet_is_refused_whatever_norm_it_is(name, rng):
+    model = nn.Sequential(nn.Conv2D(3, 6, 1), AFFINE[name]())
+    with pytest.raises(ValueError, match=r"fold_batch_norm: 1 is in training; .* call model\.eval\(\) first"):
+        fold_batch_norm(model)
+    getattr(stirred(model, rng)[1], next(iter(model[1].begins_with))).data[2] = np.inf
+    with pytest.raises(
+        ValueError, match=rf"{type(model[1]).__name__} in 1: running_\w+ is infinite in 1 of 6 channels"
+    ):
+        fold_batch_norm(model)
 
 
 def test_what_follows_what_is_not_inherited_by_another_forward(rng):

@@ -189,15 +189,17 @@ def test_errors_name_the_layer_by_its_path():
             return self.head(self.layers[0](x))
 
     net = Net()
-    with pytest.raises(ValueError, match=r"batch_norm in layers\.0\.norm: one value per channel.*\(1, 4\).*drop_last"):
+    with pytest.raises(
+        ValueError, match=r"^BatchNorm1D in layers\.0\.norm: one value per channel.*\(1, 4\).*drop_last"
+    ):
         net(np.ones((1, 3), np.float32))
-    with pytest.raises(ValueError, match=r"layer_norm in head: normalized_shape is what"):
+    with pytest.raises(ValueError, match=r"^LayerNorm in head: normalized_shape is what"):
         net(np.ones((2, 3), np.float32))
     net.layers[0].norm = nn.BatchNorm1D(5)
     with pytest.raises(ValueError, match=r"BatchNorm1D in layers\.0\.norm: the input has shape \(N, C\) or"):
         net(np.ones((2, 3), np.float32))
     net.layers[0].norm = nn.BatchNorm1D(4, dtype="float64")
-    with pytest.raises(TypeError, match=r"batch_norm in layers\.0\.norm: one floating dtype .* input float32"):
+    with pytest.raises(TypeError, match=r"^BatchNorm1D in layers\.0\.norm: one floating dtype .* input float32"):
         net(np.ones((2, 3), np.float32))
 
 

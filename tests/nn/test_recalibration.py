@@ -309,3 +309,15 @@ def test_a_norm_that_keeps_other_statistics_is_refused(kind):
     model = nn.Sequential({"norm": kind(2)})
     with pytest.raises(ValueError, match=f"recalibrate: norm is a {kind.__name__}, whose running statistics are not"):
         recalibrate(model, [np.ones((3, 2), np.float32)])
+
+
+@pytest.mark.parametrize("kind", [nn.PowerNorm, nn.IterNorm1D])
+def test_a_frozen_norm_that_keeps_other_statistics_is_left_alone(kind, rng):
+    model = nn.Sequential(kind(2), nn.BatchNorm1D(2)).astype("float64")
+    model[0].frozen = True
+    before, x = model[0].state_dict(), rng.normal(size=(6, 2))
+    recalibrate(model, [x])
+    y = model[0](x).raw
+    assert_statistics(model[1], y.mean(axis=0), y.var(axis=0, ddof=1))
+    for key, array in model[0].state_dict().items():
+        np.testing.assert_array_equal(array, before[key])

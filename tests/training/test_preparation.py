@@ -55,6 +55,8 @@ def test_class_names_in_errors_do_not_reach_the_terminal_as_they_are():
 def test_norm_and_its_momentum_reach_the_net():
     model = make_model(recipe_for("lenet5", norm_momentum=0.3), 1, 10)
     assert [m.momentum for m in model.modules() if isinstance(m, nn.BatchNorm2D)] == [0.3, 0.3]
+    model = make_model(recipe_for("lenet5", norm="power", norm_momentum=0.3), 1, 10)
+    assert [m.momentum for m in model.modules() if isinstance(m, nn.PowerNorm)] == [0.3, 0.3]
     kinds = {type(module) for module in make_model(recipe_for("lenet5", norm="group"), 1, 10).modules()}
     assert nn.GroupNorm in kinds
     assert nn.BatchNorm2D not in kinds

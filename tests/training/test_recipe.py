@@ -75,8 +75,8 @@ def test_another_optimizer_brings_its_learning_rate_and_photos_their_augmentatio
         ({"options": {"width": float("nan")}}, "options hold what JSON can say"),
         ({"options": {"image_size": 16}}, "image_size is no option of the net in a recipe: use --image-size"),
         ({"options": {"num_classes": 4}}, "num_classes is no option .*: the data say it"),
-        ({"norm": "group", "norm_momentum": 0.2}, "norm_momentum is for batch norm; 'group' keeps no running"),
-        ({"model": "convnext_tiny", "norm_momentum": 0.2}, "norm_momentum is for batch norm; 'layer' keeps no running"),
+        ({"norm": "group", "norm_momentum": 0.2}, r"norm_momentum is for norms that keep .* got it for 'group'"),
+        ({"model": "convnext_tiny", "norm_momentum": 0.2}, r"keep running statistics \(batch, .*for 'layer'"),
         ({"epoch": 3}, "Recipe has no option 'epoch' .*; did you mean epochs?"),
     ],
 )

@@ -12,7 +12,7 @@ from tinygrad_norm import nn, ops
 from tinygrad_norm.certificate.case import Case, case_of_module
 from tinygrad_norm.nn.activation import ACTIVATION_LAYERS
 from tinygrad_norm.nn.module import Module
-from tinygrad_norm.nn.normalization import RunningNorm
+from tinygrad_norm.nn.normalization import RunningMoments
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.testing import Function
 
@@ -83,7 +83,11 @@ LAYERS = {
     "EvoNormB0": [on(SMALL_IMAGES, 2), on(SMALL_IMAGES, 2, nonlinear=False)],
     "EvoNormS0": [on((2, 4, 3, 1), 4, 2), on((2, 4, 3, 1), 4, 2, nonlinear=False)],
     "FiLM": [on("batch labels", 2, 4), on("batch x", 2, 4, affine=False)],
-    "FilterResponseNorm2D": [on(SMALL_IMAGES, 2), on(SMALL_IMAGES, 2, threshold=False, activation="silu")],
+    "FilterResponseNorm2D": [
+        on(SMALL_IMAGES, 2),
+        on(SMALL_IMAGES, 2, threshold=False, activation="silu"),
+        on((3, 2, 1, 1), 2, threshold=False, learned_eps=True),
+    ],
     "GELU": [on(ROWS), on(ROWS, "tanh")],
     "GhostBatchNorm1D": [on((8, 2), 2, ghost_size=3)],
     "GhostBatchNorm2D": [on((5, 2, 3, 1), 2, ghost_size=2), on((4, 2, 1, 2), 2, ghost_size=2, activation="silu")],
@@ -176,7 +180,7 @@ def _norm_cases(name: str, rng: Generator) -> list[Case]:
     """Return training and inference, each with weight and bias, no bias, neither, and with each activation."""
     arguments, shape, small, larger_arguments, larger = NORM_EXAMPLES[name]
     kind = getattr(nn, name)
-    tracked: Options = {"track_running_stats": True, "affine": True} if issubclass(kind, RunningNorm) else {}
+    tracked: Options = {"track_running_stats": True, "affine": True} if issubclass(kind, RunningMoments) else {}
     forms: dict[str, Options] = {"weight and bias": {}, "no bias": {"bias": False}}
     if name.startswith("RMS"):
         forms = {"weight": {}}

@@ -57,13 +57,27 @@ class Diagnosis:
     def _checked(self) -> list[str]:
         words, decay = [words for words, _ in CHECKS.values()], "weight decay on norms"
         rest = "" if self.optimizer_checked else f" Not checked, for want of the optimizer: {decay}."
-        return textwrap.wrap(f"Checked: {', '.join(words + [decay] * self.optimizer_checked)}.{rest}", WIDTH)
+        lines = [f"Checked: {', '.join(words + [decay] * self.optimizer_checked)}.{rest}", *self._left_out()]
+        return [wrapped for line in lines for wrapped in textwrap.wrap(line, WIDTH)]
+
+    def _left_out(self) -> Iterator[str]:
+        """Yield which checks were not made of which layers, and why; layers of which the same is said share a line."""
+        merged: dict[tuple[str, str], list[str]] = {}
+        for layer in self.layers:
+            for why in dict.fromkeys(layer.left_out.values()):
+                words = ", ".join(CHECKS[name][0] for name in layer.left_out if layer.left_out[name] == why)
+                merged.setdefault((why, words), []).append(f"{layer.path} ({layer.kind})")
+        for (why, words), layers in merged.items():
+            yield f"Left out at {_few(layers)}, {why}: {words}."
 
 
 def diagnose(
     model: Module, loader: Iterable[Any], optimizer: Optimizer | None = None, **thresholds: float
 ) -> Diagnosis:
     """Examine every norm layer of a model on data, and say what is wrong and what to do about it.
+
+    A check that makes no sense for a layer, as of the values that share a mean where none do, is left out of it, which
+    the diagnosis says.
 
     The model, its gradients, the random state and the loader's position are afterwards as before. Each batch is run
     twice, with the norms as in inference and as in training, and all else as in inference; the first once more, as in

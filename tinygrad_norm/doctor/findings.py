@@ -22,6 +22,7 @@ MODEL = "(model)"
 """Stands for the path in what is said of the whole model."""
 
 MORE_VALUES = {
+    "channel of a ghost": "Use larger ghosts, or a norm that does not depend on the batch, such as GroupNorm.",
     "channel": "Use larger batches, or a norm that does not depend on them, such as GroupNorm.",
     "image channel": "Use it where the images are larger, or normalize groups of channels with GroupNorm.",
     "group": "Use fewer groups.",
@@ -85,11 +86,16 @@ Verdicts = Iterator[tuple[Severity, str, str]]
 
 def _broken_statistics(layer: LayerFigures, limits: Thresholds) -> Verdicts:
     if layer.broken:
-        seen = f"the running mean or variance is NaN or infinite in {plural(layer.broken, 'channel')}"
-        advice = (
-            "Find the batch that was not finite, or the step that diverged; then call nn.recalibrate(model, loader)."
-        )
+        seen = f"{' or '.join(layer.broken_statistics)} is NaN or infinite in {plural(layer.broken, 'channel')}"
+        advice = f"Find the batch that was not finite, or the step that diverged; then {_anew(layer)}."
         yield "error", seen, advice
+
+
+def _anew(layer: LayerFigures) -> str:
+    """Return how running statistics are taken anew."""
+    if layer.keeps_variance:
+        return "call nn.recalibrate(model, loader)"
+    return "call its reset_running_stats(), and the model in training, with momentum=None, on each batch"
 
 
 def _drift(layer: LayerFigures, limits: Thresholds) -> Verdicts:
@@ -108,13 +114,11 @@ def _drift(layer: LayerFigures, limits: Thresholds) -> Verdicts:
     if severity == "warning" and np.mean(~(far < limits.serious * limits.drift)) >= limits.share:
         severity = "error"
     if layer.frozen:
-        advice = (
-            "Thaw it (frozen = False, train()) and call nn.recalibrate(model, loader), or let it keep other data's."
-        )
+        advice = f"Thaw it (frozen = False, train()) and {_anew(layer)}, or let it keep other data's."
     elif not layer.batches_tracked:
-        advice = "Train the model, or call nn.recalibrate(model, loader): they have never moved."
+        advice = f"Train the model, or {_anew(layer)}: they have never moved."
     else:
-        advice = "Call nn.recalibrate(model, loader); while training goes on, a larger momentum follows faster."
+        advice = f"C{_anew(layer)[1:]}; while training goes on, a larger momentum follows faster."
     yield severity, seen, advice
 
 
@@ -128,7 +132,9 @@ def _gap(layer: LayerFigures, limits: Thresholds) -> Verdicts:
     elif layer.unit == "image channel":
         advice = "Make it with track_running_stats=False: the images differ too much to share one mean and variance."
     else:
-        advice = MORE_VALUES[layer.unit]
+        advice = MORE_VALUES.get(layer.unit, "Compare what it computes in training and in inference.")
+        if "drift" in layer.left_out:
+            advice = f"C{_anew(layer)[1:]}. If that does not close it: {advice}"
     yield severity, seen, advice
 
 
@@ -152,8 +158,9 @@ def _by_share(share: float, limits: Thresholds) -> Severity:
 
 
 def _few_values(layer: LayerFigures, limits: Thresholds) -> Verdicts:
-    if layer.values < limits.values and (layer.by_batch or layer.unit not in ("channel", "image channel")):
-        severity: Severity = "warning" if layer.unit == "channel" else "note"  # elsewhere they are no matter of chance
+    by_chance = layer.unit.startswith("channel")
+    if 0 < layer.values < limits.values and (layer.by_batch or not (by_chance or layer.unit == "image channel")):
+        severity: Severity = "warning" if by_chance else "note"
         if layer.values * limits.serious < limits.values:
             severity = "error"
         seen = f"at most {layer.values} value{'s' * (layer.values > 1)} per {layer.unit}"
@@ -161,15 +168,19 @@ def _few_values(layer: LayerFigures, limits: Thresholds) -> Verdicts:
 
 
 def _short_batch(layer: LayerFigures, limits: Thresholds) -> Verdicts:
-    if not (layer.by_batch and layer.unit == "channel" and layer.fewest < layer.values):
+    if not (layer.by_batch and layer.unit.startswith("channel") and layer.fewest < layer.values):
         return
-    advice = "Leave it out with DataLoader(drop_last=True), or choose a batch size that leaves a larger rest."
-    if layer.fewest == 1:
-        seen = f"the smallest batch gives one value per channel (the largest {layer.values:,}), which training refuses"
-        yield "error", seen, advice
+    what, advice = (
+        "batch",
+        "Leave it out with DataLoader(drop_last=True), or choose a batch size that leaves a larger rest.",
+    )
+    if layer.unit != "channel":
+        what, advice = "ghost", "Choose a batch size that ghost_size divides, and DataLoader(drop_last=True)."
+    largest = f"(the largest {layer.values:,})"
+    if layer.fewest == 1 and layer.centred:
+        yield "error", f"the smallest {what} gives one value per channel {largest}, which training refuses", advice
     elif layer.fewest < limits.values <= layer.values:
-        seen = f"the smallest batch gives {layer.fewest} values per channel (the largest {layer.values:,})"
-        yield "warning", seen, advice
+        yield "warning", f"the smallest {what} gives {layer.fewest} values per channel {largest}", advice
 
 
 def _useless_bias(layer: LayerFigures, limits: Thresholds) -> Verdicts:
@@ -204,7 +215,8 @@ def judge(examination: Examination, limits: Thresholds) -> Iterator[Finding]:
     for layer in examination.layers:
         if layer.calls:
             for name, (_, check) in CHECKS.items():
-                yield from (Finding(layer.path, name, *verdict) for verdict in check(layer, limits))
+                if name not in layer.left_out:
+                    yield from (Finding(layer.path, name, *verdict) for verdict in check(layer, limits))
         else:
             yield Finding(layer.path, "unused", "note", "it was never called", "Call it, or take it out of the model.")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.doctor.norm_units import UNCENTRED, norms, norms_held, rows
+from tinygrad_norm.doctor.norm_units import norms, norms_held, rows, unit_of
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.modes import Hook, enable_grad, hooks
 from tinygrad_norm.nn.module import Module
@@ -61,7 +61,9 @@ class _Edges(Hook):
     def enter(self, norm: Any, args: tuple[Any, ...]) -> None:
         """Note that a norm begins, and the biases that its mean takes out of what it is given."""
         self.norm, maker = norm, getattr(args[0], "creator", None)
-        keeps_mean = isinstance(norm, UNCENTRED) or (isinstance(norm, RunningNorm) and not norm.uses_batch_statistics())
+        unit = unit_of(norm)
+        keeps_mean = unit is None or not unit.centred
+        keeps_mean |= isinstance(norm, RunningNorm) and not norm.uses_batch_statistics()
         if keeps_mean or not isinstance(maker, Op):
             return
         path = _path(maker)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_norm import models, nn, optim, random
 from tinygrad_norm.data import ArrayDataset, DataLoader, digits
-from tinygrad_norm.doctor.norm_units import norms_held
+from tinygrad_norm.doctor.norm_units import infinity_allowed, norms_held
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.models.norms import NormChoice
@@ -52,19 +52,20 @@ def train_steps(
     that are in inference while others train stay so.
     """
     run, frozen = Run(), list[str]()
-    for number, (inputs, targets) in enumerate(islice(chain.from_iterable(repeat(loader)), steps), 1):
-        frozen = start_training(model, frozen)
-        loss, accuracy = _step(model, optimizer, inputs, targets)
-        tick()
-        if not math.isfinite(loss):
-            run.diverged = number
-            break
-        run.losses.append(short(loss))
-        run.accuracies.append(short(accuracy))
-        if number in at:
-            run.seen[number] = at[number](model)
-        if enough(run):
-            break
+    with infinity_allowed(model):  # a run may diverge
+        for number, (inputs, targets) in enumerate(islice(chain.from_iterable(repeat(loader)), steps), 1):
+            frozen = start_training(model, frozen)
+            loss, accuracy = _step(model, optimizer, inputs, targets)
+            tick()
+            if not math.isfinite(loss):
+                run.diverged = number
+                break
+            run.losses.append(short(loss))
+            run.accuracies.append(short(accuracy))
+            if number in at:
+                run.seen[number] = at[number](model)
+            if enough(run):
+                break
     return run
 
 

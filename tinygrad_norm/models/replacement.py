@@ -10,20 +10,19 @@ import numpy as np
 from tinygrad_norm import nn
 from tinygrad_norm.checks import closest, did_you_mean
 from tinygrad_norm.models.norms import NormChoice, Norms
-from tinygrad_norm.nn.normalization import BatchNorm, Normalization, TrailingNorm
+from tinygrad_norm.nn.normalization import BatchNorm, Normalization, RunningNorm, TrailingNorm
 
 SWITCHES = ("momentum", "frozen", "use_batch_statistics", "update_running_statistics")
-RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def replace_norm(model: nn.Module, path: str, norm: NormChoice, momentum: float | None = None) -> list[str]:
     """Put other norms in the places of all those inside one module of a model; return their paths.
 
     A new norm keeps the old one's activation, mode and dtype, its weight and bias if it has these too (the same
-    Parameters, so that an optimizer goes on with them), and from batch norm to batch norm also the running statistics
-    and, where the new one is made by its name, the momentum and the switches. A parameter that the old one did not have
-    is unknown to an optimizer made before. Right after a global average instance norm, which would see one value there,
-    becomes layer norm.
+    Parameters, so that an optimizer goes on with them). Where both keep the same running statistics, as from batch norm
+    to batch norm, these are kept too, and, if the new one is made by its name, the momentum and the switches. A
+    parameter that the old one did not have is unknown to an optimizer made before. Right after a global average
+    instance norm, which would see one value there, becomes layer norm.
 
     Args:
         model: changed in place, or on an error not at all.
@@ -65,7 +64,7 @@ def _is_of_rows(name: str, modules: Mapping[str, nn.Module]) -> bool:
     of_rows, of_images = "NC" in norm.layouts or isinstance(norm, TrailingNorm), "NCHW" in norm.layouts
     if not (of_rows or of_images) or len(norm.shape) != 1:
         raise ValueError(f"replace_norm: {name} is {norm}, which is neither of images (N, C, H, W) nor of rows (N, C)")
-    if isinstance(norm, nn.BatchNorm1D) and 3 in norm.ranks:
+    if isinstance(norm, RunningNorm) and "NCL" in norm.layouts and 3 in norm.ranks:
         raise ValueError(
             f"replace_norm: {name} is {norm}, which was given (N, C, L), and neither images nor rows (N, C)"
         )
@@ -89,15 +88,23 @@ def _replacement(old: Any, norms: Norms, model: nn.Module) -> nn.Module:
     dtype = next((tensor.dtype for tensor in tensors if tensor.dtype.kind == "f"), np.float32)
     layer = norms(old.shape[0], old.activates()).astype(dtype).train(old.training)
     new: Any = layer[0] if isinstance(layer, nn.Sequential) else layer
-    both_batch = isinstance(old, BatchNorm) and isinstance(new, BatchNorm)
-    for name in ("weight", "bias", *(RUNNING if both_batch else ())):
+    running = _same_statistics(old, new)
+    for name in ("weight", "bias", *running):
         kept, fresh = getattr(old, name), getattr(new, name, None)
-        alike = name in RUNNING or first_weight(old) == first_weight(new)
+        alike = name in running or first_weight(old) == first_weight(new)
         if kept is not None and fresh is not None and kept.shape == fresh.shape and alike:
             setattr(new, name, kept)
     if isinstance(new, Normalization):
         new.fused = old.fused
-    for name in SWITCHES if both_batch and isinstance(norms.norm, str) else ():
+    for name in SWITCHES if running and isinstance(norms.norm, str) else ():
         if name != "momentum" or (norms.momentum is None and type(old).momentum == type(new).momentum):
             setattr(new, name, getattr(old, name))
     return layer
+
+
+def _same_statistics(old: nn.Module, new: nn.Module) -> tuple[str, ...]:
+    """Return the names of the running statistics, and of their count, if these are the same in both norms."""
+    if not (isinstance(old, RunningNorm) and isinstance(new, RunningNorm) and old.begins_with == new.begins_with):
+        return ()
+    same = isinstance(old, BatchNorm) == isinstance(new, BatchNorm)  # instance norm's are an average over the images
+    return (*old.begins_with, "num_batches_tracked") if same else ()

@@ -1,4 +1,4 @@
-"""What follows a linear layer folded into it: batch norm, with which it is one linear layer in inference; activations.
+"""What follows a linear layer folded into it: norms with which it is one linear layer in inference; activations.
 
 And parametrizations, of which the computed parameters are left.
 
@@ -24,7 +24,7 @@ from tinygrad_norm.nn.convolution import Conv2D
 from tinygrad_norm.nn.dropout import Dropout
 from tinygrad_norm.nn.linear import Flatten, Identity, Linear
 from tinygrad_norm.nn.module import Module, Parameter
-from tinygrad_norm.nn.normalization import BatchNorm, BatchNorm1D, BatchNorm2D, GroupNorm, LayerNorm, RMSNorm
+from tinygrad_norm.nn.normalization import BatchNorm1D, ChannelNorm, GroupNorm, LayerNorm, RMSNorm, RunningNorm
 from tinygrad_norm.nn.parametrize import parametrized, remove_parametrizations
 from tinygrad_norm.tensor import Tensor
 
@@ -54,25 +54,28 @@ _OF_ROWS = (Identity, Dropout, Linear, FoldedLinear, BatchNorm1D, GroupNorm, Lay
 def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
     """Return a copy of the model, for inference, in which batch norms are folded into the layers before them.
 
-    Wherever a Conv2D without activation is directly followed by a BatchNorm2D of as many channels, or a Linear by a
-    BatchNorm1D, the layer is replaced by one with weight · γ/√(var + eps) and bias (bias - mean) · γ/√(var + eps) + β,
-    which takes over the norm's activation, and the norm by an Identity. Everything else stays as it is.
+    Wherever a Conv2D or a Linear without activation is directly followed by a norm of as many channels that infers by
+    x · a + b, the layer is replaced by one with weight · a and bias · a + b, which takes over the norm's activation,
+    and the norm by an Identity. Everything else stays as it is. In batch norm a = γ/√(var + eps) and b = β - mean · a;
+    Batch Renorm, ghost, L1 and L∞ batch norm infer as it does, as instance norm does by running statistics. In
+    PowerNorm a = γ/√(ψ² + eps) and b = β; an EvoNorm in a place without an activation has its own weight and bias.
 
     A Linear is folded only for rows (N, in_features): where the norm has seen rows and nothing else, or where they come
-    from a Flatten before it in the Sequential. Call the model once, if it was not called since it was made.
+    from a Flatten before it in the Sequential. Call the model once, if it was not called since it was made. Before a
+    norm of the last axis it is folded for all inputs.
 
     Args:
         model: as after `eval()`.
         in_place: change the model itself and return it.
 
     Raises:
-        ValueError: a batch norm to be folded would normalize with the statistics of the batch, as it is in training
-            or keeps no running statistics; nothing has changed.
+        ValueError: a norm to be folded would normalize with the statistics of the batch, as it is in training or keeps
+            no running statistics; or these are infinite. Nothing has changed.
 
     Source: Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only
         inference, 2018, section 3.2.
     """
-    pairs = [pair for pair in _pairs(model, _is_before_norm) if _channels_are_last(model, *pair)]
+    pairs = [pair for pair in _pairs(model, _is_before_norm) if _channels_agree(model, *pair)]
     for path, _, (name, norm) in pairs:
         _check_constant(f"{path}.{name}" if path else name, norm)
     if not in_place:
@@ -153,19 +156,23 @@ def _is_linear(layer: Any) -> bool:
 
 
 def _is_before_norm(layer: Any, norm: Any) -> bool:
-    plain: Any = BatchNorm2D if isinstance(layer, Conv2D) else BatchNorm1D
-    channels = "out_channels" if isinstance(layer, Conv2D) else "out_features"
-    if not _is_linear(layer) or not isinstance(norm, plain):
+    if not (_is_linear(layer) and isinstance(norm, ChannelNorm) and norm.infers_affinely()):
         return False
-    kind = type(norm)  # which may compute something else
-    same = kind.forward is plain.forward and kind.normalize is plain.normalize and kind.op is plain.op
-    return same and vars(layer)[channels] == norm.num_features
+    channels, axes = ("out_channels", "NCHW") if isinstance(layer, Conv2D) else ("out_features", "NC")
+    return axes in norm.layouts and (vars(layer)[channels],) == norm.shape
 
 
-def _channels_are_last(model: Module, path: str, first: Named, second: Named) -> bool:
+def _channels_agree(model: Module, path: str, first: Named, second: Named) -> bool:
     """Return whether the channels of a Linear are those of the norm after it; a convolution's always are."""
     (name, layer), (_, norm) = first, second
-    return isinstance(layer, Conv2D) or norm.ranks == {2} or _is_of_rows(model.get_submodule(path), name)
+    if isinstance(layer, Conv2D) or _is_of_last_axis(norm):
+        return True
+    ranks = norm.ranks if isinstance(norm, RunningNorm) else set()
+    return ranks == {2} or _is_of_rows(model.get_submodule(path), name)
+
+
+def _is_of_last_axis(norm: Any) -> bool:
+    return all(axes.endswith("C") for axes in norm.layouts)
 
 
 def _is_of_rows(holder: Module, name: str) -> bool:
@@ -184,31 +191,32 @@ def _is_of_rows(holder: Module, name: str) -> bool:
     return rows
 
 
-def _check_constant(path: str, norm: BatchNorm) -> None:
-    if norm.running_mean is None:
-        raise ValueError(f"fold_batch_norm: {path} keeps no running statistics, so it is not the same for every batch")
+def _check_constant(path: str, norm: ChannelNorm) -> None:
+    if not isinstance(norm, RunningNorm):
+        return
     if norm.uses_batch_statistics() or norm.updates_running_statistics():
-        raise ValueError(f"fold_batch_norm: {path} is in training; folding is for inference, call model.eval() first")
-    norm.check_statistics(path)
+        why = "is in training; folding is for inference, call model.eval() first"
+        if not norm.keeps_statistics:
+            why = "keeps no running statistics, so it is not the same for every batch"
+        raise ValueError(f"fold_batch_norm: {path} {why}")
+    if norm.reads_running_statistics():
+        norm.check_statistics(path)
 
 
 def _folded(layer: Any, norm: Any) -> Any:
     """Return a copy of the layer that scales and shifts its output as the norm would; computed in float64."""
     folded: Any
     folded, norm = fold_parametrizations(layer), fold_parametrizations(norm)
-    gamma, beta, bias = [
-        default if parameter is None else parameter.raw.astype(np.float64)
-        for parameter, default in ((norm.weight, 1.0), (norm.bias, 0.0), (folded.bias, 0.0))
-    ]
-    mean, var = norm.running_mean.raw.astype(np.float64), norm.running_var.raw.astype(np.float64)
-    scale = gamma / np.sqrt(var + norm.eps)
+    scale, shift = norm.inference_affine()
     weight = folded.weight.raw * scale.reshape(-1, *[1] * (folded.weight.ndim - 1))
     if weight.ndim == 4:  # in memory as the kernels take filters, so that calls need not rearrange them
         order = (2, 3, 0, 1) if weight.shape[1] == 1 else (0, 2, 3, 1)
         weight = np.ascontiguousarray(weight.transpose(order)).transpose(np.argsort(order))
-    if isinstance(folded, Linear):
+    if isinstance(folded, Linear) and not _is_of_last_axis(norm):
         folded.__class__ = FoldedLinear
     folded.activation = norm.activation
+    if folded.bias is not None:
+        shift = shift + folded.bias.raw * scale
     folded.weight = Parameter(weight, dtype=folded.weight.dtype)
-    folded.bias = Parameter((bias - mean) * scale + beta, dtype=folded.weight.dtype)
+    folded.bias = Parameter(shift, dtype=folded.weight.dtype)
     return folded

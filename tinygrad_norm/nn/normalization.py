@@ -7,8 +7,9 @@ float32 unless given; and, unless it never has a bias, `bias=False`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, MISSING, Field, InitVar, fields
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +26,9 @@ from tinygrad_norm.nn.module import Parameter, float_dtype
 from tinygrad_norm.ops.activation import ActivationSpec, fusible
 from tinygrad_norm.ops.arguments import label
 from tinygrad_norm.tensor import Tensor
+
+_COMPUTES = {"forward", "run", "normalize", "compute", "op"}
+"""What a norm computes by: where a derived class has one of its own, it may be something else than before."""
 
 _MOMENTUM = Range("a number from 0 to 1, the weight of the new value, or None", FRACTION.test)
 
@@ -100,10 +104,14 @@ class Normalization(DataclassModule):
                 f"{label(type(self).__name__)}: the input has shape {wanted} with C = {self.shape[0]}, got {shape}"
             )
         normalize: Callable[..., Tensor] = self.normalize
-        if self.fused:
-            return normalize(x, *given)
-        with composed():
-            return normalize(x, *given)
+        entered = modes.enter_layer(type(self).__name__)
+        try:
+            if self.fused:
+                return normalize(x, *given)
+            with composed():
+                return normalize(x, *given)
+        finally:
+            modes.leave_layer(entered)
 
     def normalize(self, x: Tensor) -> Tensor:
         """Call the op; each layer defines its own."""
@@ -136,6 +144,41 @@ class ChannelNorm(Normalization):
         channels = self.num_channels if hasattr(self, "num_channels") else self.num_features
         self._make((channels,), self.affine, bias, dtype)
 
+    def infers_affinely(self) -> bool:
+        """Return whether inference is x · a + b, then the activation, with numbers a and b for each channel.
+
+        What a class says of that in `_infers_affinely` does not hold for a class derived from it that computes in its
+        own way, unless that says it again.
+        """
+        said = next(vars(kind) for kind in type(self).__mro__ if {"_infers_affinely", *_COMPUTES} & vars(kind).keys())
+        return "_infers_affinely" in said and self._infers_affinely()
+
+    def _infers_affinely(self) -> bool:
+        return False
+
+    def inference_moments(self) -> tuple[Array, Array] | None:
+        """Return the mean and the deviation of each channel, (C,), by which inference normalizes whatever it is given.
+
+        They are in float64; None where there are none.
+        """
+        return None
+
+    def inference_affine(self) -> tuple[Array, Array]:
+        """Return a and b, shape (C,), in float64, of a norm that infers affinely.
+
+        Raises:
+            TypeError: it has no `inference_moments`.
+        """
+        moments = self.inference_moments()
+        if moments is None:
+            raise TypeError(f"{type(self).__name__} is no x · a + b in inference")
+        gamma, beta = (
+            np.full(self.shape, start) if parameter is None else parameter.raw.astype(np.float64)
+            for parameter, start in ((self.weight, 1.0), (self.bias, 0.0))
+        )
+        mean, deviation = moments
+        return gamma / deviation, beta - mean * (gamma / deviation)
+
 
 class TrailingNorm(Normalization):
     """A norm over the trailing axes, with a weight for each place in them."""
@@ -155,38 +198,38 @@ def _one_more(count: Array) -> Array:
     return np.asarray(count + 1)
 
 
-def _check_finite(name: str, running: Array) -> None:
+def _check_finite(name: str, running: Array, cure: str) -> None:
     if (infinite := np.isinf(running)).any():
+        what = "channels" if running.ndim == 1 else "numbers"
         raise ValueError(
-            f"{name} is infinite in {infinite.sum()} of {infinite.size} channels, where no output would depend on the "
-            f"input; the layer was given values too large for {running.dtype}: scale them, then "
-            "nn.recalibrate(model, loader)"
+            f"{name} is infinite in {infinite.sum()} of {infinite.size} {what}, where no output would depend on the "
+            f"input; the layer was given values too large for {running.dtype}: scale them, then {cure}"
         )
 
 
 class RunningNorm(ChannelNorm):
-    """A norm that can keep running statistics: batch and instance norm.
+    """A norm that keeps running statistics.
 
     Two switches, each None unless set, then overriding what `train()` and `eval()` say:
     `use_batch_statistics` (normalize with the statistics of what is given, or with the running ones) and
     `update_running_statistics`. `frozen = True` uses the running ones and leaves them alone, in training too.
-    Without running statistics (`track_running_stats=False`: the three buffers are None) none of them means anything.
+    Without running statistics (`track_running_stats=False`: the buffers are None) none of them means anything.
+
+    Running statistics move by `momentum`, the weight of the new value; None: they are plain averages. Those that are
+    infinite are refused where the output depends on them.
     """
 
-    op: ClassVar[Callable[..., Tensor]]
-    refuses_infinity = True  # in the running statistics, in inference
-    keeps_variance: ClassVar[bool] = True
+    begins_with: ClassVar[Mapping[str, float]]
+    """The running statistics, each with the number that it begins with."""
+    unread: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that no output depends on."""
+    keeps_variance: ClassVar[bool] = False
     """Whether the running statistics are the mean and the variance of all that it is given, and nothing else."""
-    num_features: int
-    eps: float = 1e-5
-    momentum: float | None = 0.1
-    affine: bool = True
-    track_running_stats: bool = True
-    _: KW_ONLY
-    bias: InitVar[bool] = True
+    track_running_stats = True  # where it is no argument
+    refuses_infinity = True
 
-    def __post_init__(self, dtype: DTypeOrNone, bias: bool = True) -> None:
-        super().__post_init__(dtype, bias)
+    def _make(self, shape: Shape, affine: bool, bias: bool, dtype: DTypeOrNone) -> None:
+        super()._make(shape, affine, bias, dtype)
         if self.momentum is not None:
             check_number(f"{type(self).__name__}: momentum", self.momentum, _MOMENTUM)
         check_flag(f"{type(self).__name__}: track_running_stats", self.track_running_stats)
@@ -194,37 +237,51 @@ class RunningNorm(ChannelNorm):
         self.ranks: set[int] = set()  # how many axes its inputs had so far: folding asks which they were
         self.use_batch_statistics: bool | None = None
         self.update_running_statistics: bool | None = None
-        found = float_dtype(dtype)
-        starts = {"running_mean": np.zeros(self.shape, found), "running_var": np.ones(self.shape, found)}
+        starts = {name: self.first_statistic(name).astype(float_dtype(dtype)) for name in self.begins_with}
         for name, start in {**starts, "num_batches_tracked": 0}.items():
             self.register_buffer(name, Tensor(start) if self.track_running_stats else None)
 
+    def first_statistic(self, name: str) -> Array:
+        """Return what a running statistic begins with."""
+        return np.full(self.shape, self.begins_with[name])
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether there are running statistics."""
+        return all(vars(self)[name] is not None for name in self.begins_with)
+
     def reset_running_stats(self) -> None:
-        """Begin the running statistics anew: mean 0, variance 1, no batches."""
-        if self.running_mean is not None:
-            for buffer, start in ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0)):
-                buffer.replace(np.full_like(buffer.raw, start))
+        """Reset the running statistics to what they began with, of no batches."""
+        if self.keeps_statistics:
+            for name in self.begins_with:
+                buffer = getattr(self, name)
+                buffer.replace(self.first_statistic(name).astype(buffer.dtype))
+            self.num_batches_tracked.replace(np.array(0))
 
     def reset_parameters(self) -> None:
-        """Set weight to 1 and bias to 0, and begin the running statistics anew."""
+        """Set weight to 1 and bias to 0, and reset the running statistics."""
         super().reset_parameters()
         self.reset_running_stats()
 
     def uses_batch_statistics(self) -> bool:
         """Return whether the next call normalizes with the statistics of what it is given."""
         wanted = self.training if self.use_batch_statistics is None else self.use_batch_statistics
-        return self.running_mean is None or (wanted and not self.frozen)
+        return not self.keeps_statistics or (wanted and not self.frozen)
 
     def updates_running_statistics(self) -> bool:
         """Return whether the next call moves the running statistics."""
         wanted = self.training if self.update_running_statistics is None else self.update_running_statistics
-        return self.running_mean is not None and wanted and not self.frozen
+        return self.keeps_statistics and wanted and not self.frozen
+
+    def reads_running_statistics(self) -> bool:
+        """Return whether the output of the next call depends on the running statistics."""
+        return not self.uses_batch_statistics()
 
     def normalize(self, x: Tensor, *given: Any) -> Tensor:
         """Normalize with the statistics that the switches choose; then the running ones move, if they are to."""
         self.ranks.add(len(x.shape))
         use, update = self.uses_batch_statistics(), self.updates_running_statistics()
-        if not use and self.refuses_infinity:
+        if self.refuses_infinity and self.reads_running_statistics():
             self.check_statistics()
         y = self._call(x, use, update, *given)
         if update and not use:  # this batch did not normalize itself: it is looked at all the same
@@ -236,31 +293,69 @@ class RunningNorm(ChannelNorm):
 
     def check_statistics(self, path: str | None = None) -> None:
         """Raise a ValueError that names the path given, or else the call's, if running statistics are infinite."""
-        for name, running in (("running_mean", self.running_mean), ("running_var", self.running_var)):
+        for name in (each for each in self.begins_with if each not in self.unread):
             path = modes.current_scope() if path is None else path
-            launch(_check_finite, f"{type(self).__name__}{f' in {path}' if path else ''}: {name}", running.raw)
+            cure = "nn.recalibrate(model, loader)" if self.keeps_variance else "reset_running_stats() and train on"
+            launch(
+                _check_finite,
+                f"{type(self).__name__}{f' in {path}' if path else ''}: {name}",
+                getattr(self, name).raw,
+                cure,
+            )
 
     def _fill_in(self, state: dict[str, Any], prefix: str) -> None:
         """Add a count of 0 to running statistics that were saved without one, as by PyTorch before 0.4.1."""
-        if self.running_mean is not None and f"{prefix}running_mean" in state:
+        if self.keeps_statistics and all(f"{prefix}{name}" in state for name in self.begins_with):
             state.setdefault(f"{prefix}num_batches_tracked", 0)
 
     def _call(self, x: Tensor, use_batch: bool, update: bool, *given: Any) -> Tensor:
-        running = (self.running_mean, self.running_var) if update or not use_batch else (None, None)
+        known = update or not use_batch
+        running = [getattr(self, name) if known else None for name in self.begins_with]
         momentum = self.momentum
         if momentum is None:  # cumulative: each batch weighs the same
             momentum = 1 / (self.num_batches_tracked.item() + 1) if update else 0.0
         return self.compute(x, running, use_batch, momentum, *given)
 
     def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
-        """Call the op: normalize by x's own statistics, which move the running ones given, or by those."""
-        return type(self).op(x, *running, self.weight, self.bias, own, momentum, self.eps, self.activation)
+        """Normalize by x's own statistics, which move the running ones given, or by those; each layer its own way.
+
+        Args:
+            x: the input.
+            running: the running statistics in the order of `begins_with`, or None for each, where they stay as they
+                are and are not looked at.
+            own: whether x is normalized by statistics of its own.
+            momentum: the weight of the new value.
+        """
+        raise TypeError(f"{type(self).__name__} defines no compute(x, running, own, momentum)")
 
     def extra_repr(self) -> str:
         return super().extra_repr() + ", frozen=True" * self.frozen
 
 
-class BatchNorm(RunningNorm):
+class RunningMoments(RunningNorm):
+    """A norm that keeps the running mean and variance of channels: batch and instance norm."""
+
+    op: ClassVar[Callable[..., Tensor]]
+    begins_with: ClassVar[Mapping[str, float]] = MappingProxyType({"running_mean": 0.0, "running_var": 1.0})
+    keeps_variance: ClassVar[bool] = True
+    num_features: int
+    eps: float = 1e-5
+    momentum: float | None = 0.1
+    affine: bool = True
+    track_running_stats: bool = True
+    _: KW_ONLY
+    bias: InitVar[bool] = True
+
+    def inference_moments(self) -> tuple[Array, Array] | None:
+        mean, var = (getattr(self, name).raw.astype(np.float64) for name in self.begins_with)
+        return mean, np.sqrt(var + self.eps)
+
+    def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
+        """Call the op."""
+        return type(self).op(x, *running, self.weight, self.bias, own, momentum, self.eps, self.activation)
+
+
+class BatchNorm(RunningMoments):
     """Normalize each channel over the batch and all positions; the running statistics serve for inference.
 
     Args:
@@ -282,6 +377,9 @@ class BatchNorm(RunningNorm):
     op = ops.batch_norm
     definition: ClassVar[Callable[..., Any]] = staticmethod(builtin.normalize)
 
+    def _infers_affinely(self) -> bool:
+        return True
+
 
 class BatchNorm1D(BatchNorm):
     """`BatchNorm` of (N, C) or (N, C, L)."""
@@ -301,7 +399,7 @@ class BatchNorm3D(BatchNorm):
     layouts = ("NCDHW",)
 
 
-class InstanceNorm(RunningNorm):
+class InstanceNorm(RunningMoments):
     """Normalize each channel of each image over its positions. Arguments as `BatchNorm`, other defaults.
 
     Source: Ulyanov, Vedaldi and Lempitsky, Instance normalization: the missing ingredient for fast stylization, 2016.
@@ -312,6 +410,9 @@ class InstanceNorm(RunningNorm):
 
     affine: bool = False
     track_running_stats: bool = False
+
+    def _infers_affinely(self) -> bool:
+        return self.keeps_statistics
 
     def normalize(self, x: Tensor, *given: Any) -> Tensor:
         """Normalize a batch, or one image, which becomes a batch of one."""

@@ -36,21 +36,21 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
 
     Raises:
         ValueError: the loader gives no batch, or none to a second pass, as a generator does; or a layer is given one
-            value per channel, or values whose mean or variance is beyond its dtype; or a norm keeps
+            value per channel, or values whose mean or variance is beyond its dtype; or a norm that is not frozen keeps
             other statistics than these.
 
     Source: Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983, for merging the statistics of
         batches by their counts.
     """
     layers = {module: path for path, module in model.named_modules() if isinstance(module, RunningNorm)}
-    for path, layer in model.named_modules():
-        if not getattr(layer, "keeps_variance", True):
+    pending = {layer: path for layer, path in layers.items() if layer.keeps_statistics and not layer.frozen}
+    for layer, path in pending.items():
+        if not layer.keeps_variance:
             raise ValueError(
                 f"recalibrate: {path or 'the model'} is a {type(layer).__name__}, whose running statistics are not the "
                 "mean and the variance of all that it is given; call its reset_running_stats(), and the model in "
                 "training, with momentum=None, on each batch"
             )
-    pending = {layer: path for layer, path in layers.items() if layer.running_mean is not None and not layer.frozen}
     with ExitStack() as modes, ExitStack() as statistics:
         modes.enter_context(no_grad())
         modes.enter_context(in_inference(model))

@@ -73,8 +73,8 @@ def cached(check: F) -> F:
 
 
 def label(name: str) -> str:
-    """Return the op, and the layer that called it where there is one."""
-    scope = modes.current_scope()
+    """Return the op, or the layer that calls it and wants to be named, and the path of the running module if any."""
+    scope, name = modes.current_scope(), modes.current_layer() or name
     return f"{name} in {scope}" if scope else name
 
 

@@ -49,6 +49,7 @@ LAYERS = {
     "EvoNormS0": example("EvoNormS0", 4, 2),
     "FiLM": example("FiLM", 4, 3, condition=LABELS),
     "FilterResponseNorm2D": example("FilterResponseNorm2D", 4),
+    "FilterResponseNorm2D that learns eps": example("FilterResponseNorm2D", 4, learned_eps=True),
     "GlobalResponseNorm": example("GlobalResponseNorm", 4),
     "IterNorm1D": example("IterNorm1D", 4, shape=ROWS, iterations=3),
     "IterNorm2D": example("IterNorm2D", 4, 2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import re
 import warnings
 
@@ -15,6 +16,7 @@ from tinygrad_norm.certificate.case import case_of_module
 from tinygrad_norm.derived_op import DerivedOp
 from tinygrad_norm.modes import Hook, hooks
 from tinygrad_norm.nn import norms
+from tinygrad_norm.nn.containers import takes_condition
 from tinygrad_norm.nn.norms.base import FromDefinition
 from tinygrad_norm.testing import gradcheck
 
@@ -143,6 +145,34 @@ def test_reset_parameters(example, rng):
             assert (array != before[key]).any()
         else:
             np.testing.assert_array_equal(array, fresh[key])
+
+
+def test_errors_name_the_layer_that_was_called_and_its_path(example, rng):
+    model, others = nn.Sequential({"place": example.build()}), example.inputs(rng, np.float32)[1:]
+    told = rf"^{type(model.place).__name__} in place: one floating dtype is needed throughout, but given are \w+ int64"
+    with pytest.raises(TypeError, match=told):
+        model(np.ones(example.shape, int), *others)
+
+
+ONE_VALUE = {
+    **{name: LAYERS[name].build for name in LAYERS if hasattr(LAYERS[name].build(), "running_mean")},
+    **{name: functools.partial(getattr(nn, name), 4) for name in ("GhostBatchNorm1D", "GhostBatchNorm2D")},
+    "MaskedBatchNorm2D": lambda: nn.MaskedBatchNorm2D(4),
+    "MaskedInstanceNorm2D": lambda: nn.MaskedInstanceNorm2D(4),
+    "MaskedGroupNorm": lambda: nn.MaskedGroupNorm(4, 4),
+    "EvoNormS0": lambda: nn.EvoNormS0(4, 4),
+    "FilterResponseNorm2D": lambda: nn.FilterResponseNorm2D(4),
+}
+
+
+@pytest.mark.parametrize("name", ONE_VALUE)
+def test_one_value_is_refused_by_the_name_of_the_layer(name, rng):
+    model = nn.Sequential({"place": ONE_VALUE[name]()})
+    condition = LAYERS[name].inputs(rng, np.float32)[1:] if takes_condition(model.place) else []
+    shape = (1, 4) if "NC" in model.place.layouts else (1, 4, 1, 1)
+    told = rf"^{type(model.place).__name__} in place: one value per \w+.*, got shape {re.escape(str(shape))}; use "
+    with pytest.raises(ValueError, match=told):
+        model(rng.normal(size=shape).astype(np.float32), *(each[:1] for each in condition))
 
 
 @pytest.mark.parametrize("training", [True, False])

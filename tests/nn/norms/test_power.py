@@ -159,7 +159,7 @@ def test_an_activation_follows_and_weight_and_bias_may_be_left_out(rng):
 
 def test_arguments_copies_state_and_empty_batches(rng):
     for options, told in (
-        ({"momentum": 2}, "PowerNorm: momentum is a number from 0 to 1, got 2"),
+        ({"momentum": 2}, "PowerNorm: momentum is a number from 0 to 1, the weight of the new value, or None, got 2"),
         ({"nu_momentum": -1}, "PowerNorm: nu_momentum is a number from 0 to 1, got -1"),
         ({"warmup": -1}, "PowerNorm: warmup is an integer of at least 0, got -1"),
     ):
@@ -170,7 +170,7 @@ def test_arguments_copies_state_and_empty_batches(rng):
     with pytest.raises(TypeError, match="one floating dtype"):
         layer(x.astype(np.float32))
     assert layer(np.ones((0, 3))).shape == (0, 3)
-    assert layer.num_batches_tracked.item() == 0
+    assert (layer.num_batches_tracked.item(), layer.running_square.tolist()) == (1, [1, 1, 1])
     other = copy.deepcopy(layer)
     layer(Tensor(x, requires_grad=True)).sum().backward()
     assert not other.nu.raw.any()

@@ -61,7 +61,41 @@ def test_a_channel_of_zeros_has_a_gradient(rng):
         assert np.isfinite(gradient_of(layer, [np.zeros(IMAGES)], dy)[0].raw).all()
 
 
-def test_one_value_of_a_channel_is_enough(rng):
+def test_training_refuses_one_value_of_a_channel_unless_eps_is_learned(rng):
     x = rng.normal(size=(2, 4, 1, 1))
     layer = nn.FilterResponseNorm2D(4, threshold=False, dtype="float64")
-    close(layer(x), x / np.sqrt(x**2 + 1e-6))
+    told = r"^FilterResponseNorm2D: one value .* is a sign, got shape \(2, 4, 1, 1\); .* or learned_eps=True"
+    with pytest.raises(ValueError, match=told):
+        layer(x)
+    close(layer.eval()(x), x / np.sqrt(x**2 + 1e-6))
+    assert layer.train()(x[:0]).shape == (0, 4, 1, 1)
+    assert layer(rng.normal(size=(2, 4, 2, 1))).shape == (2, 4, 2, 1)
+    learning = nn.FilterResponseNorm2D(4, threshold=False, learned_eps=True, dtype="float64")
+    close(learning(x), x / np.sqrt(x**2 + 1e-6 + 1e-4))
+
+
+@pytest.mark.parametrize("threshold", [True, False])
+@pytest.mark.parametrize("eps", [0.3, -0.3, 0.0])
+def test_the_learned_eps_counts_by_its_magnitude(eps, threshold, rng):
+    layer = stirred(nn.FilterResponseNorm2D(4, threshold=threshold, learned_eps=True, dtype="float64"), rng)
+    assert [*layer.state_dict()] == ["weight", "bias", *["threshold"] * threshold, "learned_eps"]
+    layer.learned_eps.replace(np.array(eps))
+    x, dy = rng.normal(size=IMAGES), rng.normal(size=IMAGES)
+    square = (x**2).mean(axis=(2, 3), keepdims=True) + 1e-6 + abs(eps)
+    y = x / np.sqrt(square) * along(layer.weight) + along(layer.bias)
+    below = y <= along(layer.threshold) if threshold else np.zeros(IMAGES, bool)
+    close(layer(x), np.where(below, along(layer.threshold), y) if threshold else y)
+    _, _, found, *_ = gradient_of(layer, [x], dy)
+    slope = (np.where(below, 0, dy) * x * along(layer.weight) * square**-1.5).sum()
+    close(found, -0.5 * np.sign(eps) * slope)
+
+
+def test_the_learned_eps_begins_as_in_the_paper():
+    layer = nn.FilterResponseNorm2D(4, learned_eps=True)
+    assert layer.learned_eps.item() == pytest.approx(1e-4)
+    assert repr(layer).endswith("bias=True, learned_eps=True)")
+    layer.learned_eps.replace(np.array(7.0, np.float32))
+    layer.reset_parameters()
+    assert layer.learned_eps.item() == pytest.approx(1e-4)
+    with pytest.raises(TypeError, match=r"^FilterResponseNorm2D: learned_eps is True or False, got 1e-06"):
+        nn.FilterResponseNorm2D(4, learned_eps=1e-6)

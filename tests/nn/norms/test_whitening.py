@@ -144,7 +144,7 @@ def test_what_cannot_be_white_stays_finite(name, x, dtype, rng):
         (lambda: nn.IterNorm1D(4, 2, 0), "IterNorm1D: iterations is an integer of at least 1, got 0"),
         (lambda: nn.IterNorm1D(4, iterations=2.5), "IterNorm1D: iterations is an integer of at least 1, got 2.5"),
         (lambda: nn.IterNorm1D(4, eps=0), "IterNorm1D: eps is a finite number above 0, got 0"),
-        (lambda: nn.IterNorm1D(4, momentum=None), "IterNorm1D: momentum is a number from 0 to 1, the weight of the"),
+        (lambda: nn.IterNorm1D(4, momentum=2), "IterNorm1D: momentum is a number from 0 to 1, the weight of the"),
         (lambda: nn.IterNorm1D(4)(np.ones((1, 4), "float32")), "IterNorm1D: one value per channel has no covariance"),
     ],
 )

@@ -118,6 +118,8 @@ class ChannelsAnywhere(FromDefinition, ChannelNorm):
 class DefinedBatchNorm(FromDefinition, BatchNorm):
     """A batch norm whose training is computed by `definition`, and whose inference is that of batch norm."""
 
+    _infers_affinely = BatchNorm._infers_affinely
+
     def running(self, x: Tensor) -> tuple[Array, Array]:
         """The running mean and variance in the dtype of x, as numbers that no gradient goes to."""
         return self.running_mean.raw.astype(x.dtype), self.running_var.raw.astype(x.dtype)

@@ -14,6 +14,7 @@ from tinygrad_norm.dtypes import Array, DTypeOrNone
 from tinygrad_norm.nn.normalization import ChannelNorm
 from tinygrad_norm.nn.norms.base import DefinedBatchNorm, FromDefinition, check_groups
 from tinygrad_norm.ops.activation import ActivationSpec
+from tinygrad_norm.ops.arguments import label
 from tinygrad_norm.tensor import Tensor
 
 
@@ -63,6 +64,7 @@ class EvoNormB0(DefinedBatchNorm):
     """
 
     definition = staticmethod(evonorm_b0)
+    unread = frozenset({"running_mean"})
     layouts = ("NCHW",)
     eps: float = 1e-3
     _: KW_ONLY
@@ -76,6 +78,22 @@ class EvoNormB0(DefinedBatchNorm):
 
     def activates(self) -> ActivationSpec:
         return "relu" if self.nonlinear else super().activates()
+
+    def _infers_affinely(self) -> bool:
+        return not self.nonlinear
+
+    def inference_moments(self) -> tuple[Array, Array] | None:
+        var = self.running_var.raw.astype(np.float64) + self.eps if self.nonlinear else np.ones(self.shape)
+        return np.zeros(self.shape), np.sqrt(var)
+
+    def uses_batch_statistics(self) -> bool:
+        return self.nonlinear and super().uses_batch_statistics()
+
+    def updates_running_statistics(self) -> bool:
+        return self.nonlinear and super().updates_running_statistics()
+
+    def reads_running_statistics(self) -> bool:
+        return self.nonlinear and super().reads_running_statistics()
 
     def normalize(self, x: Tensor) -> Tensor:
         if self.nonlinear:
@@ -137,14 +155,20 @@ class EvoNormS0(FromDefinition, ChannelNorm):
     def activates(self) -> ActivationSpec:
         return "relu" if self.nonlinear else super().activates()
 
+    def _infers_affinely(self) -> bool:
+        return not self.nonlinear
+
+    def inference_moments(self) -> tuple[Array, Array] | None:
+        return None if self.nonlinear else (np.zeros(self.shape), np.ones(self.shape))
+
     def normalize(self, x: Tensor) -> Tensor:
         if not self.nonlinear:
             return self.derived(x, *self.affine_parameters(), definition=affine)
         n, channels, height, width = x.shape
         if channels * height * width == self.num_groups:
             raise ValueError(
-                f"EvoNormS0: one value per group has no variance, got shape {x.shape}; use fewer groups, or larger "
-                "images"
+                f"{label('EvoNormS0')}: one value per group has no variance, got shape {x.shape}; use fewer groups, or "
+                "larger images"
             )
         groups = (self.num_groups, channels // self.num_groups)
         return self.derived(

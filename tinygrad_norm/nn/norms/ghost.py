@@ -37,6 +37,7 @@ class GhostBatchNorm(BatchNorm):
         training of neural networks, 2017.
     """
 
+    _infers_affinely = BatchNorm._infers_affinely
     _: KW_ONLY
     ghost_size: int = 32
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,10 +12,11 @@ import numpy as np
 from tinygrad_norm import modes, ops
 from tinygrad_norm.checks import FRACTION, check_integer, check_number
 from tinygrad_norm.dtypes import Array, DTypeOrNone, Shape
-from tinygrad_norm.nn.module import float_dtype
+from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.nn.norms.base import ChannelsAnywhere
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import check_dtypes, label, shape_dtypes_of
+from tinygrad_norm.ops.normalization import move
 from tinygrad_norm.tape import FusedOp
 from tinygrad_norm.tensor import Tensor
 
@@ -94,7 +96,7 @@ class PowerNormOp(FusedOp):
         return super().backward(grad)
 
 
-class PowerNorm(ChannelsAnywhere):
+class PowerNorm(RunningNorm, ChannelsAnywhere):
     """Divide each channel by a running root of its mean square, and train by the published backward pass.
 
     y = weight · x̂ + bias, x̂ = x / √(ψ² + eps). In the first `warmup` batches ψ² is the batch's mean square, then the
@@ -108,7 +110,7 @@ class PowerNorm(ChannelsAnywhere):
     Args:
         num_features: C.
         eps: added to the mean square.
-        momentum: the weight of the new value in the running mean square, 1 - α in the paper.
+        momentum: the weight of the new value in the running mean square, 1 - α in the paper; None: its plain average.
         affine: whether there are weight and bias, shape (C,).
         nu_momentum: m, the weight of the new value in ν.
         warmup: how many batches.
@@ -116,18 +118,19 @@ class PowerNorm(ChannelsAnywhere):
 
     ν moves once in each backward pass, also where one call is gone back through twice.
 
-    State: `running_square` and `nu`, shape (C,), and `num_batches_tracked`. `frozen` = True has inference in training
-    too; with `update_running_statistics` = False they stay as they are.
+    State: `running_square` and `nu`, shape (C,), and `num_batches_tracked`. Switches as in `BatchNorm`: without updates
+    ν stays too.
 
     Source: Shen et al., PowerNorm: rethinking batch normalization in transformers, 2020, algorithm 2.
     """
 
     definition: ClassVar[Callable[..., Any]] = staticmethod(power_norm)
-    keeps_variance: ClassVar[bool] = False
+    begins_with: ClassVar[Mapping[str, float]] = MappingProxyType({"running_square": 1.0, "nu": 0.0})
+    unread = frozenset({"nu"})
     by_kernels: ClassVar[bool] = False
     num_features: int
     eps: float = 1e-5
-    momentum: float = 0.1
+    momentum: float | None = 0.1
     affine: bool = True
     _: KW_ONLY
     bias: InitVar[bool] = True
@@ -136,52 +139,42 @@ class PowerNorm(ChannelsAnywhere):
 
     def __post_init__(self, dtype: DTypeOrNone, bias: bool = True) -> None:
         super().__post_init__(dtype, bias)
-        for name in ("momentum", "nu_momentum"):
-            check_number(f"PowerNorm: {name}", getattr(self, name), FRACTION)
+        check_number("PowerNorm: nu_momentum", self.nu_momentum, FRACTION)
         check_integer("PowerNorm: warmup", self.warmup, 0)
-        self.frozen = False
-        self.update_running_statistics: bool | None = None
-        found = float_dtype(dtype)
-        self.register_buffer("running_square", Tensor(np.ones(self.shape, found)))
-        self.register_buffer("nu", Tensor(np.zeros(self.shape, found)))
-        self.register_buffer("num_batches_tracked", Tensor(0))
 
-    def normalize(self, x: Tensor) -> Tensor:
+    def in_warmup(self) -> bool:
+        """Return whether training divides by the batch's mean square still."""
+        return bool(self.num_batches_tracked.item() < self.warmup)
+
+    def reads_running_statistics(self) -> bool:
+        return super().reads_running_statistics() or not self.in_warmup()
+
+    def _infers_affinely(self) -> bool:
+        return True
+
+    def inference_moments(self) -> tuple[Array, Array] | None:
+        return np.zeros(self.shape), np.sqrt(self.running_square.raw.astype(np.float64) + self.eps)
+
+    def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
         """Normalize by the published rule in training, by the running mean square in inference."""
-        seen, (weight, bias) = self.seen(x), self.affine_parameters()
-        if not self.training or self.frozen or 0 in x.shape:
-            running = self.running_square.raw.astype(x.dtype)
-            return self.derived(x, running, weight, bias, seen=seen, eps=self.eps)
+        seen, square = self.seen(x), self.running_square.raw
+        if not own or 0 in x.shape:
+            return self.derived(x, square.astype(x.dtype), *self.affine_parameters(), seen=seen, eps=self.eps)
         kinds = dict(zip(("input", "weight", "bias"), shape_dtypes_of(x, self.weight, self.bias), strict=True))
         check_dtypes(label("PowerNorm"), **kinds)
-        update = self.update_running_statistics is not False
-        in_warmup = self.num_batches_tracked.item() < self.warmup
-        op = PowerNormOp()
+        op, update = PowerNormOp(), running[0] is not None
         y: Tensor = op(
             x,
             self.weight,
             self.bias,
             seen=seen,
             axes=tuple(axis for axis in range(len(x.shape)) if axis != self.channel_axis(x)),
-            running=None if in_warmup else self.running_square.raw,
+            running=None if self.in_warmup() else square,
             eps=self.eps,
             nu=self.nu,
             nu_momentum=self.nu_momentum if update else 0.0,
         )
         if update:
-            square, momentum = self.running_square, self.momentum
-            moved = (1 - momentum) * square.raw + momentum * op.square.reshape(square.shape)
-            square.raw = moved.astype(square.dtype)
-            self.num_batches_tracked.raw = np.asarray(self.num_batches_tracked.raw + 1)
+            move([self.running_square], [op.square.reshape(square.shape)], momentum)
         activated: Tensor = activate(y, fusible(self.activation))
         return activated
-
-    def reset_running_stats(self) -> None:
-        """Reset the running statistics: mean square 1, ν 0, no batches."""
-        for buffer, start in ((self.running_square, 1), (self.nu, 0), (self.num_batches_tracked, 0)):
-            buffer.replace(np.full_like(buffer.raw, start))
-
-    def reset_parameters(self) -> None:
-        """Set weight to 1 and bias to 0, and reset the running statistics."""
-        super().reset_parameters()
-        self.reset_running_stats()

@@ -94,6 +94,9 @@ class BatchRenorm(DefinedBatchNorm):
             found[name] = check_number(f"{type(self).__name__}: {name}", value, allowed)
         return found
 
+    def reads_running_statistics(self) -> bool:
+        return True
+
     def normalize_batch(self, x: Tensor) -> tuple[Tensor, Sequence[Array]]:
         axes = (0, *range(2, len(x.shape)))
         return self.derived_with_statistics(

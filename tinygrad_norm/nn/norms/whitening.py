@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar
+from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from tinygrad_norm import ops
-from tinygrad_norm.checks import FRACTION, POSITIVE, Range, check_integer, check_number
-from tinygrad_norm.dtypes import DTypeOrNone
-from tinygrad_norm.nn.module import float_dtype
-from tinygrad_norm.nn.normalization import ChannelNorm
+from tinygrad_norm.checks import POSITIVE, check_integer, check_number
+from tinygrad_norm.dtypes import Array, DTypeOrNone, Shape
+from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.nn.norms.base import check_groups
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import check_dtypes, label, shape_dtypes_of
+from tinygrad_norm.ops.normalization import move
 from tinygrad_norm.tensor import Tensor
-
-_MOMENTUM = Range("a number from 0 to 1, the weight of the new value", FRACTION.test)
 
 
 def inverse_root(covariance: Any, iterations: int) -> Any:
@@ -43,7 +43,7 @@ def inverse_root(covariance: Any, iterations: int) -> Any:
     return root / ops.sqrt(trace)
 
 
-class IterNorm(ChannelNorm):
+class IterNorm(RunningNorm):
     """Whiten: y = weight · Σ^(-1/2) (x - mean) + bias, with the covariance Σ of the channels of a group, over all else.
 
     Mean and covariance, to whose diagonal eps is added, are taken over the batch and all positions; its inverse root is
@@ -55,7 +55,7 @@ class IterNorm(ChannelNorm):
         num_groups: divides C; a covariance is of C / num_groups channels, for which there should be more values each.
         iterations: of Newton's method; more make the output whiter, and amplify what is hardly there.
         eps: added to each variance, above 0.
-        momentum: the weight of the new value in the running statistics.
+        momentum: the weight of the new value in the running statistics; None: their plain average.
         affine: whether there are weight and bias, shape (C,).
 
     Raises:
@@ -65,69 +65,61 @@ class IterNorm(ChannelNorm):
     Source: Huang et al., Iterative normalization: beyond standardization towards efficient whitening, 2019.
     """
 
-    keeps_variance: ClassVar[bool] = False
+    begins_with: ClassVar[Mapping[str, float]] = MappingProxyType({"running_mean": 0.0, "running_matrix": 1.0})
     num_features: int
     num_groups: int = 1
     iterations: int = 5
     eps: float = 1e-5
-    momentum: float = 0.1
+    momentum: float | None = 0.1
     affine: bool = True
     _: KW_ONLY
     bias: InitVar[bool] = True
 
-    def __post_init__(self, dtype: DTypeOrNone, bias: bool = True) -> None:
-        super().__post_init__(dtype, bias)
+    def _make(self, shape: Shape, affine: bool, bias: bool, dtype: DTypeOrNone) -> None:
         name = type(self).__name__
         check_groups(name, "num_features", self.num_features, self.num_groups)
         self.iterations = check_integer(f"{name}: iterations", self.iterations, 1)
         check_number(f"{name}: eps", self.eps, POSITIVE)
-        check_number(f"{name}: momentum", self.momentum, _MOMENTUM)
-        self.frozen = False
-        found, size = float_dtype(dtype), self.num_features // self.num_groups
-        matrices = np.tile(np.eye(size, dtype=found), (self.num_groups, 1, 1))
-        self.register_buffer("running_mean", Tensor(np.zeros(self.shape, found)))
-        self.register_buffer("running_matrix", Tensor(matrices))
+        super()._make(shape, affine, bias, dtype)
 
-    def reset_parameters(self) -> None:
-        """Set weight to 1 and bias to 0, and reset the running statistics: mean 0, and the identity."""
-        super().reset_parameters()
-        self.running_mean.replace(np.zeros_like(self.running_mean.raw))
-        self.running_matrix.replace(np.broadcast_to(np.eye(self.running_matrix.shape[-1]), self.running_matrix.shape))
+    def first_statistic(self, name: str) -> Array:
+        """Return zeros for the mean; for the matrix the identity, (groups, channels of a group, the same)."""
+        first = super().first_statistic(name)
+        if name == "running_matrix":
+            size = self.num_features // self.num_groups
+            return first.reshape(self.num_groups, size, 1) * np.eye(size)
+        return first
 
-    def normalize(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
+        """Whiten, and scale and shift then."""
         kinds = shape_dtypes_of(x, self.weight, self.bias)
         check_dtypes(label(type(self).__name__), **dict(zip(("input", "weight", "bias"), kinds, strict=True)))
         seen = (1, self.num_features, *(1,) * (len(x.shape) - 2))
-        y = self.whiten(x) if 0 not in x.shape else x
+        y = self.whiten(x, running, own, momentum) if 0 not in x.shape else x
         for parameter, apply in ((self.weight, ops.multiply), (self.bias, ops.add)):
             y = y if parameter is None else apply(y, parameter.reshape(seen))
         return cast("Tensor", activate(y, fusible(self.activation)))
 
-    def whiten(self, x: Tensor) -> Tensor:
-        """Return Σ^(-1/2) (x - mean), and move the running statistics where they are to."""
+    def whiten(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
+        """Return Σ^(-1/2) (x - mean), and move the running statistics given, if x's own are taken."""
         groups, size = self.num_groups, self.num_features // self.num_groups
         n, _, *positions = x.shape
         values = n * math.prod(positions)
         apart = ops.reshape(ops.astype(x, np.float64, copy=False), (n, groups, size, -1))
         columns = ops.permute_dims(apart, (1, 2, 0, 3)).reshape((groups, size, values))
-        if self.training and not self.frozen:
+        if own:
             if values == 1:
                 name, hint = label(type(self).__name__), "use a larger batch, or eval()"
                 raise ValueError(f"{name}: one value per channel has no covariance, got shape {x.shape}; {hint}")
             mean = ops.mean(columns, axis=-1, keepdims=True)
             centred = columns - mean
             matrix = inverse_root(centred @ centred.mT / values + self.eps * np.eye(size), self.iterations)
-            for running, new in ((self.running_mean, mean), (self.running_matrix, matrix)):
-                moved = (1 - self.momentum) * running.raw + self.momentum * new.raw.reshape(running.shape)
-                running.raw = moved.astype(running.dtype)
+            move(running, [mean.raw.reshape(self.shape), matrix.raw], momentum)
         else:
             centred = columns - self.running_mean.raw.astype(np.float64).reshape(groups, size, 1)
             matrix = self.running_matrix.raw.astype(np.float64)
         whitened = ops.matmul(matrix, centred).reshape((groups, size, n, -1))
         return ops.astype(ops.permute_dims(whitened, (2, 0, 1, 3)).reshape(x.shape), x.dtype, copy=False)
-
-    def extra_repr(self) -> str:
-        return super().extra_repr() + ", frozen=True" * self.frozen
 
 
 class IterNorm1D(IterNorm):
