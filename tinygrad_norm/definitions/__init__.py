@@ -12,6 +12,7 @@ from tinygrad_norm.definitions.elementwise import add, add_relu, multiply, relu_
 from tinygrad_norm.definitions.linear import linear, linear_gradient, matmul
 from tinygrad_norm.definitions.loss import cross_entropy, cross_entropy_gradient
 from tinygrad_norm.definitions.normalization import (
+    moved,
     normalize,
     normalize_gradient,
     normalize_inference,
@@ -49,6 +50,7 @@ __all__ = [
     "max_pool2d",
     "max_pool2d_gradient",
     "mean_of_pixels",
+    "moved",
     "multiply",
     "ndtr",
     "normalize",

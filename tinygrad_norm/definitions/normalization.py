@@ -123,6 +123,20 @@ class _Standard(NamedTuple):
     unit: AnyArray | float = 1.0
 
 
+def moved(running: AnyArray, statistic: AnyArray, momentum: float, factor: float = 1.0) -> AnyArray:
+    """A running statistic [...] after one of a batch, [..., I, ...] of several: (1 − m) r + m f mean(s).
+
+    Args:
+        running: its dtype is the result's.
+        statistic: of as many elements, or a multiple of them, over whose first axis the mean is taken.
+        momentum: m, the weight of the new value.
+        factor: f, n / (n − 1) to make a variance unbiased.
+    """
+    xp = running.__array_namespace__()
+    own = xp.mean(xp.reshape(statistic, (-1, *running.shape)), axis=0) * factor
+    return xp.astype((1 - momentum) * running + momentum * own, running.dtype)
+
+
 def _standardize(x: AnyArray, axes: Shape, eps: float, centred: bool = True) -> _Standard:
     """x less its mean (0 unless `centred`), over the root of its mean square and eps."""
     xp, mean = x.__array_namespace__(), 0.0

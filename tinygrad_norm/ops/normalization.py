@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_norm import definitions, kernels
 from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_integer, check_number
 from tinygrad_norm.dtypes import Array, Shape
-from tinygrad_norm.launch import launch
+from tinygrad_norm.launch import compute, launch
 from tinygrad_norm.operands import as_tensor
 from tinygrad_norm.ops.activation import ActivationSpec, activate, fusible
 from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, label, shape_dtypes_of, without_gradient
@@ -256,7 +256,8 @@ def norm_with_running(
     else:
         y, statistics = normalize(spec)
     if statistics and not (running[0] is running[1] is None):
-        move(running, unbiased(statistics, y.shape), momentum)
+        count = math.prod(y.shape) // statistics[0].size
+        move(running, statistics, momentum, (1.0, count / (count - 1)))  # the variance becomes unbiased
     return y
 
 
@@ -281,34 +282,20 @@ def _checked_running(name: str, running: Sequence[Any], momentum: float) -> list
     return arrays
 
 
-def unbiased(statistics: Sequence[Array], shape: Shape) -> list[Array]:
-    """The mean and the unbiased variance of each channel of an x of this shape, averaged where each image has its own.
-
-    `statistics` are mean and biased variance, of all values that share them.
-    """
-    count = math.prod(shape) // statistics[0].size
-    factors = (1, count / (count - 1))
-    return [launch(_averaged, new, shape[1], each) for new, each in zip(statistics, factors, strict=True)]
-
-
-def _averaged(statistic: Array, channels: int, factor: float) -> Array:
-    with np.errstate(over="ignore", invalid="ignore"):
-        averaged: Array = statistic.reshape(-1, channels).mean(axis=0) * factor
-    return averaged
-
-
-def move(running: Sequence[Any], own: Sequence[Array], momentum: float) -> None:
-    """running = (1 - momentum) running + momentum own, in `running`: arrays, or tensors, which get new arrays.
+def move(running: Sequence[Any], own: Sequence[Array], momentum: float, factors: Sequence[float] | None = None) -> None:
+    """running = (1 - momentum) running + momentum factor own, in `running`: arrays, or tensors, which get new arrays.
 
     Args:
-        running: mean and variance, each of which may be None.
-        own: the mean and the unbiased variance of a batch.
+        running: mean and variance, or others, each of which may be None.
+        own: those of a batch; where there are several of each, their means count.
         momentum: the weight of the new value.
+        factors: of each; 1 unless given.
     """
-    moved = []
-    for each, new in zip(running, own, strict=True):
-        old = getattr(each, "raw", each)
-        moved.append(None if old is None else launch(_moved, old, new, momentum))
+    moved: list[Array | None] = []
+    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 becomes infinity, and that NaN
+        for each, new, factor in zip(running, own, factors or (1.0,) * len(own), strict=True):
+            old = getattr(each, "raw", each)
+            moved.append(None if old is None else compute(kernels.of(old).moved, old, new, momentum, factor))
     for each in running:
         if isinstance(each, np.ndarray) and not each.flags.writeable:
             raise ValueError("running statistics: the array given cannot be written, so it cannot move; give a copy")
@@ -317,12 +304,6 @@ def move(running: Sequence[Any], own: Sequence[Array], momentum: float) -> None:
             launch(np.copyto, each, value)
         elif each is not None:
             each.raw = value
-
-
-def _moved(old: Array, new: Array, momentum: float) -> Array:
-    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 becomes infinity, and that NaN
-        moved: Array = ((1 - momentum) * old + momentum * new).astype(old.dtype)
-    return moved
 
 
 def _lengths(name: str, normalized_shape: Any) -> Shape:

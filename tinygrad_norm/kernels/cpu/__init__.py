@@ -21,3 +21,4 @@ from tinygrad_norm.kernels.cpu.pooling import (
     max_pool2d_gradient,
     mean_of_pixels,
 )
+from tinygrad_norm.kernels.cpu.running import moved
