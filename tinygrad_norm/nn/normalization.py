@@ -194,10 +194,6 @@ class TrailingNorm(Normalization):
         self._make(shape, self.elementwise_affine, bias, dtype)
 
 
-def _one_more(count: Array) -> Array:
-    return np.asarray(count + 1)
-
-
 def _check_finite(name: str, running: Array, cure: str) -> None:
     if (infinite := np.isinf(running)).any():
         what = "channels" if running.ndim == 1 else "numbers"
@@ -288,7 +284,7 @@ class RunningNorm(ChannelNorm):
             with no_grad():
                 self._call(x, True, True, *given)
         if update:
-            self.num_batches_tracked.raw = launch(_one_more, self.num_batches_tracked.raw)
+            self.num_batches_tracked.raw = np.asarray(launch(np.add, self.num_batches_tracked.raw, 1))
         return y
 
     def check_statistics(self, path: str | None = None) -> None:
