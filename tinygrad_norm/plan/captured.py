@@ -62,6 +62,7 @@ class Captured(Generic[P, R]):
         self._entries: list[Entry] = []
         self._refused: dict[Any, tuple[int, str]] = {}
         """Signatures for which there is no plan: how often that was tried, and why."""
+        self._timed = False
         self._lock = threading.Lock()
         self._bound: weakref.WeakKeyDictionary[Any, Captured[Any, Any]] = weakref.WeakKeyDictionary()
 
@@ -116,6 +117,21 @@ class Captured(Generic[P, R]):
         finally:
             self._lock.release()
 
+    def profile(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Replay once, and return the plan as a table of its launches with the time that each took.
+
+        Raises:
+            RuntimeError: the call was no replay; says why.
+        """
+        self._timed = True
+        try:
+            self(*args, **kwargs)
+        finally:
+            self._timed = False
+        if self.why or self.plan is None or self.plan.seconds is None:
+            raise RuntimeError(f"profile: the call was no replay: {self.why}")
+        return str(self.plan)
+
     def _eager(self, reason: str, args: Any, kwargs: Any) -> R:
         self.why = reason
         if self.strict:
@@ -129,8 +145,8 @@ class Captured(Generic[P, R]):
             self._entries.remove(entry)
             self._entries.append(entry)
         calls = entry.calls
-        if calls % _TRIALS and (calls > _TRIALS or calls & (calls - 1)):
-            found: R = entry.plan(inputs)
+        if self._timed or (calls % _TRIALS and (calls > _TRIALS or calls & (calls - 1))):
+            found: R = entry.plan(inputs, self._timed)
             return found
         result, difference = compare(
             [self.function, args, kwargs], lambda: entry.plan(inputs), lambda: self.function(*args, **kwargs)

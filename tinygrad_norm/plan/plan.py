@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_norm.launch import Late
 from tinygrad_norm.operands import wrap
+from tinygrad_norm.plan import report
 from tinygrad_norm.plan.memory import ALIGNMENT, Interval, place
 from tinygrad_norm.plan.recorder import Array, Buffer, Step, View
 from tinygrad_norm.plan.trees import leaves, mapped
@@ -84,6 +85,8 @@ class Plan:
 
     def __init__(self, steps: list[Step], buffers: list[Buffer], output: Any, effects: list[Effect]) -> None:
         self.steps, self.output, self.effects = steps, output, effects
+        self.seconds: list[float] | None = None
+        """What each launch took in the last replay that was timed."""
         self.used = [buffer for buffer in buffers if buffer.used]
         kept = [each.view for each in leaves(output) if isinstance(each, Kept)]
         kept += [effect.view for effect in effects if effect.view is not None]
@@ -144,8 +147,8 @@ class Plan:
         for buffer, offset in zip(own, offsets, strict=True):
             buffer.offset = offset
 
-    def __call__(self, given: Sequence[Any]) -> Any:
-        """Replay with tensors and arrays, and return what the function did.
+    def __call__(self, given: Sequence[Any], timed: bool = False) -> Any:
+        """Replay with tensors and arrays, and return what the function did; `timed` notes how long each launch takes.
 
         Raises:
             ChangedError: an array has another form; nothing ran.
@@ -162,8 +165,11 @@ class Plan:
             calls[number] = self._call(steps[number])
         quiet = enter_quiet()
         try:
-            for run, arguments in calls:
-                run(*arguments)
+            if timed:
+                self.seconds = report.timed(calls)
+            else:
+                for run, arguments in calls:
+                    run(*arguments)
         finally:
             leave_quiet(quiet)
         for whose, slot, view in self.effects:
@@ -246,6 +252,12 @@ class Plan:
             array = array.view()
             array.flags.writeable = False
         return array
+
+    def __repr__(self) -> str:
+        return f"<{report.summary(self)}>"
+
+    def __str__(self) -> str:
+        return report.table(self)
 
     def memory(self) -> int:
         """Bytes of the plan's own memory."""
