@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.nn.norms.layers import IMAGES, LABELS, along, check_three_steps, close, stirred
+from tests.nn.norms.layers import IMAGES, LABELS, along, check_three_steps, close, gradient_of, stirred
 from tinygrad_norm import Tensor, nn, ops
 
 CHANNELS, POSITIONS = (0, 2, 3), (2, 3)
@@ -96,6 +96,33 @@ def test_spade_for_three_steps_and_in_inference(rng):
         return infer(x, condition, mean, var), mean, var
 
     check_three_steps(layer, rng, train, infer, lambda: [rng.normal(size=IMAGES), rng.normal(size=(3, 2, 4, 2))])
+
+
+ONE_FOR_ALL = {
+    "FiLM of a label": (lambda: nn.FiLM(4, 3, dtype="float64"), np.array([2])),
+    "FiLM of a vector": (lambda: nn.FiLM(4, 3, dtype="float64"), (1, 3)),
+    "AdaIN of features": (lambda: nn.AdaIN(4, dtype="float64"), (1, 4, 3, 2)),
+    "AdaIN of a vector": (lambda: nn.AdaIN(4, 2, dtype="float64"), (1, 2)),
+    "ConditionalBatchNorm2D": (lambda: nn.ConditionalBatchNorm2D(4, 3, dtype="float64"), np.array([2])),
+    "SPADE": (lambda: nn.SPADE(4, 2, 3, dtype="float64"), (1, 2, 4, 2)),
+}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ONE_FOR_ALL)
+def test_one_condition_for_the_whole_batch_is_that_of_each_image(name, training, rng):
+    build, condition = ONE_FOR_ALL[name]
+    layer = stirred(build(), rng).train(training)
+    one = rng.normal(size=condition) if isinstance(condition, tuple) else condition
+    x, dy = rng.normal(size=IMAGES), rng.normal(size=IMAGES)
+    found = gradient_of(layer, [x, one], dy)
+    expected = gradient_of(layer, [x, np.repeat(one, 3, axis=0)], dy)
+    if one.dtype.kind == "f":
+        expected[1] = expected[1].raw.sum(axis=0, keepdims=True)
+    for gradient, other in zip(found, expected, strict=True):
+        close(gradient, other)
+    close(layer(x, one), layer(x, np.repeat(one, 3, axis=0)))
+    assert layer(np.ones((0, *IMAGES[1:])), one).shape == (0, *IMAGES[1:])
 
 
 # What they begin with
@@ -217,8 +244,9 @@ WANTED = "labels of shape (3,), integers from 0 to 6, or vectors of shape (3, 7)
 @pytest.mark.parametrize("name", ["FiLM", "ConditionalBatchNorm2D", "AdaIN"])
 def test_labels_and_vectors_that_do_not_fit(name, condition, words):
     layer = getattr(nn, name)(4, 7)
+    hint = "; one for the whole batch has a first axis of 1" * words.startswith("the condition")
     for given in (condition, Tensor(condition)):
-        with pytest.raises(ValueError, match=f"^{name}: {re.escape(words)}$"):
+        with pytest.raises(ValueError, match=f"^{name}: {re.escape(words)}{hint}$"):
             layer(np.ones(IMAGES, np.float32), given)
     assert not layer.state_dict().get("num_batches_tracked", np.zeros(())).any()
 
