@@ -46,8 +46,10 @@ def check_number(name: str, value: Any, allowed: Range) -> float:
         raise TypeError(f"{name} is {allowed.words}, got {value!r} ({type(value).__name__})")
     try:
         number = float(value)
-    except OverflowError:  # of an integer
-        number = math.inf
+    except OverflowError:
+        number = math.inf if value > 0 else -math.inf
+        if not allowed.test(number):
+            raise ValueError(f"{name} is {allowed.words}, got {_shown(value)}, beyond all floats") from None
     if not allowed.test(number):
         raise ValueError(f"{name} is {allowed.words}, got {number:g}")
     return number
@@ -58,11 +60,20 @@ def check_integer(name: str, value: Any, lowest: int, highest: float = sys.maxsi
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name} is an integer of at least {lowest}, got {value!r} ({type(value).__name__})")
     if value < lowest:
-        raise ValueError(f"{name} is an integer of at least {lowest}, got {value}")
+        raise ValueError(f"{name} is an integer of at least {lowest}, got {_shown(value)}")
     if int(value) > highest:
-        got = int(value) if int(value) < 10**20 else f"one of {len(str(value))} digits"
-        raise ValueError(f"{name} is an integer of at most {highest}, got {got}")
+        raise ValueError(f"{name} is an integer of at most {highest}, got {_shown(value)}")
     return int(value)
+
+
+def _shown(value: Any) -> str:
+    """Return a number as text; of a long integer, which Python may refuse to write, how long it is."""
+    if not isinstance(value, Integral):
+        return f"a {type(value).__name__}"
+    if abs(value) < 10**20:
+        return str(value)
+    digits = math.floor(int(abs(value)).bit_length() * math.log10(2)) + 1
+    return f"{'a negative ' * (value < 0) or 'an '}integer of about {digits} digits"
 
 
 def check_pair(name: str, value: Any, lowest: int) -> Pair:
