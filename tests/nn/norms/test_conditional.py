@@ -254,10 +254,28 @@ def test_labels_and_vectors_that_do_not_fit(name, condition, words):
 @pytest.mark.parametrize(
     ("build", "condition", "words"),
     [
-        (lambda: nn.AdaIN(4), np.ones((3, 4), np.float32), "floats of shape (3, 4, …, …), got float32 of shape (3, 4)"),
-        (lambda: nn.AdaIN(4), np.ones((3, 5, 2, 2), np.float32), "(3, 4, …, …), got float32 of shape (3, 5, 2, 2)"),
-        (lambda: nn.AdaIN(4), np.ones((3, 4, 0, 2), np.float32), "(3, 4, …, …), got float32 of shape (3, 4, 0, 2)"),
-        (lambda: nn.AdaIN(4), LABELS, "floats of shape (3, 4, …, …), got int64 of shape (3,)"),
+        (
+            lambda: nn.AdaIN(4),
+            np.ones((3, 4), np.float32),
+            "of several values per channel, got float32 of shape (3, 4);",
+        ),
+        (
+            lambda: nn.AdaIN(4),
+            np.ones((3, 5, 2, 2), np.float32),
+            "floats of shape (3, 4, …, …), of several values per channel, got float32 of shape (3, 5",
+        ),
+        (lambda: nn.AdaIN(4), np.ones((3, 4, 0, 2), np.float32), "per channel, got float32 of shape (3, 4, 0, 2)"),
+        (lambda: nn.AdaIN(4), np.ones((3, 4, 1, 1), np.float32), "per channel, got float32 of shape (3, 4, 1, 1)"),
+        (
+            lambda: nn.AdaIN(4),
+            LABELS,
+            "floats of shape (3, 4, …, …), of several values per channel, got int64 of shape (3,",
+        ),
+        (
+            lambda: nn.SPADE(4, 2, 3),
+            np.ones((3, 2, 0, 2), np.float32),
+            "shape (3, 2, H, W), got float32 of shape (3, 2",
+        ),
         (
             lambda: nn.SPADE(4, 2, 3),
             np.ones((3, 3, 2, 2), np.float32),
@@ -271,16 +289,33 @@ def test_images_that_do_not_fit(build, condition, words):
         build()(np.ones(IMAGES, np.float32), condition)
 
 
-@pytest.mark.parametrize(("others", "got"), [([[0, 1, 2]], "list"), ([], "none")])
+@pytest.mark.parametrize(
+    ("others", "got"),
+    [([[0, 1, 2]], "list"), ([], "none"), ([np.ndarray], "the class ndarray; did you mean ndarray(...)?")],
+)
 def test_what_is_no_condition(others, got):
     words = f"FiLM: the inputs are x and a condition, a Tensor or a NumPy array, got {got}"
-    with pytest.raises(TypeError, match=f"^{words}$"):
+    with pytest.raises(TypeError, match=f"^{re.escape(words)}$"):
         nn.FiLM(4, 3)(np.ones(IMAGES, np.float32), *others)
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "condition", "words"),
+    [
+        (lambda: nn.AdaIN(4), (3, 4, 1, 1), (3, 4, 2, 2), "AdaIN: one value per channel of an image has no variance"),
+        (lambda: nn.AdaIN(4, 2), (3, 4, 1), (3, 2), "AdaIN: one value per channel of an image has no variance"),
+        (lambda: nn.SPADE(4, 2, 3), (3, 4, 2, 0), (3, 2, 2, 2), "SPADE: the input has pixels, got shape (3, 4, 2, 0)"),
+    ],
+)
+def test_inputs_that_have_too_little(build, shape, condition, words):
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}"):
+        build()(np.ones(shape, np.float32), np.ones(condition, np.float32))
 
 
 @pytest.mark.parametrize(
     ("build", "words"),
     [
+        (lambda: nn.AdaIN(4, dtype="int64"), "dtype is float32 or float64, got int64"),
         (lambda: nn.FiLM(4, 0), "FiLM: condition_features is an integer of at least 1, got 0"),
         (lambda: nn.AdaIN(4, 0), "AdaIN: condition_features is an integer of at least 1, got 0"),
         (lambda: nn.AdaIN(4, 2.5), "AdaIN: condition_features is an integer of at least 1, got 2.5 (float)"),

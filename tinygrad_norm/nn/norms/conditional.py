@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, InitVar
 from typing import Any, NamedTuple
 
@@ -55,7 +56,7 @@ class Conditional(Normalization):
 
     def forward(self, x: Tensor, condition: Any = None) -> Tensor:
         """Normalize x, then scale and shift it as the condition says."""
-        if not hasattr(condition, "dtype"):
+        if not isinstance(getattr(condition, "shape", None), tuple):
             name, got = label(type(self).__name__), "none" if condition is None else described(condition)
             raise TypeError(f"{name}: the inputs are x and a condition, a Tensor or a NumPy array, got {got}")
         return self.run(x, condition)
@@ -156,7 +157,7 @@ class AdaIN(FromDefinition, ChannelNorm, Labelled):
     x its mean as the shift and its deviation, √(var + eps), as the scale; there are no parameters. With them, it is
     a vector (N, condition_features), as StyleGAN's latent, or labels (N,), of which scale and shift come as in `FiLM`.
 
-    Input (N, C, ...) with at least one axis of positions, which need not be as many in the style.
+    Input (N, C, ...) with several positions, of which the style need not have as many.
 
     Args:
         num_features: C.
@@ -196,14 +197,19 @@ class AdaIN(FromDefinition, ChannelNorm, Labelled):
             return super().modulation(x, condition)
         n, channels, *positions = x.shape
         wanted = f"features of the style, floats of shape ({n}, {channels}, {', '.join('…' * len(positions))})"
+        wanted += ", of several values per channel"
         fits = condition.shape[1:2] == (channels,) and len(condition.shape) == len(x.shape)
-        fits = fits and condition.dtype.kind == "f" and 0 not in condition.shape[2:]
+        fits = fits and condition.dtype.kind == "f" and math.prod(condition.shape[2:]) > 1
         self.check_condition(x, fits, wanted, condition)
         axes = tuple(range(2, len(x.shape)))
         var = ops.var(condition, axis=axes, keepdims=True)
         return Modulation(ops.sqrt(var + self.eps), ops.mean(condition, axis=axes, keepdims=True))
 
     def normalize(self, x: Tensor, condition: Any = None) -> Tensor:
+        if math.prod(x.shape[2:]) == 1 and x.shape[0]:
+            raise ValueError(
+                f"{label('AdaIN')}: one value per channel of an image has no variance, got shape {x.shape}"
+            )
         y, _ = self.derived_with_statistics(
             x, *self.modulation(x, condition), axes=tuple(range(2, len(x.shape))), eps=self.eps
         )
@@ -326,8 +332,10 @@ class SPADE(ModulatedBatchNorm, OfMaps):
     def modulation(self, x: Tensor, condition: Any) -> Modulation:
         """Return the scale and the shift of each pixel, in the shape of x, or of one image for all."""
         n, _, height, width = x.shape
+        if not height * width:
+            raise ValueError(f"{label('SPADE')}: the input has pixels, got shape {x.shape}")
         shape, channels = condition.shape, self.condition_channels
-        fits = len(shape) == 4 and shape[1] == channels and condition.dtype.kind == "f"
+        fits = len(shape) == 4 and shape[1] == channels and 0 not in shape[2:] and condition.dtype.kind == "f"
         self.check_condition(x, fits, f"images of floats of shape ({n}, {channels}, H, W)", condition)
         resized = condition if shape[2:] == (height, width) else ops.interpolate(condition, (height, width))
         hidden = self.mlp_shared(resized)
