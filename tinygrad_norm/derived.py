@@ -46,6 +46,8 @@ def derive(definition: Callable[..., Any]) -> DerivedNorm:
             names of their own, with `keepdims=True`, and pointwise functions of them. It returns y, of x's shape, or
             (y, *statistics). Over several sets together, a mean goes with axis=(*batch, *pixels).
 
+    Of no values y is empty, and a mean that is returned NaN, but there is no largest and no smallest one.
+
     It is run once, with symbols: numbers that it takes from elsewhere are those of that time, so what may change is an
     option of its own.
 
