@@ -12,7 +12,7 @@ import inspect
 import operator
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Real
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -104,14 +104,14 @@ class DerivedNorm:
         y = op(*given, spec=spec)
         return (y, *map(Tensor.wrap, op.statistics)) if self.traced.statistics else y
 
-    def spec(self, view: Shape | None, options: dict[str, Any], *kinds: Any) -> CallSpec:
+    def spec(self, view: Shape | None, options: Mapping[str, Any], *kinds: Any) -> CallSpec:
         """Return what is known of a call with such options, and with inputs of these shapes and dtypes.
 
         Raises:
             TypeError, ValueError: as a call.
         """
         fixed = [value if name in self.axes else None for name, value in options.items()]
-        spec = call_spec(self, view, tuple(options), *fixed, *kinds)
+        spec = call_spec(self, view, (*options,), *fixed, *kinds)
         if not self.defaults:
             return spec
         numbers = {name: options.get(name, default) for name, default in self.defaults.items()}
