@@ -52,6 +52,8 @@ class DerivedOp(FusedOp):
     """What the definition returned beside y."""
 
     def composed(self, x: Any, *parameters: Any, spec: CallSpec) -> Tensor:
+        if 0 in spec.view:
+            return self._of_nothing(x, parameters, spec)
         values = ops.astype(x, np.float64, copy=False)
         seen = values if values.shape == spec.view else values.reshape(spec.view)
         found = self.norm.definition(seen, *parameters, **spec.axes, **spec.numbers)
@@ -63,6 +65,9 @@ class DerivedOp(FusedOp):
 
     def forward(self, x: Array, *parameters: Array, spec: CallSpec) -> Array:
         norm, shape, x = self.norm, x.shape, x.reshape(spec.view)
+        if not x.size:
+            self.statistics = self._statistics_of_nothing(x, parameters, spec)
+            return np.empty(shape, x.dtype)
         call = self._call(x, parameters)
         if call is None:
             y, *self.statistics = self._evaluate(x, parameters, norm.traced.statistics)
@@ -74,7 +79,7 @@ class DerivedOp(FusedOp):
         self.save(*found)
         known = dict(zip(own, found, strict=True))
         if any(each not in known for each in norm.traced.statistics):
-            known |= self._known(x, parameters)
+            known |= self._known(x, parameters, spec)
             evaluate(norm.traced.statistics, known, spec.axes)
         self.statistics = [np.array(known[each]) for each in norm.traced.statistics]
         output: Array = y.reshape(shape)
@@ -83,6 +88,8 @@ class DerivedOp(FusedOp):
     def gradient(self, grad: Array, x: Array, *kept: Array) -> tuple[Array | None, ...]:
         spec: CallSpec = self.params["spec"]
         count = len(spec.parameters)
+        if not x.size:
+            return tuple([np.zeros_like(each) for each in (x, *kept)])
         shape, x, grad = x.shape, x.reshape(spec.view), grad.reshape(spec.view)
         parameters, statistics = kept[:count], kept[count:]
         call = self._call(x, parameters)
@@ -97,6 +104,21 @@ class DerivedOp(FusedOp):
         for i, each in zip(wanted, found, strict=True):
             gradients[i] = each.reshape(parameters[i].shape)
         return dx.reshape(shape), *gradients
+
+    # Of nothing
+
+    def _of_nothing(self, x: Any, parameters: Sequence[Any], spec: CallSpec) -> Tensor:
+        """y of no value, to which parameters add nothing, so that they get gradients of 0."""
+        arrays = [getattr(each, "raw", each) for each in (x, *parameters)]
+        self.statistics = self._statistics_of_nothing(arrays[0].reshape(spec.view), arrays[1:], spec)
+        y = ops.reshape(x, spec.view)
+        for each in parameters:
+            y = y + each * 0
+        output: Tensor = ops.astype(y.reshape(x.shape), x.dtype, copy=False)
+        return output
+
+    def _statistics_of_nothing(self, x: Array, parameters: Sequence[Array], spec: CallSpec) -> list[Array]:
+        return evaluate(self.norm.traced.statistics, self._known(x, parameters, spec), spec.axes)
 
     def _call(self, x: Array, parameters: Sequence[Array]) -> Any:
         """The call of the norm's kernels; None where it has none for these arrays."""
@@ -116,15 +138,16 @@ class DerivedOp(FusedOp):
 
     def _evaluate(self, x: Array, parameters: Sequence[Array], others: Sequence[Expression]) -> list[Array]:
         """y, and other expressions."""
-        wanted = [self.norm.traced.y, *others]
-        y, *found = evaluate(wanted, self._known(x, parameters), self.params["spec"].axes)
+        wanted, spec = [self.norm.traced.y, *others], self.params["spec"]
+        y, *found = evaluate(wanted, self._known(x, parameters, spec), spec.axes)
         return [np.broadcast_to(y, x.shape).astype(x.dtype), *found]
 
     def _evaluate_gradient(
         self, grad: Array, x: Array, parameters: Sequence[Array], wanted: Sequence[int]
     ) -> tuple[Any, ...]:
         """The gradients of x and of the wanted parameters; None for one that has none."""
-        known, axes = self._known(x, parameters), self.params["spec"].axes
+        spec: CallSpec = self.params["spec"]
+        known, axes = self._known(x, parameters, spec), spec.axes
         known[GRADIENT] = grad.astype(np.float64)
         for back, of in self.norm.way.adjoints.items():
             (known[back],) = evaluate([of], known, axes)
@@ -135,10 +158,10 @@ class DerivedOp(FusedOp):
             for of, each, given in zip(gradients, evaluate(gradients, known, axes), inputs, strict=True)
         )
 
-    def _known(self, x: Array, parameters: Sequence[Array]) -> dict[Expression, Any]:
+    def _known(self, x: Array, parameters: Sequence[Array], spec: CallSpec) -> dict[Expression, Any]:
         """The inputs, and the options that are numbers, by their symbols."""
         given = zip((self.norm.traced.x, *self.norm.traced.parameters), (x, *parameters), strict=True)
-        numbers = {symbol("option", name): np.float64(each) for name, each in self.params["spec"].numbers.items()}
+        numbers = {symbol("option", name): np.float64(each) for name, each in spec.numbers.items()}
         return {name: np.asarray(array, np.float64) for name, array in given} | numbers
 
 
