@@ -54,6 +54,7 @@ class Normalization(DataclassModule):
         if self.eps is not None or getattr(type(self), "eps", None) is not None:  # where None is not what it is anyway
             check_number(f"{type(self).__name__}: eps", self.eps, NOT_NEGATIVE)
         fusible(self.activation)  # refuses an unknown one here rather than at the first call
+        float_dtype(dtype)  # refuses another one though there be no parameter
         for what, flag in (("affine", affine), ("bias", bias), ("fused", self.fused)):
             check_flag(f"{type(self).__name__}: {what}", flag)
         self.shape = shape
@@ -187,7 +188,7 @@ class TrailingNorm(Normalization):
 
     def __post_init__(self, dtype: DTypeOrNone, bias: bool = False) -> None:
         name, given = f"{type(self).__name__}: normalized_shape", self.normalized_shape
-        lengths = tuple(given) if isinstance(given, Sequence) else (given,)
+        lengths = tuple(given) if isinstance(given, Sequence) and not isinstance(given, bytes) else (given,)
         if not lengths:
             raise ValueError(f"{name} names at least one axis, got {given!r}")
         self.normalized_shape = shape = tuple(check_integer(name, length, 1) for length in lengths)
