@@ -106,7 +106,7 @@ class Captured(Generic[P, R]):
         try:
             given = [*leaves(args), *leaves(kwargs)]
             inputs = [each for each in given if isinstance(each, Tensor | np.ndarray)]
-            key = _signature(given, inputs), tuple(kwargs), mode
+            key = _signature(given, inputs), tuple(kwargs), mode, launch.settings()
             for entry in reversed(self._entries):
                 if entry.key == key and entry.guards.hold():
                     try:
@@ -172,11 +172,12 @@ class Captured(Generic[P, R]):
         grads = [each.grad if isinstance(each, Tensor) else None for each in inputs]
         if {id(owner_of(_array(each))) for each in inputs} & {id(owner_of(each.raw)) for each in before.reach.tensors}:
             recorder.refuse("it is given a tensor that it also reaches by itself")
-        launch.watch(recorder)
+        if not launch.watch(recorder):
+            return self._eager("another thread records a plan", args, kwargs)
         try:
             result = self.function(*args, **kwargs)
         finally:
-            launch.watch(None)
+            launch.unwatch()
         entry = None
         if not recorder.reason:
             for number, (each, grad) in enumerate(zip(inputs, grads, strict=True)):

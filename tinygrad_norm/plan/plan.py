@@ -136,7 +136,10 @@ class Plan:
                 self._of.setdefault(each, []).append(number)
             if all(view.buffer.offset >= 0 for view in views):
                 self._calls[number] = self._call(step)
-        self._anew = sorted({number for buffer in self.fresh for number in self._of.get(id(buffer), ())})
+        self._of_fresh = {number for buffer in self.fresh for number in self._of.get(id(buffer), ())}
+        self._anew = sorted(self._of_fresh)
+        self._head = min(self._of_fresh, default=len(steps))
+        """How many steps come before the first that needs a fresh array."""
 
     def _place(self, own: list[Buffer]) -> None:
         """Give each buffer of the plan's own its place in the arena."""
@@ -157,21 +160,21 @@ class Plan:
         stale = self._bind(inputs, given)
         for number, fixed in self._inputs:
             np.copyto(fixed, inputs[number])
-        memory = self._memory
-        for buffer, like in zip(self.fresh, self._like, strict=True):
-            memory[id(buffer)] = _contiguous(np.empty_like(like))
         calls, steps = self._calls, self.steps
-        for number in stale.union(self._anew) if stale else self._anew:
-            calls[number] = self._call(steps[number])
+        for number in stale:
+            if number not in self._of_fresh:
+                calls[number] = self._call(steps[number])
         quiet = enter_quiet()
         try:
-            if timed:
-                self.seconds = report.timed(calls)
-            else:
-                for run, arguments in calls:
-                    run(*arguments)
+            seconds = self._run(calls[: self._head], timed)  # which forgets old gradients: new ones take their memory
+            for buffer, like in zip(self.fresh, self._like, strict=True):
+                self._memory[id(buffer)] = _contiguous(np.empty_like(like))
+            for number in self._anew:
+                calls[number] = self._call(steps[number])
+            seconds += self._run(calls[self._head :], timed)
         finally:
             leave_quiet(quiet)
+        self.seconds = seconds if timed else self.seconds
         for whose, slot, view in self.effects:
             tensor = given[whose] if type(whose) is int else whose
             setattr(
@@ -183,8 +186,15 @@ class Plan:
         for number in self._anew:  # what is kept elsewhere is not kept here
             calls[number] = _NOTHING
         for buffer in self.fresh:
-            del memory[id(buffer)]
+            del self._memory[id(buffer)]
         return output
+
+    def _run(self, calls: list[Call], timed: bool) -> list[float]:
+        if timed:
+            return report.timed(calls)
+        for run, arguments in calls:
+            run(*arguments)
+        return []
 
     def _returned(self, output: Any) -> Any:
         if type(output) is Kept:
