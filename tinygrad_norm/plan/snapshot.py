@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -102,13 +103,13 @@ class Guards:
     def __init__(self, before: Snapshot, own: set[int], late: list[tuple[Any, Any]]) -> None:
         self.generation = generation.number()
         found_anew = {(id(mapping), key) for mapping, key in late}
-        self._told: list[Place] = []
-        self._dicts: list[Place] = []
+        self._told: list[tuple[Place, int]] = []
+        self._dicts: list[tuple[Place, int]] = []
         for mapping, keys, values in before.dicts:
             if id(mapping) not in own:
                 kept = [i for i, key in enumerate(keys) if (id(mapping), key) not in found_anew]
                 place = Place(mapping, tuple(keys[i] for i in kept), tuple(values[i] for i in kept))
-                (self._told if id(mapping) in before.reach.told else self._dicts).append(place)
+                (self._told if id(mapping) in before.reach.told else self._dicts).append((place, len(keys)))
         self._lists, self._cells = before.lists, before.cells
         self._names = before.names
         self._wants = [(each.tensor, each.wants_grad) for each in before.tensors]
@@ -120,7 +121,9 @@ class Guards:
         """Whether all is as it was."""
         number = generation.number()
         if number != self.generation:
-            if not all(map(_holds, self._told)) or any(tensor.wants_grad is not wants for tensor, wants in self._wants):
+            if not all(starmap(_holds, self._told)) or any(
+                tensor.wants_grad is not wants for tensor, wants in self._wants
+            ):
                 return False
             self.generation = number
         for tensor, absent in self._grads:
@@ -135,12 +138,14 @@ class Guards:
         for items, old in self._lists:
             if len(items) != len(old) or not (all(map(operator.is_, items, old)) or all(map(same, items, old))):
                 return False
-        return all(map(_holds, self._names)) and all(map(_holds, self._dicts))
+        return all(map(_holds, self._names)) and all(starmap(_holds, self._dicts))
 
 
-def _holds(place: Place) -> bool:
-    """Whether a dict holds the same under these keys; other keys are new, which is a change as well, or found anew."""
+def _holds(place: Place, count: int | None = None) -> bool:
+    """Whether a dict holds the same under these keys, and has so many in all."""
     mapping, keys, values = place
+    if count is not None and len(mapping) != count:
+        return False
     now = [mapping.get(key) for key in keys]
     return all(map(operator.is_, now, values)) or all(map(same, now, values))
 
