@@ -402,6 +402,19 @@ def test_strides_are_part_of_the_signature(rng):
     assert fast.why == ""
 
 
+def test_what_is_returned_of_an_argument_shares_its_memory(rng):
+    fast = capture(lambda x: (x, x.reshape(-1), x[1:]))
+    for _ in range(4):
+        x = Tensor(rng.normal(size=(3, 4)))
+        found = fast(x)
+        assert all(np.shares_memory(each.raw, x.raw) for each in found)
+        assert_same([each.raw for each in found], [x.raw, x.raw.reshape(-1), x.raw[1:]])
+    assert fast.why == ""
+    gaps = rng.normal(size=(6, 4))[::2]
+    assert_same([each.raw for each in fast(Tensor.wrap(gaps))], [gaps, gaps.reshape(-1), gaps[1:]])
+    assert "do not follow each other" in fast.why
+
+
 # Its face
 
 

@@ -20,6 +20,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from tinygrad_norm import launch, modes
 from tinygrad_norm.integrity import owner_of
+from tinygrad_norm.plan.sources import Input
 from tinygrad_norm.plan.trees import leaves, mapped
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -116,11 +117,7 @@ class Recorder:
                 return array
             self.refuse(f"{_who()}uses an array of shape {array.shape} that no launch made")
             return None
-        if (
-            buffer.source is not None
-            and not buffer.dense
-            and (buffer.written or type(buffer.source).__name__ != "Input")
-        ):
+        if buffer.source is not None and not buffer.dense and (buffer.written or type(buffer.source) is not Input):
             self.refuse(f"{_who()}reads an array of shape {array.shape} whose elements do not follow each other")
             return None
         buffer.used, buffer.last = True, max(buffer.last, len(self.steps))
