@@ -247,6 +247,16 @@ def test_arrays_of_outside_are_read_anew(rng):
         offset += 1.0
         assert_same([function(x).raw], [x.raw + offset.raw])
     assert function.why == ""
+    array = rng.normal(size=5)
+    function, x = capture(lambda x: x + Tensor(array)), Tensor(rng.normal(size=5))
+    for _ in range(4):
+        array += 1.0
+        assert_same([function(x).raw], [x.raw + array])
+    array = rng.normal(size=5)
+    assert_same([function(x).raw], [x.raw + array])
+    assert function.why == "it was recorded"
+    function = capture(lambda x: x + offset)
+    function(x)
     offset.replace(rng.normal(size=5))
     assert_same([function(x).raw], [x.raw + offset.raw])
 

@@ -19,7 +19,7 @@ from tinygrad_norm.plan.plan import ChangedError, Effect, Kept, Plan
 from tinygrad_norm.plan.reach import Reach
 from tinygrad_norm.plan.recorder import Array, Recorder
 from tinygrad_norm.plan.snapshot import Guards, Snapshot
-from tinygrad_norm.plan.sources import Grad, Input, Item, Raw
+from tinygrad_norm.plan.sources import Fixed, Grad, Input, Item, Raw
 from tinygrad_norm.plan.trees import leaves, mapped
 from tinygrad_norm.plan.trial import compare
 from tinygrad_norm.tensor import Tensor
@@ -234,6 +234,8 @@ def _array(each: Any) -> Array:
 
 def _known(reach: Reach, inputs: list[Any]) -> Iterator[tuple[Array, Any]]:
     """The arrays that are there before a call, and where the next call finds them; what comes last is found first."""
+    for array in reach.arrays:
+        yield array, Fixed(array)
     for mapping in reach.dicts:
         for name, value in mapping.items():
             if isinstance(value, np.ndarray):

@@ -37,6 +37,12 @@ class Item(NamedTuple):
     key: Any
 
 
+class Fixed(NamedTuple):
+    """An array that something holds which does not change, as a variable of an outer function."""
+
+    array: Array
+
+
 def find(source: Any, inputs: Sequence[Array], given: Sequence[Any]) -> Array:
     """The array that is there now.
 
@@ -47,6 +53,8 @@ def find(source: Any, inputs: Sequence[Array], given: Sequence[Any]) -> Array:
     """
     if type(source) is Input:
         return inputs[source.number]
+    if type(source) is Fixed:
+        return source.array
     if type(source) is Raw:
         return source.tensor.raw
     if type(source) is Item:
