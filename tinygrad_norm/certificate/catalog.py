@@ -252,7 +252,7 @@ _OF_X = f"{_UNARY} ndtr softplus square tanh flip flatten matrix_transpose logsu
 _OF_POSITIVE = "log log1p rsqrt sqrt"
 _OF_TWO = "add add_relu divide logaddexp maximum minimum multiply subtract"
 _TESTS = "equal greater greater_equal isfinite isnan less less_equal logical_and logical_not logical_or logical_xor"
-_STEPS = "all any argmax argmin ceil floor not_equal ones ones_like round sign stop_gradient zeros_like"
+_STEPS = "all any arange argmax argmin ceil floor not_equal ones ones_like round sign stop_gradient zeros_like"
 NO_GRADIENT = {*_TESTS.split(), *_STEPS.split()}
 """Ops whose output is a constant, whole numbers or truth values, and has no gradient, or one of 0 everywhere."""
 
