@@ -124,7 +124,7 @@ class PowerNorm(ChannelsAnywhere):
 
     definition: ClassVar[Callable[..., Any]] = staticmethod(power_norm)
     keeps_variance: ClassVar[bool] = False
-    by_kernels: ClassVar[bool] = False
+    computed_by = "NumPy"
     num_features: int
     eps: float = 1e-5
     momentum: float = 0.1
