@@ -12,11 +12,12 @@ from pathlib import Path
 from benchmarks.every_norm import SHAPE, measure
 from benchmarks.options import Options
 from benchmarks.report import milliseconds
+from tinygrad_norm.certificate.norm_examples import norm_layers
 from tinygrad_norm.experiments.every_norm import error_of
 from tinygrad_norm.experiments.report import Measurements
 from tinygrad_norm.experiments.spread import percent
 from tinygrad_norm.files import write_atomically
-from tinygrad_norm.models.norm_catalog import norm_facts, norm_layers
+from tinygrad_norm.models.norm_catalog import norm_facts
 
 HERE = Path(__file__).parent
 PAGE = """# Norms

@@ -160,7 +160,7 @@ def test_local_response_norm_in_loops_and_by_the_standard(size, shape, dtype, rn
 
 @pytest.mark.parametrize("size", [1, 2, 3, 6])
 def test_the_gradient_of_local_response_norm_is_that_of_the_definition(size, rng):
-    x, dy, numbers = *rng.normal(0.3, 1.2, (2, 3, 5, 2, 2)), (size, 0.7, 0.6, 1.5)
-    leaf = Tensor(x, requires_grad=True)
+    x, dy = rng.normal(0.3, 1.2, (2, 3, 5, 2, 2))
+    leaf, numbers = Tensor(x, requires_grad=True), (size, 0.7, 0.6, 1.5)
     y = definitions.local_response_norm(leaf, *numbers)
     np.testing.assert_allclose(definitions.local_response_norm_gradient(dy, x, *numbers)[0], grad(y, leaf, dy)[0].raw)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn
+from tinygrad_norm.certificate.norm_examples import norm_layers
 from tinygrad_norm.doctor.norm_units import UNITS, norms, norms_held, rows
-from tinygrad_norm.models.norm_catalog import norm_layers
 
 CASES = [
     (nn.BatchNorm1D(6, affine=False), (4, 6)),

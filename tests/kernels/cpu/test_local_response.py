@@ -22,10 +22,10 @@ def check(x, dy, *numbers):
     expected = definitions.local_response_norm(x, *numbers)
     (right,) = definitions.local_response_norm_gradient(dy, x, *numbers)
     powers = np.abs(definitions.local_response_norm(x, *numbers).astype(float) / x)
-    for found, wanted, given in ((y, expected, x), (dx, right, dy)):
+    for found, wanted, scaled in ((y, expected, x), (dx, right, dy)):
         assert found.dtype == x.dtype
         assert np.moveaxis(found, 1, -1).flags.c_contiguous
-        unit = (powers * np.abs(given)).max(axis=1, keepdims=True)
+        unit = (powers * np.abs(scaled)).max(axis=1, keepdims=True)
         assert (np.abs(found - wanted) <= TOLERANCE[x.dtype.type] * unit).all()
     for array, copy in zip((x, dy), before, strict=True):
         np.testing.assert_array_equal(array, copy)
