@@ -26,7 +26,7 @@ from tinygrad_norm.data import augmentation
 from tinygrad_norm.data.loader import Transform
 from tinygrad_norm.data.registry import names as data_sets
 from tinygrad_norm.models import list_models
-from tinygrad_norm.models.norms import OF_IMAGES
+from tinygrad_norm.models.norms import OF_IMAGES, WITH_MOMENTUM, refuse_unfit
 from tinygrad_norm.models.registry import MODELS
 from tinygrad_norm.schema import shorten
 
@@ -130,6 +130,7 @@ class Recipe:
         for name, known in (("model", list_models()), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             _check_name(name, getattr(self, name), known)
         if self.norm is not None:
+            refuse_unfit(self.norm, MODELS[self.model].of_rows)
             _check_name("norm", self.norm, NORMS)
         if isinstance(self.augment, str) or not isinstance(self.augment, (tuple, list)):
             raise TypeError(f"augment is a tuple of names, got {self.augment!r}")
@@ -152,8 +153,10 @@ class Recipe:
         if given := [name for name in _NO_OPTIONS if name in self.options]:
             raise ValueError(f"{given[0]} is no option of the net in a recipe: {_NO_OPTIONS[given[0]]}")
         own = inspect.signature(MODELS[self.model].__init__).parameters["norm"].default
-        if self.norm_momentum is not None and (self.norm or own) != "batch":
-            raise ValueError(f"norm_momentum is for batch norm; {self.norm or own!r} keeps no running statistics")
+        if self.norm_momentum is not None and (self.norm or own) not in WITH_MOMENTUM:
+            raise ValueError(
+                f"norm_momentum is for norms that keep running statistics, as batch norm, got norm={self.norm or own!r}"
+            )
         if self.mixup and self.cutmix:
             raise ValueError(f"mixup and cutmix exclude each other, got mixup={self.mixup} and cutmix={self.cutmix}")
 
