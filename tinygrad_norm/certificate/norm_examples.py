@@ -89,7 +89,7 @@ NORMS: dict[str, tuple[NormExample, ...]] = {
     "MaskedLayerNorm": (_of("NLC", given="mask NL"), _of("NLC", given="mask NLC")),
     "PartialRMSNorm": (_of("NCHW", "C", 1.0), _of("NLC", "C", 0.5, affine=False, channels_last=True)),
     "PowerNorm": (_of("NCHW", warmup=0), _of("NLC", channels_last=True)),
-    "SPADE": (_of("NCHW", "C", "K", 2, given="floats NKWH"),),
+    "SPADE": (_of("NCHW", "C", "K", given="floats NKWH", hidden=2),),
     "ScaleNorm": _ANYWHERE,
 }
 """Examples of each norm layer of `nn`; the first one shows it as it is used most."""

@@ -125,6 +125,21 @@ def norm_facts(name: str) -> NormFacts:
     )
 
 
+def zoo_name(layer: str) -> str:
+    """Return the name by which nets of images have a norm layer; "" where they have none."""
+    return next((name for name in OF_IMAGES if type(Norms(name)(8)) is norm_layers()[layer]), "")
+
+
+def why_unnamed(layer: str) -> str:
+    """Return why nets of images have no name for a norm layer, in a few words."""
+    (example, *_) = NORMS[layer]
+    if example.given:
+        return f"takes a {'mask' if example.given.startswith('mask') else 'condition'} beside x"
+    if example.axes != "NCHW":
+        return "is not of images"
+    return "stands beside a norm"
+
+
 def _named() -> list[tuple[str, type]]:
     """The zoo's names, and the layers that they are of, by rows and by images."""
     known = ((OF_ROWS, True), (OF_IMAGES, False))
