@@ -72,7 +72,7 @@ def _within_range(function: Callable[..., Any], x: Array, **how: Any) -> Any:
     y = function(x, **how)
     if x.dtype.kind != "f" or (math.isfinite(y) if y.ndim == 0 else np.logical_and.reduce(np.isfinite(y), axis=None)):
         return y
-    return np.where(np.isfinite(y), y, function(x * _SCALE, **how) / _SCALE)
+    return np.where(np.isfinite(y), y, function(np.asarray(x * _SCALE), **how) / _SCALE)
 
 
 class Extremum(Reduction, NumPyOp):

@@ -22,6 +22,7 @@ from tinygrad_norm.plan.snapshot import Guards, Snapshot
 from tinygrad_norm.plan.trees import leaves, mapped
 from tinygrad_norm.plan.trial import compare
 from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.unread import Unread
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -177,7 +178,8 @@ class Captured(Generic[P, R]):
         else:
             self._refused.pop(key, None)
             self._entries = [*self._entries[1 - _PLANS :], entry]
-        return result
+        read: R = _read(result)
+        return read
 
 
 def _signature(given: list[Any], inputs: list[Any]) -> tuple[Any, ...]:
@@ -261,7 +263,16 @@ def _kept(each: Any, recorder: Recorder) -> Any:
         return Kept(recorder.view(each.raw), wrap)
     if isinstance(each, np.ndarray):
         return Kept(recorder.view(each), _itself)
+    if isinstance(each, Unread):
+        return Kept(recorder.view(each.array), float)
     return each
+
+
+def _read(result: Any) -> Any:
+    """What a function returned, with floats in the place of numbers that nobody has read."""
+    if not any(isinstance(each, Unread) for each in leaves(result)):
+        return result
+    return mapped(lambda each: float(each) if isinstance(each, Unread) else each, result)
 
 
 def _itself(array: Array) -> Array:
