@@ -86,7 +86,10 @@ def computed(function: Callable[..., Any], again: Callable[..., Any], *arguments
 
 
 def host(run: Callable[..., Any], changed: Any, *arguments: Any) -> None:
-    """Call what changes numbers in `changed`, a dict or an object: run(changed, *arguments)."""
+    """Call what changes numbers in `changed`, a dict or an object: run(changed, *arguments).
+
+    Several stand in a list, in which (dict, key) is a dict of which nothing else changes.
+    """
     if _watcher is None or (here := watcher()) is None:
         run(changed, *arguments)
     else:

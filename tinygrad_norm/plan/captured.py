@@ -223,10 +223,10 @@ def _known(reach: Reach, inputs: list[Any]) -> Iterator[tuple[Array, Any]]:
             if isinstance(value, np.ndarray):
                 yield value, Item(mapping, name)
     for tensor in reach.tensors:
-        if isinstance(tensor.grad, Tensor):
-            yield tensor.grad.raw, Grad(tensor)
-    for tensor in reach.tensors:
         yield tensor.raw, Raw(tensor)
+    for tensor in reach.tensors:
+        if isinstance(tensor.grad, Tensor):  # which is reached as well, but is another one the next time
+            yield tensor.grad.raw, Grad(tensor)
     for number, each in enumerate(inputs):
         if isinstance(each, Tensor) and isinstance(each.grad, Tensor):
             yield each.grad.raw, Grad(number)
@@ -237,7 +237,7 @@ def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects:
     """A plan of what was recorded; None, and a reason, where there can be none."""
     own = recorder.changed_by_hosts()
     for container, place in before.changed():
-        if id(container) not in own:
+        if id(container) not in own and (id(container), place) not in own:
             recorder.refuse(f"it changes {place!r}, which a replay would not")
             return None
     for tensor, raw, grad, _, _ in before.tensors:

@@ -100,12 +100,16 @@ class Recorder:
         self.reason = self.reason or f"{reason} ({users_line()})"
         self.steps.clear()
 
-    def changed_by_hosts(self) -> set[int]:
-        """The ids of what replays change by themselves: dicts, objects' attributes, and what is in lists."""
-        found = set()
+    def changed_by_hosts(self) -> set[Any]:
+        """What replays change by themselves: the ids of dicts, of objects' attributes, and of what is in lists.
+
+        Of a dict that stands in a list with a key, the id and that key.
+        """
+        found: set[Any] = set()
         for each in self.hosted_objects:
             found |= {id(each), id(getattr(each, "__dict__", None))}
-            found |= {id(one) for one in each} if isinstance(each, list) else set()
+            for one in each if isinstance(each, list) else ():
+                found.add((id(one[0]), one[1]) if isinstance(one, tuple) else id(one))
         return found
 
     def view(self, array: Array) -> Any:

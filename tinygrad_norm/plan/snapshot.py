@@ -95,20 +95,24 @@ class Guards:
 
     Args:
         before: what was reached when the plan was recorded.
-        own: ids of the containers that the plan changes itself.
-        late: dicts and keys that its launches look up.
+        own: ids of the containers that the plan changes itself, or of a dict with a key.
+        late: dicts and keys that its launches look up; but whether there is 0, as a momentum, is a guard.
     """
 
-    def __init__(self, before: Snapshot, own: set[int], late: list[tuple[Any, Any]]) -> None:
+    def __init__(self, before: Snapshot, own: set[Any], late: list[tuple[Any, Any]]) -> None:
         self.generation = generation.number()
-        found_anew = {(id(mapping), key) for mapping, key in late}
+        found_anew = own | {(id(mapping), key) for mapping, key in late}
+        self._zeros: list[tuple[dict[Any, Any], Any, bool]] = []
         self._told: list[Place] = []
         self._dicts: list[Place] = []
         for mapping, keys, values in before.dicts:
             if id(mapping) not in own:
                 kept = [i for i, key in enumerate(keys) if (id(mapping), key) not in found_anew]
                 place = Place(mapping, tuple(keys[i] for i in kept), tuple(values[i] for i in kept))
-                (self._told if id(mapping) in before.reach.told else self._dicts).append(place)
+                told = id(mapping) in before.reach.told
+                (self._told if told else self._dicts).append(place)
+                if told:
+                    self._zeros += [(mapping, keys[i], values[i] == 0) for i in {*range(len(keys))}.difference(kept)]
         self._lists, self._cells = before.lists, before.cells
         self._names = before.names
         self._wants = [(each.tensor, each.wants_grad) for each in before.tensors]
@@ -121,6 +125,8 @@ class Guards:
         number = generation.number()
         if number != self.generation:
             if not all(map(_holds, self._told)) or any(tensor.wants_grad is not wants for tensor, wants in self._wants):
+                return False
+            if any((mapping.get(key) == 0) is not zero for mapping, key, zero in self._zeros):
                 return False
             self.generation = number
         for tensor, absent in self._grads:
