@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_too_small_a_value_names_the_bound():
     with pytest.raises(ValueError, match="count is an integer of at least 3, got 2"):
         check_integer("count", 2, 3)
     assert check_integer("count", sys.maxsize, 0) == sys.maxsize
-    with pytest.raises(ValueError, match=r"count is an integer of at most \d+, got one of 401 digits"):
+    with pytest.raises(ValueError, match=r"count is an integer of at most \d+, got an integer of about 401 digits"):
         check_integer("count", 10**400, 0)
 
 
@@ -77,6 +78,29 @@ def test_a_real_number_without_an_upper_bound_is_finite_all_the_same():
             check_number("std", value, NOT_NEGATIVE)
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (10**400, "an integer of about 401 digits"),
+        (-(10**400), "a negative integer of about 401 digits"),
+        (10**5000, "an integer of about 5001 digits"),  # which Python refuses to write
+        (Fraction(10**400), "a Fraction"),
+    ],
+    ids=["long", "negative", "longer", "fraction"],
+)
+def test_a_number_beyond_floats_is_infinite_and_is_shown_as_it_was_given(value, shown):
+    with pytest.raises(ValueError, match=f"^eps is a finite number of at least 0, got {shown}, beyond all floats$"):
+        check_number("eps", value, NOT_NEGATIVE)
+    if isinstance(value, int):
+        with pytest.raises(ValueError, match=f"^n is an integer of at (most|least) [0-9]+, got {shown}$"):
+            check_integer("n", value, 0)
+    if value > 0:
+        assert check_number("r_max", value, UP_TO_INFINITY) == math.inf
+    else:
+        with pytest.raises(ValueError, match="at least 0, or infinite, got a negative"):
+            check_number("r_max", value, UP_TO_INFINITY)
+
+
 def test_a_number_of_ones_own():
     assert check_number("k", 4, Range("even", lambda value: value % 2 == 0)) == 4.0
     with pytest.raises(ValueError, match="k is even, got 3"):
@@ -85,7 +109,7 @@ def test_a_number_of_ones_own():
 
 def test_a_whole_number_is_one_that_an_index_can_be():
     assert check_integer("steps", sys.maxsize, 0) == sys.maxsize
-    with pytest.raises(ValueError, match=r"steps is an integer of at most \d+, got one of 401 digits"):
+    with pytest.raises(ValueError, match=r"steps is an integer of at most \d+, got an integer of about 401 digits"):
         check_integer("steps", 10**400, 0)
 
 

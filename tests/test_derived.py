@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from runpy import run_path
@@ -185,6 +186,8 @@ def test_a_view_is_the_shape_in_which_x_is_normalized(rng):
         ((np.ones((3, 4)), None), {"axes": 1}, TypeError, "weight is a tensor, an array or a number, got None"),
         ((np.ones((3, 4)), 1.0), {"axes": "a"}, TypeError, "l1_norm: axes: an axis is an integer, got 'a'"),
         ((np.ones((3, 4)), 1.0), {"axes": 1, "eps": "x"}, TypeError, "l1_norm: eps is a number, got 'x'"),
+        ((np.ones((3, 4)), 1.0), {"axes": 1, "eps": np.nan}, ValueError, "l1_norm: eps is a number, got nan"),
+        ((np.ones((3, 4)), 1.0), {"axes": 1, "eps": True}, TypeError, "l1_norm: eps is a number, got True"),
         ((np.ones((3, 4)), 1.0), {"axes": 1, "epsilon": 1}, TypeError, r"argument .epsilon.; it is l1_norm"),
     ],
 )
@@ -225,6 +228,54 @@ def test_the_largest_of_nothing_is_refused(shape, axes):
     ):
         derive(norms["linf_norm"])(np.ones(shape), axes=axes)
     assert derive(norms["linf_norm"])(np.ones((0, 3)), axes=1).shape == (0, 3)
+
+
+@pytest.mark.parametrize("compose", [False, True])
+@pytest.mark.parametrize("op", ["max", "min"])
+def test_so_it_is_where_it_is_only_returned(op, compose):
+    @derive
+    def watched(x: Any, *, axes: Any) -> Any:
+        return x * 2, getattr(x.__array_namespace__(), op)(x, axis=axes, keepdims=True)
+
+    with composed() if compose else nullcontext():
+        with pytest.raises(ValueError, match=rf"watched: the values along axes=\(1,\) have a {op}, so there is"):
+            watched(np.ones((3, 0)), axes=1)
+        assert [each.shape for each in watched(np.ones((3, 0)), axes=0)] == [(3, 0), (1, 0)]
+
+
+@pytest.mark.parametrize("compose", [False, True])
+@pytest.mark.parametrize(("shape", "axes"), [((3, 0), 1), ((0, 3), 0), ((0, 3), 1), ((3, 0), 0), ((0, 0), 1)])
+def test_of_nothing_y_is_nothing_and_a_mean_is_no_number(shape, axes, compose):
+    norm, kept = derive(norms["batch_norm"]), tuple(1 if axis == axes else n for axis, n in enumerate(shape))
+    x, weight, bias = (Tensor(np.ones(each), requires_grad=True) for each in (shape, (1, 1), (1, 1)))
+    with composed() if compose else nullcontext():
+        y, *statistics = norm(x, weight, bias, axes=axes)
+        dx, dweight, dbias = grad(y.square().sum(), [x, weight, bias], create_graph=True)
+    assert (y.shape, dx.shape) == (shape, shape)
+    for each in (dweight, dbias):
+        np.testing.assert_array_equal(each.raw, np.zeros((1, 1)))
+    for each in statistics:
+        np.testing.assert_array_equal(each.raw, np.full(kept, np.nan))
+
+
+def test_numbers_may_be_others_in_each_call_of_one_spec(rng, monkeypatch):
+    norm, x, bound = derive(norms["linf_norm"]), rng.normal(size=(4, 6)), 0
+    bind = type(norm).bind
+
+    def counted(*given: Any) -> Any:
+        nonlocal bound
+        bound += 1
+        return bind(*given)
+
+    monkeypatch.setattr(type(norm), "bind", counted)
+    for eps in rng.uniform(0.1, 3, 20):
+        expected = x / (np.abs(x).max(axis=1, keepdims=True) + eps)
+        np.testing.assert_allclose(norm(x, axes=1, eps=eps).raw, expected, rtol=1e-12)
+        with composed():
+            np.testing.assert_allclose(norm(x, axes=1, eps=eps).raw, expected, rtol=1e-12)
+    assert bound == 1
+    default = norm(x, axes=1).raw
+    np.testing.assert_allclose(default, x / (np.abs(x).max(axis=1, keepdims=True) + 1e-5), rtol=1e-12)
 
 
 @derive

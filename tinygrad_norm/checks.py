@@ -33,6 +33,7 @@ class Range(NamedTuple):
     test: Callable[[float], bool]
 
 
+FINITE = Range("a finite number", math.isfinite)
 POSITIVE = Range("a finite number above 0", lambda value: 0 < value < math.inf)
 NOT_NEGATIVE = Range("a finite number of at least 0", lambda value: 0 <= value < math.inf)
 UP_TO_INFINITY = Range("a number of at least 0, or infinite", lambda value: value >= 0)
@@ -46,8 +47,10 @@ def check_number(name: str, value: Any, allowed: Range) -> float:
         raise TypeError(f"{name} is {allowed.words}, got {value!r} ({type(value).__name__})")
     try:
         number = float(value)
-    except OverflowError:  # of an integer
-        number = math.inf
+    except OverflowError:
+        number = math.inf if abs(value) == value else -math.inf
+        if not allowed.test(number):
+            raise ValueError(f"{name} is {allowed.words}, got {_shown(value)}, beyond all floats") from None
     if not allowed.test(number):
         raise ValueError(f"{name} is {allowed.words}, got {number:g}")
     return number
@@ -58,11 +61,21 @@ def check_integer(name: str, value: Any, lowest: int, highest: float = sys.maxsi
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name} is an integer of at least {lowest}, got {value!r} ({type(value).__name__})")
     if value < lowest:
-        raise ValueError(f"{name} is an integer of at least {lowest}, got {value}")
+        raise ValueError(f"{name} is an integer of at least {lowest}, got {_shown(value)}")
     if int(value) > highest:
-        got = int(value) if int(value) < 10**20 else f"one of {len(str(value))} digits"
-        raise ValueError(f"{name} is an integer of at most {highest}, got {got}")
+        raise ValueError(f"{name} is an integer of at most {highest}, got {_shown(value)}")
     return int(value)
+
+
+def _shown(value: Any) -> str:
+    """Return a number as text; of a long integer, which Python may refuse to write, how long it is."""
+    if not isinstance(value, Integral):
+        return f"a {type(value).__name__}"
+    number = int(value)
+    if abs(number) < 10**20:
+        return str(value)
+    digits = math.floor(number.bit_length() * math.log10(2)) + 1
+    return f"{'a negative ' * (number < 0) or 'an '}integer of about {digits} digits"
 
 
 def check_pair(name: str, value: Any, lowest: int) -> Pair:
@@ -106,7 +119,7 @@ def check_flag(name: str, value: Any) -> None:
 
 def check_choice(name: str, value: Any, allowed: Iterable[str], function: str | None = None) -> None:
     """Raise a ValueError for what is none of `allowed`; a TypeError for no text, where a `function` would do too."""
-    if value in [*allowed] or (function and callable(value)):
+    if (isinstance(value, str) and value in [*allowed]) or (function and callable(value)):
         return
     choices = [*map(repr, allowed), *([function] if function else ())]
     error = TypeError if function and not isinstance(value, str) else ValueError

@@ -1,7 +1,8 @@
 """A derived norm: called as a fused op, with the formulas of what it computes.
 
-What a call needs to know of its arguments, and what is refused of them, depends on shapes, dtypes and options alone:
-`call_spec` finds it once for each set of these.
+What a call needs to know of its arguments, and what is refused of them, depends on shapes, dtypes and axes alone:
+`call_spec` finds it once for each set of these. Options that are numbers, which may be others each time, are checked in
+each call.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import inspect
 import operator
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Real
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ from tinygrad_norm.operands import as_tensor
 from tinygrad_norm.ops.arguments import cached, check_dtypes, label, shape_dtypes_of
 from tinygrad_norm.tensor import Tensor
 
-_ANY = Range("a number", lambda value: True)
+_ANY = Range("a number", lambda value: value == value)
 
 
 def derive(definition: Callable[..., Any]) -> DerivedNorm:
@@ -44,6 +45,8 @@ def derive(definition: Callable[..., Any]) -> DerivedNorm:
             (`xp = x.__array_namespace__()`): means, sums and extremes over `axes`, or over several sets of axes with
             names of their own, with `keepdims=True`, and pointwise functions of them. It returns y, of x's shape, or
             (y, *statistics). Over several sets together, a mean goes with axis=(*batch, *pixels).
+
+    Of no values y is empty, and a mean that is returned NaN, but there is no largest and no smallest one.
 
     It is run once, with symbols: numbers that it takes from elsewhere are those of that time, so what may change is an
     option of its own.
@@ -94,12 +97,28 @@ class DerivedNorm:
             each if isinstance(each, np.ndarray | Tensor) else self._operand(i, each, inputs[0])
             for i, each in enumerate(inputs)
         ]
-        spec = call_spec(self, view, tuple(options), *options.values(), *shape_dtypes_of(*given))
+        spec = self.spec(view, options, *shape_dtypes_of(*given))
         for i in spec.stretched:
             given[i] = ops.broadcast_to(given[i], spec.view)
         op = self._op()
         y = op(*given, spec=spec)
         return (y, *map(Tensor.wrap, op.statistics)) if self.traced.statistics else y
+
+    def spec(self, view: Shape | None, options: Mapping[str, Any], *kinds: Any) -> CallSpec:
+        """Return what is known of a call with such options, and with inputs of these shapes and dtypes.
+
+        Raises:
+            TypeError, ValueError: as a call.
+        """
+        fixed = [value if name in self.axes else None for name, value in options.items()]
+        spec = call_spec(self, view, (*options,), *fixed, *kinds)
+        if not self.defaults:
+            return spec
+        numbers = {name: options.get(name, default) for name, default in self.defaults.items()}
+        for name, value in numbers.items():
+            if type(value) is not float or value != value:
+                numbers[name] = check_number(f"{label(self.__name__)}: {name}", value, _ANY)
+        return spec._replace(numbers=numbers)
 
     def bind(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """All inputs by position and all options by name, as Python binds arguments."""
@@ -157,6 +176,11 @@ class DerivedNorm:
         """The names of the options that are axes."""
         nodes = walk(self.traced.y, *self.traced.statistics)
         return frozenset(name for node in nodes if node.op in REDUCTIONS for name in node.value)
+
+    @functools.cached_property
+    def defaults(self) -> dict[str, Any]:
+        """The options that are numbers, and what they are unless given."""
+        return {name: self._signature.parameters[name].default for name in self.traced.options if name not in self.axes}
 
     @functools.cached_property
     def sets(self) -> Sets:
@@ -239,13 +263,13 @@ class Kernels(NamedTuple):
 
 @cached
 def call_spec(norm: DerivedNorm, view: Shape | None, names: tuple[str, ...], *given: Any) -> CallSpec:
-    """The spec of a call.
+    """The spec of a call, but for its numbers.
 
     Args:
         norm: what is called.
         view: the shape in which x is normalized, if not its own.
         names: those of the options that are given.
-        given: the options, and the shape and dtype of x and of each parameter.
+        given: the options, None for numbers, and the shape and dtype of x and of each parameter.
 
     Raises:
         TypeError, ValueError: as a call of a norm.
@@ -265,10 +289,12 @@ def call_spec(norm: DerivedNorm, view: Shape | None, names: tuple[str, ...], *gi
         if key in norm.spread and own != shape:
             stretched.append(i)
         seen.append(shape if key in norm.spread else (1,) * (len(shape) - len(own)) + own)
-    axes, numbers = _options(norm, options, len(shape))
-    for each in norm.way.statistics:
+    axes = _axes(norm, options, len(shape))
+    for each in walk(norm.traced.y, *norm.traced.statistics):
+        if each.op not in ("max", "min"):
+            continue
         over = {key: axes[key] for key in sorted(each.value)}
-        if each.op in ("max", "min") and 0 in [shape[axis] for own in over.values() for axis in own]:
+        if 0 in [shape[axis] for own in over.values() for axis in own]:
             told = ", ".join(f"{key}={own}" for key, own in over.items())
             raise ValueError(f"{name}: the values along {told} have a {each.op}, so there is one at least, got {shape}")
     known = {key for each in norm.way.statistics for key in each.value}
@@ -283,7 +309,7 @@ def call_spec(norm: DerivedNorm, view: Shape | None, names: tuple[str, ...], *gi
         whole=tuple(own == shape for own in seen[1:]),
         stretched=tuple(stretched),
         axes=axes,
-        numbers=numbers,
+        numbers={},
         rows=tuple(sorted(rows)),
         others=others,
         statistics=tuple(_kept(shape, each, axes) for each in norm.way.statistics),
@@ -306,19 +332,16 @@ def _seen(name: str, view: Shape, shape: Shape) -> Shape:
         raise ValueError(f"{name}: view is a shape for as many values as x has, {shape}, got {view}") from None
 
 
-def _options(norm: DerivedNorm, options: dict[str, Any], ndim: int) -> tuple[dict[str, Shape], dict[str, float]]:
-    """Axes of x, and numbers, by name."""
+def _axes(norm: DerivedNorm, options: dict[str, Any], ndim: int) -> dict[str, Shape]:
+    """Axes of x, by name."""
     name = label(norm.__name__)
     axes = {
         key: ops.reduction.checked_axes(f"{name}: {key}", value, ndim)
         for key, value in options.items()
         if key in norm.axes
     }
-    numbers = {
-        key: check_number(f"{name}: {key}", value, _ANY) for key, value in options.items() if key not in norm.axes
-    }
     every = [axis for own in axes.values() for axis in own]
     if len(every) > len({*every}):
         told = ", ".join(f"{key}={value}" for key, value in axes.items())
         raise ValueError(f"{name}: sets of axes have none in common, got {told}")
-    return axes, numbers
+    return axes

@@ -53,6 +53,8 @@ class DerivedOp(FusedOp):
     """What the definition returned beside y."""
 
     def composed(self, x: Any, *parameters: Any, spec: CallSpec) -> Tensor:
+        if 0 in spec.view:
+            return self._of_nothing(x, parameters, spec)
         values = ops.astype(x, np.float64, copy=False)
         seen = values if values.shape == spec.view else values.reshape(spec.view)
         found = self.norm.definition(seen, *parameters, **spec.axes, **spec.numbers)
@@ -64,6 +66,9 @@ class DerivedOp(FusedOp):
 
     def forward(self, x: Array, *parameters: Array, spec: CallSpec) -> Array:
         norm, shape, x = self.norm, x.shape, x.reshape(spec.view)
+        if not x.size:
+            self.statistics = self._statistics_of_nothing(x, parameters, spec)
+            return np.empty(shape, x.dtype)
         call = self._call(x, parameters)
         if call is None:
             y, *self.statistics = _evaluate(norm, spec, x, parameters, norm.traced.statistics)
@@ -82,6 +87,8 @@ class DerivedOp(FusedOp):
     def gradient(self, grad: Array, x: Array, *kept: Array) -> tuple[Array | None, ...]:
         spec: CallSpec = self.params["spec"]
         count = len(spec.parameters)
+        if not x.size:
+            return tuple([np.zeros_like(each) for each in (x, *kept)])
         shape, x, grad = x.shape, x.reshape(spec.view), grad.reshape(spec.view)
         parameters, statistics = kept[:count], kept[count:]
         call = self._call(x, parameters)
@@ -95,6 +102,21 @@ class DerivedOp(FusedOp):
         for i, each in zip(wanted, found, strict=True):
             gradients[i] = each.reshape(parameters[i].shape)
         return dx.reshape(shape), *gradients
+
+    # Of nothing
+
+    def _of_nothing(self, x: Any, parameters: Sequence[Any], spec: CallSpec) -> Tensor:
+        """y of no value, to which parameters add nothing, so that they get gradients of 0."""
+        arrays = [getattr(each, "raw", each) for each in (x, *parameters)]
+        self.statistics = self._statistics_of_nothing(arrays[0].reshape(spec.view), arrays[1:], spec)
+        y = ops.reshape(x, spec.view)
+        for each in parameters:
+            y = y + each * 0
+        output: Tensor = ops.astype(y.reshape(x.shape), x.dtype, copy=False)
+        return output
+
+    def _statistics_of_nothing(self, x: Array, parameters: Sequence[Array], spec: CallSpec) -> list[Array]:
+        return evaluate(self.norm.traced.statistics, _known(self.norm, spec, x, parameters), spec.axes)
 
     def _call(self, x: Array, parameters: Sequence[Array]) -> Any:
         """The call of the norm's kernels; None where it has none for these arrays."""

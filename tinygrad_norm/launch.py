@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tinygrad_norm.forks import free_when_forking
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Shape = tuple[int, ...]
 
@@ -44,6 +46,7 @@ class Watcher(Protocol):
 
 _watcher: Watcher | None = None
 _thread = 0
+_lock = free_when_forking(threading.Lock())
 
 
 def watcher() -> Watcher | None:
@@ -51,16 +54,33 @@ def watcher() -> Watcher | None:
     return _watcher if _watcher is not None and threading.get_ident() == _thread else None
 
 
-def watch(new: Watcher | None) -> None:
-    """Let `new` see the work of this thread; None ends it.
-
-    Raises:
-        RuntimeError: another one watches.
-    """
+def watch(new: Watcher) -> bool:
+    """Let `new` see the work of this thread; False where another one watches already."""
     global _watcher, _thread
-    if new is not None and _watcher is not None:
-        raise RuntimeError("launch: a plan is recorded already")
-    _watcher, _thread = new, threading.get_ident()
+    with _lock:
+        if _watcher is not None:
+            return False
+        _watcher, _thread = new, threading.get_ident()
+        return True
+
+
+def unwatch() -> None:
+    """Let nobody see it any more."""
+    global _watcher
+    _watcher = None
+
+
+_settings: list[Callable[[], Any]] = []
+
+
+def depends_on(setting: Callable[[], Any]) -> None:
+    """Say that what is launched depends on a setting, which this reads."""
+    _settings.append(setting)
+
+
+def settings() -> tuple[Any, ...]:
+    """What launches depend on beside their arguments."""
+    return tuple([setting() for setting in _settings])
 
 
 def launch(run: Callable[..., Any], *arguments: Any) -> Any:

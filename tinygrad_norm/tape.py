@@ -309,7 +309,14 @@ def _go_back(node: Op, going: Op, grad: Tensor, hooks: tuple[modes.Hook, ...]) -
         )
     for hook in hooks:
         hook.before_backward(node, grad)
-    result = going.backward(grad)
+    if launch.watcher() is None:
+        result = going.backward(grad)
+    else:
+        scope = modes.enter_scope(node.scope)
+        try:
+            result = going.backward(grad)
+        finally:
+            modes.leave_scope(scope)
     if result is None:
         raise RuntimeError(
             f"{node.name}: backward returns a gradient for each input, got None; where there is none to go back, "

@@ -11,6 +11,9 @@ def test_tensors_and_arrays_have_a_shape_and_lists_have_none():
     assert input_shape(nn.Linear(1, 1), Tensor([[1.0, 2.0]])) == input_shape(nn.Linear(1, 1), np.ones((1, 2))) == (1, 2)
     with pytest.raises(TypeError, match=r"^Linear: the input is a Tensor or a NumPy array, got list$"):
         input_shape(nn.Linear(1, 1), [[1.0]])
+    words = r"^Linear: the input is a Tensor or a NumPy array, got the class ndarray; did you mean ndarray\(\.\.\.\)\?$"
+    with pytest.raises(TypeError, match=words):
+        input_shape(nn.Linear(1, 1), np.ndarray)
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(3, 2), nn.BatchNorm1D(3), nn.LayerNorm(3)])

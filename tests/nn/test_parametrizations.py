@@ -7,7 +7,7 @@ import pytest
 
 from tinygrad_norm import Tensor, manual_seed, nn
 from tinygrad_norm.certificate import certify
-from tinygrad_norm.nn.parametrizations import spectral_norm, weight_norm, weight_standardization
+from tinygrad_norm.nn.parametrizations import orthogonal, spectral_norm, weight_norm, weight_standardization
 from tinygrad_norm.testing import gradcheck
 
 LAYERS = {
@@ -25,6 +25,8 @@ KINDS = {
     "spectral_norm, inputs": lambda layer: spectral_norm(layer, dim=1),
     "weight_standardization": weight_standardization,
     "weight_standardization, scaled": lambda layer: weight_standardization(layer, scaled=True),
+    "orthogonal": orthogonal,
+    "orthogonal, cayley": lambda layer: orthogonal(layer, orthogonal_map="cayley", use_trivialization=False),
 }
 
 
@@ -185,7 +187,21 @@ def test_in_float32_the_statistics_are_taken_in_float64(rng):
             lambda: spectral_norm(nn.Linear(3, 2), n_power_iterations=0),
             "n_power_iterations is an integer of at least 1",
         ),
-        (lambda: spectral_norm(nn.Linear(3, 2), eps=-1), "spectral_norm: eps is a finite number of at least 0"),
+        (
+            lambda: weight_norm(nn.Linear(3, 2), dim=np.ones(2)),
+            "weight_norm: dim is an integer of at least -2, got arr",
+        ),
+        (lambda: weight_norm(nn.Linear(3, 2), dim=True), "weight_norm: dim is an integer of at least -2, got True"),
+        (lambda: spectral_norm(nn.Linear(3, 2), eps=-1), "spectral_norm: eps is a number of at least 0 and below 1"),
+        (lambda: spectral_norm(nn.Linear(3, 2), eps=1.0), "spectral_norm: eps is a number of at least 0 and below 1"),
+        (lambda: spectral_norm(nn.Linear(3, 2), eps=10**400), "got an integer of about 401 digits, beyond all floats"),
+        (
+            lambda: orthogonal(nn.Linear(3, 2), orthogonal_map="caley"),
+            "orthogonal_map is 'matrix_exp' or 'cayley' or 'householder', got 'caley'; did you mean cayley",
+        ),
+        (lambda: orthogonal(nn.Linear(3, 2), orthogonal_map=np.ones(2)), "orthogonal_map is 'matrix_exp' or "),
+        (lambda: orthogonal(nn.Linear(3, 2), use_trivialization=1), "use_trivialization is True or False, got 1"),
+        (lambda: orthogonal(nn.BatchNorm2D(3)), r"orthogonal: the weight is a matrix, or several, got .* \(3,\)"),
         (lambda: weight_standardization(nn.Linear(3, 2), eps="1"), "weight_standardization: eps is a finite number"),
         (lambda: weight_standardization(nn.Linear(3, 2), scaled=1), "weight_standardization: scaled is True or False"),
         (
@@ -217,3 +233,12 @@ def test_a_parametrized_layer_is_certified(kind):
     assert failed <= ({"against finite differences: first derivative"} if "spectral" in kind else set()), str(
         certificate
     )
+
+
+@pytest.mark.parametrize("kind", ["weight_norm", "spectral_norm", "weight_standardization", "orthogonal"])
+def test_a_weight_of_one_number_is_refused(kind):
+    words = "(dim is an axis of the weight, which has none, got 0|got a weight of shape \\(\\))"
+    with pytest.raises(ValueError, match=f"^{kind}: .*{words}"):
+        getattr(nn.parametrizations, kind)(nn.ScaleNorm(4))
+    if kind == "weight_norm":
+        np.testing.assert_allclose(weight_norm(nn.ScaleNorm(4), dim=None).weight.numpy(), 2)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -304,8 +305,52 @@ def test_what_cannot_be_assigned():
     before = layer.weight.numpy()
     with pytest.raises(TypeError, match=r"Linear\.weight is a Tensor, for it is parametrized, got ndarray"):
         layer.weight = np.ones((3, 3))
-    with pytest.raises(ValueError, match=r"original has shape \(3, 3\) and dtype float64, got \(3, 2\), float64"):
+    with pytest.raises(ValueError, match=r"^Linear\.weight has shape \(3, 3\), got \(3, 2\)$"):
         layer.weight = Tensor(np.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"original has shape \(3, 3\) and dtype float64, got \(3, 3\), float32"):
+        layer.weight = Tensor(np.ones((3, 3), np.float32))
     with pytest.raises(ValueError, match="got 'bias'"):
         remove_parametrizations(layer, "bias")
     np.testing.assert_array_equal(layer.weight.numpy(), before)
+
+
+def test_what_takes_several_originals_comes_first(rng):
+    layer = parametrizations.weight_norm(nn.Linear(3, 2))
+    weight, state = layer.weight.numpy().copy(), layer.state_dict().keys()
+    words = (
+        r"WeightNorm makes a weight of several originals, so it comes first, got one behind WeightNorm; remove_param"
+    )
+    with pytest.raises(ValueError, match=words):
+        parametrizations.weight_norm(layer)
+    np.testing.assert_array_equal(layer.weight.numpy(), weight)
+    assert layer.state_dict().keys() == state
+    parametrizations.spectral_norm(layer)
+    assert len(layer.parametrizations.weight) == 2
+
+
+def test_a_parametrized_layer_is_pickled_as_little_as_any_and_copied_with_its_class():
+    layer = parametrizations.weight_norm(nn.Linear(3, 2))
+    for each in (layer, nn.Linear(3, 2)):
+        with pytest.raises(TypeError, match=r"tensors are not pickled: .*; see save_safetensors"):
+            pickle.dumps(each)
+    for other in (copy.deepcopy(layer), copy.copy(layer)):
+        assert type(other) is type(layer)
+        np.testing.assert_array_equal(other.weight.numpy(), layer.weight.numpy())
+    assert copy.deepcopy(layer).parametrizations.weight.original1 is not layer.parametrizations.weight.original1
+
+
+@pytest.mark.parametrize("name", [None, 3, ["weight"], np.ones(2), 10**400])
+def test_a_name_is_a_text(name):
+    layer = parametrizations.weight_norm(nn.Linear(3, 2))
+    for use in (parametrizations.weight_norm, parametrizations.spectral_norm, remove_parametrizations):
+        with pytest.raises(TypeError, match=r"^a parametrized parameter's name is a text, got "):
+            use(layer, name)
+
+
+@pytest.mark.parametrize("model", [None, "net", np.ones(2), nn.Linear])
+def test_what_is_parametrized_is_a_module(model):
+    for use in (nn.fold_parametrizations, lambda each: list(parametrized(each)), parametrizations.weight_norm):
+        with pytest.raises(TypeError, match=" is a Module, got "):
+            use(model)
+    with pytest.raises(TypeError, match=r"^remove_parametrizations: module is a Module, got "):
+        remove_parametrizations(model, "weight")

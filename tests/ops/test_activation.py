@@ -329,11 +329,15 @@ def test_fusible_names_and_parameters():
     [
         ("relu6", r"is 'relu' or 'leaky_relu' .*, got 'relu6'; did you mean relu\?"),
         (("relu", 0.5), ": 'relu' takes no parameter, got 0.5"),
+        (("leaky_relu", np.nan), ": the parameter of 'leaky_relu' is a finite number, got nan"),
+        (("leaky_relu", "0.1"), ": the parameter of 'leaky_relu' is a finite number, got '0.1'"),
+        (("relu",), r" is a name, or \(name, parameter\), got \('relu',\)"),
+        (np.ones(2), "is .*, got array"),
         (ops.relu, "is .*, got <function relu"),
     ],
 )
 def test_fusible_refuses_others(activation, message):
-    with pytest.raises(ValueError, match=f"activation.*{message}"):
+    with pytest.raises((TypeError, ValueError), match=f"activation.*{message}"):
         fusible(activation)
 
 

@@ -23,7 +23,13 @@ CALLS = [
     *[("spectral_norm", options) for options in ({}, {"n_power_iterations": 3}, {"dim": 1}, {"eps": 1e-3})],
 ]
 
+ORTHOGONAL = [
+    ("orthogonal", {"orthogonal_map": name, "use_trivialization": trivialized})
+    for name in (None, "matrix_exp", "cayley", "householder")
+    for trivialized in (True, False)
+]
 CASES = [(name, *call) for name in LAYERS for call in CALLS if name != "norm" or call[1].get("dim") != 1]
+CASES += [(name, *call) for name in LAYERS for call in ORTHOGONAL if name != "norm"]
 
 
 def parametrized(name, call, options):
@@ -65,10 +71,13 @@ def test_three_steps(name, call, options, rng):
             np.testing.assert_allclose(layer.state_dict()[key], tensor.numpy(), atol=1e-11, err_msg=key)
 
 
-@pytest.mark.parametrize("call", ["weight_norm", "spectral_norm"])
-def test_assignment_and_removal(call, rng):
-    layer, other = parametrized("convolution", call, {})
-    wanted = rng.normal(size=(6, 4, 3, 2))  # to look at the weight would be a power iteration
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [("convolution", "weight_norm"), ("convolution", "spectral_norm"), ("grouped", "orthogonal")],  # of square matrices
+)
+def test_assignment_and_removal(name, call, rng):
+    layer, other = parametrized(name, call, {})
+    wanted = rng.normal(size=layer.parametrizations.weight.shape)  # to look at the weight would be a power iteration
     layer.weight, other.weight = Tensor(wanted), torch.tensor(wanted)
     for key, tensor in other.eval().state_dict().items():
         np.testing.assert_allclose(layer.eval().state_dict()[key], tensor.numpy(), atol=1e-12, err_msg=key)

@@ -20,7 +20,7 @@ import numpy as np
 
 from tinygrad_norm.definitions.special import FAR
 from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, symbol, walk
-from tinygrad_norm.derived import DerivedNorm, call_spec
+from tinygrad_norm.derived import DerivedNorm
 from tinygrad_norm.dtypes import Array
 
 PRECISE = decimal.Context(prec=100, traps=[])  # what is infinite or NaN is so, perhaps in a branch that is not taken
@@ -82,7 +82,7 @@ class ExactNorm(NamedTuple):
     ) -> dict[Expression, Any]:
         """Return the value of every node."""
         traced, kinds = self.norm.traced, [(np.shape(each), np.dtype(np.float64)) for each in inputs]
-        spec = call_spec(self.norm, None, tuple(self.options), *self.options.values(), *kinds)
+        spec = self.norm.spec(None, self.options, *kinds)
         whole = [np.broadcast_to(each, spec.view) if i in spec.stretched else each for i, each in enumerate(given)]
         known: dict[Expression, Any] = {
             **dict(zip((traced.x, *traced.parameters), whole, strict=True)),

@@ -37,7 +37,7 @@ def _value(node: Expression, known: dict[Expression, Any], axes: Mapping[str, Sh
         return np.float64(math.prod(shape[i] for i in over))
     inputs = [known[each] for each in node.inputs]
     if node.op in REDUCTIONS:
-        if node.op == "mean" and not inputs[0].size:  # of nothing, as of what nothing depends on
-            return np.sum(inputs[0], axis=over, keepdims=True)
+        if node.op == "mean" and not inputs[0].size:  # NumPy warns of nothing
+            return np.sum(inputs[0], axis=over, keepdims=True) * np.nan
         return getattr(np, node.op)(inputs[0], axis=over, keepdims=True)
     return RULES[node.op].function(*inputs)

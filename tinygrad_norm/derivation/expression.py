@@ -10,10 +10,13 @@ import threading
 from collections.abc import Container, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from numbers import Real
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from tinygrad_norm.checks import described
 
 _namespace: ModuleType
 
@@ -50,7 +53,28 @@ class Expression:
         name = {"true_divide": "divide", "power": "pow"}.get(ufunc.__name__, ufunc.__name__)
         if method == "__call__" and name in ("add", "subtract", "multiply", "divide", "pow", "greater", "less"):
             return pointwise(name, *inputs)
-        raise TypeError(f"np.{ufunc.__name__} takes arrays; take the function from xp = x.__array_namespace__()")
+        raise _takes_arrays(ufunc.__name__)
+
+    def __array_function__(self, function: Any, types: Any, inputs: Any, options: Any) -> Any:
+        raise _takes_arrays(function.__name__)
+
+    def _no_array(self, *_: Any, **__: Any) -> Any:
+        raise TypeError(
+            "a definition's values are no arrays and no numbers yet; take functions from xp = x.__array_namespace__()"
+        )
+
+    __array__ = __float__ = __int__ = __index__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = _no_array
+
+    def _no_parts(self, *_: Any) -> Any:
+        raise TypeError("a definition sees no shape of its values and takes no parts of them; it reduces over axes")
+
+    __len__ = __getitem__ = _no_parts
+
+    def _no_operator(self, *_: Any) -> Any:
+        raise TypeError("a definition has +, -, *, /, ** and comparisons, and where() for what & and | would tell")
+
+    __matmul__ = __rmatmul__ = __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = __divmod__ = _no_operator
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = _no_operator
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"there is no x.{name} in a definition; functions are those of x.__array_namespace__()")
@@ -97,6 +121,9 @@ class Expression:
     def __rpow__(self, other: Any) -> Expression:
         return pointwise("pow", other, self)
 
+    def __pos__(self) -> Expression:
+        return self
+
     def __abs__(self) -> Expression:
         return pointwise("abs", self)
 
@@ -137,8 +164,25 @@ def register_namespace(namespace: ModuleType) -> None:
     _namespace = namespace
 
 
-def number(value: float) -> Expression:
-    """A constant."""
+def _takes_arrays(name: str) -> TypeError:
+    """The error about a function of NumPy's, or of another library's, with what a definition has in its place."""
+    known = {"absolute": "abs", "power": "pow", "true_divide": "divide"}.get(name, name)
+    try:
+        getattr(_namespace, known)
+        hint = f"write xp.{known}, of xp = x.__array_namespace__()"
+    except AttributeError as error:
+        hint = str(error)
+    return TypeError(f"{'np.' * hasattr(np, name)}{name} takes arrays; {hint}")
+
+
+def number(value: Any) -> Expression:
+    """A constant.
+
+    Raises:
+        TypeError: it is no number, as an array is none.
+    """
+    if not (isinstance(value, Real) or (isinstance(value, np.ndarray) and not value.ndim)):
+        raise TypeError(f"a definition takes numbers beside its values, got {described(value)}; give it as a parameter")
     return _interned("number", (), float(value), frozenset(ALL))
 
 

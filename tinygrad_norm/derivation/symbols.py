@@ -79,6 +79,8 @@ INSTEAD = {
     "std": "take sqrt(mean(square(x - mean(x))) + eps)",
     "amax": "take max",
     "amin": "take min",
+    "norm": "take sqrt(sum(square(x)))",
+    "shape": "functions of xp = x.__array_namespace__() need none",
 }
 """What is taken in the place of functions that a definition does not have."""
 

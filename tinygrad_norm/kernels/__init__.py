@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import definitions
+from tinygrad_norm.launch import depends_on
 
 _FAST_DTYPES = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 _NEEDED = ("numba", "scipy", "threadpoolctl")
@@ -38,6 +39,9 @@ _asked = os.environ.get("TINYGRAD_NORM_KERNELS", "")
 if _asked not in ("", "cpu", "reference"):
     raise ValueError(f"TINYGRAD_NORM_KERNELS: {_asked!r} is not known; 'cpu' and 'reference' are")
 _use_cpu = _asked != "reference" and not missing()
+
+
+depends_on(lambda: _use_cpu)
 
 
 def of(array: Any) -> ModuleType:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from tinygrad_norm.launch import depends_on
 from tinygrad_norm.settings import Block, Setting
 
 _fast = Setting("tinygrad_norm.fast_math", True)
+depends_on(_fast.get)
 
 
 def fast_math(enabled: bool = True) -> Block:

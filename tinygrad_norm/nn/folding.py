@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_norm.checks import check_type
 from tinygrad_norm.nn.activation import as_fusible
 from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.containers import Sequential
@@ -113,7 +114,11 @@ def fold_parametrizations(model: Module, in_place: bool = False) -> Module:
     Args:
         model: as after `eval()`: in training, spectral norm would take another step.
         in_place: change the model itself and return it.
+
+    Raises:
+        TypeError: it is no Module.
     """
+    check_type("fold_parametrizations: model", model, Module, "a Module")
     if not in_place:
         return fold_parametrizations(copy.deepcopy(model), in_place=True)
     for module, name in list(parametrized(model)):

@@ -54,6 +54,7 @@ class Normalization(DataclassModule):
         if self.eps is not None or getattr(type(self), "eps", None) is not None:  # where None is not what it is anyway
             check_number(f"{type(self).__name__}: eps", self.eps, NOT_NEGATIVE)
         fusible(self.activation)  # refuses an unknown one here rather than at the first call
+        float_dtype(dtype)  # refuses another one though there be no parameter
         for what, flag in (("affine", affine), ("bias", bias), ("fused", self.fused)):
             check_flag(f"{type(self).__name__}: {what}", flag)
         self.shape = shape
@@ -187,15 +188,11 @@ class TrailingNorm(Normalization):
 
     def __post_init__(self, dtype: DTypeOrNone, bias: bool = False) -> None:
         name, given = f"{type(self).__name__}: normalized_shape", self.normalized_shape
-        lengths = tuple(given) if isinstance(given, Sequence) else (given,)
+        lengths = tuple(given) if isinstance(given, Sequence) and not isinstance(given, bytes) else (given,)
         if not lengths:
             raise ValueError(f"{name} names at least one axis, got {given!r}")
         self.normalized_shape = shape = tuple(check_integer(name, length, 1) for length in lengths)
         self._make(shape, self.elementwise_affine, bias, dtype)
-
-
-def _one_more(count: Array) -> Array:
-    return np.asarray(count + 1)
 
 
 def _check_finite(name: str, running: Array, cure: str) -> None:
@@ -288,7 +285,7 @@ class RunningNorm(ChannelNorm):
             with no_grad():
                 self._call(x, True, True, *given)
         if update:
-            self.num_batches_tracked.raw = launch(_one_more, self.num_batches_tracked.raw)
+            self.num_batches_tracked.raw = np.asarray(launch(np.add, self.num_batches_tracked.raw, 1))
         return y
 
     def check_statistics(self, path: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Parametrizations of weights: by a length and a direction, by their largest singular value, by their statistics.
+"""Parametrizations of weights: by length and direction, largest singular value, statistics, or as orthogonal matrices.
 
 Each is registered on a layer, changes it in place and returns it; `nn.parametrize` tells how, and takes it away again.
 For inference and export `nn.fold_parametrizations` leaves the computed weights in the place of all.
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import ops
-from tinygrad_norm.checks import NOT_NEGATIVE, check_flag, check_integer, check_number
+from tinygrad_norm.checks import BELOW_ONE, NOT_NEGATIVE, check_choice, check_flag, check_integer, check_number
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.nn import init
 from tinygrad_norm.nn.module import Module
+from tinygrad_norm.nn.orthogonal import MAPS, Householder, Orthogonal, Trivialized
 from tinygrad_norm.nn.parametrize import parameter_of, register_parametrization
 from tinygrad_norm.tensor import Tensor
 
@@ -39,9 +40,8 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
         networks, 2016.
     """
     ndim = parameter_of(module, name).ndim
-    return register_parametrization(
-        module, name, WeightNorm(None if dim in (None, -1) else _axis("weight_norm", dim, ndim))
-    )
+    whole = dim is None or (isinstance(dim, int) and dim == -1)
+    return register_parametrization(module, name, WeightNorm(None if whole else _axis("weight_norm", dim, ndim)))
 
 
 def spectral_norm(
@@ -57,7 +57,7 @@ def spectral_norm(
         module: the layer.
         name: of the weight, which is `parametrizations.weight.original`.
         n_power_iterations: for each access in training, at least 1.
-        eps: the least norm that a vector is divided by.
+        eps: the least norm that a vector is divided by, below 1.
         dim: the axis of the outputs; 0 unless given.
 
     Raises:
@@ -66,7 +66,7 @@ def spectral_norm(
     Source: Miyato, Kataoka, Koyama and Yoshida, Spectral normalization for generative adversarial networks, 2018.
     """
     check_integer("spectral_norm: n_power_iterations", n_power_iterations, 1)
-    check_number("spectral_norm: eps", eps, NOT_NEGATIVE)
+    check_number("spectral_norm: eps", eps, BELOW_ONE)
     weight = parameter_of(module, name)
     dim = _axis("spectral_norm", 0 if dim is None else dim, weight.ndim)
     return register_parametrization(module, name, SpectralNorm(weight.raw, n_power_iterations, eps, dim))
@@ -100,6 +100,45 @@ def weight_standardization(module: Module, name: str = "weight", eps: float = 1e
     if scaled:
         init.ones_(getattr(module.parametrizations, name).original0)
     return module
+
+
+def orthogonal(
+    module: Module, name: str = "weight", orthogonal_map: str | None = None, *, use_trivialization: bool = True
+) -> Module:
+    """Keep a weight orthogonal: its columns orthonormal, or its rows, where they are fewer.
+
+    A weight of more than two axes is a batch of matrices (..., m, n), as in PyTorch: of a convolution, those of its
+    kernels. `parametrizations.weight.original` has the shape of the weight; below its diagonal it is free, the rest
+    has no part in the weight, but for the signs on the diagonal, by which "householder" scales the columns.
+
+    Args:
+        module: the layer.
+        name: of the weight.
+        orthogonal_map: "matrix_exp", e^A for the A = -A^T that has the original's lower triangle; "cayley",
+            (I - A/2)^-1 (I + A/2); "householder", a product of reflections by the columns of the triangle. Unless
+            given, the first for square matrices and the last for others.
+        use_trivialization: whether the map is a rotation of the matrix that the weight was, or is assigned: an
+            orthogonal one is kept, of another it is the Q of QR = W. The rotation is that of the buffer
+            `parametrizations.weight.0.base`. Without, "householder" begins with the same Q; the others begin with what
+            they make of the weight, and nothing is assigned.
+
+    Raises:
+        TypeError, ValueError: an argument is out of range, there is no such parameter, or it is no matrix.
+
+    Source: Lezcano-Casado and Martínez-Rubio, Cheap orthogonal constraints in neural networks: a simple parametrization
+        of the orthogonal and unitary group, 2019.
+    """
+    weight = parameter_of(module, name)
+    if weight.ndim < 2:
+        raise ValueError(f"orthogonal: the weight is a matrix, or several, got a weight of shape {weight.shape}")
+    if orthogonal_map is None:
+        orthogonal_map = "matrix_exp" if weight.shape[-1] == weight.shape[-2] else "householder"
+    check_choice("orthogonal: orthogonal_map", orthogonal_map, MAPS)
+    check_flag("orthogonal: use_trivialization", use_trivialization)
+    if use_trivialization:
+        return register_parametrization(module, name, Trivialized(orthogonal_map, weight))
+    kind = Householder if orthogonal_map == "householder" else Orthogonal
+    return register_parametrization(module, name, kind(orthogonal_map))
 
 
 class WeightNorm(Module):
@@ -181,12 +220,12 @@ class WeightStandardization(Module):
         self.eps = eps
 
     def forward(self, weight: Tensor) -> Tensor:
-        rows = _rows(weight, 0)
-        if rows.shape[1] == 1:
+        if math.prod(weight.shape[1:]) == 1:
             raise ValueError(
                 f"weight_standardization: several values make each output, got a weight of shape {weight.shape}, all "
                 "of which would become 0"
             )
+        rows = _rows(weight, 0)
         return ops.reshape(ops.layer_norm(rows, rows.shape[1], eps=self.eps), weight.shape)
 
     def right_inverse(self, weight: Tensor) -> Any:
@@ -209,6 +248,8 @@ class ScaledWeightStandardization(WeightStandardization):
 
 
 def _axis(function: str, dim: int | None, ndim: int) -> int:
+    if not ndim:
+        raise ValueError(f"{function}: dim is an axis of the weight, which has none, got {dim}")
     return check_integer(f"{function}: dim", dim, -ndim, ndim - 1) % ndim
 
 

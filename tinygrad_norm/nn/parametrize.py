@@ -7,6 +7,7 @@ what the module makes w of, as far as it can make w at all. Names, meaning and s
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -40,6 +41,7 @@ class ParametrizationList(ModuleList):
 
     def __init__(self, parametrization: Module, name: str, parameter: Parameter) -> None:
         super().__init__([parametrization])
+        self.shape = parameter.shape
         inverse = getattr(parametrization, "right_inverse", None)
         with no_grad():
             found = parameter if inverse is None else inverse(parameter)
@@ -83,6 +85,8 @@ class ParametrizationList(ModuleList):
             ValueError: it has another shape or dtype, or a parametrization has no `right_inverse`.
         """
         check_type(name, value, Tensor, "a Tensor, for it is parametrized")
+        if value.shape != self.shape:
+            raise ValueError(f"{name} has shape {self.shape}, got {value.shape}")
         with no_grad():
             for parametrization in reversed(list(self)):
                 if not hasattr(parametrization, "right_inverse"):
@@ -110,7 +114,8 @@ def register_parametrization(module: Module, name: str, parametrization: Module)
 
     Raises:
         TypeError: one is no Module, or the parametrization returns no Tensor.
-        ValueError: the layer has no such parameter, or the parametrization changes its shape or dtype.
+        ValueError: the layer has no such parameter, or the parametrization changes its shape or dtype, or takes several
+            originals where another one comes first.
 
     Source: PyTorch 2.13, torch.nn.utils.parametrize.
     """
@@ -118,6 +123,7 @@ def register_parametrization(module: Module, name: str, parametrization: Module)
     check_type("register_parametrization: parametrization", parametrization, Module, "a Module")
     parametrization.train(module.training)
     if is_parametrized(module, name):
+        _check_second(module, name, parametrization)
         with no_grad():
             _check_result(parametrization, name, parametrization(parameter), parameter)
         _list_of(module, name).append(parametrization)
@@ -136,10 +142,11 @@ def parameter_of(module: Module, name: str) -> Any:
     """Return a module's own Parameter of that name, or what its parametrizations compute.
 
     Raises:
-        TypeError: it is no Module.
+        TypeError: it is no Module, or the name is no text.
         ValueError: there is none.
     """
     check_type("a parametrization's module", module, Module, "a Module")
+    _check_name(name)
     own = dict(module.named_parameters(recurse=False))
     if name in own or is_parametrized(module, name):
         return getattr(module, name)
@@ -166,9 +173,12 @@ def remove_parametrizations(module: Module, name: str, leave_parametrized: bool 
         The layer. Where there was one original, the parameter is that one, which an optimizer knows; of several, new.
 
     Raises:
+        TypeError: the layer is no Module, or the name is no text.
         ValueError: it is not parametrized, or there are several originals and none of them is to be kept as it is.
     """
+    check_type("remove_parametrizations: module", module, Module, "a Module")
     check_flag("remove_parametrizations: leave_parametrized", leave_parametrized)
+    _check_name(name)
     if not is_parametrized(module, name):
         raise ValueError(
             f"remove_parametrizations: name is a parametrized parameter of {type(module).__name__}, got {name!r}"
@@ -205,6 +215,7 @@ def cached() -> Block:
 
 def parametrized(model: Module) -> Iterator[tuple[Module, str]]:
     """Yield each parametrized parameter in a model: its module and its name."""
+    check_type("a parametrized model", model, Module, "a Module")
     for module in list(model.modules()):
         for name in getattr(type(module), "_parametrized", ()):
             yield module, name
@@ -214,10 +225,26 @@ def _list_of(module: Module, name: str) -> Any:
     return getattr(module.parametrizations, name)
 
 
+def _check_name(name: Any) -> None:
+    check_type("a parametrized parameter's name", name, str, "a text")
+
+
 def _check_result(parametrization: Module, name: str, value: Any, like: Tensor) -> None:
     owner = f"register_parametrization: {type(parametrization).__name__}"
     check_type(f"{owner}: what it returns", value, Tensor, "a Tensor")
     _check_like(f"{owner} makes a {name} of", value, like)
+
+
+def _check_second(module: Module, name: str, parametrization: Module) -> None:
+    """Refuse a parametrization of several originals behind others, which return one tensor."""
+    try:
+        inspect.signature(parametrization.forward).bind(None)
+    except TypeError:
+        first, own = type(_list_of(module, name)[0]).__name__, type(parametrization).__name__
+        raise ValueError(
+            f"register_parametrization: {own} makes a {name} of several originals, so it comes first, got one behind "
+            f"{first}; remove_parametrizations(module, {name!r}) takes that away"
+        ) from None
 
 
 def _check_like(words: str, value: Tensor, like: Tensor) -> None:
@@ -237,10 +264,21 @@ def _choose_class(module: Module) -> None:
 @cache
 def _with_properties(kind: type[Module], names: tuple[str, ...]) -> type[Module]:
     """Return a class derived from `kind`; copies of a module share it, so it never changes."""
-    made = type(f"Parametrized{kind.__name__}", (kind,), {"__module__": kind.__module__, "_parametrized": names})
+    own = {"__module__": kind.__module__, "_parametrized": names, "__reduce_ex__": _reduced}
+    made = type(f"Parametrized{kind.__name__}", (kind,), own)
     for name in names:
         setattr(made, name, _property(kind.__name__, name))
     return made
+
+
+def _reduced(module: Module, protocol: int) -> tuple[Any, ...]:
+    """Tell copy, and pickle, how a module is made whose class no module has by name."""
+    kind: Any = type(module)
+    return _made, (kind.__base__, kind._parametrized), vars(module).copy()
+
+
+def _made(kind: Any, names: tuple[str, ...]) -> Module:
+    return object.__new__(_with_properties(kind, names))
 
 
 def _property(owner: str, name: str) -> property:

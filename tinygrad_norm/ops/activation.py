@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinygrad_norm import definitions, kernels
-from tinygrad_norm.checks import check_choice
+from tinygrad_norm.checks import FINITE, check_choice, check_number
 from tinygrad_norm.definitions import activation as formulas
 from tinygrad_norm.definitions.activation import ACTIVATIONS, Activation
 from tinygrad_norm.definitions.activation import activate as activate
@@ -173,12 +173,17 @@ def fusible(activation: ActivationSpec) -> Activation:
 
     Raises:
         ValueError: the name is not known, or takes no parameter.
+        TypeError: it is no name, nor a name and a number.
     """
     if activation is None:
         return None
+    if isinstance(activation, tuple) and len(activation) != 2:
+        raise TypeError(f"activation is a name, or (name, parameter), got {activation!r}")
     name, parameter = activation if isinstance(activation, tuple) else (activation, None)
     check_choice("activation", name, ACTIVATIONS)
     default = ACTIVATIONS[name].parameter
     if parameter is not None and default is None:
         raise ValueError(f"activation: {name!r} takes no parameter, got {parameter!r}")
-    return name, float(default or 0.0) if parameter is None else float(parameter)
+    if parameter is None:
+        return name, float(default or 0.0)
+    return name, check_number(f"activation: the parameter of {name!r}", parameter, FINITE)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_norm import definitions, kernels
-from tinygrad_norm.checks import Range, check_flag, check_integer, check_number, check_pair
+from tinygrad_norm.checks import FINITE, check_flag, check_integer, check_number, check_pair
 from tinygrad_norm.definitions.windows import Window, windows
 from tinygrad_norm.dtypes import Array, Pair, Shape
 from tinygrad_norm.launch import constant
@@ -22,8 +21,6 @@ from tinygrad_norm.tape import FusedOp, Op
 
 if TYPE_CHECKING:
     from tinygrad_norm.tensor import Tensor
-
-_FINITE = Range("a finite number", math.isfinite)
 
 
 class MaxPool2D(FusedOp):
@@ -208,8 +205,8 @@ def check_response(name: str, size: Any, alpha: Any, beta: Any, k: Any) -> tuple
         ValueError, TypeError: size is no integer of at least 1, or another is no number.
     """
     size = check_integer(f"{name}: size", size, 1)
-    alpha, beta = check_number(f"{name}: alpha", alpha, _FINITE), check_number(f"{name}: beta", beta, _FINITE)
-    return size, alpha, beta, check_number(f"{name}: k", k, _FINITE)
+    alpha, beta = check_number(f"{name}: alpha", alpha, FINITE), check_number(f"{name}: beta", beta, FINITE)
+    return size, alpha, beta, check_number(f"{name}: k", k, FINITE)
 
 
 def check_window(

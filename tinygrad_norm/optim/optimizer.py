@@ -93,18 +93,18 @@ class Optimizer(RefusesUnknownKeywords, ABC):
             gradient = gradient_of(parameter, place)
             if gradient is not None and gradient.shape != parameter.shape:
                 raise ValueError(f"{place} has shape {parameter.shape} and a gradient of shape {gradient.shape}")
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    gradient = parameter.grad.raw
-                    if gradient.dtype != parameter.dtype:
-                        gradient = launch(gradient.astype, parameter.dtype)
-                    if group["maximize"]:
-                        gradient = launch(np.negative, gradient)
-                    state = self.state.setdefault(parameter, {"step": 0})
-                    host(_count, state)
-                    self.update(parameter.raw, gradient, state, group)
-                    launch(integrity.mark_changed, parameter.raw)
+        given = [
+            (parameter, parameter.grad.raw, self.state.setdefault(parameter, {"step": 0}), group)
+            for group in self.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        host(_count, [state for _, _, state, _ in given])
+        for parameter, gradient, state, group in given:
+            if gradient.dtype != parameter.dtype:
+                gradient = launch(gradient.astype, parameter.dtype)
+            self.update(parameter.raw, launch(np.negative, gradient) if group["maximize"] else gradient, state, group)
+        launch(_mark_changed, [parameter.raw for parameter, *_ in given])
 
     @abstractmethod
     def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
@@ -226,8 +226,14 @@ def _check_options(checked: dict[int, Group], optimizer: Optimizer) -> None:
             checked[number] = options
 
 
-def _count(state: State) -> None:
-    state["step"] += 1
+def _count(states: list[State]) -> None:
+    for state in states:
+        state["step"] += 1
+
+
+def _mark_changed(arrays: list[Array]) -> None:
+    for array in arrays:
+        integrity.mark_changed(array)
 
 
 def gradient_of(parameter: Tensor, place: str) -> Array | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from tinygrad_norm.checks import BELOW_ONE, FRACTION, NOT_NEGATIVE, Range, check_flag, check_number
+from tinygrad_norm.checks import BELOW_ONE, FINITE, FRACTION, NOT_NEGATIVE, check_flag, check_number
 
 _NUMBERS = {
     "lr": NOT_NEGATIVE,
@@ -14,7 +13,7 @@ _NUMBERS = {
     "weight_decay": NOT_NEGATIVE,
     "momentum": FRACTION,
     "alpha": FRACTION,
-    "dampening": Range("a finite number", math.isfinite),
+    "dampening": FINITE,
 }
 
 

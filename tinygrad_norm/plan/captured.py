@@ -63,6 +63,7 @@ class Captured(Generic[P, R]):
         self._entries: list[Entry] = []
         self._refused: dict[Any, tuple[int, str]] = {}
         """Signatures for which there is no plan: how often that was tried, and why."""
+        self._timed = False
         self._lock = threading.Lock()
         self._bound: weakref.WeakKeyDictionary[Any, Captured[Any, Any]] = weakref.WeakKeyDictionary()
 
@@ -106,7 +107,7 @@ class Captured(Generic[P, R]):
         try:
             given = [*leaves(args), *leaves(kwargs)]
             inputs = [each for each in given if isinstance(each, Tensor | np.ndarray)]
-            key = _signature(given, inputs), tuple(kwargs), mode
+            key = _signature(given, inputs), tuple(kwargs), mode, launch.settings()
             for entry in reversed(self._entries):
                 if entry.key == key and entry.guards.hold():
                     try:
@@ -116,6 +117,21 @@ class Captured(Generic[P, R]):
             return self._record(key, given, inputs, args, kwargs)
         finally:
             self._lock.release()
+
+    def profile(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Replay once, and return the plan as a table of its launches with the time that each took.
+
+        Raises:
+            RuntimeError: the call was no replay; says why.
+        """
+        self._timed = True
+        try:
+            self(*args, **kwargs)
+        finally:
+            self._timed = False
+        if self.why or self.plan is None or self.plan.seconds is None:
+            raise RuntimeError(f"profile: the call was no replay: {self.why}")
+        return str(self.plan)
 
     def _eager(self, reason: str, args: Any, kwargs: Any) -> R:
         self.why = reason
@@ -130,8 +146,8 @@ class Captured(Generic[P, R]):
             self._entries.remove(entry)
             self._entries.append(entry)
         calls = entry.calls
-        if calls % _TRIALS and (calls > _TRIALS or calls & (calls - 1)):
-            found: R = entry.plan(inputs)
+        if self._timed or (calls % _TRIALS and (calls > _TRIALS or calls & (calls - 1))):
+            found: R = entry.plan(inputs, self._timed)
             return found
         result, difference = compare(
             [self.function, args, kwargs], lambda: entry.plan(inputs), lambda: self.function(*args, **kwargs)
@@ -157,11 +173,12 @@ class Captured(Generic[P, R]):
         grads = [each.grad if isinstance(each, Tensor) else None for each in inputs]
         if {id(owner_of(_array(each))) for each in inputs} & {id(owner_of(each.raw)) for each in before.reach.tensors}:
             recorder.refuse("it is given a tensor that it also reaches by itself")
-        launch.watch(recorder)
+        if not launch.watch(recorder):
+            return self._eager("another thread records a plan", args, kwargs)
         try:
             result = self.function(*args, **kwargs)
         finally:
-            launch.watch(None)
+            launch.unwatch()
         entry = None
         if not recorder.reason:
             for number, (each, grad) in enumerate(zip(inputs, grads, strict=True)):

@@ -15,14 +15,15 @@ import numpy as np
 
 from tinygrad_norm.launch import Late
 from tinygrad_norm.operands import wrap
+from tinygrad_norm.plan import report
 from tinygrad_norm.plan.memory import ALIGNMENT, Interval, place
 from tinygrad_norm.plan.recorder import Array, Buffer, Step, View
 from tinygrad_norm.plan.trees import leaves, mapped
 from tinygrad_norm.quiet import enter_quiet, leave_quiet
 from tinygrad_norm.tensor import Tensor
 
-_SMALL = 2**14
-"""How many bytes are copied sooner than a launch is written anew: 1 µs."""
+_SMALL = 2**15
+"""How many bytes are copied sooner than a launch is written anew, which takes 3 µs."""
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -84,6 +85,8 @@ class Plan:
 
     def __init__(self, steps: list[Step], buffers: list[Buffer], output: Any, effects: list[Effect]) -> None:
         self.steps, self.output, self.effects = steps, output, effects
+        self.seconds: list[float] | None = None
+        """What each launch took in the last replay that was timed."""
         self.used = [buffer for buffer in buffers if buffer.used]
         kept = [each.view for each in leaves(output) if isinstance(each, Kept)]
         kept += [effect.view for effect in effects if effect.view is not None]
@@ -133,7 +136,10 @@ class Plan:
                 self._of.setdefault(each, []).append(number)
             if all(view.buffer.offset >= 0 for view in views):
                 self._calls[number] = self._call(step)
-        self._anew = sorted({number for buffer in self.fresh for number in self._of.get(id(buffer), ())})
+        self._of_fresh = {number for buffer in self.fresh for number in self._of.get(id(buffer), ())}
+        self._anew = sorted(self._of_fresh)
+        self._head = min(self._of_fresh, default=len(steps))
+        """How many steps come before the first that needs a fresh array."""
 
     def _place(self, own: list[Buffer]) -> None:
         """Give each buffer of the plan's own its place in the arena."""
@@ -144,8 +150,8 @@ class Plan:
         for buffer, offset in zip(own, offsets, strict=True):
             buffer.offset = offset
 
-    def __call__(self, given: Sequence[Any]) -> Any:
-        """Replay with tensors and arrays, and return what the function did.
+    def __call__(self, given: Sequence[Any], timed: bool = False) -> Any:
+        """Replay with tensors and arrays, and return what the function did; `timed` notes how long each launch takes.
 
         Raises:
             ChangedError: an array has another form; nothing ran.
@@ -154,18 +160,21 @@ class Plan:
         stale = self._bind(inputs, given)
         for number, fixed in self._inputs:
             np.copyto(fixed, inputs[number])
-        memory = self._memory
-        for buffer, like in zip(self.fresh, self._like, strict=True):
-            memory[id(buffer)] = _contiguous(np.empty_like(like))
         calls, steps = self._calls, self.steps
-        for number in stale.union(self._anew) if stale else self._anew:
-            calls[number] = self._call(steps[number])
+        for number in stale:
+            if number not in self._of_fresh:
+                calls[number] = self._call(steps[number])
         quiet = enter_quiet()
         try:
-            for run, arguments in calls:
-                run(*arguments)
+            seconds = self._run(calls[: self._head], timed)  # which forgets old gradients: new ones take their memory
+            for buffer, like in zip(self.fresh, self._like, strict=True):
+                self._memory[id(buffer)] = _contiguous(np.empty_like(like))
+            for number in self._anew:
+                calls[number] = self._call(steps[number])
+            seconds += self._run(calls[self._head :], timed)
         finally:
             leave_quiet(quiet)
+        self.seconds = seconds if timed else self.seconds
         for whose, slot, view in self.effects:
             tensor = given[whose] if type(whose) is int else whose
             setattr(
@@ -177,8 +186,15 @@ class Plan:
         for number in self._anew:  # what is kept elsewhere is not kept here
             calls[number] = _NOTHING
         for buffer in self.fresh:
-            del memory[id(buffer)]
+            del self._memory[id(buffer)]
         return output
+
+    def _run(self, calls: list[Call], timed: bool) -> list[float]:
+        if timed:
+            return report.timed(calls)
+        for run, arguments in calls:
+            run(*arguments)
+        return []
 
     def _returned(self, output: Any) -> Any:
         if type(output) is Kept:
@@ -246,6 +262,12 @@ class Plan:
             array = array.view()
             array.flags.writeable = False
         return array
+
+    def __repr__(self) -> str:
+        return f"<{report.summary(self)}>"
+
+    def __str__(self) -> str:
+        return report.table(self)
 
     def memory(self) -> int:
         """Bytes of the plan's own memory."""

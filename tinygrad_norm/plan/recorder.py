@@ -153,13 +153,14 @@ class Recorder:
 
     def computed(self, compute: Callable[..., Any], again: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Run what launches by itself, or is to be one launch as it makes arrays in another way."""
-        before = len(self.steps)
+        steps, buffers = len(self.steps), len(self.buffers)
         result = compute(*arguments)
         if self._inside or self.reason:
             return result
         arrays = [each for each in leaves(result) if isinstance(each, np.ndarray)]
         if not all((buffer := self._find(each)) and (buffer.used or buffer.source) for each in arrays):
-            del self.steps[before:]
+            del self.steps[steps:]
+            self._forget(buffers)
             self._write(again, arguments, result)
         return result
 
@@ -213,6 +214,13 @@ class Recorder:
         buffers.append(buffer)
         self._owners[id(owner)] = weakref.ref(owner), buffers
         self.buffers.append(buffer)
+
+    def _forget(self, first: int) -> None:
+        """Know the buffers no longer that were made from that one on."""
+        gone = {id(each) for each in self.buffers[first:]}
+        del self.buffers[first:]
+        for key, (reference, buffers) in self._owners.items():
+            self._owners[key] = reference, [each for each in buffers if id(each) not in gone]
 
     def _find(self, array: Array) -> Buffer | None:
         owner = owner_of(array)

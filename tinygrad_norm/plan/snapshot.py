@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -50,9 +51,9 @@ class Snapshot:
     def changed(self) -> Iterator[tuple[Any, Any]]:
         """Each container that holds something else now, and where in it: a key, a number or a name."""
         for mapping, keys, values in self.dicts:
-            if (*mapping,) != keys:
-                more = [key for key in mapping if key not in keys]
-                yield mapping, more[0] if more and isinstance(more[0], str) else "the keys of a dict"
+            if not _same_keys(mapping, keys):
+                more = [key for key in mapping if isinstance(key, str) and key not in keys]
+                yield mapping, more[0] if more else "the keys of a dict"
             else:
                 for key, value, old in zip(keys, mapping.values(), values, strict=True):
                     if not same(value, old):
@@ -71,7 +72,7 @@ class Snapshot:
     def restore(self) -> None:
         """Put everything back, but for the elements of arrays."""
         for mapping, keys, values in self.dicts:
-            if (*mapping,) != keys or not all(map(operator.is_, mapping.values(), values)):
+            if not _same_keys(mapping, keys) or not all(map(operator.is_, mapping.values(), values)):
                 dict.clear(mapping)
                 dict.update(mapping, zip(keys, values, strict=True))
         for items, old in self.lists:
@@ -103,14 +104,14 @@ class Guards:
         self.generation = generation.number()
         found_anew = own | {(id(mapping), key) for mapping, key in late}
         self._zeros: list[tuple[dict[Any, Any], Any, bool]] = []
-        self._told: list[Place] = []
-        self._dicts: list[Place] = []
+        self._told: list[tuple[Place, int]] = []
+        self._dicts: list[tuple[Place, int]] = []
         for mapping, keys, values in before.dicts:
             if id(mapping) not in own:
                 kept = [i for i, key in enumerate(keys) if (id(mapping), key) not in found_anew]
                 place = Place(mapping, tuple(keys[i] for i in kept), tuple(values[i] for i in kept))
                 told = id(mapping) in before.reach.told
-                (self._told if told else self._dicts).append(place)
+                (self._told if told else self._dicts).append((place, len(keys)))
                 if told:
                     self._zeros += [(mapping, keys[i], values[i] == 0) for i in {*range(len(keys))}.difference(kept)]
         self._lists, self._cells = before.lists, before.cells
@@ -124,7 +125,9 @@ class Guards:
         """Whether all is as it was."""
         number = generation.number()
         if number != self.generation:
-            if not all(map(_holds, self._told)) or any(tensor.wants_grad is not wants for tensor, wants in self._wants):
+            if not all(starmap(_holds, self._told)) or any(
+                tensor.wants_grad is not wants for tensor, wants in self._wants
+            ):
                 return False
             if any((mapping.get(key) == 0) is not zero for mapping, key, zero in self._zeros):
                 return False
@@ -141,14 +144,21 @@ class Guards:
         for items, old in self._lists:
             if len(items) != len(old) or not (all(map(operator.is_, items, old)) or all(map(same, items, old))):
                 return False
-        return all(map(_holds, self._names)) and all(map(_holds, self._dicts))
+        return all(map(_holds, self._names)) and all(starmap(_holds, self._dicts))
 
 
-def _holds(place: Place) -> bool:
-    """Whether a dict holds the same under these keys; other keys are new, which is a change as well, or found anew."""
+def _holds(place: Place, count: int | None = None) -> bool:
+    """Whether a dict holds the same under these keys, and has so many in all."""
     mapping, keys, values = place
+    if count is not None and len(mapping) != count:
+        return False
     now = [mapping.get(key) for key in keys]
     return all(map(operator.is_, now, values)) or all(map(same, now, values))
+
+
+def _same_keys(mapping: dict[Any, Any], keys: tuple[Any, ...]) -> bool:
+    """Whether a dict has these keys, in this order: tensors, of which == would be an op, by what they are."""
+    return len(mapping) == len(keys) and all(map(same, mapping, keys))
 
 
 def same(value: Any, old: Any) -> bool:

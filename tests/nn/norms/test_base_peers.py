@@ -26,20 +26,29 @@ def test_a_norm_does_what_that_of_another_library_does(name):
     layer: Any = getattr(nn, case.ours)(*case.arguments, **case.options, dtype="float64")
     for key, parameter in layer.named_parameters():
         parameter.replace(given[key])
-    masks = (given["mask"],) if case.masked else ()
+    others: list[Any] = [given["mask"]] if case.masked else []
     for step in range(peers["STEPS"]):
         x = Tensor(given[f"x{step}"], requires_grad=True)
+        if case.condition:
+            others = [Tensor(given[f"c{step}"], requires_grad=True)]
         layer.zero_grad()
-        y = layer(x, *masks)
+        y = layer(x, *others)
         y.backward(given[f"g{step}"])
-        found = {"y": y, "dx": x.grad, "running_var": getattr(layer, "running_var", None)}
-        found |= {f"d{key}": parameter.grad for key, parameter in layer.named_parameters()}
-        stored = {key: each for key in found if (each := STORED.get(f"{name}/{key}{step}")) is not None}
-        assert len(stored) >= 4
-        for key, expected in stored.items():
-            assert_close(found[key].raw, expected, f"{key}, step {step}")
+        found = {"dx": x.grad, **{f"d{key}": parameter.grad for key, parameter in layer.named_parameters()}}
+        found |= {"dc": others[0].grad} if case.condition else {}
+        for key, gradient in {"y": y, **found}.items():
+            assert_close(gradient.raw, STORED[f"{name}/{key}{step}"], f"{key}, step {step}")
+        kept = (1 - getattr(layer, "momentum", 0.0)) ** (step + 1)  # of the variance of 1 that both began with
+        for key, factor in (("running_mean", 1.0), ("running_var", case.bessel)):
+            if (expected := STORED.get(f"{name}/{key}{step}")) is not None:
+                start = kept * (key == "running_var")
+                assert_close(getattr(layer, key).raw, start + factor * (expected - start), f"{key}, step {step}")
     if (expected := STORED.get(f"{name}/inference")) is not None:
-        assert_close(layer.eval()(given["x0"]).raw, expected, "inference")
+        for key in ("running_mean", "running_var"):
+            if case.bessel != 1:
+                getattr(layer, key).replace(STORED[f"{name}/{key}{step}"])
+        first = [given["c0"]] if case.condition else others
+        assert_close(layer.eval()(given["x0"], *first).raw, expected, "inference")
 
 
 def assert_close(found: Any, expected: Any, what: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.nn.norms.layers import IMAGES, LABELS, along, check_three_steps, close, stirred
+from tests.nn.norms.layers import IMAGES, LABELS, along, check_three_steps, close, gradient_of, stirred
 from tinygrad_norm import Tensor, nn, ops
 
 CHANNELS, POSITIONS = (0, 2, 3), (2, 3)
@@ -96,6 +96,33 @@ def test_spade_for_three_steps_and_in_inference(rng):
         return infer(x, condition, mean, var), mean, var
 
     check_three_steps(layer, rng, train, infer, lambda: [rng.normal(size=IMAGES), rng.normal(size=(3, 2, 4, 2))])
+
+
+ONE_FOR_ALL = {
+    "FiLM of a label": (lambda: nn.FiLM(4, 3, dtype="float64"), np.array([2])),
+    "FiLM of a vector": (lambda: nn.FiLM(4, 3, dtype="float64"), (1, 3)),
+    "AdaIN of features": (lambda: nn.AdaIN(4, dtype="float64"), (1, 4, 3, 2)),
+    "AdaIN of a vector": (lambda: nn.AdaIN(4, 2, dtype="float64"), (1, 2)),
+    "ConditionalBatchNorm2D": (lambda: nn.ConditionalBatchNorm2D(4, 3, dtype="float64"), np.array([2])),
+    "SPADE": (lambda: nn.SPADE(4, 2, 3, dtype="float64"), (1, 2, 4, 2)),
+}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ONE_FOR_ALL)
+def test_one_condition_for_the_whole_batch_is_that_of_each_image(name, training, rng):
+    build, condition = ONE_FOR_ALL[name]
+    layer = stirred(build(), rng).train(training)
+    one = rng.normal(size=condition) if isinstance(condition, tuple) else condition
+    x, dy = rng.normal(size=IMAGES), rng.normal(size=IMAGES)
+    found = gradient_of(layer, [x, one], dy)
+    expected = gradient_of(layer, [x, np.repeat(one, 3, axis=0)], dy)
+    if one.dtype.kind == "f":
+        expected[1] = expected[1].raw.sum(axis=0, keepdims=True)
+    for gradient, other in zip(found, expected, strict=True):
+        close(gradient, other)
+    close(layer(x, one), layer(x, np.repeat(one, 3, axis=0)))
+    assert layer(np.ones((0, *IMAGES[1:])), one).shape == (0, *IMAGES[1:])
 
 
 # What they begin with
@@ -217,8 +244,9 @@ WANTED = "labels of shape (3,), integers from 0 to 6, or vectors of shape (3, 7)
 @pytest.mark.parametrize("name", ["FiLM", "ConditionalBatchNorm2D", "AdaIN"])
 def test_labels_and_vectors_that_do_not_fit(name, condition, words):
     layer = getattr(nn, name)(4, 7)
+    hint = "; one for the whole batch has a first axis of 1" * words.startswith("the condition")
     for given in (condition, Tensor(condition)):
-        with pytest.raises(ValueError, match=f"^{name}: {re.escape(words)}$"):
+        with pytest.raises(ValueError, match=f"^{name}: {re.escape(words)}{hint}$"):
             layer(np.ones(IMAGES, np.float32), given)
     assert not layer.state_dict().get("num_batches_tracked", np.zeros(())).any()
 
@@ -226,10 +254,28 @@ def test_labels_and_vectors_that_do_not_fit(name, condition, words):
 @pytest.mark.parametrize(
     ("build", "condition", "words"),
     [
-        (lambda: nn.AdaIN(4), np.ones((3, 4), np.float32), "floats of shape (3, 4, …, …), got float32 of shape (3, 4)"),
-        (lambda: nn.AdaIN(4), np.ones((3, 5, 2, 2), np.float32), "(3, 4, …, …), got float32 of shape (3, 5, 2, 2)"),
-        (lambda: nn.AdaIN(4), np.ones((3, 4, 0, 2), np.float32), "(3, 4, …, …), got float32 of shape (3, 4, 0, 2)"),
-        (lambda: nn.AdaIN(4), LABELS, "floats of shape (3, 4, …, …), got int64 of shape (3,)"),
+        (
+            lambda: nn.AdaIN(4),
+            np.ones((3, 4), np.float32),
+            "of several values per channel, got float32 of shape (3, 4);",
+        ),
+        (
+            lambda: nn.AdaIN(4),
+            np.ones((3, 5, 2, 2), np.float32),
+            "floats of shape (3, 4, …, …), of several values per channel, got float32 of shape (3, 5",
+        ),
+        (lambda: nn.AdaIN(4), np.ones((3, 4, 0, 2), np.float32), "per channel, got float32 of shape (3, 4, 0, 2)"),
+        (lambda: nn.AdaIN(4), np.ones((3, 4, 1, 1), np.float32), "per channel, got float32 of shape (3, 4, 1, 1)"),
+        (
+            lambda: nn.AdaIN(4),
+            LABELS,
+            "floats of shape (3, 4, …, …), of several values per channel, got int64 of shape (3,",
+        ),
+        (
+            lambda: nn.SPADE(4, 2, 3),
+            np.ones((3, 2, 0, 2), np.float32),
+            "shape (3, 2, H, W), got float32 of shape (3, 2",
+        ),
         (
             lambda: nn.SPADE(4, 2, 3),
             np.ones((3, 3, 2, 2), np.float32),
@@ -243,16 +289,33 @@ def test_images_that_do_not_fit(build, condition, words):
         build()(np.ones(IMAGES, np.float32), condition)
 
 
-@pytest.mark.parametrize(("others", "got"), [([[0, 1, 2]], "list"), ([], "none")])
+@pytest.mark.parametrize(
+    ("others", "got"),
+    [([[0, 1, 2]], "list"), ([], "none"), ([np.ndarray], "the class ndarray; did you mean ndarray(...)?")],
+)
 def test_what_is_no_condition(others, got):
     words = f"FiLM: the inputs are x and a condition, a Tensor or a NumPy array, got {got}"
-    with pytest.raises(TypeError, match=f"^{words}$"):
+    with pytest.raises(TypeError, match=f"^{re.escape(words)}$"):
         nn.FiLM(4, 3)(np.ones(IMAGES, np.float32), *others)
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "condition", "words"),
+    [
+        (lambda: nn.AdaIN(4), (3, 4, 1, 1), (3, 4, 2, 2), "AdaIN: one value per channel of an image has no variance"),
+        (lambda: nn.AdaIN(4, 2), (3, 4, 1), (3, 2), "AdaIN: one value per channel of an image has no variance"),
+        (lambda: nn.SPADE(4, 2, 3), (3, 4, 2, 0), (3, 2, 2, 2), "SPADE: the input has pixels, got shape (3, 4, 2, 0)"),
+    ],
+)
+def test_inputs_that_have_too_little(build, shape, condition, words):
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}"):
+        build()(np.ones(shape, np.float32), np.ones(condition, np.float32))
 
 
 @pytest.mark.parametrize(
     ("build", "words"),
     [
+        (lambda: nn.AdaIN(4, dtype="int64"), "dtype is float32 or float64, got int64"),
         (lambda: nn.FiLM(4, 0), "FiLM: condition_features is an integer of at least 1, got 0"),
         (lambda: nn.AdaIN(4, 0), "AdaIN: condition_features is an integer of at least 1, got 0"),
         (lambda: nn.AdaIN(4, 2.5), "AdaIN: condition_features is an integer of at least 1, got 2.5 (float)"),

@@ -39,9 +39,20 @@ def test_what_they_begin_with(rng):
     assert layer.alpha.item() == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize(("alpha", "error"), [(0, ValueError), (0.0, ValueError), ("a", TypeError), (True, TypeError)])
+@pytest.mark.parametrize(
+    ("alpha", "error"),
+    [
+        (0, ValueError),
+        (0.0, ValueError),
+        (np.nan, ValueError),
+        (np.inf, ValueError),
+        (10**400, ValueError),
+        ("a", TypeError),
+        (True, TypeError),
+    ],
+)
 def test_alpha_is_a_number_other_than_0(alpha, error):
-    with pytest.raises(error, match=r"^DynamicErf: alpha is a number other than 0, got"):
+    with pytest.raises(error, match=r"^DynamicErf: alpha is a finite number other than 0, got"):
         nn.DynamicErf(4, alpha=alpha)
 
 

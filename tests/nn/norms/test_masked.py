@@ -314,6 +314,8 @@ def test_an_empty_batch_is_a_batch(name):
         (np.full((4, 5), np.nan), ValueError, "got nan"),
         (np.full((4, 5), "yes"), TypeError, "mask is of True and False, or of 1 and 0, got <U3"),
         (Tensor(np.ones((4, 5)), requires_grad=True), RuntimeError, "no gradient goes through mask"),
+        ([[1, 1], [1]], ValueError, "^MaskedBatchNorm1D: mask has rows of one length, got lists of several lengths$"),
+        (np.ma.array(np.ones((4, 5)), mask=True), TypeError, "masked array: its mask would be lost"),
     ],
 )
 def test_masks_that_are_none_are_refused(mask, error, told):

@@ -115,6 +115,8 @@ def test_a_ramp_is_a_line_between_two_batches():
         ({"d_max": -1}, "BatchRenorm1D: d_max is a number of at least 0, got -1"),
         ({"r_max": math.nan}, "BatchRenorm1D: r_max is a number of at least 1, got nan"),
         ({"r_max": "3"}, "BatchRenorm1D: r_max is a number of at least 1, got '3' (str)"),
+        ({"r_max": Ramp}, "BatchRenorm1D: r_max is a number of at least 1, got <class"),
+        ({"r_max": -(10**400)}, "BatchRenorm1D: r_max is a number of at least 1, got a negative integer of about 401"),
         ({"d_max": lambda batches: -1.0}, "BatchRenorm1D: d_max is a number of at least 0, got -1"),
         ({"track_running_stats": False}, "BatchRenorm1D: track_running_stats is True, as"),
         ({"momentum": 2}, "BatchRenorm1D: momentum"),
@@ -128,3 +130,19 @@ def test_bad_arguments(options, words):
 def test_one_value_per_channel_is_refused():
     with pytest.raises(ValueError, match="one value per channel has no variance"):
         nn.BatchRenorm1D(4)(np.ones((1, 4), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("1", 3, 0, 10), "Ramp: first is a finite number, got '1' (str)"),
+        ((1, math.inf, 0, 10), "Ramp: last is a finite number, got inf"),
+        ((1, math.nan, 0, 10), "Ramp: last is a finite number, got nan"),
+        ((1, 3, -1, 10), "Ramp: begin is an integer of at least 0, got -1"),
+        ((1, 3, 5e3, 4e4), "Ramp: begin is an integer of at least 0, got 5000.0 (float)"),
+        ((1, 3, 20, 10), "Ramp: end is an integer of at least 20, got 10"),
+    ],
+)
+def test_a_ramp_is_between_numbers_and_batches(arguments, words):
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(words)}$"):
+        Ramp(*arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, InitVar
 from typing import Any, NamedTuple
 
@@ -39,20 +40,23 @@ def modulated_norm_inference(x: Any, mean: Any, var: Any, scale: Any, shift: Any
 
 
 class Modulation(NamedTuple):
-    """What x̂ is multiplied by, and what is added then; each broadcasts against x, one for each image at least."""
+    """What x̂ is multiplied by, and what is added then; each broadcasts against x."""
 
     scale: Tensor
     shift: Tensor
 
 
 class Conditional(Normalization):
-    """A norm that is called with x and a condition, from which its scale and shift follow."""
+    """A norm that is called with x and a condition, from which its scale and shift follow.
+
+    The condition is one for each image, or one for the whole batch, whose first axis has length 1.
+    """
 
     takes_condition = True
 
     def forward(self, x: Tensor, condition: Any = None) -> Tensor:
         """Normalize x, then scale and shift it as the condition says."""
-        if not hasattr(condition, "dtype"):
+        if not isinstance(getattr(condition, "shape", None), tuple):
             name, got = label(type(self).__name__), "none" if condition is None else described(condition)
             raise TypeError(f"{name}: the inputs are x and a condition, a Tensor or a NumPy array, got {got}")
         return self.run(x, condition)
@@ -61,11 +65,12 @@ class Conditional(Normalization):
         """Return the scale and the shift of x; each layer defines its own."""
         raise TypeError(f"{type(self).__name__} defines no modulation(x, condition)")
 
-    def check_condition(self, fits: bool, wanted: str, condition: Any) -> None:
-        """Raise a ValueError unless the condition fits."""
-        if not fits:
+    def check_condition(self, x: Tensor, fits: bool, wanted: str, condition: Any) -> None:
+        """Raise a ValueError unless the condition fits, in all but its first axis, which is checked here."""
+        if not fits or condition.shape[0] not in (1, x.shape[0]):
             got = f"{condition.dtype} of shape {condition.shape}"
-            raise ValueError(f"{label(type(self).__name__)}: the condition is {wanted}, got {got}")
+            hint = "one for the whole batch has a first axis of 1"
+            raise ValueError(f"{label(type(self).__name__)}: the condition is {wanted}, got {got}; {hint}")
 
 
 class Labelled(Conditional):
@@ -85,12 +90,12 @@ class Labelled(Conditional):
             self.add_parameter(name, (self.condition_features, *shape), 0.0, dtype)
 
     def modulation(self, x: Tensor, condition: Any) -> Modulation:
-        """Return the scale and the shift of each channel of each image, (N, C, 1, ...)."""
+        """Return the scale and the shift of each channel of each image, (N, C, 1, ...), or for all, (1, C, 1, ...)."""
         count, n = self.condition_features, x.shape[0]
         labels = condition.dtype.kind in "iu"
         wanted = f"labels of shape ({n},), integers from 0 to {count - 1}, or vectors of shape ({n}, {count})"
-        fits = condition.shape == ((n,) if labels else (n, count)) and condition.dtype.kind in "iuf"
-        self.check_condition(fits, wanted, condition)
+        fits = len(condition.shape) == (1 if labels else 2) and condition.shape[1:] == (() if labels else (count,))
+        self.check_condition(x, fits and condition.dtype.kind in "iuf", wanted, condition)
         if labels:
             rows = np.asarray(condition)
             if outside := sorted({*rows[(rows < 0) | (rows >= count)].tolist()}):
@@ -99,7 +104,7 @@ class Labelled(Conditional):
         else:
             names, given = ("condition", "condition_weight"), (condition, self.condition_weight)
             check_dtypes(label(type(self).__name__), **dict(zip(names, shape_dtypes_of(*given), strict=True)))
-        seen = (n, self.num_features, *(1,) * (len(x.shape) - 2))
+        seen = (condition.shape[0], self.num_features, *(1,) * (len(x.shape) - 2))
 
         def read(start: Any, matrix: Any) -> Any:
             if matrix is None:
@@ -152,7 +157,7 @@ class AdaIN(FromDefinition, ChannelNorm, Labelled):
     x its mean as the shift and its deviation, √(var + eps), as the scale; there are no parameters. With them, it is
     a vector (N, condition_features), as StyleGAN's latent, or labels (N,), of which scale and shift come as in `FiLM`.
 
-    Input (N, C, ...) with at least one axis of positions, which need not be as many in the style.
+    Input (N, C, ...) with several positions, of which the style need not have as many.
 
     Args:
         num_features: C.
@@ -187,19 +192,24 @@ class AdaIN(FromDefinition, ChannelNorm, Labelled):
         make(shape, affine, bias, dtype)
 
     def modulation(self, x: Tensor, condition: Any) -> Modulation:
-        """Return the scale and the shift of each channel of each image, (N, C, 1, ...)."""
+        """Return the scale and the shift of each channel of each image, (N, C, 1, ...), or for all, (1, C, 1, ...)."""
         if self.affine:
             return super().modulation(x, condition)
         n, channels, *positions = x.shape
         wanted = f"features of the style, floats of shape ({n}, {channels}, {', '.join('…' * len(positions))})"
-        fits = condition.shape[:2] == (n, channels) and len(condition.shape) == len(x.shape)
-        fits = fits and condition.dtype.kind == "f" and 0 not in condition.shape[2:]
-        self.check_condition(fits, wanted, condition)
+        wanted += ", of several values per channel"
+        fits = condition.shape[1:2] == (channels,) and len(condition.shape) == len(x.shape)
+        fits = fits and condition.dtype.kind == "f" and math.prod(condition.shape[2:]) > 1
+        self.check_condition(x, fits, wanted, condition)
         axes = tuple(range(2, len(x.shape)))
         var = ops.var(condition, axis=axes, keepdims=True)
         return Modulation(ops.sqrt(var + self.eps), ops.mean(condition, axis=axes, keepdims=True))
 
     def normalize(self, x: Tensor, condition: Any = None) -> Tensor:
+        if math.prod(x.shape[2:]) == 1 and x.shape[0]:
+            raise ValueError(
+                f"{label('AdaIN')}: one value per channel of an image has no variance, got shape {x.shape}"
+            )
         y, _ = self.derived_with_statistics(
             x, *self.modulation(x, condition), axes=tuple(range(2, len(x.shape))), eps=self.eps
         )
@@ -320,11 +330,13 @@ class SPADE(ModulatedBatchNorm, OfMaps):
             layer.reset_parameters()
 
     def modulation(self, x: Tensor, condition: Any) -> Modulation:
-        """Return the scale and the shift of each pixel, in the shape of x."""
+        """Return the scale and the shift of each pixel, in the shape of x, or of one image for all."""
         n, _, height, width = x.shape
+        if not height * width:
+            raise ValueError(f"{label('SPADE')}: the input has pixels, got shape {x.shape}")
         shape, channels = condition.shape, self.condition_channels
-        fits = len(shape) == 4 and shape[:2] == (n, channels) and condition.dtype.kind == "f"
-        self.check_condition(fits, f"images of floats of shape ({n}, {channels}, H, W)", condition)
+        fits = len(shape) == 4 and shape[1] == channels and 0 not in shape[2:] and condition.dtype.kind == "f"
+        self.check_condition(x, fits, f"images of floats of shape ({n}, {channels}, H, W)", condition)
         resized = condition if shape[2:] == (height, width) else ops.interpolate(condition, (height, width))
         hidden = self.mlp_shared(resized)
         weight, bias = self.affine_parameters()

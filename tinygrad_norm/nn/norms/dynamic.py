@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, InitVar
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from tinygrad_norm.dtypes import DTypeOrNone
 from tinygrad_norm.nn.norms.base import ChannelsAnywhere
 from tinygrad_norm.tensor import Tensor
 
-_SLOPE = Range("a number other than 0", lambda value: value != 0)
+_SLOPE = Range("a finite number other than 0", lambda value: value != 0 and math.isfinite(value))
 
 
 def dynamic_tanh(x: Any, alpha: Any, weight: Any, bias: Any) -> Any:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
+from numpy.ma import MaskedArray
 
 from tinygrad_norm import ops
 from tinygrad_norm.definitions import activation as formulas
 from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.derived import DerivedNorm, derive
-from tinygrad_norm.dtypes import Array, Shape
+from tinygrad_norm.dtypes import Array, Shape, plain
 from tinygrad_norm.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from tinygrad_norm.nn.norms.base import FromDefinition
 from tinygrad_norm.ops.activation import fusible
@@ -92,7 +93,13 @@ def as_mask(name: str, shape: Shape, mask: Any, without: Shape) -> Array:
         TypeError: it holds no numbers.
         RuntimeError: it wants a gradient.
     """
-    array = np.asarray(without_gradient(name, "mask", mask))
+    given = without_gradient(name, "mask", mask)
+    if isinstance(given, MaskedArray):
+        plain(given)  # which refuses it
+    try:
+        array = np.asarray(given)
+    except ValueError:
+        raise ValueError(f"{label(name)}: mask has rows of one length, got lists of several lengths") from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{label(name)}: mask is of True and False, or of 1 and 0, got {array.dtype}")
     counted = array.astype(bool)

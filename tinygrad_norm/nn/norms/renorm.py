@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from tinygrad_norm.checks import Range, check_number
+from tinygrad_norm.checks import FINITE, Range, check_integer, check_number
 from tinygrad_norm.dtypes import Array, DTypeOrNone
 from tinygrad_norm.nn.norms.base import DefinedBatchNorm
 from tinygrad_norm.tensor import Tensor
@@ -31,12 +31,21 @@ def batch_renorm(
 
 @dataclass(frozen=True)
 class Ramp:
-    """A number that goes from `first` to `last` on a straight line, from batch `begin` to batch `end`."""
+    """A number that goes from `first` to `last` on a straight line, from batch `begin` to batch `end`.
+
+    Raises:
+        ValueError, TypeError: one is no finite number, a batch no integer of at least 0, or the end before the begin.
+    """
 
     first: float
     last: float
     begin: int
     end: int
+
+    def __post_init__(self) -> None:
+        for name in ("first", "last"):
+            check_number(f"Ramp: {name}", getattr(self, name), FINITE)
+        check_integer("Ramp: end", self.end, check_integer("Ramp: begin", self.begin, 0))
 
     def __call__(self, batches: int) -> float:
         """The number after so many batches."""
@@ -90,7 +99,7 @@ class BatchRenorm(DefinedBatchNorm):
         batches, found = self.num_batches_tracked.item(), {}
         for name, allowed in (("r_max", _R), ("d_max", _D)):
             limit = getattr(self, name)
-            value = limit(batches) if callable(limit) else limit
+            value = limit(batches) if callable(limit) and not isinstance(limit, type) else limit
             found[name] = check_number(f"{type(self).__name__}: {name}", value, allowed)
         return found
 

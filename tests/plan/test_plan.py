@@ -1,0 +1,72 @@
+"""A replay runs the launches on the plan's memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import Tensor, capture, no_grad, ops
+from tinygrad_norm.plan import plan as plans
+
+LARGE = plans._SMALL  # so many float64 are eight times as many bytes
+
+
+def plan_of(function, *arguments):
+    """The plan of a function that was called once."""
+    fast = capture(function)
+    with no_grad():
+        fast(*arguments)
+    assert fast.plan is not None, fast.why
+    return fast.plan
+
+
+@pytest.mark.parametrize("size", [5, LARGE])
+def test_small_and_large_arrays_go_in_and_out(size, rng):
+    plan = plan_of(lambda x: ops.exp(x) * 2, Tensor(rng.normal(size=size)))
+    kept = []
+    for _ in range(3):
+        x = rng.normal(size=size)
+        kept.append((plan([Tensor.wrap(x)]).raw, np.exp(x) * 2))
+    for found, expected in kept:
+        np.testing.assert_allclose(found, expected, rtol=1e-14)
+    assert bool(plan.fresh) == (size == LARGE)
+
+
+def test_another_form_is_refused_before_anything_runs(rng):
+    weight = Tensor(rng.normal(size=(3, 4)))
+    plan = plan_of(lambda x: x * weight, Tensor(rng.normal(size=(3, 4))))
+    weight.replace(rng.normal(size=(4, 3)).T)
+    with pytest.raises(plans.ChangedError):
+        plan([Tensor(rng.normal(size=(3, 4)))])
+
+
+def test_memory_of_what_is_no_longer_needed_is_used_again(rng):
+    x = Tensor(rng.normal(size=1000))
+
+    def chain(x):
+        for _ in range(10):
+            x = ops.exp(x) * 0.1
+        return x.sum()
+
+    assert plan_of(chain, x).memory() < 4 * 8000
+
+
+def test_orders_of_memory_are_kept(rng):
+    x = rng.normal(size=(4, 5, 6)).transpose(2, 0, 1)
+    plan = plan_of(lambda x: ops.exp(x), Tensor.wrap(x))
+    for size in (1, 40):
+        given = np.repeat(x, 1, axis=0) if size == 1 else x
+        eager = ops.exp(Tensor.wrap(x)).raw
+        assert plan([Tensor.wrap(x)]).raw.strides == eager.strides
+        assert given.shape == x.shape
+    large = rng.normal(size=(30, 40, 50)).transpose(2, 0, 1)
+    plan = plan_of(lambda x: ops.exp(x), Tensor.wrap(large))
+    assert plan([Tensor.wrap(large)]).raw.strides == ops.exp(Tensor.wrap(large)).raw.strides
+
+
+def test_what_it_gave_away_it_does_not_keep(rng):
+    import sys
+
+    plan = plan_of(lambda x: ops.exp(x), Tensor(rng.normal(size=LARGE)))
+    found = plan([Tensor(rng.normal(size=LARGE))]).raw
+    assert sys.getrefcount(found) == 2

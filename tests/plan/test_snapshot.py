@@ -1,0 +1,105 @@
+"""What containers hold: compared, and put back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import Tensor, nn, optim, random
+from tinygrad_norm.plan.reach import Reach
+from tinygrad_norm.plan.snapshot import Guards, Snapshot, same
+
+LEVEL = 1
+
+
+def world():
+    """A function, and all that it reaches."""
+    count, items, table = 0, [1, 2], {"a": 1.0}
+    model = nn.Linear(2, 2)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def function():
+        nonlocal count
+        count += 0
+        return count, items, table, model, optimizer, LEVEL
+
+    def add():
+        nonlocal count
+        count += 1
+
+    return function, add, items, table, model, optimizer
+
+
+CHANGES = {
+    "a variable": lambda add, items, table, model, optimizer: add(),
+    "a list": lambda add, items, table, model, optimizer: items.append(3),
+    "an element": lambda add, items, table, model, optimizer: items.__setitem__(0, 5),
+    "a dict": lambda add, items, table, model, optimizer: table.update(a=2.0),
+    "a key": lambda add, items, table, model, optimizer: table.update(b=2.0),
+    "an attribute": lambda add, items, table, model, optimizer: setattr(model, "training", False),
+    "an option": lambda add, items, table, model, optimizer: optimizer.param_groups[0].update(lr=0.2),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_every_change_is_noticed_and_undone(change):
+    function, *parts = world()
+    before = Snapshot(Reach([function]))
+    guards = Guards(before, set(), [])
+    assert [*before.changed()] == []
+    assert guards.hold()
+    change(*parts)
+    assert [*before.changed()]
+    assert not guards.hold()
+    before.restore()
+    assert [*before.changed()] == []
+
+
+def test_globals_are_compared(monkeypatch):
+    function, *_ = world()
+    before = Snapshot(Reach([function]))
+    monkeypatch.setitem(globals(), "LEVEL", 2)
+    assert [place for _, place in before.changed()] == ["LEVEL"]
+    assert not Guards(before, set(), []).hold()
+
+
+def test_tensors_and_generators_are_put_back(rng):
+    tensor = Tensor([1.0], requires_grad=True)
+    before = Snapshot(Reach([lambda: (tensor, rng)]))
+    raw, drawn, ours = tensor.raw, rng.normal(), random.generator().random()
+    tensor.raw, tensor.grad = np.zeros(1), Tensor([2.0])
+    before.restore()
+    assert tensor.raw is raw
+    assert tensor.grad is None
+    assert (rng.normal(), random.generator().random()) == (drawn, ours)
+
+
+def test_what_a_plan_changes_itself_is_not_compared():
+    function, _, _, table, _, optimizer = world()
+    before = Snapshot(Reach([function]))
+    guards = Guards(before, {id(table)}, [(optimizer.param_groups[0], "lr")])
+    table["a"] = 7.0
+    optimizer.param_groups[0]["lr"] = 0.5
+    assert guards.hold()
+    optimizer.param_groups[0]["momentum"] = 0.5
+    assert not guards.hold()
+
+
+def test_a_gradient_that_is_there_is_another_case():
+    tensor = Tensor([1.0], requires_grad=True)
+    guards = Guards(Snapshot(Reach([lambda: tensor])), set(), [])
+    assert guards.hold()
+    tensor.grad = Tensor([1.0])
+    assert not guards.hold()
+
+
+@pytest.mark.parametrize(
+    "pair", [(1.5, 1.5), ("ab", "".join(["a", "b"])), ((1, 2.0), (1, 2.0)), (np.nan, float("nan"))]
+)
+def test_equal_numbers_and_texts_are_the_same(pair):
+    assert same(*pair)
+
+
+@pytest.mark.parametrize("pair", [(1, 1.0), (1, True), ([1], [1]), ((1, [2]), (1, [2])), (1.0, 2.0), ((1,), (1, 2))])
+def test_others_are_not(pair):
+    assert not same(*pair)
