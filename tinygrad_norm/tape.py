@@ -110,14 +110,24 @@ class Op:
         """Run forward while a plan is recorded: its launches are seen, or else it is one launch as a whole."""
         blank = self._blank()
 
-        def forward(arrays: list[Any], params: dict[str, Any]) -> Any:
-            return _as_array(self.forward(*arrays, **params)), self._saved
-
         def again(arrays: list[Any], params: dict[str, Any]) -> Any:
-            op = copy.copy(blank)
-            return _as_array(op.forward(*arrays, **params)), op._saved
+            return copy.copy(blank)._forward_to_arrays(arrays, params)
 
-        return launch.computed(forward, again, arrays, self.params)[0]
+        result, _ = launch.computed(self._forward_to_arrays, again, arrays, self.params)
+        known = {id(each) for each in (*arrays, *self.params.values())}
+        lengths = {length for each in arrays for length in getattr(each, "shape", ())}
+        for value in self._saved:  # each replay would have what is no array as it is
+            if not (value is None or isinstance(value, np.ndarray) or id(value) in known or _is_length(value, lengths)):
+                launch.read(f"{self.name}, which saves {value!r},")
+        return result
+
+    def _forward_to_arrays(self, arrays: list[Any], params: dict[str, Any]) -> tuple[Any, list[Array]]:
+        """Run forward; return its result and the arrays that it saved."""
+        result = self.forward(*arrays, **params)
+        if isinstance(result, np.generic):  # arithmetic makes a number of what has no axes
+            number, result = result, np.asarray(result)
+            self._saved = tuple([result if value is number else value for value in self._saved])
+        return result, [value for value in self._saved if isinstance(value, np.ndarray)]
 
     def _blank(self) -> Self:
         """This op, without a place on the tape."""
@@ -160,9 +170,10 @@ class Op:
         self.freed = True
 
 
-def _as_array(result: Any) -> Any:
-    """What forward returned: arithmetic makes a number of what has no axes."""
-    return np.asarray(result) if isinstance(result, np.generic) else result
+def _is_length(value: Any, lengths: set[int]) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_length(each, lengths) for each in value)
+    return type(value) is int and value in lengths
 
 
 class FusedOp(Op):

@@ -189,7 +189,7 @@ class Recorder:
     # Memory
 
     def _write(self, run: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> None:
-        given = mapped(lambda each: self.view(each) if isinstance(each, np.ndarray) else each, arguments)
+        given = mapped(self._view_of, arguments)
         if self.reason:
             return
         self.read_late += _items(each for each in leaves(arguments) if type(each) is launch.Late)
@@ -204,6 +204,11 @@ class Recorder:
         results = mapped(lambda each: self.view(each) if id(each) in new else None, result) if made else None
         if made or run not in _VIEWS:
             self.steps.append(Step(run, given, results, modes.current_scope()))
+
+    def _view_of(self, each: Any) -> Any:
+        if type(each) is launch.Late:
+            return each.mapped(self._view_of)
+        return self.view(each) if isinstance(each, np.ndarray) else each
 
     def _add(self, array: Array, source: Any) -> None:
         owner = owner_of(array)
@@ -232,6 +237,19 @@ class Recorder:
             if buffer.address <= first and end <= buffer.address + max(1, buffer.nbytes):
                 return buffer
         return None
+
+
+def views_of(step: Step) -> list[View]:
+    """The views that a launch is given, and those of what it returned."""
+    found = []
+    waiting = [*leaves((step.arguments, step.results))]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, View):
+            found.append(each)
+        elif type(each) is launch.Late:
+            waiting += each.arguments
+    return found
 
 
 def _items(values: Iterable[Any]) -> list[tuple[Any, Any]]:
