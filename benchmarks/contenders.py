@@ -15,11 +15,15 @@ from benchmarks.timing import Maker
 OURS = "tinygrad_norm"
 
 
-def our_training(name: str, size: int = BATCH, pixels: int | None = None) -> Callable[[], object]:
-    """A step of training: forward, backward, Adam."""
+def our_training(
+    name: str, size: int = BATCH, pixels: int | None = None, captured: bool = False
+) -> Callable[[], object]:
+    """A step of training: forward, backward, Adam; replayed, or eager."""
+    from tinygrad_norm import capture
     from tinygrad_norm.models import create_model
 
-    return our_step(create_model(name, **NETS[name].options), *batch(name, size, pixels))
+    step = our_step(create_model(name, **NETS[name].options), *batch(name, size, pixels))
+    return capture(step, strict=True) if captured else step
 
 
 def our_tiny_step() -> Callable[[], object]:
@@ -44,19 +48,20 @@ def our_step(model: Any, images: np.ndarray, labels: np.ndarray) -> Callable[[],
     return step
 
 
-def our_inference(name: str, size: int) -> Callable[[], object]:
-    """The logits, with batch norm and activations folded."""
-    from tinygrad_norm import Tensor, no_grad
+def our_inference(name: str, size: int, captured: bool = False) -> Callable[[], object]:
+    """The logits, with batch norm and activations folded; replayed, or eager."""
+    from tinygrad_norm import Tensor, capture, no_grad
     from tinygrad_norm.models import create_model
     from tinygrad_norm.nn import fold_activations, fold_batch_norm
 
     model = create_model(name, **NETS[name].options).eval()
     fold_activations(fold_batch_norm(model, in_place=True), in_place=True)
     images, _ = batch(name, size)
+    net = capture(model, strict=True) if captured else model
 
     def step() -> Any:
         with no_grad():
-            return model(Tensor(images))
+            return net(Tensor(images))
 
     return step
 

@@ -20,6 +20,25 @@ INFERENCE = {
     "efficientnet_b0": 0.8,
     "convnext_tiny": 0.67,
 }
+CAPTURED_TRAINING = {
+    "mlp": 0.5,
+    "baseline_cnn": 0.5,
+    "alexnet": 0.4,
+    "vgg16": 0.4,
+    "resnet18": 0.45,
+    "efficientnet_b0": 0.4,
+    "convnext_tiny": 0.5,
+}
+CAPTURED_INFERENCE = {
+    "mlp": (0.4, 0.6),
+    "baseline_cnn": (0.6, 0.5),
+    "alexnet": (0.6, 0.4),
+    "vgg16": (0.5, 0.45),
+    "resnet18": (0.6, 0.5),
+    "efficientnet_b0": (0.4, 0.7),
+    "convnext_tiny": (0.6, 0.75),
+}
+"""For one image, and for a batch of 64."""
 MEMORY = {
     "mlp": 1.0,
     "baseline_cnn": 0.8,

@@ -89,11 +89,11 @@ class Op:
         quiet = enter_quiet()
         try:
             result = self.forward(*arrays, **params) if launch.watcher() is None else self._watched(arrays)
+            array = operands.as_output(self, result, arrays, borrowed)
         except ValueError as error:
             raise operands.with_shapes(self, error, arrays) from None
         finally:
             leave_quiet(quiet)
-        array = operands.as_output(self, result, arrays, borrowed)
         output = wrap(array, self if recorded else None)
         self.shape, self.dtype = array.shape, array.dtype
         if recorded:
@@ -111,7 +111,7 @@ class Op:
         blank = self._blank()
 
         def again(arrays: list[Any], params: dict[str, Any]) -> Any:
-            return copy.copy(blank)._forward_to_arrays(arrays, params)
+            return blank._with(params)._forward_to_arrays(arrays, params)
 
         result, _ = launch.computed(self._forward_to_arrays, again, arrays, self.params)
         known = {id(each) for each in (*arrays, *self.params.values())}
@@ -134,6 +134,12 @@ class Op:
         blank = copy.copy(self)
         blank.edges, blank._saved = (), ()
         return blank
+
+    def _with(self, params: dict[str, Any]) -> Self:
+        """A copy with other parameters: a plan finds the arrays among them elsewhere each time."""
+        twin = copy.copy(self)
+        twin.params = params
+        return twin
 
     def save(self, *values: Any) -> None:
         """Keep `values` for the way back: inputs, the output, or anything else. Kept only if the call is recorded."""
@@ -218,6 +224,19 @@ class FusedOp(Op):
         found: tuple[Array | None, ...] = getattr(kernels.of(grad), name)(grad, *kept, **self.params)
         return found
 
+    def _watched_gradient(self, *arrays: Any) -> tuple[Array | None, ...]:
+        """The gradient while a plan is recorded: its launches are seen, or else it is one launch as a whole."""
+        blank = self._blank()
+
+        def gradient(arrays: tuple[Any, ...], params: dict[str, Any]) -> Any:
+            return self.gradient(*arrays)
+
+        def again(arrays: tuple[Any, ...], params: dict[str, Any]) -> Any:
+            return blank._with(params).gradient(*arrays)
+
+        found: tuple[Array | None, ...] = launch.computed(gradient, again, arrays, self.params)
+        return found
+
     def _defined(self, method: str) -> Callable[..., Any]:
         definition = type(self).definition
         if definition is None:
@@ -231,7 +250,7 @@ class FusedOp(Op):
         if launch.watcher() is None:
             grads = self.gradient(grad.raw, *self.saved_arrays)
         else:
-            grads = launch.computed(self.gradient, self._blank().gradient, grad.raw, *self.saved_arrays)
+            grads = self._watched_gradient(grad.raw, *self.saved_arrays)
         return tuple([None if array is None else wrap(np.asarray(array)) for array in grads])
 
     def _differentiate_definition(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:

@@ -247,6 +247,16 @@ def test_arrays_of_outside_are_read_anew(rng):
         offset += 1.0
         assert_same([function(x).raw], [x.raw + offset.raw])
     assert function.why == ""
+    array = rng.normal(size=5)
+    function, x = capture(lambda x: x + Tensor(array)), Tensor(rng.normal(size=5))
+    for _ in range(4):
+        array += 1.0
+        assert_same([function(x).raw], [x.raw + array])
+    array = rng.normal(size=5)
+    assert_same([function(x).raw], [x.raw + array])
+    assert function.why == "it was recorded"
+    function = capture(lambda x: x + offset)
+    function(x)
     offset.replace(rng.normal(size=5))
     assert_same([function(x).raw], [x.raw + offset.raw])
 
@@ -416,6 +426,19 @@ def test_strides_are_part_of_the_signature(rng):
     for array in (x, x.T, x[::2], x[:, ::-1], x, x.T, x[::2], x[:, ::-1]):
         assert_same([fast(Tensor.wrap(array)).raw], [array + 1])
     assert fast.why == ""
+
+
+def test_what_is_returned_of_an_argument_shares_its_memory(rng):
+    fast = capture(lambda x: (x, x.reshape(-1), x[1:]))
+    for _ in range(4):
+        x = Tensor(rng.normal(size=(3, 4)))
+        found = fast(x)
+        assert all(np.shares_memory(each.raw, x.raw) for each in found)
+        assert_same([each.raw for each in found], [x.raw, x.raw.reshape(-1), x.raw[1:]])
+    assert fast.why == ""
+    gaps = rng.normal(size=(6, 4))[::2]
+    assert_same([each.raw for each in fast(Tensor.wrap(gaps))], [gaps, gaps.reshape(-1), gaps[1:]])
+    assert "do not follow each other" in fast.why
 
 
 # Its face

@@ -15,10 +15,11 @@ from numpy.lib.array_utils import byte_bounds
 from tinygrad_norm import launch, modes
 from tinygrad_norm.integrity import owner_of
 from tinygrad_norm.operands import wrap
-from tinygrad_norm.plan.plan import ChangedError, Effect, Grad, Input, Item, Kept, Plan, Raw
+from tinygrad_norm.plan.plan import ChangedError, Effect, Kept, Plan
 from tinygrad_norm.plan.reach import Reach
 from tinygrad_norm.plan.recorder import Array, Recorder
 from tinygrad_norm.plan.snapshot import Guards, Snapshot
+from tinygrad_norm.plan.sources import Fixed, Grad, Input, Item, Raw
 from tinygrad_norm.plan.trees import leaves, mapped
 from tinygrad_norm.plan.trial import compare
 from tinygrad_norm.tensor import Tensor
@@ -235,6 +236,8 @@ def _array(each: Any) -> Array:
 
 def _known(reach: Reach, inputs: list[Any]) -> Iterator[tuple[Array, Any]]:
     """The arrays that are there before a call, and where the next call finds them; what comes last is found first."""
+    for array in reach.arrays:
+        yield array, Fixed(array)
     for mapping in reach.dicts:
         for name, value in mapping.items():
             if isinstance(value, np.ndarray):
@@ -263,6 +266,8 @@ def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects:
         if tensor.grad is not grad:
             effects.append(Effect(tensor, "grad", None if tensor.grad is None else recorder.view(tensor.grad.raw)))
     output = mapped(lambda each: _kept(each, recorder), result)
+    if any(type(each) is Kept and not each.view.buffer.dense for each in leaves(output)):
+        recorder.refuse("it returns a part of an argument whose elements do not follow each other; copy it first")
     if recorder.reason:
         return None
     plan = Plan(recorder.steps, recorder.buffers, output, effects)

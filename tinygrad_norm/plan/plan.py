@@ -18,6 +18,7 @@ from tinygrad_norm.operands import wrap
 from tinygrad_norm.plan import report
 from tinygrad_norm.plan.memory import ALIGNMENT, Interval, place
 from tinygrad_norm.plan.recorder import Array, Buffer, Step, View, views_of
+from tinygrad_norm.plan.sources import Input, Raw, find
 from tinygrad_norm.plan.trees import leaves, mapped
 from tinygrad_norm.quiet import enter_quiet, leave_quiet
 from tinygrad_norm.tensor import Tensor
@@ -26,31 +27,6 @@ _SMALL = 2**15
 """How many bytes are copied sooner than a launch is written anew, which takes 3 µs."""
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
-
-
-class Input(NamedTuple):
-    """An array that a replay is given."""
-
-    number: int
-
-
-class Raw(NamedTuple):
-    """The array of a tensor that is there before."""
-
-    tensor: Tensor
-
-
-class Grad(NamedTuple):
-    """That of its gradient, or, by number, of an input's."""
-
-    tensor: Tensor | int
-
-
-class Item(NamedTuple):
-    """An array under a key of a dict."""
-
-    mapping: dict[Any, Any]
-    key: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,49 +64,48 @@ class Plan:
         self.seconds: list[float] | None = None
         """What each launch took in the last replay that was timed."""
         self.used = [buffer for buffer in buffers if buffer.used]
-        kept = [each.view for each in leaves(output) if isinstance(each, Kept)]
-        kept += [effect.view for effect in effects if effect.view is not None]
-        for view in kept:
-            view.buffer.last = len(steps)
-            view.buffer.fresh = view.buffer.source is None and view.buffer.nbytes > _SMALL
-        returned = {id(view.buffer) for view in kept}
-        self._copied = [
-            buffer
-            for buffer in self.used
-            if type(buffer.source) is Input
-            and (buffer.nbytes <= _SMALL or not buffer.dense)
-            and not buffer.written
-            and id(buffer) not in returned
-        ]
-        copied = {id(buffer) for buffer in self._copied}
-        for buffer in self._copied:
-            buffer.first = 0
-        self.outside = [each for each in self.used if each.source is not None and id(each) not in copied]
+        copied = self._choose()
+        within = {id(each) for each in copied}
         self.fresh = [each for each in self.used if each.fresh]
-        own = [each for each in self.used if (each.source is None and not each.fresh) or id(each) in copied]
-        self._place(own)
+        self.outside = [each for each in self.used if each.source is not None and id(each) not in within]
+        elsewhere = {id(each) for each in (*self.fresh, *self.outside)}
+        self._place([each for each in self.used if id(each) not in elsewhere])
         self._inputs = [
-            (
-                buffer.source.number,
-                self._array(View(buffer, buffer.begin, buffer.shape, buffer.strides, buffer.dtype, True)),
-            )
-            for buffer in self._copied
+            (each.source.number, self._array(View(each, each.begin, each.shape, each.strides, each.dtype, True)))
+            for each in copied
         ]
         self._memory: dict[int, Array] = {}
         """The array of each buffer outside of the arena, in an order of axes in which it is contiguous."""
         self._bound: list[Any] = [None] * len(self.outside)
         self._forms = [(each.shape, each.strides, each.dtype) for each in self.outside]
-        self._tensors = [
-            (number, each.source.tensor) for number, each in enumerate(self.outside) if type(each.source) is Raw
-        ]
-        self._others = [
-            (number, each.source) for number, each in enumerate(self.outside) if type(each.source) is not Raw
-        ]
+        numbered = [*enumerate(each.source for each in self.outside)]
+        self._tensors = [(number, source.tensor) for number, source in numbered if type(source) is Raw]
+        self._others = [(number, source) for number, source in numbered if type(source) is not Raw]
         self._like = [_like(each) for each in self.fresh]
-        self._calls: list[Call] = [_NOTHING] * len(steps)
+        self._write_calls()
+
+    def _choose(self) -> list[Buffer]:
+        """Say which buffers are fresh, and return the inputs that are copied."""
+        kept = [each.view.buffer for each in leaves(self.output) if isinstance(each, Kept)]
+        kept += [effect.view.buffer for effect in self.effects if effect.view is not None]
+        for buffer in kept:
+            buffer.last = len(self.steps)
+            buffer.fresh = buffer.source is None and buffer.nbytes > _SMALL
+        returned = {id(buffer) for buffer in kept}
+        copied = []
+        for buffer in self.used:
+            small = buffer.nbytes <= _SMALL or not buffer.dense
+            if type(buffer.source) is Input and small and not buffer.written and id(buffer) not in returned:
+                buffer.first = 0
+                copied.append(buffer)
+        return copied
+
+    def _write_calls(self) -> None:
+        """Write the launches on memory that stays, and note which ones are to be written anew."""
+        self._calls: list[Call] = [_NOTHING] * len(self.steps)
         self._of: dict[int, list[int]] = {}
         """The steps that are given a buffer of no fixed place, by its id."""
-        for number, step in enumerate(steps):
+        for number, step in enumerate(self.steps):
             views = views_of(step)
             for each in {id(view.buffer) for view in views if view.buffer.offset < 0}:
                 self._of.setdefault(each, []).append(number)
@@ -138,7 +113,7 @@ class Plan:
                 self._calls[number] = self._call(step)
         self._of_fresh = {number for buffer in self.fresh for number in self._of.get(id(buffer), ())}
         self._anew = sorted(self._of_fresh)
-        self._head = min(self._of_fresh, default=len(steps))
+        self._head = min(self._of_fresh, default=len(self.steps))
         """How many steps come before the first that needs a fresh array."""
 
     def _place(self, own: list[Buffer]) -> None:
@@ -211,7 +186,7 @@ class Plan:
         bound = self._bound
         moved = [(number, tensor.raw) for number, tensor in self._tensors if tensor.raw is not bound[number]]
         for number, source in self._others:
-            array = _find(source, inputs, given)
+            array = find(source, inputs, given)
             if array is not bound[number]:
                 moved.append((number, array))
         stale: set[int] = set()
@@ -275,17 +250,6 @@ class Plan:
     def memory(self) -> int:
         """Bytes of the plan's own memory."""
         return self.arena.nbytes
-
-
-def _find(source: Any, inputs: Sequence[Array], given: Sequence[Any]) -> Array:
-    if type(source) is Input:
-        return inputs[source.number]
-    if type(source) is Item:
-        found: Array = source.mapping[source.key]
-        return found
-    tensor: Any = given[source.tensor] if type(source.tensor) is int else source.tensor
-    grad: Array = tensor.grad.raw
-    return grad
 
 
 def _like(buffer: Buffer) -> Array:

@@ -20,6 +20,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from tinygrad_norm import launch, modes
 from tinygrad_norm.integrity import owner_of
+from tinygrad_norm.plan.sources import Input
 from tinygrad_norm.plan.trees import leaves, mapped
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -92,6 +93,8 @@ class Recorder:
         """Dicts and keys whose values launches find anew."""
         self._owners: dict[int, tuple[weakref.ref[Array], list[Buffer]]] = {}
         self._inside = 0
+        self._gaps: list[str] | None = None
+        """Reasons for which what runs now has to be one launch as a whole; None where nothing could be."""
         for array, source in known:
             self._add(array, source)
 
@@ -99,6 +102,12 @@ class Recorder:
         """Give up, for this reason, unless there is one already."""
         self.reason = self.reason or f"{reason} ({users_line()})"
         self.steps.clear()
+
+    def _unknown(self, reason: str) -> None:
+        if self._gaps is None:
+            self.refuse(reason)
+        else:
+            self._gaps.append(reason)
 
     def changed_by_hosts(self) -> set[Any]:
         """What replays change by themselves: the ids of dicts, of objects' attributes, and of what is in lists.
@@ -118,13 +127,9 @@ class Recorder:
         if buffer is None:
             if launch.is_constant(owner_of(array)) or array.size == 0:
                 return array
-            self.refuse(f"{_who()}uses an array of shape {array.shape} that no launch made")
+            self._unknown(f"{_who()}uses an array of shape {array.shape} that no launch made")
             return None
-        if (
-            buffer.source is not None
-            and not buffer.dense
-            and (buffer.written or type(buffer.source).__name__ != "Input")
-        ):
+        if buffer.source is not None and not buffer.dense and (buffer.written or type(buffer.source) is not Input):
             self.refuse(f"{_who()}reads an array of shape {array.shape} whose elements do not follow each other")
             return None
         buffer.used, buffer.last = True, max(buffer.last, len(self.steps))
@@ -154,11 +159,15 @@ class Recorder:
     def computed(self, compute: Callable[..., Any], again: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Run what launches by itself, or is to be one launch as it makes arrays in another way."""
         steps, buffers = len(self.steps), len(self.buffers)
-        result = compute(*arguments)
+        outer, self._gaps = self._gaps, []
+        try:
+            result = compute(*arguments)
+        finally:
+            gaps, self._gaps = self._gaps, outer
         if self._inside or self.reason:
             return result
         arrays = [each for each in leaves(result) if isinstance(each, np.ndarray)]
-        if not all((buffer := self._find(each)) and (buffer.used or buffer.source) for each in arrays):
+        if gaps or not all((buffer := self._find(each)) and (buffer.used or buffer.source) for each in arrays):
             del self.steps[steps:]
             self._forget(buffers)
             self._write(again, arguments, result)
@@ -190,7 +199,7 @@ class Recorder:
 
     def _write(self, run: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> None:
         given = mapped(self._view_of, arguments)
-        if self.reason:
+        if self.reason or self._gaps:
             return
         self.read_late += _items(each for each in leaves(arguments) if type(each) is launch.Late)
         made = [each for each in leaves(result) if isinstance(each, np.ndarray) and self._find(each) is None]
