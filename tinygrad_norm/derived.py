@@ -30,6 +30,7 @@ from tinygrad_norm.derivation.trace import Traced, trace
 from tinygrad_norm.derivation.writing import Formula, derivation, formula
 from tinygrad_norm.derived_op import CallSpec, DerivedOp
 from tinygrad_norm.dtypes import Shape
+from tinygrad_norm.launch import constant
 from tinygrad_norm.operands import as_tensor
 from tinygrad_norm.ops.arguments import cached, check_dtypes, label, shape_dtypes_of
 from tinygrad_norm.tensor import Tensor
@@ -133,7 +134,7 @@ class DerivedNorm:
     def _operand(self, index: int, value: Any, x: Any) -> Any:
         """A number as an array of the dtype of x, a list as a tensor."""
         if isinstance(value, Real):
-            return np.asarray(value, getattr(x, "dtype", None))
+            return constant(np.asarray(value, getattr(x, "dtype", None)))
         if isinstance(value, list | tuple):
             return as_tensor(value)
         name, got = [*self._signature.parameters][index], f"{value!r} ({type(value).__name__})"

@@ -106,7 +106,10 @@ def computed(function: Callable[..., Any], again: Callable[..., Any], *arguments
 
 
 def host(run: Callable[..., Any], changed: Any, *arguments: Any) -> None:
-    """Call what changes numbers in `changed`, a dict or an object: run(changed, *arguments)."""
+    """Call what changes numbers in `changed`, a dict or an object: run(changed, *arguments).
+
+    Several stand in a list, in which (dict, key) is a dict of which nothing else changes.
+    """
     if _watcher is None or (here := watcher()) is None:
         run(changed, *arguments)
     else:
@@ -114,7 +117,7 @@ def host(run: Callable[..., Any], changed: Any, *arguments: Any) -> None:
 
 
 class Late:
-    """An argument of a launch that is computed anew each time."""
+    """An argument of a launch that is computed anew each time, from numbers as they are then, or from arrays."""
 
     __slots__ = ("arguments", "function")
 
@@ -125,9 +128,18 @@ class Late:
         """The argument as it is now."""
         return self.function(*[each() if type(each) is Late else each for each in self.arguments])
 
+    def mapped(self, function: Callable[[Any], Any]) -> Late:
+        """The same of function(each) of what it is computed from."""
+        return Late(
+            self.function, *[each.mapped(function) if type(each) is Late else function(each) for each in self.arguments]
+        )
+
 
 def late(function: Callable[..., Any], *arguments: Any) -> Any:
-    """function(*arguments) as an argument of a launch: numbers that the next step has otherwise, as a learning rate."""
+    """function(*arguments) as an argument of a launch: numbers that the next step has otherwise, as a learning rate.
+
+    Arrays may be among what it is computed from, as a count of batches, but in no tuple.
+    """
     return function(*arguments) if _watcher is None or watcher() is None else Late(function, *arguments)
 
 
@@ -181,14 +193,19 @@ _constants: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionar
 
 
 def constant(array: Array) -> Array:
-    """An array that follows from shapes alone, and is never written."""
-    owner: Any = array
-    while isinstance(owner.base, np.ndarray):
-        owner = owner.base
+    """An array that follows from shapes and numbers of Python's alone, and is never written."""
+    owner = _owner(array)
     _constants[id(owner)] = owner
     return array
 
 
 def is_constant(array: Array) -> bool:
-    """Whether it is one of those."""
-    return _constants.get(id(array)) is array
+    """Whether it is one of those, or a part of one."""
+    owner = _owner(array)
+    return _constants.get(id(owner)) is owner
+
+
+def _owner(array: Array) -> Array:
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array

@@ -9,7 +9,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from tinygrad_norm import integrity
 from tinygrad_norm.dtypes import Array
-from tinygrad_norm.launch import launch
+from tinygrad_norm.launch import is_constant, launch
 from tinygrad_norm.operands import Edge, wrap
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def keep(op: Op, arrays: list[Any], borrowed: list[Array], result: Any, output: 
     for value in values:
         if isinstance(value, np.ndarray) or value is result:
             array, edge = (output, _OWN_OUTPUT) if value is result else (value, edges.get(id(value)))
-            if borrowed and any(array is given for given in borrowed):  # who may change it and tell nobody
+            if borrowed and any(array is given for given in borrowed) and not is_constant(array):  # changed unseen
                 array = launch(array.copy, "K")  # in the order of memory that kernels like
             kept.append(Saved(array, edge, integrity.snapshot(array)))
         else:

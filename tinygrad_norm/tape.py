@@ -89,11 +89,11 @@ class Op:
         quiet = enter_quiet()
         try:
             result = self.forward(*arrays, **params) if launch.watcher() is None else self._watched(arrays)
+            array = operands.as_output(self, result, arrays, borrowed)
         except ValueError as error:
             raise operands.with_shapes(self, error, arrays) from None
         finally:
             leave_quiet(quiet)
-        array = operands.as_output(self, result, arrays, borrowed)
         output = wrap(array, self if recorded else None)
         self.shape, self.dtype = array.shape, array.dtype
         if recorded:
@@ -110,20 +110,36 @@ class Op:
         """Run forward while a plan is recorded: its launches are seen, or else it is one launch as a whole."""
         blank = self._blank()
 
-        def forward(arrays: list[Any], params: dict[str, Any]) -> Any:
-            return _as_array(self.forward(*arrays, **params)), self._saved
-
         def again(arrays: list[Any], params: dict[str, Any]) -> Any:
-            op = copy.copy(blank)
-            return _as_array(op.forward(*arrays, **params)), op._saved
+            return blank._with(params)._forward_to_arrays(arrays, params)
 
-        return launch.computed(forward, again, arrays, self.params)[0]
+        result, _ = launch.computed(self._forward_to_arrays, again, arrays, self.params)
+        known = {id(each) for each in (*arrays, *self.params.values())}
+        lengths = {length for each in arrays for length in getattr(each, "shape", ())}
+        for value in self._saved:  # each replay would have what is no array as it is
+            if not (value is None or isinstance(value, np.ndarray) or id(value) in known or _is_length(value, lengths)):
+                launch.read(f"{self.name}, which saves {value!r},")
+        return result
+
+    def _forward_to_arrays(self, arrays: list[Any], params: dict[str, Any]) -> tuple[Any, list[Array]]:
+        """Run forward; return its result and the arrays that it saved."""
+        result = self.forward(*arrays, **params)
+        if isinstance(result, np.generic):  # arithmetic makes a number of what has no axes
+            number, result = result, np.asarray(result)
+            self._saved = tuple([result if value is number else value for value in self._saved])
+        return result, [value for value in self._saved if isinstance(value, np.ndarray)]
 
     def _blank(self) -> Self:
         """This op, without a place on the tape."""
         blank = copy.copy(self)
         blank.edges, blank._saved = (), ()
         return blank
+
+    def _with(self, params: dict[str, Any]) -> Self:
+        """A copy with other parameters: a plan finds the arrays among them elsewhere each time."""
+        twin = copy.copy(self)
+        twin.params = params
+        return twin
 
     def save(self, *values: Any) -> None:
         """Keep `values` for the way back: inputs, the output, or anything else. Kept only if the call is recorded."""
@@ -160,9 +176,10 @@ class Op:
         self.freed = True
 
 
-def _as_array(result: Any) -> Any:
-    """What forward returned: arithmetic makes a number of what has no axes."""
-    return np.asarray(result) if isinstance(result, np.generic) else result
+def _is_length(value: Any, lengths: set[int]) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_length(each, lengths) for each in value)
+    return type(value) is int and value in lengths
 
 
 class FusedOp(Op):
@@ -207,6 +224,19 @@ class FusedOp(Op):
         found: tuple[Array | None, ...] = getattr(kernels.of(grad), name)(grad, *kept, **self.params)
         return found
 
+    def _watched_gradient(self, *arrays: Any) -> tuple[Array | None, ...]:
+        """The gradient while a plan is recorded: its launches are seen, or else it is one launch as a whole."""
+        blank = self._blank()
+
+        def gradient(arrays: tuple[Any, ...], params: dict[str, Any]) -> Any:
+            return self.gradient(*arrays)
+
+        def again(arrays: tuple[Any, ...], params: dict[str, Any]) -> Any:
+            return blank._with(params).gradient(*arrays)
+
+        found: tuple[Array | None, ...] = launch.computed(gradient, again, arrays, self.params)
+        return found
+
     def _defined(self, method: str) -> Callable[..., Any]:
         definition = type(self).definition
         if definition is None:
@@ -220,7 +250,7 @@ class FusedOp(Op):
         if launch.watcher() is None:
             grads = self.gradient(grad.raw, *self.saved_arrays)
         else:
-            grads = launch.computed(self.gradient, self._blank().gradient, grad.raw, *self.saved_arrays)
+            grads = self._watched_gradient(grad.raw, *self.saved_arrays)
         return tuple([None if array is None else wrap(np.asarray(array)) for array in grads])
 
     def _differentiate_definition(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:

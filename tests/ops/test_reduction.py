@@ -218,6 +218,13 @@ def test_nan_is_not_hidden(name):
     assert np.isnan(getattr(ops, name)(np.array([[1.0, np.nan], [1.0, 2.0]]), axis=1).numpy()).tolist() == [True, False]
 
 
+@pytest.mark.parametrize("name", ["max", "min", "sum", "mean", "prod", "var", "std", "logsumexp"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_number_that_is_not_finite(name, value):
+    expected = {"var": np.nan, "std": np.nan}.get(name, value)
+    np.testing.assert_equal(getattr(ops, name)(np.array(value, np.float32)).raw, np.array(expected, np.float32))
+
+
 @pytest.mark.parametrize("shape", [(1000003,), (1000003, 2), (101, 103, 97)])
 def test_long_float32_sums_are_accurate(rng, shape):
     x = rng.uniform(0, 1, size=shape).astype(np.float32)

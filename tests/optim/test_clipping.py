@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from tinygrad_norm import capture
 from tinygrad_norm.optim import clip_grad_adaptive, clip_grad_norm, clip_grad_value
 from tinygrad_norm.tensor import Tensor
 
@@ -172,3 +173,72 @@ def test_the_euclidean_norm_is_meant_and_a_norm_that_is_not_finite_passes_if_not
     parameters = with_gradients([3.0, 4.0])
     assert clip_grad_norm(parameters, math.inf, *(() if norm_type is None else (norm_type,))) == 5.0
     assert clip_grad_norm(with_gradients([math.inf]), 1.0) == math.inf
+
+
+# In a captured step
+
+CLIPS = {
+    "norm": lambda parameters: clip_grad_norm(parameters, 1.0),
+    "norm, largest": lambda parameters: clip_grad_norm(parameters, 0.4, math.inf),
+    "norm, measured": lambda parameters: clip_grad_norm(parameters, math.inf),
+    "value": lambda parameters: clip_grad_value(parameters, 0.3),
+    "adaptive": lambda parameters: clip_grad_adaptive(parameters, 0.05),
+    "adaptive, measured": lambda parameters: clip_grad_adaptive(parameters, math.inf),
+}
+
+
+def clipped_step(clip, dtypes):
+    """A function of weights for the gradients, whose parameters have these dtypes; and the parameters."""
+    draw = np.random.default_rng(4)
+    parameters = [
+        Tensor(draw.normal(size=shape).astype(dtype), requires_grad=True)
+        for shape, dtype in zip(((3, 4), (5,), ()), dtypes, strict=True)
+    ]
+
+    def step(*weights):
+        for parameter in parameters:
+            parameter.grad = None
+        for parameter, weight in zip(parameters, weights, strict=True):
+            (parameter * weight).sum().backward()
+        return clip(parameters)
+
+    return step, parameters
+
+
+@pytest.mark.parametrize("dtypes", [(np.float32,) * 3, (np.float32, np.float64, np.float32)])
+@pytest.mark.parametrize("clip", CLIPS.values(), ids=CLIPS)
+def test_a_captured_step_clips_when_an_eager_one_does(clip, dtypes, rng):
+    (step, parameters), (plain, twins) = (clipped_step(clip, dtypes) for _ in range(2))
+    fast = capture(plain)
+    for size in (1e-3, 1e-3, 1e-3, 10, 1e-3, 10, 0, math.nan, math.inf, 1e-3):  # recorded where nothing is clipped
+        weights = [Tensor((rng.normal(size=each.shape) * size).astype(each.dtype)) for each in parameters]
+        expected, found = step(*weights), fast(*weights)
+        assert type(found) is type(expected)
+        np.testing.assert_equal(found, expected)
+        for one, other in zip(parameters, twins, strict=True):
+            assert one.grad.raw.tobytes() == other.grad.raw.tobytes()
+    assert fast.why == ""
+
+
+def test_a_captured_step_that_decides_on_the_norm_is_eager():
+    def clip(parameters):
+        return "large" if clip_grad_norm(parameters, 1.0) > 1 else "small"
+
+    step, parameters = clipped_step(clip, (np.float32,) * 3)
+    fast = capture(step)
+    for size, expected in ((1e-3, "small"), (1e-3, "small"), (1e3, "large"), (1e-3, "small")):
+        assert fast(*[Tensor(np.full(each.shape, size, np.float32)) for each in parameters]) == expected
+    assert "clip_grad_norm reads elements" in fast.why
+
+
+def test_a_captured_step_refuses_a_norm_that_is_not_finite():
+    step, parameters = clipped_step(lambda given: clip_grad_norm(given, 1.0, 2.0, True), (np.float32,) * 3)
+    fast = capture(step)
+    weights = [Tensor(np.ones(each.shape, np.float32)) for each in parameters]
+    for _ in range(5):
+        assert fast(*weights) == pytest.approx(math.sqrt(18))
+    assert fast.why == ""
+    weights[1] = Tensor(np.full(5, math.nan, np.float32))
+    with pytest.raises(ValueError, match="the norm of the gradients is nan; the gradients were left as they are"):
+        fast(*weights)
+    assert [each.grad.raw.tobytes() == weight.raw.tobytes() for each, weight in zip(parameters, weights, strict=True)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 
 from tests.optim.rates import EVERY, Own, lr_of, sgd, step_all
-from tinygrad_norm import optim
+from tests.optim.steps import Run, run_both
+from tinygrad_norm import capture, ops, optim
 from tinygrad_norm.tensor import Tensor
 
 
@@ -482,3 +484,77 @@ def test_a_rate_that_would_fall_by_no_more_than_eps_stays():
     for _ in range(3):
         schedule.step(1.0)
     assert optimizer.param_groups[0]["lr"] == 1.0
+
+
+# In a captured step
+
+
+CAPTURED = {
+    **EVERY,
+    "OneCycleLR of Adam": lambda optimizer: optim.OneCycleLR(optimizer, max_lr=0.1, total_steps=25),
+    "of one's own": Own,
+}
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+def test_a_captured_step_goes_on_with_the_schedule(name):
+    def schedule(optimizer):
+        return CAPTURED[name](optimizer)
+
+    make = partial(optim.Adam, lr=0.05) if name.endswith("Adam") else partial(optim.SGD, lr=0.05, momentum=0.9)
+    fast = run_both(make, schedule, steps=12)
+    assert (len(fast.plans), fast.why) == (1, "")
+
+
+def test_a_captured_step_meets_the_end_of_a_cycle_as_an_eager_one():
+    run = Run(partial(optim.SGD, lr=0.1, momentum=0.9), lambda optimizer: optim.OneCycleLR(optimizer, 0.1, 7))
+    fast = capture(run.step)
+    x, y = Tensor(np.ones((4, 3), np.float32)), Tensor(np.ones((4, 2), np.float32))
+    for _ in range(7):
+        fast(x, y)
+    with pytest.raises(ValueError, match="total_steps=7, and step\\(\\) was called once more"):
+        fast(x, y)
+    assert run.schedule.last_epoch == 7
+
+
+def test_options_that_schedules_do_not_write_stay_guards():
+    def between(run, number):
+        run.optimizer.param_groups[0]["maximize"] = number in (5, 6)
+        run.optimizer.param_groups[1]["nesterov"] = number > 8
+
+    make = partial(optim.SGD, lr=0.05, momentum=0.9)
+    fast = run_both(make, lambda optimizer: optim.StepLR(optimizer, 2), between, steps=12)
+    assert fast.why == ""
+
+
+def test_a_rate_set_by_hand_inside_of_a_captured_step_is_noticed():
+    run = Run(partial(optim.SGD, lr=0.8))
+
+    def step(x, y):
+        run.optimizer.param_groups[0]["lr"] /= 2
+        return run.step(x, y)
+
+    fast = capture(step)
+    x, y = Tensor(np.ones((4, 3), np.float32)), Tensor(np.ones((4, 2), np.float32))
+    for _ in range(4):
+        fast(x, y)
+    assert lr_of(run.optimizer) == 0.05
+    assert "it changes 'lr'" in fast.why
+
+
+def test_a_schedule_that_waits_for_a_plateau_keeps_a_step_eager():
+    run = Run(partial(optim.SGD, lr=0.1), lambda optimizer: optim.ReduceLROnPlateau(optimizer, patience=0))
+    losses = iter([1.0, 1.0, 0.5, 0.5, 0.5])
+
+    def step(x, y):
+        run.optimizer.zero_grad()
+        loss = ops.mse_loss(run.model(x), y) * Tensor(next(losses))
+        loss.backward()
+        run.schedule.step(loss.item())
+
+    fast = capture(step)
+    x = Tensor(np.ones((4, 3), np.float32))
+    for _ in range(4):
+        fast(x, Tensor(np.zeros((4, 2), np.float32)))
+    assert run.schedule.last_epoch == 4
+    assert "item() reads elements" in fast.why

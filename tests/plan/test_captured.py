@@ -389,6 +389,22 @@ def test_gradients_of_arguments_are_given_to_them(rng):
         np.testing.assert_allclose(x.grad.raw, times * 3 * x.raw**2, rtol=1e-14)
 
 
+def test_gradients_that_nobody_forgets_are_added_to(rng):
+    weight = Tensor(np.ones(3), requires_grad=True)
+    total = np.zeros(3)
+
+    @capture
+    def function(x):
+        (weight * x).sum().backward()
+
+    for _ in range(6):
+        x = rng.normal(size=3)
+        function(Tensor(x))
+        total += x
+        assert_same([weight.grad.raw], [total])
+    assert function.why == ""
+
+
 def test_an_argument_may_be_changed_in_place(rng):
     @capture
     @no_grad()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, capture, no_grad, ops
+from tinygrad_norm import Tensor, capture, launch, no_grad, ops
 from tinygrad_norm.plan import plan as plans
+from tinygrad_norm.plan.trees import leaves
 
 LARGE = plans._SMALL  # so many float64 are eight times as many bytes
 
@@ -70,3 +71,29 @@ def test_what_it_gave_away_it_does_not_keep(rng):
     plan = plan_of(lambda x: ops.exp(x), Tensor(rng.normal(size=LARGE)))
     found = plan([Tensor(rng.normal(size=LARGE))]).raw
     assert sys.getrefcount(found) == 2
+
+
+def add_up(number, *trees):
+    """The number, and all numbers and arrays in nested tuples and dicts."""
+    total = number
+    for each in leaves(trees):
+        total = total + each
+    return total
+
+
+@pytest.mark.parametrize("size", [5, LARGE])
+def test_late_numbers_are_computed_from_arrays_as_they_are_then(size, rng):
+    options = {"a": 1.0, "b": 2.0}
+
+    def function(x):
+        largest = launch.launch(np.max, x.raw)
+        tree = ({"b": launch.item(options, "b")}, [launch.late(float, largest)])
+        return launch.launch(add_up, launch.item(options, "a"), x.raw, tree)
+
+    plan = plan_of(function, Tensor(rng.normal(size=size)))
+    for _ in range(3):
+        x = rng.normal(size=size)
+        expected = add_up(options["a"], x, options["b"], x.max())
+        np.testing.assert_array_equal(plan([Tensor.wrap(x)]), expected)
+        options["a"] += 1
+        options["b"] -= 3

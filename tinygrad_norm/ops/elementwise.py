@@ -170,9 +170,9 @@ class Clip(Op):
 
     def forward(self, x: Array, lowest: Any, highest: Any) -> Array:
         if any(self.needs_input_grad):
-            above = False if highest is None else (x if lowest is None else np.maximum(x, lowest)) > highest
-            below = False if lowest is None else (x < lowest) & np.logical_not(above)
-            self.save(np.logical_not(below | above), below, above)
+            above = np.False_ if highest is None else (x if lowest is None else np.maximum(x, lowest)) > highest
+            below = np.False_ if lowest is None else (x < lowest) & np.logical_not(above)
+            self.save(*map(np.asarray, (np.logical_not(below | above), below, above)))
         return np.clip(x, lowest, highest)
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:

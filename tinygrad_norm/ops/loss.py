@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_norm import definitions, dtypes, kernels
 from tinygrad_norm.checks import FRACTION, check_choice, check_number
 from tinygrad_norm.dtypes import Array, Shape
-from tinygrad_norm.launch import launch
+from tinygrad_norm.launch import constant, launch
 from tinygrad_norm.operands import wrap
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
@@ -119,9 +119,9 @@ def nll_loss(input: Any, target: Any, weight: Any = None, reduction: str = "mean
     """Return the negative log-likelihood of classes, from log-probabilities; shapes are as in `cross_entropy`."""
     rows, shape, weight = _classifier("nll_loss", input, weight, reduction)
     labels = _classes("nll_loss", _constant(target), shape, rows.shape[1], ignore_index)
-    safe, factor = launch(_counted, labels, ignore_index, weight, rows.dtype)
+    safe, factor, left_out = launch(_counted, labels, ignore_index, weight, rows.dtype)
     losses = -take_along_axis(rows, safe[:, None], axis=1).squeeze(1)
-    losses = e.where(factor == 0, 0.0, losses * factor)  # infinite, perhaps, where it does not count
+    losses = e.where(left_out, 0.0, losses * factor)  # infinite, perhaps, where it does not count
     if reduction != "mean":
         return _reduced(losses.reshape(shape), reduction)
     return (losses.sum() / wrap(_total("nll_loss", labels, weight, ignore_index))).astype(rows.dtype, copy=False)
@@ -205,11 +205,14 @@ def _spread(grad: Array, total: Array, rows: int, dtype: np.dtype[Any]) -> Array
     return np.full(rows, grad / total, dtype)
 
 
-def _counted(labels: Array, ignore_index: int, weight: Array | None, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    """Return classes with 0 in the place of ignored ones, and the factor of each row."""
+def _counted(
+    labels: Array, ignore_index: int, weight: Array | None, dtype: np.dtype[Any]
+) -> tuple[Array, Array, Array]:
+    """Return classes with 0 in the place of ignored ones, the factor of each row, and where it is 0."""
     counts = labels != ignore_index
     safe = np.where(counts, labels, 0)
-    return safe, counts * (dtype.type(1) if weight is None else weight[safe])
+    factor = counts * (dtype.type(1) if weight is None else weight[safe])
+    return safe, factor, factor == 0
 
 
 def _classifier(name: str, logits: Any, weight: Any, reduction: str) -> tuple[Tensor, Shape, Array | None]:
@@ -258,7 +261,8 @@ def _in_range(name: str, labels: Array, classes: int, ignore_index: int) -> Arra
 
 
 def _constant(value: Any) -> Array:
-    return dtypes.plain(np.asanyarray(getattr(value, "raw", value)))
+    given = getattr(value, "raw", value)
+    return dtypes.plain(given) if isinstance(given, np.ndarray) else constant(np.asarray(given))
 
 
 def _check_probabilities(name: str, target: Any, terms: int) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_norm import definitions, kernels
 from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_integer, check_number
 from tinygrad_norm.dtypes import Array, Shape
-from tinygrad_norm.launch import compute, launch
+from tinygrad_norm.launch import compute, launch, wrote
 from tinygrad_norm.operands import as_tensor
 from tinygrad_norm.ops.activation import ActivationSpec, activate, fusible
 from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, label, shape_dtypes_of, without_gradient
@@ -302,6 +302,7 @@ def move(running: Sequence[Any], own: Sequence[Array], momentum: float, factors:
     for each, value in zip(running, moved, strict=True):
         if isinstance(each, np.ndarray):
             launch(np.copyto, each, value)
+            wrote(each)
         elif each is not None:
             each.raw = value
 

@@ -12,6 +12,7 @@ from tinygrad_norm.checks import FINITE, check_flag, check_integer, check_number
 from tinygrad_norm.definitions.windows import Window, windows
 from tinygrad_norm.dtypes import Array, Pair, Shape
 from tinygrad_norm.launch import constant
+from tinygrad_norm.operands import wrap
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.arguments import check_dtypes, check_images, label, shape_dtype_of
 from tinygrad_norm.ops.interpolation import resample
@@ -63,6 +64,9 @@ class AvgPool2D(FusedOp):
     """The sum of each window, over its divisor (H', W')."""
 
     definition = staticmethod(definitions.avg_pool2d)
+
+    def composed(self, x: Tensor, *, divisor: Array, window: Window) -> Tensor:
+        return definitions.avg_pool2d(x, wrap(divisor), window)
 
     def gradient(self, grad: Array, x: Array) -> tuple[Array]:
         return (kernels.of(grad).avg_pool2d_gradient(grad, shape=x.shape, **self.params),)

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygrad_norm import kernels
 from tinygrad_norm.dtypes import Array, Axis, Shape
+from tinygrad_norm.launch import compute, constant, launch
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.elementwise import NumPyOp
 from tinygrad_norm.tape import Op
@@ -43,7 +44,8 @@ class Sum(Reduction):
 class Mean(Reduction):
     def forward(self, x: Array, *, axis: Shape, keepdims: bool, shape: Shape) -> Any:
         if len(shape) == 4 and axis == (2, 3) and x.dtype.kind == "f":
-            y = _within_range(kernels.of(x).mean_of_pixels, x)
+            y = compute(kernels.of(x).mean_of_pixels, x)
+            launch(_bring_within_range, kernels.of(x).mean_of_pixels, x, y)
             return y.reshape(*shape[:2], *([1, 1] if keepdims else []))
         return _within_range(np.ndarray.mean, x, axis=axis, keepdims=keepdims, dtype=_accumulator(x, axis))
 
@@ -72,7 +74,13 @@ def _within_range(function: Callable[..., Any], x: Array, **how: Any) -> Any:
     y = function(x, **how)
     if x.dtype.kind != "f" or (math.isfinite(y) if y.ndim == 0 else np.logical_and.reduce(np.isfinite(y), axis=None)):
         return y
-    return np.where(np.isfinite(y), y, function(x * _SCALE, **how) / _SCALE)
+    return np.where(np.isfinite(y), y, function(np.asarray(x * _SCALE), **how) / _SCALE)
+
+
+def _bring_within_range(function: Callable[[Array], Array], x: Array, y: Array) -> None:
+    """The same for y = function(x), in which it is written."""
+    if not (finite := np.isfinite(y)).all():
+        np.copyto(y, function(x * _SCALE) / _SCALE, "unsafe", where=~finite)
 
 
 class Extremum(Reduction, NumPyOp):
@@ -151,10 +159,10 @@ def _product_before(rows: Tensor) -> Tensor:
 
     Source: Hillis and Steele, Data parallel algorithms, 1986.
     """
-    place = np.arange(rows.shape[-1])
+    place = constant(np.arange(rows.shape[-1]))
 
     def before(values: Tensor, distance: int) -> Tensor:
-        return e.where(place >= distance, values[..., place - distance], 1.0)
+        return e.where(constant(place >= distance), values[..., constant(place - distance)], 1.0)
 
     product, reach = before(rows, 1), 1
     while reach < len(place):

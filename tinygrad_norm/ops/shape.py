@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_norm.dtypes import Array, Shape
+from tinygrad_norm.launch import constant, is_constant, launch, read
 from tinygrad_norm.ops.reduction import checked_axes, checked_axis, shape_and_axis, shape_of
 from tinygrad_norm.tape import Op
 
@@ -105,7 +106,15 @@ def _is_basic(key: Any) -> bool:
 
 def getitem(x: Any, key: Any) -> Tensor:
     """Return x[key], for all keys that NumPy knows: numbers, slices, None, Ellipsis, integer and boolean arrays."""
-    return GetItem()(x, key=plain_key(key), shape=shape_of(x))
+    return GetItem()(x, key=_fixed(plain_key(key)), shape=shape_of(x))
+
+
+def _fixed(key: Any) -> Any:
+    """A key, or a word that what it picks has a shape that depends on elements."""
+    for part in key if isinstance(key, tuple) else (key,):
+        if isinstance(part, np.ndarray) and part.dtype == np.bool_ and not is_constant(part):
+            read("indexing by a mask")
+    return key
 
 
 def plain_key(key: Any) -> Any:
@@ -114,12 +123,18 @@ def plain_key(key: Any) -> Any:
         return tuple([plain_key(part) for part in key])
     if key is None or key is Ellipsis or isinstance(key, slice | int):
         return key
-    array = np.array(getattr(key, "raw", key))
-    if isinstance(key, list) and not array.size:
-        array = array.astype(np.int64)
+    given = getattr(key, "raw", key)
+    if isinstance(given, np.ndarray):
+        array: Array = given if is_constant(given) else launch(np.array, given)
+    else:  # lists, and NumPy's numbers
+        array = constant(np.array(given, np.int64 if isinstance(key, list) and not key else None))
     if array.dtype.kind not in "biu":
         raise TypeError(f"an index is made of integers or booleans, got {array.dtype}")
-    return array if array.ndim or array.dtype == np.bool_ else operator.index(array)
+    if array.ndim or array.dtype == np.bool_:
+        return array
+    if not is_constant(array):
+        read("an index")
+    return operator.index(array)
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
@@ -137,7 +152,7 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
             f"take_along_axis: indices of shape {picked.shape} do not broadcast with an input of shape {shape} "
             f"on the axes other than {axis}"
         )
-    key = list(np.ogrid[tuple(slice(n) for n in shape)])
+    key = [constant(each) for each in np.ogrid[tuple(slice(n) for n in shape)]]
     key[axis] = picked
     return getitem(x, tuple(key))
 

@@ -1,19 +1,23 @@
 """Clipping of gradients, between backward() and step().
 
-Each gradient that changes is replaced by a new tensor: the old array may also be somebody else's.
+Each gradient that changes is replaced by a new tensor: the old array may also be somebody else's. While a plan is
+recorded each one is, as the next replay may clip what this call does not.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import numpy as np
 
 from tinygrad_norm.checks import POSITIVE, UP_TO_INFINITY, Range, check_number
 from tinygrad_norm.dtypes import Array
+from tinygrad_norm.launch import launch, watcher
 from tinygrad_norm.optim.optimizer import gradient_of
 from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.unread import number
 
 
 def clip_grad_norm(
@@ -39,17 +43,15 @@ def clip_grad_norm(
     check_number("clip_grad_norm: max_norm", max_norm, UP_TO_INFINITY)
     check_number("clip_grad_norm: norm_type", norm_type, Range("a number above 0", lambda value: value > 0))
     gradients = _gradients(parameters)
-    # in float64, because the square of a float32 overflows at 2e19
-    norms = [np.linalg.norm(gradient.ravel().astype(np.float64), norm_type) for _, gradient in gradients]
-    total = float(np.linalg.norm(norms, norm_type)) if norms else 0.0
-    if error_if_nonfinite and not math.isfinite(total):
-        raise ValueError(f"the norm of the gradients is {total}; the gradients were left as they are")
-    scale = max_norm / (total + 1e-6)
-    if max_norm < math.inf and not scale >= 1:  # `not` lets a norm of NaN spread
-        with np.errstate(invalid="ignore"):  # an infinite norm makes 0 * inf
-            for parameter, gradient in gradients:
-                parameter.grad = Tensor.wrap(gradient * scale)
-    return total
+    total = launch(_norm_of_all, tuple([gradient for _, gradient in gradients]), norm_type, error_if_nonfinite)
+    if max_norm < math.inf and (watcher() is not None or _factor_of(total, max_norm) != 1):
+        factors: dict[Any, Array] = {}
+        for parameter, gradient in gradients:
+            if (factor := factors.get(gradient.dtype)) is None:
+                factor = factors[gradient.dtype] = launch(_factor, total, max_norm, gradient.dtype)
+            with np.errstate(invalid="ignore"):  # an infinite norm makes 0 * inf
+                parameter.grad = Tensor.wrap(np.asarray(launch(np.multiply, gradient, factor)))
+    return cast(float, number(total, "clip_grad_norm"))
 
 
 def clip_grad_value(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
@@ -60,7 +62,7 @@ def clip_grad_value(parameters: Tensor | Iterable[Tensor], clip_value: float) ->
     """
     check_number("clip_grad_value: clip_value", clip_value, UP_TO_INFINITY)
     for parameter, gradient in _gradients(parameters):
-        parameter.grad = Tensor.wrap(np.clip(gradient, -clip_value, clip_value))
+        parameter.grad = Tensor.wrap(np.asarray(launch(np.clip, gradient, -clip_value, clip_value)))
 
 
 def clip_grad_adaptive(parameters: Tensor | Iterable[Tensor], clipping: float = 0.01, eps: float = 1e-3) -> float:
@@ -86,15 +88,52 @@ def clip_grad_adaptive(parameters: Tensor | Iterable[Tensor], clipping: float = 
     """
     check_number("clip_grad_adaptive: clipping", clipping, UP_TO_INFINITY)
     check_number("clip_grad_adaptive: eps", eps, POSITIVE)
-    largest = 0.0
+    found = []
     for parameter, gradient in _gradients(parameters):
-        ratios = _norms_of_units(gradient) / np.maximum(_norms_of_units(parameter.raw), eps)
-        largest = float(np.maximum(largest, ratios.max(initial=0)))
-        if clipping < math.inf and not (ratios <= clipping).all():  # `not` lets a ratio of NaN spread
-            with np.errstate(divide="ignore", invalid="ignore"):
-                scales = np.where(ratios <= clipping, 1.0, clipping / ratios)
-                parameter.grad = Tensor.wrap((gradient * scales).astype(gradient.dtype))
-    return largest
+        ratios = launch(_ratios, gradient, parameter.raw, eps)
+        found.append(ratios)
+        if clipping < math.inf and (watcher() is not None or not (ratios <= clipping).all()):
+            parameter.grad = Tensor.wrap(launch(_shrunk, gradient, ratios, clipping))
+    return cast(float, number(launch(_largest, tuple(found)), "clip_grad_adaptive"))
+
+
+def _norm_of_all(gradients: Sequence[Array], norm_type: float, finite: bool) -> Array:
+    """The norm of gradients as one vector, in float64, because the square of a float32 overflows at 2e19."""
+    norms = [np.linalg.norm(gradient.ravel().astype(np.float64), norm_type) for gradient in gradients]
+    total = float(np.linalg.norm(norms, norm_type)) if norms else 0.0
+    if finite and not math.isfinite(total):
+        raise ValueError(f"the norm of the gradients is {total}; the gradients were left as they are")
+    return np.asarray(total)
+
+
+def _factor_of(total: Array, max_norm: float) -> float:
+    """What gradients of this norm are multiplied by: at most 1, which changes no bit, or NaN, so that it spreads."""
+    scale = max_norm / (float(total) + 1e-6)
+    return 1.0 if scale >= 1 else scale
+
+
+def _factor(total: Array, max_norm: float, dtype: np.dtype[Any]) -> Array:
+    return np.asarray(_factor_of(total, max_norm), dtype)
+
+
+def _ratios(gradient: Array, weights: Array, eps: float) -> Array:
+    """The norm of the gradient of each unit, over that of its weights."""
+    ratios: Array = _norms_of_units(gradient) / np.maximum(_norms_of_units(weights), eps)
+    return ratios
+
+
+def _shrunk(gradient: Array, ratios: Array, clipping: float) -> Array:
+    """A gradient whose units have these ratios, with all larger ones brought down; NaN spreads."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scales = np.where(ratios <= clipping, 1.0, clipping / ratios)
+        return np.asarray((gradient * scales).astype(gradient.dtype))
+
+
+def _largest(ratios: Sequence[Array]) -> Array:
+    largest = np.asarray(0.0)
+    for each in ratios:
+        largest = np.maximum(largest, each.max(initial=0))
+    return np.asarray(largest)
 
 
 def _norms_of_units(x: Array) -> Array:

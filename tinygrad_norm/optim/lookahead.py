@@ -5,6 +5,7 @@ from __future__ import annotations
 from tinygrad_norm import generation
 from tinygrad_norm.checks import Range, check_integer, check_number, check_type
 from tinygrad_norm.dtypes import Array
+from tinygrad_norm.launch import item, launch
 from tinygrad_norm.optim.optimizer import Group, Optimizer, State
 
 _ALPHA = Range("a number above 0 and up to 1", lambda value: 0 < value <= 1)
@@ -43,9 +44,14 @@ class Lookahead(Optimizer):
     def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
         """Take one step of the wrapped optimizer, and at every k-th meet the slow weights."""
         if "slow" not in state:
-            state["slow"] = parameter.copy()
+            state["slow"] = launch(parameter.copy)
         slow = state["slow"] = state["slow"].astype(parameter.dtype, copy=False)  # the model may be converted
         self.optimizer.update(parameter, gradient, state, group)
-        if state["step"] % self.k == 0:
-            slow += self.alpha * (parameter - slow)
-            parameter[...] = slow
+        launch(_meet, parameter, slow, item(state, "step"), self.k, self.alpha)
+
+
+def _meet(parameter: Array, slow: Array, step: int, k: int, alpha: float) -> None:
+    """Go a part of the way from the slow weights to the parameter, at every k-th step, and leave both there."""
+    if step % k == 0:
+        slow += alpha * (parameter - slow)
+        parameter[...] = slow

@@ -55,5 +55,5 @@ class RMSprop(Optimizer):
             alpha=item(group, "alpha"),
             eps=item(group, "eps"),
             weight_decay=item(group, "weight_decay"),
-            momentum=group["momentum"],
+            momentum=item(group, "momentum"),
         )

@@ -26,7 +26,11 @@ from tinygrad_norm.checks import (
     check_number,
     check_type,
 )
+from tinygrad_norm.launch import host
 from tinygrad_norm.optim.optimizer import Optimizer
+
+_WRITTEN = ("lr", "initial_lr", "momentum", "betas")
+"""The options that schedules write."""
 
 
 class LRScheduler(ABC):
@@ -68,6 +72,10 @@ class LRScheduler(ABC):
 
     def step(self) -> None:
         """Go on to the next learning rate; call it after the optimizer's step."""
+        written = [(group, option) for group in self.optimizer.param_groups for option in _WRITTEN]
+        host(_go_on, [vars(self), *written], self)
+
+    def _go_on(self) -> None:
         step = self.last_epoch + 1
         self.write(step, self._rates(step))
         self.last_epoch = step
@@ -197,10 +205,9 @@ class _Sole(LRScheduler):
             )
         return self.lr_at(step, initial_lr)
 
-    def step(self) -> None:
-        """Go on to the next learning rate; call it after the optimizer's step."""
+    def _go_on(self) -> None:
         self.check()
-        super().step()
+        super()._go_on()
 
     def check(self) -> None:
         """Raise a ValueError if the optimizer got another group since the schedule was made."""
@@ -468,6 +475,10 @@ class ReduceLROnPlateau:
         counts = {name: check_integer(name, state_dict.get(name), 0) for name in names}
         self.best = best
         self.__dict__.update(counts)
+
+
+def _go_on(_: Any, schedule: LRScheduler) -> None:
+    schedule._go_on()
 
 
 def _cosine(start: float, end: float, part: float) -> float:

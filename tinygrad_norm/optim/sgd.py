@@ -60,7 +60,7 @@ class SGD(Optimizer):
             gradient,
             [self.buffer("momentum_buffer", parameter, state, group)],
             lr=item(group, "lr"),
-            momentum=group["momentum"],  # 0 would have no buffer
+            momentum=item(group, "momentum"),
             dampening=0.0 if first else item(group, "dampening"),  # the running sum starts as the gradient itself
             weight_decay=item(group, "weight_decay"),
             nesterov=group["nesterov"],

@@ -23,6 +23,7 @@ from tinygrad_norm.plan.sources import Fixed, Grad, Input, Item, Raw
 from tinygrad_norm.plan.trees import leaves, mapped
 from tinygrad_norm.plan.trial import compare
 from tinygrad_norm.tensor import Tensor
+from tinygrad_norm.unread import Unread
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -195,7 +196,8 @@ class Captured(Generic[P, R]):
         else:
             self._refused.pop(key, None)
             self._entries = [*self._entries[1 - _PLANS :], entry]
-        return result
+        read: R = _read(result)
+        return read
 
 
 def _signature(given: list[Any], inputs: list[Any]) -> tuple[Any, ...]:
@@ -241,10 +243,10 @@ def _known(reach: Reach, inputs: list[Any]) -> Iterator[tuple[Array, Any]]:
             if isinstance(value, np.ndarray):
                 yield value, Item(mapping, name)
     for tensor in reach.tensors:
-        if isinstance(tensor.grad, Tensor):
-            yield tensor.grad.raw, Grad(tensor)
-    for tensor in reach.tensors:
         yield tensor.raw, Raw(tensor)
+    for tensor in reach.tensors:
+        if isinstance(tensor.grad, Tensor):  # which is reached as well, but is another one the next time
+            yield tensor.grad.raw, Grad(tensor)
     for number, each in enumerate(inputs):
         if isinstance(each, Tensor) and isinstance(each.grad, Tensor):
             yield each.grad.raw, Grad(number)
@@ -255,7 +257,7 @@ def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects:
     """A plan of what was recorded; None, and a reason, where there can be none."""
     own = recorder.changed_by_hosts()
     for container, place in before.changed():
-        if id(container) not in own:
+        if id(container) not in own and (id(container), place) not in own:
             recorder.refuse(f"it changes {place!r}, which a replay would not")
             return None
     for tensor, raw, grad, _, _ in before.tensors:
@@ -283,7 +285,16 @@ def _kept(each: Any, recorder: Recorder) -> Any:
         return Kept(recorder.view(each.raw), wrap)
     if isinstance(each, np.ndarray):
         return Kept(recorder.view(each), _itself)
+    if isinstance(each, Unread):
+        return Kept(recorder.view(each.array), float)
     return each
+
+
+def _read(result: Any) -> Any:
+    """What a function returned, with floats in the place of numbers that nobody has read."""
+    if not any(isinstance(each, Unread) for each in leaves(result)):
+        return result
+    return mapped(lambda each: float(each) if isinstance(each, Unread) else each, result)
 
 
 def _itself(array: Array) -> Array:

@@ -17,7 +17,7 @@ from tinygrad_norm.launch import Late
 from tinygrad_norm.operands import wrap
 from tinygrad_norm.plan import report
 from tinygrad_norm.plan.memory import ALIGNMENT, Interval, place
-from tinygrad_norm.plan.recorder import Array, Buffer, Step, View
+from tinygrad_norm.plan.recorder import Array, Buffer, Step, View, views_of
 from tinygrad_norm.plan.sources import Input, Raw, find
 from tinygrad_norm.plan.trees import leaves, mapped
 from tinygrad_norm.quiet import enter_quiet, leave_quiet
@@ -106,7 +106,7 @@ class Plan:
         self._of: dict[int, list[int]] = {}
         """The steps that are given a buffer of no fixed place, by its id."""
         for number, step in enumerate(self.steps):
-            views = [each for each in leaves((step.arguments, step.results)) if isinstance(each, View)]
+            views = views_of(step)
             for each in {id(view.buffer) for view in views if view.buffer.offset < 0}:
                 self._of.setdefault(each, []).append(number)
             if all(view.buffer.offset >= 0 for view in views):
@@ -202,11 +202,12 @@ class Plan:
 
     def _call(self, step: Step) -> Call:
         """A step on the memory that there is now."""
-        arguments = self._arrays(step.arguments)
+        run, arguments = step.run, self._arrays(step.arguments)
+        if any(type(each) is Late for each in leaves(step.arguments)):
+            run, arguments = _late, (run, arguments)
         if step.results is None:
-            late = any(type(each) is Late for each in leaves(step.arguments))
-            return (_late, (step.run, arguments)) if late else (step.run, arguments)
-        return _writing(step.run, arguments, mapped(self._leaf, step.results))
+            return run, arguments
+        return _writing(run, arguments, mapped(self._leaf, step.results))
 
     def _arrays(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(
@@ -214,13 +215,15 @@ class Plan:
                 self._array(each)
                 if type(each) is View
                 else mapped(self._leaf, each)
-                if isinstance(each, tuple | list)
+                if isinstance(each, tuple | list | dict | Late)
                 else each
                 for each in arguments
             ]
         )
 
     def _leaf(self, each: Any) -> Any:
+        if type(each) is Late:
+            return each.mapped(self._leaf)
         return self._array(each) if type(each) is View else each
 
     def _array(self, view: View) -> Array:
@@ -261,8 +264,8 @@ def _contiguous(array: Array) -> Array:
     return array.transpose(sorted(range(array.ndim), key=lambda axis: -array.strides[axis]))
 
 
-def _late(run: Callable[..., Any], arguments: Any) -> None:
-    run(*[each() if type(each) is Late else mapped(_now, each) if type(each) is tuple else each for each in arguments])
+def _late(run: Callable[..., Any], arguments: Any) -> Any:
+    return run(*[mapped(_now, each) if isinstance(each, tuple | list | dict) else _now(each) for each in arguments])
 
 
 def _now(each: Any) -> Any:

@@ -93,6 +93,8 @@ class Recorder:
         """Dicts and keys whose values launches find anew."""
         self._owners: dict[int, tuple[weakref.ref[Array], list[Buffer]]] = {}
         self._inside = 0
+        self._gaps: list[str] | None = None
+        """Reasons for which what runs now has to be one launch as a whole; None where nothing could be."""
         for array, source in known:
             self._add(array, source)
 
@@ -101,12 +103,22 @@ class Recorder:
         self.reason = self.reason or f"{reason} ({users_line()})"
         self.steps.clear()
 
-    def changed_by_hosts(self) -> set[int]:
-        """The ids of what replays change by themselves: dicts, objects' attributes, and what is in lists."""
-        found = set()
+    def _unknown(self, reason: str) -> None:
+        if self._gaps is None:
+            self.refuse(reason)
+        else:
+            self._gaps.append(reason)
+
+    def changed_by_hosts(self) -> set[Any]:
+        """What replays change by themselves: the ids of dicts, of objects' attributes, and of what is in lists.
+
+        Of a dict that stands in a list with a key, the id and that key.
+        """
+        found: set[Any] = set()
         for each in self.hosted_objects:
             found |= {id(each), id(getattr(each, "__dict__", None))}
-            found |= {id(one) for one in each} if isinstance(each, list) else set()
+            for one in each if isinstance(each, list) else ():
+                found.add((id(one[0]), one[1]) if isinstance(one, tuple) else id(one))
         return found
 
     def view(self, array: Array) -> Any:
@@ -115,7 +127,7 @@ class Recorder:
         if buffer is None:
             if launch.is_constant(owner_of(array)) or array.size == 0:
                 return array
-            self.refuse(f"{_who()}uses an array of shape {array.shape} that no launch made")
+            self._unknown(f"{_who()}uses an array of shape {array.shape} that no launch made")
             return None
         if buffer.source is not None and not buffer.dense and (buffer.written or type(buffer.source) is not Input):
             self.refuse(f"{_who()}reads an array of shape {array.shape} whose elements do not follow each other")
@@ -147,11 +159,15 @@ class Recorder:
     def computed(self, compute: Callable[..., Any], again: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Run what launches by itself, or is to be one launch as it makes arrays in another way."""
         steps, buffers = len(self.steps), len(self.buffers)
-        result = compute(*arguments)
+        outer, self._gaps = self._gaps, []
+        try:
+            result = compute(*arguments)
+        finally:
+            gaps, self._gaps = self._gaps, outer
         if self._inside or self.reason:
             return result
         arrays = [each for each in leaves(result) if isinstance(each, np.ndarray)]
-        if not all((buffer := self._find(each)) and (buffer.used or buffer.source) for each in arrays):
+        if gaps or not all((buffer := self._find(each)) and (buffer.used or buffer.source) for each in arrays):
             del self.steps[steps:]
             self._forget(buffers)
             self._write(again, arguments, result)
@@ -182,8 +198,8 @@ class Recorder:
     # Memory
 
     def _write(self, run: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> None:
-        given = mapped(lambda each: self.view(each) if isinstance(each, np.ndarray) else each, arguments)
-        if self.reason:
+        given = mapped(self._view_of, arguments)
+        if self.reason or self._gaps:
             return
         self.read_late += _items(each for each in leaves(arguments) if type(each) is launch.Late)
         made = [each for each in leaves(result) if isinstance(each, np.ndarray) and self._find(each) is None]
@@ -197,6 +213,11 @@ class Recorder:
         results = mapped(lambda each: self.view(each) if id(each) in new else None, result) if made else None
         if made or run not in _VIEWS:
             self.steps.append(Step(run, given, results, modes.current_scope()))
+
+    def _view_of(self, each: Any) -> Any:
+        if type(each) is launch.Late:
+            return each.mapped(self._view_of)
+        return self.view(each) if isinstance(each, np.ndarray) else each
 
     def _add(self, array: Array, source: Any) -> None:
         owner = owner_of(array)
@@ -225,6 +246,19 @@ class Recorder:
             if buffer.address <= first and end <= buffer.address + max(1, buffer.nbytes):
                 return buffer
         return None
+
+
+def views_of(step: Step) -> list[View]:
+    """The views that a launch is given, and those of what it returned."""
+    found = []
+    waiting = [*leaves((step.arguments, step.results))]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, View):
+            found.append(each)
+        elif type(each) is launch.Late:
+            waiting += each.arguments
+    return found
 
 
 def _items(values: Iterable[Any]) -> list[tuple[Any, Any]]:

@@ -51,9 +51,9 @@ class Snapshot:
     def changed(self) -> Iterator[tuple[Any, Any]]:
         """Each container that holds something else now, and where in it: a key, a number or a name."""
         for mapping, keys, values in self.dicts:
-            if (*mapping,) != keys:
-                more = [key for key in mapping if key not in keys]
-                yield mapping, more[0] if more and isinstance(more[0], str) else "the keys of a dict"
+            if not _same_keys(mapping, keys):
+                more = [key for key in mapping if isinstance(key, str) and key not in keys]
+                yield mapping, more[0] if more else "the keys of a dict"
             else:
                 for key, value, old in zip(keys, mapping.values(), values, strict=True):
                     if not same(value, old):
@@ -72,7 +72,7 @@ class Snapshot:
     def restore(self) -> None:
         """Put everything back, but for the elements of arrays."""
         for mapping, keys, values in self.dicts:
-            if (*mapping,) != keys or not all(map(operator.is_, mapping.values(), values)):
+            if not _same_keys(mapping, keys) or not all(map(operator.is_, mapping.values(), values)):
                 dict.clear(mapping)
                 dict.update(mapping, zip(keys, values, strict=True))
         for items, old in self.lists:
@@ -96,20 +96,24 @@ class Guards:
 
     Args:
         before: what was reached when the plan was recorded.
-        own: ids of the containers that the plan changes itself.
-        late: dicts and keys that its launches look up.
+        own: ids of the containers that the plan changes itself, or of a dict with a key.
+        late: dicts and keys that its launches look up; but whether there is 0, as a momentum, is a guard.
     """
 
-    def __init__(self, before: Snapshot, own: set[int], late: list[tuple[Any, Any]]) -> None:
+    def __init__(self, before: Snapshot, own: set[Any], late: list[tuple[Any, Any]]) -> None:
         self.generation = generation.number()
-        found_anew = {(id(mapping), key) for mapping, key in late}
+        found_anew = own | {(id(mapping), key) for mapping, key in late}
+        self._zeros: list[tuple[dict[Any, Any], Any, bool]] = []
         self._told: list[tuple[Place, int]] = []
         self._dicts: list[tuple[Place, int]] = []
         for mapping, keys, values in before.dicts:
             if id(mapping) not in own:
                 kept = [i for i, key in enumerate(keys) if (id(mapping), key) not in found_anew]
                 place = Place(mapping, tuple(keys[i] for i in kept), tuple(values[i] for i in kept))
-                (self._told if id(mapping) in before.reach.told else self._dicts).append((place, len(keys)))
+                told = id(mapping) in before.reach.told
+                (self._told if told else self._dicts).append((place, len(keys)))
+                if told:
+                    self._zeros += [(mapping, keys[i], values[i] == 0) for i in {*range(len(keys))}.difference(kept)]
         self._lists, self._cells = before.lists, before.cells
         self._names = before.names
         self._wants = [(each.tensor, each.wants_grad) for each in before.tensors]
@@ -124,6 +128,8 @@ class Guards:
             if not all(starmap(_holds, self._told)) or any(
                 tensor.wants_grad is not wants for tensor, wants in self._wants
             ):
+                return False
+            if any((mapping.get(key) == 0) is not zero for mapping, key, zero in self._zeros):
                 return False
             self.generation = number
         for tensor, absent in self._grads:
@@ -148,6 +154,11 @@ def _holds(place: Place, count: int | None = None) -> bool:
         return False
     now = [mapping.get(key) for key in keys]
     return all(map(operator.is_, now, values)) or all(map(same, now, values))
+
+
+def _same_keys(mapping: dict[Any, Any], keys: tuple[Any, ...]) -> bool:
+    """Whether a dict has these keys, in this order: tensors, of which == would be an op, by what they are."""
+    return len(mapping) == len(keys) and all(map(same, mapping, keys))
 
 
 def same(value: Any, old: Any) -> bool:
