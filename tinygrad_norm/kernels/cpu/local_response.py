@@ -16,7 +16,7 @@ import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel, noalias
-from tinygrad_norm.kernels.cpu.launch import Array, empty, launch
+from tinygrad_norm.launch import Array, empty, launch
 
 _PIXELS = 16
 """How many are a unit of work, which stays in the cache."""
