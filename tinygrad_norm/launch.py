@@ -44,6 +44,8 @@ class Watcher(Protocol):
         """See elements turned into Python's numbers, on which Python may decide."""
 
 
+active = False
+"""Whether anybody watches, this thread or another: all that an eager call looks at."""
 _watcher: Watcher | None = None
 _thread = 0
 _lock = free_when_forking(threading.Lock())
@@ -56,18 +58,18 @@ def watcher() -> Watcher | None:
 
 def watch(new: Watcher) -> bool:
     """Let `new` see the work of this thread; False where another one watches already."""
-    global _watcher, _thread
+    global active, _watcher, _thread
     with _lock:
         if _watcher is not None:
             return False
-        _watcher, _thread = new, threading.get_ident()
+        active, _watcher, _thread = True, new, threading.get_ident()
         return True
 
 
 def unwatch() -> None:
     """Let nobody see it any more."""
-    global _watcher
-    _watcher = None
+    global active, _watcher
+    active, _watcher = False, None
 
 
 _settings: list[Callable[[], Any]] = []
@@ -88,19 +90,19 @@ def launch(run: Callable[..., Any], *arguments: Any) -> Any:
 
     Arrays are arguments, alone or in tuples, and nowhere else: not in a closure, where nobody sees them.
     """
-    if _watcher is None or (here := watcher()) is None:
+    if not active or (here := watcher()) is None:
         return run(*arguments)
     return here.launched(run, arguments)
 
 
 def compute(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call what makes arrays from arrays, by launches or in NumPy, and changes nothing else."""
-    return computed(function, function, *arguments)
+    return computed(function, function, *arguments) if active else function(*arguments)
 
 
 def computed(function: Callable[..., Any], again: Callable[..., Any], *arguments: Any) -> Any:
     """The same, where `again` does what it does without changing anything at all."""
-    if _watcher is None or (here := watcher()) is None:
+    if not active or (here := watcher()) is None:
         return function(*arguments)
     return here.computed(function, again, arguments)
 
@@ -110,7 +112,7 @@ def host(run: Callable[..., Any], changed: Any, *arguments: Any) -> None:
 
     Several stand in a list, in which (dict, key) is a dict of which nothing else changes.
     """
-    if _watcher is None or (here := watcher()) is None:
+    if not active or (here := watcher()) is None:
         run(changed, *arguments)
     else:
         here.hosted(run, changed, arguments)
@@ -140,7 +142,7 @@ def late(function: Callable[..., Any], *arguments: Any) -> Any:
 
     Arrays may be among what it is computed from, as a count of batches, but in no tuple.
     """
-    return function(*arguments) if _watcher is None or watcher() is None else Late(function, *arguments)
+    return function(*arguments) if not active or watcher() is None else Late(function, *arguments)
 
 
 def item(mapping: Any, key: Any) -> Any:
@@ -150,30 +152,35 @@ def item(mapping: Any, key: Any) -> Any:
 
 def read(what: str) -> None:
     """Say that elements become numbers of Python's."""
-    if _watcher is not None and (here := watcher()) is not None:
+    if active and (here := watcher()) is not None:
         here.read(what)
 
 
 def wrote(array: Array) -> None:
     """Say that a launch wrote to the array of somebody's tensor."""
-    if _watcher is not None and (here := watcher()) is not None:
+    if active and (here := watcher()) is not None:
         here.wrote(array)
 
 
 def empty(shape: Shape, dtype: Any) -> Array:
     """An array with anything in it."""
-    return _taken(np.empty(shape, dtype))
+    array = np.empty(shape, dtype)
+    if active:
+        _took(array)
+    return array
 
 
 def empty_like(x: Array) -> Array:
     """An array with anything in it, with the shape, the dtype and the order of memory of x."""
-    return _taken(np.empty_like(x))
-
-
-def _taken(array: Array) -> Array:
-    if _watcher is not None and (here := watcher()) is not None:
-        here.took(array)
+    array = np.empty_like(x)
+    if active:
+        _took(array)
     return array
+
+
+def _took(array: Array) -> None:
+    if (here := watcher()) is not None:
+        here.took(array)
 
 
 _kept = threading.local()
@@ -186,7 +193,10 @@ def scratch(name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
     if memory is None or memory.size < size:
         memory = np.empty((size,), np.uint8)
         setattr(_kept, name, memory)
-    return _taken(memory)[:size].view(dtype).reshape(shape)
+    if active:
+        _took(memory)
+    found: Array = memory[:size].view(dtype).reshape(shape)
+    return found
 
 
 _constants: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()

@@ -88,7 +88,7 @@ class Op:
             hook.before_forward(self, inputs)
         quiet = enter_quiet()
         try:
-            result = self.forward(*arrays, **params) if launch.watcher() is None else self._watched(arrays)
+            result = self.forward(*arrays, **params) if not launch.active else self._watched(arrays)
             array = operands.as_output(self, result, arrays, borrowed)
         except ValueError as error:
             raise operands.with_shapes(self, error, arrays) from None
@@ -247,7 +247,7 @@ class FusedOp(Op):
         """The kernel's gradient, or, where it has to be recorded itself, the definition's."""
         if modes.current().recording:
             return self._differentiate_definition(grad)
-        if launch.watcher() is None:
+        if not launch.active:
             grads = self.gradient(grad.raw, *self.saved_arrays)
         else:
             grads = self._watched_gradient(grad.raw, *self.saved_arrays)
@@ -339,7 +339,7 @@ def _go_back(node: Op, going: Op, grad: Tensor, hooks: tuple[modes.Hook, ...]) -
         )
     for hook in hooks:
         hook.before_backward(node, grad)
-    if launch.watcher() is None:
+    if not launch.active:
         result = going.backward(grad)
     else:
         scope = modes.enter_scope(node.scope)

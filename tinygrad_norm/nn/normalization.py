@@ -247,7 +247,7 @@ class RunningNorm(ChannelNorm):
     @property
     def keeps_statistics(self) -> bool:
         """Whether there are running statistics."""
-        return all(vars(self)[name] is not None for name in self.begins_with)
+        return self.num_batches_tracked is not None
 
     def reset_running_stats(self) -> None:
         """Reset the running statistics to what they began with, of no batches."""
