@@ -103,14 +103,15 @@ class DerivedOp(FusedOp):
         spec: CallSpec = self.params["spec"]
         if not spec.fits or kernels.of(x) is definitions:
             return None
-        module = self.norm.kernels(self.needs_input_grad, spec.whole).module
+        _, data, module = self.norm.kernels(self.needs_input_grad, spec.whole)
         if module is None:
             return None
         given = [
             (each if each.dtype == x.dtype else each.astype(x.dtype)).reshape(shape)
             for each, shape in zip(parameters, spec.parameters, strict=True)
         ]
-        return _runner().call_of(module, x, given, spec.rows, tuple(spec.numbers.values()), others=spec.others)
+        numbers = tuple(spec.numbers.values())
+        return _runner().call_of(module, x, given, spec.rows, numbers, others=spec.others, data=data)
 
     # In NumPy
 

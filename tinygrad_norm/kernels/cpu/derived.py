@@ -24,6 +24,8 @@ class Call(NamedTuple):
     """The kernels."""
     x: Array
     parameters: Sequence[Array | None]
+    data: list[Array]
+    """Those that are read as x is, as matrices of its form."""
     form: Layout
     arguments: list[Any]
     """What all kernels are given after the matrices: parameters and options, if there are any, and so on."""
@@ -37,6 +39,7 @@ def call_of(
     options: tuple[float, ...],
     defaults: Sequence[float] = (),
     others: tuple[Shape, ...] = (),
+    data: Sequence[int] = (),
 ) -> Call:
     """The call of a norm.
 
@@ -48,11 +51,14 @@ def call_of(
         options: numbers such as eps.
         defaults: what stands for a parameter that is None; 0 unless said.
         others: other sets of axes, which statistics of statistics go over.
+        data: the numbers of parameters that have a value for each one of x, and no gradient.
     """
-    form = layout_of(x, axes, parameters, others)
-    values = defaults or (0.0,) * len(parameters)
-    expanded = tuple([form.expand(each, value, x.dtype) for each, value in zip(parameters, values, strict=True)])
-    return Call(module, x, parameters, form, [each for each in (expanded, options) if each])
+    shared = [each for i, each in enumerate(parameters) if i not in data]
+    form = layout_of(x, axes, shared, others)
+    values = defaults or (0.0,) * len(shared)
+    expanded = tuple([form.expand(each, value, x.dtype) for each, value in zip(shared, values, strict=True)])
+    matrices = [form.matrix(each) for i in data if (each := parameters[i]) is not None]
+    return Call(module, x, parameters, matrices, form, [each for each in (expanded, options) if each])
 
 
 def forward(
@@ -81,7 +87,8 @@ def forward(
         for array, other in zip(found, others, strict=True):
             _replace(array, form.statistic(other), fine)
 
-    launch(_run, repair, kernel, call.x.size, matrix, *call.arguments, form.units, *_some(statistics), fine, y)
+    known = *call.data, *call.arguments, form.units, *_some(statistics)
+    launch(_run, repair, kernel, call.x.size, matrix, *known, fine, y)
     return form.restore(y), *[form.restore_statistic(each) for each in found]
 
 
@@ -119,7 +126,7 @@ def gradient(
                 array[...] = form.spread(other)
 
     arguments = *call.arguments, form.units, *_some(known), fine, dx, *_some(sums)
-    launch(_run, repair, kernel, call.x.size, form.matrix(dy), matrix, *arguments)
+    launch(_run, repair, kernel, call.x.size, form.matrix(dy), matrix, *call.data, *arguments)
     return form.restore(dx), *[form.collect(each, call.parameters[i]) for each, i in zip(sums, wanted, strict=True)]
 
 
