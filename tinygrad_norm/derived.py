@@ -96,7 +96,8 @@ class DerivedNorm:
         ]
         spec = call_spec(self, view, tuple(options), *options.values(), *shape_dtypes_of(*given))
         for i in spec.stretched:
-            given[i] = ops.broadcast_to(given[i], spec.view)
+            if getattr(given[i], "requires_grad", False):  # so that its gradient is summed; the op stretches others
+                given[i] = ops.broadcast_to(given[i], spec.view)
         op = self._op()
         y = op(*given, spec=spec)
         return (y, *map(Tensor.wrap, op.statistics)) if self.traced.statistics else y

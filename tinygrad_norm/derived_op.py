@@ -31,7 +31,7 @@ class CallSpec(NamedTuple):
     whole: tuple[bool, ...]
     """Which of the parameters have a number for each of x."""
     stretched: tuple[int, ...]
-    """Which of the inputs are given to the op in the shape of the view."""
+    """Which of the inputs the op sees in the shape of the view."""
     axes: dict[str, Shape]
     numbers: dict[str, float]
     """The other options."""
@@ -54,7 +54,9 @@ class DerivedOp(FusedOp):
     def composed(self, x: Any, *parameters: Any, spec: CallSpec) -> Tensor:
         values = ops.astype(x, np.float64, copy=False)
         seen = values if values.shape == spec.view else values.reshape(spec.view)
-        found = self.norm.definition(seen, *parameters, **spec.axes, **spec.numbers)
+        stretch = [i in spec.stretched for i in range(1, len(parameters) + 1)]
+        given = [ops.broadcast_to(x, spec.view) if do else x for x, do in zip(parameters, stretch, strict=True)]
+        found = self.norm.definition(seen, *given, **spec.axes, **spec.numbers)
         y, *statistics = found if isinstance(found, tuple) else (found,)
         self.statistics = [each.raw for each in statistics]
         y = ops.astype(y, x.dtype, copy=False)
@@ -63,6 +65,7 @@ class DerivedOp(FusedOp):
 
     def forward(self, x: Array, *parameters: Array, spec: CallSpec) -> Array:
         norm, shape, x = self.norm, x.shape, x.reshape(spec.view)
+        parameters = self._stretched(parameters)
         call = self._call(x, parameters)
         if call is None:
             y, *self.statistics = self._evaluate(x, parameters, norm.traced.statistics)
@@ -84,7 +87,7 @@ class DerivedOp(FusedOp):
         spec: CallSpec = self.params["spec"]
         count = len(spec.parameters)
         shape, x, grad = x.shape, x.reshape(spec.view), grad.reshape(spec.view)
-        parameters, statistics = kept[:count], kept[count:]
+        parameters, statistics = self._stretched(kept[:count]), kept[count:]
         call = self._call(x, parameters)
         if call is None:
             dx, *gradients = self._evaluate_gradient(grad, x, parameters, range(count))
@@ -97,6 +100,14 @@ class DerivedOp(FusedOp):
         for i, each in zip(wanted, found, strict=True):
             gradients[i] = each.reshape(parameters[i].shape)
         return dx.reshape(shape), *gradients
+
+    def _stretched(self, parameters: tuple[Array, ...]) -> tuple[Array, ...]:
+        """The parameters, views of the shape of x in the place of those that are reduced by themselves."""
+        spec: CallSpec = self.params["spec"]
+        if not spec.stretched:
+            return parameters
+        stretch = [i in spec.stretched for i in range(1, len(parameters) + 1)]
+        return tuple([np.broadcast_to(x, spec.view) if do else x for x, do in zip(parameters, stretch, strict=True)])
 
     def _call(self, x: Array, parameters: Sequence[Array]) -> Any:
         """The call of the norm's kernels; None where it has none for these arrays."""
