@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.derivation.agreement import norms
-from tinygrad_norm import Tensor, grad, kernels, nn
+from tinygrad_norm import Tensor, composed, grad, kernels, nn
 from tinygrad_norm.derived import derive
 
 
@@ -111,3 +111,22 @@ def test_a_parameter_along_an_axis_of_nothing_has_the_gradient_0():
     dx, dweight = grad(y, [x, weight], np.zeros((0, 4)))
     np.testing.assert_array_equal(dweight.raw, np.zeros((1, 4)))
     assert dx.shape == (0, 4)
+
+
+def test_a_mask_is_kept_in_its_own_shape_and_counts_for_each_value(rng):
+    norm, x = derive(norms["masked_norm"]), Tensor(rng.normal(size=(3, 4, 5)), requires_grad=True)
+    mask = rng.integers(0, 2, (3, 1, 5)).astype(float)
+    mask[..., 0] = 1
+    whole = np.broadcast_to(mask, x.shape).copy()
+    dy = rng.normal(size=x.shape)
+    results = []
+    for given in (mask, whole):
+        for as_composed in (False, True):
+            with composed(as_composed):
+                y, mean, var = norm(x, given, axes=(1, 2))
+            if not as_composed and given is mask:
+                assert (3, 1, 5) in [array.shape for array in y.creator.saved_arrays]
+            results.append([y, mean, var, *grad(y, x, dy)])
+    for one, *others in zip(*results, strict=True):
+        for other in others:
+            np.testing.assert_allclose(one.raw, other.raw, rtol=1e-12, atol=1e-13)

@@ -100,7 +100,8 @@ class DerivedNorm:
         ]
         spec = self.spec(view, options, *shape_dtypes_of(*given))
         for i in spec.stretched:
-            given[i] = ops.broadcast_to(given[i], spec.view)
+            if getattr(given[i], "requires_grad", False):  # so that its gradient is summed; the op stretches others
+                given[i] = ops.broadcast_to(given[i], spec.view)
         op = self._op()
         y = op(*given, spec=spec)
         return (y, *map(Tensor.wrap, op.statistics)) if self.traced.statistics else y
@@ -229,12 +230,22 @@ class DerivedNorm:
         count = len(self.traced.parameters)
         return self.kernels_text(tuple(i for i in range(count) if self.gradients[i + 1] is not ZERO))
 
-    def kernels_text(self, wanted: tuple[int, ...]) -> str:
-        """The kernels with the gradients of these parameters; "" where the norm has none."""
-        names = ["x", *(str(each.value) for each in self.traced.parameters)]
-        gradients = {names[i]: self.gradients[i] for i in (0, *(i + 1 for i in wanted))}
+    def kernels_text(self, wanted: tuple[int, ...], data: tuple[int, ...] = ()) -> str:
+        """The kernels with the gradients of these parameters; "" where the norm has none.
+
+        Args:
+            wanted: the parameters whose gradients they compute.
+            data: those, without a gradient, that have a value for each one of x.
+        """
+        names = [str(each.value) for each in self.traced.parameters]
+        traced, way = self.traced, self.way
+        if data:
+            traced = trace(self.definition, data=tuple(names[i] for i in data))
+            way = way_back(traced.y, (traced.x, *traced.parameters))
+        known = gradients_of(way)
+        gradients = {name: known[name] for name in ("x", *(names[i] for i in wanted))}
         try:
-            return kernels_text(self.traced, self.way, gradients)
+            return kernels_text(traced, way, gradients)
         except LoweringError:
             return ""
 
@@ -246,12 +257,13 @@ class DerivedNorm:
         """
         known = zip(needs[1:], whole, self.gradients[1:], strict=True)
         wanted = tuple(i for i, (need, size, of) in enumerate(known) if of is not ZERO and (need or not size))
-        text = self.kernels_text(wanted)
+        data = tuple(i for i, size in enumerate(whole) if size and i not in wanted)
+        text = self.kernels_text(wanted, data)
         if not text:
-            return Kernels(wanted, None)
+            return Kernels(wanted, data, None)
         from tinygrad_norm.kernels.cpu.modules import module_of
 
-        return Kernels(wanted, module_of(self.__name__, text))
+        return Kernels(wanted, data, module_of(self.__name__, text))
 
 
 class Kernels(NamedTuple):
@@ -259,6 +271,8 @@ class Kernels(NamedTuple):
 
     wanted: tuple[int, ...]
     """The parameters whose gradients they compute."""
+    data: tuple[int, ...]
+    """Those that have a value for each one of x, which they read as they read x."""
     module: ModuleType | None
 
 

@@ -32,7 +32,7 @@ class CallSpec(NamedTuple):
     whole: tuple[bool, ...]
     """Which of the parameters have a number for each of x."""
     stretched: tuple[int, ...]
-    """Which of the inputs are given to the op in the shape of the view."""
+    """Which of the inputs the op sees in the shape of the view."""
     axes: dict[str, Shape]
     numbers: dict[str, float]
     """The other options."""
@@ -57,7 +57,9 @@ class DerivedOp(FusedOp):
             return self._of_nothing(x, parameters, spec)
         values = ops.astype(x, np.float64, copy=False)
         seen = values if values.shape == spec.view else values.reshape(spec.view)
-        found = self.norm.definition(seen, *parameters, **spec.axes, **spec.numbers)
+        stretch = [i in spec.stretched for i in range(1, len(parameters) + 1)]
+        given = [ops.broadcast_to(x, spec.view) if do else x for x, do in zip(parameters, stretch, strict=True)]
+        found = self.norm.definition(seen, *given, **spec.axes, **spec.numbers)
         y, *statistics = found if isinstance(found, tuple) else (found,)
         self.statistics = [each.raw for each in statistics]
         y = ops.astype(y, x.dtype, copy=False)
@@ -69,6 +71,7 @@ class DerivedOp(FusedOp):
         if not x.size:
             self.statistics = self._statistics_of_nothing(x, parameters, spec)
             return np.empty(shape, x.dtype)
+        parameters = self._stretched(parameters)
         call = self._call(x, parameters)
         if call is None:
             y, *self.statistics = _evaluate(norm, spec, x, parameters, norm.traced.statistics)
@@ -90,7 +93,7 @@ class DerivedOp(FusedOp):
         if not x.size:
             return tuple([np.zeros_like(each) for each in (x, *kept)])
         shape, x, grad = x.shape, x.reshape(spec.view), grad.reshape(spec.view)
-        parameters, statistics = kept[:count], kept[count:]
+        parameters, statistics = self._stretched(kept[:count]), kept[count:]
         call = self._call(x, parameters)
         if call is None:
             dx, *gradients = _evaluate_gradient(self.norm, spec, grad, x, parameters, range(count))
@@ -118,19 +121,28 @@ class DerivedOp(FusedOp):
     def _statistics_of_nothing(self, x: Array, parameters: Sequence[Array], spec: CallSpec) -> list[Array]:
         return evaluate(self.norm.traced.statistics, _known(self.norm, spec, x, parameters), spec.axes)
 
+    def _stretched(self, parameters: tuple[Array, ...]) -> tuple[Array, ...]:
+        """The parameters, views of the shape of x in the place of those that are reduced by themselves."""
+        spec: CallSpec = self.params["spec"]
+        if not spec.stretched:
+            return parameters
+        stretch = [i in spec.stretched for i in range(1, len(parameters) + 1)]
+        return tuple([np.broadcast_to(x, spec.view) if do else x for x, do in zip(parameters, stretch, strict=True)])
+
     def _call(self, x: Array, parameters: Sequence[Array]) -> Any:
         """The call of the norm's kernels; None where it has none for these arrays."""
         spec: CallSpec = self.params["spec"]
         if not spec.fits or kernels.of(x) is definitions:
             return None
-        module = self.norm.kernels(self.needs_input_grad, spec.whole).module
+        _, data, module = self.norm.kernels(self.needs_input_grad, spec.whole)
         if module is None:
             return None
         given = [
             (each if each.dtype == x.dtype else each.astype(x.dtype)).reshape(shape)
             for each, shape in zip(parameters, spec.parameters, strict=True)
         ]
-        return _runner().call_of(module, x, given, spec.rows, tuple(spec.numbers.values()), others=spec.others)
+        numbers = tuple(spec.numbers.values())
+        return _runner().call_of(module, x, given, spec.rows, numbers, others=spec.others, data=data)
 
 
 def _statistics(

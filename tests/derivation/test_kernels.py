@@ -12,10 +12,10 @@ from tests.derivation.agreement import OF_SETS, norms
 from tinygrad_norm.derivation.kernels import _wrapped
 from tinygrad_norm.derived import derive
 
+FROM = "<run_path>", "tinygrad_norm.nn.norms.evonorm", "tinygrad_norm.nn.norms.switchable"
 
-@pytest.mark.parametrize(
-    "name", [name for name, each in norms.items() if getattr(each, "__module__", "") == "<run_path>"]
-)
+
+@pytest.mark.parametrize("name", [name for name, each in norms.items() if getattr(each, "__module__", "") in FROM])
 def test_text_is_the_same_each_time_and_is_python(name):
     text = derive(norms[name]).source
     assert derive(norms[name]).source == text

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_norm.derivation.expression import walk
-from tinygrad_norm.derivation.lowering import LoweringError, subtracted
+from tinygrad_norm.derivation.expression import symbol, walk
+from tinygrad_norm.derivation.lowering import Lowering, LoweringError, Sets, subtracted
 from tinygrad_norm.derivation.program import Program, backward, forward
 from tinygrad_norm.derivation.writing import Style
 from tinygrad_norm.derived import DerivedNorm, derive
@@ -111,3 +111,10 @@ def test_a_norm_that_reduces_x_over_two_sets_has_no_kernels_and_works_all_the_sa
     assert norm.source == ""
     size = (x**2).mean(axis=0, keepdims=True) + (x**2).mean(axis=1, keepdims=True)
     np.testing.assert_allclose(norm(x, rows=0, columns=1).raw, x / np.sqrt(size + 0.1))
+
+
+def test_what_has_a_value_for_each_one_of_x_varies_whatever_the_reduction():
+    for kind, varies in (("data", (True, True)), ("parameter", (False, True)), ("given", (False, False))):
+        node = symbol(kind, "mask") * 2.0
+        for outer, expected in zip((True, False), varies, strict=True):
+            assert Lowering(outer, Sets(frozenset()), frozenset(), frozenset()).varies(node) == expected

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tinygrad_norm.derivation.expression import walk
+from tinygrad_norm.derivation.trace import trace
 from tinygrad_norm.derived import derive
 
 
@@ -67,7 +69,7 @@ def takes_anything(x: Any, *parameters: Any, axes: Any) -> Any:
         (forgets_x, r"forgets_x returns what has the shape of x, or \(that, \*statistics\), got nothing of x"),
         (takes_a_shape, r"line \d+ \(return x.reshape\(-1\)\): .*reshape"),
         (takes_options_by_position, r"definition is takes_options_by_position\(x, \*parameters, \*, axes, eps\), got"),
-        (writes_in_place, r"writes_in_place, line 51 \(y \+= w\): a definition writes nothing in place"),
+        (writes_in_place, r"writes_in_place, line 53 \(y \+= w\): a definition writes nothing in place"),
         (takes_anything, r"definition is takes_anything\(x, \*parameters, \*, axes, eps\), got"),
     ],
 )
@@ -191,3 +193,22 @@ def test_an_option_of_a_statistic_alone_is_used():
 
     x = np.array([[1.0, 3]])
     assert derive(scaled_mean)(x, axes=1, by=3)[1].item() == 6
+
+
+def test_parameters_are_told_apart_by_what_they_are():
+    def norm(x: Any, mean: Any, mask: Any, weight: Any) -> Any:
+        return weight * mask * (x - mean)
+
+    traced = trace(norm, ("mean",), ("mask",))
+    assert [[each.value for each in some] for some in (traced.parameters, traced.given, traced.data)] == [
+        ["weight"],
+        ["mean"],
+        ["mask"],
+    ]
+    assert {node.value: node.op for node in walk(traced.y) if not node.inputs} == {
+        "x": "x",
+        "mean": "given",
+        "mask": "data",
+        "weight": "parameter",
+    }
+    assert trace(norm).data == ()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tests.derivation.agreement import norms
 from tests.derivation.written import writer
+from tinygrad_norm.derivation.adjoints import way_back
 from tinygrad_norm.derivation.builtin import normalize_inference
 from tinygrad_norm.derivation.expression import reduction, symbol
-from tinygrad_norm.derivation.writer import FIRST, block, function, has_word, taken, terms, tuple_of
+from tinygrad_norm.derivation.kernels import _INNER, _OUTER
+from tinygrad_norm.derivation.program import forward
+from tinygrad_norm.derivation.trace import trace
+from tinygrad_norm.derivation.writer import FIRST, Writer, block, function, has_word, taken, terms, tuple_of
 
 
 def test_a_block_has_its_lines_indented_under_its_head():
@@ -151,3 +157,18 @@ def test_what_is_exact_is_summed_in_float64():
     w = writer(norms["masked_norm"], False, False)
     assert w.codes[0] == ["np.float64(x[i]) * np.float64(mask[i])", "np.float64(mask[i])"]
     assert w.names.of[reduction("sum", symbol("parameter", "mask"), frozenset({"axes"}))] == "n_"
+
+
+def test_data_are_arguments_beside_x_and_indexed_as_x_is():
+    def norm(x: Any, mask: Any, weight: Any, *, axes: Any) -> Any:
+        total = x.__array_namespace__().sum(mask * x, axis=axes, keepdims=True)
+        return weight * mask * x - total
+
+    traced = trace(norm, data=("mask",))
+    way = way_back(traced.y, (traced.x, *traced.parameters))
+    for outer, at in ((True, _OUTER), (False, _INNER)):
+        w = Writer(traced, way.statistics, forward(traced, way, outer), False, at)
+        assert w.data == ["x", "mask"]
+        assert w.given()[:3] == ["x", "mask", "parameters"]
+        row = "r, k" if outer else "i"
+        assert sorted(w.codes[0][0].split(" * ")) == [f"np.float64(mask[{row}])", f"np.float64(x[{row}])"]

@@ -24,7 +24,7 @@ class Names:
     """
 
     def __init__(self, traced: Traced, statistics: list[Expression], program: Program) -> None:
-        self._taken = {*map(safe, (*traced.options, *(each.value for each in traced.parameters)))}
+        self._taken = {*map(safe, (*traced.options, *(each.value for each in (*traced.parameters, *traced.data))))}
         self.of: dict[Expression, str] = {START: "start"}
         self.values: list[str] = []
         self.joins: list[str] = []

@@ -121,7 +121,7 @@ class Loop:
             self._count(root, uses, order)
         lines = []
         for node in order:
-            if uses[node] > 1 and node.op not in ("x", "gradient", "parameter") and self.varies(node):
+            if uses[node] > 1 and node.op not in ("x", "gradient", "data", "parameter") and self.varies(node):
                 code, _ = self._code(node)
                 self.locals[node] = f"v{len(self.locals)}"
                 lines.append(f"{self.locals[node]} = {code}  # {describe(node)}")
@@ -157,8 +157,8 @@ class Loop:
             return self._constant(node)
         if node.op == "parameter":
             return self._array(safe(node.value), self.parameter)
-        if node.op in ("x", "gradient"):
-            return self._array("x" if node.op == "x" else "dy", self.element)
+        if node.op in ("x", "gradient", "data"):
+            return self._array({"x": "x", "gradient": "dy"}.get(node.op) or safe(node.value), self.element)
         return _bracketed(*self._code(node), within)
 
     def _code(self, node: Expression) -> tuple[str, int]:

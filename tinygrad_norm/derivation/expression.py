@@ -31,7 +31,7 @@ class Expression:
     """A number, a symbol, or a function of other expressions.
 
     Args:
-        op: "number", "x", "parameter", "option", "axes", a reduction, or a name of `rules.RULES`.
+        op: "number", "x", "parameter", "data", "option", "axes", a reduction, or a name of `rules.RULES`.
         inputs: what it is a function of.
         value: the number, the name of a symbol, or the names of the axes that a reduction goes over.
         reduced: the names of the axes along which it has length 1, unlike x.
@@ -80,7 +80,7 @@ class Expression:
         raise AttributeError(f"there is no x.{name} in a definition; functions are those of x.__array_namespace__()")
 
     def __repr__(self) -> str:
-        return str(self.value) if self.op in ("x", "parameter", "option", "axes", "number") else f"{self.op}(…)"
+        return str(self.value) if self.op in ("x", "parameter", "data", "option", "axes", "number") else f"{self.op}(…)"
 
     def __iter__(self) -> Iterator[Expression]:
         """The axes that an option names, as one symbol."""

@@ -162,7 +162,7 @@ class Lowering:
 
 @functools.cache
 def _varies(x: Expression, outer: bool) -> bool:
-    if x.op in ("x", "gradient"):
+    if x.op in ("x", "gradient", "data"):
         return True
     if x.op == "parameter":
         return not outer

@@ -32,14 +32,17 @@ class Traced(NamedTuple):
     options of which another one would have the letter."""
     given: tuple[Expression, ...] = ()
     """Statistics that it does not take of x but is given."""
+    data: tuple[Expression, ...] = ()
+    """Parameters that have a value for each one of x, as a mask, and no gradient."""
 
 
-def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced:
+def trace(definition: Callable[..., Any], given: tuple[str, ...] = (), data: tuple[str, ...] = ()) -> Traced:
     """Run a definition once, with symbols.
 
     Args:
         definition: `definition(x, *parameters, *, axes, eps)`; one without statistics has no axes.
         given: the names of parameters that are statistics of the values that share them.
+        data: those of parameters that have a value for each one of x, and no gradient.
 
     Raises:
         ValueError: it is not `definition(x, *parameters, *, axes, eps)`, branches on values, or uses what no norm is
@@ -58,7 +61,8 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
         raise ValueError(f"derive: a definition is {name}(x, *parameters, *, axes, eps), got {found}")
     if "view" in options:
         raise ValueError(f"derive: {name} has an option view, which is one of every derived norm; give it another name")
-    kinds_of = ["x" if i == 0 else "given" if each in given else "parameter" for i, each in enumerate(plain)]
+    special = dict.fromkeys(given, "given") | dict.fromkeys(data, "data") | {plain[0]: "x"}
+    kinds_of = [special.get(each, "parameter") for each in plain]
     x, *parameters = map(symbol, kinds_of, ["x", *plain[1:]])
     token, running = symbols.created.set({}), tracing.set(True)
     try:
@@ -81,10 +85,10 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = ()) -> Traced
             got = f"length 1 along {', '.join(sorted(y.reduced))}" if x in {*walk(y)} else "nothing of x"
         raise ValueError(f"derive: {name} returns what has the shape of x, or (that, *statistics), got {got}")
     _check_options(name, options, [y, *statistics])
-    plain_ones, held = (
-        tuple(each for each in parameters if (each.op == "given") == wanted) for wanted in (False, True)
+    plain_ones, held, whole = (
+        tuple(each for each in parameters if each.op == kind) for kind in ("parameter", "given", "data")
     )
-    return Traced(name, x, plain_ones, tuple(options), y, tuple(statistics), names, held)
+    return Traced(name, x, plain_ones, tuple(options), y, tuple(statistics), names, held, whole)
 
 
 def _check_options(name: str, options: list[str], results: list[Expression]) -> None:

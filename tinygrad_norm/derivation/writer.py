@@ -45,7 +45,7 @@ class Writer:
         self.traced, self.program, self.backward, self.stages = traced, program, backward, program.stages
         self.name = f"{'outer' if program.lowering.outer else 'inner'}_{'gradient' if backward else 'forward'}"
         self.style, self.last = Style(False, traced.names), len(program.stages) - 1
-        self.data = ["dy", "x"] if backward else ["x"]
+        self.data = [*(["dy"] if backward else []), "x", *(safe(each.value) for each in traced.data)]
         self.result = "dx" if backward else "y"
         self.parameters = [safe(each.value) for each in traced.parameters]
         self.options = [

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.derivation.agreement import norms
-from tinygrad_norm import Tensor, ops
+from tests.derivation.agreement import channels_last, norms
+from tinygrad_norm import Tensor, grad, kernels, ops
 from tinygrad_norm.derived import derive
 from tinygrad_norm.kernels.cpu import compiler, derived
 from tinygrad_norm.kernels.cpu.generated import normalize
 from tinygrad_norm.kernels.cpu.layout import layout
+from tinygrad_norm.testing import gradcheck
 
 NO_ACTIVATION = (1.0, -np.inf)
 CASES = {
@@ -82,6 +83,63 @@ def test_a_statistic_is_seen_and_given_back(case, rng):
     mean = rng.normal(size=[1 if i in axes else n for i, n in enumerate(shape)])
     assert form.statistic(mean).shape == form.room
     np.testing.assert_array_equal(form.restore_statistic(form.statistic(mean)), mean)
+
+
+def weighed_norm(x: Any, mask: Any, weight: Any, bias: Any, *, axes: Any, eps: Any = 0.1) -> Any:
+    """A norm with a parameter that has a value for each one of x."""
+    xp = x.__array_namespace__()
+    total = xp.sum(mask, axis=axes, keepdims=True)
+    mean = xp.sum(mask * x, axis=axes, keepdims=True) / total
+    var = xp.sum(mask * xp.square(x - mean), axis=axes, keepdims=True) / total
+    return mask * (weight * (x - mean) / xp.sqrt(var + eps) + bias), mean, var
+
+
+@pytest.mark.parametrize("scale", [1, 1e30])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("axes", [(0, 2, 3), (2, 3), (1,), (1, 2, 3)])
+def test_what_has_a_value_for_each_one_of_x_is_read_as_x_is(axes, dtype, scale, rng):
+    norm, shape = derive(weighed_norm), (3, 6, 5, 7)
+    mask = np.broadcast_to(rng.uniform(0.1, 1, (3, 1, 5, 7)), shape).astype(dtype)
+    affine, dy = rng.normal(size=(2, 6, 1, 1)).astype(dtype), rng.normal(size=shape).astype(dtype)
+    for x in (rng.normal(0.5, 1, shape), channels_last(rng.normal(0.5, 1, shape)), rng.normal(size=shape)[:, ::-1]):
+        x = (x * np.where(np.indices(shape)[0] == 1, scale, 1)).astype(dtype)  # one image alone
+        found = masked_results(norm, x, mask, affine, dy, axes)
+        kernels.use("reference")
+        expected = masked_results(norm, *(each.astype(float) for each in (x, mask, affine, dy)), axes)
+        kernels.use("cpu")
+        for one, other in zip(found, expected, strict=True):
+            tolerance = 3e-6 if dtype == "float32" else 1e-12
+            np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * np.abs(other).max())
+
+
+def masked_results(norm: Any, x: Any, mask: Any, affine: Any, dy: Any, axes: Any) -> list[Any]:
+    """y, the statistics, and the gradients of x, weight and bias."""
+    leaves = [Tensor(each, requires_grad=True) for each in (x, *affine)]
+    y, *statistics = norm(leaves[0], mask, *leaves[1:], axes=axes)
+    return [each.raw for each in (y, *statistics, *grad(y, leaves, dy))]
+
+
+@pytest.mark.parametrize("axes", [(0, 2, 3), (2, 3)])
+def test_images_with_a_mask_stay_as_they_lie_in_memory(axes, rng):
+    norm, x = derive(weighed_norm), channels_last(rng.normal(size=(3, 6, 5, 7)))
+    mask = rng.uniform(0.1, 1, (3, 1, 5, 7))
+    results = masked_results(norm, x, mask, np.ones((2, 6, 1, 1)), rng.normal(size=x.shape), axes)
+    for each in (results[0], results[3]):
+        assert each.transpose(0, 2, 3, 1).flags.c_contiguous
+    names, text = ["mask", "weight", "bias"], norm.kernels_text((1, 2), (0,))
+    assert "def outer_gradient(dy, x, mask, parameters, options, units" in text
+    assert norm.kernels((True, False, True, True), (True, False, False)).data == (names.index("mask"),)
+
+
+@pytest.mark.parametrize("needs", [True, False])
+def test_what_has_a_value_for_each_one_of_x_may_want_a_gradient(needs, rng):
+    x = Tensor(rng.normal(size=(3, 6, 5)), requires_grad=True)
+    mask = Tensor(rng.uniform(0.1, 1, (3, 6, 5)), requires_grad=needs)
+    affine = [Tensor(rng.normal(size=(6, 1)), requires_grad=True) for _ in range(2)]
+    leaves = [x, mask, *affine] if needs else [x, *affine]
+    gradcheck(
+        lambda *given: derive(weighed_norm)(*(given if needs else (given[0], mask, *given[1:])), axes=(0, 2))[0], leaves
+    )
 
 
 def calls_of(function: Any) -> int:

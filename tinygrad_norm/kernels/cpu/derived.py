@@ -24,6 +24,8 @@ class Call(NamedTuple):
     """The kernels."""
     x: Array
     parameters: Sequence[Array | None]
+    data: list[Array]
+    """Those that are read as x is, as matrices of its form."""
     form: Layout
     arguments: list[Any]
     """What all kernels are given after the matrices: parameters and options, if there are any, and so on."""
@@ -37,6 +39,7 @@ def call_of(
     options: tuple[float, ...],
     defaults: Sequence[float] = (),
     others: tuple[Shape, ...] = (),
+    data: Sequence[int] = (),
 ) -> Call:
     """The call of a norm.
 
@@ -48,11 +51,14 @@ def call_of(
         options: numbers such as eps.
         defaults: what stands for a parameter that is None; 0 unless said.
         others: other sets of axes, which statistics of statistics go over.
+        data: the numbers of parameters that have a value for each one of x, and no gradient.
     """
-    form = layout_of(x, axes, parameters, others)
-    values = defaults or (0.0,) * len(parameters)
-    expanded = tuple([form.expand(each, value, x.dtype) for each, value in zip(parameters, values, strict=True)])
-    return Call(module, x, parameters, form, [each for each in (expanded, options) if each])
+    shared = [each for i, each in enumerate(parameters) if i not in data]
+    form = layout_of(x, axes, shared, others)
+    values = defaults or (0.0,) * len(shared)
+    expanded = tuple([form.expand(each, value, x.dtype) for each, value in zip(shared, values, strict=True)])
+    matrices = [form.matrix(each) for i in data if (each := parameters[i]) is not None]
+    return Call(module, x, parameters, matrices, form, [each for each in (expanded, options) if each])
 
 
 class Otherwise(NamedTuple):
@@ -79,8 +85,8 @@ def forward(call: Call, given: Sequence[Array], count: int, otherwise: Otherwise
     found, fine = [empty(room, np.float64) for _ in range(count)], empty(room, np.bool_)
     statistics = (*[form.statistic(each) for each in given], *found)
     kernel = call.module.outer_forward if form.outer else call.module.inner_forward
-    arguments = matrix, *call.arguments, form.units, *_some(statistics), fine, y
-    launch(_forward, kernel, call.x.size, arguments, form, found, otherwise)
+    known = *call.data, *call.arguments, form.units, *_some(statistics)
+    launch(_forward, kernel, call.x.size, (matrix, *known, fine, y), form, found, otherwise)
     return form.restore(y), *[form.restore_statistic(each) for each in found]
 
 
@@ -108,7 +114,8 @@ def gradient(
     sums = tuple([empty(form.sums, np.float64) for _ in wanted])
     known = tuple([form.statistic(each) for each in statistics])
     kernel = call.module.outer_gradient if form.outer else call.module.inner_gradient
-    arguments = form.matrix(dy), matrix, *call.arguments, form.units, *_some(known), fine, dx, *_some(sums)
+    data = form.matrix(dy), matrix, *call.data
+    arguments = *data, *call.arguments, form.units, *_some(known), fine, dx, *_some(sums)
     launch(_gradient, kernel, call.x.size, arguments, form, fine, dx, sums, otherwise)
     return form.restore(dx), *[form.collect(each, call.parameters[i]) for each, i in zip(sums, wanted, strict=True)]
 

@@ -9,91 +9,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_norm import modes, ops
 from tinygrad_norm.checks import FRACTION, check_integer, check_number
-from tinygrad_norm.dtypes import Array, DTypeOrNone, Shape
+from tinygrad_norm.dtypes import DTypeOrNone
 from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.nn.norms.base import ChannelsAnywhere
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import check_dtypes, label, shape_dtypes_of
 from tinygrad_norm.ops.normalization import move
-from tinygrad_norm.tape import FusedOp
+from tinygrad_norm.ops.power_norm import PowerNormOp
 from tinygrad_norm.tensor import Tensor
 
 
 def power_norm(x: Any, square: Any, weight: Any, bias: Any, *, eps: Any = 1e-5) -> Any:
     """weight · x / √(square + eps) + bias, with a running mean square that is given."""
     return weight * x / x.__array_namespace__().sqrt(square + eps) + bias
-
-
-class PowerNormOp(FusedOp):
-    """x̂ = x / ψ and y = weight · x̂ + bias, with the published gradient; ψ² is a mean square and eps.
-
-    With g = dy · weight, the gradient of x is (g - ν x̂) / ψ, where the derivative would have mean(g x̂) instead of ν
-    while ψ² is the batch's, and 0 once it is the running one. On the way back ν moves:
-    ν ← ν (1 - m mean(x̂²)) + m mean(g x̂), which is where its gradient brings x̂ and g to be uncorrelated.
-
-    After a call, `square` holds the batch's mean square, kept as length 1.
-    """
-
-    differs_by_design = "the gradient goes through a running ν, as published: Shen et al., PowerNorm, 2020"
-    square: Array
-
-    def composed(self, x: Any, weight: Any, bias: Any, **params: Any) -> Tensor:
-        """The forward pass, whose derivative is another."""
-        axes, seen, running, eps = (params[key] for key in ("axes", "seen", "running", "eps"))
-        own = ops.mean(ops.square(ops.astype(x, np.float64, copy=False)), axis=axes, keepdims=True)
-        self.square = own.raw
-        size = ops.sqrt((own if running is None else running.reshape(seen)) + eps)
-        y = ops.divide(x, ops.astype(size, x.dtype))
-        y = y if weight is None else y * ops.reshape(weight, seen)
-        return y if bias is None else y + ops.reshape(bias, seen)
-
-    def forward(
-        self,
-        x: Array,
-        weight: Array | None,
-        bias: Array | None,
-        *,
-        seen: Shape,
-        axes: Shape,
-        running: Array | None,
-        eps: float,
-        nu: Tensor,
-        nu_momentum: float,
-    ) -> Array:
-        self.square = np.mean(np.square(x, dtype=np.float64), axis=axes, keepdims=True)
-        size = np.sqrt((self.square if running is None else running.reshape(seen)) + eps)
-        self.save(size, nu.raw.reshape(seen).copy())
-        y: Array = x / size.astype(x.dtype)
-        y = y if weight is None else y * weight.reshape(seen)
-        return y if bias is None else y + bias.reshape(seen)
-
-    def gradient(
-        self, grad: Array, x: Array, weight: Array | None, bias: Array | None, size: Array, nu: Array
-    ) -> tuple[Array | None, ...]:
-        axes, seen, momentum = (self.params[key] for key in ("axes", "seen", "nu_momentum"))
-        size = size.astype(x.dtype)
-        normalized = x / size
-        products = np.sum(grad * normalized, axis=axes, keepdims=True, dtype=np.float64)
-        scale = 1.0 if weight is None else weight.reshape(seen)
-        together = scale * products / (x.size // products.size)
-        spread = np.mean(np.square(normalized, dtype=np.float64), axis=axes, keepdims=True)
-        dx = (grad * scale - nu.astype(x.dtype) * normalized) / size
-        if momentum:
-            buffer: Tensor = self.params["nu"]
-            moved = buffer.raw.reshape(seen) * (1 - momentum * spread) + momentum * together
-            buffer.raw = moved.reshape(buffer.shape).astype(buffer.dtype)
-        dbias = None if bias is None else np.sum(grad, axis=axes, dtype=np.float64).astype(x.dtype)
-        return dx, None if weight is None else products.reshape(weight.shape).astype(x.dtype), dbias
-
-    def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if modes.is_recording():
-            raise RuntimeError(
-                f"{self.name}: the published backward pass is no derivative and has none, so create_graph is False, "
-                "got True; under composed() the derivative of the forward pass is taken, at any order"
-            )
-        return super().backward(grad)
 
 
 class PowerNorm(RunningNorm, ChannelsAnywhere):
@@ -127,7 +56,7 @@ class PowerNorm(RunningNorm, ChannelsAnywhere):
     definition: ClassVar[Callable[..., Any]] = staticmethod(power_norm)
     begins_with: ClassVar[Mapping[str, float]] = MappingProxyType({"running_square": 1.0, "nu": 0.0})
     unread = frozenset({"nu"})
-    computed_by = "NumPy"
+    computed_by = "reads x 3 times forward, twice backward"
     num_features: int
     eps: float = 1e-5
     momentum: float | None = 0.1
