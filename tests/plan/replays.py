@@ -12,6 +12,8 @@ from tinygrad_norm.certificate import catalog
 IMPLEMENTATIONS = ["reference", *(["cpu"] if kernels._use_cpu else [])]
 KINDS = ["ordinary", "ties", "NaN", "ordinary", "zeros", "infinity", "huge", "ordinary", "-infinity", "ordinary"]
 """Of the data of each call. The first is recorded, and the 2nd, 4th and 8th are compared by `capture` itself."""
+TAME = [kind if kind in ("ordinary", "ties", "zeros") else "ordinary" for kind in KINDS]
+"""Of which running statistics stay finite."""
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_norm import modes, ops
 from tinygrad_norm.checks import FRACTION, check_integer, check_number
 from tinygrad_norm.dtypes import Array, DTypeOrNone, Shape
+from tinygrad_norm.launch import late, launch, read
 from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.nn.norms.base import ChannelsAnywhere
 from tinygrad_norm.ops.activation import activate, fusible
@@ -44,7 +45,8 @@ class PowerNormOp(FusedOp):
         axes, seen, running, eps = (params[key] for key in ("axes", "seen", "running", "eps"))
         own = ops.mean(ops.square(ops.astype(x, np.float64, copy=False)), axis=axes, keepdims=True)
         self.square = own.raw
-        size = ops.sqrt((own if running is None else running.reshape(seen)) + eps)
+        read("whether PowerNorm's warm-up is over")
+        size = ops.sqrt((own if params["batches"] < params["warmup"] else running.reshape(seen)) + eps)
         y = ops.divide(x, ops.astype(size, x.dtype))
         y = y if weight is None else y * ops.reshape(weight, seen)
         return y if bias is None else y + ops.reshape(bias, seen)
@@ -57,35 +59,27 @@ class PowerNormOp(FusedOp):
         *,
         seen: Shape,
         axes: Shape,
-        running: Array | None,
+        running: Array,
+        batches: Array,
+        warmup: int,
         eps: float,
         nu: Tensor,
         nu_momentum: float,
     ) -> Array:
-        self.square = np.mean(np.square(x, dtype=np.float64), axis=axes, keepdims=True)
-        size = np.sqrt((self.square if running is None else running.reshape(seen)) + eps)
-        self.save(size, nu.raw.reshape(seen).copy())
-        y: Array = x / size.astype(x.dtype)
-        y = y if weight is None else y * weight.reshape(seen)
-        return y if bias is None else y + bias.reshape(seen)
+        y: Array
+        self.square, size, y = launch(_normalized, x, weight, bias, seen, axes, running, batches, warmup, eps)
+        self.save(size, launch(nu.raw.reshape(seen).copy))
+        return y
 
     def gradient(
         self, grad: Array, x: Array, weight: Array | None, bias: Array | None, size: Array, nu: Array
     ) -> tuple[Array | None, ...]:
-        axes, seen, momentum = (self.params[key] for key in ("axes", "seen", "nu_momentum"))
-        size = size.astype(x.dtype)
-        normalized = x / size
-        products = np.sum(grad * normalized, axis=axes, keepdims=True, dtype=np.float64)
-        scale = 1.0 if weight is None else weight.reshape(seen)
-        together = scale * products / (x.size // products.size)
-        spread = np.mean(np.square(normalized, dtype=np.float64), axis=axes, keepdims=True)
-        dx = (grad * scale - nu.astype(x.dtype) * normalized) / size
+        buffer: Tensor = self.params["nu"]
+        axes, momentum = self.params["axes"], self.params["nu_momentum"]
+        *grads, moved = launch(_published, grad, x, weight, bias, size, nu, buffer.raw, axes, momentum)
         if momentum:
-            buffer: Tensor = self.params["nu"]
-            moved = buffer.raw.reshape(seen) * (1 - momentum * spread) + momentum * together
-            buffer.raw = moved.reshape(buffer.shape).astype(buffer.dtype)
-        dbias = None if bias is None else np.sum(grad, axis=axes, dtype=np.float64).astype(x.dtype)
-        return dx, None if weight is None else products.reshape(weight.shape).astype(x.dtype), dbias
+            buffer.raw = moved
+        return tuple(grads)
 
     def backward(self, grad: Tensor) -> tuple[Tensor | None, ...]:
         if modes.is_recording():
@@ -94,6 +88,50 @@ class PowerNormOp(FusedOp):
                 "got True; under composed() the derivative of the forward pass is taken, at any order"
             )
         return super().backward(grad)
+
+
+def _normalized(
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    seen: Shape,
+    axes: Shape,
+    running: Array,
+    batches: Array,
+    warmup: int,
+    eps: float,
+) -> tuple[Array, Array, Array]:
+    """x's own mean square, ψ and y."""
+    square = np.mean(np.square(x, dtype=np.float64), axis=axes, keepdims=True)
+    size = np.sqrt((square if batches < warmup else running.reshape(square.shape)) + eps)
+    y: Array = x / size.astype(x.dtype)
+    y = y if weight is None else y * weight.reshape(seen)
+    return square, size, y if bias is None else y + bias.reshape(seen)
+
+
+def _published(
+    grad: Array,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    size: Array,
+    nu: Array,
+    buffer: Array,
+    axes: Shape,
+    momentum: float,
+) -> tuple[Array | None, ...]:
+    """The gradients of x, weight and bias, and ν as it is afterwards; it is `nu` that they are taken with."""
+    size, seen = size.astype(x.dtype), nu.shape
+    normalized = x / size
+    products = np.sum(grad * normalized, axis=axes, keepdims=True, dtype=np.float64)
+    scale = 1.0 if weight is None else weight.reshape(seen)
+    together = scale * products / (x.size // products.size)
+    spread = np.mean(np.square(normalized, dtype=np.float64), axis=axes, keepdims=True)
+    dx = (grad * scale - nu.astype(x.dtype) * normalized) / size
+    moved = buffer.reshape(seen) * (1 - momentum * spread) + momentum * together
+    dweight = None if weight is None else products.reshape(weight.shape).astype(x.dtype)
+    dbias = None if bias is None else np.sum(grad, axis=axes, dtype=np.float64).astype(x.dtype)
+    return dx, dweight, dbias, moved.reshape(buffer.shape).astype(buffer.dtype)
 
 
 class PowerNorm(RunningNorm, ChannelsAnywhere):
@@ -147,7 +185,7 @@ class PowerNorm(RunningNorm, ChannelsAnywhere):
         return bool(self.num_batches_tracked.item() < self.warmup)
 
     def reads_running_statistics(self) -> bool:
-        return super().reads_running_statistics() or not self.in_warmup()
+        return super().reads_running_statistics() or late(_is_over, self.num_batches_tracked.raw, self.warmup)
 
     def _infers_affinely(self) -> bool:
         return True
@@ -159,7 +197,7 @@ class PowerNorm(RunningNorm, ChannelsAnywhere):
         """Normalize by the published rule in training, by the running mean square in inference."""
         seen, square = self.seen(x), self.running_square.raw
         if not own or 0 in x.shape:
-            return self.derived(x, square.astype(x.dtype), *self.affine_parameters(), seen=seen, eps=self.eps)
+            return self.derived(x, launch(square.astype, x.dtype), *self.affine_parameters(), seen=seen, eps=self.eps)
         kinds = dict(zip(("input", "weight", "bias"), shape_dtypes_of(x, self.weight, self.bias), strict=True))
         check_dtypes(label("PowerNorm"), **kinds)
         op, update = PowerNormOp(), running[0] is not None
@@ -169,7 +207,9 @@ class PowerNorm(RunningNorm, ChannelsAnywhere):
             self.bias,
             seen=seen,
             axes=tuple(axis for axis in range(len(x.shape)) if axis != self.channel_axis(x)),
-            running=None if self.in_warmup() else square,
+            running=square,
+            batches=self.num_batches_tracked.raw,
+            warmup=self.warmup,
             eps=self.eps,
             nu=self.nu,
             nu_momentum=self.nu_momentum if update else 0.0,
@@ -178,3 +218,7 @@ class PowerNorm(RunningNorm, ChannelsAnywhere):
             move([self.running_square], [op.square.reshape(square.shape)], momentum)
         activated: Tensor = activate(y, fusible(self.activation))
         return activated
+
+
+def _is_over(batches: Array, warmup: int) -> bool:
+    return bool(batches >= warmup)

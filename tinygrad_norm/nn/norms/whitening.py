@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_norm import ops
 from tinygrad_norm.checks import POSITIVE, check_integer, check_number
 from tinygrad_norm.dtypes import Array, DTypeOrNone, Shape
+from tinygrad_norm.launch import constant, launch
 from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.nn.norms.base import check_groups
 from tinygrad_norm.ops.activation import activate, fusible
@@ -34,11 +35,12 @@ def inverse_root(covariance: Any, iterations: int) -> Any:
         covariance: symmetric matrices (..., d, d) whose eigenvalues are not negative, and not all 0.
         iterations: T.
     """
-    identity = np.eye(covariance.shape[-1])
+    identity = constant(np.eye(covariance.shape[-1]))
     trace = ops.sum(covariance * identity, axis=(-2, -1), keepdims=True)
+    three = constant(3 * identity)
     other, root = covariance / trace, ops.broadcast_to(identity, covariance.shape)
     for _ in range(iterations):
-        step = (3 * identity - root @ other) / 2
+        step = (three - root @ other) / 2
         other, root = other @ step, step @ root
     return root / ops.sqrt(trace)
 
@@ -113,11 +115,11 @@ class IterNorm(RunningNorm):
                 raise ValueError(f"{name}: one value per channel has no covariance, got shape {x.shape}; {hint}")
             mean = ops.mean(columns, axis=-1, keepdims=True)
             centred = columns - mean
-            matrix = inverse_root(centred @ centred.mT / values + self.eps * np.eye(size), self.iterations)
+            matrix = inverse_root(centred @ centred.mT / values + constant(self.eps * np.eye(size)), self.iterations)
             move(running, [mean.raw.reshape(self.shape), matrix.raw], momentum)
         else:
-            centred = columns - self.running_mean.raw.astype(np.float64).reshape(groups, size, 1)
-            matrix = self.running_matrix.raw.astype(np.float64)
+            mean, matrix = (launch(getattr(self, name).raw.astype, np.float64) for name in self.begins_with)
+            centred = columns - mean.reshape(groups, size, 1)
         whitened = ops.matmul(matrix, centred).reshape((groups, size, n, -1))
         return ops.astype(ops.permute_dims(whitened, (2, 0, 1, 3)).reshape(x.shape), x.dtype, copy=False)
 

@@ -1,0 +1,175 @@
+"""Every layer in a captured function: on other data, a replay gives the bits of an eager call, of its state too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.plan.replays import IMPLEMENTATIONS, KINDS, TAME, check_replays, drawn, implementation
+from tinygrad_norm import Tensor, capture, composed, nn, no_grad, random
+from tinygrad_norm.certificate import catalog
+
+IMAGES, ROWS = (3, 2, 3, 1), (5, 2)
+
+
+def examples(name):
+    """How a layer is made, and what it is called with."""
+    if name in catalog.NORM_EXAMPLES:
+        arguments, shape, *_ = catalog.NORM_EXAMPLES[name]
+        return [(arguments, {}, shape), (arguments, {"activation": "silu"}, shape)]
+    return [(each.arguments, each.options, each.inputs) for each in catalog.LAYERS[name]]
+
+
+CASES = {
+    f"{name} {number}": (name, *example)
+    for name in catalog.layer_names()
+    for number, example in enumerate(examples(name))
+}
+RUNNING = {"track_running_stats": True, "momentum": None}
+CASES |= {
+    **{
+        f"{name}, an average": (name, arguments, RUNNING, shape)
+        for name, (arguments, shape, *_) in catalog.NORM_EXAMPLES.items()
+        if "Batch" in name or "Instance" in name
+    },
+    "BatchNorm2D without running statistics": ("BatchNorm2D", (2,), {"track_running_stats": False}, IMAGES),
+    "BatchRenorm2D on its ramp": (
+        "BatchRenorm2D",
+        (2,),
+        {"r_max": nn.Ramp(1.0, 3.0, 2, 7), "d_max": nn.Ramp(0.0, 5.0, 1, 5), "momentum": 0.3},
+        IMAGES,
+    ),
+    "BatchRenorm1D, an average": ("BatchRenorm1D", (2,), {"r_max": lambda n: 1 + n / 4, "momentum": None}, ROWS),
+    "PowerNorm after its warm-up": ("PowerNorm", (2,), {"warmup": 3}, ROWS),
+    "PowerNorm, an average": ("PowerNorm", (2,), {"warmup": 5, "momentum": None, "activation": "relu"}, ROWS),
+    "GhostBatchNorm2D, an average": ("GhostBatchNorm2D", (2,), {"ghost_size": 2, "momentum": None}, (5, 2, 3, 1)),
+    "IterNorm1D, an average": ("IterNorm1D", (2,), {"momentum": None}, (7, 2)),
+    "SwitchableNorm2D, an average": ("SwitchableNorm2D", (2,), {"momentum": None}, IMAGES),
+    "EvoNormB0, an average": ("EvoNormB0", (2,), {"momentum": None}, IMAGES),
+    "SPADE, an average": ("SPADE", (2, 2, 2, 1), {"momentum": None}, "batch style"),
+}
+REFUSED = {"MaskedBatchNorm1D 0", "MaskedBatchNorm2D 0"}
+"""In training, where a mask packs as many rows as it counts."""
+
+
+def made(name):
+    """The layer of a case, with parameters that differ, and the inputs that it is called with."""
+    kind, arguments, options, inputs = CASES[name]
+    random.manual_seed(5)
+    layer, rng = getattr(nn, kind)(*arguments, **options), np.random.default_rng(6)
+    for parameter in layer.parameters():
+        parameter.raw = rng.normal(0.7, 0.6, parameter.shape).astype(parameter.dtype)
+    return layer, inputs
+
+
+def check(name, train):
+    layer, inputs = made(name)
+    layer.train(train)
+    reads = train and name.startswith(("BatchRenorm", "PowerNorm"))  # running statistics, which have to be finite
+    fast = check_replays(layer.__call__, drawn(inputs), layer, TAME if reads else KINDS)
+    if train and name in REFUSED:
+        assert "as many rows" in fast.why
+    else:
+        assert (len(fast.plans), fast.why) == (1, "")
+
+
+@pytest.mark.parametrize("how", IMPLEMENTATIONS)
+@pytest.mark.parametrize("train", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_replay_gives_the_bits_of_an_eager_call(name, train, how, monkeypatch):
+    with implementation(how, monkeypatch):
+        check(name, train)
+
+
+NORMS = [name for name, (kind, *_) in CASES.items() if "Norm" in kind or "norm" in kind]
+
+
+@pytest.mark.parametrize("name", [name for name in NORMS if "PowerNorm" not in name])
+def test_so_it_does_of_primitives(name):
+    with composed():
+        check(name, True)
+
+
+def test_a_composed_power_norm_decides_on_its_count():
+    layer, inputs = made("PowerNorm after its warm-up")
+    with composed():
+        fast = check_replays(layer.__call__, drawn(inputs), layer, TAME)
+    assert "whether PowerNorm's warm-up is over reads elements" in fast.why
+
+
+SWITCHES = {
+    "frozen": {"frozen": True},
+    "running statistics move, and others normalize": {"use_batch_statistics": False},
+    "running statistics stay": {"update_running_statistics": False},
+}
+
+
+@pytest.mark.parametrize("switches", SWITCHES.values(), ids=SWITCHES)
+@pytest.mark.parametrize("name", ["BatchNorm2D, an average", "InstanceNorm2D, an average", "BatchRenorm2D on its ramp"])
+def test_switches_of_running_statistics(name, switches):
+    layer, inputs = made(name)
+    vars(layer).update(switches)
+    fast = check_replays(layer.__call__, drawn(inputs), layer, TAME)
+    assert fast.why == ""
+
+
+@pytest.mark.parametrize("name", ["BatchNorm1D, an average", "BatchRenorm1D, an average", "PowerNorm, an average"])
+def test_a_layer_that_is_called_twice_counts_twice(name):
+    layer, inputs = made(name)
+    fast = check_replays(lambda x: layer(layer(x) + x), drawn(inputs), layer, TAME)
+    assert fast.why == ""
+
+
+def test_infinite_running_statistics_are_refused_by_a_replay():
+    layer = nn.BatchNorm1D(2).eval()
+    fast, x = capture(layer), Tensor(np.ones(ROWS, np.float32))
+    with no_grad():
+        for _ in range(5):
+            fast(x)
+        assert fast.why == ""
+        layer.running_var.raw = np.array([1, np.inf], np.float32)
+        with pytest.raises(ValueError, match="running_var is infinite in 1 of 2 channels"):
+            fast(x)
+
+
+def test_labels_that_are_none_are_refused_by_a_replay():
+    layer, x = nn.FiLM(2, 4), Tensor(np.ones((3, 2), np.float32))
+    fast = capture(layer)
+    with no_grad():
+        for number in range(5):
+            labels = np.array([number % 4, 0, 3])
+            np.testing.assert_array_equal(fast(x, labels).raw, layer(x, labels).raw)
+        assert fast.why == ""
+        with pytest.raises(ValueError, match="FiLM: labels are integers from 0 to 3, got 7"):
+            fast(x, np.array([0, 7, 1]))
+
+
+PARAMETRIZED = {
+    "weight_norm": nn.parametrizations.weight_norm,
+    "weight_norm of all": lambda layer: nn.parametrizations.weight_norm(layer, dim=None),
+    "spectral_norm": nn.parametrizations.spectral_norm,
+    "spectral_norm of two iterations": lambda layer: nn.parametrizations.spectral_norm(layer, n_power_iterations=2),
+    "weight_standardization": nn.parametrizations.weight_standardization,
+    "scaled standardization": lambda layer: nn.parametrizations.weight_standardization(layer, scaled=True),
+    "cayley": lambda layer: nn.parametrizations.orthogonal(layer, orthogonal_map="cayley"),
+    "householder": lambda layer: nn.parametrizations.orthogonal(layer, orthogonal_map="householder"),
+    "householder alone": lambda layer: nn.parametrizations.orthogonal(
+        layer, orthogonal_map="householder", use_trivialization=False
+    ),
+}
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize("parametrize", PARAMETRIZED.values(), ids=PARAMETRIZED)
+def test_parametrized_weights(parametrize, train):
+    random.manual_seed(2)
+    layer = parametrize(nn.Linear(4, 3)).train(train)
+    fast = check_replays(layer.__call__, drawn("x"), layer)
+    assert fast.why == ""
+
+
+def test_a_matrix_exponential_decides_on_its_size():
+    random.manual_seed(2)
+    layer = nn.parametrizations.orthogonal(nn.Linear(4, 4), orthogonal_map="matrix_exp")
+    fast = check_replays(layer.__call__, drawn("x"), layer)
+    assert "the exponential, which takes as many steps as a matrix is large, reads elements" in fast.why
