@@ -132,6 +132,18 @@ def test_infinite_running_statistics_are_refused_by_a_replay():
             fast(x)
 
 
+def test_an_infinite_mean_square_is_refused_by_a_replay_once_it_is_read():
+    layer = nn.PowerNorm(2, warmup=6, momentum=0.0)
+    fast, x = capture(layer), Tensor(np.ones(ROWS, np.float32))
+    layer.running_square.raw = np.array([1, np.inf], np.float32)
+    with no_grad():
+        for _ in range(6):
+            fast(x)
+        assert fast.why == ""
+        with pytest.raises(ValueError, match="PowerNorm: running_square is infinite in 1 of 2 channels"):
+            fast(x)
+
+
 def test_labels_that_are_none_are_refused_by_a_replay():
     layer, x = nn.FiLM(2, 4), Tensor(np.ones((3, 2), np.float32))
     fast = capture(layer)
