@@ -29,7 +29,7 @@ def positive(*shape: int) -> Tensor:
 
 MASK = np.array([[1.0, 0, 1, 1, 1], [1, 1, 1, 0, 1], [1, 1, 1, 1, 1]])
 RUNNING = RNG.normal(size=(1, 3)), RNG.uniform(0.5, 2, (1, 3))
-MEAN_AND_VAR = {"batch_norm", "batch_renorm", "masked_norm", "evonorm_b0"}
+MEAN_AND_VAR = {"batch_norm", "batch_renorm", "masked_norm", "evonorm_b0", "switchable_norm"}
 # The name, what it is called with beside x, options, and the tensors
 CASES: dict[str, tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]] = {
     "layer_norm": ((), {"axes": (1, 2)}, [leaf(3, 2, 4), leaf(2, 4), leaf(2, 4)]),
@@ -40,11 +40,11 @@ CASES: dict[str, tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]] = {
     "masked_norm": ((MASK,), {"axes": 1}, [leaf(3, 5)]),
     "l1_norm": ((), {"axes": -1}, [leaf(3, 5), leaf(5)]),
     "fourth_moment_norm": ((), {"axes": 0}, [leaf(5, 3)]),
-    "evonorm_b0": ((), {"pixels": 2, "batch": 0, "eps": 0.1}, [leaf(3, 2, 4), *(leaf(2, 1) for _ in range(3))]),
+    "evonorm_b0": ((), {"positions": 2, "batch": 0, "eps": 0.1}, [leaf(3, 2, 4), *(leaf(2, 1) for _ in range(3))]),
     "switchable_norm": (
         (),
-        {"pixels": (2, 3), "channels": 1, "batch": 0, "eps": 0.1},
-        [leaf(3, 2, 2, 2), *(leaf(2, 1, 1) for _ in range(2)), *(positive(1, 1, 1, 1) for _ in range(6))],
+        {"positions": (2, 3), "channels": 1, "batch": 0, "eps": 0.1},
+        [leaf(3, 2, 2, 2), *(positive(1, 1, 1, 1) for _ in range(6)), *(leaf(2, 1, 1) for _ in range(2))],
     ),
 }
 

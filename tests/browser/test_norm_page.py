@@ -7,8 +7,8 @@ from runpy import run_path
 
 import pytest
 
+from tinygrad_norm.certificate.norm_examples import norm_layers
 from tinygrad_norm.derived import derive
-from tinygrad_norm.models.norm_catalog import norm_layers
 from tinygrad_norm.viz.norm_page import norm_page
 
 norms = run_path(str(Path(__file__).parents[1] / "derivation" / "norms.py"))

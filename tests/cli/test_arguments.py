@@ -6,6 +6,7 @@ import pytest
 
 from tinygrad_norm.cli.arguments import add_recipe_arguments, defaults_table, recipe_from
 from tinygrad_norm.models import list_models
+from tinygrad_norm.models.norms import UNFIT_FOR_ROWS
 from tinygrad_norm.training import recipe_for
 from tinygrad_norm.training.recipe import FIELDS
 
@@ -51,6 +52,14 @@ def test_each_entry_of_a_recipe_has_an_option():
 def test_what_is_not_said_is_the_models_own():
     assert recipe_from(parse(), "convnext_tiny") == recipe_for("convnext_tiny")
     assert recipe_from(parse("--augment"), "vgg16").augment == ()
+
+
+def test_help_says_which_norms_are_not_for_rows():
+    parser = argparse.ArgumentParser(prog="train", usage="")
+    add_recipe_arguments(parser)
+    text = " ".join(parser.format_help().split())
+    assert f"for mlp not {', '.join(UNFIT_FOR_ROWS)} (default: the model's own)" in text
+    assert "ibn, lrn (default" in text
 
 
 def test_help_lists_the_defaults_of_each_model():

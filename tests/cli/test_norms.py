@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from tinygrad_norm import nn
+from tinygrad_norm.certificate.norm_examples import norm_layers
 from tinygrad_norm.cli import main
-from tinygrad_norm.models.norm_catalog import norm_layers
 
 FRN = """FilterResponseNorm2D  --norm frn
     square = mean(x²)
@@ -33,11 +34,20 @@ def test_all_norms_are_listed_once_and_those_of_other_ranks_together(capsys):
     assert "BatchNorm1D, BatchNorm2D, BatchNorm3D" in titles
 
 
+def test_a_norm_that_is_not_derived_says_why(capsys):
+    assert main(["norms", "IterNorm1D"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("    y = weight · Σ^(-1/2) (x - mean) + bias")
+    assert f"    not derived: {nn.IterNorm1D.underivable}" in lines
+    assert main(["derive", "IterNorm1D"]) == 2
+    assert f"IterNorm1D is not derived from its definition, as {nn.IterNorm1D.underivable}" in capsys.readouterr().err
+
+
 def test_json(capsys):
     assert main(["norms", "--json", "rms"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [each["layer"] for each in found] == ["RMSNorm", "RMSNorm2D"]
-    assert found[0]["passes"] == [2, 2]
+    assert found[0]["cost"] == "reads x twice forward, twice backward"
 
 
 def test_an_unknown_norm_is_told_with_what_was_meant(capsys):

@@ -140,3 +140,27 @@ def test_the_largest_of_an_image_of_minus_infinity_is_in_the_image():
     for given in (np.full((1, 1, 2, 2), -np.inf), Tensor(np.full((1, 1, 2, 2), -np.inf))):
         _, position = definitions.max_pool2d(given, window)
         assert position.tolist() == [[[[3, 2], [1, 0]]]]
+
+
+@pytest.mark.parametrize(("size", "shape"), [(1, (2, 3, 4)), (2, (2, 5, 2, 3)), (3, (1, 4, 5)), (9, (2, 4, 1, 2))])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_local_response_norm_in_loops_and_by_the_standard(size, shape, dtype, rng):
+    numbers = (size, 0.3, 0.6, 1.5)
+    x, dy = rng.normal(0.3, 1.2, (2, *shape)).astype(dtype)
+    y, (dx,) = definitions.local_response_norm(x, *numbers), definitions.local_response_norm_gradient(dy, x, *numbers)
+    for c in range(shape[1]):
+        near = [x[:, i].astype(np.longdouble) for i in range(c - size // 2, c - size // 2 + size) if 0 <= i < shape[1]]
+        expected = x[:, c] / (1.5 + 0.3 / size * sum(map(np.square, near))) ** 0.6
+        np.testing.assert_allclose(y[:, c], expected, rtol=4 * np.finfo(dtype).eps)
+    assert (y.dtype, dx.dtype) == (dtype, dtype)
+    np.testing.assert_allclose(strict(definitions.local_response_norm, x, *numbers), y, rtol=1e-15)
+    (found,) = strict(definitions.local_response_norm_gradient, dy, x, *numbers)
+    np.testing.assert_allclose(found, dx, rtol=1e-15, atol=1e-15)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_the_gradient_of_local_response_norm_is_that_of_the_definition(size, rng):
+    x, dy = rng.normal(0.3, 1.2, (2, 3, 5, 2, 2))
+    leaf, numbers = Tensor(x, requires_grad=True), (size, 0.7, 0.6, 1.5)
+    y = definitions.local_response_norm(leaf, *numbers)
+    np.testing.assert_allclose(definitions.local_response_norm_gradient(dy, x, *numbers)[0], grad(y, leaf, dy)[0].raw)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_norm.definitions import special
+from tinygrad_norm.nn.norms import evonorm, switchable
+
+evonorm_b0, switchable_norm = evonorm.evonorm_b0, switchable.switchable_norm  # over several sets of axes, as layers
 
 
 def layer_norm(x: Any, weight: Any, bias: Any, *, axes: Any, eps: Any = 1e-5) -> Any:
@@ -90,42 +93,3 @@ def one_pass_norm(x: Any, *, axes: Any, eps: Any = 1e-5) -> Any:
     mean = xp.mean(x, axis=axes, keepdims=True)
     square = xp.mean(x**2, axis=axes, keepdims=True)
     return xp.where(x == 0, mean, (x - mean) / xp.sqrt(square - mean**2 + eps))
-
-
-def switchable_norm(
-    x: Any,
-    weight: Any,
-    bias: Any,
-    mean_in: Any,
-    mean_ln: Any,
-    mean_bn: Any,
-    var_in: Any,
-    var_ln: Any,
-    var_bn: Any,
-    *,
-    pixels: Any,
-    channels: Any,
-    batch: Any,
-    eps: Any = 1e-5,
-) -> Any:
-    """Three norms, mixed by weights. Source: Luo et al., Differentiable learning-to-normalize, 2018."""
-    xp = x.__array_namespace__()
-    mu_in = xp.mean(x, axis=pixels, keepdims=True)
-    s_in = xp.mean(xp.square(x - mu_in), axis=pixels, keepdims=True)
-    mu_ln = xp.mean(mu_in, axis=channels, keepdims=True)
-    s_ln = xp.mean(s_in + xp.square(mu_in - mu_ln), axis=channels, keepdims=True)
-    mu_bn = xp.mean(mu_in, axis=batch, keepdims=True)
-    s_bn = xp.mean(s_in + xp.square(mu_in - mu_bn), axis=batch, keepdims=True)
-    mean = mean_in * mu_in + mean_ln * mu_ln + mean_bn * mu_bn
-    var = var_in * s_in + var_ln * s_ln + var_bn * s_bn
-    return (x - mean) / xp.sqrt(var + eps) * weight + bias
-
-
-def evonorm_b0(x: Any, v: Any, weight: Any, bias: Any, *, pixels: Any, batch: Any, eps: Any = 1e-5) -> Any:
-    """Source: Liu et al., Evolving normalization-activation layers, 2020."""
-    xp = x.__array_namespace__()
-    mean = xp.mean(x, axis=(*batch, *pixels), keepdims=True)
-    var = xp.mean(xp.square(x - mean), axis=(*batch, *pixels), keepdims=True)
-    centre = xp.mean(x, axis=pixels, keepdims=True)
-    own = xp.mean(xp.square(x - centre), axis=pixels, keepdims=True)
-    return x / xp.maximum(xp.sqrt(var + eps), v * x + xp.sqrt(own + eps)) * weight + bias, var

@@ -72,8 +72,8 @@ def test_numbers_that_float32_has_no_squares_of(scale, rng):
 PIXELS, ONE = (6, 1, 1), (1, 1, 1, 1)
 SETS: dict[str, tuple[list[tuple[int, ...]], dict[str, Any]]] = {
     "grn": ([PIXELS, PIXELS], {"pixels": (2, 3), "channels": 1}),
-    "evonorm_b0": ([PIXELS, PIXELS, PIXELS], {"pixels": (2, 3), "batch": 0}),
-    "switchable_norm": ([PIXELS, PIXELS, *[ONE] * 6], {"pixels": (2, 3), "channels": 1, "batch": 0}),
+    "evonorm_b0": ([PIXELS, PIXELS, PIXELS], {"positions": (2, 3), "batch": 0}),
+    "switchable_norm": ([*[ONE] * 6, PIXELS, PIXELS], {"positions": (2, 3), "channels": 1, "batch": 0}),
 }
 
 
@@ -109,7 +109,7 @@ def test_norms_of_several_sets_run_as_kernels(name, rng, monkeypatch):
 
 
 @pytest.mark.parametrize("name", SETS)
-@pytest.mark.parametrize("empty", ["pixels", "channels", "batch", "all"])
+@pytest.mark.parametrize("empty", ["pixels", "positions", "channels", "batch", "all"])
 def test_a_set_may_have_no_axes(name, empty, rng):
     x = rng.normal(size=(5, 6, 4, 3))
     arrays, options = images(name, x, rng)
@@ -119,12 +119,12 @@ def test_a_set_may_have_no_axes(name, empty, rng):
 def test_rows_of_features_have_no_pixels(rng):
     x, gamma, beta = rng.normal(size=(5, 6)), rng.normal(size=6), rng.normal(size=6)
     agree("grn", [x, gamma, beta], {"pixels": (), "channels": 1}, 1e-12)
-    agree("evonorm_b0", [x, *rng.uniform(0.1, 1, (3, 6))], {"pixels": (), "batch": 0}, 1e-12)
+    agree("evonorm_b0", [x, *rng.uniform(0.1, 1, (3, 6))], {"positions": (), "batch": 0}, 1e-12)
 
 
 def test_a_statistic_is_returned_in_its_own_shape(rng):
     arrays, options = images("evonorm_b0", channels_last(rng.normal(size=(4, 6, 3, 3))), rng)
-    _, var = derive(norms["evonorm_b0"])(*arrays, **options)
+    _, _, var = derive(norms["evonorm_b0"])(*arrays, **options)
     assert var.shape == (1, 6, 1, 1)
     np.testing.assert_allclose(var.raw, arrays[0].var(axis=(0, 2, 3), keepdims=True))
 

@@ -7,13 +7,13 @@ import pytest
 
 from tinygrad_norm import Tensor, composed, nn, ops
 from tinygrad_norm.models import Norms, create_model, list_models
-from tinygrad_norm.models.norms import OF_IMAGES, OF_ROWS, WITH_MOMENTUM, WITHOUT_BIAS
+from tinygrad_norm.models.norms import OF_IMAGES, OF_ROWS, UNFIT, UNFIT_FOR_ROWS, WITH_MOMENTUM, WITHOUT_BIAS
 from tinygrad_norm.nn.activation import activation_layer
-from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.testing import compare_with_composition, gradcheck
 
 NAMES = [*OF_IMAGES, "none"]
 PYTORCHS = ("batch", "layer", "group", "instance", "rms", "none")  # the others are tried in one net
+OTHERS = {("mlp", "renorm"), ("mlp", "iternorm"), ("alexnet", "lrn"), ("convnext_tiny", "ibn"), ("vgg16", "iternorm")}
 NARROW = {name: {} if name in ("mlp", "lenet5") else {"width": 0.125} for name in list_models()}
 SIZES = {"resnet18": 9, "efficientnet_b0": 17, "convnext_tiny": 32}
 
@@ -36,7 +36,7 @@ class Scale(nn.Module):
         for name in list_models()
         for norm in NAMES
         if norm in OF_ROWS or name != "mlp"
-        if norm in PYTORCHS or name == "resnet18" or (name, norm) == ("mlp", "renorm")
+        if norm in PYTORCHS or name == "resnet18" or (name, norm) in OTHERS
     ],
 )
 def test_every_net_takes_a_step_with_every_norm(name, norm, rng):
@@ -46,9 +46,11 @@ def test_every_net_takes_a_step_with_every_norm(name, norm, rng):
     ops.cross_entropy(model(x), target).backward()
     gradients = [parameter.grad for parameter in model.parameters()]
     assert all(gradient is not None and np.isfinite(gradient.raw).all() for gradient in gradients)
-    kinds = {type(layer) for layer in model.modules() if isinstance(layer, nn.normalization.Normalization)}
+    norms = nn.normalization.Normalization | nn.LocalResponseNorm
+    kinds = {type(layer) for layer in model.modules() if isinstance(layer, norms)}
     wanted = {type(Norms(norm, rows=name == "mlp")(8))} - {nn.Identity}
-    if (name, norm) == ("convnext_tiny", "instance"):
+    wanted |= {nn.InstanceNorm2D, nn.BatchNorm2D} if norm == "ibn" else set()
+    if name == "convnext_tiny" and norm in ("instance", "ibn"):
         wanted |= {nn.LayerNorm2D}  # after the average over all pixels
     assert kinds == wanted
 
@@ -63,12 +65,13 @@ def test_groups_are_up_to_32_of_two_channels_or_more(channels, groups):
 
 def test_the_layers_have_weight_and_bias():
     for name in OF_IMAGES:
-        keys = [key for key in Norms(name)(4).state_dict() if key in ("weight", "bias")]
-        assert keys == (["weight"] if name in WITHOUT_BIAS else ["weight", "bias"])
+        keys = [key for key in Norms(name)(4).state_dict() if key.rpartition(".")[2] in ("weight", "bias")]
+        others = {"lrn": [], "ibn": ["IN.weight", "IN.bias", "BN.weight", "BN.bias"]}
+        assert keys == others.get(name, ["weight"] if name in WITHOUT_BIAS else ["weight", "bias"])
 
 
 @pytest.mark.parametrize("activation", ["relu", "silu", "tanh", ("leaky_relu", 0.1)])
-@pytest.mark.parametrize("norm", [name for name in NAMES if name not in ("frn", "evonorm_b0", "evonorm_s0")])
+@pytest.mark.parametrize("norm", [name for name in NAMES if name not in ("frn", "evonorm_b0", "evonorm_s0", "lrn")])
 def test_the_activation_is_applied_once(norm, activation, rng):
     x = rng.normal(size=(3, 4, 2, 3)).astype(np.float32)
     expected = activation_layer(activation)(Norms(norm)(4)(x))
@@ -85,6 +88,54 @@ def test_a_norm_with_an_activation_of_its_own_takes_the_place_of_any(norm, rng):
     assert np.abs(relu(x).raw + relu(-x).raw).max() > 0.1
 
 
+def test_lrn_stands_behind_the_activation(rng):
+    x = rng.normal(size=(3, 7, 2, 3)).astype(np.float32)
+    layer: Any = Norms("lrn")(7, "relu")
+    assert [type(each) for each in layer] == [nn.ReLU, nn.LocalResponseNorm]
+    np.testing.assert_array_equal(layer(x).raw, ops.local_response_norm(np.maximum(x, 0), 5).raw)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 4), (48, 3), (40, 4), (7, 1), (34, 17), (1, 1)])
+def test_up_to_16_channels_are_whitened_together(channels, groups):
+    for rows in (False, True):
+        layer = Norms("iternorm", rows=rows)(channels)
+        assert (layer.num_groups, layer.num_features) == (groups, channels)
+
+
+def test_every_norm_of_images_alone_says_why_rows_do_not_take_it():
+    assert UNFIT_FOR_ROWS.keys() == OF_IMAGES.keys() - OF_ROWS.keys()
+    for norm, why in UNFIT_FOR_ROWS.items():
+        with pytest.raises(ValueError, match=rf"^norm of rows is one of batch, .*, none, got '{norm}', which {why}$"):
+            create_model("mlp", norm=norm)
+
+
+@pytest.mark.parametrize("model", ["mlp", "resnet18"])
+@pytest.mark.parametrize(
+    ("norm", "words"),
+    [
+        ("grn", "does not normalize: .*put nn.GlobalResponseNorm behind an activation.* keep a norm such as 'layer'"),
+        ("adain", "takes the features of a style beside x, which no net here hands on; use nn.AdaIN in"),
+        ("film", "takes a label or a vector beside x, .* use nn.FiLM in"),
+        ("conditional", "takes a label or a vector beside x, .* use nn.ConditionalBatchNorm2D in"),
+        ("spade", "takes a map of classes beside x, .* use nn.SPADE in"),
+        ("masked", "takes a mask beside x, .* use nn.MaskedBatchNorm2D in"),
+    ],
+)
+def test_a_norm_that_is_no_net_s_by_its_name_says_what_to_do_instead(norm, words, model):
+    assert norm in UNFIT
+    with pytest.raises(ValueError, match=f"^norm: '{norm}' {words}"):
+        create_model(model, norm=norm)
+    assert not UNFIT.keys() & {*OF_IMAGES, *OF_ROWS}
+
+
+def test_norms_with_momentum_are_those_that_keep_something():
+    keeping = {norm for norm in OF_IMAGES if any("running" in name for name, _ in Norms(norm)(8).named_buffers())}
+    assert keeping == WITH_MOMENTUM
+    for norm in OF_IMAGES:
+        momenta = {getattr(each, "momentum", None) for each in Norms(norm, 0.03)(8).modules()}
+        assert (0.03 in momenta) == (norm in keeping)
+
+
 def test_momentum_goes_to_the_norms_that_have_one():
     model = create_model("resnet18", norm_momentum=0.02, width=0.125)
     assert {layer.momentum for layer in model.modules() if isinstance(layer, nn.BatchNorm2D)} == {0.02}
@@ -92,21 +143,11 @@ def test_momentum_goes_to_the_norms_that_have_one():
         create_model("resnet18", norm=norm, norm_momentum=0.02, width=0.125)
 
 
-def test_whatever_keeps_running_statistics_has_a_momentum():
-    keeping = set()
-    for layers in (OF_IMAGES, OF_ROWS):
-        for name, make in layers.items():
-            layer = make(4)
-            if isinstance(layer, RunningNorm) and layer.keeps_statistics:
-                keeping.add(name)
-    assert keeping == WITH_MOMENTUM
-
-
 def test_a_convolution_has_a_bias_where_the_norm_has_none():
     for norm in NAMES:
         model = create_model("resnet18", norm=norm, width=0.125)
         biases = {layer.bias is not None for layer in model.modules() if isinstance(layer, nn.Conv2D)}
-        assert biases == {norm in ("none", "rms", "scale", "prms")}
+        assert biases == {norm in ("none", "rms", "scale", "prms", "lrn")}
     for norm in NAMES:
         model = create_model("convnext_tiny", norm=norm, width=0.125)
         assert all(layer.bias is not None for layer in model.modules() if isinstance(layer, nn.Conv2D))

@@ -98,6 +98,34 @@ def test_after_the_average_instance_norm_is_layer_norm():
     assert [type(layer) for layer in model.modules()] == [type(layer) for layer in made.modules()]
 
 
+def test_ibn_is_one_norm_and_not_the_two_that_it_is_made_of(resnet):
+    paths = [*norms(resnet)]
+    assert replace_norm(resnet, "", "ibn") == paths
+    assert [type(resnet.bn1), type(resnet.layer1[0].bn2)] == [nn.IBN, nn.IBN]
+    assert (resnet.bn1.activation, resnet.layer1[0].bn2.activation) == ("relu", None)
+    assert resnet(IMAGES).raw.shape == (3, 4)
+    assert replace_norm(resnet, "layer1", "batch") == [path for path in paths if path.startswith("layer1")]
+    assert type(resnet.layer1[0].bn1) is nn.BatchNorm2D
+    assert resnet.layer1[0].bn1.activation == "relu"
+    assert type(resnet.bn1) is nn.IBN
+
+
+def test_after_the_average_ibn_is_layer_norm_too():
+    model = create_model("convnext_tiny", norm="layer", width=0.05)
+    replace_norm(model, "", "ibn")
+    assert isinstance(model.features[0][1], nn.IBN)
+    assert isinstance(model.classifier[0], nn.LayerNorm2D)
+
+
+def test_lrn_is_put_in_a_norm_s_place_and_cannot_be_replaced(resnet):
+    replace_norm(resnet, "bn1", "lrn")
+    assert [type(layer) for layer in resnet.bn1] == [nn.ReLU, nn.LocalResponseNorm]
+    with pytest.raises(
+        ValueError, match=r"replace_norm: bn1\.1 is LocalResponseNorm\(.*, which does not know of how many"
+    ):
+        replace_norm(resnet, "", "batch")
+
+
 def test_the_dtype_is_kept(resnet):
     resnet.astype(np.float64)
     replace_norm(resnet, "", "rms")
@@ -149,6 +177,7 @@ def test_a_norm_in_two_places_is_replaced_by_one():
         ("fc", "layer", ValueError, "holds no norm"),
         ("layer1", "lyer", ValueError, "did you mean layer"),
         ("layer1", None, TypeError, "or a function"),
+        ("layer1", "grn", ValueError, "does not normalize"),
         ("layer1", lambda channels: None, TypeError, "returns is a Module"),
     ],
 )

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn
+from tinygrad_norm.certificate.norm_examples import norm_layers
 from tinygrad_norm.definitions import ACTIVATIONS as FUSIBLE
 from tinygrad_norm.models import create_model, list_models
-from tinygrad_norm.models.norm_catalog import example_of, norm_layers
+from tinygrad_norm.models.norm_catalog import shown
 from tinygrad_norm.nn import parametrizations
 from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.nn.containers import takes_condition
@@ -395,8 +396,8 @@ def is_affine(layer, x):
 
 @pytest.mark.parametrize("name", [name for name in norm_layers() if not name.startswith("Masked")])
 def test_a_norm_says_that_it_infers_affinely_if_it_does(name, rng):
-    kind, (arguments, shape, _, options, _) = norm_layers()[name], example_of(name)
-    layer = stirred(kind(*arguments, **options).astype("float64"), rng)
+    made, (given, *_), _ = shown(name)
+    layer, shape = stirred(made.astype("float64"), rng), given.shape
     if takes_condition(layer) or not isinstance(layer, ChannelNorm):
         return
     assert layer.infers_affinely() == is_affine(layer, rng.normal(size=shape))

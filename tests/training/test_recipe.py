@@ -77,12 +77,19 @@ def test_another_optimizer_brings_its_learning_rate_and_photos_their_augmentatio
         ({"options": {"num_classes": 4}}, "num_classes is no option .*: the data say it"),
         ({"norm": "group", "norm_momentum": 0.2}, r"norm_momentum is for norms that keep .* got it for 'group'"),
         ({"model": "convnext_tiny", "norm_momentum": 0.2}, r"keep running statistics \(batch, .*for 'layer'"),
+        ({"norm": "grn"}, "norm: 'grn' does not normalize"),
+        ({"model": "mlp", "norm": "lrn"}, "norm of rows is one of .* got 'lrn', which divides by the neighbouring"),
         ({"epoch": 3}, "Recipe has no option 'epoch' .*; did you mean epochs?"),
     ],
 )
 def test_what_is_wrong_is_refused_with_what_was_meant(changes, message):
     with pytest.raises((TypeError, ValueError), match=message):
         recipe_for(**{"model": "lenet5"} | changes)
+
+
+def test_a_momentum_goes_with_every_norm_that_keeps_running_statistics():
+    for norm in ("batch", "renorm", "ibn", "power"):
+        assert recipe_for("resnet18", norm=norm, norm_momentum=0.2).norm_momentum == 0.2
 
 
 @pytest.mark.parametrize("values", [None, {}, {"model": "lenet5", "colour": "red"}, {"model": "lenet5", "epochs": "3"}])

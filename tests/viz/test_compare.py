@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, definitions, kernels, modes, nn, no_grad, random
-from tinygrad_norm.models.norm_catalog import norm_layers
+from tinygrad_norm.certificate.norm_examples import norm_layers
 from tinygrad_norm.viz import compare_graphs
 from tinygrad_norm.viz.graph import total_flops
 

@@ -15,8 +15,8 @@ import pytest
 
 from tests.viz.nets import normed
 from tinygrad_norm import Tensor, nn, no_grad, ops
+from tinygrad_norm.certificate.norm_examples import norm_layers
 from tinygrad_norm.models import create_model, list_models
-from tinygrad_norm.models.norm_catalog import norm_layers
 from tinygrad_norm.output import printable
 from tinygrad_norm.viz import compare_graphs, draw_graph, render
 from tinygrad_norm.viz import drawing as drawing_module

@@ -102,6 +102,11 @@ def test_a_norm_of_one_s_own_has_a_picture_for_each_set(name, shared):
     assert found == shared
 
 
+def test_a_layer_of_two_norms_has_a_picture_of_each():
+    text = norm_page(derive(nn.IBN.definition), "IBN")
+    assert re.findall(r'aria-label="(\d+ of \d+) values', text) == ["4 of 96", "16 of 96"]
+
+
 def test_the_graph_is_that_of_the_norm(grn):
     graph = grn[grn.index("The graph, fused") :]
     for text in (">grn, training<", ">gamma<", ">beta<", ">fused<", ">composed<", ">Sqrt<"):

@@ -10,6 +10,7 @@ from numpy.random import Generator
 
 from tinygrad_norm import nn, ops
 from tinygrad_norm.certificate.case import Case, case_of_module
+from tinygrad_norm.certificate.norm_examples import NORMS, NormExample, make_norm
 from tinygrad_norm.nn.activation import ACTIVATION_LAYERS
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.normalization import RunningMoments
@@ -24,7 +25,7 @@ class Example(NamedTuple):
     """A use of a layer or an op."""
 
     inputs: Inputs
-    """Names of inputs, as in `draw`, or the shape of one."""
+    """Names of inputs, as in `draw_inputs`, or the shape of one."""
     arguments: tuple[Any, ...]
     """What a layer is made with, or what an op is given after its inputs."""
     options: Options
@@ -39,31 +40,29 @@ def on(inputs: Inputs, *arguments: Any, function: Function | None = None, **opti
 
 # Layers
 
-NORM_EXAMPLES: dict[str, tuple[tuple[int, ...], ...]] = {
-    # Arguments, the shape of the input, and that with an activation; arguments and shape of a larger input: enough for
-    # several threads; images with the channels first, in which a channel is a row to the kernels.
-    "BatchNorm1D": ((2,), (7, 2), (5, 2), (37,), (7109, 37)),
-    "BatchNorm2D": ((2,), (3, 2, 3, 1), (2, 2, 3, 1), (3,), (9, 3, 99, 99)),
-    "BatchNorm3D": ((2,), (2, 2, 1, 3, 1), (5, 2, 1, 1, 1), (3,), (5, 3, 26, 27, 26)),
-    "GroupNorm": ((2, 4), (2, 4, 3), (1, 4, 3), (3, 6), (5, 6, 94, 95)),
-    "InstanceNorm1D": ((2,), (2, 2, 5), (1, 2, 5), (3,), (9, 3, 9733)),
-    "InstanceNorm2D": ((2,), (2, 2, 5, 1), (1, 2, 5, 1), (3,), (9, 3, 99, 99)),
-    "InstanceNorm3D": ((2,), (2, 2, 1, 5, 1), (1, 2, 1, 5, 1), (3,), (5, 3, 26, 27, 26)),
-    **dict.fromkeys(("LayerNorm", "RMSNorm"), ((5,), (3, 5), (2, 5), (601,), (439, 601))),
-    **dict.fromkeys(("LayerNorm2D", "RMSNorm2D"), ((5,), (2, 5, 1, 2), (2, 5, 1, 1), (37,), (3, 37, 49, 49))),
+NORM_SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
+    # Of norms that have kernels of their own, the shape of the input, that with an activation, and a larger one: enough
+    # for several threads; images with the channels first, in which a channel is a row to the kernels.
+    "BatchNorm1D": ((7, 2), (5, 2), (7109, 37)),
+    "BatchNorm2D": ((3, 2, 3, 1), (2, 2, 3, 1), (9, 3, 99, 99)),
+    "BatchNorm3D": ((2, 2, 1, 3, 1), (5, 2, 1, 1, 1), (5, 3, 26, 27, 26)),
+    "GroupNorm": ((2, 4, 3), (1, 4, 3), (5, 6, 94, 95)),
+    "InstanceNorm1D": ((2, 2, 5), (1, 2, 5), (9, 3, 9733)),
+    "InstanceNorm2D": ((2, 2, 5, 1), (1, 2, 5, 1), (9, 3, 99, 99)),
+    "InstanceNorm3D": ((2, 2, 1, 5, 1), (1, 2, 1, 5, 1), (5, 3, 26, 27, 26)),
+    **dict.fromkeys(("LayerNorm", "RMSNorm"), ((3, 1, 5), (2, 1, 5), (439, 1, 601))),
+    **dict.fromkeys(("LayerNorm2D", "RMSNorm2D"), ((2, 5, 1, 2), (2, 5, 1, 1), (3, 37, 49, 49))),
 }
-IMAGES, SMALL_IMAGES, ROWS = (2, 2, 5, 3), (2, 2, 3, 1), (3, 5)
+SMALL = {"N": 5, "C": 4, "L": 5, "H": 5, "W": 1, "K": 3}
+"""The sizes of all others: C and K are no other's length, so that the axes that may grow are told from these."""
+
+IMAGES, ROWS = (2, 2, 5, 3), (3, 5)
 LAYERS = {
     **{name: [on(ROWS)] for name in ("Hardswish", "Identity", "Mish", "ReLU", "SiLU", "Sigmoid", "Tanh")},
     **{name: [on(IMAGES)] for name in ("Flatten", "GlobalAvgPool2D")},
-    "AdaIN": [on("batch style", 2), on("batch x", 2, 4)],
     "AdaptiveAvgPool2D": [on(IMAGES, 1), on(IMAGES, (2, 3))],
     "AvgPool2D": [on(IMAGES, 2), on(IMAGES, 3, 2, 1, count_include_pad=False)],
     "BCEWithLogitsLoss": [on("x fixed_chances"), on("x fixed_chances", reduction="none")],
-    "BatchRenorm1D": [on((5, 2), 2, r_max=1.5, d_max=0.5)],
-    "BatchRenorm2D": [on(SMALL_IMAGES, 2, r_max=3.0, d_max=5.0)],
-    "ConditionalBatchNorm1D": [on("x labels", 4, 4)],
-    "ConditionalBatchNorm2D": [on("batch labels", 2, 4), on("batch x", 2, 4, bias=False)],
     "Conv2D": [
         on((1, 2, 4, 3), 2, 2, (3, 2)),
         on((2, 2, 3, 1), 2, 4, 2, stride=2, padding=1, groups=2, bias=False),
@@ -77,51 +76,23 @@ LAYERS = {
     ],
     "Dropout": [on(ROWS, 0.4)],
     "Dropout2D": [on(IMAGES, 0.4)],
-    "DynamicErf": [on(SMALL_IMAGES, 2), on((2, 3, 5), 5, affine=False, channels_last=True)],
-    "DynamicTanh": [on(SMALL_IMAGES, 2), on((2, 3, 5), 5, affine=False, channels_last=True)],
     "ELU": [on(ROWS, 1.5)],
-    "EvoNormB0": [on(SMALL_IMAGES, 2), on(SMALL_IMAGES, 2, nonlinear=False)],
-    "EvoNormS0": [on((2, 4, 3, 1), 4, 2), on((2, 4, 3, 1), 4, 2, nonlinear=False)],
-    "FiLM": [on("batch labels", 2, 4), on("batch x", 2, 4, affine=False)],
-    "FilterResponseNorm2D": [
-        on(SMALL_IMAGES, 2),
-        on(SMALL_IMAGES, 2, threshold=False, activation="silu"),
-        on((3, 2, 1, 1), 2, threshold=False, learned_eps=True),
-    ],
     "GELU": [on(ROWS), on(ROWS, "tanh")],
-    "GhostBatchNorm1D": [on((8, 2), 2, ghost_size=3)],
-    "GhostBatchNorm2D": [on((5, 2, 3, 1), 2, ghost_size=2), on((4, 2, 1, 2), 2, ghost_size=2, activation="silu")],
-    "GlobalResponseNorm": [on(SMALL_IMAGES, 2), on((2, 3, 5), 5, channels_last=True)],
     "HuberLoss": [on("x fixed", delta=0.7)],
-    "IBN": [on((2, 3, 2, 2), 3), on((2, 4, 2, 1), 4, 0.3, activation="silu")],
-    "IterNorm1D": [on((7, 2), 2, iterations=1)],
-    "IterNorm2D": [on((2, 4, 3, 1), 4, 2, 2)],
     "L1Loss": [on("x fixed")],
-    "L1Norm": [on((5, 2), 2), on(SMALL_IMAGES, 2, bias=False)],
-    "LInfNorm": [on((5, 2), 2), on(SMALL_IMAGES, 2, bias=False)],
     "LeakyReLU": [on(ROWS, 0.2)],
     "Linear": [
         on((2, 3, 5), 5, 3),
         on(ROWS, 5, 3, bias=False),
         *[on((2, 5), 5, 3, activation=name) for name in ACTIVATION_LAYERS],
     ],
-    "LocalResponseNorm": [on(IMAGES, 2), on((2, 5, 3), 3, 0.3, 0.6, k=1.5)],
     "LogSoftmax": [on(ROWS), on(ROWS, 0)],
-    **{f"Masked{name}": [on("sequences padding", 2)] for name in ("BatchNorm1D", "InstanceNorm1D")},
-    **{f"Masked{name}": [on("images some", 2)] for name in ("BatchNorm2D", "InstanceNorm2D")},
-    "MaskedGroupNorm": [on("images some", 1, 2), on("sequences padding", 1, 2, activation="silu")],
-    "MaskedLayerNorm": [on("x mask", 4), on("sequences", 5)],
     "MaxPool2D": [on(IMAGES, 2), on(IMAGES, 3, 2, 1, ceil_mode=True)],
     "MSELoss": [on("x fixed"), on("x fixed", reduction="none")],
     "NLLLoss": [on("x labels")],
-    "PowerNorm": [on((3, 5), 5, warmup=0), on((2, 2, 5), 5, channels_last=True)],
-    "PartialRMSNorm": [on((3, 5), 5, 0.5), on((2, 3, 5), 5, 0.5, affine=False, channels_last=True)],
-    "SPADE": [on("batch style", 2, 2, 2, 1)],
-    "ScaleNorm": [on((3, 5), 5), on((2, 3, 5), 5, affine=False, channels_last=True)],
     "Softmax": [on(ROWS), on(ROWS, 0)],
     "Softplus": [on(ROWS), on(ROWS, 0.5)],
     "SqueezeExcite": [on((2, 4, 2, 1), 4, 3), on((1, 4, 1, 2), 4, 3, "silu", "hardswish")],
-    "SwitchableNorm2D": [on(SMALL_IMAGES, 2)],
     "StochasticDepth": [on((5, 3), 0.4)],
     "Upsample": [on((1, 2, 3, 2), scale_factor=2), on((1, 2, 3, 2), size=(4, 5), mode="bilinear")],
 }
@@ -139,13 +110,15 @@ LARGER_LAYERS = {  # the others' inputs grow as far as they can: `enlarge.py`
 
 def layer_names() -> list[str]:
     """Return the layers that can be certified by name."""
-    return sorted([*NORM_EXAMPLES, *LAYERS])
+    return sorted([*NORMS, *LAYERS])
 
 
 def layer_cases(name: str, rng: Generator) -> list[Case]:
     """Return the cases of a layer of `nn`."""
-    if name in NORM_EXAMPLES:
+    if name in NORM_SHAPES:
         return _norm_cases(name, rng)
+    if name in NORMS:
+        return [case for example in NORMS[name] for case in _cases_of_norm(name, example, rng)]
     cases = []
     for inputs, arguments, options, _ in LAYERS[name]:
         layer, mutated = getattr(nn, name)(*arguments, **options), options.get("activation", "silu") == "silu"
@@ -155,6 +128,14 @@ def layer_cases(name: str, rng: Generator) -> list[Case]:
         case = case_of_module(_words(arguments, options), layer, _drawn(inputs, rng), rng)
         cases.append(replace(case, mutated=False, larger=True))
     return cases
+
+
+def _cases_of_norm(name: str, example: NormExample, rng: Generator) -> list[Case]:
+    words = f"{_words(example.made_with(SMALL), {**example.options})} on {example.axes}"
+    inputs = example.draw(SMALL, rng)
+    return cases_of_layer(
+        " and ".join(filter(None, (words, example.given))), make_norm(name, example, SMALL), inputs, rng
+    )
 
 
 def cases_of_layer(name: str, layer: Module, inputs: list[Any], rng: Generator, mutated: bool = True) -> list[Case]:
@@ -178,8 +159,8 @@ def _in_mode(layer: Module, mode: str, function: Function) -> Function:
 
 def _norm_cases(name: str, rng: Generator) -> list[Case]:
     """Return training and inference, each with weight and bias, no bias, neither, and with each activation."""
-    arguments, shape, small, larger_arguments, larger = NORM_EXAMPLES[name]
-    kind = getattr(nn, name)
+    shape, small, larger = NORM_SHAPES[name]
+    kind, (example, *_) = getattr(nn, name), NORMS[name]
     tracked: Options = {"track_running_stats": True, "affine": True} if issubclass(kind, RunningMoments) else {}
     forms: dict[str, Options] = {"weight and bias": {}, "no bias": {"bias": False}}
     if name.startswith("RMS"):
@@ -190,11 +171,12 @@ def _norm_cases(name: str, rng: Generator) -> list[Case]:
     for mode in ("training", "inference") if tracked else ("",):
         for form, options in forms.items():
             activated = "activation" in options
-            sizes = [(arguments, small if activated else shape, "")]
+            sizes = [(small if activated else shape, "")]
             if form in ("weight and bias", "weight", "relu", "silu"):
-                sizes.append((larger_arguments, larger, "larger"))
-            for given, size, word in sizes:
-                layer = kind(*given, **{**tracked, **options})
+                sizes.append((larger, "larger"))
+            for size, word in sizes:
+                known = dict(zip(example.axes, size, strict=False))  # (N, C) is (N, C, L) without L
+                layer = make_norm(name, example, known, **{**tracked, **options})
                 label = ", ".join(filter(None, (mode, form, word)))
                 made = case_of_module(label, layer, [rng.normal(0.3, 1.2, size)], rng, mode != "inference")
                 mutated = not word and (not activated or form == "silu")
@@ -238,10 +220,6 @@ def draw_inputs(rng: Generator) -> dict[str, Any]:
         "labels": np.array([1, 3, 0]),
         "fixed": rng.normal(size=(3, 4)).astype(constant),
         "fixed_chances": rng.random((3, 4)).astype(constant),
-        "sequences": rng.normal(0.3, 1.2, (3, 2, 5)),
-        "padding": np.arange(5) < np.array([[5], [2], [3]]),
-        "some": rng.random((2, 5, 3)) < 0.7,
-        "style": rng.normal(0.3, 1.1, (3, 2, 2, 2)),
     }
 
 
@@ -252,7 +230,7 @@ _OF_X = f"{_UNARY} ndtr softplus square tanh flip flatten matrix_transpose logsu
 _OF_POSITIVE = "log log1p rsqrt sqrt"
 _OF_TWO = "add add_relu divide logaddexp maximum minimum multiply subtract"
 _TESTS = "equal greater greater_equal isfinite isnan less less_equal logical_and logical_not logical_or logical_xor"
-_STEPS = "all any argmax argmin ceil floor not_equal ones ones_like round sign stop_gradient zeros_like"
+_STEPS = "all any arange argmax argmin ceil floor not_equal ones ones_like round sign stop_gradient zeros_like"
 NO_GRADIENT = {*_TESTS.split(), *_STEPS.split()}
 """Ops whose output is a constant, whole numbers or truth values, and has no gradient, or one of 0 everywhere."""
 

@@ -12,6 +12,8 @@ from typing import Any, NoReturn, TypeAlias
 
 from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.models import list_models
+from tinygrad_norm.models.norms import UNFIT_FOR_ROWS
+from tinygrad_norm.models.registry import MODELS
 from tinygrad_norm.tables import format_table
 from tinygrad_norm.training.recipe import AUGMENTATIONS, FIELDS, NORMS, OPTIMIZERS, SCHEDULES, Recipe, recipe_for
 
@@ -89,7 +91,9 @@ def add_model(parser: argparse._ActionsContainer) -> None:
 
 def add_norm(parser: argparse._ActionsContainer) -> None:
     """Add --norm."""
-    add_options(parser, str, "NAME", norm=f"{', '.join(NORMS)}; not instance for mlp (default: the model's own)")
+    of_rows = ", ".join(name for name, kind in MODELS.items() if kind.of_rows)
+    unfit = ", ".join(UNFIT_FOR_ROWS)
+    add_options(parser, str, "NAME", norm=f"{', '.join(NORMS)}; for {of_rows} not {unfit} (default: the model's own)")
 
 
 def add_data_arguments(parser: argparse._ActionsContainer, default: str) -> None:

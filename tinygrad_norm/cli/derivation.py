@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 
 from tinygrad_norm.certificate import certify
+from tinygrad_norm.certificate.norm_examples import norm_layers
 from tinygrad_norm.certificate.targets import load_target
 from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_named_options, add_output
 from tinygrad_norm.derived import DerivedNorm, derive
 from tinygrad_norm.files import check_writable, write_atomically
-from tinygrad_norm.models.norm_catalog import norm_layers
+from tinygrad_norm.models.norm_catalog import derived_norm
 from tinygrad_norm.output import printable
 from tinygrad_norm.viz.norm_page import norm_page
 from tinygrad_norm.viz.render import check_renderer
@@ -98,7 +99,7 @@ def _norm(what: str) -> DerivedNorm:
         hint = did_you_mean(what, layers) or f" (they are {', '.join(layers)})"
         own = "path/to/file.py:Name, or package.module:Name"
         raise ValueError(f"derive: {what!r} is no norm layer{hint}; for one of your own: {own}")
-    return derive(layers[what].definition)
+    return derived_norm(what)
 
 
 def _tex(latex: str) -> str:

@@ -6,11 +6,10 @@ import argparse
 import itertools
 import json
 
+from tinygrad_norm.certificate.norm_examples import norm_layers
 from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.cli.arguments import Commands, add_command, add_flags
-from tinygrad_norm.models.norm_catalog import NormFacts, norm_facts, norm_layers
-
-TIMES = {1: "once", 2: "twice"}
+from tinygrad_norm.models.norm_catalog import NormFacts, norm_facts
 
 
 def add_commands(commands: Commands) -> None:
@@ -48,15 +47,13 @@ def described(family: list[NormFacts]) -> str:
     last = family[-1]
     names = dict.fromkeys(name for each in family for name in each.names)
     title = ", ".join(each.layer for each in family) + "".join(f"  --norm {name}" for name in names)
-    cost = "in NumPy, in float64"
-    if last.passes[0]:
-        forward, backward = (TIMES.get(count, f"{count} times") for count in last.passes)
-        cost = f"reads x {forward} forward, {backward} backward"
     figures = {
         "over": last.shared,
         "learns": ", ".join(last.parameters) or "nothing",
         "keeps": ", ".join(last.state) or "nothing",
-        "cost": cost,
+        "cost": last.cost,
     }
+    if last.underivable:
+        figures["not derived"] = last.underivable
     lines = [*last.formula.splitlines(), *(f"{word}: {what}" for word, what in figures.items()), last.source]
     return "\n".join([title, *(f"    {line}" for line in lines)])

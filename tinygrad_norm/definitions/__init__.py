@@ -24,6 +24,8 @@ from tinygrad_norm.definitions.optimizer import adam_update, rmsprop_update, sgd
 from tinygrad_norm.definitions.pooling import (
     avg_pool2d,
     avg_pool2d_gradient,
+    local_response_norm,
+    local_response_norm_gradient,
     max_pool2d,
     max_pool2d_gradient,
     mean_of_pixels,
@@ -46,6 +48,8 @@ __all__ = [
     "erf",
     "linear",
     "linear_gradient",
+    "local_response_norm",
+    "local_response_norm_gradient",
     "matmul",
     "max_pool2d",
     "max_pool2d_gradient",

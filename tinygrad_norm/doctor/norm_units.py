@@ -91,12 +91,19 @@ def unit_of(layer: Normalization) -> Unit | None:
 def norms(model: Module) -> list[tuple[str, Normalization]]:
     """Return the norms in a model, each with its path; a model that is one itself goes by its class.
 
+    Of one that consists of others, as IBN, these are returned.
+
     Raises:
         TypeError: the model is no Module.
     """
     check_type("diagnose: model", model, Module, "a Module")
     found = ((path or type(module).__name__, module) for path, module in model.named_modules())
-    return [(path, module) for path, module in found if isinstance(module, Normalization)]
+    return [
+        (path, module)
+        for path, module in found
+        if isinstance(module, Normalization)
+        and not any(isinstance(inside, Normalization) for inside in module.children())
+    ]
 
 
 @contextmanager

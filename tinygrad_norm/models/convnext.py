@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_norm import nn, ops
-from tinygrad_norm.models.norms import NormChoice, Norms
+from tinygrad_norm.models.norms import NormChoice, Norms, needs_positions
 from tinygrad_norm.models.parts import ImageClassifier, draw_weights, widened
 from tinygrad_norm.nn import init
 from tinygrad_norm.tensor import Tensor
@@ -67,9 +67,10 @@ class ConvNeXtTiny(ImageClassifier):
 
     Args:
         num_classes, in_channels: of the images.
-        norm, norm_momentum: see `Norms`. After the average, where instance norm would see one value, it is layer norm.
-        small_images: the small form, for 16 pixels or more, or the ImageNet form, for 32 or more; with instance norm,
-            which needs two pixels in the last stage, 32 and 64.
+        norm, norm_momentum: see `Norms`. After the average, where instance norm and IBN would see one value, it is
+            layer norm.
+        small_images: the small form, for 16 pixels or more, or the ImageNet form, for 32 or more; with instance norm
+            or IBN, which need two pixels in the last stage, 32 and 64.
         image_size: 32 in the small form, 224 in the other, unless given.
         width: multiplies the channels.
         layer_scale: what the scale of each block begins with.
@@ -85,7 +86,7 @@ class ConvNeXtTiny(ImageClassifier):
 
     def __post_init__(self) -> None:
         patch = 2 if self.small_images else 4
-        norms, _ = self.prepare(8 * patch * (2 if self.norm == "instance" else 1))
+        norms, _ = self.prepare(8 * patch * (2 if needs_positions(self.norm) else 1))
         channels = widened(STAGES[0][0], self.width)
         features = [nn.Sequential(nn.Conv2D(self.in_channels, channels, patch, stride=patch), norms(channels))]
         done, last = 0, sum(blocks for _, blocks in STAGES) - 1
@@ -98,7 +99,7 @@ class ConvNeXtTiny(ImageClassifier):
             done += blocks
         self.features = nn.Sequential(*features)
         self.avgpool = nn.GlobalAvgPool2D(keepdims=True)
-        after_average = Norms("layer") if self.norm == "instance" else norms
+        after_average = Norms("layer") if needs_positions(self.norm) else norms
         self.classifier = nn.Sequential(after_average(channels), nn.Flatten(), nn.Linear(channels, self.num_classes))
         self.reset_weights()
 

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from tinygrad_norm import nn
-from tinygrad_norm.models.norms import Norms
+from tinygrad_norm.models.norms import Norms, needs_positions
 from tinygrad_norm.models.parts import ImageClassifier, conv_norm, draw_weights, he_normal, numbered, widened
 from tinygrad_norm.nn import init
 from tinygrad_norm.tensor import Tensor
@@ -72,8 +72,8 @@ class EfficientNetB0(ImageClassifier):
     Args:
         num_classes, in_channels: of the images.
         norm, norm_momentum: see `Norms`.
-        small_images: the small form, for 16 pixels or more, or the ImageNet form, for 32 or more; with instance norm,
-            whose last layer needs two pixels, 17 and 33.
+        small_images: the small form, for 16 pixels or more, or the ImageNet form, for 32 or more; with instance norm
+            or IBN, whose last layer needs two pixels, 17 and 33.
         image_size: 32 in the small form, 224 in the other, unless given.
         width: multiplies the channels, which are then rounded to a multiple of 8.
         dropout: the probability of the dropout before the linear layer.
@@ -87,7 +87,7 @@ class EfficientNetB0(ImageClassifier):
     stochastic_depth: float = 0.2
 
     def __post_init__(self) -> None:
-        norms, _ = self.prepare((16 if self.small_images else 32) + (self.norm == "instance"))
+        norms, _ = self.prepare((16 if self.small_images else 32) + needs_positions(self.norm))
         channels = rounded(STEM, self.width)
         features = [
             numbered(*conv_norm(self.in_channels, channels, 3, norms, "silu", stride=1 if self.small_images else 2))

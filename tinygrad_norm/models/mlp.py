@@ -16,7 +16,7 @@ class MLP(SmallClassifier):
 
     Args:
         num_classes, in_channels, image_size: of the images (N, in_channels, image_size, image_size).
-        norm, norm_momentum: see `Norms`; of rows, so there is no "instance".
+        norm, norm_momentum: see `Norms`; of rows, so none of `models.norms.UNFIT_FOR_ROWS`.
         hidden: the widths of the hidden layers.
 
     Source: Ioffe and Szegedy, Batch normalization: accelerating deep network training by reducing internal covariate
@@ -24,11 +24,12 @@ class MLP(SmallClassifier):
     """
 
     in_order = ("layers",)
+    of_rows = True
     hidden: Iterable[int] = (256, 128)
 
     def __post_init__(self) -> None:
         check_type("MLP: hidden", self.hidden, Iterable, "a sequence of widths, such as (256, 128)")
-        norms, size = self.prepare(1, fixed=True, rows=True)
+        norms, size = self.prepare(1, fixed=True)
         features = self.in_channels * size**2
         layers: list[nn.Module] = [nn.Flatten()]
         for width in self.hidden:

@@ -1,97 +1,87 @@
-"""What there is to know of each norm layer: how it is made, which values share statistics, its formula, its state."""
+"""What there is to know of each norm layer: which values share statistics, its formula, its state, what it costs."""
 
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_norm import nn
+from tinygrad_norm.certificate.norm_examples import NORMS, make_norm, norm_layers
 from tinygrad_norm.derivation.program import backward, forward
 from tinygrad_norm.derived import DerivedNorm, derive
-from tinygrad_norm.dtypes import Array, Shape
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.models.norms import OF_IMAGES, OF_ROWS, Norms
 from tinygrad_norm.modes import composed
-from tinygrad_norm.nn.normalization import Normalization, TrailingNorm
+from tinygrad_norm.nn.module import Module
+from tinygrad_norm.tables import plural
 from tinygrad_norm.tensor import Tensor
 
 Labels = tuple[str, str, str]
-ROWS: tuple[Shape, Labels] = (4, 6, 5), ("N", "L", "C")
-IMAGES: tuple[Shape, Labels] = (4, 6, 2, 2), ("N", "H · W", "C")
-VOLUMES: tuple[Shape, Labels] = (4, 6, 2, 2, 1), ("N", "D · H · W", "C")
-FEATURES: tuple[Shape, Labels] = (4, 5, 6), ("N", "positions", "features")
-
-
-class NormExample(NamedTuple):
-    """How a norm layer is made, and an input."""
-
-    arguments: tuple[Any, ...]
-    shape: Shape
-    labels: Labels
-    """What is behind, below and beside in the picture of the input."""
-    options: Mapping[str, Any] = MappingProxyType({})
-    condition: tuple[Shape, ...] = ()
-    """The shape of the condition, where it is called with one."""
-
-
-def _of(place: tuple[Shape, Labels], *arguments: Any, condition: tuple[Shape, ...] = (), **options: Any) -> NormExample:
-    return NormExample(arguments or (6,), *place, options, condition)
-
-
-EXAMPLES: dict[str, NormExample] = {
-    **dict.fromkeys(("BatchNorm1D", "BatchRenorm1D", "InstanceNorm1D"), _of(ROWS)),
-    **dict.fromkeys(("MaskedBatchNorm1D", "MaskedInstanceNorm1D"), _of(ROWS)),
-    **dict.fromkeys(("BatchNorm3D", "InstanceNorm3D"), _of(VOLUMES)),
-    "AdaIN": _of(IMAGES, 6, condition=((4, 6, 3, 3),)),
-    "ConditionalBatchNorm1D": _of(ROWS, 6, 3, condition=((4, 3),)),
-    **dict.fromkeys(("ConditionalBatchNorm2D", "FiLM"), _of(IMAGES, 6, 3, condition=((4, 3),))),
-    "EvoNormS0": _of(IMAGES, 6, 2),
-    "GhostBatchNorm1D": _of(ROWS, 6, ghost_size=2),
-    "GhostBatchNorm2D": _of(IMAGES, 6, ghost_size=2),
-    **dict.fromkeys(("GroupNorm", "MaskedGroupNorm"), _of(IMAGES, 2, 6)),
-    **dict.fromkeys(("LayerNorm", "MaskedLayerNorm", "RMSNorm"), _of(FEATURES)),
-    "PartialRMSNorm": _of(IMAGES, 6, 1.0),
-    "SPADE": _of(IMAGES, 6, 3, 4, condition=((4, 3, 2, 2),)),
+LABELS: dict[str, Labels] = {
+    "NCL": ("N", "L", "C"),
+    "NCHW": ("N", "H · W", "C"),
+    "NCDHW": ("N", "D · H · W", "C"),
+    "NLC": ("N", "positions", "features"),
 }
-"""Those of layers that are not of images, or take more than a number of channels."""
+"""What is behind, below and beside in the picture of an input with these axes."""
+SIZES = {"N": 4, "C": 6, "L": 5, "D": 2, "H": 2, "W": 2, "K": 3}
+"""Those of the picture."""
+TIMES = {1: "once", 2: "twice"}
 
 
-def norm_layers() -> dict[str, type[Normalization]]:
-    """Return the norm layers of `nn`, by name, but for whitening, which has no definition to derive it from."""
-    kinds = {name: getattr(nn, name) for name in sorted(nn.__all__)}
-    norms = {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Normalization)}
-    return {name: kind for name, kind in norms.items() if hasattr(kind, "definition")}
+class Shown(NamedTuple):
+    """A norm layer as it is shown."""
+
+    layer: Module
+    inputs: list[Array]
+    labels: Labels
 
 
-def example_of(layer: str) -> NormExample:
-    """Return how a norm layer is made, and an input."""
-    return EXAMPLES.get(layer, _of(IMAGES))
+def shown(name: str) -> Shown:
+    """Return a norm layer, inputs that fit, and what their axes are called in the picture."""
+    example = NORMS[name][0]
+    inputs = example.draw(SIZES, np.random.default_rng(0), np.float32)
+    return Shown(make_norm(name, example, SIZES), inputs, LABELS[example.axes])
 
 
-def values_sharing(layer: str) -> Array:
+def derived_norm(name: str) -> DerivedNorm:
+    """Return the norm that is derived from the definition of a layer.
+
+    Raises:
+        ValueError: it cannot be derived; the error says why.
+    """
+    kind: Any = norm_layers()[name]
+    if kind.underivable:
+        raise ValueError(
+            f"derive: {name} is not derived from its definition, as {kind.underivable}; `tinygrad-norm norms {name}` "
+            f"tells its formula, and `tinygrad-norm certify {name}` checks its gradient"
+        )
+    return derive(kind.definition)
+
+
+def values_sharing(name: str, channel: int = -1) -> Array:
     """Which values share their statistics with one of them, found by changing it: [N, positions, channels or features].
 
     The one is first in the batch, at the first position, of the last channel: there the three sides meet that are seen.
     """
-    arguments, shape, _, options, condition = example_of(layer)
-    made, rng = norm_layers()[layer](*arguments, **options), np.random.default_rng(0)
-    others = [rng.normal(size=each).astype(np.float32) for each in condition]
-    if made.weight is not None and not made.weight.raw.any():  # with 0, as GRN begins, nothing would be seen
-        made.weight.replace(np.ones_like(made.weight.raw))
-    channels = -1 if isinstance(made, TrailingNorm) else 1
-    changed = np.zeros(shape, bool)
+    made, (x, *others), labels = shown(name)
+    for parameter in [made.weight] if getattr(made, "weight", None) is not None else []:
+        parameter.replace(np.ones_like(parameter.raw))  # with 0, as GRN begins, nothing would be seen
+    channels, rng = -1 if labels == LABELS["NLC"] else 1, np.random.default_rng(0)
+    changed = np.zeros(x.shape, bool)
     for _ in range(8):  # where one draw lies below a threshold, another does not
-        x = rng.normal(size=shape).astype(np.float32)
+        x = rng.normal(size=x.shape).astype(np.float32)
         moved = x.copy()
-        np.moveaxis(moved, channels, -1)[(0,) * (x.ndim - 1) + (-1,)] += 1
-        with composed():
-            changed |= made(Tensor(x), *others).raw != made(Tensor(moved), *others).raw
+        np.moveaxis(moved, channels, -1)[(0,) * (x.ndim - 1) + (channel,)] += 1
+        with composed():  # and both times with the same running statistics
+            one, other = (copy.deepcopy(made)(Tensor(each), *others).raw for each in (x, moved))
+        changed |= one != other
     found: Array = np.moveaxis(changed, channels, -1)
     return found.reshape(len(found), -1, found.shape[-1])
 
@@ -103,39 +93,73 @@ class NormFacts(NamedTuple):
     names: tuple[str, ...]
     """By which `create_model` knows it."""
     formula: str
+    underivable: str
+    """Why `derive` does not take its definition, where that is so."""
     shared: str
     """Over what its statistics are taken."""
     parameters: tuple[str, ...]
     state: tuple[str, ...]
     """What it keeps from call to call."""
-    passes: tuple[int, int]
-    """How often its kernels read x, forward and backward; 0 where NumPy computes it."""
+    cost: str
+    """How often its kernels read x, or what else computes it."""
     lines: int
     """How many lines its definition has, without the docstring."""
     source: str
 
 
-def norm_facts(layer: str) -> NormFacts:
+def norm_facts(name: str) -> NormFacts:
     """Return what there is to know of a norm layer."""
-    kind, (arguments, _, labels, options, _) = norm_layers()[layer], example_of(layer)
-    norm, made = derive(kind.definition), kind(*arguments, **options)
+    kind: Any = norm_layers()[name]
+    made = shown(name).layer
     return NormFacts(
-        layer,
-        tuple(dict.fromkeys(name for name, other in _named() if other is kind)),
-        str(norm.formula),
-        _over(values_sharing(layer), labels),
-        tuple(name for name, _ in made.named_parameters()),
-        tuple(name for name, _ in made.named_buffers()),
-        passes(norm) if kind.by_kernels else (0, 0),
+        name,
+        tuple(dict.fromkeys(known for known, other in _named() if other is kind)),
+        formula_of(kind.definition) if kind.underivable else str(derive(kind.definition).formula),
+        kind.underivable,
+        _shared(name),
+        tuple(path for path, _ in made.named_parameters()),
+        tuple(path for path, _ in made.named_buffers()),
+        cost_of(kind),
         lines_of(kind.definition),
         source_of(kind),
     )
 
 
+def zoo_name(layer: str) -> str:
+    """Return the name by which nets of images have a norm layer; "" where they have none."""
+    return next((name for name in OF_IMAGES if type(Norms(name)(8)) is norm_layers()[layer]), "")
+
+
+def why_unnamed(layer: str) -> str:
+    """Return why nets of images have no name for a norm layer, in a few words."""
+    (example, *_) = NORMS[layer]
+    if example.given:
+        return f"takes a {'mask' if example.given.startswith('mask') else 'condition'} beside x"
+    if example.axes != "NCHW":
+        return "is not of images"
+    return "stands beside a norm"
+
+
 def _named() -> list[tuple[str, type]]:
     """The zoo's names, and the layers that they are of, by rows and by images."""
     known = ((OF_ROWS, True), (OF_IMAGES, False))
-    return [(name, type(Norms(name, rows=rows)(8, "relu"))) for names, rows in known for name in names]
+    return [(name, type(Norms(name, rows=rows)(8))) for names, rows in known for name in names]
+
+
+def sets_sharing(name: str) -> list[Array]:
+    """Return the values that share their statistics with one of the last channel, or first of the first, then that.
+
+    The first channel has a set of its own where it is taken over other axes, as in IBN.
+    """
+    labels = shown(name).labels
+    first, last = (values_sharing(name, channel) for channel in (0, -1))
+    return [last] if _over(first, labels) == _over(last, labels) else [first, last]
+
+
+def _shared(name: str) -> str:
+    """Over which axes values share; of the first channels and of the last ones, where that is not the same."""
+    words = [_over(each, shown(name).labels) for each in sets_sharing(name)]
+    return words[0] if len(words) == 1 else f"{words[0]} of the first channels; {words[1]} of the others"
 
 
 def _over(shared: Array, labels: Labels) -> str:
@@ -146,6 +170,23 @@ def _over(shared: Array, labels: Labels) -> str:
         if along > 1:
             parts.append(label if along == shared.shape[axis] else f"a group of {label}")
     return ", ".join(parts) or "nothing"
+
+
+def formula_of(definition: Callable[..., Any]) -> str:
+    """Return the formula with which the docstring of a definition begins."""
+    return f"y = {(inspect.getdoc(definition) or '').splitlines()[0].rstrip('.')}"
+
+
+def cost_of(kind: Any) -> str:
+    """Return how often the kernels of a norm layer read x, or what else computes it."""
+    by = kind.computed_by
+    if isinstance(by, str) and by:
+        return by
+    counts = [passes(derive(definition)) for definition in by or [kind.definition]]
+    if not all(map(all, counts)):
+        return "in NumPy, in float64"
+    there, back = (TIMES.get(count, plural(count, "time")) for count in map(sum, zip(*counts, strict=True)))
+    return f"reads x {there} forward, {back} backward"
 
 
 def passes(norm: DerivedNorm) -> tuple[int, int]:

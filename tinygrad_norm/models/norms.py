@@ -15,6 +15,7 @@ NormChoice = str | Callable[[int], nn.Module]
 Layers = dict[str, Callable[..., nn.Module]]
 
 MOST_GROUPS = 32
+MOST_WHITENED = 16
 
 
 def make_group_norm(channels: int, **options: Any) -> nn.GroupNorm:
@@ -63,6 +64,29 @@ def make_power_norm(channels: int, **options: Any) -> nn.PowerNorm:
     return nn.PowerNorm(channels, warmup=100, **options)
 
 
+def make_iter_norm(rows: bool) -> Callable[..., nn.Module]:
+    """Return a maker of whitening in groups of up to 16 channels.
+
+    Of more, a batch of 32 or 64 rows would say little about their covariance.
+    """
+    kind = nn.IterNorm1D if rows else nn.IterNorm2D
+
+    def make(channels: int, **options: Any) -> nn.Module:
+        most = next(n for n in range(MOST_WHITENED, 0, -1) if channels % n == 0)
+        return kind(channels, channels // most, **options)
+
+    return make
+
+
+def make_local_response_norm(channels: int, activation: ActivationSpec = None) -> nn.Module:
+    """LRN of five neighbours, behind the activation, as AlexNet has it.
+
+    k is 1, as in Caffe's AlexNet, and not 2, with which each in a row would shrink what goes through by 0.6.
+    """
+    layer = nn.LocalResponseNorm(5)
+    return layer if activation is None else nn.Sequential(activation_layer(activation), layer)
+
+
 OF_BOTH: Layers = {
     "group": make_group_norm,
     "power": make_power_norm,
@@ -84,6 +108,9 @@ OF_IMAGES: Layers = {
     "frn": make_filter_response_norm,
     "evonorm_b0": make_evonorm_b0,
     "evonorm_s0": make_evonorm_s0,
+    "ibn": nn.IBN,
+    "iternorm": make_iter_norm(rows=False),
+    "lrn": make_local_response_norm,
     **OF_BOTH,
 }
 OF_ROWS: Layers = {
@@ -92,11 +119,59 @@ OF_ROWS: Layers = {
     "rms": nn.RMSNorm,
     "renorm": make_batch_renorm(rows=True),
     "ghost": nn.GhostBatchNorm1D,
+    "iternorm": make_iter_norm(rows=True),
     **OF_BOTH,
 }
-WITHOUT_BIAS = frozenset({"none", "rms", "scale", "prms"})
+WITHOUT_BIAS = frozenset({"none", "rms", "scale", "prms", "lrn"})
 """After which a layer needs a bias of its own."""
-WITH_MOMENTUM = frozenset({"batch", "renorm", "ghost", "power", "switchable", "evonorm_b0", "l1", "linf"})
+WITH_MOMENTUM = frozenset(
+    {"batch", "renorm", "ghost", "power", "switchable", "evonorm_b0", "ibn", "iternorm", "l1", "linf"}
+)
+"""Which keep running statistics."""
+UNFIT_FOR_ROWS = {
+    "instance": "would see one value of each channel, and one has no variance",
+    "switchable": "mixes in the variance over an image's positions, which one value has not",
+    "frn": "would see one value of each channel, and leave nothing of it but the sign",
+    "evonorm_b0": "divides by the variance over an image's positions, which one value has not",
+    "evonorm_s0": "is a norm and an activation of images",
+    "ibn": "is instance norm in a half of the channels, and one value has no variance",
+    "lrn": "divides by the neighbouring channels of a pixel, and the features of a row are no one's neighbours",
+}
+"""Why rows (N, C) do not take the norms that only images take."""
+UNFIT = {
+    "grn": "does not normalize: it begins as the identity, and leaves the scale to a norm beside it; put "
+    "nn.GlobalResponseNorm behind an activation, as ConvNeXt V2 does, and keep a norm such as 'layer'",
+    **{
+        name: f"takes {what} beside x, which no net here hands on; use nn.{layer} in a net of your own"
+        for name, layer, what in (
+            ("adain", "AdaIN", "the features of a style"),
+            ("film", "FiLM", "a label or a vector"),
+            ("conditional", "ConditionalBatchNorm2D", "a label or a vector"),
+            ("spade", "SPADE", "a map of classes"),
+            ("masked", "MaskedBatchNorm2D", "a mask"),
+        )
+    },
+}
+"""Why some norms have no place in a net by their name alone, and what to do instead."""
+
+
+def needs_positions(norm: Any) -> bool:
+    """Return whether a norm by name needs two positions of each image, as instance norm, in all channels or a half."""
+    return isinstance(norm, str) and norm in ("instance", "ibn")
+
+
+def refuse_unfit(norm: Any, rows: bool) -> None:
+    """Raise a ValueError for the name of a norm that is wrong for its place: it says why, and what would do.
+
+    Args:
+        norm: what was given for a norm.
+        rows: whether it is for rows (N, C) rather than images.
+    """
+    if isinstance(norm, str) and norm in UNFIT:
+        raise ValueError(f"norm: {norm!r} {UNFIT[norm]}")
+    if rows and isinstance(norm, str) and norm in UNFIT_FOR_ROWS:
+        known = ", ".join([*OF_ROWS, "none"])
+        raise ValueError(f"norm of rows is one of {known}, got {norm!r}, which {UNFIT_FOR_ROWS[norm]}")
 
 
 class Norms:
@@ -110,13 +185,14 @@ class Norms:
         rows: whether the norms are for rows (N, C) rather than images (N, C, H, W), as which some are alone.
 
     Raises:
-        ValueError: the name is not known.
+        ValueError: the name is not known, or that of a norm which is wrong for the place; the error says why.
         TypeError: neither a name nor callable.
     """
 
     def __init__(self, norm: NormChoice, momentum: float | None = None, rows: bool = False) -> None:
+        refuse_unfit(norm, rows)
         self._named = OF_ROWS if rows else OF_IMAGES
-        name = "norm of rows, which have no positions," if rows else "norm"
+        name = "norm of rows" if rows else "norm"
         check_choice(name, norm, [*self._named, "none"], "a function from channels to a layer")
         self.norm = norm
         self.momentum = momentum

@@ -36,6 +36,8 @@ class ImageClassifier(DataclassModule):
     """
 
     in_order: ClassVar[tuple[str, ...]] = ("features", "avgpool", "classifier")
+    of_rows: ClassVar[bool] = False
+    """Whether its norms are for rows rather than images."""
     num_classes: int = 10
     in_channels: int = 3
     norm: NormChoice = "batch"
@@ -43,13 +45,12 @@ class ImageClassifier(DataclassModule):
     image_size: int | None = None
     norm_momentum: float | None = None
 
-    def prepare(self, smallest: int, fixed: bool = False, rows: bool = False) -> tuple[Norms, int]:
+    def prepare(self, smallest: int, fixed: bool = False) -> tuple[Norms, int]:
         """Check the arguments; return what makes the norms, and the height and width of the images.
 
         Args:
             smallest: the least height and width that the net can take.
             fixed: whether it takes images of `image_size` alone, as a net without a pool before its linear layers does.
-            rows: whether its norms are for rows.
         """
         name = type(self).__name__
         check_flag(f"{name}: small_images", self.small_images)
@@ -59,7 +60,7 @@ class ImageClassifier(DataclassModule):
             check_integer(f"{name}: {number}", getattr(self, number), 1)
         self.smallest, self.fixed = smallest, fixed
         size = check_integer(f"{name}: image_size", self.image_size, smallest)
-        return Norms(self.norm, self.norm_momentum, rows), size
+        return Norms(self.norm, self.norm_momentum, self.of_rows), size
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of images that fit."""

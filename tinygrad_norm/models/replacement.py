@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_norm import nn
 from tinygrad_norm.checks import closest, did_you_mean
-from tinygrad_norm.models.norms import NormChoice, Norms
+from tinygrad_norm.models.norms import NormChoice, Norms, needs_positions
 from tinygrad_norm.nn.normalization import BatchNorm, Normalization, RunningNorm, TrailingNorm
 
 SWITCHES = ("momentum", "frozen", "use_batch_statistics", "update_running_statistics")
@@ -22,7 +22,7 @@ def replace_norm(model: nn.Module, path: str, norm: NormChoice, momentum: float 
     Parameters, so that an optimizer goes on with them). Where both keep the same running statistics, as from batch norm
     to batch norm, these are kept too, and, if the new one is made by its name, the momentum and the switches. A
     parameter that the old one did not have is unknown to an optimizer made before. Right after a global average
-    instance norm, which would see one value there, becomes layer norm.
+    instance norm and IBN, which would see one value there, become layer norm.
 
     Args:
         model: changed in place, or on an error not at all.
@@ -30,8 +30,8 @@ def replace_norm(model: nn.Module, path: str, norm: NormChoice, momentum: float 
         norm, momentum: see `Norms`. "none" leaves the activation alone; the convolution before gets no bias in return.
 
     Raises:
-        ValueError: there is no such path, no norm in it, or one that is neither of images nor of rows; or the norm is
-            not known; or the model is itself a norm.
+        ValueError: there is no such path, no norm in it, or one that is neither of images nor of rows, or that does not
+            know its channels, as LRN; or the norm is not known, or wrong for the place; or the model is itself a norm.
         TypeError: as `Norms`.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -40,7 +40,8 @@ def replace_norm(model: nn.Module, path: str, norm: NormChoice, momentum: float 
         raise ValueError(f"replace_norm: {type(model).__name__} has no module {path!r}{hint}")
     if isinstance(model, Normalization):
         raise ValueError(f"replace_norm: the model is itself a norm, {model}, and has no place in which to replace it")
-    norms = [name for name, module in modules.items() if isinstance(module, Normalization)]
+    norms = [name for name, module in modules.items() if isinstance(module, Normalization | nn.LocalResponseNorm)]
+    norms = [name for name in norms if name.rpartition(".")[0] not in norms]  # but not the two norms of IBN
     chosen = [name for name in norms if not path or name == path or name.startswith(f"{path}.")]
     if not chosen:
         hint = f"; did you mean {closest(path, norms) or norms[0]}?" if norms else ""
@@ -48,7 +49,7 @@ def replace_norm(model: nn.Module, path: str, norm: NormChoice, momentum: float 
     made: dict[nn.Module, nn.Module] = {}  # one norm in two places becomes one norm in two places
     for name in chosen:
         if modules[name] not in made:
-            kind = "layer" if norm == "instance" and _follows_average(modules[name], model) else norm
+            kind = "layer" if needs_positions(norm) and _follows_average(modules[name], model) else norm
             maker = Norms(kind, momentum, rows=_is_of_rows(name, modules))
             made[modules[name]] = _replacement(modules[name], maker, model)
     for name in chosen:
@@ -60,6 +61,8 @@ def replace_norm(model: nn.Module, path: str, norm: NormChoice, momentum: float 
 def _is_of_rows(name: str, modules: Mapping[str, nn.Module]) -> bool:
     """Return whether a norm is of rows (N, C) rather than of images; one that takes both tells by the layer before."""
     norm: Any = modules[name]
+    if isinstance(norm, nn.LocalResponseNorm):
+        raise ValueError(f"replace_norm: {name} is {norm}, which does not know of how many channels a norm would be")
     siblings = list(modules[name.rpartition(".")[0]].children())
     of_rows, of_images = "NC" in norm.layouts or isinstance(norm, TrailingNorm), "NCHW" in norm.layouts
     if not (of_rows or of_images) or len(norm.shape) != 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinygrad_norm import nn, ops
 from tinygrad_norm.checks import check_choice
 from tinygrad_norm.models.norm_free import NORM_FREE, Parts
-from tinygrad_norm.models.norms import Norms
+from tinygrad_norm.models.norms import Norms, needs_positions
 from tinygrad_norm.models.parts import ImageClassifier, conv_norm, draw_weights, he_normal, numbered, widened
 from tinygrad_norm.tensor import Tensor
 
@@ -67,8 +67,8 @@ class ResNet18(ImageClassifier):
         num_classes, in_channels: of the images.
         norm, norm_momentum: see `Norms`. Whatever the norm, its layers are called bn1, bn2.
         norm_free: how to do without, in blocks made for that: "fixup", "skipinit" or "nf" (see `models.norm_free`).
-        small_images: the small form, for 8 pixels or more, or the ImageNet form, for 32 or more; with instance norm,
-            whose last layer needs two pixels, 9 and 33.
+        small_images: the small form, for 8 pixels or more, or the ImageNet form, for 32 or more; with instance norm
+            or IBN, whose last layer needs two pixels, 9 and 33.
         image_size: 32 in the small form, 224 in the other, unless given.
         width: multiplies the channels.
 
@@ -86,7 +86,7 @@ class ResNet18(ImageClassifier):
             if self.norm not in ("batch", "none"):  # "batch" also where nobody said so
                 raise ValueError(f"ResNet18: norm_free={self.norm_free!r} takes no norm, got norm={self.norm!r}")
             self.norm = "none"
-        norms, _ = self.prepare((8 if self.small_images else 32) + (self.norm == "instance"))
+        norms, _ = self.prepare((8 if self.small_images else 32) + needs_positions(self.norm))
         channels = widened(64, self.width)
         kernel, stride = (3, 1) if self.small_images else (7, 2)
         self._parts = parts = WithNorms(norms) if self.norm_free is None else NORM_FREE[self.norm_free]()

@@ -42,8 +42,10 @@ class Normalization(DataclassModule):
     """What each weight begins with; a bias begins with 0."""
     definition: ClassVar[Callable[..., Any]]
     """What the layer computes, as `derive` takes it."""
-    by_kernels: ClassVar[bool] = True
-    """Whether kernels of the definition compute it, rather than ops of another kind."""
+    underivable: ClassVar[str] = ""
+    """Why `derive` does not take it, where that is so."""
+    computed_by: ClassVar[Sequence[Callable[..., Any]] | str] = ()
+    """The definitions of the kernels that compute it, one after the other, if not its own; or what else does."""
     _: KW_ONLY
     activation: ActivationSpec = None
     fused: bool = True

@@ -172,6 +172,10 @@ def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None]
     return resample(x, rows, columns)
 
 
+class LocalResponseNorm(FusedOp):
+    definition = staticmethod(definitions.local_response_norm)
+
+
 def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """Divide each value by how strongly its neighbours in the channels respond: x / (k + alpha · mean(x²))^beta.
 
@@ -197,9 +201,7 @@ def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.
         raise ValueError(f"{name}: the input has shape (N, C, L), or more axes, got {shape}")
     if 0 in shape:
         return e.divide(x, k**beta)
-    squares = reshape(e.square(x), (shape[0], 1, shape[1], -1))  # the channels are the rows of an image
-    response = avg_pool2d(squares, (size, 1), 1, (size // 2, 0))[:, :, : shape[1]]
-    return e.divide(x, e.pow(k + alpha * response.reshape(shape), beta))
+    return LocalResponseNorm()(x, size=size, alpha=alpha, beta=beta, k=k)
 
 
 def check_response(name: str, size: Any, alpha: Any, beta: Any, k: Any) -> tuple[int, float, float, float]:

@@ -26,7 +26,7 @@ from tinygrad_norm.data import augmentation
 from tinygrad_norm.data.loader import Transform
 from tinygrad_norm.data.registry import names as data_sets
 from tinygrad_norm.models import list_models
-from tinygrad_norm.models.norms import OF_IMAGES, WITH_MOMENTUM
+from tinygrad_norm.models.norms import OF_IMAGES, WITH_MOMENTUM, refuse_unfit
 from tinygrad_norm.models.registry import MODELS
 from tinygrad_norm.schema import shorten
 
@@ -130,6 +130,7 @@ class Recipe:
         for name, known in (("model", list_models()), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             _check_name(name, getattr(self, name), known)
         if self.norm is not None:
+            refuse_unfit(self.norm, MODELS[self.model].of_rows)
             _check_name("norm", self.norm, NORMS)
         if isinstance(self.augment, str) or not isinstance(self.augment, (tuple, list)):
             raise TypeError(f"augment is a tuple of names, got {self.augment!r}")

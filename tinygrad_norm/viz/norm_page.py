@@ -24,7 +24,7 @@ from tinygrad_norm.derivation.expression import Expression, walk
 from tinygrad_norm.derivation.writing import Style
 from tinygrad_norm.derived import DerivedNorm
 from tinygrad_norm.dtypes import Array
-from tinygrad_norm.models.norm_catalog import example_of, values_sharing
+from tinygrad_norm.models.norm_catalog import sets_sharing, shown
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tables import plural
 from tinygrad_norm.tensor import Tensor
@@ -91,7 +91,8 @@ class _Page:
     def blocks(self) -> Iterator[str]:
         """A picture for each set of values that share statistics."""
         if self.layer:
-            yield self._block(self.norm.way.statistics, self.shared, example_of(self.layer).labels)
+            for shared in self.shared:
+                yield self._block(self.norm.way.statistics, shared, shown(self.layer).labels)
             return
         sets = sets_of(self.norm)
         if not 0 < len(sets) < 3:
@@ -106,9 +107,9 @@ class _Page:
             yield self._block(own, shared, labels)
 
     @functools.cached_property
-    def shared(self) -> Array:
-        """The values that share a layer's statistics."""
-        return values_sharing(self.layer)
+    def shared(self) -> list[Array]:
+        """The values that share a layer's statistics, in one set or two."""
+        return sets_sharing(self.layer)
 
     def _block(self, statistics: Sequence[Expression], shared: Array, labels: tuple[str, str, str]) -> str:
         names = ", ".join(math(self.math.statistic(each)) for each in statistics)
@@ -164,7 +165,7 @@ class _Page:
         source = self.norm.source
         if not source:
             return "<p>This norm has no kernel: it is computed in NumPy, in float64.</p>"
-        by_rows = not self.layer or bool(self.shared[0, 0].all())
+        by_rows = not self.layer or bool(self.shared[-1][0, 0].all())
         words = "Each line stands beside the formula that it computes."
         whole = f"<details><summary>The whole module</summary>{_code(source)}</details>"
         return f"<p>{words}</p>{listing(source, self.coloured, by_rows)}{whole}"
@@ -206,8 +207,8 @@ class _Page:
 
     def _comparison(self) -> Comparison:
         if self.layer:
-            arguments, shape, _, options, condition = example_of(self.layer)
-            return compare_graphs(getattr(nn, self.layer)(*arguments, **options), [shape, *condition])
+            layer, inputs, _ = shown(self.layer)
+            return compare_graphs(layer, inputs)
         shape = tuple(range(3, 5 + len(sets_of(self.norm))))
         kind = type(self.norm.__name__, (_Layer,), {})  # whose name is the picture's title
         return compare_graphs(kind(self.norm, shape), shape)

@@ -74,7 +74,7 @@ def check_parameters(x, axes, parameters, large):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler, "LARGE", 1 if large else 2**62)
         shapes = tuple(each.shape for each in parameters)
-        form = layout.__wrapped__(x.shape, x.strides, x.itemsize, axes, shapes)
+        form = layout.__wrapped__(x.shape, x.strides, axes, shapes)
     for parameter in parameters:
         shared = tuple(i for i, n in enumerate(parameter.shape) if n == 1)
         elements = indexed(form, form.matrix(np.ascontiguousarray(np.broadcast_to(parameter, x.shape))))
@@ -153,14 +153,24 @@ def test_norms_in_use_are_not_copied(norm, channels_last, rng):
 
 def test_other_arrays_are_copied_with_the_reduced_axes_last(rng):
     x = rng.normal(size=(3, 5, 4, 2))
-    for some, axes, order in [
-        (x, (0, 2), (1, 3, 0, 2)),
-        (x[::2], (1,), (0, 2, 3, 1)),
-        (x[..., ::-1], (3,), (0, 1, 2, 3)),
+    form = layout_of(x, (0, 2), (None,))
+    assert not np.shares_memory(form.matrix(x), x)
+    assert (form.outer, form.order) == (False, (1, 3, 0, 2))
+
+
+def test_arrays_with_gaps_are_copied_as_they_lie(rng):
+    x = rng.normal(size=(3, 5, 4, 2))
+    some_channels = rng.normal(size=(3, 5, 2, 4)).transpose(0, 3, 1, 2)[:, :3]
+    for some, axes, outer, order in [
+        (x[::2], (1,), True, (0, 1, 2, 3)),
+        (x[..., ::-1], (3,), False, (0, 1, 2, 3)),
+        (some_channels, (0, 2, 3), True, (0, 2, 3, 1)),
     ]:
         form = layout_of(some, axes, (None,))
-        assert not np.shares_memory(form.matrix(some), x)
-        assert (form.outer, form.order) == (False, order)
+        matrix = form.matrix(some)
+        assert not np.shares_memory(matrix, x)
+        np.testing.assert_array_equal(form.restore(matrix), some)
+        assert (form.outer, form.order) == (outer, order)
 
 
 def test_other_sets_of_axes_stay_where_they_are_or_come_last(rng):

@@ -91,7 +91,7 @@ def test_fused_silu(monkeypatch, norm, large, rng):
     x, weight, bias, axes = arrays(norm, True, np.float32, rng)
     for copies in (1, 41):
         many = np.concatenate([x] * copies)
-        form = layout(many.shape, many.strides, many.itemsize, axes, (weight.shape, bias.shape))
+        form = layout(many.shape, many.strides, axes, (weight.shape, bias.shape))
         assert normalization._fuses(("silu", 0.0), form, x.dtype)
         for scale in (1, 30):
             check(many, scale * weight, scale * bias, axes, ("silu", 0.0), rng)
@@ -154,7 +154,7 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch, name, channels_last, 
     monkeypatch.setattr(compiler, "LARGE", 1)
     together = run()
     if name in ("batch, of features", "batch, of images", "layer"):
-        assert layout(x.shape, x.strides, 4, axes, (weight.shape, bias.shape)).blocks > 1, "more than one block"
+        assert layout(x.shape, x.strides, axes, (weight.shape, bias.shape)).blocks > 1, "more than one block"
     numba.set_num_threads(1)
     in_turn = run()
     numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)

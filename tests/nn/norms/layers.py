@@ -1,64 +1,50 @@
-"""Layers of `nn.norms` with a small example each, and what their tests share."""
+"""Layers of `nn.norms`, each as `certificate.norm_examples` has it, and what their tests share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from re import match
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_norm import Tensor, nn
+from tinygrad_norm import Tensor
+from tinygrad_norm.certificate.norm_examples import NORMS, NormExample, make_norm
+from tinygrad_norm.nn import norms
 
 IMAGES, ROWS = (3, 4, 2, 3), (5, 4)
 LABELS = np.array([2, 0, 2])
 
 
-class Example(NamedTuple):
-    """How a layer is built, and what it is called with."""
+SIZES = {"N": 3, "C": 4, "L": 5, "D": 1, "H": 2, "W": 3, "K": 3}
+ELSEWHERE = "LocalResponse|PowerNorm"
+"""Layers that have tests of their own alone: one has no parameters, the other no composition with its gradient."""
 
-    build: Callable[..., Any]
-    shape: tuple[int, ...] = IMAGES
-    condition: Any = None
-    """None, labels, or the shape of what else it is called with."""
+
+class Example(NamedTuple):
+    """A layer of `nn.norms`, of these sizes."""
+
+    name: str
+    example: NormExample
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of x."""
+        return tuple(SIZES[axis] for axis in self.example.axes)
+
+    def build(self, **options: Any) -> Any:
+        """Make the layer."""
+        return make_norm(self.name, self.example, SIZES, **options)
 
     def inputs(self, rng: np.random.Generator, dtype: Any = np.float64) -> list[Any]:
         """Random inputs."""
-        x = rng.normal(0.4, 1.2, self.shape).astype(dtype)
-        if self.condition is None:
-            return [x]
-        if isinstance(self.condition, tuple):
-            return [x, rng.normal(0.3, 1.1, self.condition).astype(dtype)]
-        return [x, self.condition]
+        return self.example.draw(SIZES, rng, dtype)
 
 
-def example(name: str, *arguments: Any, shape: Any = IMAGES, condition: Any = None, **options: Any) -> Example:
-    """An example of the layer of that name."""
-    return Example(lambda **more: getattr(nn, name)(*arguments, **{**options, **more}), shape, condition)
-
-
-LAYERS = {
-    "AdaIN": example("AdaIN", 4, condition=(3, 4, 3, 2)),
-    "AdaIN of vectors": example("AdaIN", 4, 2, condition=(3, 2)),
-    "BatchRenorm1D": example("BatchRenorm1D", 4, shape=ROWS, r_max=1.5, d_max=0.7),
-    "BatchRenorm2D": example("BatchRenorm2D", 4, r_max=1.5, d_max=0.7),
-    "ConditionalBatchNorm1D": example("ConditionalBatchNorm1D", 4, 3, shape=ROWS, condition=(5, 3)),
-    "ConditionalBatchNorm2D": example("ConditionalBatchNorm2D", 4, 3, condition=LABELS),
-    "DynamicErf": example("DynamicErf", 4),
-    "DynamicTanh": example("DynamicTanh", 4),
-    "EvoNormB0": example("EvoNormB0", 4),
-    "EvoNormS0": example("EvoNormS0", 4, 2),
-    "FiLM": example("FiLM", 4, 3, condition=LABELS),
-    "FilterResponseNorm2D": example("FilterResponseNorm2D", 4),
-    "FilterResponseNorm2D that learns eps": example("FilterResponseNorm2D", 4, learned_eps=True),
-    "GlobalResponseNorm": example("GlobalResponseNorm", 4),
-    "IterNorm1D": example("IterNorm1D", 4, shape=ROWS, iterations=3),
-    "IterNorm2D": example("IterNorm2D", 4, 2),
-    "L1Norm": example("L1Norm", 4),
-    "LInfNorm": example("LInfNorm", 4),
-    "PartialRMSNorm": example("PartialRMSNorm", 4, 0.5),
-    "SPADE": example("SPADE", 4, 2, 3, condition=(3, 2, 4, 2)),
-    "ScaleNorm": example("ScaleNorm", 4),
-    "SwitchableNorm2D": example("SwitchableNorm2D", 4),
+LAYERS = {name: Example(name, NORMS[name][0]) for name in NORMS.keys() & {*norms.__all__} if not match(ELSEWHERE, name)}
+LAYERS = dict(sorted(LAYERS.items())) | {
+    "AdaIN of vectors": Example("AdaIN", NORMS["AdaIN"][1]),
+    "FilterResponseNorm2D that learns eps": Example("FilterResponseNorm2D", NORMS["FilterResponseNorm2D"][2]),
 }
 HELD = {"BatchRenorm1D", "BatchRenorm2D"}
 """Layers that hold parts of what they compute, so that their gradient is not the derivative."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.nn.norms.layers import IMAGES, LABELS, along, check_three_steps, close, gradient_of, stirred
-from tinygrad_norm import Tensor, nn, ops
+from tests.nn.norms.layers import IMAGES, LABELS, LAYERS, along, check_three_steps, close, gradient_of, stirred
+from tinygrad_norm import Tensor, derive, grad, nn, ops
 
 CHANNELS, POSITIONS = (0, 2, 3), (2, 3)
 
@@ -328,3 +328,22 @@ def test_inputs_that_have_too_little(build, shape, condition, words):
 def test_bad_arguments(build, words):
     with pytest.raises((TypeError, ValueError), match=f"^{re.escape(words)}"):
         build()
+
+
+@pytest.mark.parametrize("name", ["ConditionalBatchNorm1D", "ConditionalBatchNorm2D", "SPADE"])
+def test_batch_norm_and_then_scale_and_shift_are_the_definition(name, rng):
+    layer = stirred(LAYERS[name].build(eps=0.1, dtype="float64"), rng)
+    x, given = LAYERS[name].inputs(rng)
+    condition = given if given.dtype.kind == "i" else Tensor(given)
+    dy = rng.normal(size=x.shape)
+    parameters = dict(layer.named_parameters())
+    results = []
+    for by_definition in (False, True):
+        leaf = Tensor(x, requires_grad=True)
+        y = layer(leaf, condition)
+        if by_definition:
+            axes = (0, *range(2, x.ndim))
+            y, *_ = derive(layer.definition)(leaf, *layer.modulation(leaf, condition), axes=axes, eps=0.1)
+        results.append([y, *grad(y, [leaf, *parameters.values()], dy)])
+    for key, one, other in zip(["y", "x", *parameters], *results, strict=True):
+        np.testing.assert_allclose(one.raw, other.raw, rtol=1e-9, atol=1e-11, err_msg=key)

@@ -37,7 +37,9 @@ def test_the_state_has_the_authors_names_and_both_parts_take_the_options(rng):
         *("IN.weight", "IN.bias", "BN.weight", "BN.bias"),
         *("BN.running_mean", "BN.running_var", "BN.num_batches_tracked"),
     ]
-    assert repr(layer).splitlines()[1].strip() == "4, ratio=0.5"
+    assert repr(layer).splitlines()[1].strip() == (
+        "4, ratio=0.5, eps=1e-05, momentum=0.1, activation='relu', fused=False"
+    )
     x = rng.normal(size=(3, 4, 2, 2)).astype(np.float32)
     assert layer(x).raw.min() == 0
     assert [layer.IN.fused, layer.BN.fused] == [False, False]

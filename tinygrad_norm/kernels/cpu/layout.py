@@ -8,8 +8,8 @@ have at most four, some of length 1: kept, reduced, kept, reduced, or (K0, R0, K
 - an inner reduction of a matrix [K0 R0 K1, R1]: layer norm; batch, instance and group norm on images with the channels
   first.
 
-Anything else is copied for an inner reduction, with the reduced axes last. `python -m benchmarks --only norms` measures
-the constants again.
+An array with gaps is copied as it lies, anything else for an inner reduction, with the reduced axes last.
+`python -m benchmarks --only norms` measures the constants again.
 """
 
 from __future__ import annotations
@@ -151,7 +151,6 @@ class Layout:
 def layout(
     shape: Shape,
     strides: Shape,
-    itemsize: int,
     axes: Shape,
     parameters: tuple[Shape | None, ...],
     others: tuple[Shape, ...] = (),
@@ -170,7 +169,7 @@ def layout(
     if others:
         parts = _parts_of_sets(shape, axes, others, order)
         order = [i for part in parts for i in part]
-    elif parts is None or not varying.isdisjoint(parts[1]) or not _dense(shape, strides, itemsize, order):
+    elif parts is None or not varying.isdisjoint(parts[1]):
         order.sort(key=lambda i: (i in axes, i in varying))
         parts = _parts(shape, axes, order)
     assert parts is not None, "no more than one run of kept and one of reduced axes"
@@ -207,7 +206,7 @@ def layout(
 def layout_of(x: Array, axes: Shape, parameters: Iterable[Array | None], others: tuple[Shape, ...] = ()) -> Layout:
     """The layout for x, reduced over `axes`, and for parameters of x's rank, each of which may be None."""
     shapes = tuple([None if parameter is None else parameter.shape for parameter in parameters])
-    return layout(x.shape, x.strides, x.itemsize, axes, shapes, others)
+    return layout(x.shape, x.strides, axes, shapes, others)
 
 
 def _parts(shape: Shape, axes: Shape, order: list[int]) -> list[list[int]] | None:
@@ -247,13 +246,3 @@ def _follows(order: list[int], shape: Shape) -> bool:
     """Whether an array of this shape has its elements in this order of axes."""
     long = [i for i in order if shape[i] > 1]
     return long == sorted(long)
-
-
-def _dense(shape: Shape, strides: Shape, itemsize: int, order: list[int]) -> bool:
-    """Whether the elements, in this order, lie side by side."""
-    step = itemsize
-    for i in reversed(order):
-        if shape[i] > 1 and strides[i] != step:
-            return False
-        step *= shape[i]
-    return True

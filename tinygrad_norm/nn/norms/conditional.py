@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from tinygrad_norm import ops
 from tinygrad_norm.checks import check_integer, described
+from tinygrad_norm.derivation import builtin
 from tinygrad_norm.dtypes import Array, DTypeOrNone, Shape
 from tinygrad_norm.launch import launch
 from tinygrad_norm.nn.activation import ReLU
 from tinygrad_norm.nn.containers import Sequential
 from tinygrad_norm.nn.convolution import Conv2D
-from tinygrad_norm.nn.normalization import ChannelNorm, Normalization
-from tinygrad_norm.nn.norms.base import DefinedBatchNorm, FromDefinition
+from tinygrad_norm.nn.normalization import BatchNorm, ChannelNorm, Normalization
+from tinygrad_norm.nn.norms.base import FromDefinition
 from tinygrad_norm.ops.arguments import check_dtypes, label, shape_dtypes_of
 from tinygrad_norm.ops.normalization import norm_with_running
 from tinygrad_norm.tensor import Tensor
@@ -31,11 +32,6 @@ def modulated_norm(x: Any, scale: Any, shift: Any, *, axes: Any, eps: Any = 1e-5
     mean = xp.mean(x, axis=axes, keepdims=True)
     var = xp.mean(xp.square(x - mean), axis=axes, keepdims=True)
     return scale * (x - mean) / xp.sqrt(var + eps) + shift, mean, var
-
-
-def modulated_norm_inference(x: Any, mean: Any, var: Any, scale: Any, shift: Any, *, eps: Any = 1e-5) -> Any:
-    """`modulated_norm` with a given mean and var."""
-    return scale * (x - mean) / x.__array_namespace__().sqrt(var + eps) + shift
 
 
 class Modulation(NamedTuple):
@@ -218,29 +214,22 @@ class AdaIN(FromDefinition, ChannelNorm, Labelled):
         return y
 
 
-class ModulatedBatchNorm(DefinedBatchNorm, Conditional):
-    """A batch norm that scales and shifts by what a condition says; running statistics as `BatchNorm`."""
+class ModulatedBatchNorm(FromDefinition, BatchNorm, Conditional):
+    """A batch norm that scales and shifts by what a condition says; running statistics as `BatchNorm`.
+
+    Scale and shift differ along the axes that share statistics, so batch norm without them comes first, then they do.
+    """
 
     definition = staticmethod(modulated_norm)
+    computed_by = builtin.normalize, modulate
 
     def normalize(self, x: Tensor, condition: Any = None) -> Tensor:
         return super().normalize(x, self.modulation(x, condition))
 
     def compute(self, x: Tensor, running: Any, own: bool, momentum: float, modulation: Any = None) -> Tensor:
         """Normalize by the batch's statistics, or by the running ones."""
-        if 0 in x.shape:
-            return self.derived(x, *modulation, definition=modulate)
-        if not own:
-            given = (*self.running(x), *modulation)
-            return self.derived(x, *given, eps=self.eps, definition=modulated_norm_inference)
-
-        def normalize(_: Any) -> tuple[Tensor, list[Array]]:
-            axes = (0, *range(2, len(x.shape)))
-            return self.derived_with_statistics(x, *modulation, axes=axes, eps=self.eps)
-
-        return norm_with_running(
-            "batch_norm", x, running, (None, None), own, momentum, self.eps, self.activation, normalize
-        )
+        normal = norm_with_running("batch_norm", x, running, (None, None), own, momentum, self.eps, None)
+        return self.derived(normal, *modulation, definition=modulate)
 
 
 class ConditionalBatchNorm(ModulatedBatchNorm, Labelled):

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, InitVar
 from typing import Any
 
 from tinygrad_norm import ops
 from tinygrad_norm.checks import Range, check_integer, check_number
+from tinygrad_norm.derivation import builtin
 from tinygrad_norm.dtypes import DTypeOrNone
-from tinygrad_norm.nn.checks import input_shape
-from tinygrad_norm.nn.dataclass_module import DataclassModule
-from tinygrad_norm.nn.normalization import BatchNorm2D, InstanceNorm2D
-from tinygrad_norm.ops.activation import ActivationSpec
-from tinygrad_norm.ops.arguments import label
+from tinygrad_norm.nn.normalization import BatchNorm2D, InstanceNorm2D, Normalization
 from tinygrad_norm.tensor import Tensor
 
 _PART = Range("a number above 0 and below 1", lambda value: 0 < value < 1)
 
 
-class IBN(DataclassModule):
+class IBN(Normalization):
     """Normalize the first ⌊ratio C⌋ channels by instance norm, which forgets style, and the others by batch norm.
 
     Args:
         num_features: C.
         ratio: the part of the channels that instance norm has.
-        eps, momentum, activation, fused, dtype: those of both, as in `BatchNorm`.
+        eps, momentum: those of both, as in `BatchNorm`.
 
     Raises:
         ValueError: an argument is out of range, or one of the two would have no channel.
@@ -34,32 +30,29 @@ class IBN(DataclassModule):
     Source: Pan et al., Two at once: enhancing learning and generalization capacities via IBN-Net, 2018.
     """
 
+    definition = staticmethod(builtin.normalize)
+    layouts = ("NCHW",)
     num_features: int
     ratio: float = 0.5
     eps: float = 1e-5
     momentum: float | None = 0.1
-    _: KW_ONLY
-    activation: InitVar[ActivationSpec] = None
-    fused: InitVar[bool] = True
-    dtype: InitVar[DTypeOrNone] = None
 
-    def __post_init__(self, activation: ActivationSpec, fused: bool, dtype: DTypeOrNone) -> None:
+    def __post_init__(self, dtype: DTypeOrNone) -> None:
         channels = check_integer("IBN: num_features", self.num_features, 2)
         self.half = int(channels * check_number("IBN: ratio", self.ratio, _PART))
         if not self.half:
             raise ValueError(f"IBN: ratio leaves instance norm a channel, got {self.ratio} of {channels}")
-        options: dict[str, Any] = {"activation": activation, "fused": fused, "dtype": dtype}
+        self._make((channels,), False, False, dtype)
+        options: dict[str, Any] = {"fused": self.fused, "dtype": dtype}
         self.IN = InstanceNorm2D(self.half, self.eps, affine=True, **options)
         self.BN = BatchNorm2D(channels - self.half, self.eps, self.momentum, **options)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalize x, shape (N, C, H, W)."""
-        shape = input_shape(self, x)
-        if len(shape) != 4 or shape[1] != self.num_features:
-            raise ValueError(
-                f"{label('IBN')}: the input has shape (N, C, H, W) with C = {self.num_features}, got {shape}"
-            )
-        return ops.concat([self.IN(x[:, : self.half]), self.BN(x[:, self.half :])], 1)
+    def reset_parameters(self) -> None:
+        """Reset both parts."""
+        self.IN.reset_parameters()
+        self.BN.reset_parameters()
 
-    def extra_repr(self) -> str:
-        return f"{self.num_features}, ratio={self.ratio}"
+    def normalize(self, x: Tensor) -> Tensor:
+        """Normalize each part by its norm, with the activation that is this layer's now."""
+        self.IN.activation = self.BN.activation = self.activation
+        return ops.concat([self.IN(x[:, : self.half]), self.BN(x[:, self.half :])], 1)

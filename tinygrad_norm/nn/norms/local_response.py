@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_norm import ops
+from tinygrad_norm import definitions, ops
 from tinygrad_norm.nn.op_module import OpModule
 from tinygrad_norm.ops.pooling import check_response
 
@@ -20,6 +20,9 @@ class LocalResponseNorm(OpModule, op=ops.local_response_norm):
     Source: Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks, 2012.
     """
 
+    definition = staticmethod(definitions.local_response_norm)
+    underivable = "the mean of a window is neither a reduction over axes nor a function of each value"
+    computed_by = "reads x once forward, once backward"
     size: int
     alpha: float = 1e-4
     beta: float = 0.75

@@ -165,7 +165,7 @@ class PowerNorm(RunningNorm, ChannelsAnywhere):
     definition: ClassVar[Callable[..., Any]] = staticmethod(power_norm)
     begins_with: ClassVar[Mapping[str, float]] = MappingProxyType({"running_square": 1.0, "nu": 0.0})
     unread = frozenset({"nu"})
-    by_kernels: ClassVar[bool] = False
+    computed_by = "NumPy"
     num_features: int
     eps: float = 1e-5
     momentum: float | None = 0.1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar
 from types import MappingProxyType
@@ -10,16 +9,56 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from tinygrad_norm import ops
 from tinygrad_norm.checks import POSITIVE, check_integer, check_number
 from tinygrad_norm.dtypes import Array, DTypeOrNone, Shape
 from tinygrad_norm.launch import constant, launch
 from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.nn.norms.base import check_groups
+from tinygrad_norm.operands import as_tensor
 from tinygrad_norm.ops.activation import activate, fusible
 from tinygrad_norm.ops.arguments import check_dtypes, label, shape_dtypes_of
 from tinygrad_norm.ops.normalization import move
 from tinygrad_norm.tensor import Tensor
+
+
+def iterative_whitening(
+    x: Any, weight: Any, bias: Any, *, num_groups: int, iterations: int, eps: float = 1e-5
+) -> tuple[Any, Any, Any]:
+    """weight · Σ^(-1/2) (x - mean) + bias, with Σ the covariance of the channels of a group, and eps on its diagonal.
+
+    Returns:
+        y, the mean [groups, d, 1] and the inverse root [groups, d, d], of d = C / num_groups channels, in float64.
+    """
+    columns = _columns(x, num_groups)
+    mean = x.__array_namespace__().mean(columns, axis=-1, keepdims=True)
+    centred = columns - mean
+    covariance = centred @ centred.mT / columns.shape[-1]
+    root = inverse_root(covariance + constant(eps * np.eye(columns.shape[1])), iterations)
+    return _affine(_from_columns(root @ centred, x), weight, bias), mean, root
+
+
+def whitening_inference(x: Any, mean: Any, root: Any, weight: Any, bias: Any) -> Any:
+    """`iterative_whitening` with a given mean and inverse root."""
+    return _affine(_from_columns(root @ (_columns(x, len(root)) - mean), x), weight, bias)
+
+
+def _columns(x: Any, num_groups: int) -> Any:
+    """X (N, C, ...) in float64 as [groups, d, all else]."""
+    xp = x.__array_namespace__()
+    apart = xp.reshape(xp.astype(x, xp.float64, copy=False), (len(x), num_groups, x.shape[1] // num_groups, -1))
+    return xp.reshape(xp.permute_dims(apart, (1, 2, 0, 3)), (*apart.shape[1:3], -1))
+
+
+def _from_columns(columns: Any, like: Any) -> Any:
+    """The inverse of `_columns`, in the shape and dtype of an x."""
+    xp = like.__array_namespace__()
+    apart = xp.reshape(columns, (*columns.shape[:2], len(like), -1))
+    return xp.astype(xp.reshape(xp.permute_dims(apart, (2, 0, 1, 3)), like.shape), like.dtype, copy=False)
+
+
+def _affine(y: Any, weight: Any, bias: Any) -> Any:
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
 
 
 def inverse_root(covariance: Any, iterations: int) -> Any:
@@ -35,14 +74,14 @@ def inverse_root(covariance: Any, iterations: int) -> Any:
         covariance: symmetric matrices (..., d, d) whose eigenvalues are not negative, and not all 0.
         iterations: T.
     """
-    identity = constant(np.eye(covariance.shape[-1]))
-    trace = ops.sum(covariance * identity, axis=(-2, -1), keepdims=True)
+    xp, identity = covariance.__array_namespace__(), constant(np.eye(covariance.shape[-1]))
     three = constant(3 * identity)
-    other, root = covariance / trace, ops.broadcast_to(identity, covariance.shape)
+    trace = xp.sum(covariance * identity, axis=(-2, -1), keepdims=True)
+    other, root = covariance / trace, xp.broadcast_to(identity, covariance.shape)
     for _ in range(iterations):
         step = (three - root @ other) / 2
         other, root = other @ step, step @ root
-    return root / ops.sqrt(trace)
+    return root / xp.sqrt(trace)
 
 
 class IterNorm(RunningNorm):
@@ -67,6 +106,9 @@ class IterNorm(RunningNorm):
     Source: Huang et al., Iterative normalization: beyond standardization towards efficient whitening, 2019.
     """
 
+    definition = staticmethod(iterative_whitening)
+    underivable = "the root of a matrix is neither a reduction over axes nor a function of each value"
+    computed_by = "products of matrices, in float64"
     begins_with: ClassVar[Mapping[str, float]] = MappingProxyType({"running_mean": 0.0, "running_matrix": 1.0})
     num_features: int
     num_groups: int = 1
@@ -94,34 +136,35 @@ class IterNorm(RunningNorm):
 
     def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
         """Whiten, and scale and shift then."""
+        x = as_tensor(x)
         kinds = shape_dtypes_of(x, self.weight, self.bias)
         check_dtypes(label(type(self).__name__), **dict(zip(("input", "weight", "bias"), kinds, strict=True)))
         seen = (1, self.num_features, *(1,) * (len(x.shape) - 2))
-        y = self.whiten(x, running, own, momentum) if 0 not in x.shape else x
-        for parameter, apply in ((self.weight, ops.multiply), (self.bias, ops.add)):
-            y = y if parameter is None else apply(y, parameter.reshape(seen))
+        affine = [each if each is None else each.reshape(seen) for each in (self.weight, self.bias)]
+        y = _affine(x, *affine) if 0 in x.shape else self.whiten(x, running, own, momentum, *affine)
         return cast("Tensor", activate(y, fusible(self.activation)))
 
-    def whiten(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
-        """Return Σ^(-1/2) (x - mean), and move the running statistics given, if x's own are taken."""
-        groups, size = self.num_groups, self.num_features // self.num_groups
-        n, _, *positions = x.shape
-        values = n * math.prod(positions)
-        apart = ops.reshape(ops.astype(x, np.float64, copy=False), (n, groups, size, -1))
-        columns = ops.permute_dims(apart, (1, 2, 0, 3)).reshape((groups, size, values))
-        if own:
-            if values == 1:
-                name, hint = label(type(self).__name__), "use a larger batch, or eval()"
-                raise ValueError(f"{name}: one value per channel has no covariance, got shape {x.shape}; {hint}")
-            mean = ops.mean(columns, axis=-1, keepdims=True)
-            centred = columns - mean
-            matrix = inverse_root(centred @ centred.mT / values + constant(self.eps * np.eye(size)), self.iterations)
-            move(running, [mean.raw.reshape(self.shape), matrix.raw], momentum)
-        else:
-            mean, matrix = (launch(getattr(self, name).raw.astype, np.float64) for name in self.begins_with)
-            centred = columns - mean.reshape(groups, size, 1)
-        whitened = ops.matmul(matrix, centred).reshape((groups, size, n, -1))
-        return ops.astype(ops.permute_dims(whitened, (2, 0, 1, 3)).reshape(x.shape), x.dtype, copy=False)
+    def whiten(
+        self,
+        x: Tensor,
+        running: Sequence[Tensor | None],
+        own: bool,
+        momentum: float,
+        weight: Tensor | None,
+        bias: Tensor | None,
+    ) -> Tensor:
+        """Return weight · Σ^(-1/2) (x - mean) + bias, and move the running statistics given, if x's own are taken."""
+        if not own:
+            mean, root = (launch(getattr(self, name).raw.astype, np.float64) for name in self.begins_with)
+            y: Tensor = whitening_inference(x, mean.reshape(self.num_groups, -1, 1), root, weight, bias)
+            return y
+        if x.size == self.num_features:
+            name, hint = label(type(self).__name__), "use a larger batch, or eval()"
+            raise ValueError(f"{name}: one value per channel has no covariance, got shape {x.shape}; {hint}")
+        groups, iterations = self.num_groups, self.iterations
+        y, mean, root = iterative_whitening(x, weight, bias, num_groups=groups, iterations=iterations, eps=self.eps)
+        move(running, [mean.raw.reshape(self.shape), root.raw], momentum)
+        return y
 
 
 class IterNorm1D(IterNorm):
