@@ -30,7 +30,7 @@ from tinygrad_norm.derivation.trace import Traced, trace
 from tinygrad_norm.derivation.writing import Formula, derivation, formula
 from tinygrad_norm.derived_op import CallSpec, DerivedOp
 from tinygrad_norm.dtypes import Shape
-from tinygrad_norm.launch import constant
+from tinygrad_norm.launch import Late, constant
 from tinygrad_norm.operands import as_tensor
 from tinygrad_norm.ops.arguments import cached, check_dtypes, label, shape_dtypes_of
 from tinygrad_norm.tensor import Tensor
@@ -118,7 +118,7 @@ class DerivedNorm:
             return spec
         numbers = {name: options.get(name, default) for name, default in self.defaults.items()}
         for name, value in numbers.items():
-            if type(value) is not float or value != value:
+            if type(value) is not Late and (type(value) is not float or value != value):
                 numbers[name] = check_number(f"{label(self.__name__)}: {name}", value, _ANY)
         return spec._replace(numbers=numbers)
 

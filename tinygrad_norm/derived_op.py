@@ -14,7 +14,8 @@ from tinygrad_norm.derivation.evaluation import evaluate
 from tinygrad_norm.derivation.expression import Expression, symbol
 from tinygrad_norm.derivation.rules import ZERO
 from tinygrad_norm.dtypes import Array, Shape
-from tinygrad_norm.launch import launch
+from tinygrad_norm.launch import Late, launch
+from tinygrad_norm.operands import wrap
 from tinygrad_norm.tape import FusedOp
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class CallSpec(NamedTuple):
     stretched: tuple[int, ...]
     """Which of the inputs the op sees in the shape of the view."""
     axes: dict[str, Shape]
-    numbers: dict[str, float]
-    """The other options."""
+    numbers: dict[str, Any]
+    """The other options, numbers, which a plan may find anew each time: `late`."""
     rows: Shape
     others: tuple[Shape, ...]
     """The axes that all statistics of x go over, and the other sets of axes."""
@@ -59,7 +60,8 @@ class DerivedOp(FusedOp):
         seen = values if values.shape == spec.view else values.reshape(spec.view)
         stretch = [i in spec.stretched for i in range(1, len(parameters) + 1)]
         given = [ops.broadcast_to(x, spec.view) if do else x for x, do in zip(parameters, stretch, strict=True)]
-        found = self.norm.definition(seen, *given, **spec.axes, **spec.numbers)
+        numbers = {name: _number(each) for name, each in spec.numbers.items()}
+        found = self.norm.definition(seen, *given, **spec.axes, **numbers)
         y, *statistics = found if isinstance(found, tuple) else (found,)
         self.statistics = [each.raw for each in statistics]
         y = ops.astype(y, x.dtype, copy=False)
@@ -74,8 +76,9 @@ class DerivedOp(FusedOp):
         parameters = self._stretched(parameters)
         call = self._call(x, parameters)
         if call is None:
-            y, *self.statistics = _evaluate(norm, spec, x, parameters, norm.traced.statistics)
-            return y.reshape(shape)
+            others = tuple(norm.traced.statistics)
+            y, *self.statistics = launch(_evaluate, norm, spec, x, tuple(parameters), others)
+            return np.reshape(y, shape)
         own = norm.way.statistics
         otherwise = _runner().Otherwise(_evaluate, (norm, spec, x, parameters, own))
         y, *found = _runner().forward(call, (), len(own), otherwise)
@@ -96,7 +99,7 @@ class DerivedOp(FusedOp):
         parameters, statistics = self._stretched(kept[:count]), kept[count:]
         call = self._call(x, parameters)
         if call is None:
-            dx, *gradients = _evaluate_gradient(self.norm, spec, grad, x, parameters, range(count))
+            dx, *gradients = launch(_evaluate_gradient, self.norm, spec, grad, x, tuple(parameters), range(count))
             return dx.reshape(shape), *gradients
         wanted = self.norm.kernels(self.needs_input_grad, spec.whole).wanted
         otherwise = _runner().Otherwise(_evaluate_gradient, (self.norm, spec, grad, x, parameters, wanted))
@@ -143,6 +146,11 @@ class DerivedOp(FusedOp):
         ]
         numbers = tuple(spec.numbers.values())
         return _runner().call_of(module, x, given, spec.rows, numbers, others=spec.others, data=data)
+
+
+def _number(option: Any) -> Any:
+    """An option of a definition on tensors: a tensor, where a plan finds the number anew each time."""
+    return wrap(launch(np.asarray, option)) if type(option) is Late else option
 
 
 def _statistics(

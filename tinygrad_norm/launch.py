@@ -137,6 +137,10 @@ class Late:
         )
 
 
+Number = float | Late
+"""A number, or one that a plan finds anew each time."""
+
+
 def late(function: Callable[..., Any], *arguments: Any) -> Any:
     """function(*arguments) as an argument of a launch: numbers that the next step has otherwise, as a learning rate.
 

@@ -12,6 +12,8 @@ from tinygrad_norm.certificate import catalog
 IMPLEMENTATIONS = ["reference", *(["cpu"] if kernels._use_cpu else [])]
 KINDS = ["ordinary", "ties", "NaN", "ordinary", "zeros", "infinity", "huge", "ordinary", "-infinity", "ordinary"]
 """Of the data of each call. The first is recorded, and the 2nd, 4th and 8th are compared by `capture` itself."""
+TAME = [kind if kind in ("ordinary", "ties", "zeros") else "ordinary" for kind in KINDS]
+"""Of which running statistics stay finite."""
 
 
 @contextmanager
@@ -40,8 +42,6 @@ OTHERS = {
     "rows": lambda kind, rng: rng.integers(0, 1 if kind == "ties" else 2, 3),
     "indices": lambda kind, rng: rng.integers(0, 4, (3, 2)),
     "mask": lambda kind, rng: rng.random((3, 4)) < (0 if kind == "zeros" else 0.5),
-    "some": lambda kind, rng: rng.random((2, 5, 3)) < 0.7,
-    "padding": lambda kind, rng: np.arange(5) < rng.integers(2, 6, (3, 1)),
     "fixed": lambda kind, rng: ordinary((3, 4), kind, rng),
     "fixed_chances": lambda kind, rng: rng.integers(0, 3, (3, 4)).astype(np.float32) / 2,
     "chances": lambda kind, rng: rng.random(4).astype(np.float32),
@@ -63,6 +63,18 @@ def drawn(inputs):
             OTHERS[name](kind, rng) if name in OTHERS else Tensor(ordinary(shapes[name], kind, rng), requires_grad=True)
             for name in inputs.split()
         ]
+
+    return draw
+
+
+def of_norm(example, sizes):
+    """What draws the inputs of an example of a norm."""
+
+    def draw(kind, rng):
+        x, *given = example.draw(sizes, rng, np.float32)
+        leaves = [x, *(each for each in given if each.dtype.kind == "f")]
+        others = [each for each in given if each.dtype.kind != "f"]
+        return [*(Tensor(ordinary(each.shape, kind, rng), requires_grad=True) for each in leaves), *others]
 
     return draw
 

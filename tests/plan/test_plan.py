@@ -8,6 +8,7 @@ import pytest
 from tinygrad_norm import Tensor, capture, launch, no_grad, ops
 from tinygrad_norm.plan import plan as plans
 from tinygrad_norm.plan.trees import leaves
+from tinygrad_norm.tape import Op
 
 LARGE = plans._SMALL  # so many float64 are eight times as many bytes
 
@@ -97,3 +98,17 @@ def test_late_numbers_are_computed_from_arrays_as_they_are_then(size, rng):
         np.testing.assert_array_equal(plan([Tensor.wrap(x)]), expected)
         options["a"] += 1
         options["b"] -= 3
+
+
+class Positive(Op):
+    """The elements above 0, as many as there are."""
+
+    def forward(self, x):
+        return x[x > 0]
+
+
+def test_a_shape_that_depends_on_values_is_never_stretched():
+    plan = plan_of(lambda x: Positive()(x) + 0, Tensor([1.0, 2.0, -3.0]))
+    assert plan([Tensor([-1.0, 2.0, 3.0])]).tolist() == [2, 3]
+    with pytest.raises(ValueError, match=r"returned an array of shape \(1,\), where it was recorded with \(2,\)"):
+        plan([Tensor([-1.0, 2.0, -3.0])])

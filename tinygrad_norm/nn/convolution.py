@@ -10,6 +10,7 @@ import numpy as np
 from tinygrad_norm import ops
 from tinygrad_norm.checks import check_choice, check_integer, check_pair
 from tinygrad_norm.dtypes import DTypeOrNone, Pair
+from tinygrad_norm.launch import constant
 from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.linear import LinearLayer
 from tinygrad_norm.ops.activation import ActivationSpec
@@ -100,7 +101,7 @@ class Conv2D(LinearLayer):
                 )
             if any(sides):
                 pixels = np.pad(np.arange(length), sides, mode=PADDING_MODES[self.padding_mode])  # type: ignore[call-overload]
-                x = ops.take(x, pixels, axis)
+                x = ops.take(x, constant(pixels), axis)
         return x
 
     def extra_repr(self) -> str:

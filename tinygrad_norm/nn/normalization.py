@@ -18,7 +18,7 @@ from tinygrad_norm import modes, ops
 from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_flag, check_integer, check_number
 from tinygrad_norm.derivation import builtin
 from tinygrad_norm.dtypes import Array, DTypeOrNone, Shape
-from tinygrad_norm.launch import launch
+from tinygrad_norm.launch import late, launch
 from tinygrad_norm.modes import composed, no_grad
 from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.dataclass_module import DataclassModule
@@ -197,8 +197,13 @@ class TrailingNorm(Normalization):
         self._make(shape, self.elementwise_affine, bias, dtype)
 
 
-def _check_finite(name: str, running: Array, cure: str) -> None:
-    if (infinite := np.isinf(running)).any():
+def _share(batches: Array) -> float:
+    """The weight of the next batch in an average over this one and those before it."""
+    return float(1 / (int(batches) + 1))
+
+
+def _check_finite(name: str, running: Array, cure: str, reads: bool) -> None:
+    if reads and (infinite := np.isinf(running)).any():
         what = "channels" if running.ndim == 1 else "numbers"
         raise ValueError(
             f"{name} is infinite in {infinite.sum()} of {infinite.size} {what}, where no output would depend on the "
@@ -280,8 +285,8 @@ class RunningNorm(ChannelNorm):
         """Normalize with the statistics that the switches choose; then the running ones move, if they are to."""
         self.ranks.add(len(x.shape))
         use, update = self.uses_batch_statistics(), self.updates_running_statistics()
-        if self.refuses_infinity and self.reads_running_statistics():
-            self.check_statistics()
+        if self.refuses_infinity and (reads := self.reads_running_statistics()):
+            self.check_statistics(reads=reads)
         y = self._call(x, use, update, *given)
         if update and not use:  # this batch did not normalize itself: it is looked at all the same
             with no_grad():
@@ -290,8 +295,11 @@ class RunningNorm(ChannelNorm):
             self.num_batches_tracked.raw = np.asarray(launch(np.add, self.num_batches_tracked.raw, 1))
         return y
 
-    def check_statistics(self, path: str | None = None) -> None:
-        """Raise a ValueError that names the path given, or else the call's, if running statistics are infinite."""
+    def check_statistics(self, path: str | None = None, reads: bool = True) -> None:
+        """Raise a ValueError that names the path given, or else the call's, if running statistics are infinite.
+
+        Nothing is checked where they are not read; a plan asks that anew each time.
+        """
         for name in (each for each in self.begins_with if each not in self.unread):
             path = modes.current_scope() if path is None else path
             cure = "nn.recalibrate(model, loader)" if self.keeps_variance else "reset_running_stats() and train on"
@@ -300,6 +308,7 @@ class RunningNorm(ChannelNorm):
                 f"{type(self).__name__}{f' in {path}' if path else ''}: {name}",
                 getattr(self, name).raw,
                 cure,
+                reads,
             )
 
     def _fill_in(self, state: dict[str, Any], prefix: str) -> None:
@@ -312,7 +321,7 @@ class RunningNorm(ChannelNorm):
         running = [getattr(self, name) if known else None for name in self.begins_with]
         momentum = self.momentum
         if momentum is None:  # cumulative: each batch weighs the same
-            momentum = 1 / (self.num_batches_tracked.item() + 1) if update else 0.0
+            momentum = late(_share, self.num_batches_tracked.raw) if update else 0.0
         return self.compute(x, running, use_batch, momentum, *given)
 
     def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:

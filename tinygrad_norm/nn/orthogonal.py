@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_norm import ops
 from tinygrad_norm.dtypes import Array
+from tinygrad_norm.launch import constant, launch, read
 from tinygrad_norm.nn import init
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.tape import Op
@@ -41,6 +42,7 @@ def exponential(a: Tensor) -> Tensor:
     Source: Moler and Van Loan, Nineteen dubious ways to compute the exponential of a matrix, twenty-five years later,
         2003, method 3.
     """
+    read("the exponential, which takes as many steps as a matrix is large,")
     size = np.abs(a.raw).sum(axis=-1).max(initial=0)
     squarings = max(0, math.ceil(math.log2(2 * size))) if 0 < size < math.inf else 0
     step, identity = a * 2.0**-squarings, np.eye(a.shape[-1])
@@ -54,7 +56,7 @@ def exponential(a: Tensor) -> Tensor:
 
 def cayley(a: Tensor) -> Tensor:
     """Return (I - A/2)^-1 (I + A/2), which is orthogonal for A = -A^T, and has an inverse to take for any such A."""
-    identity = np.eye(a.shape[-1])
+    identity = constant(np.eye(a.shape[-1]))
     return Solve()(identity - a / 2, identity + a / 2)
 
 
@@ -67,8 +69,8 @@ def reflections(v: Tensor) -> Tensor:
     """
     n, k = v.shape[-2:]
     inner = v.mT @ v
-    m = inner * (np.triu(np.ones((k, k)), 1) + np.eye(k) / 2)
-    return ops.subtract(np.eye(n, k), v @ Solve()(m, v.mT[..., :k]))
+    m = inner * constant(np.triu(np.ones((k, k)), 1) + np.eye(k) / 2)
+    return ops.subtract(constant(np.eye(n, k)), v @ Solve()(m, v.mT[..., :k]))
 
 
 MAPS = {"matrix_exp": exponential, "cayley": cayley, "householder": reflections}
@@ -90,11 +92,10 @@ class Orthogonal(Module):
     def columns(self, x: Tensor) -> Tensor:
         """Return orthonormal columns (..., n, k)."""
         n, k = x.shape[-2:]
-        lower = x * np.tril(np.ones((n, k)), -1)
+        lower = x * constant(np.tril(np.ones((n, k)), -1))
         if self.orthogonal_map == "householder":
-            signs = np.where(np.diagonal(x.raw, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
-            return reflections(lower + np.eye(n, k)) * signs[..., None, :]
-        square = lower if n == k else lower @ np.eye(k, n)
+            return ops.multiply(reflections(lower + constant(np.eye(n, k))), launch(_signs, x.raw))
+        square = lower if n == k else lower @ constant(np.eye(k, n))
         return MAPS[self.orthogonal_map](square - square.mT)[..., :k]
 
     def rotated(self, q: Tensor) -> Tensor:
@@ -131,7 +132,7 @@ class Trivialized(Orthogonal):
         self.register_buffer("base", Tensor(np.broadcast_to(np.eye(n), (*batch, n, n)), dtype=weight.dtype))
 
     def rotated(self, q: Tensor) -> Tensor:
-        return ops.matmul(self.base.raw.astype(np.float64), q)
+        return ops.matmul(launch(self.base.raw.astype, np.float64), q)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         rows, columns = weight.shape[-2:]
@@ -151,4 +152,10 @@ def _finite(weight: Tensor) -> Array:
 def _orthonormal(a: Array) -> Any:
     """Return Q of A = QR with an R whose diagonal is not negative; of an orthogonal A it is A."""
     q, r = np.linalg.qr(a)
-    return q * np.where(np.diagonal(r, axis1=-2, axis2=-1) < 0, -1.0, 1.0)[..., None, :]
+    return q * _signs(r)
+
+
+def _signs(a: Array) -> Array:
+    """The signs on the diagonal, 1 for 0, one for each column."""
+    signs: Array = np.where(np.diagonal(a, axis1=-2, axis2=-1) < 0, -1.0, 1.0)[..., None, :]
+    return signs

@@ -14,6 +14,7 @@ import numpy as np
 from tinygrad_norm import ops
 from tinygrad_norm.checks import BELOW_ONE, NOT_NEGATIVE, check_choice, check_flag, check_integer, check_number
 from tinygrad_norm.dtypes import Array
+from tinygrad_norm.launch import launch
 from tinygrad_norm.nn import init
 from tinygrad_norm.nn.module import Module
 from tinygrad_norm.nn.orthogonal import MAPS, Householder, Orthogonal, Trivialized
@@ -182,7 +183,8 @@ class SpectralNorm(Module):
         if weight.ndim > 1:
             rows = _rows(Tensor(weight), dim).raw
             for name, size in zip(("_u", "_v"), rows.shape, strict=True):
-                self.register_buffer(name, Tensor(self._unit(init.normal_(Tensor(np.empty(size, rows.dtype))).raw)))
+                start = init.normal_(Tensor(np.empty(size, rows.dtype))).raw
+                self.register_buffer(name, Tensor(_unit(start, eps)))
             self._iterate(rows, 15)
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -191,7 +193,7 @@ class SpectralNorm(Module):
         rows = _rows(weight, self.dim)
         if self.training:
             self._iterate(rows.raw, self.n_power_iterations)
-        u, v = (buffer.raw.astype(rows.dtype, copy=False) for buffer in (self._u, self._v))
+        u, v = (ops.astype(buffer, rows.dtype, copy=False).raw for buffer in (self._u, self._v))
         return weight / ops.sum(u * ops.matmul(rows, v))
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -201,15 +203,20 @@ class SpectralNorm(Module):
         return f"n_power_iterations={self.n_power_iterations}, eps={self.eps}, dim={self.dim}"
 
     def _iterate(self, rows: Array, count: int) -> None:
-        u, v = self._u.raw, self._v.raw
-        for _ in range(count):
-            u = self._unit(rows @ v)
-            v = self._unit(rows.T @ u)
-        self._u.raw, self._v.raw = u, v
+        self._u.raw, self._v.raw = launch(_iterated, rows, self._v.raw, count, self.eps)
 
-    def _unit(self, x: Array) -> Array:
-        unit: Array = x / max(np.linalg.norm(x), x.dtype.type(self.eps))
-        return unit
+
+def _iterated(rows: Array, v: Array, count: int, eps: float) -> tuple[Array, Array]:
+    """u and v after so many power iterations."""
+    for _ in range(count):
+        u = _unit(rows @ v, eps)
+        v = _unit(rows.T @ u, eps)
+    return u, v
+
+
+def _unit(x: Array, eps: float) -> Array:
+    unit: Array = x / max(np.linalg.norm(x), x.dtype.type(eps))
+    return unit
 
 
 class WeightStandardization(Module):

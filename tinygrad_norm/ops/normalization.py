@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_norm import definitions, kernels
 from tinygrad_norm.checks import FRACTION, NOT_NEGATIVE, Range, check_integer, check_number
 from tinygrad_norm.dtypes import Array, Shape
-from tinygrad_norm.launch import compute, launch, wrote
+from tinygrad_norm.launch import Late, Number, compute, launch, wrote
 from tinygrad_norm.operands import as_tensor
 from tinygrad_norm.ops.activation import ActivationSpec, activate, fusible
 from tinygrad_norm.ops.arguments import ShapeDtype, cached, check_dtypes, label, shape_dtypes_of, without_gradient
@@ -230,7 +230,7 @@ def norm_with_running(
     running: Sequence[Any],
     affine: Sequence[Any],
     own: bool,
-    momentum: float,
+    momentum: Number,
     eps: float,
     activation: ActivationSpec,
     normalize: Callable[[NormSpec], tuple[Tensor, Sequence[Array]]] | None = None,
@@ -270,19 +270,21 @@ def _of_nothing(x: Any, spec: NormSpec, weight: Any, bias: Any = None) -> Tensor
     return activate(y.reshape(shape_of(x)), spec["activation"])
 
 
-def _checked_running(name: str, running: Sequence[Any], momentum: float) -> list[Any]:
+def _checked_running(name: str, running: Sequence[Any], momentum: Number) -> list[Any]:
     """The arrays of running statistics, after the checks of what may change from call to call."""
     arrays = []
     for what, each in zip(("running_mean", "running_var"), running, strict=True):
         if each is not None and not hasattr(each, "dtype"):
             raise TypeError(f"{label(name)}: {what} is an array or a tensor of floats, got {each!r}")
         arrays.append(without_gradient(name, what, each))
-    if not isinstance(momentum, float | int) or not 0 <= momentum <= 1:
+    if type(momentum) is not Late and (not isinstance(momentum, float | int) or not 0 <= momentum <= 1):
         check_number(f"{label(name)}: momentum", momentum, _MOMENTUM)
     return arrays
 
 
-def move(running: Sequence[Any], own: Sequence[Array], momentum: float, factors: Sequence[float] | None = None) -> None:
+def move(
+    running: Sequence[Any], own: Sequence[Array], momentum: Number, factors: Sequence[float] | None = None
+) -> None:
     """running = (1 - momentum) running + momentum factor own, in `running`: arrays, or tensors, which get new arrays.
 
     Args:
@@ -292,10 +294,11 @@ def move(running: Sequence[Any], own: Sequence[Array], momentum: float, factors:
         factors: of each; 1 unless given.
     """
     moved: list[Array | None] = []
+    door = launch if type(momentum) is Late else compute  # a launch finds the number anew
     with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 becomes infinity, and that NaN
         for each, new, factor in zip(running, own, factors or (1.0,) * len(own), strict=True):
             old = getattr(each, "raw", each)
-            moved.append(None if old is None else compute(kernels.of(old).moved, old, new, momentum, factor))
+            moved.append(None if old is None else door(kernels.of(old).moved, old, new, momentum, factor))
     for each in running:
         if isinstance(each, np.ndarray) and not each.flags.writeable:
             raise ValueError("running statistics: the array given cannot be written, so it cannot move; give a copy")

@@ -301,6 +301,9 @@ def _copy(target: Array, given: Array) -> None:
 def _copied(run: Callable[..., Any], arguments: Any, results: list[Any]) -> None:
     for target, each in zip(results, leaves(run(*arguments)), strict=True):
         if target is not None:
+            if each.shape != target.shape:  # which would be stretched
+                found = f"an array of shape {each.shape}, where it was recorded with {target.shape}"
+                raise ValueError(f"capture: a launch returned {found}; shapes that depend on values are not captured")
             np.copyto(target, each, "unsafe")
 
 

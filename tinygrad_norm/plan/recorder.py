@@ -11,7 +11,7 @@ import operator
 import sys
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -210,9 +210,14 @@ class Recorder:
             self.refuse(f"{_who()}{getattr(run, '__name__', run)} returns a number, which Python may decide on")
             return
         new = {id(each) for each in made}
-        results = mapped(lambda each: self.view(each) if id(each) in new else None, result) if made else None
+        results = mapped(lambda each: self._written(each) if id(each) in new else None, result) if made else None
         if made or run not in _VIEWS:
             self.steps.append(Step(run, given, results, modes.current_scope()))
+
+    def _written(self, array: Array) -> Any:
+        """The view of what a launch returned, which a replay writes, though it may be a stretched one."""
+        view = self.view(array)
+        return view and replace(view, writeable=True)
 
     def _view_of(self, each: Any) -> Any:
         if type(each) is launch.Late:

@@ -11,6 +11,7 @@ from tinygrad_norm.checks import check_flag, check_integer
 from tinygrad_norm.definitions import special
 from tinygrad_norm.derived import DerivedNorm, derive
 from tinygrad_norm.dtypes import Array, DTypeOrNone, Shape
+from tinygrad_norm.launch import launch
 from tinygrad_norm.nn.activation import activation_layer
 from tinygrad_norm.nn.module import Parameter
 from tinygrad_norm.nn.normalization import BatchNorm, ChannelNorm, Normalization
@@ -122,7 +123,8 @@ class DefinedBatchNorm(FromDefinition, BatchNorm):
 
     def running(self, x: Tensor) -> tuple[Array, Array]:
         """The running mean and variance in the dtype of x, as numbers that no gradient goes to."""
-        return self.running_mean.raw.astype(x.dtype), self.running_var.raw.astype(x.dtype)
+        mean, var = self.running_mean.raw, self.running_var.raw
+        return launch(mean.astype, x.dtype), launch(var.astype, x.dtype)
 
     def normalize_batch(self, x: Tensor) -> tuple[Tensor, Sequence[Array]]:
         """Return y and the batch's mean and variance; each layer defines its own."""

@@ -6,12 +6,11 @@ import math
 from dataclasses import KW_ONLY, InitVar
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tinygrad_norm import ops
 from tinygrad_norm.checks import check_integer, described
 from tinygrad_norm.derivation import builtin
-from tinygrad_norm.dtypes import DTypeOrNone, Shape
+from tinygrad_norm.dtypes import Array, DTypeOrNone, Shape
+from tinygrad_norm.launch import launch
 from tinygrad_norm.nn.activation import ReLU
 from tinygrad_norm.nn.containers import Sequential
 from tinygrad_norm.nn.convolution import Conv2D
@@ -93,10 +92,8 @@ class Labelled(Conditional):
         fits = len(condition.shape) == (1 if labels else 2) and condition.shape[1:] == (() if labels else (count,))
         self.check_condition(x, fits and condition.dtype.kind in "iuf", wanted, condition)
         if labels:
-            rows = np.asarray(condition)
-            if outside := sorted({*rows[(rows < 0) | (rows >= count)].tolist()}):
-                name = label(type(self).__name__)
-                raise ValueError(f"{name}: labels are integers from 0 to {count - 1}, got {outside[0]}")
+            rows = getattr(condition, "raw", condition)
+            launch(_check_labels, label(type(self).__name__), rows, count)
         else:
             names, given = ("condition", "condition_weight"), (condition, self.condition_weight)
             check_dtypes(label(type(self).__name__), **dict(zip(names, shape_dtypes_of(*given), strict=True)))
@@ -112,6 +109,11 @@ class Labelled(Conditional):
             read(1.0 if self.weight is None else self.weight, self.condition_weight),
             read(0.0 if self.bias is None else self.bias, self.condition_bias),
         )
+
+
+def _check_labels(name: str, labels: Array, count: int) -> None:
+    if outside := sorted({*labels[(labels < 0) | (labels >= count)].tolist()}):
+        raise ValueError(f"{name}: labels are integers from 0 to {count - 1}, got {outside[0]}")
 
 
 class FiLM(FromDefinition, ChannelNorm, Labelled):

@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_norm import ops
 from tinygrad_norm.checks import check_integer
 from tinygrad_norm.dtypes import Array, DTypeOrNone
+from tinygrad_norm.launch import late, launch
 from tinygrad_norm.nn.normalization import BatchNorm
 from tinygrad_norm.ops.arguments import shape_dtypes_of
 from tinygrad_norm.ops.normalization import BatchNorm as BatchNormOp
@@ -54,19 +55,18 @@ class GhostBatchNorm(BatchNorm):
             parts = [x[: images - rest], x[images - rest :]] if 0 < rest < images else [x]
             found = [self.normalize_ghosts(part) for part in parts]
             if running[0] is not None and momentum:
-                mean, var, sizes = (np.concatenate(each) for each in zip(*(each for _, each in found), strict=True))
-                weights = momentum * (1 - momentum) ** np.arange(len(sizes))[::-1]
-                if self.momentum is None:
-                    weights = momentum * sizes / images
-                total = weights.sum()
-                move(running, [weights @ mean / total, weights @ var / total], total)
+                means, variances, sizes = zip(*(each for _, each in found), strict=True)
+                mean, var, total = launch(
+                    _of_ghosts, means, variances, sizes, math.prod(x.shape[2:]), momentum, self.momentum is None
+                )
+                move(running, [mean, var], late(float, total))
             return ops.concat([y for y, _ in found]) if len(found) > 1 else found[0][0], ()
 
         affine = (self.weight, self.bias)
         return norm_with_running("batch_norm", x, running, affine, own, momentum, self.eps, self.activation, normalize)
 
-    def normalize_ghosts(self, x: Tensor) -> tuple[Tensor, list[Array]]:
-        """Normalize ghosts of one size; return y, and of each ghost the mean, the unbiased variance and the size."""
+    def normalize_ghosts(self, x: Tensor) -> tuple[Tensor, tuple[Array, Array, int]]:
+        """Normalize ghosts of one size; return y, of each ghost the mean and the variance, and the size."""
         size = min(x.shape[0], self.ghost_size)
         (shape, dtype), *affine = shape_dtypes_of(x, self.weight, self.bias)
         one = norm_spec("batch_norm", None, self.eps, self.activation, True, ((size, *shape[1:]), dtype), *affine)
@@ -79,8 +79,35 @@ class GhostBatchNorm(BatchNorm):
         }
         y = op(x, self.weight, self.bias, **spec)
         mean, var = (each.reshape(ghosts, -1) for each in op.statistics)
-        count = size * math.prod(shape[2:])
-        return y, [mean, var * (count / (count - 1)), np.full(ghosts, size)]
+        return y, (mean, var, size)
+
+
+def _of_ghosts(
+    means: Sequence[Array],
+    variances: Sequence[Array],
+    sizes: Sequence[int],
+    positions: int,
+    momentum: float,
+    evenly: bool,
+) -> tuple[Array, Array, Array]:
+    """The mean and the unbiased variance that ghosts move the running ones to, and how far.
+
+    Args:
+        means, variances: of ghosts of one size, (ghosts, C), and of the smaller one that is left, if there is one.
+        sizes: how many images those ghosts have each.
+        positions: how many values of a channel an image has.
+        momentum: the weight of each ghost, or of all together.
+        evenly: whether all together are one new value, in which each value weighs the same.
+    """
+    mean = np.concatenate(means)
+    counts = [size * positions for size in sizes]
+    var = np.concatenate([var * (count / (count - 1)) for var, count in zip(variances, counts, strict=True)])
+    weights = momentum * (1 - momentum) ** np.arange(len(mean))[::-1]
+    if evenly:
+        images = np.concatenate([np.full(len(each), size) for each, size in zip(means, sizes, strict=True)])
+        weights = momentum * images / images.sum()
+    total = weights.sum()
+    return weights @ mean / total, weights @ var / total, np.asarray(total)
 
 
 class GhostBatchNorm1D(GhostBatchNorm):

@@ -15,6 +15,7 @@ from tinygrad_norm.definitions import activation as formulas
 from tinygrad_norm.definitions.activation import Activation
 from tinygrad_norm.derived import DerivedNorm, derive
 from tinygrad_norm.dtypes import Array, Shape, plain
+from tinygrad_norm.launch import constant, launch, read
 from tinygrad_norm.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from tinygrad_norm.nn.norms.base import FromDefinition
 from tinygrad_norm.ops.activation import fusible
@@ -97,15 +98,12 @@ def as_mask(name: str, shape: Shape, mask: Any, without: Shape) -> Array:
     if isinstance(given, MaskedArray):
         plain(given)  # which refuses it
     try:
-        array = np.asarray(given)
+        array = given if isinstance(given, np.ndarray) else constant(np.asarray(given))
     except ValueError:
         raise ValueError(f"{label(name)}: mask has rows of one length, got lists of several lengths") from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{label(name)}: mask is of True and False, or of 1 and 0, got {array.dtype}")
-    counted = array.astype(bool)
-    if not np.array_equal(counted, array):
-        odd = array[counted != array].flat[0]
-        raise ValueError(f"{label(name)}: mask is of True and False, or of 1 and 0, got {odd}")
+    counted: Array = launch(_as_truths, label(name), array)
     if without and counted.ndim == len(shape) - len(without):
         counted = np.expand_dims(counted, without)
     counted = counted.reshape((1,) * (len(shape) - counted.ndim) + counted.shape)
@@ -115,6 +113,14 @@ def as_mask(name: str, shape: Shape, mask: Any, without: Shape) -> Array:
             f"{label(name)}: mask has shape {fewer}, or one that broadcasts against the input, {shape}, got "
             f"{array.shape}"
         )
+    return counted
+
+
+def _as_truths(name: str, array: Array) -> Array:
+    counted = array.astype(bool)
+    if not np.array_equal(counted, array):
+        odd = array[counted != array].flat[0]
+        raise ValueError(f"{name}: mask is of True and False, or of 1 and 0, got {odd}")
     return counted
 
 
@@ -148,7 +154,7 @@ class Masked(FromDefinition):
 
     def normalize_counted(self, x: Tensor, mask: Array, spec: NormSpec) -> tuple[Tensor, list[Array]]:
         """Return y, and the mean and variance of what counts."""
-        seen = in_view(mask, spec).astype(x.dtype)
+        seen = launch(in_view(mask, spec).astype, x.dtype)
         affine = [ops.reshape(each, spec["affine"]) if each is not None else each for each in (self.weight, self.bias)]
         given = [start if each is None else each for each, start in zip(affine, (1.0, 0.0), strict=True)]
         op = masked_op(fusible(self.activation))
@@ -191,10 +197,11 @@ class MaskedRunningNorm(Masked):
             return ops.where(mask, above.compute(ops.where(mask, x, 0.0), running, own, momentum), 0.0)
 
         def normalize(spec: NormSpec) -> tuple[Tensor, Sequence[Array]]:
-            count = how_many(mask, x.shape, spec["axes"])
+            count = launch(how_many, mask, x.shape, spec["axes"])
             y, statistics = self.normalize_counted(x, mask, spec)
             if running[0] is not None:
-                move(running, averaged(running, statistics, count), momentum)
+                before = tuple([each.raw for each in running if each is not None])
+                move(running, launch(averaged, before, tuple(statistics), count), momentum)
             return y, ()
 
         affine, name = (self.weight, self.bias), type(self).op.__name__
@@ -208,7 +215,7 @@ def how_many(mask: Array, shape: Shape, axes: Shape) -> Array:
     return np.broadcast_to(mask.sum(axis=axes, keepdims=True) * shared, kept).reshape(-1, shape[1])
 
 
-def averaged(running: Sequence[Any], statistics: Sequence[Array], count: Array) -> list[Array]:
+def averaged(running: Sequence[Array], statistics: Sequence[Array], count: Array) -> list[Array]:
     """The mean and the unbiased variance of each channel, averaged over the images that have one.
 
     Where none has, they are the running ones, which so stay as they are.
@@ -218,8 +225,16 @@ def averaged(running: Sequence[Any], statistics: Sequence[Array], count: Array) 
     for old, new, factor, least in zip(running, statistics, factors, (1, 2), strict=True):
         enough = count >= least
         total = np.where(enough, new.reshape(count.shape) * factor, 0.0).sum(axis=0)
-        found.append(np.where(enough.any(axis=0), total / np.maximum(enough.sum(axis=0), 1), old.raw))
+        found.append(np.where(enough.any(axis=0), total / np.maximum(enough.sum(axis=0), 1), old))
     return found
+
+
+def _check_count(name: str, count: Array) -> None:
+    if (fewest := count.min()) < 2:
+        raise ValueError(
+            f"{name}: of each channel at least 2 values count, as fewer have no variance, "
+            f"got {fewest} of channel {count.argmin()}; use a larger batch, or eval()"
+        )
 
 
 class MaskedBatchNorm(MaskedRunningNorm, BatchNorm):
@@ -238,13 +253,10 @@ class MaskedBatchNorm(MaskedRunningNorm, BatchNorm):
         """Normalize by statistics of what counts; where that is the same for all channels, as rows of batch norm."""
         if mask is None or not own or 0 in x.shape:
             return super().compute(x, running, own, momentum, mask)
-        count = how_many(mask, x.shape, (0, *range(2, len(x.shape))))
-        if (fewest := count.min()) < 2:
-            raise ValueError(
-                f"{label(type(self).__name__)}: of each channel at least 2 values count, as fewer have no variance, "
-                f"got {fewest} of channel {count.argmin()}; use a larger batch, or eval()"
-            )
+        count = launch(how_many, mask, x.shape, (0, *range(2, len(x.shape))))
+        launch(_check_count, label(type(self).__name__), count)
         if mask.shape[1] == 1:
+            read("a norm of what a mask counts, as many rows as that is,")
             counted = np.broadcast_to(mask[:, 0], (x.shape[0], *x.shape[2:]))
             rows = BatchNorm.compute(self, Packed()(x, mask=counted), running, own, momentum)
             return Unpacked()(rows, mask=counted)

@@ -8,6 +8,7 @@ from typing import Any
 
 from tinygrad_norm.checks import FINITE, Range, check_integer, check_number
 from tinygrad_norm.dtypes import Array, DTypeOrNone
+from tinygrad_norm.launch import late
 from tinygrad_norm.nn.norms.base import DefinedBatchNorm
 from tinygrad_norm.tensor import Tensor
 
@@ -96,12 +97,9 @@ class BatchRenorm(DefinedBatchNorm):
 
     def limits(self) -> dict[str, float]:
         """Return r_max and d_max as they are now."""
-        batches, found = self.num_batches_tracked.item(), {}
-        for name, allowed in (("r_max", _R), ("d_max", _D)):
-            limit = getattr(self, name)
-            value = limit(batches) if callable(limit) and not isinstance(limit, type) else limit
-            found[name] = check_number(f"{type(self).__name__}: {name}", value, allowed)
-        return found
+        limits = (("r_max", self.r_max, _R), ("d_max", self.d_max, _D))
+        batches, own = self.num_batches_tracked.raw, type(self).__name__
+        return {name: late(_limit, f"{own}: {name}", limit, allowed, batches) for name, limit, allowed in limits}
 
     def reads_running_statistics(self) -> bool:
         return True
@@ -111,6 +109,12 @@ class BatchRenorm(DefinedBatchNorm):
         return self.derived_with_statistics(
             x, *self.running(x), *self.affine_parameters(), axes=axes, eps=self.eps, **self.limits()
         )
+
+
+def _limit(name: str, limit: Any, allowed: Range, batches: Array) -> float:
+    """A limit after so many batches."""
+    value = limit(int(batches)) if callable(limit) and not isinstance(limit, type) else limit
+    return check_number(name, value, allowed)
 
 
 class BatchRenorm1D(BatchRenorm):

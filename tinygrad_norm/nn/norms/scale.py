@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_norm.checks import Range, check_number
 from tinygrad_norm.dtypes import DTypeOrNone
+from tinygrad_norm.launch import constant
 from tinygrad_norm.nn.norms.base import ChannelsAnywhere
 from tinygrad_norm.tensor import Tensor
 
@@ -84,7 +85,7 @@ class PartialRMSNorm(ChannelsAnywhere):
         chosen = (np.arange(self.num_features) < self.count).astype(x.dtype).reshape(self.seen(x))
         return self.derived(
             x,
-            chosen,
+            constant(chosen),
             self.affine_parameters()[0],
             seen=self.seen(x),
             axes=self.channel_axis(x),

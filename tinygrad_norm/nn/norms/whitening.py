@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygrad_norm.checks import POSITIVE, check_integer, check_number
 from tinygrad_norm.dtypes import Array, DTypeOrNone, Shape
+from tinygrad_norm.launch import constant, launch
 from tinygrad_norm.nn.normalization import RunningNorm
 from tinygrad_norm.nn.norms.base import check_groups
 from tinygrad_norm.operands import as_tensor
@@ -32,7 +33,7 @@ def iterative_whitening(
     mean = x.__array_namespace__().mean(columns, axis=-1, keepdims=True)
     centred = columns - mean
     covariance = centred @ centred.mT / columns.shape[-1]
-    root = inverse_root(covariance + eps * np.eye(columns.shape[1]), iterations)
+    root = inverse_root(covariance + constant(eps * np.eye(columns.shape[1])), iterations)
     return _affine(_from_columns(root @ centred, x), weight, bias), mean, root
 
 
@@ -73,11 +74,12 @@ def inverse_root(covariance: Any, iterations: int) -> Any:
         covariance: symmetric matrices (..., d, d) whose eigenvalues are not negative, and not all 0.
         iterations: T.
     """
-    xp, identity = covariance.__array_namespace__(), np.eye(covariance.shape[-1])
+    xp, identity = covariance.__array_namespace__(), constant(np.eye(covariance.shape[-1]))
+    three = constant(3 * identity)
     trace = xp.sum(covariance * identity, axis=(-2, -1), keepdims=True)
     other, root = covariance / trace, xp.broadcast_to(identity, covariance.shape)
     for _ in range(iterations):
-        step = (3 * identity - root @ other) / 2
+        step = (three - root @ other) / 2
         other, root = other @ step, step @ root
     return root / xp.sqrt(trace)
 
@@ -153,8 +155,8 @@ class IterNorm(RunningNorm):
     ) -> Tensor:
         """Return weight · Σ^(-1/2) (x - mean) + bias, and move the running statistics given, if x's own are taken."""
         if not own:
-            mean = self.running_mean.raw.astype(np.float64).reshape(self.num_groups, -1, 1)
-            y: Tensor = whitening_inference(x, mean, self.running_matrix.raw.astype(np.float64), weight, bias)
+            mean, root = (launch(getattr(self, name).raw.astype, np.float64) for name in self.begins_with)
+            y: Tensor = whitening_inference(x, mean.reshape(self.num_groups, -1, 1), root, weight, bias)
             return y
         if x.size == self.num_features:
             name, hint = label(type(self).__name__), "use a larger batch, or eval()"
