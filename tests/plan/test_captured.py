@@ -524,6 +524,27 @@ def test_an_error_of_a_replay_is_that_of_the_eager_call(rng):
     assert fast.why == ""
 
 
+@pytest.mark.parametrize("number", range(8))
+def test_after_an_error_all_is_as_after_the_eager_call(number, rng):
+    model, twin = small_net(), small_net()
+    (step, optimizer), (plain, other) = training(model), training(twin)
+    fast, data = capture(plain), batches(rng, 9)
+    data[number] = data[number][0], Tensor(np.full(4, 7))
+    for seed, (x, target) in enumerate(data):
+        found = []
+        for run, net, its in ((step, model, optimizer), (fast, twin, other)):
+            random.manual_seed(seed)
+            try:
+                found.append([run(x, target).raw])
+            except ValueError as error:
+                found.append([str(error)])
+            grads = [each.grad if each.grad is None else each.grad.raw for each in net.parameters()]
+            found[-1] += [each.raw.copy() for each in (*net.parameters(), *net.buffers())]
+            found[-1] += [grads, its.state_dict(), random.state_dict()]
+        assert_same(*found)
+    assert fast.why == ""
+
+
 # A wrong plan is noticed
 
 

@@ -7,6 +7,7 @@ plan's memory instead, and small outputs out of it, which takes less time than t
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -140,6 +141,7 @@ class Plan:
             if number not in self._of_fresh:
                 calls[number] = self._call(steps[number])
         quiet = enter_quiet()
+        self._done = 0
         try:
             seconds = self._run(calls[: self._head], timed)  # which forgets old gradients: new ones take their memory
             for buffer, like in zip(self.fresh, self._like, strict=True):
@@ -147,28 +149,40 @@ class Plan:
             for number in self._anew:
                 calls[number] = self._call(steps[number])
             seconds += self._run(calls[self._head :], timed)
+            self.seconds = seconds if timed else self.seconds
+            return self._returned(self.output)
         finally:
             leave_quiet(quiet)
-        self.seconds = seconds if timed else self.seconds
+            self._put_effects(given)
+            for number in self._anew:  # what is kept elsewhere is not kept here
+                calls[number] = _NOTHING
+            for buffer in self.fresh:
+                self._memory.pop(id(buffer), None)
+
+    def _put_effects(self, given: Sequence[Any]) -> None:
+        """Put into tensors what is theirs: after an error what was made before, as an eager call would have."""
         for whose, slot, view in self.effects:
+            if view is not None and view.buffer.first >= self._done:
+                continue
             tensor = given[whose] if type(whose) is int else whose
-            setattr(
-                tensor,
-                slot,
-                None if view is None else self._result(view) if slot == "raw" else wrap(self._result(view)),
-            )
-        output = self._returned(self.output)
-        for number in self._anew:  # what is kept elsewhere is not kept here
-            calls[number] = _NOTHING
-        for buffer in self.fresh:
-            del self._memory[id(buffer)]
-        return output
+            if view is None:
+                setattr(tensor, slot, None)
+            else:
+                setattr(tensor, slot, self._result(view) if slot == "raw" else wrap(self._result(view)))
 
     def _run(self, calls: list[Call], timed: bool) -> list[float]:
-        if timed:
-            return report.timed(calls)
-        for run, arguments in calls:
-            run(*arguments)
+        """Make calls, and count those that are done."""
+        left = iter(calls)
+        try:
+            if timed:
+                return report.timed(left)
+            for run, arguments in left:
+                run(*arguments)
+        except BaseException:
+            self._done -= 1  # the last one failed
+            raise
+        finally:
+            self._done += len(calls) - operator.length_hint(left)
         return []
 
     def _returned(self, output: Any) -> Any:

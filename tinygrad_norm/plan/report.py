@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_norm.plan.recorder import Step, View
@@ -44,7 +44,7 @@ def summary(plan: Plan) -> str:
     return f"plan of {plural(len(plan.steps), 'launch', 'launches')} in {plan.memory():,} bytes of its own"
 
 
-def timed(calls: Sequence[Call], clock: Callable[[], float] = time.perf_counter) -> list[float]:
+def timed(calls: Iterable[Call], clock: Callable[[], float] = time.perf_counter) -> list[float]:
     """Make calls, and return the seconds that each took."""
     seconds = []
     for run, arguments in calls:
