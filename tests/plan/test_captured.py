@@ -441,6 +441,16 @@ def test_what_is_returned_of_an_argument_shares_its_memory(rng):
     assert "do not follow each other" in fast.why
 
 
+def test_an_object_is_known_by_itself_not_by_where_it_was(rng):
+    class Scale:
+        def __init__(self, factor):
+            self.factor = factor
+
+    fast, x = capture(lambda x, scale: x * scale.factor), Tensor(rng.normal(size=3))
+    for number in range(40):  # each is where the one before was, as far as Python can
+        assert_same([fast(x, Scale(float(number))).raw], [x.raw * number])
+
+
 # Its face
 
 

@@ -100,6 +100,8 @@ def test_equal_numbers_and_texts_are_the_same(pair):
     assert same(*pair)
 
 
-@pytest.mark.parametrize("pair", [(1, 1.0), (1, True), ([1], [1]), ((1, [2]), (1, [2])), (1.0, 2.0), ((1,), (1, 2))])
+@pytest.mark.parametrize(
+    "pair", [(1, 1.0), (1, True), ([1], [1]), ((1, [2]), (1, [2])), (1.0, 2.0), (0.0, -0.0), ((1,), (1, 2))]
+)
 def test_others_are_not(pair):
     assert not same(*pair)

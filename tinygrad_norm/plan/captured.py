@@ -200,6 +200,19 @@ class Captured(Generic[P, R]):
         return read
 
 
+class _Itself:
+    """An object that is equal to itself alone, and lives as long as a signature has it."""
+
+    def __init__(self, each: Any) -> None:
+        self.each = each
+
+    def __hash__(self) -> int:
+        return id(self.each)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and other.each is self.each
+
+
 def _signature(given: list[Any], inputs: list[Any]) -> tuple[Any, ...]:
     """What a plan depends on of the arguments: of arrays their form and which overlap, of the rest what it is."""
     overlap = _overlap(inputs) if len(inputs) > 1 else ()
@@ -209,7 +222,7 @@ def _signature(given: list[Any], inputs: list[Any]) -> tuple[Any, ...]:
             if isinstance(each, Tensor)
             else (each.shape, each.dtype, each.strides)
             if isinstance(each, np.ndarray)
-            else (type(each), each if isinstance(each, int | float | str | bool | None) else id(each))
+            else (type(each), each if isinstance(each, int | float | str | bool | None) else _Itself(each))
             for each in given
         ]
     )

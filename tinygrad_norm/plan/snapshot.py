@@ -170,7 +170,7 @@ def same(value: Any, old: Any) -> bool:
     if isinstance(value, tuple):
         return len(value) == len(old) and all(map(same, value, old))
     if isinstance(value, _PLAIN):
-        return bool(value == old) or bool(value != value and old != old)
+        return (bool(value == old) and repr(value) == repr(old)) or bool(value != value and old != old)
     return False
 
 
