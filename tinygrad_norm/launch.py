@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -49,6 +50,8 @@ active = False
 _watcher: Watcher | None = None
 _thread = 0
 _lock = free_when_forking(threading.Lock())
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: unwatch())
 
 
 def watcher() -> Watcher | None:

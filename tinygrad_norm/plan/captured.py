@@ -5,19 +5,20 @@ from __future__ import annotations
 import copy
 import functools
 import threading
-import weakref
 from collections.abc import Callable, Iterator
+from types import MethodType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from tinygrad_norm import launch, modes
+from tinygrad_norm.forks import free_when_forking
 from tinygrad_norm.integrity import owner_of
 from tinygrad_norm.operands import wrap
 from tinygrad_norm.plan.plan import ChangedError, Effect, Kept, Plan
 from tinygrad_norm.plan.reach import Reach
-from tinygrad_norm.plan.recorder import Array, Recorder
+from tinygrad_norm.plan.recorder import Array, Recorder, View
 from tinygrad_norm.plan.snapshot import Guards, Snapshot
 from tinygrad_norm.plan.sources import Fixed, Grad, Input, Item, Raw
 from tinygrad_norm.plan.trees import leaves, mapped
@@ -30,6 +31,9 @@ R = TypeVar("R")
 
 _PLANS = 8
 """How many plans a function has at most; the one that was used least lately goes."""
+
+_IN_A_ROW = 24
+"""How many calls are recorded one after the other before it is eager for good."""
 
 _SIGNATURES = 64
 """How many signatures are known to have none."""
@@ -48,6 +52,13 @@ class Entry:
         self.key, self.plan, self.guards = key, plan, guards
         self.calls = 1
 
+    def holds(self, key: Any, inputs: list[Any]) -> bool:
+        """Whether the plan is one for this call: no argument is what the function reaches by itself."""
+        if self.key != key or not self.guards.hold():
+            return False
+        reached = {id(owner_of(each.raw)) for each in self.guards.tensors}
+        return not any(id(owner_of(_array(each))) in reached for each in inputs)
+
 
 class Captured(Generic[P, R]):
     """A function that is recorded once for each signature, and replayed from then on.
@@ -65,8 +76,9 @@ class Captured(Generic[P, R]):
         self._refused: dict[Any, tuple[int, str]] = {}
         """Signatures for which there is no plan: how often that was tried, and why."""
         self._timed = False
-        self._lock = threading.Lock()
-        self._bound: weakref.WeakKeyDictionary[Any, Captured[Any, Any]] = weakref.WeakKeyDictionary()
+        self._lock = free_when_forking(threading.Lock())
+        self._in_a_row = 0
+        """How many calls were recorded since the last replay."""
 
     def reached(self) -> list[Any]:
         """What a function reaches that calls this one."""
@@ -90,10 +102,17 @@ class Captured(Generic[P, R]):
         """The method of an object, which has plans of its own."""
         if instance is None:
             return self
-        found = self._bound.get(instance)
-        if found is None:
-            function: Any = self.function
-            found = self._bound[instance] = Captured(functools.partial(function, weakref.proxy(instance)), self.strict)
+        name = f"_captured_{getattr(self.function, '__name__', id(self))}"
+        try:
+            own = vars(instance)
+        except TypeError:
+            raise TypeError(
+                f"capture: a method of {type(instance).__name__}, whose objects have no attributes of their own, cannot "
+                "be decorated; capture a function, or the bound method of one object"
+            ) from None
+        if name not in own:
+            own[name] = Captured(MethodType(self.function, instance), self.strict)
+        found: Captured[Any, Any] = own[name]
         return found
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Captured[P, R]:
@@ -108,9 +127,13 @@ class Captured(Generic[P, R]):
         try:
             given = [*leaves(args), *leaves(kwargs)]
             inputs = [each for each in given if isinstance(each, Tensor | np.ndarray)]
-            key = _signature(given, inputs), tuple(kwargs), mode, launch.settings()
+            if any(isinstance(each, Tensor) and each.wants_grad and not each.is_leaf for each in inputs):
+                return self._eager(
+                    "it is given a tensor with a tape behind it, which a plan does not keep", args, kwargs
+                )
+            key = _signature(given, inputs), _form((args, kwargs)), mode, launch.settings()
             for entry in reversed(self._entries):
-                if entry.key == key and entry.guards.hold():
+                if entry.holds(key, inputs):
                     try:
                         return self._replay(entry, inputs, args, kwargs)
                     except ChangedError:
@@ -142,7 +165,7 @@ class Captured(Generic[P, R]):
 
     def _replay(self, entry: Entry, inputs: list[Any], args: Any, kwargs: Any) -> R:
         entry.calls += 1
-        self.why = ""
+        self.why, self._in_a_row = "", 0
         if entry is not self._entries[-1]:
             self._entries.remove(entry)
             self._entries.append(entry)
@@ -165,15 +188,21 @@ class Captured(Generic[P, R]):
     def _record(self, key: Any, given: list[Any], inputs: list[Any], args: Any, kwargs: Any) -> R:
         """Run eagerly, and make a plan of it if one can be made."""
         tries, reason = self._refused.get(key, (0, ""))
-        if tries >= _TRIES:
-            return self._eager(reason, args, kwargs)
+        if tries >= _TRIES or self._in_a_row >= _IN_A_ROW:
+            return self._eager(reason or "what it depends on was another thing at each call", args, kwargs)
+        self._in_a_row += 1
         objects = [each for each in given if not isinstance(each, Tensor | np.ndarray)]
-        before = Snapshot(Reach([self.function, *objects]))
+        before, given_before = Snapshot(Reach([self.function, *objects])), Snapshot(Reach([args, kwargs]))
         recorder = Recorder(_known(before.reach, inputs))
         effects: list[Effect] = []
-        grads = [each.grad if isinstance(each, Tensor) else None for each in inputs]
-        if {id(owner_of(_array(each))) for each in inputs} & {id(owner_of(each.raw)) for each in before.reach.tensors}:
+        grads = [(each.grad, each.wants_grad) if isinstance(each, Tensor) else (None, False) for each in inputs]
+        owners = [id(owner_of(each.raw)) for each in before.reach.tensors]
+        if len({*owners}) < len(owners):
+            recorder.refuse("two tensors that it reaches share their memory")
+        if {id(owner_of(_array(each))) for each in inputs}.intersection(owners):
             recorder.refuse("it is given a tensor that it also reaches by itself")
+        if any(each.wants_grad and not each.is_leaf for each in before.reach.tensors):
+            recorder.refuse("it reaches a tensor with a tape behind it, which a plan does not keep")
         if not launch.watch(recorder):
             return self._eager("another thread records a plan", args, kwargs)
         try:
@@ -182,9 +211,13 @@ class Captured(Generic[P, R]):
             launch.unwatch()
         entry = None
         if not recorder.reason:
-            for number, (each, grad) in enumerate(zip(inputs, grads, strict=True)):
+            for number, (each, (grad, wants)) in enumerate(zip(inputs, grads, strict=True)):
+                if isinstance(each, Tensor) and each.wants_grad is not wants:
+                    recorder.refuse("it asks for the gradient of an argument, or no longer")
                 if isinstance(each, Tensor) and each.grad is not grad:
-                    effects.append(Effect(number, "grad", None if each.grad is None else recorder.view(each.grad.raw)))
+                    effects.append(_effect(number, each.grad, recorder))
+            if next(given_before.changed(), None) is not None:
+                recorder.refuse("it changes a list, a dict or an object that it is given")
             entry = _entry(key, recorder, before, result, effects)
         self.why = recorder.reason or "it was recorded"
         if entry is None:
@@ -222,19 +255,32 @@ def _signature(given: list[Any], inputs: list[Any]) -> tuple[Any, ...]:
             if isinstance(each, Tensor)
             else (each.shape, each.dtype, each.strides)
             if isinstance(each, np.ndarray)
-            else (type(each), each if isinstance(each, int | float | str | bool | None) else _Itself(each))
+            else (type(each), repr(each) if isinstance(each, _VALUES) else _Itself(each))
             for each in given
         ]
     )
 
 
+_VALUES = (int, float, complex, str, bytes, bool, type(None), np.generic, slice, range, np.dtype)
+"""What is known by what it is, and not as an object."""
+
+
+def _form(tree: Any) -> Any:
+    """The types and the keys of tuples, lists and dicts within each other."""
+    if isinstance(tree, tuple | list):
+        return type(tree), tuple([_form(each) for each in tree])
+    if type(tree) is dict:
+        return tuple([(key, _form(each)) for key, each in tree.items()])
+    return None
+
+
 def _overlap(inputs: list[Any]) -> tuple[tuple[int, ...], ...]:
-    """The pairs of inputs that share memory, and how many bytes one begins after the other."""
+    """The pairs of inputs that share memory, how many bytes one begins after the other, and whether they are one."""
     arrays = [_array(each) for each in inputs]
     owners = [owner_of(each) for each in arrays]
     return tuple(
         [
-            (i, j, byte_bounds(arrays[j])[0] - byte_bounds(arrays[i])[0])
+            (i, j, byte_bounds(arrays[j])[0] - byte_bounds(arrays[i])[0], inputs[i] is inputs[j])
             for j in range(1, len(arrays))
             for i in range(j)
             if owners[i] is owners[j] and np.may_share_memory(arrays[i], arrays[j])
@@ -269,6 +315,9 @@ def _known(reach: Reach, inputs: list[Any]) -> Iterator[tuple[Array, Any]]:
 def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects: list[Effect]) -> Entry | None:
     """A plan of what was recorded; None, and a reason, where there can be none."""
     own = recorder.changed_by_hosts()
+    for generator, state in before.states:
+        if generator.bit_generator.state != state and id(generator) not in recorder.drawn:
+            recorder.refuse("it draws random numbers outside of an op")
     for container, place in before.changed():
         if id(container) not in own and (id(container), place) not in own:
             recorder.refuse(f"it changes {place!r}, which a replay would not")
@@ -277,14 +326,24 @@ def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects:
         if tensor.raw is not raw:
             effects.append(Effect(tensor, "raw", recorder.view(tensor.raw)))
         if tensor.grad is not grad:
-            effects.append(Effect(tensor, "grad", None if tensor.grad is None else recorder.view(tensor.grad.raw)))
+            effects.append(_effect(tensor, tensor.grad, recorder))
     output = mapped(lambda each: _kept(each, recorder), result)
-    if any(type(each) is Kept and not each.view.buffer.dense for each in leaves(output)):
-        recorder.refuse("it returns a part of an argument whose elements do not follow each other; copy it first")
     if recorder.reason:
         return None
+    views = [each.view for each in leaves(output) if type(each) is Kept]
+    if not all(isinstance(view, View) and view.buffer.dense for view in views):
+        recorder.refuse("it returns a constant, or a part of an argument whose elements do not follow each other")
+        return None
     plan = Plan(recorder.steps, recorder.buffers, output, effects)
-    return Entry(key, plan, Guards(before, own, recorder.read_late))
+    held = {id(array) for mapping in before.dicts if id(mapping.mapping) in own for array in mapping.values}
+    return Entry(key, plan, Guards(before, own, recorder.read_late, frozenset(held)))
+
+
+def _effect(tensor: Tensor | int, grad: Tensor | None, recorder: Recorder) -> Effect:
+    """A gradient that a tensor, or an input by its number, has afterwards."""
+    if grad is not None and grad.wants_grad:
+        recorder.refuse("it leaves a gradient that can be differentiated, and a plan keeps no tape")
+    return Effect(tensor, "grad", None if grad is None else recorder.view(grad.raw))
 
 
 def _kept(each: Any, recorder: Recorder) -> Any:
@@ -295,11 +354,15 @@ def _kept(each: Any, recorder: Recorder) -> Any:
                 "under no_grad()"
             )
             return None
+        if each.grad is not None:
+            recorder.refuse("it returns a tensor with a gradient of its own")
         return Kept(recorder.view(each.raw), wrap)
     if isinstance(each, np.ndarray):
         return Kept(recorder.view(each), _itself)
     if isinstance(each, Unread):
         return Kept(recorder.view(each.array), float)
+    if not isinstance(each, _VALUES):
+        recorder.refuse(f"it returns a {type(each).__name__}, in which a plan does not look for tensors")
     return each
 
 

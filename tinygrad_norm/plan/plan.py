@@ -132,7 +132,7 @@ class Plan:
         Raises:
             ChangedError: an array has another form; nothing ran.
         """
-        inputs = [each if type(each) is np.ndarray else each.raw for each in given]
+        inputs = [each if isinstance(each, np.ndarray) else each.raw for each in given]
         stale = self._bind(inputs, given)
         for number, fixed in self._inputs:
             np.copyto(fixed, inputs[number])

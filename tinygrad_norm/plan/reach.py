@@ -7,8 +7,10 @@ but objects of their classes are.
 
 from __future__ import annotations
 
+import dis
 import sys
 import sysconfig
+from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
@@ -43,6 +45,12 @@ class Reach:
         self.lists: list[list[Any]] = []
         self.cells: list[Any] = []
         self.names: list[tuple[dict[str, Any], tuple[str, ...]]] = []
+        self.classes: list[tuple[type, tuple[str, ...], tuple[Any, ...]]] = []
+        """Classes of the user's, and what they have by which names."""
+        self.slots: list[tuple[Any, tuple[str, ...], tuple[Any, ...]]] = []
+        """Objects with slots, and what is in these."""
+        self.groups: list[Any] = []
+        """Sets and deques."""
         self.told: set[int] = set()
         self._kept: list[Any] = []
         seen: set[int] = set()
@@ -59,7 +67,7 @@ class Reach:
         """Note something, and return what is inside."""
         if isinstance(each, Tensor):
             self.tensors.append(each)
-            return [each.grad]
+            return [each.grad, *(each.grad_hooks or {}).values()]
         if isinstance(each, np.ndarray):
             self.arrays.append(each)
             return []
@@ -74,7 +82,10 @@ class Reach:
         if isinstance(each, list):
             self.lists.append(each)
             return each
-        if isinstance(each, tuple | set | frozenset):
+        if isinstance(each, set | deque):
+            self.groups.append(each)
+            return [*each]
+        if isinstance(each, tuple | frozenset):
             return each
         if isinstance(each, MethodType):
             return [each.__self__, each.__func__]
@@ -103,11 +114,23 @@ class Reach:
             inside += attributes.values()
             if telling := getattr(type(each), "raises_generation", ()):
                 self.told |= {id(attributes), *(id(attributes.get(name)) for name in telling)}
-        inside += [getattr(each, slot, None) for slot in _slots(type(each))]
-        for method in ("__call__", "forward"):
-            function = getattr(type(each), method, None)
-            if isinstance(function, FunctionType) and is_users(function.__module__):
-                inside.append(function)
+        if not isinstance(each, type) and (slots := tuple(_slots(type(each)))):
+            held = tuple(getattr(each, slot, None) for slot in slots)
+            self.slots.append((each, slots, held))
+            inside += held
+        for kind in type(each).__mro__:
+            if is_users(kind.__module__):
+                inside += self._of_class(kind)
+        return inside
+
+    def _of_class(self, kind: type) -> list[Any]:
+        """Methods, and what else a class of the user's has."""
+        values = {name: value for name, value in vars(kind).items() if not name.startswith("__") or name == "__call__"}
+        self.classes.append((kind, tuple(values), tuple(values.values())))
+        inside = []
+        for value in values.values():
+            parts = (value.fget, value.fset) if isinstance(value, property) else (value,)
+            inside += [getattr(part, "__func__", part) for part in parts]
         return inside
 
 
@@ -121,7 +144,9 @@ def is_users(module: str | None) -> bool:
 
 def _names(code: CodeType) -> Iterator[str]:
     """The globals that code may name, and functions inside of it."""
-    yield from code.co_names
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield instruction.argval
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)

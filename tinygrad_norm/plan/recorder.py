@@ -22,6 +22,7 @@ from tinygrad_norm import launch, modes
 from tinygrad_norm.integrity import owner_of
 from tinygrad_norm.plan.sources import Input
 from tinygrad_norm.plan.trees import leaves, mapped
+from tinygrad_norm.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _PACKAGE = str(Path(__file__).parents[1])
@@ -89,6 +90,8 @@ class Recorder:
         self.buffers: list[Buffer] = []
         self.hosted_objects: list[Any] = []
         self.reason = ""
+        self.drawn: set[int] = set()
+        """The ids of generators that launches drew from."""
         self.read_late: list[tuple[Any, Any]] = []
         """Dicts and keys whose values launches find anew."""
         self._owners: dict[int, tuple[weakref.ref[Array], list[Buffer]]] = {}
@@ -146,8 +149,12 @@ class Recorder:
         self._inside += 1
         try:
             result = run(*now)
+        except BaseException as error:
+            self.refuse(f"{_who()}raised {type(error).__name__}, which it may catch")
+            raise
         finally:
             self._inside -= 1
+        self.drawn |= {id(each) for each in leaves(now) if isinstance(each, np.random.Generator)}
         if isinstance(result, np.generic):
             result = np.asarray(result)
         array = getattr(run, "__self__", None)
@@ -177,7 +184,9 @@ class Recorder:
         """Run what changes numbers, and write it down."""
         run(changed, *arguments)
         if not (self._inside or self.reason):
-            self.hosted_objects.append(changed)
+            first = all(isinstance(step.run, _Host) for step in self.steps)
+            if first or not (isinstance(changed, list) and changed and isinstance(changed[0], Tensor)):
+                self.hosted_objects.append(changed)  # gradients that are forgotten later were there before
             self.steps.append(Step(_Host(run, changed, arguments), (), None, modes.current_scope()))
 
     def took(self, array: Array) -> None:

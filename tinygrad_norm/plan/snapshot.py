@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import deque
 from collections.abc import Iterator
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,6 +47,8 @@ class Snapshot:
         self.cells = [(cell, content_of(cell)) for cell in reach.cells]
         self.names = [Place(each, names, tuple(each[name] for name in names)) for each, names in reach.names]
         self.tensors = [OfTensor(t, t.raw, t.grad, t.wants_grad, t.grad_hooks) for t in reach.tensors]
+        self.classes, self.slots = reach.classes, reach.slots
+        self.groups = [(each, (*each,)) for each in reach.groups]
         self.states = [(generator, generator.bit_generator.state) for generator in reach.generators]
 
     def changed(self) -> Iterator[tuple[Any, Any]]:
@@ -61,9 +64,16 @@ class Snapshot:
         for items, old in self.lists:
             if len(items) != len(old) or not all(map(same, items, old)):
                 yield items, "elements"
+        for items, old in self.groups:
+            if len(items) != len(old) or not all(map(same, items, old)):
+                yield items, "elements"
         for cell, content in self.cells:
             if not same(content_of(cell), content):
                 yield cell, "a variable of an outer function"
+        for holder, names, values in (*self.classes, *self.slots):
+            for name, value in zip(names, values, strict=True):
+                if not same(_attribute(holder, name), value):
+                    yield holder, name
         for mapping, names, values in self.names:
             for name, value in zip(names, values, strict=True):
                 if not same(mapping.get(name), value):
@@ -77,6 +87,13 @@ class Snapshot:
                 dict.update(mapping, zip(keys, values, strict=True))
         for items, old in self.lists:
             items[:] = old
+        for items, old in self.groups:
+            items.clear()
+            (items.extend if isinstance(items, deque) else items.update)(old)
+        for holder, names, values in self.slots:
+            for name, value in zip(names, values, strict=True):
+                if getattr(holder, name, None) is not value:
+                    object.__setattr__(holder, name, value)
         for cell, content in self.cells:
             if content_of(cell) is not content:
                 cell.cell_contents = content
@@ -98,9 +115,12 @@ class Guards:
         before: what was reached when the plan was recorded.
         own: ids of the containers that the plan changes itself, or of a dict with a key.
         late: dicts and keys that its launches look up; but whether there is 0, as a momentum, is a guard.
+        known: ids of arrays that nobody but this package reads, as what an optimizer remembers.
     """
 
-    def __init__(self, before: Snapshot, own: set[Any], late: list[tuple[Any, Any]]) -> None:
+    def __init__(
+        self, before: Snapshot, own: set[Any], late: list[tuple[Any, Any]], known: frozenset[int] = frozenset()
+    ) -> None:
         self.generation = generation.number()
         found_anew = own | {(id(mapping), key) for mapping, key in late}
         self._zeros: list[tuple[dict[Any, Any], Any, bool]] = []
@@ -116,10 +136,13 @@ class Guards:
                     self._zeros += [(mapping, keys[i], values[i] == 0) for i in {*range(len(keys))}.difference(kept)]
         self._lists, self._cells = before.lists, before.cells
         self._names = before.names
+        self.tensors = [each.tensor for each in before.tensors]
         self._wants = [(each.tensor, each.wants_grad) for each in before.tensors]
-        wanting = [each for each in before.tensors if each.wants_grad and id(each.tensor) not in own]
-        self._grads = [(each.tensor, each.grad is None) for each in wanting]
-        self._hooks = [(each.tensor, each.hooks) for each in wanting]
+        self._grads = [(each.tensor, each.grad is None) for each in before.tensors if id(each.tensor) not in own]
+        self._hooks = [(each.tensor, each.hooks) for each in before.tensors]
+        self._holders = [*before.classes, *before.slots]
+        self._groups = before.groups
+        self._arrays = [(each, each.tobytes()) for each in before.reach.arrays if id(each) not in known]
 
     def hold(self) -> bool:
         """Whether all is as it was."""
@@ -138,6 +161,14 @@ class Guards:
         for tensor, hooks in self._hooks:
             if tensor.grad_hooks is not hooks:
                 return False
+        for items, old in self._groups:
+            if len(items) != len(old) or not all(map(same, items, old)):
+                return False
+        for holder, names, values in self._holders:
+            if not all(same(_attribute(holder, name), value) for name, value in zip(names, values, strict=True)):
+                return False
+        if any(array.tobytes() != content for array, content in self._arrays):
+            return False
         for cell, content in self._cells:
             if cell.cell_contents is not content and not same(cell.cell_contents, content):
                 return False
@@ -159,6 +190,10 @@ def _holds(place: Place, count: int | None = None) -> bool:
 def _same_keys(mapping: dict[Any, Any], keys: tuple[Any, ...]) -> bool:
     """Whether a dict has these keys, in this order: tensors, of which == would be an op, by what they are."""
     return len(mapping) == len(keys) and all(map(same, mapping, keys))
+
+
+def _attribute(holder: Any, name: str) -> Any:
+    return vars(holder).get(name) if isinstance(holder, type) else getattr(holder, name, None)
 
 
 def same(value: Any, old: Any) -> bool:
