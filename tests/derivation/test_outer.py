@@ -73,7 +73,7 @@ PIXELS, ONE = (6, 1, 1), (1, 1, 1, 1)
 SETS: dict[str, tuple[list[tuple[int, ...]], dict[str, Any]]] = {
     "grn": ([PIXELS, PIXELS], {"pixels": (2, 3), "channels": 1}),
     "evonorm_b0": ([PIXELS, PIXELS, PIXELS], {"positions": (2, 3), "batch": 0}),
-    "switchable_norm": ([*[ONE] * 6, PIXELS, PIXELS], {"positions": (2, 3), "channels": 1, "batch": 0}),
+    "switchable_norm": ([*[ONE] * 5, PIXELS, PIXELS], {"positions": (2, 3), "channels": 1, "batch": 0}),
 }
 
 

@@ -162,3 +162,16 @@ def test_the_cost_is_that_of_what_computes_it():
     assert cost_of(Kind) == "in NumPy, in float64"
     Kind.computed_by = "magic"
     assert cost_of(Kind) == "magic"
+
+
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [
+        ("BatchRenorm2D", "N, H · W"),
+        ("PowerNorm", "N, H · W"),
+        ("MaskedInstanceNorm2D", "H · W"),
+        ("MaskedBatchNorm2D", "N, H · W"),
+    ],
+)
+def test_what_is_shared_is_told_as_when_all_counts_and_by_the_batch(name, axes):
+    assert norm_facts(name).shared == axes

@@ -333,3 +333,12 @@ def test_a_subclass_may_have_attributes_of_its_own():
     assert (norm.num_features, norm.tag, norm.seen) == (4, "a", [])
     assert not hasattr(nn.BatchNorm2D, "bias")
     assert repr(norm).startswith("Named(4, eps=1e-05")
+
+
+def test_a_batch_of_nothing_is_none_in_a_plain_average(rng):
+    layer = nn.BatchNorm1D(3, momentum=None)
+    x = rng.normal(5, 1, (64, 3)).astype(np.float32)
+    layer(np.zeros((0, 3), np.float32))
+    layer(x)
+    np.testing.assert_allclose(layer.running_mean.raw, x.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(layer.running_var.raw, x.var(axis=0, ddof=1), rtol=1e-5)

@@ -451,6 +451,149 @@ def test_an_object_is_known_by_itself_not_by_where_it_was(rng):
         assert_same([fast(x, Scale(float(number))).raw], [x.raw * number])
 
 
+def test_gradients_and_hooks_that_are_there_count_where_the_step_forgets_afterwards(rng):
+    def make():
+        w = Tensor(np.ones(3), requires_grad=True)
+        optimizer = optim.SGD([w], lr=0.1)
+
+        def step(x):
+            (w * x).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return w, step
+
+    (w, step), (twin, plain) = make(), make()
+    fast = capture(plain)
+    for number in range(8):
+        x = Tensor(rng.normal(size=3))
+        for each in (w, twin):
+            if number == 3:
+                (each * 100.0).sum().backward()
+            if number == 5:
+                each.register_hook(lambda grad: grad * 10)
+        step(x), fast(x)
+        assert_same([twin.raw], [w.raw])
+
+
+def test_what_hooks_reach_is_compared(rng):
+    w, scale = Tensor(np.ones(3), requires_grad=True), {"by": 1.0}
+    w.register_hook(lambda grad: grad * scale["by"])
+
+    @capture
+    def function(x):
+        w.grad = None
+        (w * x).sum().backward()
+
+    for number in range(8):
+        scale["by"] = 1.0 + (number > 4)
+        x = Tensor(rng.normal(size=3))
+        function(x)
+        assert_same([w.grad.raw], [x.raw * scale["by"]])
+
+
+def test_tensors_that_share_memory_or_have_a_tape_are_refused(rng):
+    w = Tensor(np.ones(2))
+    view = w.detach()
+    assert "share their memory" in eager_reason(lambda x: x * view + w, Tensor([1.0, 2.0]))
+    a = Tensor(np.ones(2), requires_grad=True)
+    fast = capture(lambda x: (x * 2.0).sum().backward())
+    for times in range(1, 6):
+        fast(a + 1.0)
+        assert_same([a.grad.raw], [np.full(2, 2.0 * times)])
+    assert "tape behind it" in fast.why
+
+
+def test_an_argument_that_a_later_call_reaches_as_well(rng):
+    w = Tensor(np.ones(2))
+    fast = capture(lambda x: w * x)
+    x = Tensor(rng.normal(size=2))
+    for each in (x, x, x, w, x):
+        assert_same([fast(each).raw], [w.raw * each.raw])
+
+
+def test_the_form_of_arguments_is_part_of_the_signature(rng):
+    @capture
+    def function(given):
+        return given["a"] * 2 + given["b"]
+
+    a, b = Tensor(rng.normal(size=2)), Tensor(rng.normal(size=2))
+    for given in ({"a": a, "b": b}, {"a": a, "b": b}, {"b": b, "a": a}, {"a": a, "b": b}, {"b": b, "a": a}):
+        assert_same([function(given).raw], [a.raw * 2 + b.raw])
+
+
+def test_a_gradient_with_a_tape_is_not_detached():
+    w = Tensor(np.ones(2), requires_grad=True)
+
+    def function(x):
+        w.grad = None
+        (w * w * x).sum().backward(create_graph=True)
+
+    assert "differentiated" in eager_reason(function, Tensor([1.0, 2.0]))
+
+
+def test_an_error_that_is_caught_inside_keeps_a_function_eager(rng):
+    def function(x, target):
+        try:
+            return ops.cross_entropy(x, target)
+        except ValueError:
+            return x.sum() * 0
+
+    fast, x = capture(function), Tensor(rng.normal(size=(2, 3)))
+    for label in (7, 7, 7, 1, 1, 7, 7):
+        target = Tensor(np.full(2, label))
+        assert_same([fast(x, target).raw], [function(x, target).raw])
+
+
+def test_methods_classes_and_slots_are_reached(rng):
+    class Holder:
+        __slots__ = ("number",)
+        number: float
+
+    class Model:
+        factor = 2.0
+
+        def __init__(self):
+            self.holder = Holder()
+            self.holder.number = 1.0
+
+        def helper(self, x):
+            return x * self.factor * SCALE + self.holder.number
+
+        def __call__(self, x):
+            return self.helper(x)
+
+    global SCALE
+    model, x = Model(), Tensor(rng.normal(size=2))
+    fast = capture(model)
+    for change in ("", "", "class", "", "slot", "", "global", ""):
+        Model.factor += change == "class"
+        model.holder.number += change == "slot"
+        SCALE += change == "global"
+        assert_same([fast(x).raw], [model(x).raw])
+
+
+def test_numbers_drawn_by_python_keep_a_function_eager(rng):
+    own = np.random.default_rng(3)
+    assert "random numbers" in eager_reason(lambda x: x + float(own.random()), Tensor([1.0]))
+
+
+def test_what_is_returned_is_refused_unless_it_is_looked_into(rng):
+    class Output:
+        def __init__(self, y):
+            self.y = y
+
+    assert "returns a Output" in eager_reason(lambda x: Output(x + 1), Tensor([1.0]))
+    assert "no launch made" in eager_reason(lambda x: np.ones(3), Tensor([1.0]))
+
+
+def test_what_always_changes_is_eager_in_the_end():
+    fast = capture(lambda x, number: x * number)
+    for number in range(40):
+        fast(Tensor([1.0]), number)
+    assert "another thing at each call" in fast.why
+
+
 # Its face
 
 

@@ -47,7 +47,16 @@ def shown(name: str) -> Shown:
     """Return a norm layer, inputs that fit, and what their axes are called in the picture."""
     example = NORMS[name][0]
     inputs = example.draw(SIZES, np.random.default_rng(0), np.float32)
-    return Shown(make_norm(name, example, SIZES), inputs, LABELS[example.axes])
+    inputs = [np.ones_like(each) if each.dtype == bool else each for each in inputs]  # all counts
+    return Shown(make_norm(name, example, SIZES, **_BATCH_ALONE.get(name, {})), inputs, LABELS[example.axes])
+
+
+_BATCH_ALONE: dict[str, dict[str, Any]] = {
+    "BatchRenorm1D": {"r_max": 1.0, "d_max": 0.0},
+    "BatchRenorm2D": {"r_max": 1.0, "d_max": 0.0},
+    "PowerNorm": {"warmup": 1000},
+}
+"""With what a norm goes by the batch that it is given, and not by running statistics."""
 
 
 def derived_norm(name: str) -> DerivedNorm:

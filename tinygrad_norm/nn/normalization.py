@@ -291,7 +291,7 @@ class RunningNorm(ChannelNorm):
         if update and not use:  # this batch did not normalize itself: it is looked at all the same
             with no_grad():
                 self._call(x, True, True, *given)
-        if update:
+        if update and (self.momentum is not None or 0 not in x.shape):  # a batch of nothing is none in an average
             self.num_batches_tracked.raw = np.asarray(launch(np.add, self.num_batches_tracked.raw, 1))
         return y
 

@@ -107,8 +107,8 @@ class Captured(Generic[P, R]):
             own = vars(instance)
         except TypeError:
             raise TypeError(
-                f"capture: a method of {type(instance).__name__}, whose objects have no attributes of their own, cannot "
-                "be decorated; capture a function, or the bound method of one object"
+                f"capture: no method of {type(instance).__name__} can be decorated, as its objects have no attributes; "
+                "capture a function, or the bound method of one object"
             ) from None
         if name not in own:
             own[name] = Captured(MethodType(self.function, instance), self.strict)

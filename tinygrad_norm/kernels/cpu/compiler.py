@@ -54,12 +54,30 @@ class _PartLibrary(JITCodeLibrary):  # type: ignore[misc] # Numba has no types
         """Set nothing."""
 
 
+class _SmallPartLibrary(_PartLibrary):
+    """That of a function of numbers, which is optimized by itself too: else a loop around it is not vectorized."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        JITCodeLibrary._optimize_functions(self, ll_module)
+
+    def _optimize_final_module(self) -> None:
+        JITCodeLibrary._optimize_final_module(self)
+
+
 class _Part(Compiler):  # type: ignore[misc]
     """Numba's compiler, for a part of a kernel."""
 
+    library = _PartLibrary
+
     def define_pipelines(self) -> Any:
-        self.state.library = _PartLibrary(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        self.state.library = self.library(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
         return super().define_pipelines()
+
+
+class _SmallPart(_Part):
+    """The same, for a function of numbers."""
+
+    library = _SmallPartLibrary
 
 
 class _NoAliasPart(_Part):
@@ -81,7 +99,7 @@ counts no references to arrays, which takes longer than to add up a short row: i
 one.
 """
 
-inline: Callable[..., Any] = register_jitable(pipeline_class=_Part, forceinline=True)
+inline: Callable[..., Any] = register_jitable(pipeline_class=_SmallPart, forceinline=True)
 """For a function that is part of whoever calls it: a loop around a call that is left is not vectorized."""
 
 
@@ -91,7 +109,7 @@ def by_types(choose: Callable[..., Any]) -> Callable[..., Any]:
     def called(*_: Any) -> Any:
         raise TypeError("only kernels call this")
 
-    overload(called, jit_options={"pipeline_class": _Part, "forceinline": True}, strict=False)(choose)
+    overload(called, jit_options={"pipeline_class": _SmallPart, "forceinline": True}, strict=False)(choose)
     return called
 
 

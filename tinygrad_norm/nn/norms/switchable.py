@@ -24,7 +24,6 @@ def switchable_norm(
     x: Any,
     image: Any,
     layer: Any,
-    whole: Any,
     image_v: Any,
     layer_v: Any,
     whole_v: Any,
@@ -38,15 +37,16 @@ def switchable_norm(
 ) -> Any:
     """weight · (x - mean) / √(var + eps) + bias, with mean and var those of image, layer and whole batch, weighted.
 
-    image, layer and whole weigh the means, and image_v, layer_v and whole_v the variances.
+    image and layer weigh the means, of which the whole batch's has the rest of 1, and image_v, layer_v and whole_v the
+    variances. A mean of means is taken around one of them, or rounding of the weights would show where it is large.
     """
     xp = x.__array_namespace__()
     image_mean, image_var, layer_mean, layer_var = image_and_layer_statistics(xp, x, positions, channels)
     batch_mean = xp.mean(image_mean, axis=batch, keepdims=True)
     batch_var = xp.mean(image_var + xp.square(image_mean - batch_mean), axis=batch, keepdims=True)
-    mean = image * image_mean + layer * layer_mean + whole * batch_mean
+    shift = image * (image_mean - batch_mean) + layer * (layer_mean - batch_mean)
     var = image_v * image_var + layer_v * layer_var + whole_v * batch_var
-    return weight * (x - mean) / xp.sqrt(var + eps) + bias, batch_mean, batch_var
+    return weight * ((x - batch_mean) - shift) / xp.sqrt(var + eps) + bias, batch_mean, batch_var
 
 
 def switchable_norm_inference(
@@ -55,7 +55,6 @@ def switchable_norm_inference(
     running_var: Any,
     image: Any,
     layer: Any,
-    whole: Any,
     image_v: Any,
     layer_v: Any,
     whole_v: Any,
@@ -69,9 +68,9 @@ def switchable_norm_inference(
     """`switchable_norm` with given statistics of the batch."""
     xp = x.__array_namespace__()
     image_mean, image_var, layer_mean, layer_var = image_and_layer_statistics(xp, x, positions, channels)
-    mean = image * image_mean + layer * layer_mean + whole * running_mean
+    shift = image * (image_mean - running_mean) + layer * (layer_mean - running_mean)
     var = image_v * image_var + layer_v * layer_var + whole_v * running_var
-    return weight * (x - mean) / xp.sqrt(var + eps) + bias
+    return weight * ((x - running_mean) - shift) / xp.sqrt(var + eps) + bias
 
 
 class SwitchableNorm2D(DefinedBatchNorm):
@@ -96,8 +95,9 @@ class SwitchableNorm2D(DefinedBatchNorm):
         self.add_parameter("var_weight", (3,), 1.0, dtype)
 
     def shares(self) -> list[Tensor]:
-        """Return the shares of instance, layer and batch in the mean, then those in the variance."""
-        return [share for each in (self.mean_weight, self.var_weight) for share in ops.split(ops.softmax(each), 3)]
+        """Return the shares of instance and layer in the mean, then those of both and the batch in the variance."""
+        image, layer, _ = ops.split(ops.softmax(self.mean_weight), 3)
+        return [image, layer, *ops.split(ops.softmax(self.var_weight), 3)]
 
     def compute(self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float) -> Tensor:
         """Normalize by the batch's statistics, or by the running ones, beside those of each image."""
