@@ -21,6 +21,7 @@ from tinygrad_norm.plan.reach import Reach
 from tinygrad_norm.plan.recorder import Array, Recorder, View
 from tinygrad_norm.plan.snapshot import Guards, Snapshot
 from tinygrad_norm.plan.sources import Fixed, Grad, Input, Item, Raw
+from tinygrad_norm.plan.told import plain, told
 from tinygrad_norm.plan.trees import leaves, mapped
 from tinygrad_norm.plan.trial import compare
 from tinygrad_norm.tensor import Tensor
@@ -206,7 +207,7 @@ class Captured(Generic[P, R]):
         if not launch.watch(recorder):
             return self._eager("another thread records a plan", args, kwargs)
         try:
-            result = self.function(*args, **kwargs)
+            result = plain(self.function(*told(args), **told(kwargs)))
         finally:
             launch.unwatch()
         entry = None

@@ -21,6 +21,7 @@ from numpy.lib.array_utils import byte_bounds
 from tinygrad_norm import launch, modes
 from tinygrad_norm.integrity import owner_of
 from tinygrad_norm.plan.sources import Input
+from tinygrad_norm.plan.told import Told
 from tinygrad_norm.plan.trees import leaves, mapped
 from tinygrad_norm.tensor import Tensor
 
@@ -143,7 +144,7 @@ class Recorder:
 
     def launched(self, run: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Run a launch and write it down."""
-        now = mapped(lambda each: each() if type(each) is launch.Late else each, arguments)
+        now = mapped(_at_door, arguments)
         if self._inside or self.reason:
             return run(*now)
         self._inside += 1
@@ -284,6 +285,13 @@ def _items(values: Iterable[Any]) -> list[tuple[Any, Any]]:
             if each.function is operator.getitem and isinstance(each.arguments[0], dict):
                 found.append(each.arguments)
     return found
+
+
+def _at_door(each: Any) -> Any:
+    """An argument as a launch is given it: late ones as they are now, arrays in NumPy's own class."""
+    if type(each) is launch.Late:
+        return each()
+    return each.view(np.ndarray) if type(each) is Told else each
 
 
 class _Host:

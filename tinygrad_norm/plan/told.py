@@ -1,0 +1,61 @@
+"""An array that tells when its elements are read: what a function is given in place of NumPy's while it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_norm.launch import read
+from tinygrad_norm.plan.trees import mapped
+
+_WHAT = "NumPy or Python"
+
+
+class Told(np.ndarray[Any, np.dtype[Any]]):
+    """A view of an array; views of it tell as well, and so do copies."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        read(_WHAT)
+        return getattr(ufunc, method)(*plain(inputs), **plain(kwargs))
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        read(_WHAT)
+        return function(*plain(args), **plain(kwargs))
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        if not isinstance(found, np.ndarray):
+            read(_WHAT)
+        return found
+
+
+def _reading(name: str) -> Callable[..., Any]:
+    """The method of an array of that name, of what is read."""
+    method = getattr(np.ndarray, name)
+
+    def reading(self: Told, *args: Any, **kwargs: Any) -> Any:
+        read(_WHAT)
+        return method(self.view(np.ndarray), *plain(args), **plain(kwargs))
+
+    return reading
+
+
+_READING = (
+    "argmax argmin argpartition argsort choose compress cumprod cumsum dot dump dumps fill item nonzero partition put "
+    "searchsorted sort take tobytes tofile tolist trace __bool__ __complex__ __contains__ __float__ __index__ __int__ "
+    "__iter__ __setitem__"
+)
+for _name in _READING.split():
+    setattr(Told, _name, _reading(_name))
+
+
+def told(tree: Any) -> Any:
+    """The same tree, with arrays that tell."""
+    return mapped(lambda each: each.view(Told) if type(each) is np.ndarray else each, tree)
+
+
+def plain(tree: Any) -> Any:
+    """The same tree, with NumPy's arrays."""
+    return mapped(lambda each: each.view(np.ndarray) if type(each) is Told else each, tree)
