@@ -47,7 +47,6 @@ def shown(name: str) -> Shown:
     """Return a norm layer, inputs that fit, and what their axes are called in the picture."""
     example = NORMS[name][0]
     inputs = example.draw(SIZES, np.random.default_rng(0), np.float32)
-    inputs = [np.ones_like(each) if each.dtype == bool else each for each in inputs]  # all counts
     return Shown(make_norm(name, example, SIZES, **_BATCH_ALONE.get(name, {})), inputs, LABELS[example.axes])
 
 

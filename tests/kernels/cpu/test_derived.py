@@ -43,7 +43,7 @@ def test_only_groups_out_of_range_are_taken_from_elsewhere(case, large, monkeypa
     layout.cache_clear()
     shape, axes, affine = CASES[case]
     x, weight, bias = rng.normal(size=shape), rng.normal(size=affine), rng.normal(size=affine)
-    clean = derived.forward(call(x, axes, (weight, bias)), (), 2, nowhere)
+    clean = derived.forward(call(x, axes, (weight, bias)), (), 2, derived.Otherwise(nowhere, ()))
     first = (0,) * len(shape)
     x[first] = 1e200
     lost = np.zeros(shape, bool)
@@ -51,7 +51,7 @@ def test_only_groups_out_of_range_are_taken_from_elsewhere(case, large, monkeypa
     groups = lost.any(axis=axes, keepdims=True)
     lost = np.broadcast_to(groups, shape)
     marks = np.full(shape, 7.0), np.full(groups.shape, 8.0), np.full(groups.shape, 9.0)
-    y, mean, var = derived.forward(call(x, axes, (weight, bias)), (), 2, lambda: marks)
+    y, mean, var = derived.forward(call(x, axes, (weight, bias)), (), 2, derived.Otherwise(lambda: marks, ()))
     np.testing.assert_array_equal(y, np.where(lost, 7, clean[0]))
     np.testing.assert_array_equal(mean, np.where(groups, 8, clean[1]))
     np.testing.assert_array_equal(var, np.where(groups, 9, clean[2]))
@@ -59,7 +59,7 @@ def test_only_groups_out_of_range_are_taken_from_elsewhere(case, large, monkeypa
     statistics, dy = (np.where(groups, np.inf, each) for each in clean[1:]), rng.normal(size=shape)
     others = rng.normal(size=affine), rng.normal(size=affine)
     dx, dweight, dbias = derived.gradient(
-        call(x, axes, (weight, bias)), dy, [*statistics], (0, 1), lambda: (marks[0], *others)
+        call(x, axes, (weight, bias)), dy, [*statistics], (0, 1), derived.Otherwise(lambda: (marks[0], *others), ())
     )
     assert (dx[lost] == 7).all()
     assert not (dx[~lost] == 7).any()
