@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, capture, composed, models, nn, no_grad, ops, optim, random
+from tinygrad_norm.launch import Late
 from tinygrad_norm.modes import Hook, hooks
 from tinygrad_norm.plan import captured
+from tinygrad_norm.plan.trees import leaves, mapped
 
 OPTIMIZERS: dict[str, Any] = {
     "sgd": partial(optim.SGD, lr=0.1),
@@ -708,7 +710,7 @@ def name_of(step):
 
 def faults():
     def without_a_launch(plan):
-        number = next(i for i, step in enumerate(plan.steps) if "adam" in name_of(step))
+        number = next(i for i, step in enumerate(plan.steps) if "adam" in name_of(step) or "names" in name_of(step))
         plan._calls[number] = (lambda: None, ())
         plan._anew = [each for each in plan._anew if each != number]
 
@@ -721,10 +723,9 @@ def faults():
 
     def stale_rate(plan):
         for number, step in enumerate(plan.steps):
-            late = [each for each in step.arguments if type(each).__name__ == "Late"]
-            if late:
-                values = [each() if type(each).__name__ == "Late" else each for each in step.arguments]
-                plan.steps[number] = step = type(step)(step.run, tuple(values), step.results, step.scope)
+            if any(type(each) is Late for each in leaves(step.arguments)):
+                values = mapped(lambda each: each() if type(each) is Late else each, step.arguments)
+                plan.steps[number] = step = type(step)(step.run, values, step.results, step.scope)
                 plan._calls[number] = plan._call(step)
 
     return [without_a_launch, overlapping, stale_rate]

