@@ -36,7 +36,7 @@ class CallSpec(NamedTuple):
     """Which of the inputs the op sees in the shape of the view."""
     axes: dict[str, Shape]
     numbers: dict[str, Any]
-    """The other options, numbers, which a plan may find anew each time: `late`."""
+    """The other options: numbers, or `late` ones, which are evaluated at each replay."""
     rows: Shape
     others: tuple[Shape, ...]
     """The axes that all statistics of x go over, and the other sets of axes."""
@@ -149,7 +149,7 @@ class DerivedOp(FusedOp):
 
 
 def _number(option: Any) -> Any:
-    """An option of a definition on tensors: a tensor, where a plan finds the number anew each time."""
+    """An option of a definition on tensors: a tensor, where the number is evaluated at each replay."""
     return wrap(launch(np.asarray, option)) if type(option) is Late else option
 
 

@@ -122,7 +122,7 @@ def host(run: Callable[..., Any], changed: Any, *arguments: Any) -> None:
 
 
 class Late:
-    """An argument of a launch that is computed anew each time, from numbers as they are then, or from arrays."""
+    """An argument of a launch that is evaluated at each replay, from numbers as they are then, or from arrays."""
 
     __slots__ = ("arguments", "function")
 
@@ -141,7 +141,7 @@ class Late:
 
 
 Number = float | Late
-"""A number, or one that a plan finds anew each time."""
+"""A number, or one that is evaluated at each replay."""
 
 
 def late(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -153,7 +153,7 @@ def late(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def item(mapping: Any, key: Any) -> Any:
-    """mapping[key] as an argument of a launch, which the next step finds anew."""
+    """mapping[key] as an argument of a launch, looked up at each replay."""
     return late(operator.getitem, mapping, key)
 
 

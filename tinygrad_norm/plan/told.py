@@ -52,10 +52,10 @@ for _name in _READING.split():
 
 
 def told(tree: Any) -> Any:
-    """The same tree, with arrays that tell."""
+    """Return a tree with arrays that tell in the place of NumPy's."""
     return mapped(lambda each: each.view(Told) if type(each) is np.ndarray else each, tree)
 
 
 def plain(tree: Any) -> Any:
-    """The same tree, with NumPy's arrays."""
+    """Return a tree with NumPy's arrays in the place of those that tell."""
     return mapped(lambda each: each.view(np.ndarray) if type(each) is Told else each, tree)

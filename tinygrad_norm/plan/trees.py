@@ -19,7 +19,7 @@ def leaves(tree: Any) -> Iterator[Any]:
 
 
 def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
-    """The same tree with function(leaf) in the place of each leaf; a named tuple stays one."""
+    """Return a tree with function(leaf) in the place of each leaf; a named tuple stays one."""
     if isinstance(tree, tuple):
         parts = [mapped(function, each) for each in tree]
         return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)

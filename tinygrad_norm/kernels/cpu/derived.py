@@ -148,7 +148,7 @@ def _gradient(
     sums: Sequence[Array],
     otherwise: Otherwise,
 ) -> None:
-    """The same for gradients."""
+    """Run the kernel of a gradient; of groups that were out of its range, take the results from elsewhere."""
     if not kernel(size, *arguments):
         with np.errstate(all="ignore"):
             right, *others = otherwise.compute(*otherwise.arguments)
