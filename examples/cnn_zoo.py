@@ -17,6 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinygrad_norm import eager
 from tinygrad_norm.cli.arguments import add_output_arguments, add_recipe_arguments, recipe_from
 from tinygrad_norm.cli.exit_status import run_command
 from tinygrad_norm.cli.zoo import describe_evaluation
@@ -98,7 +99,8 @@ def main() -> None:
     """Read the command line, train, and print the table."""
     args = parse_arguments()
     plans = make_plans(args)
-    results = run(plans, args)
+    with eager(args.eager):
+        results = run(plans, args)
     if args.plot:
         histories = {result.recipe.model: result.history for result in results}
         plot_curves(histories, args.output / "curves.png", f"The zoo on {plans[0].recipe.data}")

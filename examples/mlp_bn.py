@@ -78,7 +78,9 @@ def run(args: argparse.Namespace, batchnorm: bool) -> tuple[dict[str, Any], Hist
     optimizer = make(
         optim.decay_groups(model, args.weight_decay), lr=default_lr if args.lr is None else args.lr
     )  # weight decay spares biases and norms
-    trainer = Trainer(model, optimizer, ops.cross_entropy, log=args.log, checkpoint=args.checkpoint)
+    trainer = Trainer(
+        model, optimizer, ops.cross_entropy, log=args.log, checkpoint=args.checkpoint, capture=not args.eager
+    )
     # A short last batch of one image would have no variance, so it is left out.
     loader = DataLoader(train, args.batch_size, shuffle=True, drop_last=True, seed=args.seed)
     if args.resume:
@@ -169,6 +171,7 @@ def parse_arguments() -> argparse.Namespace:
         "--checkpoint", type=Path, metavar="FILE", help="state (--resume's, or runs/mlp_bn.safetensors)"
     )
     parser.add_argument("--resume", type=Path, metavar="FILE", help="a checkpoint to go on from")
+    parser.add_argument("--eager", action="store_true", help="run each step op by op, not recorded and replayed")
     args = parser.parse_args()
     if args.data == "mnist" and args.data_dir is None:
         parser.error("--data mnist needs --data-dir, the folder of its four files")

@@ -9,7 +9,7 @@ from tinygrad_norm.anomaly import AnomalyError, detect_anomaly
 from tinygrad_norm.derivatives import hessian, hessian_vector_product, jacobian, jvp, vjp
 from tinygrad_norm.derived import derive
 from tinygrad_norm.kernels.precision import fast_math
-from tinygrad_norm.modes import Hook, composed, enable_grad, hooks, is_recording, no_grad
+from tinygrad_norm.modes import Hook, composed, eager, enable_grad, hooks, is_recording, no_grad
 from tinygrad_norm.plan import capture
 from tinygrad_norm.random import manual_seed
 from tinygrad_norm.tape import FusedOp, Op, grad
@@ -32,6 +32,7 @@ __all__ = [
     "data",
     "derive",
     "detect_anomaly",
+    "eager",
     "enable_grad",
     "fast_math",
     "from_dlpack",

@@ -33,6 +33,7 @@ class Mode(NamedTuple):
 
     recording: bool = True
     composed: bool = False
+    replaying: bool = True
     hooks: tuple[Hook, ...] = ()
     in_backward: bool = False
     shared: bool = False
@@ -59,6 +60,11 @@ def composed(enabled: bool = True) -> Block:
     return change(composed=enabled)
 
 
+def eager(enabled: bool = True) -> Block:
+    """Let every captured function run as it is, op by op: nothing is recorded or replayed."""
+    return change(replaying=not enabled)
+
+
 def hooks(*more: Hook) -> Block:
     """Let `more` see every op that runs, forward and backward."""
     return Block(setting, lambda mode: mode._replace(hooks=(*mode.hooks, *more)))
@@ -72,7 +78,8 @@ def change(**fields: Any) -> Block:
 def backward(create_graph: bool) -> Block:
     """Run a backward pass: its ops are recorded, and seen by hooks, only with `create_graph`."""
     mode = current()  # without it, what a node computes on the way back is its own affair
-    inside = Mode(create_graph, mode.composed, mode.hooks if create_graph else (), in_backward=True, shared=True)
+    hooks = mode.hooks if create_graph else ()
+    inside = mode._replace(recording=create_graph, hooks=hooks, in_backward=True, shared=True)
     return Block(setting, lambda _: inside)
 
 

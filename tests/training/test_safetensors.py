@@ -359,3 +359,11 @@ def test_swapped_arguments_are_told_apart(tmp_path, arrays):
     with pytest.raises(TypeError, match=r"^save_safetensors: mapping is arrays by name, .*, got Linear$"):
         save_safetensors(path, model)
     assert not path.exists()
+
+
+def test_the_same_arrays_and_texts_are_the_same_bytes(tmp_path):
+    texts = {f"text {number}": 'é \\ " \u2028' for number in range(9)}
+    for name, order in (("a", texts), ("b", dict(reversed(texts.items())))):
+        save_safetensors(tmp_path / name, {"x": np.ones((2, 3)), "y": np.arange(5)}, order)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert read_safetensors(tmp_path / "a")[1].items() >= texts.items()

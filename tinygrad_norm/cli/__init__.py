@@ -8,6 +8,7 @@ from tinygrad_norm import __version__
 from tinygrad_norm.cli import certification, derivation, experiment, graphs, inspection, installation, norms, zoo
 from tinygrad_norm.cli.arguments import Parser
 from tinygrad_norm.cli.exit_status import run_command
+from tinygrad_norm.modes import eager
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> None:
         args = make_parser().parse_args(arguments)
-        args.run(args)
+        with eager(getattr(args, "eager", False)):
+            args.run(args)
 
     return run_command(command, "tinygrad-norm")
 

@@ -58,6 +58,11 @@ def add_flags(parser: argparse._ActionsContainer, **words: str) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=what)
 
 
+def add_eager(parser: argparse._ActionsContainer) -> None:
+    """Add --eager."""
+    add_flags(parser, eager="run each step op by op; else it is recorded once and replayed, with the same bits")
+
+
 def add_options(parser: argparse._ActionsContainer, kind: Callable[[str], Any], value: str, **words: str) -> None:
     """Add an option with a value of a kind, None unless given, for each name, with its help."""
     for name, what in words.items():
@@ -139,6 +144,7 @@ def add_output_arguments(parser: argparse.ArgumentParser, folder: str, default: 
     output = parser.add_argument_group("output")
     add_output(output, "FOLDER", f"log, checkpoints, pictures (default: {folder})", default)
     add_flags(output, plot="draw curves.png", confusion="draw confusion.png, and print the matrix")
+    add_eager(output)
     add_flags(output, quiet="show no progress", json="print all figures as JSON")
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_options, add_output
+from tinygrad_norm.cli.arguments import Commands, add_command, add_eager, add_flags, add_options, add_output
 from tinygrad_norm.output import printable
 from tinygrad_norm.tables import format_table
 
@@ -15,6 +15,7 @@ def add_commands(commands: Commands) -> None:
     """Add `experiment`."""
     command = add_command(commands, "experiment", run_experiment, "run a normalization experiment, or list them")
     command.add_argument("name", nargs="?", metavar="NAME", help="which one; without it, all are listed")
+    add_eager(command)
     add_flags(command, quick="smaller, in under two minutes", quiet="show no progress")
     add_output(command, "FOLDER", "report, figures, picture (runs/NAME[-quick])")
     add_options(command, int, "N", seeds="repeat with so many seeds (the experiment's own)")

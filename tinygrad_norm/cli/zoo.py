@@ -14,6 +14,7 @@ from tinygrad_norm.cli.arguments import (
     Commands,
     add_command,
     add_data_arguments,
+    add_eager,
     add_flags,
     add_model,
     add_output_arguments,
@@ -49,6 +50,7 @@ def add_commands(commands: Commands) -> None:
 
     command = add_command(commands, "evaluate", run_evaluate, "measure a trained net on test images")
     _add_checkpoint_arguments(command)
+    add_eager(command)
     add_flags(command, confusion="print which class was taken for which")
 
     words = "check a trained net's norms, and say what to do"
@@ -104,7 +106,7 @@ def resume_command(args: argparse.Namespace, checkpoint: Path) -> list[str]:
     if args.resume is not None:  # a second Ctrl-C leaves a checkpoint that knows nothing of what was changed
         changed = {name: getattr(args, name) for name in CHANGEABLE}
         command += [f"--{name.replace('_', '-')}={value}" for name, value in changed.items() if value is not None]
-    return command + [f"--{name}" for name in ("plot", "confusion", "quiet", "json") if getattr(args, name)]
+    return command + [f"--{name}" for name in ("plot", "confusion", "eager", "quiet", "json") if getattr(args, name)]
 
 
 def run_evaluate(args: argparse.Namespace) -> None:

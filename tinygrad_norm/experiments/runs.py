@@ -19,8 +19,10 @@ from tinygrad_norm.experiments.progress import Progress
 from tinygrad_norm.models.norms import NormChoice
 from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn.training_mode import in_inference, start_training
+from tinygrad_norm.plan.captured import capture
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.metrics import Totals, agreement
+from tinygrad_norm.training.step import NotFiniteError, take_step
 
 _LOSS = nn.CrossEntropyLoss()
 
@@ -51,11 +53,11 @@ def train_steps(
     What `at` holds under a number of steps is called with the model after so many, and what it returns is kept. Parts
     that are in inference while others train stay so.
     """
-    run, frozen = Run(), list[str]()
+    run, frozen, step = Run(), list[str](), capture(take_step)
     with infinity_allowed(model):  # a run may diverge
         for number, (inputs, targets) in enumerate(islice(chain.from_iterable(repeat(loader)), steps), 1):
             frozen = start_training(model, frozen)
-            loss, accuracy = _step(model, optimizer, inputs, targets)
+            loss, accuracy = _measured(step, model, optimizer, inputs, targets)
             tick()
             if not math.isfinite(loss):
                 run.diverged = number
@@ -95,15 +97,19 @@ def train_anew(
         return model, train_steps(model, optimizer, loader, hyper.steps, tick, **options)
 
 
-def _step(model: nn.Module, optimizer: optim.Optimizer, inputs: Array, targets: Array) -> tuple[float, float]:
-    """Return the loss and the accuracy before the step."""
-    with np.errstate(all="ignore"):  # a run may diverge
-        optimizer.zero_grad()
-        output = model(Tensor(inputs))
-        loss = _LOSS(output, targets)
-        if math.isfinite(loss.item()):
-            loss.backward()
-            optimizer.step()
+def _measured(
+    step: Callable[..., tuple[Tensor, Tensor]],
+    model: nn.Module,
+    optimizer: optim.Optimizer,
+    inputs: Array,
+    targets: Array,
+) -> tuple[float, float]:
+    """Take a step, and return the loss and the accuracy before it."""
+    try:
+        with np.errstate(all="ignore"):  # a run may diverge
+            output, loss = step(model, optimizer, _LOSS, inputs, targets)
+    except NotFiniteError as error:
+        return error.value, math.nan
     right = agreement(_LOSS, output, targets)
     return loss.item(), right[0] / right[1] if right else math.nan
 

@@ -122,6 +122,9 @@ class Captured(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Replay, or record, or run as it is."""
         mode = modes.current()
+        if not mode.replaying:
+            self.why = "eager() asks for it"
+            return self.function(*args, **kwargs)
         if mode.hooks or launch.watcher() is not None or not self._lock.acquire(blocking=False):
             reason = "hooks see each op" if mode.hooks else "it runs inside of another call, or in two threads at once"
             return self._eager(reason, args, kwargs)
@@ -217,7 +220,7 @@ class Captured(Generic[P, R]):
                     recorder.refuse("it asks for the gradient of an argument, or no longer")
                 if isinstance(each, Tensor) and each.grad is not grad:
                     effects.append(_effect(number, each.grad, recorder))
-            if next(given_before.changed(), None) is not None:
+            if next(_unseen(given_before, recorder), None) is not None:
                 recorder.refuse("it changes a list, a dict or an object that it is given")
             entry = _entry(key, recorder, before, result, effects)
         self.why = recorder.reason or "it was recorded"
@@ -315,14 +318,12 @@ def _known(reach: Reach, inputs: list[Any]) -> Iterator[tuple[Array, Any]]:
 
 def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects: list[Effect]) -> Entry | None:
     """A plan of what was recorded; None, and a reason, where there can be none."""
-    own = recorder.changed_by_hosts()
     for generator, state in before.states:
         if generator.bit_generator.state != state and id(generator) not in recorder.drawn:
             recorder.refuse("it draws random numbers outside of an op")
-    for container, place in before.changed():
-        if id(container) not in own and (id(container), place) not in own:
-            recorder.refuse(f"it changes {place!r}, which a replay would not")
-            return None
+    if (place := next(_unseen(before, recorder), None)) is not None:
+        recorder.refuse(f"it changes {place!r}, which a replay would not")
+        return None
     for tensor, raw, grad, _, _ in before.tensors:
         if tensor.raw is not raw:
             effects.append(Effect(tensor, "raw", recorder.view(tensor.raw)))
@@ -335,9 +336,17 @@ def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects:
     if not all(isinstance(view, View) and view.buffer.dense for view in views):
         recorder.refuse("it returns a constant, or a part of an argument whose elements do not follow each other")
         return None
-    plan = Plan(recorder.steps, recorder.buffers, output, effects)
+    plan, own = Plan(recorder.steps, recorder.buffers, output, effects), recorder.changed_by_hosts()
     held = {id(array) for mapping in before.dicts if id(mapping.mapping) in own for array in mapping.values}
     return Entry(key, plan, Guards(before, own, recorder.read_late, frozenset(held)))
+
+
+def _unseen(before: Snapshot, recorder: Recorder) -> Iterator[Any]:
+    """The places in containers that hold something else now, though nothing that passed the door put it there."""
+    own = recorder.changed_by_hosts()
+    for container, place in before.changed():
+        if id(container) not in own and (id(container), place) not in own:
+            yield place
 
 
 def _effect(tensor: Tensor | int, grad: Tensor | None, recorder: Recorder) -> Effect:

@@ -10,8 +10,10 @@ from tinygrad_norm.data import ArrayDataset, DataLoader
 from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn import CrossEntropyLoss, Module
 from tinygrad_norm.nn.training_mode import in_inference
+from tinygrad_norm.plan.captured import capture
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.confusion import Integers, confusion_matrix
+from tinygrad_norm.training.step import predict
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +42,9 @@ def evaluate(model: Module, dataset: ArrayDataset, batch_size: int = 128) -> Eva
         ValueError: the data set is empty, or has other classes than the model; every target is ignored.
         FloatingPointError: the model gives NaN, which predicts no class.
     """
+    run = capture(predict)
     with in_inference(model), no_grad():
-        logits = np.concatenate([model(Tensor(images)).numpy() for images, _ in DataLoader(dataset, batch_size)])
+        logits = np.concatenate([run(model, images).numpy() for images, _ in DataLoader(dataset, batch_size)])
     classes, named = logits.shape[1], len(dataset.class_names)
     if dataset.num_classes > classes or (named and named != classes):
         raise ValueError(f"the model tells {classes} classes apart, the data set has {dataset.num_classes}")

@@ -165,7 +165,7 @@ def _entry(path: Any, name: str, field: dict[str, Any]) -> Entry:
 def _serialized(arrays: Mapping[str, Array], texts: Mapping[str, str]) -> bytes:
     """Return the file's bytes, unless its header is one that could not be read again."""
     try:
-        data: bytes = save(dict(arrays), dict(texts))
+        data = _in_order(save(dict(arrays), dict(texts)))
     except (SafetensorError, UnicodeError) as error:
         raise ValueError(f"save_safetensors: {error}") from error
     length = int.from_bytes(data[:8], "little")
@@ -178,6 +178,16 @@ def _serialized(arrays: Mapping[str, Array], texts: Mapping[str, str]) -> bytes:
             f"save_safetensors: names and metadata are too many, put numbers into arrays: {error}"
         ) from None
     return data
+
+
+def _in_order(data: bytes) -> bytes:
+    """Return a file's bytes with its metadata by name, which the package writes in another order each time."""
+    length = int.from_bytes(data[:8], "little")
+    fields = json.loads(data[8 : 8 + length])
+    fields = {"__metadata__": dict(sorted(fields.pop("__metadata__", {}).items())), **fields}
+    header = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)  # where the arrays begin
+    return b"".join((len(header).to_bytes(8, "little"), header, memoryview(data)[8 + length :]))
 
 
 def _storable(name: str, value: Any) -> Array:

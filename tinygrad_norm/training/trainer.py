@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
 from itertools import islice
@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm.checks import check_integer, check_type
+from tinygrad_norm.checks import check_integer
 from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.modes import no_grad
 from tinygrad_norm.nn import Module
 from tinygrad_norm.nn.loss import as_loss
 from tinygrad_norm.nn.training_mode import freeze, frozen_paths, in_inference, start_training
-from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau, clip_grad_adaptive, clip_grad_norm
+from tinygrad_norm.optim import LRScheduler, Optimizer, ReduceLROnPlateau
 from tinygrad_norm.output import UnfailingStream, printable
+from tinygrad_norm.plan.captured import Captured
 from tinygrad_norm.schema import COUNT, FLAG, MAPPING, NUMBER, TEXT, check_form
 from tinygrad_norm.tables import plural
-from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.callbacks import Callback, Checkpoint, JSONLLog
 from tinygrad_norm.training.checkpoint import Stateful, given_parts, load_parts, save_parts
 from tinygrad_norm.training.checks import check_callbacks, check_loader, check_loss, check_parts, used_up
@@ -31,9 +31,9 @@ from tinygrad_norm.training.history import History, Record, measured
 from tinygrad_norm.training.interrupt import HeldInterrupt, TrainingInterrupted, closed
 from tinygrad_norm.training.metrics import Totals, agreement, mean_of, weight_of
 from tinygrad_norm.training.progress import TrainingProgress
+from tinygrad_norm.training.step import LossFunction, NotFiniteError, measure, take_step
 
 Loader = Iterable[tuple[Any, ...]]
-LossFunction = Callable[[Tensor, Any], Tensor]
 Schedule = LRScheduler | ReduceLROnPlateau
 
 
@@ -80,6 +80,11 @@ class Trainer:
         progress: a bar on a terminal, a line an epoch elsewhere; False shows nothing.
         checkpoint: a file that gets the state after each epoch and on Ctrl-C.
         extra: whatever else its checkpoints should hold, as `save_checkpoint` takes it.
+        capture: whether a batch's work is recorded once and replayed from then on, which changes no bit and spares
+            Python's share of it. `take_step.why` and `measure.why` say why the last batch was not.
+
+    Attributes:
+        take_step, measure: what is called for each batch; `training.step` says with what.
 
     Raises:
         TypeError: an argument is of another kind: a class for one of its objects, a schedule that is none of `optim`.
@@ -101,6 +106,7 @@ class Trainer:
         progress: bool = True,
         checkpoint: StrPath | None = None,
         extra: Any = None,
+        capture: bool = True,
     ) -> None:
         check_parts(model, optimizer, schedule, clip_norm=clip_norm, clip_adaptive=clip_adaptive)
         self.model = model
@@ -110,6 +116,8 @@ class Trainer:
         self.clip_norm = clip_norm
         self.clip_adaptive = clip_adaptive
         self.extra = extra
+        self.take_step = Captured(take_step) if capture else take_step
+        self.measure = Captured(measure) if capture else measure
         self.callbacks = [
             *check_callbacks(callbacks),
             *([JSONLLog(log)] if log is not None else []),
@@ -199,9 +207,9 @@ class Trainer:
         with in_inference(self.model), no_grad(), _kept_position(loader), closed(iter(loader)) as batches:
             for batch in batches:
                 inputs, targets = _checked_batch(batch)
-                output, weight = self.model(Tensor(inputs)), weight_of(self._measured_by, targets)
-                value = _one_number(self.loss(output, targets)) if weight else 0.0
-                self._add_to(totals, value, weight, output, targets)
+                weight = weight_of(self._measured_by, targets)
+                output, loss = self.measure(self.model, self.loss if weight else None, inputs, targets)
+                self._add_to(totals, 0.0 if loss is None else float(loss.item()), weight, output, targets)
                 count += 1
                 self._check_interrupt()
         if not count:
@@ -304,19 +312,12 @@ class Trainer:
         if not (weight := weight_of(self._measured_by, targets)):
             return math.nan
         self.lr = self._current_lr()
-        self.optimizer.zero_grad()
-        output = self.model(Tensor(inputs))
-        loss = self.loss(output, targets)
-        value = _one_number(loss)
-        if not math.isfinite(value):
-            raise self._divergence(f"epoch {self.epoch + 1}, batch {self.batch + 1}: the loss is {value}")
-        loss.backward()
-        if self.clip_adaptive is not None:
-            clip_grad_adaptive(self.model.parameters(), self.clip_adaptive)
-        if self.clip_norm is not None:
-            clip_grad_norm(self.model.parameters(), self.clip_norm)
-        self.optimizer.step()
-        return self._add_to(self._totals, value, weight, output, targets)
+        given = self.model, self.optimizer, self.loss, inputs, targets, self.clip_adaptive, self.clip_norm
+        try:
+            output, loss = self.take_step(*given)
+        except NotFiniteError as error:
+            raise self._divergence(f"epoch {self.epoch + 1}, batch {self.batch + 1}: {error}") from None
+        return self._add_to(self._totals, float(loss.item()), weight, output, targets)
 
     def _add_to(self, totals: Totals, value: float, weight: float, output: Any, targets: Any) -> float:
         mean = mean_of(self._measured_by, value, weight)
@@ -392,10 +393,3 @@ def _checked_batch(batch: Any) -> tuple[Any, Any]:
         found = f"shapes {inputs.shape} and {targets.shape}"
         raise ValueError(f"a batch has as many inputs as targets, and at least 1; got {found}")
     return inputs, targets
-
-
-def _one_number(loss: Any) -> float:
-    check_type("the loss's result", loss, Tensor, "a Tensor, the mean over the batch")
-    if loss.size != 1:
-        raise ValueError(f"the loss's result is one number, the mean over the batch, got shape {loss.shape}")
-    return float(loss.item())
