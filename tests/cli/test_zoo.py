@@ -16,9 +16,12 @@ import pytest
 
 from tinygrad_norm.cli import make_parser, zoo
 from tinygrad_norm.models.registry import MODELS
+from tinygrad_norm.plan import Captured
 from tinygrad_norm.training import recipe_for
 from tinygrad_norm.training import run as training_run
 from tinygrad_norm.training.evaluation import Evaluation
+from tinygrad_norm.training.safetensors import read_safetensors
+from tinygrad_norm.training.saved_run import CHECKPOINT
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -249,3 +252,23 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(small, tmp_path, wait_
     assert "Traceback" not in err
     assert err.splitlines()[-1] == "go on with: tinygrad-norm train lenet5 --resume 'my run/checkpoint.safetensors'"
     assert (tmp_path / "my run" / "checkpoint.safetensors").exists()
+
+
+def test_eager_steps_leave_the_same_log_and_the_same_net(run, small, tmp_path):
+    for folder, more in (("captured", ()), ("eager", ("--eager",))):
+        assert run("train", "lenet5", *small, "--quiet", "-o", folder, *more)[0] == 0
+    captured, eager = tmp_path / "captured", tmp_path / "eager"
+    assert (captured / "log.jsonl").read_bytes() == (eager / "log.jsonl").read_bytes()
+    ours, theirs = [read_safetensors(folder / CHECKPOINT)[0] for folder in (captured, eager)]
+    assert ours.keys() == theirs.keys()
+    assert all(array.tobytes() == theirs[name].tobytes() for name, array in ours.items())
+    found = [run("evaluate", str(captured), *more, "--json")[1] for more in ((), ("--eager",))]
+    assert found[0] == found[1]
+    assert zoo.resume_command(make_parser().parse_args(["train", "lenet5", "--eager"]), captured)[-1] == "--eager"
+
+
+def test_eager_reaches_every_captured_function(run, small, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Captured, "_record", lambda self, *_: seen.append(self))
+    assert run("train", "lenet5", *small, "--quiet", "-o", "eager", "--eager")[0] == 0
+    assert seen == []

@@ -9,22 +9,26 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_norm import random
 from tinygrad_norm.checks import check_integer
 from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_model, add_norm, add_options, add_output
+from tinygrad_norm.cli.replay import print_replays
+from tinygrad_norm.dtypes import Array
 from tinygrad_norm.figures import check_format, new_figure
 from tinygrad_norm.files import check_writable
 from tinygrad_norm.modes import composed
-from tinygrad_norm.nn import CrossEntropyLoss
+from tinygrad_norm.nn import CrossEntropyLoss, Module
+from tinygrad_norm.optim import Optimizer
 from tinygrad_norm.output import printable
 from tinygrad_norm.tables import format_table, plural
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.training.preparation import make_model, make_optimizer
 from tinygrad_norm.training.recipe import Recipe, recipe_for
+from tinygrad_norm.training.step import take_step
 from tinygrad_norm.viz.timeline import Timeline, median
 
 CLASSES = 10
@@ -41,7 +45,8 @@ def add_commands(commands: Commands) -> None:
     add_options(command, int, "N", image_size="height and width (default: 32)")
     add_options(command, int, "N", top="how many ops are listed (default: 10)")
     add_options(command, int, "N", repeats="how many steps are timed (default: 5)")
-    add_flags(command, composed="run fused ops as their definitions", json="print all figures as JSON")
+    add_flags(command, composed="run fused ops as their definitions", captured="replay the step, launch by launch")
+    add_flags(command, json="print all figures as JSON")
     add_output(command, "FILE", "draw memory and time (.png, .svg, .pdf), or write .json")
 
 
@@ -59,6 +64,14 @@ def run_profile(args: argparse.Namespace) -> None:
     """Time some training steps after a first one that is not counted, and print the medians."""
     recipe = recipe_for(args.model, batch_size=args.batch_size, image_size=args.image_size, norm=args.norm)
     top, repeats = check_integer("--top", args.top, 1), check_integer("--repeats", args.repeats, 1)
+    size = f"{args.batch_size}×3×{args.image_size}×{args.image_size}"
+    how = ", every fused op as its definition" if args.composed else ""
+    title = f"{recipe.model}, input {size}{how}"
+    if args.captured:
+        if args.output is not None:
+            raise ValueError(f"profile --captured: it prints alone, and draws nothing into {printable(args.output)}")
+        print_replays(args, title, make_whole_step(recipe))
+        return
     if args.output is not None:
         check_profile_output(args.output)
     step = make_step(recipe)
@@ -72,23 +85,43 @@ def run_profile(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(_figures(args, middle, seconds, top), indent=2))
         return
-    size = f"{args.batch_size}×3×{args.image_size}×{args.image_size}"
-    how = ", every fused op as its definition" if args.composed else ""
-    print(f"{recipe.model}, input {size}{how}: the median of {plural(repeats, 'training step')}\n")
+    print(f"{title}: the median of {plural(repeats, 'training step')}\n")
     print(f"{_totals(middle, seconds)}\n\n{middle.describe_peak()}, parameters and their gradients not counted")
     print(f"\n{middle.tables(top, sum(map(statistics.median, seconds.values())))}")
     if args.output is not None:
         print(f"\nwritten: {printable(args.output)}")
 
 
-def make_step(recipe: Recipe) -> Callable[[], StepTimes]:
-    """Return a function that takes one training step with random images, and times it."""
+class _Parts(NamedTuple):
+    """What a training step is made of."""
+
+    model: Module
+    optimizer: Optimizer
+    loss: CrossEntropyLoss
+    images: Array
+    labels: Array
+
+
+def _parts(recipe: Recipe) -> _Parts:
+    """A net in training, and random images for it."""
     random.manual_seed(recipe.seed)
     model = make_model(recipe, 3, CLASSES).train()
-    optimizer, loss = make_optimizer(recipe, model), CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     rng = np.random.default_rng(recipe.seed)
     shape = (recipe.batch_size, 3, recipe.image_size, recipe.image_size)
     images, labels = rng.standard_normal(shape).astype(np.float32), rng.integers(CLASSES, size=recipe.batch_size)
+    loss = CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    return _Parts(model, make_optimizer(recipe, model), loss, images, labels)
+
+
+def make_whole_step(recipe: Recipe) -> Callable[[], Any]:
+    """Return a function that takes one training step with random images, as a trainer does."""
+    parts = _parts(recipe)
+    return lambda: take_step(*parts)
+
+
+def make_step(recipe: Recipe) -> Callable[[], StepTimes]:
+    """Return a function that takes one training step with random images, and times it."""
+    model, optimizer, loss, images, labels = _parts(recipe)
 
     def step() -> StepTimes:
         optimizer.zero_grad()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinygrad_norm.plan.recorder import Step, View
 from tinygrad_norm.plan.trees import leaves
@@ -23,19 +25,43 @@ def name_of(step: Step) -> str:
     return str(getattr(getattr(run, "serial", run), "__name__", type(run).__name__)).strip("_")
 
 
-def table(plan: Plan) -> str:
-    """A line for each launch: its module's path, what it calls, shapes, bytes, and the time where it is known."""
-    timed = plan.seconds is not None
-    rows = [["", "module", "launch", "arrays", "bytes", *["µs"] * timed]]
-    for number, step in enumerate(plan.steps):
+class Launch(NamedTuple):
+    """What a table says of a launch.
+
+    Attributes:
+        module: the path of the module that ran it.
+        name: what it calls.
+        arrays: the shapes of what it is given and makes.
+        bytes: of the memory in which they lie.
+        seconds: what it took in the last replay that was timed; NaN if none was.
+    """
+
+    module: str
+    name: str
+    arrays: str
+    bytes: int
+    seconds: float
+
+
+def launches(plan: Plan) -> list[Launch]:
+    """What is to be said of each launch of a plan."""
+    found = []
+    for step, seconds in zip(plan.steps, plan.seconds or itertools.repeat(math.nan), strict=False):
         views = {id(each): each for each in leaves((step.arguments, step.results)) if isinstance(each, View)}
         shapes = [str(each.shape) for each in views.values()]
         more = [f"and {len(shapes) - _SHOWN} more"] * (len(shapes) > _SHOWN)
         size = sum({id(each.buffer): each.buffer.nbytes for each in views.values()}.values())
-        seconds = [f"{1e6 * plan.seconds[number]:.1f}"] if plan.seconds else []
-        rows.append(
-            [str(number), step.scope, name_of(step), " ".join([*shapes[:_SHOWN], *more]), f"{size:,}", *seconds]
-        )
+        found.append(Launch(step.scope, name_of(step), " ".join([*shapes[:_SHOWN], *more]), size, seconds))
+    return found
+
+
+def table(plan: Plan) -> str:
+    """A line for each launch: its module's path, what it calls, shapes, bytes, and the time where it is known."""
+    timed = plan.seconds is not None
+    rows = [["", "module", "launch", "arrays", "bytes", *["µs"] * timed]]
+    for number, each in enumerate(launches(plan)):
+        seconds = [f"{1e6 * each.seconds:.1f}"] * timed
+        rows.append([str(number), each.module, each.name, each.arrays, f"{each.bytes:,}", *seconds])
     return f"{summary(plan)}\n{format_table(rows, '><<<>')}"
 
 

@@ -116,8 +116,8 @@ class Trainer:
         self.clip_norm = clip_norm
         self.clip_adaptive = clip_adaptive
         self.extra = extra
-        self.take_step = Captured(take_step) if capture else take_step
-        self.measure = Captured(measure) if capture else measure
+        self.take_step: Any = Captured(take_step) if capture else take_step
+        self.measure: Any = Captured(measure) if capture else measure
         self.callbacks = [
             *check_callbacks(callbacks),
             *([JSONLLog(log)] if log is not None else []),
