@@ -44,6 +44,9 @@ class Watcher(Protocol):
     def read(self, what: str) -> None:
         """See elements turned into Python's numbers, on which Python may decide."""
 
+    def looked_up(self, mapping: Any, key: Any) -> None:
+        """See Python look up a value of which launches may be given another one at each replay."""
+
 
 active = False
 """Whether anybody watches, this thread or another: all that an eager call looks at."""
@@ -154,7 +157,17 @@ def late(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def item(mapping: Any, key: Any) -> Any:
     """mapping[key] as an argument of a launch, looked up at each replay."""
-    return late(operator.getitem, mapping, key)
+    return late(lookup if isinstance(mapping, dict) else operator.getitem, mapping, key)
+
+
+lookup = dict.__getitem__
+"""How the items of dicts are found: past what their classes tell of (`looked_up`)."""
+
+
+def looked_up(mapping: Any, key: Any) -> None:
+    """Say that Python looks up mapping[key], other than for a launch."""
+    if active and (here := watcher()) is not None:
+        here.looked_up(mapping, key)
 
 
 def read(what: str) -> None:

@@ -323,6 +323,7 @@ def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects:
         if id(container) not in own and (id(container), place) not in own:
             recorder.refuse(f"it changes {place!r}, which a replay would not")
             return None
+    late = _late(own, recorder, before)
     for tensor, raw, grad, _, _ in before.tensors:
         if tensor.raw is not raw:
             effects.append(Effect(tensor, "raw", recorder.view(tensor.raw)))
@@ -337,7 +338,21 @@ def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects:
         return None
     plan = Plan(recorder.steps, recorder.buffers, output, effects)
     held = {id(array) for mapping in before.dicts if id(mapping.mapping) in own for array in mapping.values}
-    return Entry(key, plan, Guards(before, own, recorder.read_late, frozenset(held)))
+    return Entry(key, plan, Guards(before, own, late, frozenset(held)))
+
+
+def _late(own: set[Any], recorder: Recorder, before: Snapshot) -> list[tuple[Any, Any]]:
+    """The dicts and keys whose values may be others at each replay, as launches alone look them up.
+
+    What Python looks up as well has to be as it was, and may not be what the plan changes itself.
+    """
+    reached, late = {id(each.mapping) for each in before.dicts}, {(id(each), key) for each, key in recorder.read_late}
+    for (mapping, key), (_, line) in recorder.read_early.items():
+        if mapping in own or (mapping, key) in own:
+            recorder.refuse(f"it looks up {key!r}, which it also changes", line)
+        elif (mapping, key) in late and mapping not in reached:
+            recorder.refuse(f"it looks up {key!r} where nobody sees it change", line)
+    return [(each, key) for each, key in recorder.read_late if (id(each), key) not in recorder.read_early]
 
 
 def _effect(tensor: Tensor | int, grad: Tensor | None, recorder: Recorder) -> Effect:

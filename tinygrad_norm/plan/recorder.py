@@ -7,7 +7,6 @@ sees it, and ends the recording with the reason.
 
 from __future__ import annotations
 
-import operator
 import sys
 import weakref
 from collections.abc import Callable, Iterable
@@ -95,16 +94,18 @@ class Recorder:
         """The ids of generators that launches drew from."""
         self.read_late: list[tuple[Any, Any]] = []
         """Dicts and keys whose values launches find anew."""
+        self.read_early: dict[tuple[int, Any], tuple[Any, str]] = {}
+        """By the id of a dict and a key: the dict, and the line that looked the value up and may decide on it."""
         self._owners: dict[int, tuple[weakref.ref[Array], list[Buffer]]] = {}
-        self._inside = 0
+        self._inside = self._hosting = 0
         self._gaps: list[str] | None = None
         """Reasons for which what runs now has to be one launch as a whole; None where nothing could be."""
         for array, source in known:
             self._add(array, source)
 
-    def refuse(self, reason: str) -> None:
-        """Give up, for this reason, unless there is one already."""
-        self.reason = self.reason or f"{reason} ({users_line()})"
+    def refuse(self, reason: str, line: str = "") -> None:
+        """Give up, for this reason and at this line, or the one that is running, unless there is one already."""
+        self.reason = self.reason or f"{reason} ({line or users_line()})"
         self.steps.clear()
 
     def _unknown(self, reason: str) -> None:
@@ -183,7 +184,11 @@ class Recorder:
 
     def hosted(self, run: Callable[..., Any], changed: Any, arguments: tuple[Any, ...]) -> None:
         """Run what changes numbers, and write it down."""
-        run(changed, *arguments)
+        self._hosting += 1
+        try:
+            run(changed, *arguments)
+        finally:
+            self._hosting -= 1
         if not (self._inside or self.reason):
             first = all(isinstance(step.run, _Host) for step in self.steps)
             if first or not (isinstance(changed, list) and changed and isinstance(changed[0], Tensor)):
@@ -204,6 +209,11 @@ class Recorder:
         """Give up: Python may decide on what it reads."""
         if not self._inside:
             self.refuse(f"{what} reads elements of a tensor")
+
+    def looked_up(self, mapping: Any, key: Any) -> None:
+        """Know what Python may decide on, other than in what each replay does anew."""
+        if not (self._inside or self._hosting):
+            self.read_early.setdefault((id(mapping), key), (mapping, users_line()))
 
     # Memory
 
@@ -282,7 +292,7 @@ def _items(values: Iterable[Any]) -> list[tuple[Any, Any]]:
     for each in values:
         if type(each) is launch.Late:
             found += _items(each.arguments)
-            if each.function is operator.getitem and isinstance(each.arguments[0], dict):
+            if each.function is launch.lookup:
                 found.append(each.arguments)
     return found
 

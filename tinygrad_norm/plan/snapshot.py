@@ -152,7 +152,7 @@ class Guards:
                 tensor.wants_grad is not wants for tensor, wants in self._wants
             ):
                 return False
-            if any((mapping.get(key) == 0) is not zero for mapping, key, zero in self._zeros):
+            if any((dict.get(mapping, key) == 0) is not zero for mapping, key, zero in self._zeros):
                 return False
             self.generation = number
         for tensor, absent in self._grads:
@@ -183,7 +183,7 @@ def _holds(place: Place, count: int | None = None) -> bool:
     mapping, keys, values = place
     if count is not None and len(mapping) != count:
         return False
-    now = [mapping.get(key) for key in keys]
+    now = [dict.get(mapping, key) for key in keys]
     return all(map(operator.is_, now, values)) or all(map(same, now, values))
 
 
