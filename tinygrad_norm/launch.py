@@ -29,8 +29,13 @@ class Watcher(Protocol):
     def launched(self, run: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Run a launch, and return what it returns."""
 
-    def computed(self, compute: Callable[..., Any], again: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        """Run what launches or computes by itself, and return what it returns; `again` would do the same once more."""
+    def computed(
+        self, compute: Callable[..., Any], again: Callable[..., Any], arguments: tuple[Any, ...], op: Any, method: str
+    ) -> Any:
+        """Run what launches or computes by itself, and return what it returns; `again` would do the same once more.
+
+        It may be a method of an op.
+        """
 
     def hosted(self, run: Callable[..., Any], changed: Any, arguments: tuple[Any, ...]) -> None:
         """Run what changes a dict or an object and no array."""
@@ -106,11 +111,13 @@ def compute(function: Callable[..., Any], *arguments: Any) -> Any:
     return computed(function, function, *arguments) if active else function(*arguments)
 
 
-def computed(function: Callable[..., Any], again: Callable[..., Any], *arguments: Any) -> Any:
-    """The same, where `again` does what it does without changing anything at all."""
+def computed(
+    function: Callable[..., Any], again: Callable[..., Any], *arguments: Any, op: Any = None, method: str = ""
+) -> Any:
+    """The same, where `again` does what it does without changing anything at all; it may be a method of an op."""
     if not active or (here := watcher()) is None:
         return function(*arguments)
-    return here.computed(function, again, arguments)
+    return here.computed(function, again, arguments, op, method)
 
 
 def host(run: Callable[..., Any], changed: Any, *arguments: Any) -> None:
