@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import random as python_random
+import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -197,3 +201,95 @@ def test_gradients_of_an_op_of_the_users_are_those_of_eager_calls(rng):
         one, other = Tensor(array, requires_grad=True), Tensor(array, requires_grad=True)
         assert bits(fast(one, mask)) == bits(function(other, mask))
         assert bits(one.grad) == bits(other.grad)
+
+
+# What a function reaches beside closures and attributes
+
+
+mine = ModuleType("mine")
+sys.modules["mine"] = mine
+vars(mine).update(SCALE=1.0, double=lambda x: x * 2.0, inner=ModuleType("mine.inner"))
+vars(mine.inner).update(SHIFT=1.0)
+
+
+class Settings:
+    scale = 1.0
+
+    @staticmethod
+    def double(x):
+        return x * 2.0
+
+
+def imports(x):
+    import mine as imported  # type: ignore[import-not-found]
+
+    return x * imported.SCALE
+
+
+def imports_from(x):
+    from mine import SCALE
+
+    return x * SCALE
+
+
+BESIDE: dict[str, Any] = {
+    "a module": (lambda x: x * mine.SCALE, mine, "SCALE", 2.0),
+    "a module in one": (lambda x: x * mine.inner.SHIFT, mine.inner, "SHIFT", 2.0),
+    "a function of one": (lambda x: mine.double(x), mine, "double", lambda x: x * 3.0),
+    "a module by its name": (lambda x: x * getattr(mine, "SCALE"), mine, "SCALE", 2.0),  # noqa: B009
+    "a module that it imports": (imports, mine, "SCALE", 2.0),
+    "what it imports": (imports_from, mine, "SCALE", 2.0),
+    "a class": (lambda x: x * Settings.scale, Settings, "scale", 2.0),
+    "a function of a class": (lambda x: Settings.double(x), Settings, "double", staticmethod(lambda x: x * 3.0)),
+    "a name of Python's": (lambda x: x * abs(-1.0), sys.modules[__name__], "abs", lambda x: 3.0),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_is_reached_is_compared(name, monkeypatch):
+    function, holder, attribute, value = BESIDE[name]
+    fast, x = capture(function), Tensor([1.0, 2.0])
+    for number in range(7):
+        if number == 5:
+            monkeypatch.setattr(holder, attribute, value, raising=False)
+        before = bits(function(x))
+        assert bits(fast(x)) == before
+    assert (len(fast.plans), fast.why) == (2, "")
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        python_random.random,
+        np.random.rand,
+        python_random.Random(0).random,
+        np.random.RandomState(0).rand,
+        np.random.Generator(np.random.MT19937(0)).random,
+        np.random.default_rng(0).random,
+    ],
+)
+def test_numbers_that_python_draws_are_seen_though_nothing_comes_of_them(draw):
+    fast = capture(lambda x: x * 2.0 if draw() < 2 else x)
+    for _ in range(5):
+        fast(Tensor([1.0]))
+    assert "it draws random numbers outside of an op" in fast.why
+
+
+def test_an_iterator_that_goes_on_is_refused():
+    numbers, lines = itertools.cycle([1.0, 1.0, 2.0]), (1.0 for _ in range(9))
+    for each in (numbers, lines):
+        fast = capture(lambda x, each=each: x * next(each))
+        for _ in range(4):
+            fast(Tensor([1.0]))
+        assert f"it reaches a {type(each).__name__}, and nobody sees how far that is" in fast.why
+
+
+def test_a_store_to_a_global_that_is_not_there_is_seen():
+    names: dict[str, Any] = {}
+    exec("def function(x):\n    global made\n    made = 1\n    return x + 1", names)
+    fast = capture(names["function"])
+    for _ in range(4):
+        names.pop("made", None)
+        fast(Tensor([1.0]))
+        assert names["made"] == 1
+    assert "it changes 'made'" in fast.why

@@ -19,7 +19,7 @@ from tinygrad_norm.operands import wrap
 from tinygrad_norm.plan.plan import ChangedError, Effect, Kept, Plan
 from tinygrad_norm.plan.reach import Reach
 from tinygrad_norm.plan.recorder import Array, Recorder, View
-from tinygrad_norm.plan.snapshot import Guards, Snapshot
+from tinygrad_norm.plan.snapshot import Guards, Snapshot, same_state, state_of
 from tinygrad_norm.plan.sources import Fixed, Grad, Input, Item, Raw
 from tinygrad_norm.plan.told import plain, told
 from tinygrad_norm.plan.trees import leaves, mapped
@@ -198,6 +198,8 @@ class Captured(Generic[P, R]):
         effects: list[Effect] = []
         grads = [(each.grad, each.wants_grad) if isinstance(each, Tensor) else (None, False) for each in inputs]
         owners = [id(owner_of(each.raw)) for each in before.reach.tensors]
+        for each in before.reach.iterators[:1]:
+            recorder.refuse(f"it reaches a {type(each).__name__}, and nobody sees how far that is")
         if len({*owners}) < len(owners):
             recorder.refuse("two tensors that it reaches share their memory")
         if {id(owner_of(_array(each))) for each in inputs}.intersection(owners):
@@ -317,7 +319,7 @@ def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects:
     """A plan of what was recorded; None, and a reason, where there can be none."""
     own = recorder.changed_by_hosts()
     for generator, state in before.states:
-        if generator.bit_generator.state != state and id(generator) not in recorder.drawn:
+        if not same_state(state_of(generator), state) and id(generator) not in recorder.drawn:
             recorder.refuse("it draws random numbers outside of an op")
     for container, place in before.changed():
         if id(container) not in own and (id(container), place) not in own:
