@@ -29,8 +29,13 @@ class Watcher(Protocol):
     def launched(self, run: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Run a launch, and return what it returns."""
 
-    def computed(self, compute: Callable[..., Any], again: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        """Run what launches or computes by itself, and return what it returns; `again` would do the same once more."""
+    def computed(
+        self, compute: Callable[..., Any], again: Callable[..., Any], arguments: tuple[Any, ...], op: Any, method: str
+    ) -> Any:
+        """Run what launches or computes by itself, and return what it returns; `again` would do the same once more.
+
+        It may be a method of an op.
+        """
 
     def hosted(self, run: Callable[..., Any], changed: Any, arguments: tuple[Any, ...]) -> None:
         """Run what changes a dict or an object and no array."""
@@ -43,6 +48,9 @@ class Watcher(Protocol):
 
     def read(self, what: str) -> None:
         """See elements turned into Python's numbers, on which Python may decide."""
+
+    def looked_up(self, mapping: Any, key: Any) -> None:
+        """See Python look up a value of which launches may be given another one at each replay."""
 
 
 active = False
@@ -103,11 +111,13 @@ def compute(function: Callable[..., Any], *arguments: Any) -> Any:
     return computed(function, function, *arguments) if active else function(*arguments)
 
 
-def computed(function: Callable[..., Any], again: Callable[..., Any], *arguments: Any) -> Any:
-    """The same, where `again` does what it does without changing anything at all."""
+def computed(
+    function: Callable[..., Any], again: Callable[..., Any], *arguments: Any, op: Any = None, method: str = ""
+) -> Any:
+    """The same, where `again` does what it does without changing anything at all; it may be a method of an op."""
     if not active or (here := watcher()) is None:
         return function(*arguments)
-    return here.computed(function, again, arguments)
+    return here.computed(function, again, arguments, op, method)
 
 
 def host(run: Callable[..., Any], changed: Any, *arguments: Any) -> None:
@@ -154,7 +164,17 @@ def late(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def item(mapping: Any, key: Any) -> Any:
     """mapping[key] as an argument of a launch, looked up at each replay."""
-    return late(operator.getitem, mapping, key)
+    return late(lookup if isinstance(mapping, dict) else operator.getitem, mapping, key)
+
+
+lookup = dict.__getitem__
+"""How the items of dicts are found: past what their classes tell of (`looked_up`)."""
+
+
+def looked_up(mapping: Any, key: Any) -> None:
+    """Say that Python looks up mapping[key], other than for a launch."""
+    if active and (here := watcher()) is not None:
+        here.looked_up(mapping, key)
 
 
 def read(what: str) -> None:

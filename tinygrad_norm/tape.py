@@ -110,10 +110,18 @@ class Op:
         """Run forward while a plan is recorded: its launches are seen, or else it is one launch as a whole."""
         blank = self._blank()
 
-        def again(arrays: list[Any], params: dict[str, Any]) -> Any:
-            return blank._with(params)._forward_to_arrays(arrays, params)
+        def forward(arrays: list[Any], params: dict[str, Any], held: dict[str, Array]) -> Any:
+            before = vars(self).copy()
+            try:
+                return self._holding(held)._forward_to_arrays(arrays, params)
+            finally:  # arrays that tell who reads them
+                vars(self).update({name: before[name] for name in held})
 
-        result, _ = launch.computed(self._forward_to_arrays, again, arrays, self.params)
+        def again(arrays: list[Any], params: dict[str, Any], held: dict[str, Array]) -> Any:
+            return blank._with(params)._holding(held)._forward_to_arrays(arrays, params)
+
+        held = self._held()
+        result, _ = launch.computed(forward, again, arrays, self.params, held, op=self, method="forward")
         known = {id(each) for each in (*arrays, *self.params.values())}
         lengths = {length for each in arrays for length in getattr(each, "shape", ())}
         for value in self._saved:  # each replay would have what is no array as it is
@@ -128,6 +136,17 @@ class Op:
             number, result = result, np.asarray(result)
             self._saved = tuple([result if value is number else value for value in self._saved])
         return result, [value for value in self._saved if isinstance(value, np.ndarray)]
+
+    def _held(self) -> dict[str, Array]:
+        """The arrays that are its attributes, or are those of tensors that are."""
+        values = {name: value.raw if is_tensor(value) else value for name, value in vars(self).items()}
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+    def _holding(self, held: dict[str, Array]) -> Self:
+        """This op, with other arrays in their place."""
+        for name, array in held.items():
+            setattr(self, name, wrap(array) if is_tensor(getattr(self, name)) else array)
+        return self
 
     def _blank(self) -> Self:
         """This op, without a place on the tape."""
@@ -228,13 +247,15 @@ class FusedOp(Op):
         """The gradient while a plan is recorded: its launches are seen, or else it is one launch as a whole."""
         blank = self._blank()
 
-        def gradient(arrays: tuple[Any, ...], params: dict[str, Any]) -> Any:
-            return self.gradient(*arrays)
+        def gradient(arrays: tuple[Any, ...], params: dict[str, Any], held: dict[str, Array]) -> Any:
+            return copy.copy(self)._holding(held).gradient(*arrays), []
 
-        def again(arrays: tuple[Any, ...], params: dict[str, Any]) -> Any:
-            return blank._with(params).gradient(*arrays)
+        def again(arrays: tuple[Any, ...], params: dict[str, Any], held: dict[str, Array]) -> Any:
+            return blank._with(params)._holding(held).gradient(*arrays), []
 
-        found: tuple[Array | None, ...] = launch.computed(gradient, again, arrays, self.params)
+        held = self._held()
+        found: tuple[Array | None, ...]
+        found, _ = launch.computed(gradient, again, arrays, self.params, held, op=self, method="gradient")
         return found
 
     def _defined(self, method: str) -> Callable[..., Any]:

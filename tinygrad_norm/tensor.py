@@ -253,6 +253,7 @@ class Tensor:
     # Python's and NumPy's protocols
 
     def __repr__(self) -> str:
+        read("repr()")
         text = np.array2string(self.raw, separator=", ", prefix="Tensor(", precision=4, threshold=200)
         facts = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
         if self.size > 200 or not self.size:

@@ -283,7 +283,8 @@ def test_reading_a_value_keeps_a_function_eager_and_names_the_line():
 
 
 @pytest.mark.parametrize(
-    "read", [float, bool, lambda x: x.tolist(), lambda x: x.data, lambda x: x.numpy(), np.asarray, lambda x: 1.0 in x]
+    "read",
+    [float, bool, repr, lambda x: x.tolist(), lambda x: x.data, lambda x: x.numpy(), np.asarray, lambda x: 1.0 in x],
 )
 def test_every_way_to_read_is_seen(read):
     assert "reads elements" in eager_reason(lambda x: (read(x.sum()), x + 1)[1], Tensor([1.0, 2.0]))

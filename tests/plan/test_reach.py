@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from functools import partial
+from random import Random, _inst
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -53,8 +58,10 @@ def test_a_model_and_its_optimizer_are_reached_from_a_step():
 
 
 def test_generators_are_reached_and_the_global_one_always(rng):
-    assert {id(each) for each in reached(lambda: rng.normal()).generators} == {id(rng), id(random.generator())}
-    assert reached(len).generators == [random.generator()]
+    always = {id(each) for each in (random.generator(), np.random.mtrand._rand, _inst)}
+    assert {id(each) for each in reached(len).generators} == always
+    own = np.random.RandomState(0), Random(0)
+    assert {id(each) for each in reached(lambda: (rng, own)).generators} == {*always, id(rng), *map(id, own)}
 
 
 def test_what_a_circle_holds_is_found_once():
@@ -76,6 +83,44 @@ def test_an_empty_cell_holds_nothing():
 
 
 def test_modules_of_python_and_of_packages_are_not_the_users():
-    assert is_users(__name__)
-    assert not any(map(is_users, ("json", "numpy", "tinygrad_norm.nn.module", None)))
+    assert all(map(is_users, (__name__, None)))
+    assert not any(map(is_users, ("json", "numpy", "tinygrad_norm.nn.module")))
     assert not reached(np.linalg.norm).names
+
+
+def test_modules_of_the_users_are_entered_where_code_names_what_they_hold(monkeypatch):
+    mine, sub, other = (ModuleType(name) for name in ("mine", "mine.sub", "other"))
+    vars(mine).update(SCALE=Tensor([1.0]), sub=sub, OTHER=Tensor([2.0]))
+    vars(sub).update(DEEP=Tensor([3.0]), TEXT=Tensor([4.0]))
+    vars(other).update(SCALE=Tensor([5.0]))
+    for each in (mine, sub, other):
+        monkeypatch.setitem(sys.modules, each.__name__, each)
+
+    def function():
+        import other as imported  # type: ignore[import-not-found]
+
+        return mine.SCALE, getattr(mine.sub, "TEXT"), mine.sub.DEEP, imported  # noqa: B009
+
+    wanted = [mine.SCALE, sub.TEXT, sub.DEEP, other.SCALE]
+    assert {id(each) for each in reached(function).tensors} == {*map(id, wanted)}
+
+
+class Settings:
+    scale = Tensor([1.0])
+
+
+def test_classes_that_code_names_are_entered():
+    assert [id(each) for each in reached(lambda: Settings.scale).tensors] == [id(Settings.scale)]
+
+
+def test_iterators_of_pythons_own_kinds_are_found(tmp_path):
+    kinds = [iter([1]), itertools.count(), (each for each in "a"), zip("a", "b", strict=True), iter({1})]
+    with open(tmp_path / "file", "w") as file:
+        found = reached(lambda: (kinds, file)).iterators
+    assert {*map(id, found)} == {*map(id, kinds)}
+
+
+def test_globals_that_are_not_there_yet_are_known_by_name():
+    names: dict[str, Any] = {"__name__": "mine"}
+    exec("def function():\n    global not_there_yet\n    not_there_yet = 1", names)
+    assert [names for _, names in reached(names["function"]).names] == [("not_there_yet",)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinygrad_norm import generation
 from tinygrad_norm.checks import Range, check_integer, check_number, check_type
 from tinygrad_norm.dtypes import Array
-from tinygrad_norm.launch import item, launch
+from tinygrad_norm.launch import item, launch, lookup
 from tinygrad_norm.optim.optimizer import Group, Optimizer, State
 
 _ALPHA = Range("a number above 0 and up to 1", lambda value: 0 < value <= 1)
@@ -45,7 +45,7 @@ class Lookahead(Optimizer):
         """Take one step of the wrapped optimizer, and at every k-th meet the slow weights."""
         if "slow" not in state:
             state["slow"] = launch(parameter.copy)
-        slow = state["slow"] = state["slow"].astype(parameter.dtype, copy=False)  # the model may be converted
+        slow = state["slow"] = lookup(state, "slow").astype(parameter.dtype, copy=False)  # the model may be converted
         self.optimizer.update(parameter, gradient, state, group)
         launch(_meet, parameter, slow, item(state, "step"), self.k, self.alpha)
 

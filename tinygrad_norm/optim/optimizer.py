@@ -14,7 +14,7 @@ from tinygrad_norm.checks import RefusesUnknownKeywords, check_type, refuse_unkn
 from tinygrad_norm.dtypes import Array, beyond
 from tinygrad_norm.launch import host, launch
 from tinygrad_norm.optim.options import check_option
-from tinygrad_norm.optim.param_group import ParamGroup
+from tinygrad_norm.optim.param_group import ParamGroup, ParamState
 from tinygrad_norm.schema import ANYTHING, COUNT, MAPPING, check_form
 from tinygrad_norm.tensor import Tensor, forget_gradients
 
@@ -94,7 +94,7 @@ class Optimizer(RefusesUnknownKeywords, ABC):
             if gradient is not None and gradient.shape != parameter.shape:
                 raise ValueError(f"{place} has shape {parameter.shape} and a gradient of shape {gradient.shape}")
         given = [
-            (parameter, parameter.grad.raw, self.state.setdefault(parameter, {"step": 0}), group)
+            (parameter, parameter.grad.raw, self._state_of(parameter), group)
             for group in self.param_groups
             for parameter in group["params"]
             if parameter.grad is not None
@@ -105,6 +105,13 @@ class Optimizer(RefusesUnknownKeywords, ABC):
                 gradient = launch(gradient.astype, parameter.dtype)
             self.update(parameter.raw, launch(np.negative, gradient) if group["maximize"] else gradient, state, group)
         launch(_mark_changed, [parameter.raw for parameter, *_ in given])
+
+    def _state_of(self, parameter: Tensor) -> State:
+        """What is remembered of a parameter, from its first step on."""
+        state = self.state.get(parameter)
+        if state is None:
+            state = self.state[parameter] = ParamState(step=0)
+        return state
 
     @abstractmethod
     def update(self, parameter: Array, gradient: Array, state: State, group: Group) -> None:
@@ -122,7 +129,7 @@ class Optimizer(RefusesUnknownKeywords, ABC):
         """Return what `state` keeps under `name`, an array of zeros at first; None if no option asks for it."""
         if not _is_used(self.buffers[name], group):
             return None
-        array: Array | None = state.get(name)
+        array: Array | None = dict.get(state, name)
         if array is None:
             array = state[name] = launch(np.zeros, like.shape, like.dtype)
         if array.shape != like.shape:
@@ -163,10 +170,12 @@ class Optimizer(RefusesUnknownKeywords, ABC):
         self.state.clear()
         for number, saved in state_dict["state"].items():
             _, parameter, _ = parameters[str(number)]
-            self.state[parameter] = {
-                name: int(value) if name == "step" else np.array(value, parameter.dtype, order="C")
-                for name, value in saved.items()
-            }
+            self.state[parameter] = ParamState(
+                {
+                    name: int(value) if name == "step" else np.array(value, parameter.dtype, order="C")
+                    for name, value in saved.items()
+                }
+            )
 
     def _known_options(self) -> list[str]:
         return ["params", *self.defaults, "initial_lr"]
@@ -271,7 +280,7 @@ def _options(group: Group) -> Group:
 
 
 def _is_used(option: str | None, group: Group) -> bool:
-    return option is None or bool(group[option])
+    return option is None or bool(dict.get(group, option))  # that it is 0 or not, a plan has seen
 
 
 def _placed(groups: list[Group]) -> Iterator[tuple[str, Tensor]]:

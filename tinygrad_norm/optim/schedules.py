@@ -26,7 +26,7 @@ from tinygrad_norm.checks import (
     check_number,
     check_type,
 )
-from tinygrad_norm.launch import host
+from tinygrad_norm.launch import host, looked_up
 from tinygrad_norm.optim.optimizer import Optimizer
 
 _WRITTEN = ("lr", "initial_lr", "momentum", "betas")
@@ -73,7 +73,18 @@ class LRScheduler(ABC):
     def step(self) -> None:
         """Go on to the next learning rate; call it after the optimizer's step."""
         written = [(group, option) for group in self.optimizer.param_groups for option in _WRITTEN]
-        host(_go_on, [vars(self), *written], self)
+        host(_go_on, [(vars(self), "last_epoch"), *written], self)
+
+    @property
+    def last_epoch(self) -> int:
+        """How many steps were made."""
+        looked_up(vars(self), "last_epoch")
+        found: int = vars(self)["last_epoch"]
+        return found
+
+    @last_epoch.setter
+    def last_epoch(self, step: int) -> None:
+        vars(self)["last_epoch"] = step
 
     def _go_on(self) -> None:
         step = self.last_epoch + 1

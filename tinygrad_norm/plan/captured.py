@@ -19,7 +19,7 @@ from tinygrad_norm.operands import wrap
 from tinygrad_norm.plan.plan import ChangedError, Effect, Kept, Plan
 from tinygrad_norm.plan.reach import Reach
 from tinygrad_norm.plan.recorder import Array, Recorder, View
-from tinygrad_norm.plan.snapshot import Guards, Snapshot
+from tinygrad_norm.plan.snapshot import Guards, Snapshot, same_state, state_of
 from tinygrad_norm.plan.sources import Fixed, Grad, Input, Item, Raw
 from tinygrad_norm.plan.told import plain, told
 from tinygrad_norm.plan.trees import leaves, mapped
@@ -201,6 +201,8 @@ class Captured(Generic[P, R]):
         effects: list[Effect] = []
         grads = [(each.grad, each.wants_grad) if isinstance(each, Tensor) else (None, False) for each in inputs]
         owners = [id(owner_of(each.raw)) for each in before.reach.tensors]
+        for each in before.reach.iterators[:1]:
+            recorder.refuse(f"it reaches a {type(each).__name__}, and nobody sees how far that is")
         if len({*owners}) < len(owners):
             recorder.refuse("two tensors that it reaches share their memory")
         if {id(owner_of(_array(each))) for each in inputs}.intersection(owners):
@@ -319,11 +321,13 @@ def _known(reach: Reach, inputs: list[Any]) -> Iterator[tuple[Array, Any]]:
 def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects: list[Effect]) -> Entry | None:
     """A plan of what was recorded; None, and a reason, where there can be none."""
     for generator, state in before.states:
-        if generator.bit_generator.state != state and id(generator) not in recorder.drawn:
+        if not same_state(state_of(generator), state) and id(generator) not in recorder.drawn:
             recorder.refuse("it draws random numbers outside of an op")
     if (place := next(_unseen(before, recorder), None)) is not None:
         recorder.refuse(f"it changes {place!r}, which a replay would not")
         return None
+    own = recorder.changed_by_hosts()
+    late = _late(own, recorder, before)
     for tensor, raw, grad, _, _ in before.tensors:
         if tensor.raw is not raw:
             effects.append(Effect(tensor, "raw", recorder.view(tensor.raw)))
@@ -336,9 +340,23 @@ def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects:
     if not all(isinstance(view, View) and view.buffer.dense for view in views):
         recorder.refuse("it returns a constant, or a part of an argument whose elements do not follow each other")
         return None
-    plan, own = Plan(recorder.steps, recorder.buffers, output, effects), recorder.changed_by_hosts()
+    plan = Plan(recorder.steps, recorder.buffers, output, effects)
     held = {id(array) for mapping in before.dicts if id(mapping.mapping) in own for array in mapping.values}
-    return Entry(key, plan, Guards(before, own, recorder.read_late, frozenset(held)))
+    return Entry(key, plan, Guards(before, own, late, frozenset(held)))
+
+
+def _late(own: set[Any], recorder: Recorder, before: Snapshot) -> list[tuple[Any, Any]]:
+    """The dicts and keys whose values may be others at each replay, as launches alone look them up.
+
+    What Python looks up as well has to be as it was, and may not be what the plan changes itself.
+    """
+    reached, late = {id(each.mapping) for each in before.dicts}, {(id(each), key) for each, key in recorder.read_late}
+    for (mapping, key), (_, line) in recorder.read_early.items():
+        if mapping in own or (mapping, key) in own:
+            recorder.refuse(f"it looks up {key!r}, which it also changes", line)
+        elif (mapping, key) in late and mapping not in reached:
+            recorder.refuse(f"it looks up {key!r} where nobody sees it change", line)
+    return [(each, key) for each, key in recorder.read_late if (id(each), key) not in recorder.read_early]
 
 
 def _unseen(before: Snapshot, recorder: Recorder) -> Iterator[Any]:

@@ -1,19 +1,21 @@
 """What a function reaches: the tensors, arrays, numbers and generators that it may read or change.
 
 From its closure, its defaults, the globals that its code names and the object that it is a method of, along attributes,
-lists, tuples, dicts and other functions of the user's. Functions of this package and of installed ones are not entered,
-but objects of their classes are.
+lists, tuples, dicts and other functions, classes and modules of the user's: of a module, what any code names. Functions
+of this package and of installed ones are not entered, but objects of their classes are.
 """
 
 from __future__ import annotations
 
 import dis
+import random as python_random
 import sys
 import sysconfig
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from io import IOBase
+from types import CodeType, FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,14 @@ from tinygrad_norm import random
 from tinygrad_norm.plan.snapshot import content_of
 from tinygrad_norm.tensor import Tensor
 
-_ATOMS = (int, float, complex, bool, str, bytes, type(None), np.generic, np.dtype, type, ModuleType, CodeType)
-_LEFT_OUT = (*_ATOMS, BuiltinFunctionType, np.ufunc)
+_ATOMS = (int, float, complex, bool, str, bytes, type(None), np.generic, np.dtype, CodeType)
+_LEFT_OUT = (*_ATOMS, np.ufunc)
+_GENERATORS = (np.random.Generator, np.random.RandomState, python_random.Random)
+_GLOBAL_ONES = [python_random.random.__self__, np.random.mtrand._rand]  # type: ignore[attr-defined]
+"""The generators of Python's own module and of NumPy's old one."""
 _PACKAGE = __name__.split(".")[0]
+_OF_GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
+_OF_ITERATORS = ("builtins", "itertools", "_collections")
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
@@ -33,14 +40,16 @@ class Reach:
 
     Attributes:
         tensors, arrays, generators, dicts, lists, cells: each once; dicts are also those of attributes.
-        names: globals, and those of them that code names.
+        iterators: of Python's own kinds, whose place nobody sees.
+        names: globals, and those of them that code names, of which some may not be there.
         told: ids of the dicts whose changes raise the generation.
     """
 
     def __init__(self, roots: Iterable[Any]) -> None:
         self.tensors: list[Tensor] = []
         self.arrays: list[np.ndarray[Any, Any]] = []
-        self.generators: list[np.random.Generator] = []
+        self.generators: list[Any] = []
+        self.iterators: list[Any] = []
         self.dicts: list[dict[Any, Any]] = []
         self.lists: list[list[Any]] = []
         self.cells: list[Any] = []
@@ -53,13 +62,21 @@ class Reach:
         """Sets and deques."""
         self.told: set[int] = set()
         self._kept: list[Any] = []
-        seen: set[int] = set()
-        stack = [*roots, random.generator()]
+        self._seen: set[int] = set()
+        self._mentioned: set[str] = set()
+        """The names of attributes in all code."""
+        self._modules: dict[ModuleType, set[str]] = {}
+        """Modules of the user's, and the names of each that are reached."""
+        self._go_on([*roots, random.generator(), *_GLOBAL_ONES])
+        while more := [*self._of_modules()]:
+            self._go_on(more)
+
+    def _go_on(self, stack: list[Any]) -> None:
         while stack:
             each = stack.pop()
-            if isinstance(each, _LEFT_OUT) or id(each) in seen:
+            if isinstance(each, _LEFT_OUT) or id(each) in self._seen:
                 continue
-            seen.add(id(each))
+            self._seen.add(id(each))
             self._kept.append(each)  # or its id would be another's
             stack += self._enter(each)
 
@@ -71,8 +88,19 @@ class Reach:
         if isinstance(each, np.ndarray):
             self.arrays.append(each)
             return []
-        if isinstance(each, np.random.Generator):
+        if isinstance(each, _GENERATORS):
             self.generators.append(each)
+            return []
+        if isinstance(each, ModuleType):
+            if is_users(each.__name__):
+                self._modules[each] = set()
+            return []
+        if isinstance(each, type):
+            return [*self._of_class(each), *each.__bases__] if is_users(each.__module__) else []
+        if isinstance(each, GeneratorType) or (
+            isinstance(each, Iterator) and type(each).__module__ in _OF_ITERATORS and not isinstance(each, IOBase)
+        ):
+            self.iterators.append(each)
             return []
         if isinstance(each, dict):
             self.dicts.append(each)
@@ -94,19 +122,32 @@ class Reach:
         return self._of_function(each) if isinstance(each, FunctionType) else self._of_object(each)
 
     def _of_function(self, function: FunctionType) -> list[Any]:
-        inside = [function.__defaults__, function.__kwdefaults__]
+        inside: list[Any] = [function.__defaults__, function.__kwdefaults__]
         self.cells += function.__closure__ or ()
         inside += map(content_of, function.__closure__ or ())
         if is_users(function.__module__):
-            names = tuple(name for name in _names(function.__code__) if name in function.__globals__)
-            self.names.append((function.__globals__, names))
-            inside += [function.__globals__[name] for name in names]
+            code, names = [*_codes(function.__code__)], function.__globals__
+            used = tuple({name for each in code for name in _globals(each)})
+            self.names.append((names, used))
+            inside += map(names.get, used)
+            for each in code:
+                inside += _imported(each, names)
+                self._mentioned.update(each.co_names, (text for text in each.co_consts if isinstance(text, str)))
         return inside
+
+    def _of_modules(self) -> Iterator[Any]:
+        """What the user's modules hold under names that any code mentions, and that is not reached yet."""
+        for module, known in self._modules.items():
+            names = tuple((self._mentioned & vars(module).keys()) - known)
+            known.update(names)
+            if names:
+                self.names.append((vars(module), names))
+                yield from (vars(module)[name] for name in names)
 
     def _of_object(self, each: Any) -> list[Any]:
         if hasattr(type(each), "reached"):  # another captured function
             return list(each.reached())
-        inside: list[Any] = []
+        inside: list[Any] = [getattr(each, "__self__", None)]  # of which it is a method, written in C
         attributes = getattr(each, "__dict__", None)
         if isinstance(attributes, dict):
             self.dicts.append(attributes)
@@ -118,10 +159,7 @@ class Reach:
             held = tuple(getattr(each, slot, None) for slot in slots)
             self.slots.append((each, slots, held))
             inside += held
-        for kind in type(each).__mro__:
-            if is_users(kind.__module__):
-                inside += self._of_class(kind)
-        return inside
+        return [*inside, type(each)]
 
     def _of_class(self, kind: type) -> list[Any]:
         """Methods, and what else a class of the user's has."""
@@ -135,21 +173,33 @@ class Reach:
 
 
 def is_users(module: str | None) -> bool:
-    """Whether a module is neither this package's nor an installed one's."""
+    """Whether a module is neither this package's nor an installed one's; code that was made by `exec` has none."""
     if module is None or module.split(".")[0] == _PACKAGE:
-        return False
+        return module is None
     file = getattr(sys.modules.get(module), "__file__", None) or ""
     return not file.startswith(_INSTALLED)
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    """The globals that code may name, and functions inside of it."""
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            yield instruction.argval
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """Code, and that of the functions inside of it."""
+    yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant)
+            yield from _codes(constant)
+
+
+def _globals(code: CodeType) -> Iterator[str]:
+    """The names of globals in code, also of those that are not there."""
+    return (each.argval for each in dis.get_instructions(code) if each.opname in _OF_GLOBALS)
+
+
+def _imported(code: CodeType, names: dict[str, Any]) -> Iterator[ModuleType]:
+    """The modules that code imports when it runs, if they are there already."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME":
+            for name in (instruction.argval, f"{names.get('__package__')}.{instruction.argval}"):
+                if name in sys.modules:
+                    yield sys.modules[name]
 
 
 def _slots(cls: type) -> Iterator[str]:

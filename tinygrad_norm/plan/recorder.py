@@ -7,7 +7,7 @@ sees it, and ends the recording with the reason.
 
 from __future__ import annotations
 
-import operator
+import dis
 import sys
 import weakref
 from collections.abc import Callable, Iterable
@@ -20,7 +20,9 @@ from numpy.lib.array_utils import byte_bounds
 
 from tinygrad_norm import launch, modes
 from tinygrad_norm.integrity import owner_of
-from tinygrad_norm.plan.sources import Input
+from tinygrad_norm.plan.reach import Reach, is_users
+from tinygrad_norm.plan.snapshot import content_of
+from tinygrad_norm.plan.sources import Fixed, Input
 from tinygrad_norm.plan.told import Told
 from tinygrad_norm.plan.trees import leaves, mapped
 from tinygrad_norm.tensor import Tensor
@@ -95,16 +97,18 @@ class Recorder:
         """The ids of generators that launches drew from."""
         self.read_late: list[tuple[Any, Any]] = []
         """Dicts and keys whose values launches find anew."""
+        self.read_early: dict[tuple[int, Any], tuple[Any, str]] = {}
+        """By the id of a dict and a key: the dict, and the line that looked the value up and may decide on it."""
         self._owners: dict[int, tuple[weakref.ref[Array], list[Buffer]]] = {}
-        self._inside = 0
+        self._inside = self._hosting = 0
         self._gaps: list[str] | None = None
         """Reasons for which what runs now has to be one launch as a whole; None where nothing could be."""
         for array, source in known:
             self._add(array, source)
 
-    def refuse(self, reason: str) -> None:
-        """Give up, for this reason, unless there is one already."""
-        self.reason = self.reason or f"{reason} ({users_line()})"
+    def refuse(self, reason: str, line: str = "") -> None:
+        """Give up, for this reason and at this line, or the one that is running, unless there is one already."""
+        self.reason = self.reason or f"{reason} ({line or users_line()})"
         self.steps.clear()
 
     def _unknown(self, reason: str) -> None:
@@ -164,26 +168,59 @@ class Recorder:
         self._write(run, arguments, result)
         return result
 
-    def computed(self, compute: Callable[..., Any], again: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        """Run what launches by itself, or is to be one launch as it makes arrays in another way."""
+    def computed(
+        self, compute: Callable[..., Any], again: Callable[..., Any], arguments: tuple[Any, ...], op: Any, method: str
+    ) -> Any:
+        """Run what launches by itself, or is to be one launch as it makes arrays in another way.
+
+        A method of an op of the user's is one launch as well, as it may decide by values what it launches.
+        """
         steps, buffers = len(self.steps), len(self.buffers)
+        whole = op is not None and is_users(getattr(type(op), method).__module__)
+        if whole and not (self._inside or self.reason):
+            self._check_held(op, method, arguments)
         outer, self._gaps = self._gaps, []
         try:
-            result = compute(*arguments)
+            result = compute(*mapped(_at_door, arguments))
         finally:
             gaps, self._gaps = self._gaps, outer
         if self._inside or self.reason:
             return result
         arrays = [each for each in leaves(result) if isinstance(each, np.ndarray)]
-        if gaps or not all((buffer := self._find(each)) and (buffer.used or buffer.source) for each in arrays):
+        if gaps or whole or not all((buffer := self._find(each)) and (buffer.used or buffer.source) for each in arrays):
             del self.steps[steps:]
             self._forget(buffers)
+            if whole and not self._is_plain(getattr(type(op), method), leaves(result[0])):
+                self.refuse(f"{op.name}.{method} returns an array that it is given, and may decide by values on which")
             self._write(again, arguments, result)
         return result
 
+    def _check_held(self, op: Any, method: str, arguments: tuple[Any, ...]) -> None:
+        """Refuse an op of the user's that holds arrays where a replay does not look for them."""
+        named = {id(each) for each in leaves(arguments)}
+        held = [value for value in vars(op).values() if id(getattr(value, "raw", value)) not in named]
+        cells = [cell for each in vars(type(op)).values() for cell in getattr(each, "__closure__", None) or ()]
+        reach = Reach([held, *map(content_of, cells)])
+        hidden = [*reach.arrays, *(each.raw for each in reach.tensors)]
+        for each in hidden:
+            if id(each) not in named and not ((buffer := self._find(each)) and type(buffer.source) is Fixed):
+                self.refuse(
+                    f"{op.name} uses an array of shape {each.shape} that it is not given and that is none of its "
+                    "attributes, where a replay would not look for it"
+                )
+
+    def _is_plain(self, method: Any, returned: Iterable[Any]) -> bool:
+        """Whether a method returns new arrays, or what it is given without a choice."""
+        given = [each for each in returned if isinstance(each, np.ndarray) and self._find(each) is not None]
+        return not given or not any("JUMP" in each.opname for each in dis.get_instructions(method))
+
     def hosted(self, run: Callable[..., Any], changed: Any, arguments: tuple[Any, ...]) -> None:
         """Run what changes numbers, and write it down."""
-        run(changed, *arguments)
+        self._hosting += 1
+        try:
+            run(changed, *arguments)
+        finally:
+            self._hosting -= 1
         if not (self._inside or self.reason):
             first = all(isinstance(step.run, _Host) for step in self.steps)
             if first or not (isinstance(changed, list) and changed and isinstance(changed[0], Tensor)):
@@ -204,6 +241,11 @@ class Recorder:
         """Give up: Python may decide on what it reads."""
         if not self._inside:
             self.refuse(f"{what} reads elements of a tensor")
+
+    def looked_up(self, mapping: Any, key: Any) -> None:
+        """Know what Python may decide on, other than in what each replay does anew."""
+        if not (self._inside or self._hosting):
+            self.read_early.setdefault((id(mapping), key), (mapping, users_line()))
 
     # Memory
 
@@ -282,7 +324,7 @@ def _items(values: Iterable[Any]) -> list[tuple[Any, Any]]:
     for each in values:
         if type(each) is launch.Late:
             found += _items(each.arguments)
-            if each.function is operator.getitem and isinstance(each.arguments[0], dict):
+            if each.function is launch.lookup:
                 found.append(each.arguments)
     return found
 

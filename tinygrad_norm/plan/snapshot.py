@@ -6,6 +6,7 @@ import operator
 from collections import deque
 from collections.abc import Iterator
 from itertools import starmap
+from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -45,11 +46,12 @@ class Snapshot:
         self.dicts = [Place(each, (*each,), (*each.values(),)) for each in reach.dicts]
         self.lists = [(each, (*each,)) for each in reach.lists]
         self.cells = [(cell, content_of(cell)) for cell in reach.cells]
-        self.names = [Place(each, names, tuple(each[name] for name in names)) for each, names in reach.names]
+        self.names = [Place(each, names, tuple(map(each.get, names))) for each, names in reach.names]
         self.tensors = [OfTensor(t, t.raw, t.grad, t.wants_grad, t.grad_hooks) for t in reach.tensors]
         self.classes, self.slots = reach.classes, reach.slots
         self.groups = [(each, (*each,)) for each in reach.groups]
-        self.states = [(generator, generator.bit_generator.state) for generator in reach.generators]
+        self.states = [(generator, state_of(generator)) for generator in reach.generators]
+        self._absent = [(mapping, name) for mapping, names in reach.names for name in names if name not in mapping]
 
     def changed(self) -> Iterator[tuple[Any, Any]]:
         """Each container that holds something else now, and where in it: a key, a number or a name."""
@@ -99,10 +101,12 @@ class Snapshot:
                 cell.cell_contents = content
         for mapping, names, values in self.names:
             mapping.update(zip(names, values, strict=True))
+        for mapping, name in self._absent:
+            mapping.pop(name, None)
         for tensor, raw, grad, wants_grad, hooks in self.tensors:
             tensor.raw, tensor.grad, tensor.wants_grad, tensor.grad_hooks = raw, grad, wants_grad, hooks
         for generator, state in self.states:
-            generator.bit_generator.state = state
+            set_state(generator, state)
 
 
 class Guards:
@@ -152,7 +156,7 @@ class Guards:
                 tensor.wants_grad is not wants for tensor, wants in self._wants
             ):
                 return False
-            if any((mapping.get(key) == 0) is not zero for mapping, key, zero in self._zeros):
+            if any((dict.get(mapping, key) == 0) is not zero for mapping, key, zero in self._zeros):
                 return False
             self.generation = number
         for tensor, absent in self._grads:
@@ -183,7 +187,7 @@ def _holds(place: Place, count: int | None = None) -> bool:
     mapping, keys, values = place
     if count is not None and len(mapping) != count:
         return False
-    now = [mapping.get(key) for key in keys]
+    now = [dict.get(mapping, key) for key in keys]
     return all(map(operator.is_, now, values)) or all(map(same, now, values))
 
 
@@ -207,6 +211,35 @@ def same(value: Any, old: Any) -> bool:
     if isinstance(value, _PLAIN):
         return (bool(value == old) and repr(value) == repr(old)) or bool(value != value and old != old)
     return False
+
+
+def state_of(generator: Any) -> Any:
+    """The state of a generator of random numbers: NumPy's, NumPy's old one, or Python's."""
+    if isinstance(generator, Random):
+        return generator.getstate()
+    if isinstance(generator, np.random.RandomState):
+        return generator.get_state(legacy=False)
+    return generator.bit_generator.state
+
+
+def set_state(generator: Any, state: Any) -> None:
+    """Put it back."""
+    if isinstance(generator, Random):
+        generator.setstate(state)
+    elif isinstance(generator, np.random.RandomState):
+        generator.set_state(state)
+    else:
+        generator.bit_generator.state = state
+
+
+def same_state(one: Any, other: Any) -> bool:
+    """Whether two states are the same."""
+    if isinstance(one, dict | tuple):
+        if type(one) is not type(other) or len(one) != len(other):
+            return False
+        pairs = [(one[key], other[key]) for key in (one if isinstance(one, dict) else range(len(one)))]
+        return all(same_state(*pair) for pair in pairs)
+    return np.array_equal(one, other)
 
 
 def content_of(cell: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_norm.launch import lookup
 from tinygrad_norm.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -58,7 +59,7 @@ def find(source: Any, inputs: Sequence[Array], given: Sequence[Any]) -> Array:
     if type(source) is Raw:
         return source.tensor.raw
     if type(source) is Item:
-        found: Array = source.mapping[source.key]
+        found: Array = lookup(source.mapping, source.key)
         return found
     tensor: Any = given[source.tensor] if type(source.tensor) is int else source.tensor
     grad: Array = tensor.grad.raw

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm.plan.reach import Reach
-from tinygrad_norm.plan.snapshot import Snapshot, same
+from tinygrad_norm.plan.snapshot import Snapshot, same, same_state, state_of
 from tinygrad_norm.plan.trees import leaves
 from tinygrad_norm.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+_GENERATOR = "a generator of random numbers"
 
 
 def compare(reached: list[Any], replay: Callable[[], Any], eager: Callable[[], Any]) -> tuple[Any, str]:
@@ -58,7 +60,7 @@ def _state(output: Any, reach: Reach) -> list[tuple[str, Any]]:
     found += [(f"an array of shape {array.shape}", array.copy()) for array in reach.arrays]
     for mapping in reach.dicts:
         found += [(repr(key), value) for key, value in mapping.items() if isinstance(value, int | float | str)]
-    found += [("a generator", generator.bit_generator.state) for generator in reach.generators]
+    found += [(_GENERATOR, state_of(generator)) for generator in reach.generators]
     return found
 
 
@@ -74,7 +76,7 @@ def _difference(one: list[tuple[str, Any]], other: list[tuple[str, Any]]) -> str
         if isinstance(value, np.ndarray) and isinstance(expected, np.ndarray):
             alike = value.shape == expected.shape and value.tobytes() == expected.tobytes()
         else:
-            alike = value == expected if isinstance(value, dict) else same(value, expected)
+            alike = same_state(value, expected) if name == _GENERATOR else same(value, expected)
         if not alike:
             return name
     return ""

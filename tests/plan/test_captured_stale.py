@@ -1,0 +1,295 @@
+"""What a replay could have otherwise than an eager call, and nobody would see: each is compared, or refused."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import random as python_random
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_norm import Op, Tensor, capture, kernels, nn, optim, random
+from tinygrad_norm.launch import launch
+
+
+def bits(value):
+    array = getattr(value, "raw", value)
+    return (array.shape, str(array.dtype), array.tobytes()) if isinstance(array, np.ndarray) else array
+
+
+# Options of an optimizer that Python reads itself
+
+
+def training(body):
+    """A training step that makes something of its loss by body(loss, optimizer, schedule, model), and these."""
+    random.manual_seed(0)
+    model = nn.Linear(3, 2)
+    optimizer = optim.Adam(model.parameters(), lr=0.1)
+    schedule = optim.StepLR(optimizer, 2, per_batch=True)
+
+    def step(x):
+        optimizer.zero_grad()
+        loss, more = body((model(x) ** 2).sum(), optimizer, schedule, model)
+        loss.backward()
+        optimizer.step()
+        return loss.detach(), more
+
+    return step, optimizer, schedule, model
+
+
+def times(rate):
+    """What multiplies the loss by a number that it reads of a group."""
+    return lambda loss, optimizer, schedule, model: (loss * rate(optimizer.param_groups[0]), None)
+
+
+READS: dict[str, Any] = {
+    "an item": times(lambda group: group["lr"]),
+    "get": times(lambda group: group.get("lr")),
+    "items": times(lambda group: dict(group.items())["lr"]),
+    "values": times(lambda group: next(each for each in group.values() if type(each) is float)),
+    "a dict": times(lambda group: dict(group)["lr"]),
+    "another dict": times(lambda group: {**group}["lr"]),
+    "a copy": times(lambda group: copy.copy(group)["lr"]),
+    "a union": times(lambda group: (group | {})["lr"]),
+    "a comparison": times(lambda group: 1.0 + (group == {**group, "lr": 0.1})),
+    "its items": times(lambda group: sum(value for key, value in group.items() if key == "lr")),
+    "a format": times(lambda group: float("{lr}".format_map(group))),
+    "a branch": times(lambda group: 2.0 if group["lr"] > 0.2 else 1.0),
+    "what a schedule tells": lambda loss, optimizer, schedule, model: (loss, tuple(schedule.get_last_lr())),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_an_option_that_python_reads_is_compared(name, rng):
+    (step, *one), (plain, *other) = training(READS[name]), training(READS[name])
+    fast = capture(plain)
+    for number in range(8):
+        if number in (4, 6):
+            for optimizer, _, _ in (one, other):
+                optimizer.param_groups[0]["lr"] = 0.1 * number
+        x = Tensor(rng.normal(size=(2, 3)).astype(np.float32))
+        assert [*map(bits, fast(x))] == [*map(bits, step(x))]
+        assert [bits(each) for each in other[2].parameters()] == [bits(each) for each in one[2].parameters()]
+    assert (len(fast.plans), fast.why) == (3, "")
+
+
+def test_an_option_that_launches_alone_look_up_is_not(rng):
+    step, optimizer, schedule, _ = training(
+        lambda loss, optimizer, schedule, model: (loss, schedule.step() or schedule.per_batch)
+    )
+    fast = capture(step)
+    for number in range(8):
+        optimizer.param_groups[0]["weight_decay"] = 0.1 * number
+        fast(Tensor(rng.normal(size=(2, 3)).astype(np.float32)))
+    assert (len(fast.plans), fast.why, schedule.last_epoch) == (1, "", 8)
+
+
+CHANGING: dict[str, Any] = {
+    "'lr'": lambda loss, optimizer, schedule, model: (loss, (schedule.step(), *schedule.get_last_lr())),
+    "'last_epoch'": lambda loss, optimizer, schedule, model: (loss, (schedule.step(), schedule.last_epoch)),
+    "'step'": lambda loss, optimizer, schedule, model: (loss, optimizer.state.get(model.bias, {"step": 0})["step"]),
+    "'exp_avg'": lambda loss, optimizer, schedule, model: (
+        loss * (optimizer.state[model.bias]["exp_avg"].sum() > 0) if optimizer.state else loss,
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_what_a_step_looks_up_and_changes_itself_is_refused(name, rng):
+    (step, *_), (plain, *_) = training(CHANGING[name]), training(CHANGING[name])
+    fast = capture(plain)
+    for _ in range(6):
+        x = Tensor(rng.normal(size=(2, 3)).astype(np.float32))
+        assert [*map(bits, fast(x))] == [*map(bits, step(x))]
+    assert f"it looks up {name}, which it also changes (test_captured_stale.py:" in fast.why
+
+
+# Ops of the user's
+
+
+class Masks(Op):
+    """Multiplies by what it holds."""
+
+    def __init__(self, mask):
+        self.mask = mask
+
+    def forward(self, x):
+        return x * np.asarray(getattr(self.mask, "raw", self.mask))
+
+    def backward(self, grad):
+        return grad * Tensor(getattr(self.mask, "raw", self.mask))
+
+
+class Inside(Masks):
+    """Holds it in a list."""
+
+    def __init__(self, mask):
+        self.mask = [mask]
+
+    def forward(self, x):
+        return x * self.mask[0]
+
+
+class Chooses(Op):
+    """Decides by values which kernel it launches."""
+
+    def forward(self, x):
+        return kernels.of(x).relu(x) if x.sum() > 0 else launch(np.negative, x)
+
+
+class Returns(Op):
+    """Decides by values what it returns."""
+
+    def forward(self, x, y):
+        return x if x.sum() > 0 else y
+
+
+class Reverses(Op):
+    """Returns what it is given."""
+
+    def forward(self, x):
+        return x
+
+    def backward(self, grad):
+        return -grad
+
+
+def closes_over(mask):
+    class Closes(Op):
+        def forward(self, x):
+            return x * mask
+
+    return Closes()
+
+
+OPS: dict[str, Any] = {
+    "an argument it holds": (lambda x, mask: Masks(mask)(x), ""),
+    "a tensor it holds": (lambda x, mask: Masks(Tensor(mask) * 2.0)(x), ""),
+    "an argument in a list": (lambda x, mask: Inside(mask)(x), "that it is not given and that is none of its attr"),
+    "an argument of outside": (lambda x, mask: closes_over(mask)(x), "that it is not given and that is none of"),
+    "launches it chooses": (lambda x, mask: Chooses()(x), ""),
+    "a result it chooses": (lambda x, mask: Returns()(x, mask), "may decide by values"),
+    "a result it is given": (lambda x, mask: Reverses()(x * 2.0) + 1.0, ""),
+}
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_what_an_op_of_the_users_holds_or_decides_is_no_others(name, rng):
+    function, reason = OPS[name]
+    fast = capture(function)
+    for sign in (1, 1, -1, -1, 1, -1):
+        x, mask = Tensor(sign * rng.uniform(0, 1, 3)), rng.normal(size=3)
+        assert bits(fast(x, mask)) == bits(function(x, mask))
+    assert reason in fast.why
+    assert bool(fast.plans) is not bool(reason)
+
+
+def test_gradients_of_an_op_of_the_users_are_those_of_eager_calls(rng):
+    def function(x, mask):
+        y = Reverses()(Masks(mask)(x)).sum()
+        y.backward()
+        return y.detach()
+
+    fast = capture(function)
+    for _ in range(5):
+        array, mask = rng.normal(size=(2, 3))
+        one, other = Tensor(array, requires_grad=True), Tensor(array, requires_grad=True)
+        assert bits(fast(one, mask)) == bits(function(other, mask))
+        assert bits(one.grad) == bits(other.grad)
+
+
+# What a function reaches beside closures and attributes
+
+
+mine = ModuleType("mine")
+sys.modules["mine"] = mine
+vars(mine).update(SCALE=1.0, double=lambda x: x * 2.0, inner=ModuleType("mine.inner"))
+vars(mine.inner).update(SHIFT=1.0)
+
+
+class Settings:
+    scale = 1.0
+
+    @staticmethod
+    def double(x):
+        return x * 2.0
+
+
+def imports(x):
+    import mine as imported  # type: ignore[import-not-found]
+
+    return x * imported.SCALE
+
+
+def imports_from(x):
+    from mine import SCALE
+
+    return x * SCALE
+
+
+BESIDE: dict[str, Any] = {
+    "a module": (lambda x: x * mine.SCALE, mine, "SCALE", 2.0),
+    "a module in one": (lambda x: x * mine.inner.SHIFT, mine.inner, "SHIFT", 2.0),
+    "a function of one": (lambda x: mine.double(x), mine, "double", lambda x: x * 3.0),
+    "a module by its name": (lambda x: x * getattr(mine, "SCALE"), mine, "SCALE", 2.0),  # noqa: B009
+    "a module that it imports": (imports, mine, "SCALE", 2.0),
+    "what it imports": (imports_from, mine, "SCALE", 2.0),
+    "a class": (lambda x: x * Settings.scale, Settings, "scale", 2.0),
+    "a function of a class": (lambda x: Settings.double(x), Settings, "double", staticmethod(lambda x: x * 3.0)),
+    "a name of Python's": (lambda x: x * abs(-1.0), sys.modules[__name__], "abs", lambda x: 3.0),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_is_reached_is_compared(name, monkeypatch):
+    function, holder, attribute, value = BESIDE[name]
+    fast, x = capture(function), Tensor([1.0, 2.0])
+    for number in range(7):
+        if number == 5:
+            monkeypatch.setattr(holder, attribute, value, raising=False)
+        before = bits(function(x))
+        assert bits(fast(x)) == before
+    assert (len(fast.plans), fast.why) == (2, "")
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        python_random.random,
+        np.random.rand,
+        python_random.Random(0).random,
+        np.random.RandomState(0).rand,
+        np.random.Generator(np.random.MT19937(0)).random,
+        np.random.default_rng(0).random,
+    ],
+)
+def test_numbers_that_python_draws_are_seen_though_nothing_comes_of_them(draw):
+    fast = capture(lambda x: x * 2.0 if draw() < 2 else x)
+    for _ in range(5):
+        fast(Tensor([1.0]))
+    assert "it draws random numbers outside of an op" in fast.why
+
+
+def test_an_iterator_that_goes_on_is_refused():
+    numbers, lines = itertools.cycle([1.0, 1.0, 2.0]), (1.0 for _ in range(9))
+    for each in (numbers, lines):
+        fast = capture(lambda x, each=each: x * next(each))
+        for _ in range(4):
+            fast(Tensor([1.0]))
+        assert f"it reaches a {type(each).__name__}, and nobody sees how far that is" in fast.why
+
+
+def test_a_store_to_a_global_that_is_not_there_is_seen():
+    names: dict[str, Any] = {}
+    exec("def function(x):\n    global made\n    made = 1\n    return x + 1", names)
+    fast = capture(names["function"])
+    for _ in range(4):
+        names.pop("made", None)
+        fast(Tensor([1.0]))
+        assert names["made"] == 1
+    assert "it changes 'made'" in fast.why
