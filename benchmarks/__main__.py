@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import derived, disturbed, every_norm, kernels, machine, memory, models, scaling
+from benchmarks import derived, disturbed, every_norm, kernels, machine, memory, models, scaling, small
 from benchmarks.nets import NETS
 from benchmarks.options import Options
 from benchmarks.report import Report
@@ -21,6 +21,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 PARTS: dict[str, Callable[[Report, Options], None]] = {
     "training": models.training,
     "inference": models.inference,
+    "small": small.run,
     "memory": memory.run,
     "busy": disturbed.busy,
     "processes": disturbed.processes,
@@ -34,7 +35,7 @@ PARTS: dict[str, Callable[[Report, Options], None]] = {
     "first-step": scaling.first_step,
 }
 GROUPS = {
-    "models": ["training", "inference", "memory"],
+    "models": ["training", "inference", "small", "memory"],
     "disturbed": ["busy", "processes"],
     "kernels": ["convolutions", "norms", "others", "derived", "every-norm"],
     "scaling": ["growth", "threads", "first-step"],

@@ -1,4 +1,4 @@
-"""Three of the nets in JAX, a training step of each one jitted function: MLP, BaselineCNN and ResNet18.
+"""Four of the nets in JAX, a training step of each one jitted function.
 
 Images are channels-last, as XLA prefers them on a CPU.
 """
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, nn
 
-from benchmarks.nets import BATCH, LEARNING_RATE, batch
+from benchmarks.nets import BATCH, EFFICIENTNET, LEARNING_RATE, batch
 
 
 class State:
@@ -52,12 +52,14 @@ def linear(state: State, x: Any, features: int, bias: bool = True) -> Any:
     return y + state.param((features,)) if bias else y
 
 
-def convolution(state: State, x: Any, channels: int, kernel: int = 3, stride: int = 1) -> Any:
+def convolution(state: State, x: Any, channels: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> Any:
     """A convolution of images (N, H, W, C) without bias."""
-    shape = (kernel, kernel, x.shape[3], channels)
+    shape = (kernel, kernel, x.shape[3] // groups, channels)
     weight = state.param(shape, (2 / np.prod(shape[:3])) ** 0.5)
-    padding = [(kernel // 2, kernel // 2)] * 2
-    return lax.conv_general_dilated(x, weight, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    padding, layouts = [(kernel // 2, kernel // 2)] * 2, ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(
+        x, weight, (stride, stride), padding, dimension_numbers=layouts, feature_group_count=groups
+    )
 
 
 def batch_norm(state: State, x: Any) -> Any:
@@ -109,7 +111,32 @@ def resnet18(state: State, x: Any) -> Any:
     return linear(state, x.mean((1, 2)), 10)
 
 
-JAX_NETS = {net.__name__: net for net in (mlp, baseline_cnn, resnet18)}
+def mbconv(state: State, x: Any, stage: tuple[int, int, int, int], p: float) -> Any:
+    """Expand the channels, convolve each by itself, weigh them, and project."""
+    (expansion, kernel, stride, channels), given, inputs = stage, x, x.shape[3]
+    wide = inputs * expansion
+    if expansion > 1:
+        x = nn.silu(batch_norm(state, convolution(state, x, wide, 1)))
+    x = nn.silu(batch_norm(state, convolution(state, x, wide, kernel, stride, wide)))
+    scale = nn.sigmoid(linear(state, nn.silu(linear(state, x.mean((1, 2)), inputs // 4)), wide))
+    x = batch_norm(state, convolution(state, x * scale[:, None, None], channels, 1))
+    if stride > 1 or inputs != channels:
+        return x
+    return given + (dropout(state, jnp.ones((len(x), 1, 1, 1)), p) * x if p else x)
+
+
+def efficientnet_b0(state: State, x: Any) -> Any:
+    """The form with a stem of stride 1."""
+    x, done = nn.silu(batch_norm(state, convolution(state, x, 32))), 0
+    for expansion, kernel, stride, channels, blocks in EFFICIENTNET:
+        for block in range(blocks):
+            x = mbconv(state, x, (expansion, kernel, 1 if block else stride, channels), 0.2 * done / 16)
+            done += 1
+    x = nn.silu(batch_norm(state, convolution(state, x, 1280, 1)))
+    return linear(state, dropout(state, x.mean((1, 2)), 0.2), 10)
+
+
+JAX_NETS = {net.__name__: net for net in (mlp, baseline_cnn, resnet18, efficientnet_b0)}
 
 
 def jax_training(name: str) -> Callable[[], object]:

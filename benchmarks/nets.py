@@ -33,6 +33,17 @@ NETS = {
     "convnext_tiny": Net("ConvNeXt-T"),
 }
 
+EFFICIENTNET = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+"""The stages of EfficientNet-B0: expansion, kernel, stride, channels, blocks."""
+
 
 def batch(name: str, size: int, pixels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Random images and labels, equal for all contenders."""

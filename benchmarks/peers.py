@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.nets import EFFICIENTNET
+
 CLASSES = 10
 NORM_EPS = 1e-6
 
@@ -163,18 +165,9 @@ class MBConv(nn.Module):  # type: ignore[misc]
 
 
 def efficientnet_b0() -> Any:
-    """The form with a stem of stride 1; each stage: expansion, kernel, stride, channels, blocks."""
-    stages = (
-        (1, 3, 1, 16, 1),
-        (6, 3, 2, 24, 2),
-        (6, 5, 2, 40, 2),
-        (6, 3, 2, 80, 3),
-        (6, 5, 1, 112, 3),
-        (6, 5, 2, 192, 4),
-        (6, 3, 1, 320, 1),
-    )
+    """The form with a stem of stride 1."""
     layers, channels, done = conv_norm(3, 32, 3, nn.SiLU(inplace=True)), 32, 0
-    for expansion, kernel, stride, outputs, blocks in stages:
+    for expansion, kernel, stride, outputs, blocks in EFFICIENTNET:
         for block in range(blocks):
             layers.append(MBConv(channels, outputs, expansion, kernel, stride if block == 0 else 1, 0.2 * done / 16))
             channels, done = outputs, done + 1
