@@ -94,6 +94,8 @@ def make(layer: str, sizes: Mapping[str, int]) -> Any:
 def run(report: Report, options: Options) -> None:
     """Tabulate them."""
     shape = "×".join(str(SIZES[axis]) for axis in "NCHW")
-    report.say(f"## Every norm\n\nWith ReLU, on {shape} in float32, forward and backward; a ratio is that of medians.")
+    report.say(
+        f"## Every norm\n\nWith ReLU, on {shape} in float32, forward and backward; a ratio is the median by round."
+    )
     rows = [[layer, *measured.cells()] for layer, measured in measure(options).items()]
     report.table(["norm", "ms", "over batch norm", "over its composition"], rows)
