@@ -178,6 +178,10 @@ class MaskedRunningNorm(Masked):
         found: Tensor = above.normalize(x, mask)
         return found
 
+    def batches_in(self, x: Tensor, *given: Any) -> Any:
+        """Return 0 of what is wholly masked, where running statistics are averages, and 1 else."""
+        return launch(np.any, *given) if given and self.momentum is None else 1
+
     def compute(
         self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float, mask: Array | None = None
     ) -> Tensor:
@@ -273,8 +277,8 @@ class MaskedInstanceNorm(MaskedRunningNorm, InstanceNorm):
     """Instance norm by the mean and variance of the positions that count: `norm(x, mask)`.
 
     A channel of an image in which none counts is 0; one value that counts alone comes out as the bias. The running
-    statistics are averages over the images that have some: at least one value for a mean, two for a variance.
-    Arguments as in `InstanceNorm`.
+    statistics are averages over the images that have some: at least one value for a mean, two for a variance; with
+    momentum=None a batch in which nothing counts is none. Arguments as in `InstanceNorm`.
     """
 
 
