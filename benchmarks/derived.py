@@ -45,7 +45,7 @@ CONSTANTS = {"batch_renorm": 2, "masked_norm": 1}
 
 def run(report: Report, options: Options) -> None:
     """Forward and back, of x and of the parameters."""
-    report.say("## Derived norms\n\nForward and backward in float32; a ratio is that of medians.")
+    report.say("## Derived norms\n\nForward and backward in float32; a ratio is the median of those of single rounds.")
     rows = []
     for title, case in CASES.items():
         progress(title)

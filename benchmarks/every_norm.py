@@ -12,6 +12,7 @@ from benchmarks.options import Options
 from benchmarks.report import Ratio, Report, milliseconds, progress, ratio
 from benchmarks.timing import Team, Timing
 from tinygrad_norm.certificate.norm_examples import NORMS
+from tinygrad_norm.dtypes import Array
 
 SIZES = {"N": 32, "C": 64, "L": 1024, "D": 1, "H": 32, "W": 32, "K": 10}
 """Of images; sequences and volumes have as many values."""
@@ -62,7 +63,7 @@ def step(layer: str, as_composed: bool, sizes: Mapping[str, int]) -> Callable[[]
     example, rng = NORMS[layer][0], np.random.default_rng(0)
     made, (x, *others) = make(layer, sizes), example.draw(sizes, rng, np.float32)
     if example.axes.startswith("NC"):  # as nets hand them on: the channels last in memory
-        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+        x, *others = [_channels_last(each) if each.ndim == x.ndim else each for each in (x, *others)]
     dy = np.empty_like(x)
     dy[...] = rng.normal(size=x.shape)
     given = Tensor(x, requires_grad=True)
@@ -73,6 +74,10 @@ def step(layer: str, as_composed: bool, sizes: Mapping[str, int]) -> Callable[[]
             return grad(made(given, *others), leaves, dy)
 
     return call
+
+
+def _channels_last(images: Array) -> Array:
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(images, 1, -1)), -1, 1)
 
 
 def make(layer: str, sizes: Mapping[str, int]) -> Any:
@@ -89,6 +94,8 @@ def make(layer: str, sizes: Mapping[str, int]) -> Any:
 def run(report: Report, options: Options) -> None:
     """Tabulate them."""
     shape = "×".join(str(SIZES[axis]) for axis in "NCHW")
-    report.say(f"## Every norm\n\nWith ReLU, on {shape} in float32, forward and backward; a ratio is that of medians.")
+    report.say(
+        f"## Every norm\n\nWith ReLU, on {shape} in float32, forward and backward; a ratio is the median by round."
+    )
     rows = [[layer, *measured.cells()] for layer, measured in measure(options).items()]
     report.table(["norm", "ms", "over batch norm", "over its composition"], rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ class Verdict(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """Ours over another's: by medians, by minima, and the spread over the rounds."""
+    """Ours over another's: the median and the spread over the rounds, and the ratio of minima."""
 
     median: float
     least: float
@@ -44,7 +45,7 @@ class Ratio(NamedTuple):
 def ratio(ours: Timing, other: Timing) -> Ratio:
     """Compare two that were timed in turn, round by round."""
     each = [mine / theirs for mine, theirs in zip(ours.rounds, other.rounds, strict=False)]
-    return Ratio(ours.median / other.median, ours.least / other.least, *spread(each))
+    return Ratio(statistics.median(each), ours.least / other.least, *spread(each))
 
 
 def fastest(timings: Mapping[str, Timing], forms: Collection[str]) -> str:

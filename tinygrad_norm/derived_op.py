@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_norm import definitions, kernels, ops
 from tinygrad_norm.derivation.adjoints import GRADIENT
 from tinygrad_norm.derivation.evaluation import evaluate
-from tinygrad_norm.derivation.expression import Expression, symbol
+from tinygrad_norm.derivation.expression import Expression, symbol, walk
 from tinygrad_norm.derivation.rules import ZERO
 from tinygrad_norm.dtypes import Array, Shape
 from tinygrad_norm.launch import Late, launch
@@ -164,7 +164,8 @@ def _statistics(
     """Copies of what the definition returned beside y, most of which kernels have found."""
     known: dict[Expression, Any] = dict(zip(own, found, strict=True))
     if any(each not in known for each in norm.traced.statistics):
-        known |= _known(norm, spec, x, parameters)
+        reached = {*walk(*norm.traced.statistics, known=known)}
+        known |= _known(norm, spec, x, parameters, reached)
         evaluate(norm.traced.statistics, known, spec.axes)
     return [np.array(known[each]) for each in norm.traced.statistics]
 
@@ -193,11 +194,20 @@ def _evaluate_gradient(
     )
 
 
-def _known(norm: DerivedNorm, spec: CallSpec, x: Array, parameters: Sequence[Array]) -> dict[Expression, Any]:
-    """The inputs, and the options that are numbers, by their symbols."""
+def _known(
+    norm: DerivedNorm,
+    spec: CallSpec,
+    x: Array,
+    parameters: Sequence[Array],
+    reached: Container[Expression] | None = None,
+) -> dict[Expression, Any]:
+    """The inputs, and the options that are numbers, by their symbols; of what is not reached, shapes matter alone."""
     given = zip((norm.traced.x, *norm.traced.parameters), (x, *parameters), strict=True)
     numbers = {symbol("option", name): np.float64(each) for name, each in spec.numbers.items()}
-    return {name: np.asarray(array, np.float64) for name, array in given} | numbers
+    inputs = {
+        name: np.asarray(each, np.float64) if reached is None or name in reached else each for name, each in given
+    }
+    return inputs | numbers
 
 
 @functools.cache

@@ -26,10 +26,10 @@ formulas, and `tinygrad-norm derive NAME -o norm.html` draws one: which values s
 
 *Norm* is the name that `create_model(norm=...)` and `--norm` take. *Lines* are those of the definition. *Time* is
 forward and backward in training with ReLU, on {shape} in float32, and on sequences and volumes of as many values:
-milliseconds, then the ratio of medians to batch norm in the same minute and to the layer's own composition, in brackets
-the tenth and the ninetieth percentile over the rounds. A layer of images stands for that of sequences too. *Test error*
-is that of {model} at {width:g} of its width after {steps:,} steps on digits, mean over {seeds} seeds and range, at two
-learning rates and nothing tuned; [every-norm.md](every-norm.md) says how. `{command}` wrote it.
+milliseconds, then the ratio to batch norm in the same round and to the layer's own composition: the median over the
+rounds, in brackets the tenth and the ninetieth percentile. A layer of images stands for that of sequences too. *Test
+error* is that of {model} at {width:g} of its width after {steps:,} steps on digits, mean over {seeds} seeds and range,
+at two learning rates and nothing tuned; [every-norm.md](every-norm.md) says how. `{command}` wrote it.
 
 {table}
 

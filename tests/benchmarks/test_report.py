@@ -17,10 +17,15 @@ def test_a_table_is_aligned_in_its_source():
     ]
 
 
-def test_the_ratio_is_by_medians_and_its_spread_by_rounds():
+def test_the_ratio_and_its_spread_are_by_rounds():
     found = ratio(Timing((1.0, 2.0, 6.0)), Timing((2.0, 4.0, 3.0)))
-    assert (found.median, found.least) == (pytest.approx(2 / 3), 0.5)
+    assert (found.median, found.least) == (0.5, 0.5)
     assert (found.low, found.high) == (0.5, pytest.approx(1.7))
+
+
+def test_the_ratio_lies_within_its_spread_where_that_of_medians_would_not():
+    found = ratio(Timing((1.0, 1.0, 6.0, 9.0, 9.0)), Timing((1.0, 1.0, 2.0, 9.0, 9.0)))
+    assert (found.median, found.low, found.high) == (1.0, 1.0, pytest.approx(2.2))  # medians are 6 and 2
 
 
 def test_the_fastest_form_is_the_one_of_least_median():

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tinygrad_norm.cli import certification
 from tinygrad_norm.conformance import document, frameworks, measurement, trials
 
 # certify
@@ -46,6 +47,19 @@ def test_certify_prints_a_table_and_ends_in_0_or_1(run, own):
     assert (status, err) == (1, "")
     assert "FAILED" in out
     assert "derivative 1, input 0: at " in out
+
+
+def test_certify_knows_a_norm_by_its_name_in_the_zoo_too(run, monkeypatch):
+    asked = []
+
+    def certify(what, **options):
+        asked.append(what)
+        return "a certificate"
+
+    monkeypatch.setattr(certification, "certify", certify)
+    for name in ("renorm", "ScaleNorm", "scale"):  # of which the last is an op too
+        assert run("certify", name)[0] == 0
+    assert asked == ["BatchRenorm2D", "ScaleNorm", "scale"]
 
 
 def test_certify_tells_a_norm_its_options(run, tmp_path):

@@ -39,6 +39,13 @@ def test_a_layer_s_derivation_is_printed(capsys):
     assert capsys.readouterr().out == f"{derive(nn.RMSNorm.definition).derivation.latex}\n"
 
 
+def test_a_norm_is_known_by_its_name_in_the_zoo_too(capsys):
+    assert main(["derive", "renorm"]) == 0
+    assert capsys.readouterr().out == f"{derive(nn.BatchRenorm2D.definition).derivation}\n"
+    assert main(["derive", "iternorm"]) == 2
+    assert "IterNorm2D is not derived from its definition" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["l2_norm", "derived"])
 def test_so_is_that_of_one_s_own(name, own, capsys):
     assert main(["derive", f"{own}:{name}"]) == 0
@@ -49,6 +56,7 @@ def test_so_is_that_of_one_s_own(name, own, capsys):
     ("what", "words"),
     [
         ("LayerNrm", "derive: 'LayerNrm' is no norm layer; did you mean LayerNorm?; for one of your own"),
+        ("renrm", "derive: 'renrm' is no norm layer; did you mean renorm?; for one of your own"),
         ("Linear", "derive: 'Linear' is no norm layer (they are AdaIN, "),
         ("{own}:nothing", "derive: {own} has no 'nothing'"),
         ("{own}:wrong", "derive: wrong, line 15 (return x if x > 0 else -x): a definition does not branch on values"),

@@ -32,6 +32,9 @@ def test_all_norms_are_listed_once_and_those_of_other_ranks_together(capsys):
     titles = [line.partition("  ")[0] for line in text.splitlines() if line and not line.startswith(" ")]
     assert sorted(layer for title in titles for layer in title.split(", ")) == sorted(norm_layers())
     assert "BatchNorm1D, BatchNorm2D, BatchNorm3D" in titles
+    assert "    over: N, L (1D); N, H · W (2D); N, D · H · W (3D)" in text.splitlines()
+    assert {"LayerNorm", "LayerNorm2D"} <= {*titles}  # whose papers differ, and what they are over
+    assert "    Ba, Kiros and Hinton, Layer normalization, 2016" in text.split("LayerNorm2D")[0].splitlines()
 
 
 def test_a_norm_that_is_not_derived_says_why(capsys):

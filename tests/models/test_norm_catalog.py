@@ -9,6 +9,7 @@ from tinygrad_norm.models.norm_catalog import (
     cost_of,
     derived_norm,
     formula_of,
+    layer_named,
     norm_facts,
     passes,
     sets_sharing,
@@ -73,7 +74,7 @@ def test_ibn_has_another_set_in_its_first_channels():
     first, last = sets_sharing("IBN")
     assert first.sum() == first[:1, :, :1].sum() == first.shape[1]
     assert last.sum() == last[:, :, -1].sum() == last[..., 0].size
-    assert norm_facts("IBN").shared == "H · W of the first channels; N, H · W of the others"
+    assert norm_facts("IBN").shared == "H · W of the first 3 of 6 channels; N, H · W of the others"
     assert [len(sets_sharing(layer)) for layer in ("GroupNorm", "LocalResponseNorm")] == [1, 1]
 
 
@@ -125,6 +126,20 @@ def test_the_zoo_s_names_are_all_told():
     assert (norm_facts("BatchNorm1D").names, norm_facts("BatchNorm2D").names) == (("batch",), ("batch",))
 
 
+def test_a_name_of_the_zoo_is_that_of_a_layer_of_images():
+    assert [layer_named(name) for name in ("renorm", "layer", "lrn")] == [
+        "BatchRenorm2D",
+        "LayerNorm2D",
+        "LocalResponseNorm",
+    ]
+    assert {layer_named(name) for name in {*OF_ROWS, *OF_IMAGES}} <= norm_layers().keys()
+    assert [layer_named(name) for name in ("BatchNorm1D", "none", "path.py:norm")] == [
+        "BatchNorm1D",
+        "none",
+        "path.py:norm",
+    ]
+
+
 def test_what_is_told_of_a_norm():
     facts = norm_facts("FilterResponseNorm2D")
     assert facts.formula == "square = mean(x²)\ny = max(γ · x / √(square + ε) + β, threshold)"
@@ -166,7 +181,14 @@ def test_the_cost_is_that_of_what_computes_it():
 
 @pytest.mark.parametrize(
     ("name", "axes"),
-    [("BatchRenorm2D", "N, H · W"), ("PowerNorm", "N, H · W")],
+    [
+        ("BatchRenorm2D", "N, H · W"),
+        ("PowerNorm", "N, H · W"),
+        ("MaskedBatchNorm2D", "N, H · W, of what counts"),
+        ("MaskedInstanceNorm1D", "L, of what counts"),
+        ("MaskedGroupNorm", "H · W, a group of C, of what counts"),
+        ("MaskedLayerNorm", "features, of what counts"),
+    ],
 )
-def test_what_is_shared_is_told_as_by_the_batch_alone(name, axes):
+def test_what_is_shared_is_told_as_by_the_batch_alone_and_of_all_that_counts(name, axes):
     assert norm_facts(name).shared == axes

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tinygrad_norm.certificate import certify
+from tinygrad_norm.certificate.catalog import OPS
 from tinygrad_norm.checks import NOT_NEGATIVE, check_integer, check_number
 from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_named_options, add_options, add_output
 from tinygrad_norm.conformance import measure
@@ -18,6 +19,7 @@ from tinygrad_norm.conformance.document import document
 from tinygrad_norm.conformance.frameworks import FRAMEWORKS
 from tinygrad_norm.conformance.kinds import NORM_KINDS
 from tinygrad_norm.files import check_writable, write_atomically
+from tinygrad_norm.models.norm_catalog import layer_named
 from tinygrad_norm.output import UnfailingStream, printable
 
 
@@ -27,7 +29,9 @@ def add_commands(commands: Commands) -> None:
     command = add_command(commands, "certify", run_certify, words)
     command.epilog = "The exit status is 0 if all is in order, 1 if not, 2 for bad input."
     command.add_argument(
-        "what", metavar="WHAT", help="a layer of nn or an op of ops; or path/to/file.py:Name, or package.module:Name"
+        "what",
+        metavar="WHAT",
+        help="a layer of nn, a norm's name in --norm, or an op of ops; or path/to/file.py:Name, or package.module:Name",
     )
     command.add_argument(
         "--shape",
@@ -76,7 +80,8 @@ def run_certify(args: argparse.Namespace) -> None:
             options = dict(args.options or ())
             if not options.keys().isdisjoint(("name", "seed", "progress")):
                 raise ValueError("certify: --option is what a norm is told; a name, a seed or progress is none of it")
-            certificate = certify(args.what, *(args.shape or ()), seed=seed, progress=show, **options)
+            what = args.what if args.what in OPS else layer_named(args.what)
+            certificate = certify(what, *(args.shape or ()), seed=seed, progress=show, **options)
     print(json.dumps(certificate.to_json(), indent=2) if args.json else certificate)
     if not certificate:
         raise SystemExit(1)

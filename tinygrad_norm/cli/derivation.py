@@ -13,7 +13,8 @@ from tinygrad_norm.checks import did_you_mean
 from tinygrad_norm.cli.arguments import Commands, add_command, add_flags, add_named_options, add_output
 from tinygrad_norm.derived import DerivedNorm, derive
 from tinygrad_norm.files import check_writable, write_atomically
-from tinygrad_norm.models.norm_catalog import derived_norm
+from tinygrad_norm.models.norm_catalog import derived_norm, layer_named
+from tinygrad_norm.models.norms import OF_IMAGES
 from tinygrad_norm.output import printable
 from tinygrad_norm.viz.norm_page import norm_page
 from tinygrad_norm.viz.render import check_renderer
@@ -32,7 +33,9 @@ def add_commands(commands: Commands) -> None:
         commands, "derive", run_derive, "derive the gradient of a norm from its definition, path by path"
     )
     command.add_argument(
-        "what", metavar="WHAT", help="a norm layer of nn; or a definition: path/to/file.py:Name, or package.module:Name"
+        "what",
+        metavar="WHAT",
+        help="a norm layer of nn, or its name in --norm; or a definition: path/to/file.py:Name, or package.module:Name",
     )
     forms = command.add_mutually_exclusive_group()
     add_flags(forms, latex="print LaTeX", source="print the generated kernels")
@@ -48,6 +51,7 @@ def run_derive(args: argparse.Namespace) -> None:
         ValueError: there is no such norm, it is no definition that derives, or the file's suffix is unknown.
         OSError: the file could not be written.
     """
+    args.what = layer_named(args.what)
     suffix = check_output(args.output) if args.output is not None else ""
     if args.certify and suffix != ".html":
         raise ValueError("derive: --certify takes -o FILE.html, got none; tinygrad-norm certify prints the table")
@@ -96,7 +100,7 @@ def _norm(what: str) -> DerivedNorm:
         return found if isinstance(found, DerivedNorm) else derive(found)
     layers = norm_layers()
     if what not in layers:
-        hint = did_you_mean(what, layers) or f" (they are {', '.join(layers)})"
+        hint = did_you_mean(what, [*layers, *OF_IMAGES]) or f" (they are {', '.join(layers)})"
         own = "path/to/file.py:Name, or package.module:Name"
         raise ValueError(f"derive: {what!r} is no norm layer{hint}; for one of your own: {own}")
     return derived_norm(what)

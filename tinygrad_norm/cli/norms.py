@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import re
 
 from tinygrad_norm.certificate.norm_examples import norm_layers
 from tinygrad_norm.checks import did_you_mean
@@ -38,7 +39,7 @@ def run_norms(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps([each._asdict() for each in facts], indent=2, ensure_ascii=False))
         return
-    alike = itertools.groupby(facts, lambda each: (each.formula, each.layer.rstrip("123D")))
+    alike = itertools.groupby(facts, lambda each: (_family(each), _family(each) == each.layer))
     print("\n\n".join(described([*family]) for _, family in alike))
 
 
@@ -48,7 +49,7 @@ def described(family: list[NormFacts]) -> str:
     names = dict.fromkeys(name for each in family for name in each.names)
     title = ", ".join(each.layer for each in family) + "".join(f"  --norm {name}" for name in names)
     figures = {
-        "over": last.shared,
+        "over": last.shared if len(family) == 1 else "; ".join(f"{each.shared} ({each.layer[-2:]})" for each in family),
         "learns": ", ".join(last.parameters) or "nothing",
         "keeps": ", ".join(last.state) or "nothing",
         "cost": last.cost,
@@ -57,3 +58,8 @@ def described(family: list[NormFacts]) -> str:
         figures["not derived"] = last.underivable
     lines = [*last.formula.splitlines(), *(f"{word}: {what}" for word, what in figures.items()), last.source]
     return "\n".join([title, *(f"    {line}" for line in lines)])
+
+
+def _family(facts: NormFacts) -> str:
+    """The name of a layer without the rank of its inputs."""
+    return re.sub(r"\dD$", "", facts.layer)

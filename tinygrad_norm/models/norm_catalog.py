@@ -73,12 +73,15 @@ def derived_norm(name: str) -> DerivedNorm:
     return derive(kind.definition)
 
 
-def values_sharing(name: str, channel: int = -1) -> Array:
+def values_sharing(name: str, channel: int = -1, all_count: bool = False) -> Array:
     """Which values share their statistics with one of them, found by changing it: [N, positions, channels or features].
 
     The one is first in the batch, at the first position, of the last channel: there the three sides meet that are seen.
+    Of a masked norm, those share that its example counts, or, with `all_count`, that it would share if all counted.
     """
     made, (x, *others), labels = shown(name)
+    if all_count and takes_mask(name):
+        others = [np.ones_like(each) for each in others]
     for parameter in [made.weight] if getattr(made, "weight", None) is not None else []:
         parameter.replace(np.ones_like(parameter.raw))  # with 0, as GRN begins, nothing would be seen
     channels, rng = -1 if labels == LABELS["NLC"] else 1, np.random.default_rng(0)
@@ -133,6 +136,16 @@ def norm_facts(name: str) -> NormFacts:
     )
 
 
+def takes_mask(name: str) -> bool:
+    """Return whether a norm layer is called with a mask beside x."""
+    return NORMS[name][0].given.startswith("mask")
+
+
+def layer_named(name: str) -> str:
+    """Return the norm layer that a name of the zoo's tells, that of images; any other name as it is."""
+    return type(Norms(name)(8)).__name__ if name in OF_IMAGES else name
+
+
 def zoo_name(layer: str) -> str:
     """Return the name by which nets of images have a norm layer; "" where they have none."""
     return next((name for name in OF_IMAGES if type(Norms(name)(8)) is norm_layers()[layer]), "")
@@ -142,7 +155,7 @@ def why_unnamed(layer: str) -> str:
     """Return why nets of images have no name for a norm layer, in a few words."""
     (example, *_) = NORMS[layer]
     if example.given:
-        return f"takes a {'mask' if example.given.startswith('mask') else 'condition'} beside x"
+        return f"takes a {'mask' if takes_mask(layer) else 'condition'} beside x"
     if example.axes != "NCHW":
         return "is not of images"
     return "stands beside a norm"
@@ -166,8 +179,16 @@ def sets_sharing(name: str) -> list[Array]:
 
 def _shared(name: str) -> str:
     """Over which axes values share; of the first channels and of the last ones, where that is not the same."""
-    words = [_over(each, shown(name).labels) for each in sets_sharing(name)]
-    return words[0] if len(words) == 1 else f"{words[0]} of the first channels; {words[1]} of the others"
+    labels = shown(name).labels
+    channels = range(values_sharing(name).shape[-1]) if len(sets_sharing(name)) > 1 else [-1]
+    words = [_over(values_sharing(name, channel, all_count=True), labels) for channel in channels]
+    first, last = words.count(words[0]), words[-1]
+    told = (
+        last
+        if first == len(words)
+        else f"{words[0]} of the first {first} of {len(words)} channels; {last} of the others"
+    )
+    return f"{told}, of what counts" if takes_mask(name) else told
 
 
 def _over(shared: Array, labels: Labels) -> str:

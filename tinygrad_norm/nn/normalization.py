@@ -292,8 +292,13 @@ class RunningNorm(ChannelNorm):
             with no_grad():
                 self._call(x, True, True, *given)
         if update and (self.momentum is not None or 0 not in x.shape):  # a batch of nothing is none in an average
-            self.num_batches_tracked.raw = np.asarray(launch(np.add, self.num_batches_tracked.raw, 1))
+            batches = self.batches_in(x, *given)
+            self.num_batches_tracked.raw = np.asarray(launch(np.add, self.num_batches_tracked.raw, batches))
         return y
+
+    def batches_in(self, x: Tensor, *given: Any) -> Any:
+        """Return how many batches are counted of x, which is not of nothing: 1, unless what is given says otherwise."""
+        return 1
 
     def check_statistics(self, path: str | None = None, reads: bool = True) -> None:
         """Raise a ValueError that names the path given, or else the call's, if running statistics are infinite.

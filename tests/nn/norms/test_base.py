@@ -193,10 +193,9 @@ def test_an_empty_batch_is_a_batch(example, training, rng):
         y.backward(np.ones(y.shape))
     assert y.shape == (0, *example.shape[1:])
     assert x.grad.shape == y.shape
-    for parameter in (layer.weight, layer.bias):
-        assert parameter is None or parameter.grad is not None
-    for parameter in layer.parameters():
-        assert parameter.grad is None or not parameter.grad.raw.any()
+    for name, parameter in layer.named_parameters():
+        assert parameter.grad is not None, name
+        assert not parameter.grad.raw.any(), name
     for key, array in layer.state_dict().items():
         if not key.endswith("num_batches_tracked"):
             np.testing.assert_array_equal(array, before[key])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.nn.norm_layers import close, stirred
-from tinygrad_norm import Tensor, composed, grad, nn
+from tinygrad_norm import Tensor, capture, composed, grad, nn
 from tinygrad_norm.nn.norms.masked import masked_norm, masked_op
 from tinygrad_norm.testing import gradcheck
 
@@ -289,6 +289,22 @@ def test_the_state_is_that_of_the_norm_without_a_mask(rng):
         assert repr(layer) == f"Masked{plain!r}"
         x = rng.normal(size=shape).astype(np.float32)
         np.testing.assert_array_equal(copy.deepcopy(layer)(x, np.ones(shape)).raw, layer(x, np.ones(shape)).raw)
+
+
+@pytest.mark.parametrize("run", [lambda layer: layer, capture], ids=["eager", "captured"])
+@pytest.mark.parametrize(("options", "counted"), [({"momentum": None}, 4), ({"momentum": 0.3}, 6)])
+def test_a_batch_that_is_wholly_masked_is_none_in_an_average(options, counted, run, rng):
+    x, mask = rng.normal(size=(6, 2, 3, 5)), np.ones((6, 2, 5), bool)
+    mask[[0, 3]] = False
+    layer, alone = (nn.MaskedInstanceNorm1D(3, track_running_stats=True, dtype="float64", **options) for _ in range(2))
+    call = run(layer)
+    for values, each in zip(x, mask, strict=True):
+        call(values, each)
+    for values in x[[1, 2, 4, 5]]:
+        alone(values)
+    close(layer.running_mean, alone.running_mean)
+    close(layer.running_var, alone.running_var)
+    assert (layer.num_batches_tracked.item(), alone.num_batches_tracked.item()) == (counted, 4)
 
 
 @pytest.mark.parametrize("name", CASES)

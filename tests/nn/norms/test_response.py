@@ -32,6 +32,14 @@ def test_the_threshold_begins_with_0(rng):
         nn.FilterResponseNorm2D(4, threshold=1)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_y_and_a_threshold_that_are_equal_share_the_gradient(fused, rng):
+    layer, dy = nn.FilterResponseNorm2D(4, dtype="float64", fused=fused), rng.normal(size=IMAGES)
+    _, of_bias, of_threshold, _ = gradient_of(layer, [np.zeros(IMAGES)], dy)
+    close(of_bias, dy.sum(axis=(0, 2, 3)) / 2)
+    close(of_threshold, dy.sum(axis=(0, 2, 3)) / 2)
+
+
 @pytest.mark.parametrize("last", [True, False])
 def test_grn_lets_channels_compete(last, rng):
     layer = stirred(nn.GlobalResponseNorm(4, channels_last=last, dtype="float64"), rng)

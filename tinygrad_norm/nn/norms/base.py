@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY
 from typing import Any, cast
 
+from tinygrad_norm import ops
 from tinygrad_norm.checks import check_flag, check_integer
 from tinygrad_norm.definitions import special
 from tinygrad_norm.derived import DerivedNorm, derive
@@ -141,7 +142,11 @@ class DefinedBatchNorm(FromDefinition, BatchNorm):
             return y, ()
 
         affine, rest = (self.weight, self.bias), (own, momentum, self.eps, self.activation)
-        return norm_with_running("batch_norm", x, running, affine, *rest, normalize)
+        y = norm_with_running("batch_norm", x, running, affine, *rest, normalize)
+        if own and 0 in x.shape:  # to nothing, parameters of a layer's own add nothing, and so get gradients of 0
+            for parameter in self.parameters():
+                y = y + ops.sum(parameter) * 0.0
+        return y
 
 
 def check_groups(name: str, of: str, channels: int, groups: int) -> None:

@@ -146,12 +146,6 @@ class Masked(FromDefinition):
         """The axis of x that its channels stand on."""
         return next(axes for axes in self.layouts if len(axes) == len(x.shape)).index("C")
 
-    def normalize_groups(self, x: Tensor, mask: Array, spec: NormSpec, plain: Callable[[Tensor], Tensor]) -> Tensor:
-        """Normalize groups; by the plain norm, where all of a group counts, or nothing."""
-        if self.eps and all(in_view(mask, spec).shape[axis] == 1 for axis in spec["axes"]):
-            return ops.where(mask, plain(ops.where(mask, x, 0.0)), 0.0)
-        return self.normalize_counted(x, mask, spec)[0]
-
     def normalize_counted(self, x: Tensor, mask: Array, spec: NormSpec) -> tuple[Tensor, list[Array]]:
         """Return y, and the mean and variance of what counts."""
         seen = launch(in_view(mask, spec).astype, x.dtype)
@@ -183,6 +177,10 @@ class MaskedRunningNorm(Masked):
         above: Any = super()
         found: Tensor = above.normalize(x, mask)
         return found
+
+    def batches_in(self, x: Tensor, *given: Any) -> Any:
+        """Return 0 of what is wholly masked, where running statistics are averages, and 1 else."""
+        return launch(np.any, *given) if given and self.momentum is None else 1
 
     def compute(
         self, x: Tensor, running: Sequence[Tensor | None], own: bool, momentum: float, mask: Array | None = None
@@ -279,8 +277,8 @@ class MaskedInstanceNorm(MaskedRunningNorm, InstanceNorm):
     """Instance norm by the mean and variance of the positions that count: `norm(x, mask)`.
 
     A channel of an image in which none counts is 0; one value that counts alone comes out as the bias. The running
-    statistics are averages over the images that have some: at least one value for a mean, two for a variance.
-    Arguments as in `InstanceNorm`.
+    statistics are averages over the images that have some: at least one value for a mean, two for a variance; with
+    momentum=None a batch in which nothing counts is none. Arguments as in `InstanceNorm`.
     """
 
 
@@ -309,7 +307,7 @@ class MaskedGroupNorm(Masked, GroupNorm):
         mask = as_mask("MaskedGroupNorm", x.shape, mask, (self.channel_axis(x),))
         affine = shape_dtypes_of(x, self.weight, self.bias)
         spec = norm_spec("group_norm", self.num_groups, self.eps, self.activation, True, *affine)
-        return self.normalize_groups(x, mask, spec, super().normalize)
+        return self.normalize_counted(x, mask, spec)[0]
 
 
 class MaskedLayerNorm(Masked, LayerNorm):
@@ -327,4 +325,4 @@ class MaskedLayerNorm(Masked, LayerNorm):
         lengths = cast("Shape", self.normalized_shape)
         spec = norm_spec("layer_norm", lengths, self.eps, self.activation, True, *affine)
         mask = as_mask("MaskedLayerNorm", x.shape, mask, spec["axes"])
-        return self.normalize_groups(x, mask, spec, super().normalize)
+        return self.normalize_counted(x, mask, spec)[0]

@@ -64,7 +64,8 @@ class FilterResponseNorm2D(FromDefinition, ChannelNorm):
     """Divide each channel of each image by the root of its mean square, and keep what is above a learned threshold.
 
     y = max(weight · x / √(mean(x²) + eps) + bias, threshold). The maximum is the activation, called TLU, which belongs
-    to the norm: without a mean that is subtracted, a ReLU would not know where to stand.
+    to the norm: without a mean that is subtracted, a ReLU would not know where to stand. Where both are equal, each
+    gets half of the gradient, as of PyTorch's maximum.
 
     Args:
         num_features: C.
