@@ -32,6 +32,9 @@ class Watcher(Protocol):
     def computed(self, compute: Callable[..., Any], again: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Run what launches or computes by itself, and return what it returns; `again` would do the same once more."""
 
+    def prepared(self, make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Run what makes arrays that nobody writes afterwards, and return what it returns."""
+
     def hosted(self, run: Callable[..., Any], changed: Any, arguments: tuple[Any, ...]) -> None:
         """Run what changes a dict or an object and no array."""
 
@@ -108,6 +111,13 @@ def computed(function: Callable[..., Any], again: Callable[..., Any], *arguments
     if not active or (here := watcher()) is None:
         return function(*arguments)
     return here.computed(function, again, arguments)
+
+
+def prepared(make: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what makes arrays that are only read from then on: of parameters alone, a plan makes them once."""
+    if not active or (here := watcher()) is None:
+        return make(*arguments)
+    return here.prepared(make, arguments)
 
 
 def host(run: Callable[..., Any], changed: Any, *arguments: Any) -> None:
@@ -200,9 +210,9 @@ def scratch(name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
     if memory is None or memory.size < size:
         memory = np.empty((size,), np.uint8)
         setattr(_kept, name, memory)
-    if active:
-        _took(memory)
     found: Array = memory[:size].view(dtype).reshape(shape)
+    if active:
+        _took(found)
     return found
 
 

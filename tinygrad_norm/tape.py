@@ -113,7 +113,7 @@ class Op:
         def again(arrays: list[Any], params: dict[str, Any]) -> Any:
             return blank._with(params)._forward_to_arrays(arrays, params)
 
-        result, _ = launch.computed(self._forward_to_arrays, again, arrays, self.params)
+        result, _ = launch.prepared(launch.computed, self._forward_to_arrays, again, arrays, self.params)
         known = {id(each) for each in (*arrays, *self.params.values())}
         lengths = {length for each in arrays for length in getattr(each, "shape", ())}
         for value in self._saved:  # each replay would have what is no array as it is

@@ -39,6 +39,7 @@ class Buffer:
         used: whether a launch was given it, or made it.
         written: whether it is a tensor's that was there before, and is changed in place.
         fresh: whether each replay makes it anew, as somebody keeps it afterwards.
+        finished: the first step from which on it is only read, unless it is `written`; None if nobody said so.
     """
 
     def __init__(self, array: Array, source: Any, step: int) -> None:
@@ -51,6 +52,7 @@ class Buffer:
         """Whether the elements follow each other, in some order of the axes."""
         self.source, self.first, self.last = source, step, step
         self.used = self.fresh = self.written = False
+        self.finished: int | None = None
         self.offset = -1
         """In the arena."""
 
@@ -179,6 +181,15 @@ class Recorder:
             del self.steps[steps:]
             self._forget(buffers)
             self._write(again, arguments, result)
+        return result
+
+    def prepared(self, make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Run what makes arrays, and know that these are finished."""
+        first = len(self.buffers)
+        result = make(*arguments)
+        for buffer in self.buffers[first:]:
+            if buffer.finished is None:
+                buffer.finished = len(self.steps)
         return result
 
     def hosted(self, run: Callable[..., Any], changed: Any, arguments: tuple[Any, ...]) -> None:

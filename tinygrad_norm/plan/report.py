@@ -24,19 +24,23 @@ def name_of(step: Step) -> str:
 
 
 def table(plan: Plan) -> str:
-    """A line for each launch: its module's path, what it calls, shapes, bytes, and the time where it is known."""
+    """A line for each launch: its module's path, what it calls, shapes, bytes, and the time where it is known.
+
+    Of what depends on parameters alone it says "once": a replay leaves it out unless these have changed.
+    """
     timed = plan.seconds is not None
-    rows = [["", "module", "launch", "arrays", "bytes", *["µs"] * timed]]
+    once = {*plan.settled.steps}
+    rows = [["", "module", "launch", "", "arrays", "bytes", *["µs"] * timed]]
     for number, step in enumerate(plan.steps):
         views = {id(each): each for each in leaves((step.arguments, step.results)) if isinstance(each, View)}
         shapes = [str(each.shape) for each in views.values()]
         more = [f"and {len(shapes) - _SHOWN} more"] * (len(shapes) > _SHOWN)
         size = sum({id(each.buffer): each.buffer.nbytes for each in views.values()}.values())
         seconds = [f"{1e6 * plan.seconds[number]:.1f}"] if plan.seconds else []
-        rows.append(
-            [str(number), step.scope, name_of(step), " ".join([*shapes[:_SHOWN], *more]), f"{size:,}", *seconds]
-        )
-    return f"{summary(plan)}\n{format_table(rows, '><<<>')}"
+        how = "once" if number in once else ""
+        arrays = " ".join([*shapes[:_SHOWN], *more])
+        rows.append([str(number), step.scope, name_of(step), how, arrays, f"{size:,}", *seconds])
+    return f"{summary(plan)}\n{format_table(rows, '><<<<>')}"
 
 
 def summary(plan: Plan) -> str:
