@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from tinygrad_norm import launch
+from tinygrad_norm import Tensor, capture, launch
 from tinygrad_norm.launch import empty, empty_like, scratch
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -55,6 +55,21 @@ def test_other_names_and_other_threads_have_a_memory_of_their_own():
     assert len(found) == 3
     assert np.shares_memory(found[1], scratch("tiles", (4,), FLOAT64))
     assert not any(np.shares_memory(a, b) for i, a in enumerate(found) for b in found[:i])
+
+
+def test_a_plan_has_memory_for_what_is_taken_and_not_for_all_that_is_kept(rng):
+    scratch("windows", (10_000,), FLOAT64)
+
+    def through_scratch(x):
+        taken = scratch("windows", (3,), FLOAT64)
+        launch.launch(np.copyto, taken, x.raw)
+        return launch.launch(np.negative, taken)
+
+    fast = capture(through_scratch)
+    for _ in range(3):
+        x = Tensor(rng.normal(size=3))
+        np.testing.assert_array_equal(fast(x), -x.raw)
+    assert fast.plan.memory() < 1000
 
 
 def test_nothing_may_be_kept_too():

@@ -77,11 +77,12 @@ _changes = itertools.count(1)
 _lock = free_when_forking(threading.RLock())
 
 
-def mark_changed(array: Array) -> None:
-    """Say that `array` was just written in place by code of this package."""
-    watch = _watch(owner_of(array))
-    watch.before, watch.saved = None, False  # what was saved before is refused, whatever else happens
-    watch.version = next(_changes)
+def mark_changed(*arrays: Array) -> None:
+    """Say that `arrays` were just written in place by code of this package."""
+    for array in arrays:
+        watch = _watch(owner_of(array))
+        watch.before, watch.saved = None, False  # what was saved before is refused, whatever else happens
+        watch.version = next(_changes)
 
 
 def hand_out(array: Array) -> Array:
@@ -111,6 +112,12 @@ def lent_by(array: Array) -> Array | None:
 def expose(array: Array) -> None:
     """Say that the memory of `array` is somebody else's, who may write to it at any time."""
     _watch(owner_of(array)).handed[0] = None
+
+
+def is_lent(array: Array) -> bool:
+    """Whether somebody outside of the package may write to `array` at any time."""
+    watch = _watched.get(id(owner_of(array)))
+    return watch is not None and bool(watch.handed)
 
 
 def snapshot(array: Array) -> Snapshot:

@@ -37,6 +37,9 @@ class Watcher(Protocol):
         It may be a method of an op.
         """
 
+    def prepared(self, make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Run what makes arrays that nobody writes afterwards, and return what it returns."""
+
     def hosted(self, run: Callable[..., Any], changed: Any, arguments: tuple[Any, ...]) -> None:
         """Run what changes a dict or an object and no array."""
 
@@ -118,6 +121,13 @@ def computed(
     if not active or (here := watcher()) is None:
         return function(*arguments)
     return here.computed(function, again, arguments, op, method)
+
+
+def prepared(make: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what makes arrays that are only read from then on: of parameters alone, a plan makes them once."""
+    if not active or (here := watcher()) is None:
+        return make(*arguments)
+    return here.prepared(make, arguments)
 
 
 def host(run: Callable[..., Any], changed: Any, *arguments: Any) -> None:
@@ -220,9 +230,9 @@ def scratch(name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
     if memory is None or memory.size < size:
         memory = np.empty((size,), np.uint8)
         setattr(_kept, name, memory)
-    if active:
-        _took(memory)
     found: Array = memory[:size].view(dtype).reshape(shape)
+    if active:
+        _took(found)
     return found
 
 

@@ -11,6 +11,7 @@ Around this stand `modes` (recording or not), `operands` (what an op is called w
 from __future__ import annotations
 
 import copy
+import functools
 import heapq
 import itertools
 import weakref
@@ -121,7 +122,8 @@ class Op:
             return blank._with(params)._holding(held)._forward_to_arrays(arrays, params)
 
         held = self._held()
-        result, _ = launch.computed(forward, again, arrays, self.params, held, op=self, method="forward")
+        compute = functools.partial(launch.computed, forward, again, op=self, method="forward")
+        result, _ = launch.prepared(compute, arrays, self.params, held)
         known = {id(each) for each in (*arrays, *self.params.values())}
         lengths = {length for each in arrays for length in getattr(each, "shape", ())}
         for value in self._saved:  # each replay would have what is no array as it is

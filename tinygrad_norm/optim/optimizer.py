@@ -104,7 +104,7 @@ class Optimizer(RefusesUnknownKeywords, ABC):
             if gradient.dtype != parameter.dtype:
                 gradient = launch(gradient.astype, parameter.dtype)
             self.update(parameter.raw, launch(np.negative, gradient) if group["maximize"] else gradient, state, group)
-        launch(_mark_changed, [parameter.raw for parameter, *_ in given])
+        launch(integrity.mark_changed, *[parameter.raw for parameter, *_ in given])
 
     def _state_of(self, parameter: Tensor) -> State:
         """What is remembered of a parameter, from its first step on."""
@@ -238,11 +238,6 @@ def _check_options(checked: dict[int, Group], optimizer: Optimizer) -> None:
 def _count(states: list[State]) -> None:
     for state in states:
         state["step"] += 1
-
-
-def _mark_changed(arrays: list[Array]) -> None:
-    for array in arrays:
-        integrity.mark_changed(array)
 
 
 def gradient_of(parameter: Tensor, place: str) -> Array | None:

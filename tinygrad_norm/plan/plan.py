@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_norm import integrity
 from tinygrad_norm.launch import Late
 from tinygrad_norm.operands import wrap
 from tinygrad_norm.plan import report
 from tinygrad_norm.plan.memory import ALIGNMENT, Interval, place
 from tinygrad_norm.plan.recorder import Array, Buffer, Step, View, views_of
+from tinygrad_norm.plan.settled import Settled, settled
 from tinygrad_norm.plan.sources import Input, Raw, find
 from tinygrad_norm.plan.trees import leaves, mapped
 from tinygrad_norm.quiet import enter_quiet, leave_quiet
@@ -66,6 +68,7 @@ class Plan:
         """What each launch took in the last replay that was timed."""
         self.used = [buffer for buffer in buffers if buffer.used]
         copied = self._choose()
+        self.settled = self._settle()
         within = {id(each) for each in copied}
         self.fresh = [each for each in self.used if each.fresh]
         self.outside = [each for each in self.used if each.source is not None and id(each) not in within]
@@ -83,6 +86,10 @@ class Plan:
         self._tensors = [(number, source.tensor) for number, source in numbered if type(source) is Raw]
         self._others = [(number, source) for number, source in numbered if type(source) is not Raw]
         self._like = [_like(each) for each in self.fresh]
+        parameters = {id(each) for each in self.settled.parameters}
+        self._parameters = [number for number, each in enumerate(self.outside) if id(each) in parameters]
+        self._settled_with: list[tuple[Array, integrity.Snapshot]] | None = None
+        """The parameters of which settled steps made what there is, as they were then; None if there is nothing."""
         self._write_calls()
 
     def _choose(self) -> list[Buffer]:
@@ -100,6 +107,13 @@ class Plan:
                 buffer.first = 0
                 copied.append(buffer)
         return copied
+
+    def _settle(self) -> Settled:
+        """Find the steps that are left out as long as parameters stay as they are."""
+        kept = {id(each.view.buffer) for each in leaves(self.output) if isinstance(each, Kept)}
+        kept |= {id(effect.view.buffer) for effect in self.effects if effect.view is not None}
+        replaced = {id(effect.tensor) for effect in self.effects if effect.slot == "raw"}
+        return settled(self.steps, kept, replaced)
 
     def _write_calls(self) -> None:
         """Write the launches on memory that stays, and note which ones are to be written anew."""
@@ -119,7 +133,9 @@ class Plan:
 
     def _place(self, own: list[Buffer]) -> None:
         """Give each buffer of the plan's own its place in the arena."""
-        offsets, size = place([Interval(each.nbytes, each.first, each.last) for each in own])
+        lasting, end = {id(each) for each in self.settled.lasting}, len(self.steps)
+        alive = [(0, end) if id(each) in lasting else (each.first, each.last) for each in own]
+        offsets, size = place([Interval(each.nbytes, *steps) for each, steps in zip(own, alive, strict=True)])
         arena = np.empty(size + ALIGNMENT, np.uint8)
         skip = -arena.__array_interface__["data"][0] % ALIGNMENT
         self.arena = arena[skip : skip + size]
@@ -140,6 +156,9 @@ class Plan:
         for number in stale:
             if number not in self._of_fresh:
                 calls[number] = self._call(steps[number])
+        parameters = self._settled_with
+        if not self._is_settled():
+            parameters = self._unsettle()
         quiet = enter_quiet()
         self._done = 0
         try:
@@ -150,14 +169,30 @@ class Plan:
                 calls[number] = self._call(steps[number])
             seconds += self._run(calls[self._head :], timed)
             self.seconds = seconds if timed else self.seconds
+            self._settled_with = parameters
             return self._returned(self.output)
         finally:
             leave_quiet(quiet)
             self._put_effects(given)
-            for number in self._anew:  # what is kept elsewhere is not kept here
+            for number in (*self._anew, *self.settled.steps):  # what is kept elsewhere is not kept here
                 calls[number] = _NOTHING
             for buffer in self.fresh:
                 self._memory.pop(id(buffer), None)
+
+    def _is_settled(self) -> bool:
+        """Whether what depends on parameters alone is there, and no parameter has changed."""
+        return self._settled_with is not None and all(
+            self._bound[number] is array and not integrity.is_lent(array) and integrity.unchanged(array, snapshot)
+            for number, (array, snapshot) in zip(self._parameters, self._settled_with, strict=True)
+        )
+
+    def _unsettle(self) -> list[tuple[Array, integrity.Snapshot]] | None:
+        """Have settled steps run; return what they depend on, None if anybody may write to it at any time."""
+        self._settled_with = None
+        for number in self.settled.steps:
+            self._calls[number] = self._call(self.steps[number])
+        arrays = [self._bound[number] for number in self._parameters]
+        return None if any(map(integrity.is_lent, arrays)) else [(each, integrity.snapshot(each)) for each in arrays]
 
     def _put_effects(self, given: Sequence[Any]) -> None:
         """Put into tensors what is theirs: after an error what was made before, as an eager call would have."""

@@ -41,6 +41,7 @@ class Buffer:
         used: whether a launch was given it, or made it.
         written: whether it is a tensor's that was there before, and is changed in place.
         fresh: whether each replay makes it anew, as somebody keeps it afterwards.
+        finished: the first step from which on it is only read, unless it is `written`; None if nobody said so.
     """
 
     def __init__(self, array: Array, source: Any, step: int) -> None:
@@ -53,6 +54,7 @@ class Buffer:
         """Whether the elements follow each other, in some order of the axes."""
         self.source, self.first, self.last = source, step, step
         self.used = self.fresh = self.written = False
+        self.finished: int | None = None
         self.offset = -1
         """In the arena."""
 
@@ -213,6 +215,15 @@ class Recorder:
         """Whether a method returns new arrays, or what it is given without a choice."""
         given = [each for each in returned if isinstance(each, np.ndarray) and self._find(each) is not None]
         return not given or not any("JUMP" in each.opname for each in dis.get_instructions(method))
+
+    def prepared(self, make: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        """Run what makes arrays, and know that these are finished."""
+        first = len(self.buffers)
+        result = make(*arguments)
+        for buffer in self.buffers[first:]:
+            if buffer.finished is None:
+                buffer.finished = len(self.steps)
+        return result
 
     def hosted(self, run: Callable[..., Any], changed: Any, arguments: tuple[Any, ...]) -> None:
         """Run what changes numbers, and write it down."""

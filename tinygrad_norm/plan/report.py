@@ -31,6 +31,7 @@ class Launch(NamedTuple):
     Attributes:
         module: the path of the module that ran it.
         name: what it calls.
+        how: "once" where it depends on parameters alone, and a replay leaves it out unless these have changed.
         arrays: the shapes of what it is given and makes.
         bytes: of the memory in which they lie.
         seconds: what it took in the last replay that was timed; NaN if none was.
@@ -38,6 +39,7 @@ class Launch(NamedTuple):
 
     module: str
     name: str
+    how: str
     arrays: str
     bytes: int
     seconds: float
@@ -45,24 +47,25 @@ class Launch(NamedTuple):
 
 def launches(plan: Plan) -> list[Launch]:
     """What is to be said of each launch of a plan."""
-    found = []
-    for step, seconds in zip(plan.steps, plan.seconds or itertools.repeat(math.nan), strict=False):
+    found, once = [], {*plan.settled.steps}
+    for number, (step, seconds) in enumerate(zip(plan.steps, plan.seconds or itertools.repeat(math.nan), strict=False)):
         views = {id(each): each for each in leaves((step.arguments, step.results)) if isinstance(each, View)}
         shapes = [str(each.shape) for each in views.values()]
         more = [f"and {len(shapes) - _SHOWN} more"] * (len(shapes) > _SHOWN)
         size = sum({id(each.buffer): each.buffer.nbytes for each in views.values()}.values())
-        found.append(Launch(step.scope, name_of(step), " ".join([*shapes[:_SHOWN], *more]), size, seconds))
+        how = "once" if number in once else ""
+        found.append(Launch(step.scope, name_of(step), how, " ".join([*shapes[:_SHOWN], *more]), size, seconds))
     return found
 
 
 def table(plan: Plan) -> str:
     """A line for each launch: its module's path, what it calls, shapes, bytes, and the time where it is known."""
     timed = plan.seconds is not None
-    rows = [["", "module", "launch", "arrays", "bytes", *["µs"] * timed]]
+    rows = [["", "module", "launch", "", "arrays", "bytes", *["µs"] * timed]]
     for number, each in enumerate(launches(plan)):
         seconds = [f"{1e6 * each.seconds:.1f}"] * timed
-        rows.append([str(number), each.module, each.name, each.arrays, f"{each.bytes:,}", *seconds])
-    return f"{summary(plan)}\n{format_table(rows, '><<<>')}"
+        rows.append([str(number), each.module, each.name, each.how, each.arrays, f"{each.bytes:,}", *seconds])
+    return f"{summary(plan)}\n{format_table(rows, '><<<<>')}"
 
 
 def summary(plan: Plan) -> str:

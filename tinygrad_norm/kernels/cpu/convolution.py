@@ -27,7 +27,7 @@ from tinygrad_norm.kernels.cpu.compiler import Kernel
 from tinygrad_norm.kernels.cpu.gemm import FEW, gemm, sum_rows
 from tinygrad_norm.kernels.cpu.window import Pair, Window
 from tinygrad_norm.kernels.precision import is_fast
-from tinygrad_norm.launch import Array, Shape, empty, launch
+from tinygrad_norm.launch import Array, Shape, empty, launch, prepared
 
 _BLOCK = 2**22
 """The bytes of windows that are laid out at a time: they stay in the last cache, and keep all threads busy a while."""
@@ -87,7 +87,7 @@ def conv2d_gradient(
         if tiled:
             images = winograd.correlate(grad, weight, start, x.shape[2:], rotated=True)
         else:
-            images = _input_gradient(grad, _filters(weight, groups), x.shape[2:], window)
+            images = _input_gradient(grad, prepared(_filters, weight, groups), x.shape[2:], window)
         dx = _channels_first(images)
     if needs[1]:
         images = _channels_last(x)
@@ -148,20 +148,15 @@ def _plan(
 def _by_channels(x: Array, weight: Array, groups: int, window: Window) -> Array:
     """Each channel by itself."""
     out_depth, depth = len(weight) // groups, weight.shape[1]
-    places = launch(weight.reshape, (groups, out_depth, depth, *window.kernel)).transpose(3, 4, 0, 2, 1)
     how = window.start, window.stride, (1, 1), window.dilation, window.size
-    y = depthwise.correlate(
-        _repeated(x, out_depth),
-        launch(places.reshape, (*window.kernel, groups * out_depth * depth)),
-        *how,
-    )
+    y = depthwise.correlate(_repeated(x, out_depth), prepared(_places, weight, groups), *how)
     return y if depth == 1 else launch(np.sum, y.reshape(*y.shape[:3], groups, depth), -1)
 
 
 def _by_pixels(x: Array, weight: Array, groups: int, _: Window) -> Array:
     """A kernel of one place: a product of all pixels."""
     y = empty((*x.shape[:3], len(weight)), x.dtype)
-    filters = launch(weight.reshape, (groups, -1, weight.shape[1])).transpose(0, 2, 1)
+    filters = prepared(launch, weight.reshape, (groups, -1, weight.shape[1])).transpose(0, 2, 1)
     gemm(_pixels(x, groups), filters, _pixels(y, groups))
     return y
 
@@ -171,7 +166,8 @@ def _by_few(x: Array, weight: Array, groups: int, window: Window) -> Array:
     out_channels, depth, *kernel = weight.shape
     transposed = weight.transpose(0, 2, 3, 1)
     last = transposed.flags.c_contiguous
-    filters = launch((transposed if last else weight).reshape, (groups, out_channels // groups, -1)).transpose(0, 2, 1)
+    rows_of = (transposed if last else weight).reshape
+    filters = prepared(launch, rows_of, (groups, out_channels // groups, -1)).transpose(0, 2, 1)
     y = empty((len(x), *window.size, out_channels), x.dtype)
     pixels = _pixels(y, groups)
     for block, rows in _windows(x, groups, window):
@@ -188,7 +184,7 @@ def _by_tiles(x: Array, weight: Array, groups: int, window: Window) -> Array:
 
 def _by_blocks(x: Array, weight: Array, groups: int, window: Window) -> Array:
     """Windows laid out, block by block."""
-    return _correlate(x, _filters(weight, groups), window)
+    return _correlate(x, prepared(_filters, weight, groups), window)
 
 
 def _repeated(x: Array, times: int) -> Array:
@@ -212,6 +208,13 @@ def _pixels(x: Array, groups: int) -> Array:
 def _is_pixels(size: Pair, window: Window) -> bool:
     """Whether each pixel of images of that size is a window."""
     return (window.size, window.kernel, window.start, window.stride) == (size, (1, 1), (0, 0), (1, 1))
+
+
+def _places(weight: Array, groups: int) -> Array:
+    """The weight as [kh, kw, O C / groups]; the filters of a channel lie side by side."""
+    out_channels, depth, *kernel = weight.shape
+    places = launch(weight.reshape, (groups, out_channels // groups, depth, *kernel)).transpose(3, 4, 0, 2, 1)
+    return launch(places.reshape, (*kernel, out_channels * depth))
 
 
 def _filters(weight: Array, groups: int) -> Array:
@@ -253,7 +256,7 @@ def _correlate(x: Array, filters: Array, window: Window) -> Array:
     if whole_images.suits(x.shape[1:3], window.kernel):
         return whole_images.correlate(x, filters, window)
     y = empty((len(x), *window.size, groups * out_depth), x.dtype)
-    pixels, matrices = _pixels(y, groups), launch(filters.reshape, (groups, -1, out_depth))
+    pixels, matrices = _pixels(y, groups), prepared(launch, filters.reshape, (groups, -1, out_depth))
     for block, rows in _windows(x, groups, window):
         gemm(rows, matrices, pixels[:, block])
     return y

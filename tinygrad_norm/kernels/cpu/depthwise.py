@@ -25,7 +25,7 @@ from numba import prange
 from tinygrad_norm.kernels.cpu.compiler import Kernel, device
 from tinygrad_norm.kernels.cpu.vector import BYTES, length, load, multiply_add, store, zeros
 from tinygrad_norm.kernels.cpu.window import Pair
-from tinygrad_norm.launch import Array, constant, empty, launch
+from tinygrad_norm.launch import Array, constant, empty, launch, prepared
 
 _SCRATCH = 2**12
 """About how many pixels a scratch holds."""
@@ -98,7 +98,7 @@ def correlate(x: Array, places: Array, start: Pair, down: Pair, up: Pair, dilati
     """
     channels = x.shape[3]
     met, windows, phases = _plan(x.shape[1:3], places.shape[:2], start, down, up, dilation, size)
-    x, places = _wide(x), launch(np.ascontiguousarray, _wide(places[met]))
+    x, places = _wide(x), prepared(_side_by_side, places[met])
     y = empty((len(x), *size, x.shape[3]), x.dtype)
     launch(_correlate, y.size * prod(places.shape[:2]), x, places, windows, phases, y)
     return launch(np.ascontiguousarray, y[..., :channels])
@@ -180,6 +180,10 @@ def _met(pixels: int, taps: int, start: int, down: int, up: int, dilation: int, 
     first = max(0, -((start + (count - 1) * down) // dilation))
     last = min(taps - 1, ((pixels - 1) * up - start) // dilation)
     return slice(min(first, taps - 1), max(first, last) + 1) if first < taps else slice(taps - 1, taps)
+
+
+def _side_by_side(places: Array) -> Array:
+    return launch(np.ascontiguousarray, _wide(places))
 
 
 def _wide(array: Array) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_norm.kernels.cpu.gemm import gemm
 from tinygrad_norm.kernels.cpu.window import Pair, Window
-from tinygrad_norm.launch import Array, empty, launch
+from tinygrad_norm.launch import Array, empty, launch, prepared
 
 
 def suits(size: Pair, kernel: Pair) -> bool:
@@ -26,7 +26,7 @@ def suits(size: Pair, kernel: Pair) -> bool:
 
 def correlate(x: Array, filters: Array, window: Window) -> Array:
     """The sum over each window of its products with the filters."""
-    joined = _join(filters, x.shape[1:3], window)
+    joined = prepared(_join, filters, x.shape[1:3], window)
     y = empty((len(filters), len(x), joined.shape[1]), x.dtype)
     gemm(_rows(x, len(filters)), joined.transpose(0, 2, 1), y)
     return _images(y, window.size)
@@ -34,7 +34,7 @@ def correlate(x: Array, filters: Array, window: Window) -> Array:
 
 def input_gradient(dy: Array, filters: Array, size: Pair, window: Window) -> Array:
     """The gradient of x, which has that size."""
-    joined = _join(filters, size, window)
+    joined = prepared(_join, filters, size, window)
     dx = empty((len(filters), len(dy), joined.shape[2]), dy.dtype)
     gemm(_rows(dy, len(filters)), joined, dx)
     return _images(dx, size)

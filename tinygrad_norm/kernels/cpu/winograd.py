@@ -28,7 +28,7 @@ from numba import prange
 from tinygrad_norm.kernels.cpu import blas
 from tinygrad_norm.kernels.cpu.compiler import GemmKernel, Kernel, device, inline, noalias, reassociate
 from tinygrad_norm.kernels.cpu.window import Pair, Window
-from tinygrad_norm.launch import Array, empty, launch, scratch
+from tinygrad_norm.launch import Array, empty, launch, prepared, scratch
 
 _BLOCK = 2**20
 """The elements of tiles that are made at a time, unless they are few, and of filters where there is one run: 4 MB."""
@@ -60,7 +60,7 @@ def correlate(x: Array, weight: Array, start: Pair, size: Pair, rotated: bool = 
     Rotated by 180°, the filters lead from O channels to C, as the gradient of the input asks for.
     """
     y = empty((len(x), *size, weight.shape[1 if rotated else 0]), x.dtype)
-    weight = launch(weight.reshape, (*weight.shape[:2], 9))
+    weight = prepared(launch, weight.reshape, (*weight.shape[:2], 9))
     tiles = _tiles(size)
     finite = empty((len(y) * tiles[0],), np.bool_)
     runs, parts = _plan(len(x) * prod(tiles), len(x), weight.shape[:2])
@@ -69,8 +69,7 @@ def correlate(x: Array, weight: Array, start: Pair, size: Pair, rotated: bool = 
         launch(_transform_input, given.size, x[images], start, tiles, given)
         for some in parts:
             if number == 0:
-                filters = scratch("filters", (36, some.stop - some.start, weight.shape[1]), x.dtype)
-                launch(_transform_filters, filters.size, weight[some], rotated, filters)
+                filters = prepared(_transformed, weight[some], rotated)
             if rotated:
                 launch(_multiply, given.size * y.shape[3], given[..., some], filters, False, some.start > 0, made)
             else:
@@ -85,6 +84,13 @@ def correlate(x: Array, weight: Array, start: Pair, size: Pair, rotated: bool = 
         )
     launch(_repair, y.size, finite, x, weight, start, rotated, y)
     return y
+
+
+def _transformed(weight: Array, rotated: bool) -> Array:
+    """Filters of weight [O, C, 9], transformed: [36, O, C]."""
+    filters = scratch("filters", (36, *weight.shape[:2]), weight.dtype)
+    launch(_transform_filters, filters.size, weight, rotated, filters)
+    return filters
 
 
 def filter_gradient(dy: Array, x: Array, start: Pair) -> Array:
