@@ -22,7 +22,7 @@ from tinygrad_norm.plan.places import is_users, users_line
 from tinygrad_norm.plan.reach import Reach
 from tinygrad_norm.plan.snapshot import content_of
 from tinygrad_norm.plan.sources import Fixed, Input
-from tinygrad_norm.plan.told import Told
+from tinygrad_norm.plan.told import Told, plain
 from tinygrad_norm.plan.trees import leaves, mapped
 from tinygrad_norm.tensor import Tensor
 
@@ -179,7 +179,7 @@ class Recorder:
             self._check_held(op, method, arguments)
         outer, self._gaps = self._gaps, []
         try:
-            result = compute(*mapped(_at_door, arguments))
+            result = compute(*(mapped(_at_door, arguments) if whole else plain(arguments)))
         finally:
             gaps, self._gaps = self._gaps, outer
         if self._inside or self.reason:
@@ -336,7 +336,7 @@ def _at_door(each: Any) -> Any:
     """An argument as a launch is given it: late ones as they are now, arrays in NumPy's own class."""
     if type(each) is launch.Late:
         return each()
-    return each.view(np.ndarray) if type(each) is Told else each
+    return np.ndarray.view(each, np.ndarray) if type(each) is Told else each
 
 
 class _Host:
