@@ -55,7 +55,7 @@ def plain(array: Array) -> Array:
         return array
     if isinstance(array, MaskedArray):
         raise TypeError("masked array: its mask would be lost; say what stands there with array.filled(value)")
-    return array.view(np.ndarray)
+    return np.ndarray.view(array, np.ndarray)
 
 
 def beyond(array: Array, dtype: Any) -> str | None:

@@ -293,3 +293,28 @@ def test_a_store_to_a_global_that_is_not_there_is_seen():
         fast(Tensor([1.0]))
         assert names["made"] == 1
     assert "it changes 'made'" in fast.why
+
+
+def test_a_step_that_freezes_a_layer_or_hooks_a_gradient_itself_is_refused(rng):
+    def freezes(model, x):
+        model.bias.requires_grad_(False)
+
+    def hooks(model, x):
+        model.weight.register_hook(lambda grad: grad * 2.0)
+
+    def hooks_its_argument(model, x):
+        x.register_hook(lambda grad: grad * 2.0)
+
+    for does in (freezes, hooks, hooks_its_argument):
+        model = nn.Linear(3, 2)
+
+        @capture
+        def step(x, model=model, does=does):
+            does(model, x)
+            model.zero_grad()
+            model(x).sum().backward()
+
+        for _ in range(4):
+            model.requires_grad_(True)
+            step(Tensor(rng.normal(size=(2, 3)).astype(np.float32), requires_grad=True))
+        assert "it changes" in step.why

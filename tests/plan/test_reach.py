@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import Tensor, nn, optim, random
-from tinygrad_norm.plan.reach import Reach, is_users
+from tinygrad_norm.plan.reach import Reach
 
 FACTOR = Tensor([2.0])
 
@@ -80,12 +80,6 @@ def test_an_empty_cell_holds_nothing():
         return found, late
 
     assert len(outer()[0].cells) == 1
-
-
-def test_modules_of_python_and_of_packages_are_not_the_users():
-    assert all(map(is_users, (__name__, None)))
-    assert not any(map(is_users, ("json", "numpy", "tinygrad_norm.nn.module")))
-    assert not reached(np.linalg.norm).names
 
 
 def test_modules_of_the_users_are_entered_where_code_names_what_they_hold(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,8 @@ LEVEL = 1
 
 def world():
     """A function, and all that it reaches."""
-    count, items, table = 0, [1, 2], {"a": 1.0}
+    count, items = 0, [1, 2]
+    table: dict[str, Any] = {"a": 1.0, "many": [float(each) for each in range(100)], "list": [3]}
     model = nn.Linear(2, 2)
     optimizer = optim.SGD(model.parameters(), lr=0.1)
 
@@ -36,6 +39,24 @@ CHANGES = {
     "an element": lambda add, items, table, model, optimizer: items.__setitem__(0, 5),
     "a dict": lambda add, items, table, model, optimizer: table.update(a=2.0),
     "a key": lambda add, items, table, model, optimizer: table.update(b=2.0),
+    "an attribute past its setter": lambda add, items, table, model, optimizer: model.__dict__.update(training=False),
+    "an attribute more": lambda add, items, table, model, optimizer: model.__dict__.update(more=1),
+    "whether a gradient is wanted": lambda add, items, table, model, optimizer: setattr(
+        model.weight, "wants_grad", False
+    ),
+    "hooks": lambda add, items, table, model, optimizer: model.weight.register_hook(lambda grad: grad),
+    "what goes from a list to the next": lambda add, items, table, model, optimizer: table["list"].insert(
+        0, items.pop()
+    ),
+    "what goes from a list to one before": lambda add, items, table, model, optimizer: items.append(
+        table["list"].pop(0)
+    ),
+    "a key for another": lambda add, items, table, model, optimizer: table.update(z=table.pop("list")),
+    "one of many": lambda add, items, table, model, optimizer: table["many"].__setitem__(70, -1.0),
+    "the type of one of many": lambda add, items, table, model, optimizer: table["many"].__setitem__(70, 70),
+    "many for equal ones but one": lambda add, items, table, model, optimizer: table["many"].__setitem__(
+        slice(None), [float(str(each)) for each in range(99)] + [0.0]
+    ),
     "an attribute": lambda add, items, table, model, optimizer: setattr(model, "training", False),
     "an option": lambda add, items, table, model, optimizer: optimizer.param_groups[0].update(lr=0.2),
 }
@@ -53,6 +74,7 @@ def test_every_change_is_noticed_and_undone(change):
     assert not guards.hold()
     before.restore()
     assert [*before.changed()] == []
+    assert guards.hold()
 
 
 def test_globals_are_compared(monkeypatch):
@@ -90,6 +112,16 @@ def test_a_gradient_that_is_there_is_another_case():
     guards = Guards(Snapshot(Reach([lambda: tensor])), set(), [])
     assert guards.hold()
     tensor.grad = Tensor([1.0])
+    assert not guards.hold()
+
+
+def test_equal_numbers_are_no_change_in_many_either():
+    function, _, _, table, *_ = world()
+    guards = Guards(Snapshot(Reach([function])), set(), [])
+    for _ in range(2):
+        table["many"][:] = [float(str(each)) for each in range(100)]
+        assert guards.hold()
+    table["many"][3] = 5.0
     assert not guards.hold()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import ctypes
+import pickle
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,14 @@ READS: dict[str, Any] = {
     "a part": lambda a: a.T[1:].copy().item(0),
     "bytes": lambda a: a.tobytes(),
     "a test": lambda a: 1.0 in a,
+    "its elements in a row": lambda a: [*a.flat],
+    "its memory": lambda a: bytes(a.data),
+    "its memory in C": lambda a: a.ctypes.data_as(ctypes.POINTER(ctypes.c_double))[0],
+    "an array of NumPy's class": lambda a: a.__array__(),
+    "a view of NumPy's class": lambda a: a.view(np.ndarray)[0, 0],
+    "a deep copy": lambda a: copy.deepcopy(a),
+    "a pickle": lambda a: pickle.loads(pickle.dumps(a)),
+    "another library's array": lambda a: np.from_dlpack(a),
     "a write": lambda a: a.__setitem__(0, 1.0),
 }
 

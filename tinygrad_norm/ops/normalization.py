@@ -297,7 +297,7 @@ def move(
     door = launch if type(momentum) is Late else compute  # a launch finds the number anew
     with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 becomes infinity, and that NaN
         for each, new, factor in zip(running, own, factors or (1.0,) * len(own), strict=True):
-            old = each.view(np.ndarray) if isinstance(each, np.ndarray) else getattr(each, "raw", None)
+            old = np.ndarray.view(each, np.ndarray) if isinstance(each, np.ndarray) else getattr(each, "raw", None)
             moved.append(None if old is None else door(kernels.of(old).moved, old, new, momentum, factor))
     for each in running:
         if isinstance(each, np.ndarray) and not each.flags.writeable:

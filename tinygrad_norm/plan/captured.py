@@ -16,6 +16,7 @@ from tinygrad_norm import launch, modes
 from tinygrad_norm.forks import free_when_forking
 from tinygrad_norm.integrity import owner_of
 from tinygrad_norm.operands import wrap
+from tinygrad_norm.plan import calls
 from tinygrad_norm.plan.plan import ChangedError, Effect, Kept, Plan
 from tinygrad_norm.plan.reach import Reach
 from tinygrad_norm.plan.recorder import Array, Recorder, View
@@ -212,7 +213,8 @@ class Captured(Generic[P, R]):
         if not launch.watch(recorder):
             return self._eager("another thread records a plan", args, kwargs)
         try:
-            result = plain(self.function(*told(args), **told(kwargs)))
+            with calls.watched(recorder, any(isinstance(each, np.ndarray) for each in inputs)):
+                result = plain(self.function(*told(args), **told(kwargs)))
         finally:
             launch.unwatch()
         entry = None

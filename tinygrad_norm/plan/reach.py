@@ -10,7 +10,6 @@ from __future__ import annotations
 import dis
 import random as python_random
 import sys
-import sysconfig
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_norm import random
+from tinygrad_norm.plan.places import is_users
 from tinygrad_norm.plan.snapshot import content_of
 from tinygrad_norm.tensor import Tensor
 
@@ -29,10 +29,8 @@ _LEFT_OUT = (*_ATOMS, np.ufunc)
 _GENERATORS = (np.random.Generator, np.random.RandomState, python_random.Random)
 _GLOBAL_ONES = [python_random.random.__self__, np.random.mtrand._rand]  # type: ignore[attr-defined]
 """The generators of Python's own module and of NumPy's old one."""
-_PACKAGE = __name__.split(".")[0]
 _OF_GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
 _OF_ITERATORS = ("builtins", "itertools", "_collections")
-_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 class Reach:
@@ -170,14 +168,6 @@ class Reach:
             parts = (value.fget, value.fset) if isinstance(value, property) else (value,)
             inside += [getattr(part, "__func__", part) for part in parts]
         return inside
-
-
-def is_users(module: str | None) -> bool:
-    """Whether a module is neither this package's nor an installed one's; code that was made by `exec` has none."""
-    if module is None or module.split(".")[0] == _PACKAGE:
-        return module is None
-    file = getattr(sys.modules.get(module), "__file__", None) or ""
-    return not file.startswith(_INSTALLED)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

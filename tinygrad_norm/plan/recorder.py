@@ -8,11 +8,9 @@ sees it, and ends the recording with the reason.
 from __future__ import annotations
 
 import dis
-import sys
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,15 +18,15 @@ from numpy.lib.array_utils import byte_bounds
 
 from tinygrad_norm import launch, modes
 from tinygrad_norm.integrity import owner_of
-from tinygrad_norm.plan.reach import Reach, is_users
+from tinygrad_norm.plan.places import is_users, users_line
+from tinygrad_norm.plan.reach import Reach
 from tinygrad_norm.plan.snapshot import content_of
 from tinygrad_norm.plan.sources import Fixed, Input
-from tinygrad_norm.plan.told import Told
+from tinygrad_norm.plan.told import Told, plain
 from tinygrad_norm.plan.trees import leaves, mapped
 from tinygrad_norm.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
-_PACKAGE = str(Path(__file__).parents[1])
 
 
 class Buffer:
@@ -183,7 +181,7 @@ class Recorder:
             self._check_held(op, method, arguments)
         outer, self._gaps = self._gaps, []
         try:
-            result = compute(*mapped(_at_door, arguments))
+            result = compute(*(mapped(_at_door, arguments) if whole else plain(arguments)))
         finally:
             gaps, self._gaps = self._gaps, outer
         if self._inside or self.reason:
@@ -257,6 +255,11 @@ class Recorder:
         """Know what Python may decide on, other than in what each replay does anew."""
         if not (self._inside or self._hosting):
             self.read_early.setdefault((id(mapping), key), (mapping, users_line()))
+
+    def decided(self, reason: str, line: str = "") -> None:
+        """Give up, as Python may decide on something, unless that is in what each replay does anew."""
+        if not (self._inside or self._hosting or self._gaps is not None):
+            self.refuse(reason, line)
 
     # Memory
 
@@ -344,7 +347,7 @@ def _at_door(each: Any) -> Any:
     """An argument as a launch is given it: late ones as they are now, arrays in NumPy's own class."""
     if type(each) is launch.Late:
         return each()
-    return each.view(np.ndarray) if type(each) is Told else each
+    return np.ndarray.view(each, np.ndarray) if type(each) is Told else each
 
 
 class _Host:
@@ -359,14 +362,6 @@ class _Host:
 
 _VIEWS = {np.ascontiguousarray, np.ndarray.reshape, np.ndarray.ravel, np.ndarray.astype, np.asarray, np.broadcast_to}
 """What computes nothing where it returns a view."""
-
-
-def users_line() -> str:
-    """The line outside of this package that is running."""
-    frame = sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
 
 def _who() -> str:

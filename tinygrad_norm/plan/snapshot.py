@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Iterator
-from itertools import starmap
+from collections.abc import Iterable, Iterator
+from itertools import chain, starmap
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tinygrad_norm.plan.reach import Reach
 
 _PLAIN = (int, float, complex, str, bytes, np.generic)
+
+
+_FEW = 64
 
 
 class OfTensor(NamedTuple):
@@ -54,7 +57,10 @@ class Snapshot:
         self._absent = [(mapping, name) for mapping, names in reach.names for name in names if name not in mapping]
 
     def changed(self) -> Iterator[tuple[Any, Any]]:
-        """Each container that holds something else now, and where in it: a key, a number or a name."""
+        """Each container or tensor that holds something else now, and where in it: a key, a number or a name.
+
+        Arrays and gradients of tensors are left out, which have places of their own in a plan.
+        """
         for mapping, keys, values in self.dicts:
             if not _same_keys(mapping, keys):
                 more = [key for key in mapping if isinstance(key, str) and key not in keys]
@@ -69,6 +75,11 @@ class Snapshot:
         for items, old in self.groups:
             if len(items) != len(old) or not all(map(same, items, old)):
                 yield items, "elements"
+        for of_tensor in self.tensors:
+            if of_tensor.tensor.wants_grad is not of_tensor.wants_grad:
+                yield of_tensor, "requires_grad"
+            if of_tensor.tensor.grad_hooks is not of_tensor.hooks:
+                yield of_tensor, "the hooks of a tensor"
         for cell, content in self.cells:
             if not same(content_of(cell), content):
                 yield cell, "a variable of an outer function"
@@ -112,8 +123,8 @@ class Snapshot:
 class Guards:
     """What has to be as it was for a plan to hold.
 
-    Attributes of modules and options of optimizers raise the generation when they change, so they are looked at only
-    then; the rest each time.
+    All of it is compared each time, but for the keys of dicts that raise the generation when they change: attributes of
+    modules and options of optimizers.
 
     Args:
         before: what was reached when the plan was recorded.
@@ -126,24 +137,30 @@ class Guards:
         self, before: Snapshot, own: set[Any], late: list[tuple[Any, Any]], known: frozenset[int] = frozenset()
     ) -> None:
         self.generation = generation.number()
-        found_anew = own | {(id(mapping), key) for mapping, key in late}
+        anew = own | {(id(mapping), key) for mapping, key in late}
         self._zeros: list[tuple[dict[Any, Any], Any, bool]] = []
-        self._told: list[tuple[Place, int]] = []
-        self._dicts: list[tuple[Place, int]] = []
+        self._parts: list[tuple[Place, int]] = []
+        """Of dicts of which some values may change: the others, and how many there are in all."""
+        told: list[Any] = []
+        plain: list[Any] = []
         for mapping, keys, values in before.dicts:
-            if id(mapping) not in own:
-                kept = [i for i, key in enumerate(keys) if (id(mapping), key) not in found_anew]
-                place = Place(mapping, tuple(keys[i] for i in kept), tuple(values[i] for i in kept))
-                told = id(mapping) in before.reach.told
-                (self._told if told else self._dicts).append((place, len(keys)))
-                if told:
-                    self._zeros += [(mapping, keys[i], values[i] == 0) for i in {*range(len(keys))}.difference(kept)]
-        self._lists, self._cells = before.lists, before.cells
-        self._names = before.names
+            if id(mapping) in own:
+                continue
+            kept = [i for i, key in enumerate(keys) if (id(mapping), key) not in anew]
+            if len(kept) == len(keys):
+                (told if id(mapping) in before.reach.told else plain).append(mapping)
+                continue
+            self._parts.append((Place(mapping, *(tuple(each[i] for i in kept) for each in (keys, values))), len(keys)))
+            self._zeros += [(mapping, keys[i], values[i] == 0) for i in {*range(len(keys))}.difference(kept)]
+        self._values = Identities([dict.values(each) for each in (*told, *plain)] + before.reach.lists)
+        self._keys = Identities([dict.keys(each) for each in plain])
+        self._told_keys = Identities([dict.keys(each) for each in told])
+        self._cells, self._names = before.cells, before.names
         self.tensors = [each.tensor for each in before.tensors]
-        self._wants = [(each.tensor, each.wants_grad) for each in before.tensors]
-        self._grads = [(each.tensor, each.grad is None) for each in before.tensors if id(each.tensor) not in own]
-        self._hooks = [(each.tensor, each.hooks) for each in before.tensors]
+        self._tensors = [
+            (each.tensor, each.wants_grad, each.hooks, None if id(each.tensor) in own else each.grad is None)
+            for each in before.tensors
+        ]
         self._holders = [*before.classes, *before.slots]
         self._groups = before.groups
         self._arrays = [(each, each.tobytes()) for each in before.reach.arrays if id(each) not in known]
@@ -151,20 +168,16 @@ class Guards:
     def hold(self) -> bool:
         """Whether all is as it was."""
         number = generation.number()
-        if number != self.generation:
-            if not all(starmap(_holds, self._told)) or any(
-                tensor.wants_grad is not wants for tensor, wants in self._wants
-            ):
+        if number != self.generation and not self._told_keys.hold():
+            return False
+        self.generation = number
+        for tensor, wants, hooks, without in self._tensors:
+            if tensor.wants_grad is not wants or tensor.grad_hooks is not hooks:
                 return False
-            if any((dict.get(mapping, key) == 0) is not zero for mapping, key, zero in self._zeros):
+            if without is not None and (tensor.grad is None) is not without:
                 return False
-            self.generation = number
-        for tensor, absent in self._grads:
-            if (tensor.grad is None) is not absent:
-                return False
-        for tensor, hooks in self._hooks:
-            if tensor.grad_hooks is not hooks:
-                return False
+        if any((dict.get(mapping, key) == 0) is not zero for mapping, key, zero in self._zeros):
+            return False
         for items, old in self._groups:
             if len(items) != len(old) or not all(map(same, items, old)):
                 return False
@@ -174,12 +187,47 @@ class Guards:
         if any(array.tobytes() != content for array, content in self._arrays):
             return False
         for cell, content in self._cells:
-            if cell.cell_contents is not content and not same(cell.cell_contents, content):
+            if (now := content_of(cell)) is not content and not same(now, content):
                 return False
-        for items, old in self._lists:
-            if len(items) != len(old) or not (all(map(operator.is_, items, old)) or all(map(same, items, old))):
-                return False
-        return all(map(_holds, self._names)) and all(starmap(_holds, self._dicts))
+        if not all(starmap(_holds, self._parts)) or not all(map(_holds, self._names)):
+            return False
+        return self._values.hold() and self._keys.hold()
+
+
+class Identities:
+    """Whether containers hold the same objects, or the same numbers and texts, in the same order.
+
+    Of many, the addresses are compared at once, which takes half the time.
+    """
+
+    def __init__(self, containers: list[Any]) -> None:
+        self._filled = [each for each in containers if len(each)]
+        self._empty = [each for each in containers if not len(each)]
+        self._lengths = [*map(len, self._filled)]
+        self._note([*chain.from_iterable(self._filled)])
+
+    def _note(self, objects: list[Any]) -> None:
+        self._objects = objects  # which live as long as their addresses are known
+        self._addresses = _addresses(objects, len(objects)) if len(objects) > _FEW else None
+
+    def hold(self) -> bool:
+        """Whether they do."""
+        if any(self._empty) or [*map(len, self._filled)] != self._lengths:
+            return False
+        if self._addresses is None:
+            if all(map(operator.is_, chain.from_iterable(self._filled), self._objects)):
+                return True
+        elif _addresses(chain.from_iterable(self._filled), len(self._objects)) == self._addresses:
+            return True
+        now = [*chain.from_iterable(self._filled)]
+        if not all(map(same, now, self._objects)):
+            return False
+        self._note(now)
+        return True
+
+
+def _addresses(objects: Iterable[Any], count: int) -> bytes:
+    return np.fromiter(objects, object, count).tobytes()
 
 
 def _holds(place: Place, count: int | None = None) -> bool:

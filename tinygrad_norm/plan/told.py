@@ -30,6 +30,11 @@ class Told(np.ndarray[Any, np.dtype[Any]]):
             read(_WHAT)
         return found
 
+    def view(self, *args: Any, **kwargs: Any) -> Any:
+        """A view, which tells as well."""
+        found = super().view(*args, **kwargs)
+        return found if isinstance(found, Told) else np.ndarray.view(found, Told)
+
 
 def _reading(name: str) -> Callable[..., Any]:
     """The method of an array of that name, of what is read."""
@@ -37,18 +42,32 @@ def _reading(name: str) -> Callable[..., Any]:
 
     def reading(self: Told, *args: Any, **kwargs: Any) -> Any:
         read(_WHAT)
-        return method(self.view(np.ndarray), *plain(args), **plain(kwargs))
+        return method(np.ndarray.view(self, np.ndarray), *plain(args), **plain(kwargs))
 
     return reading
 
 
 _READING = (
     "argmax argmin argpartition argsort choose compress cumprod cumsum dot dump dumps fill item nonzero partition put "
-    "searchsorted sort take tobytes tofile tolist trace __bool__ __complex__ __contains__ __float__ __index__ __int__ "
-    "__iter__ __setitem__"
+    "searchsorted sort take tobytes tofile tolist trace __array__ __bool__ __complex__ __contains__ __deepcopy__ "
+    "__dlpack__ __float__ __index__ __int__ __iter__ __reduce__ __reduce_ex__ __setitem__"
 )
 for _name in _READING.split():
     setattr(Told, _name, _reading(_name))
+
+
+def _attribute(name: str) -> property:
+    """The attribute of an array of that name, through which it is read."""
+
+    def read_through(self: Told) -> Any:
+        read(_WHAT)
+        return getattr(np.ndarray.view(self, np.ndarray), name)
+
+    return property(read_through)
+
+
+for _name in ("ctypes", "data", "flat"):
+    setattr(Told, _name, _attribute(_name))
 
 
 def told(tree: Any) -> Any:
@@ -58,4 +77,4 @@ def told(tree: Any) -> Any:
 
 def plain(tree: Any) -> Any:
     """Return a tree with NumPy's arrays in the place of those that tell."""
-    return mapped(lambda each: each.view(np.ndarray) if type(each) is Told else each, tree)
+    return mapped(lambda each: np.ndarray.view(each, np.ndarray) if type(each) is Told else each, tree)

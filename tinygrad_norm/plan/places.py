@@ -1,0 +1,47 @@
+"""Whose code it is: this package's, an installed one's, or the user's."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+from types import FrameType
+
+_PACKAGE = Path(__file__).parents[1]
+_OURS = f"{_PACKAGE}{os.sep}"
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def is_ours(file: str) -> bool:
+    """Whether a file is one of this package's."""
+    return file.startswith(_OURS)
+
+
+def is_users_file(file: str) -> bool:
+    """Whether a file is neither this package's nor an installed one's."""
+    return not file.startswith((_OURS, *_INSTALLED, "<frozen "))
+
+
+def is_users(module: str | None) -> bool:
+    """Whether a module is neither this package's nor an installed one's; code that was made by `exec` has none."""
+    if module is None or module.split(".")[0] == _PACKAGE.name:
+        return module is None
+    return is_users_file(getattr(sys.modules.get(module), "__file__", None) or "")
+
+
+def line_of(frame: FrameType) -> str:
+    """The line that is running in a frame."""
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def users_line() -> str:
+    """The line of the user's that is running; if there is none, one outside of this package."""
+    frame: FrameType | None = sys._getframe()
+    outside = frame
+    while frame is not None and not is_users_file(frame.f_code.co_filename):
+        if is_ours(frame.f_code.co_filename):
+            outside = frame.f_back
+        frame = frame.f_back
+    found = frame or outside
+    return "" if found is None else line_of(found)
