@@ -21,8 +21,15 @@ _SHOWN = 3
 
 def name_of(step: Step) -> str:
     """What a launch calls: a kernel or a function of NumPy's."""
+    return str(getattr(function_of(step), "__name__", type(step.run).__name__)).strip("_")
+
+
+def function_of(step: Step) -> Any:
+    """The function that a launch runs; of a norm's kernel, which has many names, the definition that it follows."""
     run: Any = getattr(step.run, "run", step.run)
-    return str(getattr(getattr(run, "serial", run), "__name__", type(run).__name__)).strip("_")
+    run = next((each.compute for each in step.arguments if hasattr(each, "compute")), run)
+    run = getattr(run, "serial", run)
+    return getattr(run, "py_func", run)
 
 
 class Launch(NamedTuple):

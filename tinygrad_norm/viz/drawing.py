@@ -14,6 +14,7 @@ from tinygrad_norm.checks import check_choice, check_integer
 from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.files import check_writable, write_atomically
 from tinygrad_norm.nn.module import Module
+from tinygrad_norm.plan.plan import Plan
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz import render
 from tinygrad_norm.viz.dot import WAYS, dot
@@ -23,6 +24,7 @@ from tinygrad_norm.viz.graph import Graph, from_call, from_tensor, total_flops
 from tinygrad_norm.viz.html import page
 from tinygrad_norm.viz.mermaid import mermaid
 from tinygrad_norm.viz.outline import Outline, outline
+from tinygrad_norm.viz.plan_graph import from_plan
 from tinygrad_norm.viz.style import dark_rules
 
 TEXTS = {".dot": "dot", ".mmd": "mermaid", ".html": "html"}
@@ -130,7 +132,7 @@ class Drawing:
 
 
 def draw_graph(
-    what: Module | Tensor,
+    what: Module | Tensor | Plan,
     x: Any = None,
     *,
     depth: int | None = None,
@@ -141,12 +143,12 @@ def draw_graph(
     casts: bool = False,
     title: str = "",
 ) -> Drawing:
-    """Draw the computation of a model for an input, or that which made a tensor.
+    """Draw the computation of a model for an input, that which made a tensor, or the launches of a plan.
 
     A model is drawn in the mode in which it is, training or inference, and the title says which: their norms differ.
 
     Args:
-        what: a model, or a tensor that ops made.
+        what: a model, a tensor that ops made, or the plan of a captured function (`capture(step).plan`).
         x: the model's input, its shape (random numbers are taken then), or a list of several.
         depth: how many levels of modules are open; None for all.
         fold: whether equal blocks that follow each other are drawn once, with "× n".
@@ -159,9 +161,9 @@ def draw_graph(
         title: a heading, in place of the model's class; a model's mode follows it.
 
     Raises:
-        ValueError: a tensor without a tape or with what is for a model, an unknown direction or fact, a model without
-            an input, or a way back under `no_grad`.
-        TypeError: neither a model nor a tensor, or a depth or facts of another type.
+        ValueError: a tensor without a tape, a tensor or a plan with what is for a model, an unknown direction or fact,
+            a model without an input, or a way back under `no_grad`.
+        TypeError: neither a model nor a tensor nor a plan, or a depth or facts of another type.
     """
     facts = check_how("draw_graph", direction, show, depth)
     if isinstance(what, Tensor):
@@ -169,6 +171,10 @@ def draw_graph(
             given = "composed" if composed else "x"
             raise ValueError(f"draw_graph: {given} is for a model, got a tensor, which is drawn as it was made")
         graph = from_tensor(what, title=title)
+    elif isinstance(what, Plan):
+        if x is not None or composed or direction != "forward":
+            raise ValueError("draw_graph: a plan is drawn as it runs, so it takes no x, composed or direction")
+        graph = from_plan(what, title)
     elif isinstance(what, Module):
         back = "gradient" in facts or direction != "forward"
         if x is None:
@@ -176,7 +182,7 @@ def draw_graph(
         inputs = x if isinstance(x, list) else [x]
         graph = from_call(what, *inputs, title=title, gradients=back, composed=composed, casts=casts)
     else:
-        raise TypeError(f"draw_graph: what is drawn is a model or a tensor, got a {type(what).__name__}")
+        raise TypeError(f"draw_graph: what is drawn is a model, a tensor or a plan, got a {type(what).__name__}")
     return Drawing(graph, depth, fold, direction, facts)
 
 
