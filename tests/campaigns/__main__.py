@@ -1,4 +1,6 @@
-"""Faults on purpose: damaged files, kills, full disks, signals and forks, with a table of what was not borne.
+"""Faults on purpose: damaged files, kills, full disks, signals and forks; and plans of all that can be trained.
+
+A table tells what was not borne.
 
 python -m tests.campaigns [FAMILY ...] [--seed N] [--scale X]      takes minutes
 python -m tests.campaigns files --kind headers --case 17           one case again
@@ -18,7 +20,7 @@ if __name__ == "__main__":
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a fork takes no threads along
     os.environ.setdefault("TINYGRAD_NORM_KERNELS", "reference")  # and compiled kernels have some
 
-from tests.campaigns import damaged_files, forks, full_disks, kills, signals
+from tests.campaigns import damaged_files, forks, full_disks, kills, plans, signals
 from tests.campaigns.campaign import Kind, Outcome, run_kind, table
 
 SHOWN = 5
@@ -27,7 +29,7 @@ SHOWN = 5
 
 def all_kinds() -> list[Kind]:
     """What can be tried here: a small disk takes the rights to make one."""
-    kinds = [*damaged_files.KINDS, *kills.KINDS, *full_disks.KINDS, *signals.KINDS, *forks.KINDS]
+    kinds = [*damaged_files.KINDS, *kills.KINDS, *full_disks.KINDS, *signals.KINDS, *forks.KINDS, *plans.KINDS]
     return kinds + (full_disks.AS_ROOT if full_disks.can_mount() else [])
 
 
