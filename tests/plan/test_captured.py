@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import threading
 from functools import partial
 from typing import Any
@@ -630,6 +631,33 @@ def test_a_deep_copy_makes_plans_of_its_own(rng):
         assert (len(fast.plans), len(twin.plans)) == (1, 0)
         twin.function.weight.replace(twin.function.weight.raw * 2)
         assert_same([fast(x).raw, twin(x).raw, twin(x).raw], [model(x).raw, *[twin.function(x).raw] * 2])
+
+
+@capture
+def doubles(x):
+    return x * 2.0
+
+
+class Runs:
+    """Holds what was captured of itself, as a trainer does."""
+
+    def __init__(self):
+        self.factor = 2.0
+        self.fast = capture(self.step, strict=True)
+
+    def step(self, x):
+        return x * self.factor
+
+
+def test_what_holds_one_is_pickled_and_copied():
+    assert pickle.loads(pickle.dumps(doubles)) is doubles
+    one, x = Runs(), Tensor([1.0])
+    one.fast(x)
+    for twin in (pickle.loads(pickle.dumps(one)), copy.deepcopy(one)):
+        twin.factor = 3.0
+        assert (len(one.fast.plans), len(twin.fast.plans), twin.fast.strict) == (1, 0, True)
+        assert [each.fast(x).item() for each in (one, twin, twin)] == [2.0, 3.0, 3.0]
+    assert copy.copy(one.fast).function.__self__ is one
 
 
 def test_there_are_few_plans(rng):

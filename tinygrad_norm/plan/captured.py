@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
+import operator
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import MethodType
@@ -17,7 +20,7 @@ from tinygrad_norm.forks import free_when_forking
 from tinygrad_norm.integrity import owner_of
 from tinygrad_norm.operands import wrap
 from tinygrad_norm.plan import calls
-from tinygrad_norm.plan.plan import ChangedError, Effect, Kept, Plan
+from tinygrad_norm.plan.plan import ChangedError, Effect, Kept, Plan, Same
 from tinygrad_norm.plan.reach import Reach
 from tinygrad_norm.plan.recorder import Array, Recorder, View
 from tinygrad_norm.plan.snapshot import Guards, Snapshot, same_state, state_of
@@ -119,6 +122,14 @@ class Captured(Generic[P, R]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Captured[P, R]:
         return Captured(copy.deepcopy(self.function, memo), self.strict)
+
+    def __reduce__(self) -> Any:
+        """Itself by its name, of a decorated function; else one of the same function, which makes plans of its own."""
+        name = getattr(self, "__qualname__", "")
+        with contextlib.suppress(AttributeError):
+            if name and operator.attrgetter(name)(sys.modules.get(self.__module__)) is self:
+                return name
+        return Captured, (self.function, self.strict)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Replay, or record, or run as it is."""
@@ -223,7 +234,7 @@ class Captured(Generic[P, R]):
                     effects.append(_effect(number, each.grad, recorder))
             if next(given_before.changed(), None) is not None:
                 recorder.refuse("it changes a list, a dict or an object that it is given")
-            entry = _entry(key, recorder, before, result, effects)
+            entry = _entry(key, recorder, before, inputs, result, effects)
         self.why = recorder.reason or "it was recorded"
         if entry is None:
             self._refused[key] = tries + 1, self.why
@@ -317,7 +328,9 @@ def _known(reach: Reach, inputs: list[Any]) -> Iterator[tuple[Array, Any]]:
         yield _array(each), Input(number)
 
 
-def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects: list[Effect]) -> Entry | None:
+def _entry(
+    key: Any, recorder: Recorder, before: Snapshot, inputs: list[Any], result: Any, effects: list[Effect]
+) -> Entry | None:
     """A plan of what was recorded; None, and a reason, where there can be none."""
     own = recorder.changed_by_hosts()
     for generator, state in before.states:
@@ -333,7 +346,13 @@ def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects:
             effects.append(Effect(tensor, "raw", recorder.view(tensor.raw)))
         if tensor.grad is not grad:
             effects.append(_effect(tensor, tensor.grad, recorder))
-    output = mapped(lambda each: _kept(each, recorder), result)
+    there = {id(each.tensor): Same(each.tensor) for each in before.tensors}
+    there |= {id(each): Same(number) for number, each in enumerate(inputs) if isinstance(each, Tensor)}
+    kept: dict[int, Any] = {}  # by the id of what is returned, which may be so several times
+    for each in leaves(result):
+        if id(each) not in kept:
+            kept[id(each)] = _kept(each, recorder, there)
+    output = mapped(lambda each: kept[id(each)], result)
     if recorder.reason:
         return None
     views = [each.view for each in leaves(output) if type(each) is Kept]
@@ -366,7 +385,9 @@ def _effect(tensor: Tensor | int, grad: Tensor | None, recorder: Recorder) -> Ef
     return Effect(tensor, "grad", None if grad is None else recorder.view(grad.raw))
 
 
-def _kept(each: Any, recorder: Recorder) -> Any:
+def _kept(each: Any, recorder: Recorder, there: dict[int, Same]) -> Any:
+    if id(each) in there:
+        return there[id(each)]
     if isinstance(each, Tensor):
         if each.wants_grad:
             recorder.refuse(
