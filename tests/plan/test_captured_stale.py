@@ -360,3 +360,16 @@ def test_one_tensor_that_is_returned_twice_is_one(rng):
         assert others["array"] is array
         assert np.shares_memory(array, y.raw)
     assert fast.why == ""
+
+
+def test_an_argument_that_gets_another_array_is_refused():
+    def function(x):
+        x.data = np.zeros(2)
+        return x * 2.0
+
+    fast = capture(function)
+    for _ in range(4):
+        x = Tensor([1.0, 2.0])
+        assert fast(x).tolist() == [0.0, 0.0]
+        assert x.tolist() == [0.0, 0.0]
+    assert fast.why

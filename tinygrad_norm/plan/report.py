@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tinygrad_norm.plan.recorder import Step, View
+from tinygrad_norm.plan.recorder import View, name_of
 from tinygrad_norm.plan.trees import leaves
 from tinygrad_norm.tables import format_table, plural
 
@@ -15,12 +15,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 3
 """How many shapes of a launch a line has."""
-
-
-def name_of(step: Step) -> str:
-    """What a launch calls: a kernel or a function of NumPy's."""
-    run: Any = getattr(step.run, "run", step.run)
-    return str(getattr(getattr(run, "serial", run), "__name__", type(run).__name__)).strip("_")
 
 
 def table(plan: Plan) -> str:
@@ -34,7 +28,7 @@ def table(plan: Plan) -> str:
         size = sum({id(each.buffer): each.buffer.nbytes for each in views.values()}.values())
         seconds = [f"{1e6 * plan.seconds[number]:.1f}"] if plan.seconds else []
         rows.append(
-            [str(number), step.scope, name_of(step), " ".join([*shapes[:_SHOWN], *more]), f"{size:,}", *seconds]
+            [str(number), step.scope, name_of(step.run), " ".join([*shapes[:_SHOWN], *more]), f"{size:,}", *seconds]
         )
     return f"{summary(plan)}\n{format_table(rows, '><<<>')}"
 
