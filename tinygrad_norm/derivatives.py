@@ -18,6 +18,7 @@ import numpy as np
 
 from tinygrad_norm import ops, tape
 from tinygrad_norm.checks import check_type
+from tinygrad_norm.launch import launch
 from tinygrad_norm.modes import enable_grad
 from tinygrad_norm.tensor import Tensor
 
@@ -278,11 +279,11 @@ def _rows(outputs: Sequence[Tensor], inputs: Sequence[Tensor], create_graph: boo
     """Return the Jacobian, by a backward pass for each element of the outputs."""
     found = []
     for y in outputs:
-        seeds = np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
+        seeds = launch(np.eye, y.size, y.size, 0, y.dtype).reshape(y.size, *y.shape)
         rows = [_gradients([y], inputs, [Tensor.wrap(seed)], create_graph) for seed in seeds]
         if rows:
             stacked = [ops.stack(column) for column in zip(*rows, strict=True)]
         else:
-            stacked = [_on_tape(Tensor.wrap(np.zeros((0, *x.shape), x.dtype)), x) for x in inputs]
+            stacked = [_on_tape(Tensor.wrap(launch(np.zeros, (0, *x.shape), x.dtype)), x) for x in inputs]
         found.append([each.reshape(*y.shape, *x.shape) for each, x in zip(stacked, inputs, strict=True)])
     return found

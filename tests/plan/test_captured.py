@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import threading
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, capture, composed, models, nn, no_grad, ops, optim, random
+from tinygrad_norm import Tensor, capture, composed, jacobian, models, nn, no_grad, ops, optim, random
 from tinygrad_norm.launch import Late
 from tinygrad_norm.modes import Hook, hooks
 from tinygrad_norm.plan import captured
@@ -261,6 +262,17 @@ def test_arrays_of_outside_are_read_anew(rng):
     function(x)
     offset.replace(rng.normal(size=5))
     assert_same([function(x).raw], [x.raw + offset.raw])
+
+
+def test_a_jacobian_is_replayed(rng):
+    def function(x):
+        return jacobian(lambda x: ops.exp(x) * x.sum(), x)
+
+    fast = capture(function)
+    for _ in range(4):
+        x = Tensor(rng.normal(size=3))
+        assert_same([fast(x).raw], [function(x).raw])
+    assert fast.why == ""
 
 
 # What cannot be replayed
@@ -581,13 +593,20 @@ def test_numbers_drawn_by_python_keep_a_function_eager(rng):
     assert "random numbers" in eager_reason(lambda x: x + float(own.random()), Tensor([1.0]))
 
 
+def function_without_ops(x):
+    return np.ones(3)
+
+
 def test_what_is_returned_is_refused_unless_it_is_looked_into(rng):
     class Output:
         def __init__(self, y):
             self.y = y
 
     assert "returns a Output" in eager_reason(lambda x: Output(x + 1), Tensor([1.0]))
-    assert "no launch made" in eager_reason(lambda x: np.ones(3), Tensor([1.0]))
+    first = function_without_ops.__code__.co_firstlineno
+    reason = eager_reason(function_without_ops, Tensor([1.0]))
+    assert "it returns or leaves an array of shape (3,) that no launch made" in reason
+    assert f"(test_captured.py:{first})" in reason
 
 
 def test_what_always_changes_is_eager_in_the_end():
@@ -630,6 +649,34 @@ def test_a_deep_copy_makes_plans_of_its_own(rng):
         assert (len(fast.plans), len(twin.plans)) == (1, 0)
         twin.function.weight.replace(twin.function.weight.raw * 2)
         assert_same([fast(x).raw, twin(x).raw, twin(x).raw], [model(x).raw, *[twin.function(x).raw] * 2])
+
+
+@capture
+def doubles(x):
+    return x * 2.0
+
+
+class Runs:
+    """Holds what was captured of itself, as a trainer does."""
+
+    def __init__(self):
+        self.factor = 2.0
+        self.fast = capture(self.step, strict=True)
+
+    def step(self, x):
+        return x * self.factor
+
+
+def test_what_holds_one_is_pickled_and_copied():
+    assert pickle.loads(pickle.dumps(doubles)) is doubles
+    one, x = Runs(), Tensor([1.0])
+    one.fast(x)
+    for twin in (pickle.loads(pickle.dumps(one)), copy.deepcopy(one)):
+        twin.factor = 3.0
+        assert (len(one.fast.plans), len(twin.fast.plans), twin.fast.strict) == (1, 0, True)
+        assert [each.fast(x).item() for each in (one, twin, twin)] == [2.0, 3.0, 3.0]
+    shallow: Any = copy.copy(one.fast)
+    assert shallow.function.__self__ is one
 
 
 def test_there_are_few_plans(rng):

@@ -318,3 +318,58 @@ def test_a_step_that_freezes_a_layer_or_hooks_a_gradient_itself_is_refused(rng):
             model.requires_grad_(True)
             step(Tensor(rng.normal(size=(2, 3)).astype(np.float32), requires_grad=True))
         assert "it changes" in step.why
+
+
+# What comes out
+
+
+def test_views_of_each_other_share_memory(rng):
+    weight = Tensor(np.ones(3), requires_grad=True)
+
+    def function(x):
+        weight.grad = None
+        y = x * 2.0
+        (weight * x[0]).sum().backward()
+        return y, y.reshape(-1), y[1:].raw, weight.grad
+
+    fast = capture(function)
+    for size in (2, 2, 2, 2, 2, 200_000, 200_000, 200_000):
+        y, flat, rows, grad = fast(Tensor(rng.normal(size=(size, 3))))
+        y.raw[1, 0] = 7.0
+        assert flat.raw[3] == rows[0, 0] == 7.0
+        assert np.shares_memory(grad.raw, weight.grad.raw)
+    assert fast.why == ""
+
+
+def test_one_tensor_that_is_returned_twice_is_one(rng):
+    held = Tensor(rng.normal(size=3))
+
+    def function(x):
+        y = x + held
+        array = y.raw
+        return y, {"y": y, "x": x, "held": held, "array": array}, array
+
+    fast, alone = capture(function), capture(lambda x: x)
+    for _ in range(5):
+        x = Tensor(rng.normal(size=3))
+        assert alone(x) is x
+        y, others, array = fast(x)
+        assert others["y"] is y
+        assert others["x"] is x
+        assert others["held"] is held
+        assert others["array"] is array
+        assert np.shares_memory(array, y.raw)
+    assert fast.why == ""
+
+
+def test_an_argument_that_gets_another_array_is_refused():
+    def function(x):
+        x.data = np.zeros(2)
+        return x * 2.0
+
+    fast = capture(function)
+    for _ in range(4):
+        x = Tensor([1.0, 2.0])
+        assert fast(x).tolist() == [0.0, 0.0]
+        assert x.tolist() == [0.0, 0.0]
+    assert fast.why

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
+import operator
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import MethodType
@@ -17,7 +20,8 @@ from tinygrad_norm.forks import free_when_forking
 from tinygrad_norm.integrity import owner_of
 from tinygrad_norm.operands import wrap
 from tinygrad_norm.plan import calls
-from tinygrad_norm.plan.plan import ChangedError, Effect, Kept, Plan
+from tinygrad_norm.plan.places import line_where_defined
+from tinygrad_norm.plan.plan import ChangedError, Effect, Kept, Plan, Same
 from tinygrad_norm.plan.reach import Reach
 from tinygrad_norm.plan.recorder import Array, Recorder, View
 from tinygrad_norm.plan.snapshot import Guards, Snapshot, same_state, state_of
@@ -120,6 +124,14 @@ class Captured(Generic[P, R]):
     def __deepcopy__(self, memo: dict[int, Any]) -> Captured[P, R]:
         return Captured(copy.deepcopy(self.function, memo), self.strict)
 
+    def __reduce__(self) -> Any:
+        """Itself by its name, of a decorated function; else one of the same function, which makes plans of its own."""
+        name = getattr(self, "__qualname__", "")
+        with contextlib.suppress(AttributeError):
+            if name and operator.attrgetter(name)(sys.modules.get(self.__module__)) is self:
+                return name
+        return Captured, (self.function, self.strict)
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Replay, or record, or run as it is."""
         mode = modes.current()
@@ -198,18 +210,9 @@ class Captured(Generic[P, R]):
         self._in_a_row += 1
         objects = [each for each in given if not isinstance(each, Tensor | np.ndarray)]
         before, given_before = Snapshot(Reach([self.function, *objects])), Snapshot(Reach([args, kwargs]))
-        recorder = Recorder(_known(before.reach, inputs))
-        effects: list[Effect] = []
-        grads = [(each.grad, each.wants_grad) if isinstance(each, Tensor) else (None, False) for each in inputs]
-        owners = [id(owner_of(each.raw)) for each in before.reach.tensors]
-        for each in before.reach.iterators[:1]:
-            recorder.refuse(f"it reaches a {type(each).__name__}, and nobody sees how far that is")
-        if len({*owners}) < len(owners):
-            recorder.refuse("two tensors that it reaches share their memory")
-        if {id(owner_of(_array(each))) for each in inputs}.intersection(owners):
-            recorder.refuse("it is given a tensor that it also reaches by itself")
-        if any(each.wants_grad and not each.is_leaf for each in before.reach.tensors):
-            recorder.refuse("it reaches a tensor with a tape behind it, which a plan does not keep")
+        recorder, line = Recorder(_known(before.reach, inputs)), line_where_defined(self.function)
+        for reason in _refused_at_once(before, inputs):
+            recorder.refuse(reason, line)
         if not launch.watch(recorder):
             return self._eager("another thread records a plan", args, kwargs)
         try:
@@ -217,16 +220,8 @@ class Captured(Generic[P, R]):
                 result = plain(self.function(*told(args), **told(kwargs)))
         finally:
             launch.unwatch()
-        entry = None
-        if not recorder.reason:
-            for number, (each, (grad, wants)) in enumerate(zip(inputs, grads, strict=True)):
-                if isinstance(each, Tensor) and each.wants_grad is not wants:
-                    recorder.refuse("it asks for the gradient of an argument, or no longer")
-                if isinstance(each, Tensor) and each.grad is not grad:
-                    effects.append(_effect(number, each.grad, recorder))
-            if next(_unseen(given_before, recorder), None) is not None:
-                recorder.refuse("it changes a list, a dict or an object that it is given")
-            entry = _entry(key, recorder, before, result, effects)
+        recorder.line = line
+        entry = None if recorder.reason else _entry(key, recorder, before, given_before, inputs, result)
         self.why = recorder.reason or "it was recorded"
         if entry is None:
             self._refused[key] = tries + 1, self.why
@@ -320,8 +315,40 @@ def _known(reach: Reach, inputs: list[Any]) -> Iterator[tuple[Array, Any]]:
         yield _array(each), Input(number)
 
 
-def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects: list[Effect]) -> Entry | None:
+def _refused_at_once(before: Snapshot, inputs: list[Any]) -> Iterator[str]:
+    """Why there can be no plan, before anything ran."""
+    for each in before.reach.iterators:
+        yield f"it reaches a {type(each).__name__}, and nobody sees how far that is"
+    owners = [id(owner_of(each.raw)) for each in before.reach.tensors]
+    if len({*owners}) < len(owners):
+        yield "two tensors that it reaches share their memory"
+    if {id(owner_of(_array(each))) for each in inputs}.intersection(owners):
+        yield "it is given a tensor that it also reaches by itself"
+    if any(each.wants_grad and not each.is_leaf for each in before.reach.tensors):
+        yield "it reaches a tensor with a tape behind it, which a plan does not keep"
+
+
+def _effects_on_inputs(recorder: Recorder, given_before: Snapshot, inputs: list[Any]) -> Iterator[Effect]:
+    """The gradients that inputs have afterwards; nothing else of what is given may change."""
+    known = {id(each.tensor): each for each in given_before.tensors}
+    for number, each in enumerate(inputs):
+        if isinstance(each, Tensor):
+            was = known[id(each)]
+            if each.wants_grad is not was.wants_grad:
+                recorder.refuse("it asks for the gradient of an argument, or no longer")
+            if each.raw is not was.raw:
+                recorder.refuse("it puts another array into an argument")
+            if each.grad is not was.grad:
+                yield _effect(number, each.grad, recorder)
+    if next(_unseen(given_before, recorder), None) is not None:
+        recorder.refuse("it changes a list, a dict or an object that it is given")
+
+
+def _entry(
+    key: Any, recorder: Recorder, before: Snapshot, given_before: Snapshot, inputs: list[Any], result: Any
+) -> Entry | None:
     """A plan of what was recorded; None, and a reason, where there can be none."""
+    effects = [*_effects_on_inputs(recorder, given_before, inputs)]
     for generator, state in before.states:
         if not same_state(state_of(generator), state) and id(generator) not in recorder.drawn:
             recorder.refuse("it draws random numbers outside of an op")
@@ -335,7 +362,13 @@ def _entry(key: Any, recorder: Recorder, before: Snapshot, result: Any, effects:
             effects.append(Effect(tensor, "raw", recorder.view(tensor.raw)))
         if tensor.grad is not grad:
             effects.append(_effect(tensor, tensor.grad, recorder))
-    output = mapped(lambda each: _kept(each, recorder), result)
+    there = {id(each.tensor): Same(each.tensor) for each in before.tensors}
+    there |= {id(each): Same(number) for number, each in enumerate(inputs) if isinstance(each, Tensor)}
+    kept: dict[int, Any] = {}  # by the id of what is returned, which may be so several times
+    for each in leaves(result):
+        if id(each) not in kept:
+            kept[id(each)] = _kept(each, recorder, there)
+    output = mapped(lambda each: kept[id(each)], result)
     if recorder.reason:
         return None
     views = [each.view for each in leaves(output) if type(each) is Kept]
@@ -376,7 +409,9 @@ def _effect(tensor: Tensor | int, grad: Tensor | None, recorder: Recorder) -> Ef
     return Effect(tensor, "grad", None if grad is None else recorder.view(grad.raw))
 
 
-def _kept(each: Any, recorder: Recorder) -> Any:
+def _kept(each: Any, recorder: Recorder, there: dict[int, Same]) -> Any:
+    if id(each) in there:
+        return there[id(each)]
     if isinstance(each, Tensor):
         if each.wants_grad:
             recorder.refuse(

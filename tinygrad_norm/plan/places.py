@@ -7,6 +7,7 @@ import sys
 import sysconfig
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 _PACKAGE = Path(__file__).parents[1]
 _OURS = f"{_PACKAGE}{os.sep}"
@@ -45,3 +46,12 @@ def users_line() -> str:
         frame = frame.f_back
     found = frame or outside
     return "" if found is None else line_of(found)
+
+
+def line_where_defined(function: Any) -> str:
+    """The line where a function begins, or what a module or another object does when it is called; "" of others."""
+    while (inner := getattr(function, "__func__", None) or getattr(function, "func", None)) is not None:
+        function = inner
+    methods = (getattr(type(function), name, None) for name in ("forward", "__call__"))
+    codes = [code for each in (function, *methods) if (code := getattr(each, "__code__", None)) is not None]
+    return f"{Path(codes[0].co_filename).name}:{codes[0].co_firstlineno}" if codes else ""

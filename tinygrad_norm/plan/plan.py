@@ -8,6 +8,7 @@ plan's memory instead, and small outputs out of it, which takes less time than t
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -40,6 +41,13 @@ class Kept:
     made: Callable[[Array], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Same:
+    """A tensor that is there before and is returned itself: it, or the number of an input."""
+
+    tensor: Tensor | int
+
+
 class Effect(NamedTuple):
     """What a tensor has afterwards: an array of its own, or a gradient, or None."""
 
@@ -58,7 +66,7 @@ class Plan:
 
     Args:
         steps, buffers: what was recorded.
-        output: what the function returned, with `Kept` in the place of its arrays and tensors.
+        output: what the function returned, with `Kept` or `Same` in the place of its arrays and tensors.
         effects: what is put into tensors at the end.
     """
 
@@ -96,9 +104,11 @@ class Plan:
         """Say which buffers are fresh, and return the inputs that are copied."""
         kept = [each.view.buffer for each in leaves(self.output) if isinstance(each, Kept)]
         kept += [effect.view.buffer for effect in self.effects if effect.view is not None]
+        times = Counter(map(id, kept))
         for buffer in kept:
             buffer.last = len(self.steps)
-            buffer.fresh = buffer.source is None and buffer.nbytes > _SMALL
+            shared = times[id(buffer)] > 1  # by several, which see what is written to one of them
+            buffer.fresh = buffer.source is None and (shared or buffer.nbytes > _SMALL)
         returned = {id(buffer) for buffer in kept}
         copied = []
         for buffer in self.used:
@@ -170,7 +180,7 @@ class Plan:
             seconds += self._run(calls[self._head :], timed)
             self.seconds = seconds if timed else self.seconds
             self._settled_with = parameters
-            return self._returned(self.output)
+            return self._returned(self.output, given)
         finally:
             leave_quiet(quiet)
             self._put_effects(given)
@@ -220,10 +230,21 @@ class Plan:
             self._done += len(calls) - operator.length_hint(left)
         return []
 
-    def _returned(self, output: Any) -> Any:
+    def _returned(self, output: Any, given: Sequence[Any]) -> Any:
         if type(output) is Kept:
             return output.made(self._result(output.view))
-        return mapped(lambda each: each.made(self._result(each.view)) if type(each) is Kept else each, output)
+        made: dict[int, Any] = {}
+
+        def make(each: Any) -> Any:
+            if type(each) is Same:
+                return given[each.tensor] if type(each.tensor) is int else each.tensor
+            if type(each) is not Kept:
+                return each
+            if id(each) not in made:  # one tensor may be returned several times
+                made[id(each)] = each.made(self._result(each.view))
+            return made[id(each)]
+
+        return mapped(make, output)
 
     def _result(self, view: View) -> Array:
         """An array that somebody keeps."""

@@ -58,6 +58,8 @@ class Reach:
         """Objects with slots, and what is in these."""
         self.groups: list[Any] = []
         """Sets and deques."""
+        self.nets: list[Any] = []
+        """What names parameters and buffers, as a module does."""
         self.told: set[int] = set()
         self._kept: list[Any] = []
         self._seen: set[int] = set()
@@ -145,6 +147,8 @@ class Reach:
     def _of_object(self, each: Any) -> list[Any]:
         if hasattr(type(each), "reached"):  # another captured function
             return list(each.reached())
+        if hasattr(type(each), "named_parameters"):
+            self.nets.append(each)
         inside: list[Any] = [getattr(each, "__self__", None)]  # of which it is a method, written in C
         attributes = getattr(each, "__dict__", None)
         if isinstance(attributes, dict):

@@ -100,6 +100,9 @@ class Recorder:
         self.read_early: dict[tuple[int, Any], tuple[Any, str]] = {}
         """By the id of a dict and a key: the dict, and the line that looked the value up and may decide on it."""
         self._owners: dict[int, tuple[weakref.ref[Array], list[Buffer]]] = {}
+        self.line = ""
+        """What a reason names, of which no line that runs is to blame."""
+        self._taker = "it returns or leaves"
         self._inside = self._hosting = 0
         self._gaps: list[str] | None = None
         """Reasons for which what runs now has to be one launch as a whole; None where nothing could be."""
@@ -107,8 +110,8 @@ class Recorder:
             self._add(array, source)
 
     def refuse(self, reason: str, line: str = "") -> None:
-        """Give up, for this reason and at this line, or the one that is running, unless there is one already."""
-        self.reason = self.reason or f"{reason} ({line or users_line()})"
+        """Give up, for this reason and at this line, or at the one to blame, unless there is one already."""
+        self.reason = self.reason or f"{reason} ({line or self.line or users_line()})"
         self.steps.clear()
 
     def _unknown(self, reason: str) -> None:
@@ -135,7 +138,8 @@ class Recorder:
         if buffer is None:
             if launch.is_constant(owner_of(array)) or array.size == 0:
                 return array
-            self._unknown(f"{_who()}uses an array of shape {array.shape} that no launch made")
+            what = f"{_who()}{self._taker} an array of shape {array.shape} that no launch made"
+            self._unknown(f"{what}: make it of tensors by ops, or outside, or give it as an argument")
             return None
         if buffer.source is not None and not buffer.dense and (buffer.written or type(buffer.source) is not Input):
             self.refuse(f"{_who()}reads an array of shape {array.shape} whose elements do not follow each other")
@@ -264,7 +268,9 @@ class Recorder:
     # Memory
 
     def _write(self, run: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> None:
+        self._taker = f"{name_of(run)} takes"
         given = mapped(self._view_of, arguments)
+        self._taker = "it returns or leaves"
         if self.reason or self._gaps:
             return
         self.read_late += _items(each for each in leaves(arguments) if type(each) is launch.Late)
@@ -273,7 +279,7 @@ class Recorder:
             if self._find(each) is None:
                 self._add(owner_of(each), None)
         if any(isinstance(each, float | np.generic) for each in leaves(result)):
-            self.refuse(f"{_who()}{getattr(run, '__name__', run)} returns a number, which Python may decide on")
+            self.refuse(f"{_who()}{name_of(run)} returns a number, which Python may decide on")
             return
         new = {id(each) for each in made}
         results = mapped(lambda each: self._written(each) if id(each) in new else None, result) if made else None
@@ -362,6 +368,12 @@ class _Host:
 
 _VIEWS = {np.ascontiguousarray, np.ndarray.reshape, np.ndarray.ravel, np.ndarray.astype, np.asarray, np.broadcast_to}
 """What computes nothing where it returns a view."""
+
+
+def name_of(run: Any) -> str:
+    """What a launch calls: a kernel or a function of NumPy's."""
+    run = getattr(run, "run", run)
+    return str(getattr(getattr(run, "serial", run), "__name__", type(run).__name__)).strip("_")
 
 
 def _who() -> str:

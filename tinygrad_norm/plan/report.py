@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinygrad_norm.plan.recorder import Step, View
+from tinygrad_norm.plan.recorder import Step, View, name_of
 from tinygrad_norm.plan.trees import leaves
 from tinygrad_norm.tables import format_table, plural
 
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 3
 """How many shapes of a launch a line has."""
-
-
-def name_of(step: Step) -> str:
-    """What a launch calls: a kernel or a function of NumPy's."""
-    return str(getattr(function_of(step), "__name__", type(step.run).__name__)).strip("_")
 
 
 def function_of(step: Step) -> Any:
@@ -61,7 +56,9 @@ def launches(plan: Plan) -> list[Launch]:
         more = [f"and {len(shapes) - _SHOWN} more"] * (len(shapes) > _SHOWN)
         size = sum({id(each.buffer): each.buffer.nbytes for each in views.values()}.values())
         how = "once" if number in once else ""
-        found.append(Launch(step.scope, name_of(step), how, " ".join([*shapes[:_SHOWN], *more]), size, seconds))
+        found.append(
+            Launch(step.scope, name_of(function_of(step)), how, " ".join([*shapes[:_SHOWN], *more]), size, seconds)
+        )
     return found
 
 

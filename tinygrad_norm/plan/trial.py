@@ -42,7 +42,8 @@ def compare(reached: list[Any], replay: Callable[[], Any], eager: Callable[[], A
     result = eager()
     if error is not None:
         return result, f"the replay raised {type(error).__name__}: {error}"
-    return result, _difference(replayed, _state(result, Reach(reached)))
+    reach = Reach(reached)
+    return result, _difference(replayed, _state(result, reach), reach)
 
 
 def _arrays(reach: Reach) -> Iterator[Array]:
@@ -51,17 +52,30 @@ def _arrays(reach: Reach) -> Iterator[Array]:
         yield tensor.raw
 
 
-def _state(output: Any, reach: Reach) -> list[tuple[str, Any]]:
-    """Everything that is compared: copies of arrays, numbers, and states of generators."""
-    found: list[tuple[str, Any]] = [("what it returns", _copied(each)) for each in leaves(output)]
-    for number, tensor in enumerate(reach.tensors):
-        found.append((f"tensor {number} of shape {tensor.raw.shape}", tensor.raw.copy()))
-        found.append((f"the gradient of a tensor of shape {tensor.raw.shape}", _copied(tensor.grad)))
-    found += [(f"an array of shape {array.shape}", array.copy()) for array in reach.arrays]
+def _state(output: Any, reach: Reach) -> list[tuple[str, Any, Any]]:
+    """Everything that is compared: what it is, whose, and copies of arrays, numbers, and states of generators."""
+    found: list[tuple[str, Any, Any]] = [("what it returns", None, _copied(each)) for each in leaves(output)]
+    for tensor in reach.tensors:
+        found += [("", tensor, tensor.raw.copy()), ("the gradient of ", tensor, _copied(tensor.grad))]
+    found += [("", array, array.copy()) for array in reach.arrays]
     for mapping in reach.dicts:
-        found += [(repr(key), value) for key, value in mapping.items() if isinstance(value, int | float | str)]
-    found += [(_GENERATOR, state_of(generator)) for generator in reach.generators]
+        found += [(repr(key), None, value) for key, value in mapping.items() if isinstance(value, int | float | str)]
+    found += [(_GENERATOR, None, state_of(generator)) for generator in reach.generators]
     return found
+
+
+def _name_of(whose: Any, reach: Reach) -> str:
+    """A tensor by its path in the largest net that has it; an array by its key, and by the tensor whose state it is."""
+    if isinstance(whose, Tensor):
+        named = (pair for net in reach.nets for pair in (*net.named_parameters(), *net.named_buffers()))
+        return max((path for path, each in named if each is whose), key=len, default=f"a tensor of shape {whose.shape}")
+    for mapping in reach.dicts:
+        for name, array in mapping.items():
+            if array is whose:
+                owners = [key for each in reach.dicts for key, value in each.items() if value is mapping]
+                of = [_name_of(each, reach) for each in owners if isinstance(each, Tensor)]
+                return " of ".join([f"the array {name!r}", *of])
+    return f"an array of shape {whose.shape}"
 
 
 def _copied(each: Any) -> Any:
@@ -69,14 +83,14 @@ def _copied(each: Any) -> Any:
     return array.copy() if isinstance(array, np.ndarray) else array
 
 
-def _difference(one: list[tuple[str, Any]], other: list[tuple[str, Any]]) -> str:
+def _difference(one: list[tuple[str, Any, Any]], other: list[tuple[str, Any, Any]], reach: Reach) -> str:
     if len(one) != len(other):
         return "another number of tensors and numbers"
-    for (name, value), (_, expected) in zip(one, other, strict=True):
+    for (what, _, value), (_, whose, expected) in zip(one, other, strict=True):
         if isinstance(value, np.ndarray) and isinstance(expected, np.ndarray):
             alike = value.shape == expected.shape and value.tobytes() == expected.tobytes()
         else:
-            alike = same_state(value, expected) if name == _GENERATOR else same(value, expected)
+            alike = same_state(value, expected) if what == _GENERATOR else same(value, expected)
         if not alike:
-            return name
+            return what if whose is None else what + _name_of(whose, reach)
     return ""
