@@ -10,7 +10,13 @@ from tinygrad_norm.definitions.activation import ACTIVATIONS, activate, activati
 from tinygrad_norm.definitions.convolution import conv2d, conv2d_gradient
 from tinygrad_norm.definitions.elementwise import add, add_relu, multiply, relu_gradient, scale_gradient
 from tinygrad_norm.definitions.linear import linear, linear_gradient, matmul
-from tinygrad_norm.definitions.loss import cross_entropy, cross_entropy_gradient
+from tinygrad_norm.definitions.loss import (
+    checked_classes,
+    cross_entropy,
+    cross_entropy_gradient,
+    mean_loss,
+    mean_loss_gradient,
+)
 from tinygrad_norm.definitions.normalization import (
     moved,
     normalize,
@@ -41,6 +47,7 @@ __all__ = [
     "add_relu",
     "avg_pool2d",
     "avg_pool2d_gradient",
+    "checked_classes",
     "conv2d",
     "conv2d_gradient",
     "cross_entropy",
@@ -53,6 +60,8 @@ __all__ = [
     "matmul",
     "max_pool2d",
     "max_pool2d_gradient",
+    "mean_loss",
+    "mean_loss_gradient",
     "mean_of_pixels",
     "moved",
     "multiply",

@@ -46,6 +46,34 @@ def cross_entropy_gradient(
     return xp.astype(xp.where((target == ignore)[:, None], 0.0, found), logits.dtype, copy=False)
 
 
+def checked_classes(
+    labels: AnyArray, classes: int, weight: AnyArray | None, ignore: int
+) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """Labels as int64 [N], the weight of all that count, in float64, and the number of the first wrong one, or -1.
+
+    A class is from 0 to `classes` - 1, or `ignore`, which does not count.
+    """
+    xp = labels.__array_namespace__()
+    labels = xp.astype(xp.reshape(labels, (-1,)), xp.int64)
+    counts, inside = labels != ignore, (labels >= 0) & (labels < classes)
+    weights = xp.ones((classes,), dtype=xp.float64) if weight is None else xp.astype(weight, xp.float64)
+    total = xp.sum(xp.where(counts & inside, weights[xp.where(inside, labels, 0)], 0.0))
+    wrong = xp.nonzero(counts & ~inside)[0]
+    return labels, xp.asarray(total), xp.asarray(wrong[0] if wrong.shape[0] else -1)
+
+
+def mean_loss(losses: AnyArray, total: AnyArray) -> AnyArray:
+    """The sum of losses [N], taken in float64, divided by `total`."""
+    xp = losses.__array_namespace__()
+    return xp.astype(xp.asarray(xp.sum(losses, dtype=xp.float64) / total), losses.dtype)
+
+
+def mean_loss_gradient(dmean: AnyArray, total: AnyArray, rows: int) -> AnyArray:
+    """The gradient of each of so many losses, from that of their mean."""
+    xp = dmean.__array_namespace__()
+    return xp.full((rows,), xp.astype(xp.asarray(dmean / total), dmean.dtype), dtype=dmean.dtype)
+
+
 def _soft_target(target: AnyArray, classes: int, weight: AnyArray | None, smoothing: float, ignore: int) -> AnyArray:
     """q [N, C]: 1 - smoothing at the class, and smoothing / C everywhere, times the class weights; 0 if ignored.
 

@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_norm import definitions, dtypes, kernels
 from tinygrad_norm.checks import FRACTION, check_choice, check_number
 from tinygrad_norm.dtypes import Array, Shape
-from tinygrad_norm.launch import constant, launch
+from tinygrad_norm.launch import compute, constant, launch
 from tinygrad_norm.operands import wrap
 from tinygrad_norm.ops import elementwise as e
 from tinygrad_norm.ops.activation import log_softmax, softplus
@@ -41,13 +41,13 @@ class CrossEntropy(FusedOp):
     ) -> Any:
         losses, lse = kernels.of(logits).cross_entropy(logits, target, weight, **options)
         self.save(lse)
-        return losses if total is None else launch(_divided_sum, losses, total)
+        return losses if total is None else kernels.of(losses).mean_loss(losses, total)
 
     def gradient(self, grad: Array, logits: Array, weight: Array | None, lse: Array) -> tuple[Array, None]:
         options = dict(self.params)
         target, total = options.pop("target"), options.pop("total")
         if total is not None:
-            grad = launch(_spread, grad, total, len(target), logits.dtype)
+            grad = kernels.of(grad).mean_loss_gradient(grad, total, len(target))
         return kernels.of(logits).cross_entropy_gradient(grad, logits, target, weight, lse, **options), None
 
 
@@ -93,13 +93,13 @@ def cross_entropy(
                 "leave out the rows that are not to count"
             )
         return _reduced(_soft_cross_entropy(rows, target, weight, smoothing).reshape(shape), reduction)
-    labels = _classes("cross_entropy", labels, shape, rows.shape[1], ignore_index)
-    if reduction == "none":
-        total = None
+    labels, counted = _classes("cross_entropy", labels, shape, rows, weight, ignore_index)
+    total: Array | None = None
+    if reduction == "mean":
+        total = counted
+        launch(_check_total, label("cross_entropy"), total, ignore_index)
     elif reduction == "sum":
         total = launch(np.ones, (), np.float64)
-    else:
-        total = _total("cross_entropy", labels, weight, ignore_index)
     loss = CrossEntropy()(rows, weight, target=labels, smoothing=smoothing, ignore=int(ignore_index), total=total)
     return loss if loss.shape in ((), shape) else loss.reshape(shape)
 
@@ -118,13 +118,14 @@ def _soft_cross_entropy(rows: Tensor, target: Any, weight: Array | None, smoothi
 def nll_loss(input: Any, target: Any, weight: Any = None, reduction: str = "mean", ignore_index: int = -100) -> Tensor:
     """Return the negative log-likelihood of classes, from log-probabilities; shapes are as in `cross_entropy`."""
     rows, shape, weight = _classifier("nll_loss", input, weight, reduction)
-    labels = _classes("nll_loss", _constant(target), shape, rows.shape[1], ignore_index)
+    labels, total = _classes("nll_loss", _constant(target), shape, rows, weight, ignore_index)
     safe, factor, left_out = launch(_counted, labels, ignore_index, weight, rows.dtype)
     losses = -take_along_axis(rows, safe[:, None], axis=1).squeeze(1)
     losses = e.where(left_out, 0.0, losses * factor)  # infinite, perhaps, where it does not count
     if reduction != "mean":
         return _reduced(losses.reshape(shape), reduction)
-    return (losses.sum() / wrap(_total("nll_loss", labels, weight, ignore_index))).astype(rows.dtype, copy=False)
+    launch(_check_total, label("nll_loss"), total, ignore_index)
+    return (losses.sum() / wrap(total)).astype(rows.dtype, copy=False)
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
@@ -181,28 +182,9 @@ def _reduced(losses: Tensor, how: str) -> Tensor:
     return losses if how == "none" else losses.mean() if how == "mean" else losses.sum()
 
 
-def _total(name: str, labels: Array, weight: Array | None, ignore_index: int) -> Array:
-    """Return what divides the sum of the losses for their mean, in float64: the weight of all that is not ignored."""
-    total: Array = launch(_weight_of, label(name), labels, weight, ignore_index)
-    return total
-
-
-def _weight_of(name: str, labels: Array, weight: Array | None, ignore_index: int) -> Array:
-    counted = labels[labels != ignore_index]
-    total = counted.size if weight is None else weight[counted].sum()
+def _check_total(name: str, total: Array, ignore_index: int) -> None:
     if not total:
         raise ValueError(f"{name}: no mean, as every target is ignore_index={ignore_index} or a class of weight 0")
-    return np.array(total, np.float64)
-
-
-def _divided_sum(losses: Array, total: Array) -> Array:
-    mean: Array = np.asarray(losses.sum(dtype=np.float64) / total).astype(losses.dtype)
-    return mean
-
-
-def _spread(grad: Array, total: Array, rows: int, dtype: np.dtype[Any]) -> Array:
-    """Return the gradient of each row's loss, from that of their mean."""
-    return np.full(rows, grad / total, dtype)
 
 
 def _counted(
@@ -240,24 +222,23 @@ def _rows(name: str, logits: Any) -> tuple[Tensor, Shape]:
     return reshape(moveaxis(logits, 1, -1), (-1, given[1])), (given[0], *given[2:])
 
 
-def _classes(name: str, labels: Array, shape: Shape, classes: int, ignore_index: int) -> Array:
-    """Return the target of each row, checked."""
+def _classes(
+    name: str, labels: Array, shape: Shape, rows: Tensor, weight: Array | None, ignore_index: int
+) -> tuple[Array, Array]:
+    """Return the target of each row, checked, and the weight of all that count, which a mean divides by."""
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: classes are integers, got a target of {labels.dtype}")
     if labels.shape != shape:
         raise ValueError(f"{name}: the target has shape {shape}, as the input without its classes, got {labels.shape}")
-    checked: Array = launch(_in_range, name, labels, classes, ignore_index)
-    return checked
+    classes, ignore = rows.shape[1], int(ignore_index)
+    checked, total, wrong = compute(kernels.of(rows.raw).checked_classes, labels, classes, weight, ignore)
+    launch(_check_labels, name, checked, wrong, classes, ignore)
+    return checked, total
 
 
-def _in_range(name: str, labels: Array, classes: int, ignore_index: int) -> Array:
-    labels = labels.reshape(-1).astype(np.int64)
-    wrong = (labels != ignore_index) & ((labels < 0) | (labels >= classes))
-    if wrong.any():
-        raise ValueError(
-            f"{name}: a class is from 0 to {classes - 1}, or ignore_index={ignore_index}, got {labels[wrong][0]}"
-        )
-    return labels
+def _check_labels(name: str, labels: Array, wrong: Array, classes: int, ignore: int) -> None:
+    if wrong >= 0:
+        raise ValueError(f"{name}: a class is from 0 to {classes - 1}, or ignore_index={ignore}, got {labels[wrong]}")
 
 
 def _constant(value: Any) -> Array:

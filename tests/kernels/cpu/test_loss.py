@@ -46,6 +46,34 @@ def test_values_and_gradients(rows, classes, dtype, weighted, smoothing, step, s
         np.testing.assert_allclose(found, gradient, **close)
 
 
+@given(
+    rows=st.integers(0, 40),
+    dtype=st.sampled_from(["int64", "int32", "uint8"]),
+    weighted=st.booleans(),
+    faults=st.sampled_from([0.0, 0.1]),
+    seed=st.integers(0, 99),
+)
+def test_classes_are_counted_and_the_first_wrong_one_is_found(rows, dtype, weighted, faults, seed):
+    rng = np.random.default_rng(seed)
+    labels = np.where(rng.random(rows) < 0.3, 7, rng.integers(5, size=rows))
+    labels = np.where(rng.random(rows) < faults, rng.integers(5, 7, size=rows), labels).astype(dtype)
+    weight = rng.integers(0, 3, 5).astype(np.float32) if weighted else None
+    found, expected = both("checked_classes", labels[::2], 5, weight, 7)
+    for one, other in zip(found, expected, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        np.testing.assert_array_equal(one, other)
+
+
+@given(rows=st.integers(1, 99), dtype=st.sampled_from(sorted(TOLERANCE)), seed=st.integers(0, 99))
+def test_a_mean_and_its_gradient(rows, dtype, seed):
+    rng = np.random.default_rng(seed)
+    losses, dmean, total = rng.normal(size=rows).astype(dtype), np.asarray(rng.normal(), dtype), np.asarray(2.5)
+    for name, arguments in (("mean_loss", (losses, total)), ("mean_loss_gradient", (dmean, total, rows))):
+        found, expected = both(name, *arguments)
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+        np.testing.assert_allclose(found, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
 @pytest.mark.parametrize("kernels", [cpu, definitions], ids=["cpu", "reference"])
 def test_differences_of_large_logits_keep_their_digits(kernels):
     logits, target = np.array([[1e4, 1e4 + 1, 1e4 - 2]], np.float32), np.array([0])
@@ -90,3 +118,16 @@ def test_many_threads_compute_the_same(monkeypatch, rng):
         np.testing.assert_allclose(found, expected, rtol=1e-6)
     again = cpu.cross_entropy_gradient(losses, logits, target, None, lse, 0.1, IGNORE)
     np.testing.assert_allclose(again, gradient, rtol=1e-6, atol=1e-7)
+
+
+def test_many_threads_count_and_average_the_same(monkeypatch, rng):
+    losses, labels, total = rng.normal(size=500).astype(np.float32), rng.integers(9, size=500), np.asarray(3.0)
+    weight = rng.random(9)
+
+    def found():
+        return *cpu.checked_classes(labels, 8, weight, 1), cpu.mean_loss(losses, total)
+
+    expected = found()
+    monkeypatch.setattr(compiler, "LARGE", 350)
+    for one, other in zip(found(), expected, strict=True):
+        assert one.tobytes() == other.tobytes()

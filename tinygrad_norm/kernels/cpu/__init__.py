@@ -5,7 +5,13 @@ from tinygrad_norm.kernels.cpu.convolution import conv2d, conv2d_gradient
 from tinygrad_norm.kernels.cpu.elementwise import add, add_relu, multiply, relu, relu_gradient, scale_gradient
 from tinygrad_norm.kernels.cpu.linear import linear, linear_gradient, matmul
 from tinygrad_norm.kernels.cpu.local_response import local_response_norm, local_response_norm_gradient
-from tinygrad_norm.kernels.cpu.loss import cross_entropy, cross_entropy_gradient
+from tinygrad_norm.kernels.cpu.loss import (
+    checked_classes,
+    cross_entropy,
+    cross_entropy_gradient,
+    mean_loss,
+    mean_loss_gradient,
+)
 from tinygrad_norm.kernels.cpu.normalization import (
     normalize,
     normalize_gradient,

@@ -73,7 +73,7 @@ def sum_rows(x: Array) -> Array:
     parts = launch(np.zeros, (1 if x.size < LARGE else 4 * _PARTS, x.shape[1]), np.dtype(np.float64))
     total = empty(x.shape[1:], x.dtype)
     launch(_sum_rows, x.size, x, parts)
-    launch(_sum_parts, parts, False, total)
+    launch(_join_sums, parts.size, parts, total)
     return total
 
 
@@ -168,3 +168,12 @@ def _sum_rows(x: Array, parts: Array) -> None:
         for r in range(len(x) * part // count, len(x) * (part + 1) // count):
             for k in range(x.shape[1]):
                 parts[part, k] += x[r, k]
+
+
+@Kernel
+def _join_sums(parts: Array, total: Array) -> None:
+    for k in prange(len(total)):
+        joined = 0.0
+        for part in range(len(parts)):
+            joined += parts[part, k]
+        total[k] = joined

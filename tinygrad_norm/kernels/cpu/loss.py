@@ -1,16 +1,22 @@
 """Softmax and cross-entropy in one kernel, for logits [N, C].
 
 Algorithm: log Σ exp(logits) in two parts, the largest logit and the rest, so that nothing overflows. Blocking: a row is
-a unit of work. Accuracy: all of it is float64, and rounded once.
+a unit of work; sums over rows are taken in parts, the same for any number of threads. Accuracy: all of it is float64,
+and rounded once.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import prange
 
 from tinygrad_norm.kernels.cpu.compiler import Kernel, inline
 from tinygrad_norm.launch import Array, empty, empty_like, launch
+
+_PARTS = 16
+"""Into how many parts a sum over rows is cut."""
 
 
 @inline
@@ -62,6 +68,59 @@ def _losses_gradient(
             for k in range(classes):
                 p = np.exp(logits[r, k] - lse[0, r] - lse[1, r])
                 dlogits[r, k] = dlosses[r] * (p * total - _wanted(k, target[r], weight, smoothing))
+
+
+@Kernel
+def _check(labels: Array, classes: int, weight: Any, ignore: int, checked: Array, total: Array, wrong: Array) -> None:
+    rows, sums, firsts = len(labels), np.zeros(_PARTS), np.full(_PARTS, len(labels))
+    for part in prange(_PARTS):
+        for r in range(rows * part // _PARTS, rows * (part + 1) // _PARTS):
+            k = checked[r] = np.int64(labels[r])
+            if 0 <= k < classes and k != ignore:
+                sums[part] += 1.0 if weight is None else weight[k]
+            elif k != ignore:
+                firsts[part] = min(firsts[part], r)
+    total[()], first = sums.sum(), firsts.min()
+    wrong[()] = first if first < rows else -1
+
+
+@Kernel
+def _mean(losses: Array, total: Array, mean: Array) -> None:
+    rows, sums = len(losses), np.zeros(_PARTS)
+    for part in prange(_PARTS):
+        for r in range(rows * part // _PARTS, rows * (part + 1) // _PARTS):
+            sums[part] += losses[r]
+    mean[()] = sums.sum() / total[()]
+
+
+@Kernel
+def _share(dmean: Array, total: Array, dlosses: Array) -> None:
+    each = np.float64(dmean[()]) / total[()]
+    for r in prange(len(dlosses)):
+        dlosses[r] = each
+
+
+def checked_classes(labels: Array, classes: int, weight: Array | None, ignore: int) -> tuple[Array, Array, Array]:
+    """Labels as int64 [N], the weight of all that count, and the number of the first wrong one, or -1."""
+    labels = launch(np.ascontiguousarray, launch(labels.reshape, -1))
+    weight = None if weight is None else launch(np.ascontiguousarray, weight)
+    checked, total, wrong = empty(labels.shape, np.int64), empty((), np.float64), empty((), np.int64)
+    launch(_check, labels.size, labels, int(classes), weight, int(ignore), checked, total, wrong)
+    return checked, total, wrong
+
+
+def mean_loss(losses: Array, total: Array) -> Array:
+    """The sum of losses [N] divided by `total`."""
+    mean = empty((), losses.dtype)
+    launch(_mean, losses.size, losses, total, mean)
+    return mean
+
+
+def mean_loss_gradient(dmean: Array, total: Array, rows: int) -> Array:
+    """The gradient of each of so many losses, from that of their mean."""
+    dlosses = empty((rows,), dmean.dtype)
+    launch(_share, rows, dmean, total, dlosses)
+    return dlosses
 
 
 def cross_entropy(
