@@ -39,7 +39,7 @@ at two learning rates and nothing tuned; [every-norm.md](every-norm.md) says how
 """
 CLAIMS = {
     "BatchRenorm2D": "better than batch norm where batches are small or not drawn at random; here neither is so, and "
-    "the limits of r and d hold from the first batch on, when the running statistics say little",
+    "for the first 100 batches the zoo's is batch norm",
     "GhostBatchNorm2D": "better test error than batch norm in training with large batches; here they are small",
     "SwitchableNorm2D": "better than its parts on ImageNet and in detection",
     "FilterResponseNorm2D": "better than batch norm on ImageNet at every batch size, with a warm-up of the rate",

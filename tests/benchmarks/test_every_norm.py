@@ -52,7 +52,7 @@ def test_a_norm_goes_both_ways_as_one_op_and_composed(layer):
 
 
 def test_the_zoo_s_norms_are_timed_as_it_makes_them():
-    assert make("BatchRenorm2D", SMALL).r_max == 3.0
+    assert make("BatchRenorm2D", SMALL).momentum == 0.1
     assert make("GroupNorm", SMALL | {"C": 64}).num_groups == 32
     assert make("SPADE", SMALL).hidden == 128  # as the paper has it, and not as in a small example
     assert make("AdaIN", SMALL).activation == "relu"

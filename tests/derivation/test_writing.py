@@ -9,6 +9,7 @@ from typing import Any
 from tinygrad_norm.derivation.expression import pointwise, reduction, symbol
 from tinygrad_norm.derivation.writing import Style
 from tinygrad_norm.derived import derive
+from tinygrad_norm.nn.norms.masked import masked_norm
 
 norms = run_path(str(Path(__file__).parent / "norms.py"))
 
@@ -21,14 +22,48 @@ def test_a_formula_has_the_names_of_the_definition():
     ]
     assert str(derive(norms["grn"]).formula).splitlines() == [
         "energy = sum[pixels](x²)",
-        "level = mean[channels](√(energy + ε))",
-        "y = γ · x · √(energy + ε) / (level + ε) + β + x",
+        "size = √(energy + ε)",
+        "level = mean[channels](size)",
+        "y = γ · x · size / (level + ε) + β + x",
     ]
     assert str(derive(norms["fourth_moment_norm"]).formula).splitlines() == [
         "μ = mean(x)",
         "spread = mean((x − μ)^4)",
         "y = (x − μ) / (spread + ε)^0.25",
     ]
+
+
+def test_what_has_a_name_and_is_used_more_than_once_is_told_once():
+    assert str(derive(masked_norm).formula).splitlines() == [
+        "known = where(mask > 0, x, 0)",
+        "sums = sum(known)",
+        "total = sum(mask)",
+        "count = max(total, 1)",
+        "μ = sums / count",
+        "squares = sum(where(mask > 0, (known − μ)², 0))",
+        "y = where(mask > 0, γ · (known − μ) / √(where(total > 0, squares / count, 1) + ε) + β, 0)",
+    ]
+    derivation = derive(norms["grn"]).derivation
+    assert "  itself: g + g · γ · size / (level + ε)" in str(derivation).splitlines()
+    assert r"\mathrm{size} = \sqrt{\mathrm{energy} + \varepsilon}" in derivation.latex.splitlines()
+
+
+def twice_named(x: Any, *, axes: Any) -> Any:
+    half = x / 2
+    top = half.__array_namespace__().max(half, axis=axes, keepdims=True)
+    half = top / 2
+    return x - half - half
+
+
+def named_as_an_option(x: Any, weight: Any, *, axes: Any, eps: Any = 1e-5) -> Any:
+    eps = eps + abs(weight)
+    top = x.__array_namespace__().max(x, axis=axes, keepdims=True)
+    return x / (top + eps) + eps
+
+
+def test_a_name_of_several_things_or_of_an_argument_is_none_of_a_term():
+    assert str(derive(twice_named).formula) == "top = max(x / 2)\ny = x − top / 2 − top / 2"
+    assert str(derive(named_as_an_option).formula) == "top = max(x)\ny = x / (top + ε + |γ|) + ε + |γ|"
 
 
 def test_a_formula_in_latex():

@@ -55,6 +55,20 @@ def test_every_net_takes_a_step_with_every_norm(name, norm, rng):
     assert kinds == wanted
 
 
+@pytest.mark.parametrize("rows", [True, False])
+def test_batch_renorm_begins_as_batch_norm_and_widens_within_a_short_run(rows, rng):
+    shape = (8, 4) if rows else (8, 4, 3, 2)
+    layer, plain = (Norms(name, rows=rows)(4) for name in ("renorm", "batch"))
+    for batches in range(100):
+        x = rng.normal(batches / 9, 2, shape).astype(np.float32)
+        np.testing.assert_allclose(layer(x).raw, plain(x).raw, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(layer.running_mean.raw, plain.running_mean.raw, rtol=1e-6)
+    assert layer.limits() == {"r_max": 1, "d_max": 0}
+    layer.num_batches_tracked.raw = np.array(800)
+    assert layer.limits() == {"r_max": 3, "d_max": 5}
+    assert Norms("renorm", 0.3, rows)(4).momentum == 0.3
+
+
 @pytest.mark.parametrize(
     ("channels", "groups"), [(512, 32), (64, 32), (32, 16), (48, 24), (6, 3), (7, 1), (74, 2), (2, 1), (1, 1)]
 )

@@ -107,6 +107,13 @@ def test_a_layer_of_two_norms_has_a_picture_of_each():
     assert re.findall(r'aria-label="(\d+ of \d+) values', text) == ["4 of 96", "16 of 96"]
 
 
+def test_the_formula_tells_a_term_that_is_used_twice_by_itself(grn):
+    formula = grn[grn.index("The formula") : grn.index("The derivation")]
+    root = "<msqrt>"
+    assert formula.count(root) == 1
+    assert formula.count("<mi>size</mi>") == 3  # what it is, and two uses
+
+
 def test_the_graph_is_that_of_the_norm(grn):
     graph = grn[grn.index("The graph, fused") :]
     for text in (">grn, training<", ">gamma<", ">beta<", ">fused<", ">composed<", ">Sqrt<"):

@@ -6,11 +6,13 @@ expanded or put into another order. Two that are alike are one object, so that w
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Container, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from numbers import Real
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +24,11 @@ _namespace: ModuleType
 
 tracing: ContextVar[bool] = ContextVar("tinygrad_norm.tracing", default=False)
 """Whether a definition runs, in which == compares values."""
+
+written: ContextVar[dict[tuple[str, int], Expression] | None] = ContextVar("tinygrad_norm.written", default=None)
+"""The last function of each element that a definition being traced has made in a line of a file, while one is."""
+
+_FOLDER = str(Path(__file__).parent)
 
 REDUCTIONS = ("mean", "sum", "max", "min")
 
@@ -223,7 +230,13 @@ def made(op: str, inputs: tuple[Expression, ...] = (), value: Any = None) -> Exp
 def pointwise(op: str, *inputs: Any) -> Expression:
     """A function of each element."""
     given = tuple(each if isinstance(each, Expression) else number(each) for each in inputs)
-    return _interned(op, given, None, _common(each.reduced for each in given))
+    found = _interned(op, given, None, _common(each.reduced for each in given))
+    if (lines := written.get()) is not None:
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOLDER):
+            frame = frame.f_back
+        lines[frame.f_code.co_filename, frame.f_lineno] = found
+    return found
 
 
 def _common(parts: Iterable[frozenset[str]]) -> frozenset[str]:

@@ -7,14 +7,19 @@ import inspect
 import linecache
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tinygrad_norm.derivation import symbols
-from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, symbol, tracing, walk
+from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, symbol, tracing, walk, written
+from tinygrad_norm.derivation.rules import RULES
 
 LETTERS = {"mean": "μ", "mu": "μ", "var": "σ²", "eps": "ε", "weight": "γ", "gamma": "γ", "bias": "β", "beta": "β"}
 """Names for which the field has a letter."""
+
+
+POINTWISE = frozenset({*RULES, "operator"})
 
 
 class Traced(NamedTuple):
@@ -34,6 +39,8 @@ class Traced(NamedTuple):
     """Statistics that it does not take of x but is given."""
     data: tuple[Expression, ...] = ()
     """Parameters that have a value for each one of x, as a mask, and no gradient."""
+    terms: Mapping[Expression, str] = MappingProxyType({})
+    """What else the definition gives a name and uses more than once."""
 
 
 def trace(definition: Callable[..., Any], given: tuple[str, ...] = (), data: tuple[str, ...] = ()) -> Traced:
@@ -64,10 +71,12 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = (), data: tup
     special = dict.fromkeys(given, "given") | dict.fromkeys(data, "data") | {plain[0]: "x"}
     kinds_of = [special.get(each, "parameter") for each in plain]
     x, *parameters = map(symbol, kinds_of, ["x", *plain[1:]])
-    token, running = symbols.created.set({}), tracing.set(True)
+    token, running, lines = symbols.created.set({}), tracing.set(True), written.set({})
     try:
         found = definition(x, *parameters, **{each: symbol("option", each) for each in options})
-        names = _names(symbols.created.get(), {"g", "y", "A", *plain, *options})
+        taken = {"g", "y", "A", *plain, *options}
+        names = _names(symbols.created.get(), taken)
+        terms = _terms(definition, written.get() or {}, taken)
         names = _sharing(names, [*parameters, *(symbol("option", each) for each in options)]) | names
     except Exception as error:
         told = str(error).replace("'Expression' object", "a value").replace("'Expression'", "a value")
@@ -75,6 +84,7 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = (), data: tup
     finally:
         tracing.reset(running)
         symbols.created.reset(token)
+        written.reset(lines)
     y, *statistics = found if isinstance(found, tuple) else (found,)
     if not all(isinstance(each, Expression) for each in statistics):
         told = next(each for each in statistics if not isinstance(each, Expression))
@@ -88,7 +98,7 @@ def trace(definition: Callable[..., Any], given: tuple[str, ...] = (), data: tup
     plain_ones, held, whole = (
         tuple(each for each in parameters if each.op == kind) for kind in ("parameter", "given", "data")
     )
-    return Traced(name, x, plain_ones, tuple(options), y, tuple(statistics), names, held, whole)
+    return Traced(name, x, plain_ones, tuple(options), y, tuple(statistics), names, held, whole, _repeated(terms, y))
 
 
 def _check_options(name: str, options: list[str], results: list[Expression]) -> None:
@@ -127,8 +137,31 @@ def _names(created: dict[Expression, tuple[str, int]], taken: set[str]) -> dict[
     return names
 
 
-def _assigned(file: str) -> dict[int, str]:
-    """The lines of a file where the result of a call is given a name, and that name."""
+def _terms(
+    definition: Callable[..., Any], made: dict[tuple[str, int], Expression], taken: set[str]
+) -> dict[Expression, str]:
+    """The names that the definition's file gives to functions of each element, each to one alone."""
+    file = getattr(getattr(inspect.unwrap(definition), "__code__", None), "co_filename", "")
+    lines = _assigned(file, POINTWISE) if file else {}
+    known = [(made[file, line], name) for line, name in lines.items() if (file, line) in made and name not in taken]
+    times = Counter(name for _, name in known)
+    return {node: name for node, name in known if times[name] == 1}
+
+
+def _repeated(terms: dict[Expression, str], y: Expression) -> dict[Expression, str]:
+    """Those of the terms that a formula of y would write more than once, were each not written by its name."""
+    times = Counter([y])
+    found = {}
+    for node in reversed([*walk(y)]):
+        if node in terms and times[node] > 1:
+            found[node] = terms[node]
+        once = node in found or node.op in REDUCTIONS
+        times.update({each: (1 if once else times[node]) * node.inputs.count(each) for each in {*node.inputs}})
+    return found
+
+
+def _assigned(file: str, functions: Collection[str] = REDUCTIONS) -> dict[int, str]:
+    """The lines of a file where the result of one of these functions is given a name, and that name."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except SyntaxError:  # a document, or a cell, whose code is only a part of it
@@ -136,8 +169,12 @@ def _assigned(file: str) -> dict[int, str]:
     return {
         node.lineno: node.targets[0].id
         for node in ast.walk(tree)
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Name)
-        and isinstance(node.value, ast.Call)
-        and getattr(node.value.func, "attr", "") in REDUCTIONS
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and _function(node.value) in functions
     }
+
+
+def _function(value: ast.expr) -> str:
+    """The name of the function that an expression calls last, as an attribute of a namespace or an operator."""
+    if isinstance(value, ast.Call):
+        return getattr(value.func, "attr", "")
+    return "operator" if isinstance(value, ast.BinOp | ast.UnaryOp | ast.Compare) else ""

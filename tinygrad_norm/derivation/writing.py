@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tinygrad_norm.derivation.adjoints import Way
-from tinygrad_norm.derivation.expression import REDUCTIONS, Expression
+from tinygrad_norm.derivation.expression import REDUCTIONS, Expression, walk
 from tinygrad_norm.derivation.rules import RULES, factors, plus, product
 from tinygrad_norm.derivation.trace import LETTERS, Traced
 
@@ -43,9 +43,11 @@ class Style(NamedTuple):
             return "x_0" if self.latex else "x₀"
         if not x.inputs:
             return self.name(str(x.value))
-        if x.op in REDUCTIONS:
-            name = self.name(self.names[x]) if x in self.names else self.reduced(x)
+        if x in self.names:
+            name = self.name(self.names[x])
             return f"({name})" if within > 2 and name.endswith(("²", "^2")) else name
+        if x.op in REDUCTIONS:
+            return self.reduced(x)
         if x.op in ("activated", "times_derivative"):
             return "φ(z)" if x.op == "activated" else "g · φ'(z)"
         if x.op in ("multiply", "divide"):
@@ -63,6 +65,11 @@ class Style(NamedTuple):
         if rule.binds >= within or (fraction and within < 3):
             return form.format(*parts)
         return (r"\left({}\right)" if self.latex else "({})").format(form.format(*parts))
+
+    def defined(self, x: Expression) -> str:
+        """What stands for the name of a statistic or a term."""
+        names = {each: name for each, name in self.names.items() if each is not x}
+        return self.reduced(x) if x.op in REDUCTIONS else self._replace(names=names).write(x)
 
     def _quotient(self, x: Expression, divisors: Counter[Expression], within: int) -> str:
         """A quotient in which something divides several times, as one by a power."""
@@ -98,17 +105,26 @@ class Formula(NamedTuple):
 
 def formula(traced: Traced, statistics: list[Expression]) -> Formula:
     """A norm: its statistics in order, then y."""
-    return Formula(*(_formula(Style(latex, traced.names), traced, statistics) for latex in (False, True)))
+    return Formula(*(_formula(_style(latex, traced), traced, statistics) for latex in (False, True)))
+
+
+def _style(latex: bool, traced: Traced) -> Style:
+    return Style(latex, {**traced.names, **traced.terms})
+
+
+def named(traced: Traced, statistics: list[Expression]) -> list[Expression]:
+    """The statistics and the terms, each after what it is made of."""
+    return [each for each in walk(*statistics, traced.y) if each in traced.terms or each in {*statistics}]
 
 
 def _formula(style: Style, traced: Traced, statistics: list[Expression]) -> str:
-    lines = [f"{style.name(traced.names[each])} = {style.reduced(each)}" for each in statistics]
+    lines = [f"{style.name(style.names[each])} = {style.defined(each)}" for each in named(traced, statistics)]
     return "\n".join([*lines, f"y = {style.write(traced.y)}"])
 
 
 def derivation(traced: Traced, way: Way) -> Formula:
     """The chain rule, path by path."""
-    return Formula(*(_derivation(Style(latex, traced.names), traced, way) for latex in (False, True)))
+    return Formula(*(_derivation(_style(latex, traced), traced, way) for latex in (False, True)))
 
 
 def _derivation(style: Style, traced: Traced, way: Way) -> str:

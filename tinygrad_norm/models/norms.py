@@ -36,12 +36,16 @@ def make_instance_norm(channels: int, **options: Any) -> nn.InstanceNorm2D:
 
 
 def make_batch_renorm(rows: bool) -> Callable[..., nn.Module]:
-    """Return a maker of batch renorm whose limits are the paper's last from the first batch on.
+    """Return a maker of batch renorm by the paper's schedule, fifty times as fast, and with batch norm's momentum.
 
-    Its schedule begins after 5,000 batches, when many a net here is trained.
+    It is batch norm for 100 batches; then r_max rises to 3 by batch 800, and d_max to 5 by batch 500. The paper's
+    schedule begins after 5,000 batches, when many a net here is trained. Limits that are as wide from the first batch
+    on, when the running statistics say little, let a net diverge at large learning rates, and with the paper's momentum
+    of 0.01 they lag behind one that learns fast.
     """
     kind = nn.BatchRenorm1D if rows else nn.BatchRenorm2D
-    return lambda channels, **options: kind(channels, r_max=3.0, d_max=5.0, **options)
+    limits = {"r_max": nn.Ramp(1.0, 3.0, 100, 800), "d_max": nn.Ramp(0.0, 5.0, 100, 500)}
+    return lambda channels, **options: kind(channels, **{"momentum": 0.1, **limits, **options})
 
 
 def make_filter_response_norm(channels: int, activation: ActivationSpec = None) -> nn.FilterResponseNorm2D:

@@ -27,7 +27,7 @@ class MathML(NamedTuple):
     """How formulas are written.
 
     Args:
-        names: what the statistics are called.
+        names: what the statistics, and terms that are told once, are called.
         classes: the class of each statistic's name, and of that of what comes back to it: its colour.
     """
 
@@ -46,8 +46,8 @@ class MathML(NamedTuple):
         return f"<mi>{escape(text)}</mi>"
 
     def statistic(self, x: Expression) -> str:
-        """The name of a statistic, in its colour."""
-        return row(self.name(self.names[x]), self.classes[x])
+        """The name of a statistic, in its colour, or of a term."""
+        return row(self.name(self.names[x]), self.classes.get(x, ""))
 
     def adjoint(self, x: Expression) -> str:
         """The name of what comes back to a statistic, in its colour."""
@@ -62,9 +62,10 @@ class MathML(NamedTuple):
             return self.adjoint(x.value)
         if x.op in ("gradient", "count"):
             return "<mi>g</mi>" if x.op == "gradient" else "<mi>N</mi>"
+        if x.inputs and x in self.names:
+            return bracketed(self.statistic(x), self.plain(self.names[x]).endswith("²") and within > 3)
         if x.op in REDUCTIONS:
-            squared = self.plain(self.names.get(x, "")).endswith("²")
-            return bracketed(self.statistic(x), squared and within > 3) if x in self.names else self.reduced(x)
+            return self.reduced(x)
         if not x.inputs:
             return self.name(str(x.value))
         if x.op == "divide":
@@ -77,6 +78,11 @@ class MathML(NamedTuple):
         form = FORMS[x.op] if x.op in FORMS else _signs(x.op, _stretch("".join(parts)))
         text = form.format(*parts)
         return bracketed(text, within > {"rsqrt": 2, "sqrt": 3}.get(x.op, binds))
+
+    def defined(self, x: Expression) -> str:
+        """What stands for the name of a statistic or a term."""
+        names = {each: name for each, name in self.names.items() if each is not x}
+        return self.reduced(x) if x.op in REDUCTIONS else self._replace(names=names).write(x)
 
     def _fraction(self, x: Expression) -> str:
         """A quotient, with whatever else it is divided by, as one fraction."""

@@ -21,7 +21,7 @@ from tinygrad_norm import definitions, nn
 from tinygrad_norm.derivation.adjoints import Path
 from tinygrad_norm.derivation.code import safe
 from tinygrad_norm.derivation.expression import Expression, walk
-from tinygrad_norm.derivation.writing import Style
+from tinygrad_norm.derivation.writing import Style, named
 from tinygrad_norm.derived import DerivedNorm
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.models.norm_catalog import sets_sharing, shown
@@ -60,7 +60,8 @@ class _Page:
     def __init__(self, norm: DerivedNorm, layer: str) -> None:
         self.norm, self.layer, self.names = norm, layer, norm.traced.names
         self.classes = {each: f"p{1 + i % COLOURS}" for i, each in enumerate(norm.way.statistics)}
-        self.math, self.plain = MathML(self.names, self.classes), Style(False, self.names)
+        known = {**self.names, **norm.traced.terms}
+        self.math, self.plain = MathML(known, self.classes), Style(False, known)
 
     def text(self, certificate: str) -> str:
         sections = {
@@ -119,9 +120,9 @@ class _Page:
     # The formula and its derivation
 
     def formula(self) -> Iterator[str]:
-        """A line for each statistic, and one for y."""
-        for each in self.norm.way.statistics:
-            yield _equation(self.math.statistic(each), self.math.reduced(each))
+        """A line for each statistic and for each term that is told once, and one for y."""
+        for each in named(self.norm.traced, self.norm.way.statistics):
+            yield _equation(self.math.statistic(each), self.math.defined(each))
         yield _equation("<mi>y</mi>", self.math.write(self.norm.traced.y))
 
     def derivation(self) -> Iterator[str]:

@@ -72,7 +72,8 @@ class BatchRenorm(DefinedBatchNorm):
         num_features, eps, affine: as in `BatchNorm`.
         momentum: the weight of the new value in the running statistics; the paper's is smaller than batch norm's.
         r_max, d_max: numbers, or functions from the number of batches seen to one. At first they are the paper's: batch
-            norm for 5,000 batches, then r_max rises to 3 by batch 40,000, and d_max to 5 by batch 25,000.
+            norm for 5,000 batches, then r_max rises to 3 by batch 40,000, and d_max to 5 by batch 25,000. A shorter
+            run takes a `Ramp` of its own length and a larger momentum, as the zoo's `norm="renorm"` does.
 
     σ_running is the root of batch norm's running variance, which is unbiased, so that the state and inference are batch
     norm's; the paper averages σ itself, which is smaller where batches are.
