@@ -63,16 +63,19 @@ CLOCKS: dict[str, Any] = {
     "datetime.now": datetime.datetime.now,
     "date.today": datetime.date.today,
     "urandom": lambda: os.urandom(2),
+    "eval": lambda: eval("1"),
+    "exec": lambda: exec("1"),
+    "globals": globals,
     "open": lambda: open(os.devnull).close(),
 }
 
 
 @pytest.mark.parametrize("name", CLOCKS)
-def test_what_gives_another_result_each_time_is_seen(name):
+def test_what_gives_a_result_that_nobody_compares_is_seen(name):
     fast = capture(lambda x: (CLOCKS[name](), x + 1)[1])
     for _ in range(4):
         fast(X)
-    assert f"{name}() is another one at each call (test_calls.py:" in fast.why
+    assert f"what {name}() gives, nobody compares (test_calls.py:" in fast.why
 
 
 def test_what_installed_code_asks_a_clock_is_its_own_affair():

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
+import operator
+import os
 import random as python_random
 import sys
-from types import ModuleType
+import threading
+import weakref
+from array import array
+from collections import OrderedDict
+from contextvars import ContextVar
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -254,6 +262,124 @@ def test_what_is_reached_is_compared(name, monkeypatch):
             monkeypatch.setattr(holder, attribute, value, raising=False)
         before = bits(function(x))
         assert bits(fast(x)) == before
+    assert (len(fast.plans), fast.why) == (2, "")
+
+
+class Meta(type):
+    scale = 1.0
+
+    @property
+    def read(cls):
+        return cls.scale
+
+
+class Of(metaclass=Meta):
+    pass
+
+
+class Odd:
+    """Looks everything up in a dict, and raises what no look-up raises."""
+
+    def __init__(self):
+        self.items = {"scale": 1.0}
+
+    def __getattr__(self, name):
+        return self.__dict__["items"][name]
+
+
+class Hidden:
+    __slots__ = ("__scale", "_unset")
+
+    def __init__(self):
+        self.set(1.0)
+
+    def set(self, scale):
+        self.__scale = scale
+
+    def get(self):
+        return self.__scale
+
+
+class Length:
+    def __len__(self):
+        return 1
+
+
+class Named(dict[str, float]):
+    scale = 1.0
+
+
+def scaled(x, factor=1.0, *, more=1.0):
+    return x * factor * more
+
+
+def held():
+    """What functions may hold a number in: how it is read, and how it is changed to 2.0."""
+    variable, local = ContextVar("variable", default=1.0), threading.local()
+    local.scale = 1.0
+    numbers, table, odd, hidden, named = [1.0], {"a": 1.0}, Odd(), Hidden(), Named()
+    ordered, buffer, typed = OrderedDict(a=1.0, b=2.0), bytearray(b"\x01"), array("d", [1.0])
+    memory = np.ones(1)
+    view, proxy, values, reference = memoryview(memory), MappingProxyType(table), table.values(), weakref.ref(odd)
+
+    @functools.lru_cache
+    def cached() -> float:
+        return numbers[0]
+
+    def plain(x):
+        return x * attributed.scale
+
+    attributed: Any = plain
+    attributed.scale = 1.0
+
+    def twice(x, factor=1.0, *, more=1.0):
+        return x * 2.0
+
+    return {
+        "a context variable": (lambda x: x * variable.get(), lambda: variable.set(2.0)),
+        "what is a thread's own": (lambda x: x * local.scale, lambda: setattr(local, "scale", 2.0)),
+        "a cache": (
+            lambda x: x * cached(),
+            lambda: [each() for each in (cached.cache_clear, lambda: numbers.__setitem__(0, 2.0))],
+        ),
+        "the environment": (lambda x: x * len(os.environ["SCALE"]), lambda: os.environ.update(SCALE="11")),
+        "a class of a class": (lambda x: x * Of.read, lambda: setattr(Meta, "scale", 2.0)),
+        "an odd look-up": (lambda x: x * odd.scale, lambda: odd.items.update(scale=2.0)),
+        "a hidden slot": (lambda x: x * hidden.get(), lambda: hidden.set(2.0)),
+        "an attribute of a function": (attributed, lambda: setattr(attributed, "scale", 2.0)),
+        "a default": (lambda x: scaled(x), lambda: setattr(scaled, "__defaults__", (2.0,))),
+        "a default of a keyword": (lambda x: scaled(x), lambda: setattr(scaled, "__kwdefaults__", {"more": 2.0})),
+        "code": (lambda x: scaled(x), lambda: setattr(scaled, "__code__", twice.__code__)),
+        "a length": (lambda x: x * len(Length()), lambda: setattr(Length, "__len__", lambda self: 2)),
+        "a proxy": (lambda x: x * proxy["a"], lambda: table.update(a=2.0)),
+        "a view of a dict": (lambda x: x * sum(values), lambda: table.update(a=2.0)),
+        "a weak reference": (lambda x: x * reference().scale, lambda: odd.items.update(scale=2.0)),
+        "an order": (lambda x: x * next(iter(ordered.values())), lambda: ordered.move_to_end("a")),
+        "bytes": (lambda x: x * buffer[0], lambda: buffer.__setitem__(0, 2)),
+        "an array of Python's": (lambda x: x * typed[0], lambda: typed.__setitem__(0, 2.0)),
+        "memory": (lambda x: x * view[0], lambda: memory.__setitem__(0, 2.0)),
+        "an item's getter": (functools.partial(_getting, operator.itemgetter("a"), table), lambda: table.update(a=2.0)),
+        "a dict with attributes": (lambda x: x * named.scale, lambda: setattr(named, "scale", 2.0)),
+    }
+
+
+def _getting(get, table, x):
+    return x * get(table)
+
+
+@pytest.mark.parametrize("name", held())
+def test_a_number_is_compared_wherever_it_is_held(name, monkeypatch):
+    monkeypatch.setenv("SCALE", "1")
+    for holder, attribute in ((Meta, "scale"), (Length, "__len__")):
+        monkeypatch.setattr(holder, attribute, vars(holder)[attribute])
+    for attribute in ("__defaults__", "__kwdefaults__", "__code__"):
+        monkeypatch.setattr(scaled, attribute, getattr(scaled, attribute))
+    function, change = held()[name]
+    fast = capture(function)
+    for number in range(7):
+        if number == 5:
+            change()
+        assert fast(Tensor([3.0])).item() == (3.0 if number < 5 else 6.0)
     assert (len(fast.plans), fast.why) == (2, "")
 
 

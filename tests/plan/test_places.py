@@ -13,8 +13,8 @@ from tinygrad_norm.plan.places import is_ours, is_users, is_users_file, users_li
 
 
 def test_modules_of_python_and_of_packages_are_not_the_users():
-    assert all(map(is_users, (__name__, None)))
-    assert not any(map(is_users, ("json", "numpy", "tinygrad_norm.nn.module")))
+    assert all(map(is_users, (__name__, None, "__main__", "not.imported")))
+    assert not any(map(is_users, ("builtins", "sys", "json", "numpy", "tinygrad_norm.nn.module")))
 
 
 @pytest.mark.parametrize("file", [json.__file__, np.__file__, tinygrad_norm.__file__, "<frozen importlib._bootstrap>"])

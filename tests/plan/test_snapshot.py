@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -94,6 +97,27 @@ def test_tensors_and_generators_are_put_back(rng):
     assert tensor.raw is raw
     assert tensor.grad is None
     assert (rng.normal(), random.generator().random()) == (drawn, ours)
+
+
+def test_what_is_no_container_is_put_back_too():
+    variable, buffer, ordered = ContextVar("variable", default=0), bytearray(b"ab"), OrderedDict(a=1, b=2)
+    variable.set(1)
+    before = Snapshot(Reach([lambda: (variable, buffer, ordered)]))
+    guards = Guards(before, set(), [])
+    changes: list[Callable[[], Any]] = [
+        lambda: variable.set(2),
+        lambda: buffer.__setitem__(0, 3),
+        lambda: ordered.move_to_end("a"),
+    ]
+    for change in changes:
+        assert guards.hold()
+        change()
+        assert [*before.changed()]
+        assert not guards.hold()
+        before.restore()
+    assert (variable.get(), buffer, [*ordered]) == (1, b"ab", ["a", "b"])
+    ordered["c"] = 3  # its order is its own still
+    assert [*ordered.items()] == [("a", 1), ("b", 2), ("c", 3)]
 
 
 def test_what_a_plan_changes_itself_is_not_compared():

@@ -2,7 +2,7 @@
 
 Python tells a profile function of each call. Of those that code outside of this package makes, three kinds end the
 recording: functions of NumPy's that read the elements of a given array and tell nobody (`np.asarray`), functions whose
-result is another one each time (clocks, files), and Python functions that handle errors, as none reaches them in a
+result nobody can compare (clocks, files, `eval`), and Python functions that handle errors, as none reaches them in a
 replay. It is not told of calls that C makes (`map(np.asarray, arrays)`), nor of those of types (`memoryview(array)`).
 """
 
@@ -33,6 +33,7 @@ _READERS: tuple[Callable[..., Any], ...] = (
 _CLOCKS = ("time", "perf_counter", "monotonic", "process_time", "thread_time")
 _EACH_TIME: tuple[Callable[..., Any], ...] = (
     *(getattr(time, f"{name}{unit}") for name in _CLOCKS for unit in ("", "_ns")),
+    *(builtins.eval, builtins.exec, builtins.globals, builtins.__import__),
     *(time.localtime, time.gmtime, time.ctime, time.strftime, os.urandom, builtins.open, os.open, builtins.input),
 )
 _OF_DATES = ("now", "utcnow", "today")
@@ -84,7 +85,7 @@ def _called(recorder: Recorder, frame: FrameType, function: Any, arrays: bool) -
             caller = caller.f_back
         recorder.decided(f"np.{function.__name__} may read elements of an array that is given")
     elif (function in _EACH_TIME or _is_of_dates(function)) and is_users_file(frame.f_code.co_filename):
-        recorder.decided(f"{function.__qualname__}() is another one at each call", line_of(frame))
+        recorder.decided(f"what {function.__qualname__}() gives, nobody compares", line_of(frame))
 
 
 def _is_of_dates(function: Any) -> bool:

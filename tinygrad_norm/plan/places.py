@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 _PACKAGE = Path(__file__).parents[1]
+_NAME = _PACKAGE.name
 _OURS = f"{_PACKAGE}{os.sep}"
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
@@ -26,9 +27,11 @@ def is_users_file(file: str) -> bool:
 
 def is_users(module: str | None) -> bool:
     """Whether a module is neither this package's nor an installed one's; code that was made by `exec` has none."""
-    if module is None or module.split(".")[0] == _PACKAGE.name:
-        return module is None
-    return is_users_file(getattr(sys.modules.get(module), "__file__", None) or "")
+    root = module.split(".")[0] if module else ""
+    if root == _NAME:
+        return False
+    file = getattr(sys.modules.get(module or ""), "__file__", None)
+    return is_users_file(file) if file else root not in sys.stdlib_module_names or root == "__main__"
 
 
 def line_of(frame: FrameType) -> str:

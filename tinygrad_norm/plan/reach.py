@@ -8,13 +8,29 @@ of this package and of installed ones are not entered, but objects of their clas
 from __future__ import annotations
 
 import dis
+import gc
+import operator
+import os
 import random as python_random
 import sys
+import weakref
+from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, ValuesView
+from contextvars import ContextVar
 from functools import partial
 from io import IOBase
-from types import CodeType, FunctionType, GeneratorType, MethodType, ModuleType
+from types import (
+    BuiltinMethodType,
+    CodeType,
+    FunctionType,
+    GeneratorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+)
 from typing import Any
 
 import numpy as np
@@ -29,8 +45,20 @@ _LEFT_OUT = (*_ATOMS, np.ufunc)
 _GENERATORS = (np.random.Generator, np.random.RandomState, python_random.Random)
 _GLOBAL_ONES = [python_random.random.__self__, np.random.mtrand._rand]  # type: ignore[attr-defined]
 """The generators of Python's own module and of NumPy's old one."""
+_KINDS = {dict, list, set, tuple, frozenset, MethodType, Tensor}
 _OF_GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
 _OF_ITERATORS = ("builtins", "itertools", "_collections")
+_OF_C = (MappingProxyType, KeysView, ValuesView, ItemsView, BuiltinMethodType, MethodWrapperType, operator.itemgetter)
+"""What holds something, and shows it to nobody but the garbage collector."""
+_OF_FUNCTIONS = ("__defaults__", "__kwdefaults__", "__code__")
+_OF_CLASSES = frozenset(
+    (
+        *("__init__", "__new__", "__post_init__", "__dict__", "__weakref__", "__doc__", "__module__", "__qualname__"),
+        *("__annotations__", "__slots__", "__match_args__", "__dataclass_fields__", "__dataclass_params__"),
+        *("__abstractmethods__", "_abc_impl", "__parameters__", "__static_attributes__", "__firstlineno__"),
+    )
+)
+"""What is no method of objects, or runs only when one is made."""
 
 
 class Reach:
@@ -55,13 +83,18 @@ class Reach:
         self.classes: list[tuple[type, tuple[str, ...], tuple[Any, ...]]] = []
         """Classes of the user's, and what they have by which names."""
         self.slots: list[tuple[Any, tuple[str, ...], tuple[Any, ...]]] = []
-        """Objects with slots, and what is in these."""
+        """Objects with slots, and what is in these; functions, and their code and defaults."""
+        self.variables: list[ContextVar[Any]] = []
+        self.memories: list[Any] = []
+        """Arrays of Python's own."""
         self.groups: list[Any] = []
         """Sets and deques."""
         self.nets: list[Any] = []
         """What names parameters and buffers, as a module does."""
         self.told: set[int] = set()
         self._kept: list[Any] = []
+        self._types: set[type] = set()
+        self._classes: set[type] = set()
         self._seen: set[int] = set()
         self._mentioned: set[str] = set()
         """The names of attributes in all code."""
@@ -82,29 +115,23 @@ class Reach:
 
     def _enter(self, each: Any) -> Iterable[Any]:
         """Note something, and return what is inside."""
+        if isinstance(each, FunctionType):
+            return self._of_function(each)
+        inside = self._elements(each)
+        if inside is None:
+            return self._of_object(each)
+        if type(each) in _KINDS or not is_users(type(each).__module__):
+            return inside
+        return [*inside, *self._of_object(each)]
+
+    def _elements(self, each: Any) -> Iterable[Any] | None:
+        """What is inside of one of Python's, NumPy's or this package's own kinds; None of other objects."""
         if isinstance(each, Tensor):
             self.tensors.append(each)
             return [each.grad, *(each.grad_hooks or {}).values()]
-        if isinstance(each, np.ndarray):
-            self.arrays.append(each)
-            return []
-        if isinstance(each, _GENERATORS):
-            self.generators.append(each)
-            return []
-        if isinstance(each, ModuleType):
-            if is_users(each.__name__):
-                self._modules[each] = set()
-            return []
-        if isinstance(each, type):
-            return [*self._of_class(each), *each.__bases__] if is_users(each.__module__) else []
-        if isinstance(each, GeneratorType) or (
-            isinstance(each, Iterator) and type(each).__module__ in _OF_ITERATORS and not isinstance(each, IOBase)
-        ):
-            self.iterators.append(each)
-            return []
         if isinstance(each, dict):
             self.dicts.append(each)
-            if getattr(each, "raises_generation", False):
+            if getattr(type(each), "raises_generation", False):
                 self.told.add(id(each))
             return [*each.values(), *(key for key in each if isinstance(key, Tensor))]
         if isinstance(each, list):
@@ -119,20 +146,48 @@ class Reach:
             return [each.__self__, each.__func__]
         if isinstance(each, partial):
             return [each.func, each.args, each.keywords]
-        return self._of_function(each) if isinstance(each, FunctionType) else self._of_object(each)
+        if isinstance(each, type):
+            return self._of_class(each)
+        if isinstance(each, ContextVar):
+            self.variables.append(each)
+            return [each.get(None)]
+        return [] if self._note(each) else None
+
+    def _note(self, each: Any) -> bool:
+        """Note what has nothing inside that would have to be entered; False of all else."""
+        if isinstance(each, np.ndarray):
+            self.arrays.append(each)
+        elif isinstance(each, bytearray | memoryview | array):
+            self.memories.append(each)
+        elif isinstance(each, _GENERATORS):
+            self.generators.append(each)
+        elif isinstance(each, ModuleType):
+            if is_users(each.__name__):
+                self._modules[each] = set()
+        elif isinstance(each, GeneratorType) or (
+            isinstance(each, Iterator) and type(each).__module__ in _OF_ITERATORS and not isinstance(each, IOBase)
+        ):
+            self.iterators.append(each)
+        else:
+            return False
+        return True
 
     def _of_function(self, function: FunctionType) -> list[Any]:
         inside: list[Any] = [function.__defaults__, function.__kwdefaults__]
         self.cells += function.__closure__ or ()
         inside += map(content_of, function.__closure__ or ())
-        if is_users(function.__module__):
-            code, names = [*_codes(function.__code__)], function.__globals__
-            used = tuple({name for each in code for name in _globals(each)})
-            self.names.append((names, used))
-            inside += map(names.get, used)
-            for each in code:
-                inside += _imported(each, names)
-                self._mentioned.update(each.co_names, (text for text in each.co_consts if isinstance(text, str)))
+        if not is_users(function.__module__):
+            return inside
+        self.slots.append((function, _OF_FUNCTIONS, tuple(getattr(function, name) for name in _OF_FUNCTIONS)))
+        code, names = [*_codes(function.__code__)], function.__globals__
+        used = tuple({name for each in code for name in _globals(each)})
+        self.names.append((names, used))
+        inside += [function.__dict__, *map(names.get, used)]
+        for each in code:
+            inside += _imported(each, names)
+            self._mentioned.update(each.co_names, (text for text in each.co_consts if isinstance(text, str)))
+        if not self._mentioned.isdisjoint(("environ", "getenv")):
+            inside.append(os.environ)
         return inside
 
     def _of_modules(self) -> Iterator[Any]:
@@ -149,29 +204,67 @@ class Reach:
             return list(each.reached())
         if hasattr(type(each), "named_parameters"):
             self.nets.append(each)
-        inside: list[Any] = [getattr(each, "__self__", None)]  # of which it is a method, written in C
-        attributes = getattr(each, "__dict__", None)
+        inside: list[Any] = []
+        if isinstance(each, weakref.ref):
+            inside.append(each())
+        elif isinstance(each, _OF_C):
+            inside += gc.get_referents(each)
+        attributes = _dict_of(each)
         if isinstance(attributes, dict):
             self.dicts.append(attributes)
             self._kept.append(attributes)
             inside += attributes.values()
             if telling := getattr(type(each), "raises_generation", ()):
                 self.told |= {id(attributes), *(id(attributes.get(name)) for name in telling)}
-        if not isinstance(each, type) and (slots := tuple(_slots(type(each)))):
-            held = tuple(getattr(each, slot, None) for slot in slots)
+        if slots := tuple(_slots(type(each))):
+            held = tuple(_plainly(each, slot) for slot in slots)
             self.slots.append((each, slots, held))
             inside += held
-        return [*inside, type(each)]
+        if type(each) not in self._types:
+            self._types.add(type(each))
+            inside += [found for kind in type(each).__mro__ for found in self._of_methods(kind)]
+        return inside
 
     def _of_class(self, kind: type) -> list[Any]:
-        """Methods, and what else a class of the user's has."""
-        values = {name: value for name, value in vars(kind).items() if not name.startswith("__") or name == "__call__"}
+        """What a class of the user's has, from which the code that names it may make objects."""
+        if not is_users(kind.__module__):
+            return []
+        makers = [vars(kind).get(name) for name in ("__init__", "__new__", "__post_init__")]
+        meta: Any = type(kind)
+        metaclass = [inside for each in meta.__mro__ for inside in self._of_methods(each)]
+        return [*kind.__bases__, *self._of_methods(kind), *_functions(makers), *metaclass]
+
+    def _of_methods(self, kind: type) -> list[Any]:
+        """What a class of the user's gives to its objects."""
+        if kind in self._classes or not is_users(kind.__module__):
+            return []
+        self._classes.add(kind)
+        values = {name: value for name, value in vars(kind).items() if name not in _OF_CLASSES}
         self.classes.append((kind, tuple(values), tuple(values.values())))
-        inside = []
-        for value in values.values():
-            parts = (value.fget, value.fset) if isinstance(value, property) else (value,)
-            inside += [getattr(part, "__func__", part) for part in parts]
-        return inside
+        return _functions(values.values())
+
+
+def _functions(values: Iterable[Any]) -> list[Any]:
+    """Attributes of a class, with the functions in the place of methods and properties."""
+    parts = [
+        part for value in values for part in ((value.fget, value.fset) if isinstance(value, property) else (value,))
+    ]
+    return [_plainly(part, "__func__") if isinstance(part, staticmethod | classmethod) else part for part in parts]
+
+
+def _dict_of(each: Any) -> Any:
+    try:
+        return each.__dict__
+    except Exception:  # of a __getattr__ of the user's
+        return None
+
+
+def _plainly(each: Any, name: str) -> Any:
+    """An attribute, past what a class makes of a look at it; None if there is none."""
+    try:
+        return object.__getattribute__(each, name)
+    except AttributeError:
+        return None
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -197,6 +290,7 @@ def _imported(code: CodeType, names: dict[str, Any]) -> Iterator[ModuleType]:
 
 
 def _slots(cls: type) -> Iterator[str]:
+    """The names of slots as they are in a class: those that begin with two underscores have another one there."""
     for base in cls.__mro__:
-        slots = vars(base).get("__slots__", ())
-        yield from (slots,) if isinstance(slots, str) else slots
+        if "__slots__" in vars(base):
+            yield from (name for name, value in vars(base).items() if isinstance(value, MemberDescriptorType))

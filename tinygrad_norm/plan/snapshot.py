@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from itertools import chain, starmap
 from random import Random
@@ -46,13 +46,15 @@ class Snapshot:
 
     def __init__(self, reach: Reach) -> None:
         self.reach = reach
-        self.dicts = [Place(each, (*each,), (*each.values(),)) for each in reach.dicts]
+        self.dicts = [Place(each, (*_keys_of(each),), (*_values_of(each),)) for each in reach.dicts]
         self.lists = [(each, (*each,)) for each in reach.lists]
         self.cells = [(cell, content_of(cell)) for cell in reach.cells]
         self.names = [Place(each, names, tuple(map(each.get, names))) for each, names in reach.names]
         self.tensors = [OfTensor(t, t.raw, t.grad, t.wants_grad, t.grad_hooks) for t in reach.tensors]
         self.classes, self.slots = reach.classes, reach.slots
         self.groups = [(each, (*each,)) for each in reach.groups]
+        self.variables = [(each, each.get(None)) for each in reach.variables]
+        self.memories = [(each, bytes(each)) for each in reach.memories]
         self.states = [(generator, state_of(generator)) for generator in reach.generators]
         self._absent = [(mapping, name) for mapping, names in reach.names for name in names if name not in mapping]
 
@@ -66,7 +68,7 @@ class Snapshot:
                 more = [key for key in mapping if isinstance(key, str) and key not in keys]
                 yield mapping, more[0] if more else "the keys of a dict"
             else:
-                for key, value, old in zip(keys, mapping.values(), values, strict=True):
+                for key, value, old in zip(keys, _values_of(mapping), values, strict=True):
                     if not same(value, old):
                         yield mapping, key
         for items, old in self.lists:
@@ -80,6 +82,12 @@ class Snapshot:
                 yield of_tensor, "requires_grad"
             if of_tensor.tensor.grad_hooks is not of_tensor.hooks:
                 yield of_tensor, "the hooks of a tensor"
+        for variable, value in self.variables:
+            if not same(variable.get(None), value):
+                yield variable, "a context variable"
+        for memory, content in self.memories:
+            if bytes(memory) != content:
+                yield memory, "elements"
         for cell, content in self.cells:
             if not same(content_of(cell), content):
                 yield cell, "a variable of an outer function"
@@ -95,9 +103,10 @@ class Snapshot:
     def restore(self) -> None:
         """Put everything back, but for the elements of arrays."""
         for mapping, keys, values in self.dicts:
-            if not _same_keys(mapping, keys) or not all(map(operator.is_, mapping.values(), values)):
-                dict.clear(mapping)
-                dict.update(mapping, zip(keys, values, strict=True))
+            if not _same_keys(mapping, keys) or not all(map(operator.is_, _values_of(mapping), values)):
+                kind = OrderedDict if isinstance(mapping, OrderedDict) else dict
+                kind.clear(mapping)
+                kind.update(mapping, zip(keys, values, strict=True))
         for items, old in self.lists:
             items[:] = old
         for items, old in self.groups:
@@ -105,7 +114,7 @@ class Snapshot:
             (items.extend if isinstance(items, deque) else items.update)(old)
         for holder, names, values in self.slots:
             for name, value in zip(names, values, strict=True):
-                if getattr(holder, name, None) is not value:
+                if _attribute(holder, name) is not value:
                     object.__setattr__(holder, name, value)
         for cell, content in self.cells:
             if content_of(cell) is not content:
@@ -116,6 +125,12 @@ class Snapshot:
             mapping.pop(name, None)
         for tensor, raw, grad, wants_grad, hooks in self.tensors:
             tensor.raw, tensor.grad, tensor.wants_grad, tensor.grad_hooks = raw, grad, wants_grad, hooks
+        for variable, value in self.variables:
+            if variable.get(None) is not value:
+                variable.set(value)
+        for memory, content in self.memories:
+            if bytes(memory) != content:
+                memoryview(memory).cast("B")[:] = content
         for generator, state in self.states:
             set_state(generator, state)
 
@@ -152,9 +167,9 @@ class Guards:
                 continue
             self._parts.append((Place(mapping, *(tuple(each[i] for i in kept) for each in (keys, values))), len(keys)))
             self._zeros += [(mapping, keys[i], values[i] == 0) for i in {*range(len(keys))}.difference(kept)]
-        self._values = Identities([dict.values(each) for each in (*told, *plain)] + before.reach.lists)
-        self._keys = Identities([dict.keys(each) for each in plain])
-        self._told_keys = Identities([dict.keys(each) for each in told])
+        self._values = Identities([_values_of(each) for each in (*told, *plain)] + before.reach.lists)
+        self._keys = Identities([_keys_of(each) for each in plain])
+        self._told_keys = Identities([_keys_of(each) for each in told])
         self._cells, self._names = before.cells, before.names
         self.tensors = [each.tensor for each in before.tensors]
         self._tensors = [
@@ -162,7 +177,7 @@ class Guards:
             for each in before.tensors
         ]
         self._holders = [*before.classes, *before.slots]
-        self._groups = before.groups
+        self._groups, self._variables, self._memories = before.groups, before.variables, before.memories
         self._arrays = [(each, each.tobytes()) for each in before.reach.arrays if id(each) not in known]
 
     def hold(self) -> bool:
@@ -184,6 +199,10 @@ class Guards:
         for holder, names, values in self._holders:
             if not all(same(_attribute(holder, name), value) for name, value in zip(names, values, strict=True)):
                 return False
+        if any(variable.get(None) is not value for variable, value in self._variables):
+            return False
+        if any(bytes(memory) != content for memory, content in self._memories):
+            return False
         if any(array.tobytes() != content for array, content in self._arrays):
             return False
         for cell, content in self._cells:
@@ -239,13 +258,28 @@ def _holds(place: Place, count: int | None = None) -> bool:
     return all(map(operator.is_, now, values)) or all(map(same, now, values))
 
 
+def _keys_of(mapping: dict[Any, Any]) -> Any:
+    """The keys of a dict in its order, past what its class makes of a look at them."""
+    return (OrderedDict if isinstance(mapping, OrderedDict) else dict).keys(mapping)
+
+
+def _values_of(mapping: dict[Any, Any]) -> Any:
+    """Its values in the same order."""
+    return (OrderedDict if isinstance(mapping, OrderedDict) else dict).values(mapping)
+
+
 def _same_keys(mapping: dict[Any, Any], keys: tuple[Any, ...]) -> bool:
     """Whether a dict has these keys, in this order: tensors, of which == would be an op, by what they are."""
-    return len(mapping) == len(keys) and all(map(same, mapping, keys))
+    return len(mapping) == len(keys) and all(map(same, _keys_of(mapping), keys))
 
 
 def _attribute(holder: Any, name: str) -> Any:
-    return vars(holder).get(name) if isinstance(holder, type) else getattr(holder, name, None)
+    if isinstance(holder, type):
+        return vars(holder).get(name)
+    try:
+        return object.__getattribute__(holder, name)
+    except AttributeError:
+        return None
 
 
 def same(value: Any, old: Any) -> bool:
