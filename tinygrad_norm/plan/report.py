@@ -26,7 +26,8 @@ def name_of(step: Step) -> str:
 def table(plan: Plan) -> str:
     """A line for each launch: its module's path, what it calls, shapes, bytes, and the time where it is known.
 
-    Of what depends on parameters alone it says "once": a replay leaves it out unless these have changed.
+    Of what depends on parameters alone it says "once": a replay leaves it out unless these have changed. What is
+    "with 34" is part of that launch, whose time is that of all.
     """
     timed = plan.seconds is not None
     once = {*plan.settled.steps}
@@ -37,7 +38,8 @@ def table(plan: Plan) -> str:
         more = [f"and {len(shapes) - _SHOWN} more"] * (len(shapes) > _SHOWN)
         size = sum({id(each.buffer): each.buffer.nbytes for each in views.values()}.values())
         seconds = [f"{1e6 * plan.seconds[number]:.1f}"] if plan.seconds else []
-        how = "once" if number in once else ""
+        first = plan.joined.get(number, [number])[0]
+        how = "once" if number in once else f"with {first}" if first < number else ""
         arrays = " ".join([*shapes[:_SHOWN], *more])
         rows.append([str(number), step.scope, name_of(step), how, arrays, f"{size:,}", *seconds])
     return f"{summary(plan)}\n{format_table(rows, '><<<<>')}"
