@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, capture, composed, jacobian, models, nn, no_grad, ops, optim, random
+from tinygrad_norm import Tensor, capture, composed, jacobian, kernels, models, nn, no_grad, ops, optim, random
 from tinygrad_norm.launch import Late
 from tinygrad_norm.modes import Hook, hooks
 from tinygrad_norm.plan import captured
@@ -201,6 +201,32 @@ def test_options_and_parameters_may_change_between_steps(rng):
         assert_same([fast(x, target).raw], [loss.raw])
     assert_same(state(twin, other), state(model, optimizer))
     assert fast.why == ""
+
+
+def test_groups_with_other_options_and_steps_stay_apart(rng):
+    """Parameters of several groups, one of which began later, are moved by one launch."""
+    model, twin = small_net(), small_net()
+
+    def grouped(parameters):
+        first, *others = parameters
+        return optim.AdamW([{"params": [first], "lr": 0.1}, {"params": others, "weight_decay": 0.0}], amsgrad=True)
+
+    (step, optimizer), (plain, other) = training(model, grouped), training(twin, grouped)
+    fast = capture(plain)
+    for number, (x, target) in enumerate(batches(rng, 9)):
+        for each in (optimizer, other):
+            each.param_groups[number % 2]["lr"] *= 0.5
+            if number == 4:
+                next(iter(each.state.values()))["step"] += 3
+        random.manual_seed(number)
+        step(x, target)
+        random.manual_seed(number)
+        fast(x, target)
+        assert_same(state(twin, other), state(model, optimizer))
+    assert fast.why == ""
+    if kernels._use_cpu:
+        assert [len({*map(tuple, fast.plan.joined.values())}), len(fast.plan.joined)] == [1, 6]
+        assert sum(" with " in line for line in str(fast.plan).splitlines()) == 5
 
 
 def test_a_layer_frozen_later_is_noticed(rng):

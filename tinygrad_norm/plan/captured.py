@@ -27,13 +27,15 @@ from tinygrad_norm.plan.recorder import Array, Recorder, View
 from tinygrad_norm.plan.snapshot import Guards, Snapshot, same_state, state_of
 from tinygrad_norm.plan.sources import Fixed, Grad, Input, Item, Raw
 from tinygrad_norm.plan.told import plain, told
-from tinygrad_norm.plan.trees import leaves, mapped
+from tinygrad_norm.plan.trees import flattened, leaves, mapped
 from tinygrad_norm.plan.trial import compare
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.unread import Unread
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_ARRAYS = (Tensor, np.ndarray)
 
 _PLANS = 8
 """How many plans a function has at most; the one that was used least lately goes."""
@@ -142,13 +144,14 @@ class Captured(Generic[P, R]):
             reason = "hooks see each op" if mode.hooks else "it runs inside of another call, or in two threads at once"
             return self._eager(reason, args, kwargs)
         try:
-            given = [*leaves(args), *leaves(kwargs)]
-            inputs = [each for each in given if isinstance(each, Tensor | np.ndarray)]
-            if any(isinstance(each, Tensor) and each.wants_grad and not each.is_leaf for each in inputs):
+            given: list[Any] = []
+            form = flattened(args, given), flattened(kwargs, given)
+            inputs = [each for each in given if isinstance(each, _ARRAYS)]
+            if [each for each in inputs if isinstance(each, Tensor) and each.wants_grad and each.creator is not None]:
                 return self._eager(
                     "it is given a tensor with a tape behind it, which a plan does not keep", args, kwargs
                 )
-            key = _signature(given, inputs), _form((args, kwargs)), mode, launch.settings()
+            key = _signature(given, inputs), form, mode, launch.settings()
             for entry in reversed(self._entries):
                 if entry.holds(key, inputs):
                     try:
@@ -266,15 +269,6 @@ def _signature(given: list[Any], inputs: list[Any]) -> tuple[Any, ...]:
 
 _VALUES = (int, float, complex, str, bytes, bool, type(None), np.generic, slice, range, np.dtype)
 """What is known by what it is, and not as an object."""
-
-
-def _form(tree: Any) -> Any:
-    """The types and the keys of tuples, lists and dicts within each other."""
-    if isinstance(tree, tuple | list):
-        return type(tree), tuple([_form(each) for each in tree])
-    if type(tree) is dict:
-        return tuple([(key, _form(each)) for key, each in tree.items()])
-    return None
 
 
 def _overlap(inputs: list[Any]) -> tuple[tuple[int, ...], ...]:

@@ -93,6 +93,9 @@ class Plan:
         numbered = [*enumerate(each.source for each in self.outside)]
         self._tensors = [(number, source.tensor) for number, source in numbered if type(source) is Raw]
         self._others = [(number, source) for number, source in numbered if type(source) is not Raw]
+        results = [each.view for each in (*leaves(output), *effects) if isinstance(each, Kept | Effect) and each.view]
+        self._results = {id(view): self._array(view) for view in results if view.buffer.offset >= 0}
+        """What somebody keeps of what lies in the arena, which is copied, by the id of the view."""
         self._like = [_like(each) for each in self.fresh]
         parameters = {id(each) for each in self.settled.parameters}
         self._parameters = [number for number, each in enumerate(self.outside) if id(each) in parameters]
@@ -134,12 +137,16 @@ class Plan:
             views = views_of(step)
             for each in {id(view.buffer) for view in views if view.buffer.offset < 0}:
                 self._of.setdefault(each, []).append(number)
-            if all(view.buffer.offset >= 0 for view in views):
-                self._calls[number] = self._call(step)
         self._of_fresh = {number for buffer in self.fresh for number in self._of.get(id(buffer), ())}
         self._anew = sorted(self._of_fresh)
         self._head = min(self._of_fresh, default=len(self.steps))
         """How many steps come before the first that needs a fresh array."""
+        self.joined = _joined(self.steps, self._of_fresh)
+        """For each launch that is made together with others, the numbers of all of them."""
+        elsewhere = {number for numbers in self._of.values() for number in numbers}
+        self._write(
+            [number for number in range(len(self.steps)) if not elsewhere & {*self.joined.get(number, [number])}]
+        )
 
     def _place(self, own: list[Buffer]) -> None:
         """Give each buffer of the plan's own its place in the arena."""
@@ -163,21 +170,21 @@ class Plan:
         for number, fixed in self._inputs:
             np.copyto(fixed, inputs[number])
         calls, steps = self._calls, self.steps
-        for number in stale:
-            if number not in self._of_fresh:
-                calls[number] = self._call(steps[number])
+        if stale:
+            self._write([number for number in stale if number not in self._of_fresh])
         parameters = self._settled_with
-        if not self._is_settled():
+        if self.settled.steps and not self._is_settled():
             parameters = self._unsettle()
         quiet = enter_quiet()
         self._done = 0
         try:
             seconds = self._run(calls[: self._head], timed)  # which forgets old gradients: new ones take their memory
-            for buffer, like in zip(self.fresh, self._like, strict=True):
-                self._memory[id(buffer)] = _contiguous(np.empty_like(like))
-            for number in self._anew:
-                calls[number] = self._call(steps[number])
-            seconds += self._run(calls[self._head :], timed)
+            if self.fresh:
+                for buffer, like in zip(self.fresh, self._like, strict=True):
+                    self._memory[id(buffer)] = _contiguous(np.empty_like(like))
+                for number in self._anew:
+                    calls[number] = self._call(steps[number])
+                seconds += self._run(calls[self._head :], timed)
             self.seconds = seconds if timed else self.seconds
             self._settled_with = parameters
             return self._returned(self.output, given)
@@ -248,8 +255,8 @@ class Plan:
 
     def _result(self, view: View) -> Array:
         """An array that somebody keeps."""
-        array = self._array(view)
-        return array.copy("K") if view.buffer.offset >= 0 else array
+        array = self._results.get(id(view))
+        return self._array(view) if array is None else array.copy("K")
 
     def _bind(self, inputs: Sequence[Array], given: Sequence[Any]) -> set[int]:
         """Find the arrays that are there before, and return the steps that are given another one than last time."""
@@ -270,11 +277,25 @@ class Plan:
             stale.update(self._of.get(key, ()))
         return stale
 
+    def _write(self, numbers: list[int]) -> None:
+        """Write launches on the memory that there is now; one that is joined to others, with them."""
+        groups = {}
+        for number in numbers:
+            if (group := self.joined.get(number)) is None:
+                self._calls[number] = self._call(self.steps[number])
+            else:
+                groups[group[0]] = group
+        for first, group in groups.items():
+            run: Any = self.steps[first].run
+            self._calls[first] = run.joined([self._arrays(self.steps[number].arguments) for number in group])
+
     def _call(self, step: Step) -> Call:
         """A step on the memory that there is now."""
         run, arguments = step.run, self._arrays(step.arguments)
         if any(type(each) is Late for each in leaves(step.arguments)):
             run, arguments = _late, (run, arguments)
+        elif (bound := getattr(run, "bound", None)) is not None:
+            run, arguments = bound(*arguments)
         if step.results is None:
             return run, arguments
         return _writing(run, arguments, mapped(self._leaf, step.results))
@@ -320,6 +341,22 @@ class Plan:
     def memory(self) -> int:
         """Bytes of the plan's own memory."""
         return self.arena.nbytes
+
+
+def _joined(steps: list[Step], fresh: set[int]) -> dict[int, list[int]]:
+    """Launches of one kernel that follow each other: for each, the numbers of all."""
+    groups: list[list[int]] = []
+    forms: list[Any] = [None]
+    for number, step in enumerate(steps):
+        form = None
+        if hasattr(step.run, "joined") and number not in fresh:
+            form = step.run, *[view.dtype for view in views_of(step)]
+        if form is not None and form == forms[-1]:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+        forms.append(form)
+    return {number: group for group in groups if len(group) > 1 for number in group}
 
 
 def _like(buffer: Buffer) -> Array:

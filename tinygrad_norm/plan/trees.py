@@ -18,6 +18,19 @@ def leaves(tree: Any) -> Iterator[Any]:
         yield tree
 
 
+def flattened(tree: Any, found: list[Any]) -> Any:
+    """Add everything that is no tuple, list or dict to `found`; return the types and keys of those, within each other.
+
+    Trees of one form are equal but for what is in them.
+    """
+    if isinstance(tree, tuple | list):
+        return type(tree), tuple([flattened(each, found) for each in tree])
+    if type(tree) is dict:
+        return tuple([(key, flattened(each, found)) for key, each in tree.items()]) if tree else ()
+    found.append(tree)
+    return None
+
+
 def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
     """Return a tree with function(leaf) in the place of each leaf; a named tuple stays one."""
     if isinstance(tree, tuple):

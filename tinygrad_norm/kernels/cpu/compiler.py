@@ -124,8 +124,9 @@ memory.keep()
 compile_events.listen()
 
 
-def _compiled(source: FunctionType, **options: Any) -> Any:
-    dispatcher = numba.njit(source, fastmath=_ARITHMETIC, **_OPTIONS, **options)
+def compiled(source: FunctionType, arithmetic: Any, **options: Any) -> Any:
+    """What Python calls, compiled when it is first called and kept for later processes."""
+    dispatcher = numba.njit(source, fastmath=arithmetic, **_OPTIONS, **options)
     dispatcher._cache = cache_of(source)
     return dispatcher
 
@@ -133,11 +134,14 @@ def _compiled(source: FunctionType, **options: Any) -> Any:
 class Kernel:
     """A function on arrays, written with `prange`. It is called with the size of its work, then its arguments."""
 
+    arithmetic: Any = _ARITHMETIC
+    """What the compiler may make of operations; False if each is done as it is written."""
+
     def __init__(self, source: Any) -> None:
         twin = FunctionType(source.__code__, source.__globals__, source.__name__, None, source.__closure__)
         twin.__qualname__ = f"{source.__qualname__}_parallel"  # by which the cache tells the two apart
-        self.serial: Callable[..., Any] = _compiled(source)
-        self.parallel: Callable[..., Any] = _compiled(twin, parallel=True)
+        self.serial: Callable[..., Any] = compiled(source, self.arithmetic)
+        self.parallel: Callable[..., Any] = compiled(twin, self.arithmetic, parallel=True)
 
     def __call__(self, size: int, *arguments: Any) -> Any:
         """Run with all threads where the work is large and they are free, else with one."""
@@ -148,6 +152,10 @@ class Kernel:
         finally:
             threads.team.release()
 
+    def bound(self, size: int, *arguments: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """What a call with these arguments, of which there will be many, comes to: a function and its arguments."""
+        return (self, (size, *arguments)) if size >= LARGE else (self.serial, arguments)
+
 
 class GemmKernel(Kernel):
     """A kernel that calls `blas.gemm`, which is SciPy's BLAS: each of our threads has one of its own."""
@@ -156,3 +164,7 @@ class GemmKernel(Kernel):
         """Run as any kernel."""
         with threads.single_threaded_blas:
             return super().__call__(size, *arguments)
+
+    def bound(self, *arguments: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """A call as it is: BLAS has one thread within it."""
+        return self, arguments

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from tinygrad_norm.kernels.cpu.compiler import Kernel
+from tinygrad_norm.kernels.cpu.joined import JoinableKernel, array_at
 from tinygrad_norm.launch import Array, late, launch
 
 _WORK = 2
@@ -98,7 +98,7 @@ def _run(kernel: Callable[..., None], gradient: Array, written: tuple[Array | No
             launch(np.copyto, array, result.reshape(array.shape))
 
 
-@Kernel
+@JoinableKernel
 def _sgd(gradient: Array, parameter: Array, momentum_buffer: Any, rates: tuple[Any, ...]) -> None:
     lr, momentum, keep, weight_decay, nesterov = rates
     cast = parameter.dtype.type  # a float64 scalar would widen float32 arithmetic
@@ -113,7 +113,21 @@ def _sgd(gradient: Array, parameter: Array, momentum_buffer: Any, rates: tuple[A
         parameter[i] -= cast(lr) * g
 
 
-@Kernel
+_one_sgd = _sgd.serial
+
+
+@_sgd.several
+def _several_sgd(table: Array, like: Array, numbers: Array) -> None:
+    for u in range(len(table)):
+        row, n, length = table[u], numbers[u], table[u, 3]
+        g, p, rates = array_at(row[0], length, like), array_at(row[1], length, like), (n[0], n[1], n[2], n[3], n[4])
+        if row[2] == 0:
+            _one_sgd(g, p, None, rates)
+        else:
+            _one_sgd(g, p, array_at(row[2], length, like), rates)
+
+
+@JoinableKernel
 def _adam(
     gradient: Array, parameter: Array, exp_avg: Array, exp_avg_sq: Array, max_exp_avg_sq: Any, rates: tuple[Any, ...]
 ) -> None:
@@ -134,7 +148,23 @@ def _adam(
         parameter[i] = p - cast(step_size) * m / (np.sqrt(v) * cast(unbias) + cast(eps))
 
 
-@Kernel
+_one_adam = _adam.serial
+
+
+@_adam.several
+def _several_adam(table: Array, like: Array, numbers: Array) -> None:
+    for u in range(len(table)):
+        row, n, length = table[u], numbers[u], table[u, 5]
+        g, p = array_at(row[0], length, like), array_at(row[1], length, like)
+        m, v = array_at(row[2], length, like), array_at(row[3], length, like)
+        rates = n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7]
+        if row[4] == 0:
+            _one_adam(g, p, m, v, None, rates)
+        else:
+            _one_adam(g, p, m, v, array_at(row[4], length, like), rates)
+
+
+@JoinableKernel
 def _rmsprop(
     gradient: Array, parameter: Array, square_avg: Array, grad_avg: Any, momentum_buffer: Any, rates: tuple[Any, ...]
 ) -> None:
@@ -155,3 +185,22 @@ def _rmsprop(
             update += cast(momentum) * momentum_buffer[i]
             momentum_buffer[i] = update
         parameter[i] -= cast(lr) * update
+
+
+_one_rmsprop = _rmsprop.serial
+
+
+@_rmsprop.several
+def _several_rmsprop(table: Array, like: Array, numbers: Array) -> None:
+    for u in range(len(table)):
+        row, n, length = table[u], numbers[u], table[u, 5]
+        g, p, v = array_at(row[0], length, like), array_at(row[1], length, like), array_at(row[2], length, like)
+        rates = n[0], n[1], n[2], n[3], n[4], n[5]
+        if row[3] == 0 and row[4] == 0:
+            _one_rmsprop(g, p, v, None, None, rates)
+        elif row[4] == 0:
+            _one_rmsprop(g, p, v, array_at(row[3], length, like), None, rates)
+        elif row[3] == 0:
+            _one_rmsprop(g, p, v, None, array_at(row[4], length, like), rates)
+        else:
+            _one_rmsprop(g, p, v, array_at(row[3], length, like), array_at(row[4], length, like), rates)
