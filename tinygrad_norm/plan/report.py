@@ -30,18 +30,14 @@ def function_of(step: Step) -> Any:
 class Launch(NamedTuple):
     """What a table says of a launch.
 
-<<<<<<< HEAD
     Attributes:
         module: the path of the module that ran it.
         name: what it calls.
-        how: "once" where it depends on parameters alone, and a replay leaves it out unless these have changed.
+        how: "once" where it depends on parameters alone, and a replay leaves it out unless these have changed; "with 7"
+            where it is part of the launch of that number, whose time is that of all.
         arrays: the shapes of what it is given and makes.
         bytes: of the memory in which they lie.
         seconds: what it took in the last replay that was timed; NaN if none was.
-=======
-    Of what depends on parameters alone it says "once": a replay leaves it out unless these have changed. What is
-    "with 34" is part of that launch, whose time is that of all.
->>>>>>> e4e1b94b0fba17e8f282512564cabacf5b90be78
     """
 
     module: str
@@ -60,11 +56,10 @@ def launches(plan: Plan) -> list[Launch]:
         shapes = [str(each.shape) for each in views.values()]
         more = [f"and {len(shapes) - _SHOWN} more"] * (len(shapes) > _SHOWN)
         size = sum({id(each.buffer): each.buffer.nbytes for each in views.values()}.values())
-<<<<<<< HEAD
-        how = "once" if number in once else ""
-        found.append(
-            Launch(step.scope, name_of(function_of(step)), how, " ".join([*shapes[:_SHOWN], *more]), size, seconds)
-        )
+        first = plan.joined.get(number, [number])[0]
+        how = "once" if number in once else f"with {first}" if first < number else ""
+        name = name_of(function_of(step))
+        found.append(Launch(step.scope, name, how, " ".join([*shapes[:_SHOWN], *more]), size, seconds))
     return found
 
 
@@ -75,13 +70,6 @@ def table(plan: Plan) -> str:
     for number, each in enumerate(launches(plan)):
         seconds = [f"{1e6 * each.seconds:.1f}"] * timed
         rows.append([str(number), each.module, each.name, each.how, each.arrays, f"{each.bytes:,}", *seconds])
-=======
-        seconds = [f"{1e6 * plan.seconds[number]:.1f}"] if plan.seconds else []
-        first = plan.joined.get(number, [number])[0]
-        how = "once" if number in once else f"with {first}" if first < number else ""
-        arrays = " ".join([*shapes[:_SHOWN], *more])
-        rows.append([str(number), step.scope, name_of(step), how, arrays, f"{size:,}", *seconds])
->>>>>>> e4e1b94b0fba17e8f282512564cabacf5b90be78
     return f"{summary(plan)}\n{format_table(rows, '><<<<>')}"
 
 
