@@ -121,7 +121,7 @@ class Op:
         def again(arrays: list[Any], params: dict[str, Any], held: dict[str, Array]) -> Any:
             return blank._with(params)._holding(held)._forward_to_arrays(arrays, params)
 
-        again.__name__ = type(self).__name__  # by which a plan calls it
+        again.__name__ = type(self).__name__  # by which a plan shows it
         held = self._held()
         compute = functools.partial(launch.computed, forward, again, op=self, method="forward")
         result, _ = launch.prepared(compute, arrays, self.params, held)
@@ -256,7 +256,7 @@ class FusedOp(Op):
         def again(arrays: tuple[Any, ...], params: dict[str, Any], held: dict[str, Array]) -> Any:
             return blank._with(params)._holding(held).gradient(*arrays), []
 
-        again.__name__ = f"{type(self).__name__}_gradient"
+        again.__name__ = f"{type(self).__name__} backward"
         held = self._held()
         found: tuple[Array | None, ...]
         found, _ = launch.computed(gradient, again, arrays, self.params, held, op=self, method="gradient")

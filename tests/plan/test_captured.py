@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import threading
 from functools import partial
@@ -732,8 +733,26 @@ def test_two_threads_get_their_own_results(rng):
     assert not wrong
 
 
+def test_a_function_may_call_itself_and_fork(rng):
+    children: list[int] = []
+
+    @capture
+    def function(x, depth):
+        if depth:
+            return function(x, depth - 1) * 2.0
+        if not children:
+            children.append(os.fork())
+            if not children[0]:
+                os._exit(0)
+        return x + 1.0
+
+    for _ in range(4):
+        assert function(Tensor([1.0]), 2).item() == 8.0
+    assert os.waitpid(children[0], 0)[1] == 0
+
+
 def test_one_inside_of_another_is_part_of_its_plan(rng):
-    inner = capture(lambda x: x * 2)
+    inner = capture(lambda x: x * 2, strict=True)
     outer = capture(lambda x: inner(x) + 1)
     for _ in range(4):
         x = Tensor(rng.normal(size=3))

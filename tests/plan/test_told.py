@@ -74,3 +74,25 @@ def test_ops_take_it(rng):
         x, target = rng.normal(size=(4, 3)), rng.integers(0, 3, 4)
         assert fast(x, target).item() == ops.cross_entropy(Tensor(x) * 2.0, target).item()
     assert fast.why == ""
+
+
+def test_lists_and_dicts_that_are_given_are_changed_as_by_an_eager_call(rng):
+    def function(xs, table):
+        table["sum"] = xs[0] + xs[1]
+        return xs.pop() * 2.0
+
+    for kind in (Tensor, np.asarray):
+        fast = capture(function)
+        for _ in range(4):
+            xs, table = [kind(rng.normal(size=2)) for _ in range(2)], {"x": kind(rng.normal(size=2))}
+            last = xs[1]
+            np.testing.assert_array_equal(np.asarray(fast(xs, table)), np.asarray(last) * 2.0)
+            assert (len(xs), [*table]) == (1, ["x", "sum"])
+            assert type(xs[0]) is type(last)
+            assert type(table["sum"]) is type(last)
+        assert not fast.plans
+    fast = capture(lambda xs: xs[0] * 2.0)
+    given = [Tensor([1.0]), np.ones(1)]
+    before = [*given]
+    fast(given), fast(given)
+    assert all(now is was for now, was in zip(given, before, strict=True))

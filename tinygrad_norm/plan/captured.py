@@ -26,7 +26,7 @@ from tinygrad_norm.plan.reach import Reach
 from tinygrad_norm.plan.recorder import Array, Recorder, View
 from tinygrad_norm.plan.snapshot import Guards, Snapshot, same_state, state_of
 from tinygrad_norm.plan.sources import Fixed, Grad, Input, Item, Raw
-from tinygrad_norm.plan.told import plain, told
+from tinygrad_norm.plan.told import plain, telling
 from tinygrad_norm.plan.trees import flattened, leaves, mapped
 from tinygrad_norm.plan.trial import compare
 from tinygrad_norm.tensor import Tensor
@@ -84,7 +84,8 @@ class Captured(Generic[P, R]):
         self._refused: dict[Any, tuple[int, str]] = {}
         """Signatures for which there is no plan: how often that was tried, and why."""
         self._timed = False
-        self._lock = free_when_forking(threading.Lock())
+        self._lock = free_when_forking(threading.RLock())  # so that the function may fork
+        self._running = False
         self._in_a_row = 0
         """How many calls were recorded since the last replay."""
 
@@ -140,10 +141,16 @@ class Captured(Generic[P, R]):
         if not mode.replaying:
             self.why = "eager() asks for it"
             return self.function(*args, **kwargs)
-        if mode.hooks or launch.watcher() is not None or not self._lock.acquire(blocking=False):
-            reason = "hooks see each op" if mode.hooks else "it runs inside of another call, or in two threads at once"
+        if launch.watcher() is not None:
+            self.why = "it runs inside of another call"
+            return self.function(*args, **kwargs)
+        if mode.hooks or not self._lock.acquire(blocking=False):
+            reason = "hooks see each op" if mode.hooks else "it runs in two threads at once"
             return self._eager(reason, args, kwargs)
+        running, self._running = self._running, True
         try:
+            if running:
+                return self._eager("it is called by itself", args, kwargs)
             given: list[Any] = []
             form = flattened(args, given), flattened(kwargs, given)
             inputs = [each for each in given if isinstance(each, _ARRAYS)]
@@ -160,6 +167,7 @@ class Captured(Generic[P, R]):
                         continue
             return self._record(key, given, inputs, args, kwargs)
         finally:
+            self._running = running
             self._lock.release()
 
     def profile(self, *args: P.args, **kwargs: P.kwargs) -> str:
@@ -219,8 +227,9 @@ class Captured(Generic[P, R]):
         if not launch.watch(recorder):
             return self._eager("another thread records a plan", args, kwargs)
         try:
-            with calls.watched(recorder, any(isinstance(each, np.ndarray) for each in inputs)):
-                result = plain(self.function(*told(args), **told(kwargs)))
+            arrays = any(isinstance(each, np.ndarray) for each in inputs)
+            with calls.watched(recorder, arrays), telling((args, kwargs)) as (now, keywords):
+                result = plain(self.function(*now, **keywords))
         finally:
             launch.unwatch()
         recorder.line = line

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from tinygrad_norm.launch import read
-from tinygrad_norm.plan.trees import mapped
+from tinygrad_norm.plan.trees import leaves, mapped
 
 _WHAT = "NumPy or Python"
 
@@ -72,7 +74,47 @@ for _name in ("ctypes", "data", "flat"):
 
 def told(tree: Any) -> Any:
     """Return a tree with arrays that tell in the place of NumPy's."""
-    return mapped(lambda each: each.view(Told) if type(each) is np.ndarray else each, tree)
+    with telling(tree) as found:
+        return found
+
+
+@contextmanager
+def telling(tree: Any) -> Iterator[Any]:
+    """A tree with arrays that tell in the place of NumPy's; in the end what was done to its lists and dicts is theirs.
+
+    Lists and dicts without arrays are those of the tree itself.
+    """
+    copies: list[tuple[Any, Any, list[Any]]] = []
+    try:
+        yield _telling(tree, copies)
+    finally:
+        for container, copy, content in copies:
+            now = [*copy.items()] if isinstance(copy, dict) else copy
+            if len(now) != len(content) or not all(map(_is_same, now, content)):
+                container.clear()
+                (container.update if isinstance(copy, dict) else container.extend)(plain(copy))
+
+
+def _telling(tree: Any, copies: list[tuple[Any, Any, list[Any]]]) -> Any:
+    if type(tree) is np.ndarray:
+        return tree.view(Told)
+    if not any(type(each) is np.ndarray for each in leaves(tree)) or not isinstance(tree, tuple | list | dict):
+        return tree
+    if isinstance(tree, tuple):
+        parts = [_telling(each, copies) for each in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    copy: Any
+    if isinstance(tree, dict):
+        copy = {key: _telling(each, copies) for key, each in tree.items()}
+        copies.append((tree, copy, [*copy.items()]))
+    else:
+        copy = [_telling(each, copies) for each in tree]
+        copies.append((tree, copy, [*copy]))
+    return copy
+
+
+def _is_same(now: Any, before: Any) -> bool:
+    return all(map(operator.is_, now, before)) if isinstance(now, tuple) and len(now) == 2 else now is before
 
 
 def plain(tree: Any) -> Any:
