@@ -204,6 +204,20 @@ def test_options_and_parameters_may_change_between_steps(rng):
     assert fast.why == ""
 
 
+@pytest.mark.skipif(not kernels._use_cpu, reason="Winograd's algorithm is one of the fast kernels")
+def test_a_sum_over_several_runs_of_images_is_replayed(rng, monkeypatch):
+    from tinygrad_norm.kernels.cpu import winograd
+
+    monkeypatch.setattr(winograd, "_BLOCK", 2**14)
+
+    def make():
+        random.manual_seed(2)
+        return nn.Sequential(nn.Conv2D(16, 16, 3, padding=1), nn.Flatten(), nn.Linear(16 * 16 * 16, 3))
+
+    fast = run_both(make, optim.AdamW, batches(rng, 2, (4, 16, 16, 16)), 5)
+    assert fast.why == ""
+
+
 def test_groups_with_other_options_and_steps_stay_apart(rng):
     """Parameters of several groups, one of which began later, are moved by one launch."""
     model, twin = small_net(), small_net()

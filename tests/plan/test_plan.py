@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from tinygrad_norm import Tensor, capture, launch, no_grad, ops
+from tinygrad_norm import Tensor, capture, launch, models, no_grad, ops, optim
 from tinygrad_norm.plan import plan as plans
 from tinygrad_norm.plan.trees import leaves
 from tinygrad_norm.tape import Op
@@ -51,6 +54,44 @@ def test_memory_of_what_is_no_longer_needed_is_used_again(rng):
         return x.sum()
 
     assert plan_of(chain, x).memory() < 4 * 8000
+
+
+def peak(function, *arguments):
+    """The most bytes that a call holds beyond those there were before it."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        function(*arguments)
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("name", ["lenet5", "resnet18", "efficientnet_b0"])
+def test_its_memory_is_at_most_that_of_an_eager_step(name, train, rng):
+    model = models.create_model(name, **({} if name == "lenet5" else {"width": 0.25})).train(train)
+    optimizer = optim.AdamW(model.parameters())
+
+    def step(x):
+        optimizer.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    function = step if train else no_grad()(model.__call__)
+    x = Tensor(rng.normal(size=(16, 3, 32, 32)).astype(np.float32))
+    vars(launch._kept).clear()
+    function(x)
+    eager = peak(function, x) + sum(each.nbytes for each in vars(launch._kept).values())
+    fast = capture(function)
+    for _ in range(2):
+        fast(x)
+    assert fast.why == ""
+    assert fast.plan.memory() - fast.plan.memory_of_parameters() <= eager
+    assert fast.plan.memory_of_parameters() <= 4 * sum(each.nbytes for each in model.parameters())
 
 
 def test_orders_of_memory_are_kept(rng):

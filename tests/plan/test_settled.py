@@ -244,6 +244,16 @@ def test_what_is_much_larger_than_its_parameters_is_not_kept(monkeypatch, model,
         assert len(plan.plan.settled.lasting) == count, limit
 
 
+def test_a_part_is_compared_with_the_part_that_it_is_made_of(monkeypatch):
+    monkeypatch.setattr(of_parameters, "_LARGEST", 0)
+    many, x = Tensor(np.ones((8, 3), np.float32)), Tensor(np.ones((2, 3), np.float32))
+    for run, shape, count in ((np.resize, (2, 3), 0), (np.negative, None, 1)):
+        fast = capture(lambda x, run=run, shape=shape: x + launched(run, many[:1], *[shape] if shape else []))
+        with no_grad():
+            fast(x)
+        assert len(fast.plan.settled.lasting) == count
+
+
 @pytest.mark.skipif(not kernels._use_cpu, reason="filters are transformed by the fast kernels")
 def test_filters_are_transformed_once(rng):
     model = nn.Conv2D(16, 16, 3, padding=1, bias=False)
@@ -258,6 +268,22 @@ def test_filters_are_transformed_once(rng):
     once = [line for line in str(fast.plan).splitlines() if " once " in line]
     assert len(once) == 1
     assert "transform_filters" in once[0]
+
+
+@pytest.mark.skipif(not kernels._use_cpu, reason="without them an op is one launch, which is never left out")
+def test_weights_that_are_computed_are_computed_once(rng):
+    model = nn.Linear(6, 4)
+    nn.parametrizations.weight_standardization(model)
+    fast = capture(model)
+    with no_grad():
+        for number in range(12):
+            if number % 3 == 2:
+                model.load_state_dict({k: v + rng.normal(size=v.shape) for k, v in model.state_dict().items()})
+            x = Tensor(rng.normal(size=(2, 6)).astype(np.float32))
+            assert fast(x).raw.tobytes() == model(x).raw.tobytes()
+    assert fast.why == ""
+    assert (4, 6) in [each.shape for each in fast.plan.settled.lasting]
+    assert fast.plan.memory_of_parameters() == 96
 
 
 def test_in_training_nothing_is_settled_that_an_optimizer_moves(rng):

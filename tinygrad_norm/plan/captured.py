@@ -64,8 +64,9 @@ class Entry:
         """Whether the plan is one for this call: no argument is what the function reaches by itself."""
         if self.key != key or not self.guards.hold():
             return False
-        reached = {id(owner_of(each.raw)) for each in self.guards.tensors}
-        return not any(id(owner_of(_array(each))) in reached for each in inputs)
+        given = {id(owner_of(_array(each))) for each in inputs}
+        reached = [each.raw for each in self.guards.tensors]
+        return given.isdisjoint([id(raw if raw.base is None else owner_of(raw)) for raw in reached])
 
 
 class Captured(Generic[P, R]):

@@ -339,8 +339,12 @@ class Plan:
         return report.table(self)
 
     def memory(self) -> int:
-        """Bytes of the plan's own memory."""
+        """Bytes of the plan's own memory, without arrays that somebody keeps, which each replay makes."""
         return self.arena.nbytes
+
+    def memory_of_parameters(self) -> int:
+        """Those of them that hold, from one replay to the next, what depends on parameters alone."""
+        return sum(each.nbytes for each in self.settled.lasting)
 
 
 def _joined(steps: list[Step], fresh: set[int]) -> dict[int, list[int]]:

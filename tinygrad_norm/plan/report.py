@@ -75,7 +75,9 @@ def table(plan: Plan) -> str:
 
 def summary(plan: Plan) -> str:
     """One line: how many launches, and how much memory."""
-    return f"plan of {plural(len(plan.steps), 'launch', 'launches')} in {plan.memory():,} bytes of its own"
+    head = f"plan of {plural(len(plan.steps), 'launch', 'launches')} in {plan.memory():,} bytes of its own"
+    kept = plan.memory_of_parameters()
+    return head + (f", of which {kept:,} hold what depends on parameters alone" if kept else "")
 
 
 def timed(calls: Iterable[Call], clock: Callable[[], float] = time.perf_counter) -> list[float]:

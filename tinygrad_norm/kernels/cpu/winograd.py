@@ -103,7 +103,8 @@ def filter_gradient(dy: Array, x: Array, start: Pair) -> Array:
         launch(_transform_input, given.size, x[images], start, tiles, given)
         launch(_transform_gradient, back.size, dy[images], tiles, back)
         for some in parts:
-            total = scratch("filters", (36, some.stop - some.start, shape[1]), x.dtype)
+            if number == 0:  # of several runs of images, one sum
+                total = scratch("filters", (36, some.stop - some.start, shape[1]), x.dtype)
             launch(_add_products, given.size * total.shape[1], back[..., some], given, number > 0, total)
             if number == len(runs) - 1:
                 launch(_transform_filters_back, total.size, total, dweight[some], finite[some])
