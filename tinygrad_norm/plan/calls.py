@@ -44,7 +44,8 @@ _SUPPRESSES = contextlib.suppress.__exit__.__code__
 def watched(recorder: Recorder, arrays: bool) -> Iterator[None]:
     """Let a recorder see what this thread calls; `arrays` says whether NumPy's are given, which functions may read.
 
-    Who profiles this thread sees the same calls; cProfile before Python 3.12, which cannot, goes on afterwards.
+    Who profiles this thread sees the same calls, but for those inside of launches; cProfile before Python 3.12, which
+    cannot, goes on afterwards.
     """
     previous: Any = sys.getprofile()
     passed_on = previous if callable(previous) else None

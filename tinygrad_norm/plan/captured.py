@@ -453,6 +453,14 @@ def capture(*, strict: bool = False) -> Callable[[Callable[P, R]], Captured[P, R
 def capture(function: Callable[..., Any] | None = None, *, strict: bool = False) -> Any:
     """Record a function when it is first called, and replay it from then on: the same bits, without Python.
 
+    A call is eager where Python reads elements, changes what it reaches, makes an array of its own, asks a clock or
+    handles errors. All that the function reaches is compared before each replay: closures, globals, defaults,
+    attributes, and classes and modules of the user's. Each power of 2 among the calls and each 1,024th runs both ways
+    and is compared bit for bit; the `forward` of an op of one's own runs twice there, with what else it does. What can
+    still go stale until the next of these: the state of other packages, elements of a given array that C code reads
+    untold (`memoryview(array)`, `map(np.asarray, arrays)`), a tensor's memory by `.raw`, and random numbers of a
+    generator that the function makes without a seed. What it prints, eager calls alone print.
+
     Args:
         function: a model, a training step or any function of tensors; it may also be decorated with `@capture`.
         strict: whether a call that cannot be replayed is an error; else it is eager, and `why` says why.

@@ -8,6 +8,8 @@ sees it, and ends the recording with the reason.
 from __future__ import annotations
 
 import dis
+import functools
+import sys
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -76,6 +78,23 @@ class Step(NamedTuple):
     arguments: tuple[Any, ...]
     results: Any
     scope: str
+
+
+def _alone(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that whoever profiles this thread does not see inside: what a replay does anew, and much of it."""
+
+    @functools.wraps(method)
+    def run(*args: Any) -> Any:
+        profile = sys.getprofile()
+        if profile is None or not callable(profile):
+            return method(*args)
+        sys.setprofile(None)
+        try:
+            return method(*args)
+        finally:
+            sys.setprofile(profile)
+
+    return run
 
 
 class Recorder:
@@ -150,6 +169,7 @@ class Recorder:
 
     # What it sees as a watcher
 
+    @_alone
     def launched(self, run: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Run a launch and write it down."""
         now = mapped(_at_door, arguments)
@@ -172,6 +192,7 @@ class Recorder:
         self._write(run, arguments, result)
         return result
 
+    @_alone
     def computed(
         self, compute: Callable[..., Any], again: Callable[..., Any], arguments: tuple[Any, ...], op: Any, method: str
     ) -> Any:
@@ -227,6 +248,7 @@ class Recorder:
                 buffer.finished = len(self.steps)
         return result
 
+    @_alone
     def hosted(self, run: Callable[..., Any], changed: Any, arguments: tuple[Any, ...]) -> None:
         """Run what changes numbers, and write it down."""
         self._hosting += 1
