@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from itertools import chain, starmap
 from random import Random
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -170,13 +171,19 @@ class Guards:
         self._values = Identities([_values_of(each) for each in (*told, *plain)] + before.reach.lists)
         self._keys = Identities([_keys_of(each) for each in plain])
         self._told_keys = Identities([_keys_of(each) for each in told])
-        self._cells, self._names = before.cells, before.names
+        self._cells, self._names = before.cells, [each for each in before.names if each.keys]
         self.tensors = [each.tensor for each in before.tensors]
         self._tensors = [
             (each.tensor, each.wants_grad, each.hooks, None if id(each.tensor) in own else each.grad is None)
             for each in before.tensors
         ]
-        self._holders = [*before.classes, *before.slots]
+        slots = [each for each in before.slots if not isinstance(each[0], FunctionType)]
+        self._holders = [*before.classes, *slots]
+        self._functions = [
+            (each, each.__code__, each.__defaults__, each.__kwdefaults__)
+            for each, *_ in before.slots
+            if isinstance(each, FunctionType)
+        ]
         self._groups, self._variables, self._memories = before.groups, before.variables, before.memories
         self._arrays = [(each, each.tobytes()) for each in before.reach.arrays if id(each) not in known]
 
@@ -195,6 +202,11 @@ class Guards:
             return False
         for items, old in self._groups:
             if len(items) != len(old) or not all(map(same, items, old)):
+                return False
+        for function, code, defaults, keywords in self._functions:
+            if function.__code__ is not code or function.__defaults__ is not defaults:
+                return False
+            if function.__kwdefaults__ is not keywords:
                 return False
         for holder, names, values in self._holders:
             if not all(same(_attribute(holder, name), value) for name, value in zip(names, values, strict=True)):
@@ -231,6 +243,8 @@ class Identities:
 
     def hold(self) -> bool:
         """Whether they do."""
+        if not self._filled and not self._empty:
+            return True
         if any(self._empty) or [*map(len, self._filled)] != self._lengths:
             return False
         if self._addresses is None:
