@@ -22,6 +22,7 @@ WITHOUT_A_TEST_FILE = {
 """Modules by their names, or by their paths, and why."""
 
 OF_NO_MODULE = {
+    "conformance/test_compiling_peers": "the peers of the benchmarks, where JAX and onnxruntime are",
     "kernels/cpu/test_certificate": "that a certificate runs every kernel",
     "kernels/cpu/test_names": "the names of all kernels",
     "kernels/test_kernels": "which kernels an array gets",

@@ -131,3 +131,17 @@ def state_of(layer):
 def set_state(layer, state):
     for buffer, raw in zip([] if layer is None else layer.buffers(), state, strict=True):
         buffer.raw = raw.copy()
+
+
+def assert_same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_equal(one, other)
+
+
+def eager_reason(function, *arguments):
+    """Why a function stays eager, having compared its results with those of a plain call."""
+    fast = capture(function)
+    for _ in range(5):
+        fast(*arguments)
+    assert not fast.plans
+    return fast.why

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.plan.replays import assert_same, eager_reason
 from tinygrad_norm import Tensor, capture, composed, jacobian, kernels, models, nn, no_grad, ops, optim, random
 from tinygrad_norm.launch import Late
 from tinygrad_norm.modes import Hook, hooks
@@ -71,11 +72,6 @@ def state(model, optimizer):
     found += [each.grad.raw.copy() for each in model.parameters()]
     found += [np.copy(each) for one in optimizer.state.values() for each in one.values()]
     return [*found, random.generator().bit_generator.state]
-
-
-def assert_same(found, expected):
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_equal(one, other)
 
 
 def run_both(make_model, make_optimizer, data, steps):
@@ -317,15 +313,6 @@ def test_a_jacobian_is_replayed(rng):
 # What cannot be replayed
 
 
-def eager_reason(function, *arguments):
-    """Why a function stays eager, having compared its results with those of a plain call."""
-    fast = capture(function)
-    for _ in range(5):
-        fast(*arguments)
-    assert not fast.plans
-    return fast.why
-
-
 def test_reading_a_value_keeps_a_function_eager_and_names_the_line():
     def function(x):
         return x * x.sum().item()
@@ -367,16 +354,6 @@ def test_an_array_of_nobodys_keeps_a_function_eager(rng):
     assert "no launch made" in eager_reason(lambda x: x + Tensor.wrap(rng.normal(size=2)), Tensor(np.ones(2)))
 
 
-def test_a_tensor_that_wants_a_gradient_is_not_detached(rng):
-    model = nn.Linear(3, 2)
-    fast = capture(model)
-    for _ in range(4):
-        model.zero_grad()
-        fast(Tensor(rng.normal(size=(2, 3)).astype(np.float32))).sum().backward()
-        assert model.weight.grad is not None
-    assert "wants a gradient" in fast.why
-
-
 def test_strict_makes_an_error_of_an_eager_call():
     fast = capture(lambda x: x * x.sum().item(), strict=True)
     for _ in range(2):
@@ -405,25 +382,6 @@ def test_hooks_see_each_op(rng):
 
 
 # Arguments
-
-
-def test_arguments_that_share_memory_have_a_plan_of_their_own(rng):
-    fast = capture(lambda x, y: x * 2 + y)
-    memory = rng.normal(size=8)
-    x, y = Tensor.wrap(memory[:5]), Tensor.wrap(rng.normal(size=5))
-    for pair in [(x, x), (x, x), (x, y), (y, x), (x, Tensor.wrap(memory[3:])), (x, Tensor.wrap(memory[2:7]))]:
-        assert_same([fast(*pair).raw], [pair[0].raw * 2 + pair[1].raw])
-
-
-def test_an_argument_that_is_reached_as_well_is_refused(rng):
-    weight = Tensor(rng.normal(size=3))
-    fast = capture(lambda x: x * weight)
-    for _ in range(4):
-        assert_same([fast(weight).raw], [weight.raw**2])
-    assert "also reaches" in fast.why
-    x = Tensor(rng.normal(size=3))
-    for _ in range(3):
-        assert_same([fast(x).raw], [x.raw * weight.raw])
 
 
 def test_gradients_of_arguments_are_given_to_them(rng):
@@ -474,14 +432,6 @@ def test_an_argument_may_be_changed_in_place(rng):
     assert function.why == ""
 
 
-def test_strides_are_part_of_the_signature(rng):
-    fast = capture(lambda x: x + 1)
-    x = rng.normal(size=(4, 6))
-    for array in (x, x.T, x[::2], x[:, ::-1], x, x.T, x[::2], x[:, ::-1]):
-        assert_same([fast(Tensor.wrap(array)).raw], [array + 1])
-    assert fast.why == ""
-
-
 def test_what_is_returned_of_an_argument_shares_its_memory(rng):
     fast = capture(lambda x: (x, x.reshape(-1), x[1:]))
     for _ in range(4):
@@ -493,16 +443,6 @@ def test_what_is_returned_of_an_argument_shares_its_memory(rng):
     gaps = rng.normal(size=(6, 4))[::2]
     assert_same([each.raw for each in fast(Tensor.wrap(gaps))], [gaps, gaps.reshape(-1), gaps[1:]])
     assert "do not follow each other" in fast.why
-
-
-def test_an_object_is_known_by_itself_not_by_where_it_was(rng):
-    class Scale:
-        def __init__(self, factor):
-            self.factor = factor
-
-    fast, x = capture(lambda x, scale: x * scale.factor), Tensor(rng.normal(size=3))
-    for number in range(40):  # each is where the one before was, as far as Python can
-        assert_same([fast(x, Scale(float(number))).raw], [x.raw * number])
 
 
 def test_gradients_and_hooks_that_are_there_count_where_the_step_forgets_afterwards(rng):
@@ -546,44 +486,12 @@ def test_what_hooks_reach_is_compared(rng):
         assert_same([w.grad.raw], [x.raw * scale["by"]])
 
 
-def test_tensors_that_share_memory_or_have_a_tape_are_refused(rng):
-    w = Tensor(np.ones(2))
-    view = w.detach()
-    assert "share their memory" in eager_reason(lambda x: x * view + w, Tensor([1.0, 2.0]))
-    a = Tensor(np.ones(2), requires_grad=True)
-    fast = capture(lambda x: (x * 2.0).sum().backward())
-    for times in range(1, 6):
-        fast(a + 1.0)
-        assert_same([a.grad.raw], [np.full(2, 2.0 * times)])
-    assert "tape behind it" in fast.why
-
-
 def test_an_argument_that_a_later_call_reaches_as_well(rng):
     w = Tensor(np.ones(2))
     fast = capture(lambda x: w * x)
     x = Tensor(rng.normal(size=2))
     for each in (x, x, x, w, x):
         assert_same([fast(each).raw], [w.raw * each.raw])
-
-
-def test_the_form_of_arguments_is_part_of_the_signature(rng):
-    @capture
-    def function(given):
-        return given["a"] * 2 + given["b"]
-
-    a, b = Tensor(rng.normal(size=2)), Tensor(rng.normal(size=2))
-    for given in ({"a": a, "b": b}, {"a": a, "b": b}, {"b": b, "a": a}, {"a": a, "b": b}, {"b": b, "a": a}):
-        assert_same([function(given).raw], [a.raw * 2 + b.raw])
-
-
-def test_a_gradient_with_a_tape_is_not_detached():
-    w = Tensor(np.ones(2), requires_grad=True)
-
-    def function(x):
-        w.grad = None
-        (w * w * x).sum().backward(create_graph=True)
-
-    assert "tape" in eager_reason(function, Tensor([1.0, 2.0]))
 
 
 def test_an_error_that_is_caught_inside_keeps_a_function_eager(rng):
@@ -630,22 +538,6 @@ def test_methods_classes_and_slots_are_reached(rng):
 def test_numbers_drawn_by_python_keep_a_function_eager(rng):
     own = np.random.default_rng(3)
     assert "random numbers" in eager_reason(lambda x: x + float(own.random()), Tensor([1.0]))
-
-
-def function_without_ops(x):
-    return np.ones(3)
-
-
-def test_what_is_returned_is_refused_unless_it_is_looked_into(rng):
-    class Output:
-        def __init__(self, y):
-            self.y = y
-
-    assert "returns a Output" in eager_reason(lambda x: Output(x + 1), Tensor([1.0]))
-    first = function_without_ops.__code__.co_firstlineno
-    reason = eager_reason(function_without_ops, Tensor([1.0]))
-    assert "it returns or leaves an array of shape (3,) that no launch made" in reason
-    assert f"(test_captured.py:{first})" in reason
 
 
 def test_what_always_changes_is_eager_in_the_end():
