@@ -385,8 +385,16 @@ def _entry(
         recorder.refuse("it returns a constant, or a part of an argument whose elements do not follow each other")
         return None
     plan = Plan(recorder.steps, recorder.buffers, output, effects)
-    held = {id(array) for mapping in before.dicts if id(mapping.mapping) in own for array in mapping.values}
-    return Entry(key, plan, Guards(before, own, late, frozenset(held)))
+    unread = {
+        (id(each), name) for each in before.reach.watched for name in dict.keys(each)
+    } - recorder.read_early.keys()
+    held = {
+        id(value)
+        for mapping, names, values in before.dicts
+        for name, value in zip(names, values, strict=True)
+        if id(mapping) in own or (id(mapping), name) in unread
+    }
+    return Entry(key, plan, Guards(before, own, late, unread, frozenset(held) - before.reach.again))
 
 
 def _late(own: set[Any], recorder: Recorder, before: Snapshot) -> list[tuple[Any, Any]]:
