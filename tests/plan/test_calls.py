@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import cProfile
 import datetime
+import functools
+import io
+import logging
 import os
+import queue
 import random
 import sys
 import time
@@ -76,6 +80,50 @@ def test_what_gives_a_result_that_nobody_compares_is_seen(name):
     for _ in range(4):
         fast(X)
     assert f"what {name}() gives, nobody compares (test_calls.py:" in fast.why
+
+
+def logger_of(stream):
+    logger = logging.Logger("of a step")
+    logger.addHandler(logging.StreamHandler(stream))
+    return logger.warning
+
+
+WRITERS: dict[str, Any] = {
+    "a file": (io.BytesIO, lambda file: lambda: file.write(b"a"), lambda file: file.tell()),
+    "lines": (io.StringIO, lambda text: lambda: text.writelines("ab"), lambda text: text.getvalue()),
+    "a log": (io.StringIO, lambda text: functools.partial(logger_of(text), "a"), lambda text: text.getvalue()),
+    "a queue": (queue.SimpleQueue, lambda line: lambda: line.put(1), lambda line: line.qsize()),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_is_written_where_nobody_looks_is_written_by_each_call(name):
+    make, writing, content = WRITERS[name]
+    one, other = make(), make()
+    for target, wrapped in ((one, lambda function: function), (other, capture)):
+        write = writing(target)
+
+        def step(x, write=write):
+            write()
+            return x * 2.0
+
+        run: Any = wrapped(step)
+        for _ in range(7):
+            run(Tensor([1.0]))
+    assert content(other) == content(one)
+    assert "which a replay would not (test_calls.py:" in run.why
+
+
+def test_what_is_written_on_a_terminal_is_not(capsys):
+    def step(x):
+        sys.stderr.write("a")
+        return x * 2.0
+
+    fast = capture(step)
+    for _ in range(3):
+        fast(Tensor([1.0]))
+    assert fast.why == ""
+    assert capsys.readouterr().err == "aa"
 
 
 def test_what_installed_code_asks_a_clock_is_its_own_affair():

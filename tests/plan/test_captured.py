@@ -544,7 +544,32 @@ def test_what_always_changes_is_eager_in_the_end():
     fast = capture(lambda x, number: x * number)
     for number in range(40):
         fast(Tensor([1.0]), number)
-    assert "another thing at each call" in fast.why
+    assert "it was recorded 24 times in 40 calls: shapes or numbers that it depends on change too often" in fast.why
+
+
+def test_what_changes_every_few_calls_is_not_recorded_each_time(monkeypatch):
+    monkeypatch.setattr(captured, "_RECORDINGS", 3)
+    monkeypatch.setattr(captured, "_CALLS_EACH", 20)
+    number = 0
+    fast = capture(lambda x: x * number)
+    recorded = []
+    for call in range(1, 101):
+        number = call // 3 if call < 80 else -1
+        assert fast(Tensor([1.0])).item() == number
+        if fast.why == "it was recorded":
+            recorded.append(call)
+    assert recorded == [1, 3, 6, 20, 40, 60, 80]
+    assert fast.why == ""
+
+
+def test_a_reason_names_what_changes_of_what_is_given():
+    def counts(counter, x):
+        counter.calls += 1
+        return x * counter.calls
+
+    counter = nn.Identity()
+    counter.calls = 0
+    assert eager_reason(counts, counter, Tensor([1.0])).startswith("it changes 'calls' of what it is given")
 
 
 # Its face

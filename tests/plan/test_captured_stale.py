@@ -117,6 +117,65 @@ def test_what_a_step_looks_up_and_changes_itself_is_refused(name, rng):
     assert f"it looks up {name}, which it also changes (test_captured_stale.py:" in fast.why
 
 
+class TestSomebodyElsesOptimizer:
+    """A step that reaches an optimizer, and leaves its step to another call."""
+
+    @staticmethod
+    def step(read):
+        random.manual_seed(0)
+        model = nn.Linear(3, 2)
+        optimizer = optim.Adam(model.parameters(), lr=0.1)
+
+        def step(x, updates):
+            loss = (model(x) ** 2).sum() * read(optimizer, model)
+            loss.backward()
+            if updates:
+                optimizer.step()
+                optimizer.zero_grad()
+            return loss.detach()
+
+        return step, optimizer, model
+
+    def check(self, read, rng, calls=16):
+        """Call it captured and not; three of four calls make no step."""
+        (step, *_, plain), (other, *_, model) = self.step(read), self.step(read)
+        fast, reasons = capture(other), []
+        for number in range(calls):
+            x, updates = Tensor(rng.normal(size=(2, 3)).astype(np.float32)), number % 4 == 3
+            assert bits(fast(x, updates)) == bits(step(x, updates))
+            assert [*map(bits, model.parameters())] == [*map(bits, plain.parameters())]
+            reasons.append(fast.why)
+        return reasons
+
+    def test_of_what_it_remembers_nothing_is_compared_that_nobody_reads(self, rng):
+        reasons = self.check(lambda optimizer, model: 1.0, rng)
+        assert reasons[8:] == [""] * 8
+
+    @pytest.mark.parametrize(
+        "read",
+        [
+            lambda optimizer, model: 1.0 + sum(each["step"] for each in optimizer.state.values()),
+            lambda optimizer, model: 1.0 + sum(float(each["exp_avg"].ravel()[0]) for each in optimizer.state.values()),
+            lambda optimizer, model: 1.0 + len(str([*optimizer.state.values()])),
+        ],
+    )
+    def test_what_is_read_is(self, read, rng):
+        self.check(read, rng)
+
+    def test_an_array_that_is_also_reached_in_another_way_is(self, rng):
+        def training():
+            more: list[Any] = []
+            step, optimizer, model = self.step(lambda optimizer, model: 1.0 + sum(float(each[0]) for each in more))
+            step(Tensor([[1.0, 2.0, 3.0]]), True)
+            more.append(optimizer.state[model.bias]["exp_avg"])
+            return step
+
+        step, fast = training(), capture(training())
+        for number in range(14):
+            x, updates = Tensor(rng.normal(size=(2, 3)).astype(np.float32)), number % 4 == 3
+            assert bits(fast(x, updates)) == bits(step(x, updates))
+
+
 # Ops of the user's
 
 

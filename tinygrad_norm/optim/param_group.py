@@ -16,7 +16,9 @@ class Watched(dict[str, Any]):
 
 
 class ParamState(Watched):
-    """What is remembered of one parameter."""
+    """What is remembered of one parameter; a step aside, the package looks at none of it."""
+
+    tells_each_look = True
 
 
 class ParamGroup(Watched):

@@ -1,9 +1,10 @@
 """What the user's code calls while it is recorded, where that shows in no argument and in no result.
 
-Python tells a profile function of each call. Of those that code outside of this package makes, three kinds end the
-recording: functions of NumPy's that read the elements of a given array and tell nobody (`np.asarray`), functions whose
-result nobody can compare (clocks, files, `eval`), and Python functions that handle errors, as none reaches them in a
-replay. It is not told of calls that C makes (`map(np.asarray, arrays)`), nor of those of types (`memoryview(array)`).
+Python tells a profile function of each call. Of those that code outside of this package makes, some end the recording:
+functions of NumPy's that read the elements of a given array and tell nobody (`np.asarray`), functions whose result
+nobody can compare (clocks, files, `eval`) or that write where nobody looks (a log, but not a terminal), and Python
+functions that handle errors, as none reaches them in a replay. It is not told of calls that C makes (`map(np.asarray,
+arrays)`), nor of those of types (`memoryview(array)`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from io import IOBase
+from queue import SimpleQueue
 from types import CodeType, FrameType
 from typing import Any
 
@@ -36,6 +39,7 @@ _EACH_TIME: tuple[Callable[..., Any], ...] = (
     *(builtins.eval, builtins.exec, builtins.globals, builtins.__import__),
     *(time.localtime, time.gmtime, time.ctime, time.strftime, os.urandom, builtins.open, os.open, builtins.input),
 )
+_WRITES = ("write", "writelines", "put", "put_nowait")
 _OF_DATES = ("now", "utcnow", "today")
 _SUPPRESSES = contextlib.suppress.__exit__.__code__
 
@@ -79,14 +83,28 @@ def _entered(recorder: Recorder, frame: FrameType) -> None:
 def _called(recorder: Recorder, frame: FrameType, function: Any, arrays: bool) -> None:
     """See a function written in C called."""
     if arrays and function in _READERS:
-        caller: FrameType | None = frame
-        while caller is not None and not is_users_file(caller.f_code.co_filename):
-            if is_ours(caller.f_code.co_filename):
-                return
-            caller = caller.f_back
-        recorder.decided(f"np.{function.__name__} may read elements of an array that is given")
+        if _is_for_user(frame):
+            recorder.decided(f"np.{function.__name__} may read elements of an array that is given")
+    elif function.__name__ in _WRITES and _writes(function.__self__):
+        if _is_for_user(frame):
+            recorder.decided(f"it writes to a {type(function.__self__).__name__}, which a replay would not")
     elif (function in _EACH_TIME or _is_of_dates(function)) and is_users_file(frame.f_code.co_filename):
         recorder.decided(f"what {function.__qualname__}() gives, nobody compares", line_of(frame))
+
+
+def _is_for_user(frame: FrameType) -> bool:
+    """Whether a call is made by the user's code, or by an installed package that it called."""
+    caller: FrameType | None = frame
+    while caller is not None and not is_users_file(caller.f_code.co_filename):
+        if is_ours(caller.f_code.co_filename):
+            return False
+        caller = caller.f_back
+    return True
+
+
+def _writes(target: Any) -> bool:
+    """Whether what is written here stays: in a file or a queue, and on no terminal."""
+    return isinstance(target, IOBase | SimpleQueue) and target not in (sys.stdout, sys.stderr)
 
 
 def _is_of_dates(function: Any) -> bool:

@@ -38,8 +38,10 @@ _ARRAYS = (Tensor, np.ndarray)
 _PLANS = 8
 """How many plans a function has at most; the one that was used least lately goes."""
 
-_IN_A_ROW = 24
-"""How many calls are recorded one after the other before it is eager for good."""
+_RECORDINGS, _CALLS_EACH = 24, 256
+"""So many calls may be recorded, and one more for each so many calls: to record a small step and to try its plan takes
+as long as some 100 replays save, and what depends on numbers that change every few calls would stay slower than eager.
+"""
 
 _SIGNATURES = 64
 """How many signatures are known to have none."""
@@ -69,8 +71,7 @@ class Captured(Generic[P, R]):
         self._timed = False
         self._lock = free_when_forking(threading.RLock())  # so that the function may fork
         self._running = False
-        self._in_a_row = 0
-        """How many calls were recorded since the last replay."""
+        self._calls = self._recordings = 0
 
     def reached(self) -> list[Any]:
         """What a function reaches that calls this one."""
@@ -141,6 +142,7 @@ class Captured(Generic[P, R]):
                 return self._eager(
                     "it is given a tensor with a tape behind it, which a plan does not keep", args, kwargs
                 )
+            self._calls += 1
             key = signature(given, inputs), form, mode, launch.settings()
             for entry in reversed(self._entries):
                 if entry.holds(key, inputs):
@@ -176,7 +178,7 @@ class Captured(Generic[P, R]):
 
     def _replay(self, entry: Entry, inputs: list[Any], args: Any, kwargs: Any) -> R:
         entry.calls += 1
-        self.why, self._in_a_row = "", 0
+        self.why = ""
         if entry is not self._entries[-1]:
             self._entries.remove(entry)
             self._entries.append(entry)
@@ -199,9 +201,12 @@ class Captured(Generic[P, R]):
     def _record(self, key: Any, given: list[Any], inputs: list[Any], args: Any, kwargs: Any) -> R:
         """Run eagerly, and make a plan of it if one can be made."""
         tries, reason = self._refused.get(key, (0, ""))
-        if tries >= _TRIES or self._in_a_row >= _IN_A_ROW:
-            return self._eager(reason or "what it depends on was another thing at each call", args, kwargs)
-        self._in_a_row += 1
+        if tries >= _TRIES or self._recordings >= _RECORDINGS + self._calls // _CALLS_EACH:
+            often = f"it was recorded {self._recordings} times in {self._calls} calls"
+            return self._eager(
+                reason or f"{often}: shapes or numbers that it depends on change too often", args, kwargs
+            )
+        self._recordings += 1
         objects = [each for each in given if not isinstance(each, Tensor | np.ndarray)]
         before, given_before = Snapshot(Reach([self.function, *objects])), Snapshot(Reach([args, kwargs]))
         recorder, line = Recorder(known(before.reach, inputs)), line_where_defined(self.function)

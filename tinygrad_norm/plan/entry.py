@@ -80,8 +80,8 @@ def _effects_on_inputs(recorder: Recorder, given_before: Snapshot, inputs: list[
                 recorder.refuse("it puts another array into an argument")
             if each.grad is not was.grad:
                 yield _effect(number, each.grad, recorder)
-    if next(_unseen(given_before, recorder), None) is not None:
-        recorder.refuse("it changes a list, a dict or an object that it is given")
+    if (place := next(_unseen(given_before, recorder), None)) is not None:
+        recorder.refuse(f"it changes {place!r} of what it is given, which a replay would not")
 
 
 def entry_of(
@@ -116,8 +116,16 @@ def entry_of(
         recorder.refuse("it returns a constant, or a part of an argument whose elements do not follow each other")
         return None
     plan = Plan(recorder.steps, recorder.buffers, output, effects)
-    held = {id(array) for mapping in before.dicts if id(mapping.mapping) in own for array in mapping.values}
-    return Entry(key, plan, Guards(before, own, late, frozenset(held)))
+    unread = {
+        (id(each), name) for each in before.reach.watched for name in dict.keys(each)
+    } - recorder.read_early.keys()
+    held = {
+        id(value)
+        for mapping, names, values in before.dicts
+        for name, value in zip(names, values, strict=True)
+        if id(mapping) in own or (id(mapping), name) in unread
+    }
+    return Entry(key, plan, Guards(before, own, late, unread, frozenset(held) - before.reach.again))
 
 
 def _late(own: set[Any], recorder: Recorder, before: Snapshot) -> list[tuple[Any, Any]]:

@@ -69,6 +69,8 @@ class Reach:
         iterators: of Python's own kinds, whose place nobody sees.
         names: globals, and those of them that code names, of which some may not be there.
         told: ids of the dicts whose changes raise the generation.
+        watched: the dicts that tell when a value is read.
+        again: ids of the arrays that are reached in two ways, at least.
     """
 
     def __init__(self, roots: Iterable[Any]) -> None:
@@ -92,6 +94,8 @@ class Reach:
         self.nets: list[Any] = []
         """What names parameters and buffers, as a module does."""
         self.told: set[int] = set()
+        self.watched: list[dict[Any, Any]] = []
+        self.again: set[int] = set()
         self._kept: list[Any] = []
         self._types: set[type] = set()
         self._classes: set[type] = set()
@@ -107,7 +111,11 @@ class Reach:
     def _go_on(self, stack: list[Any]) -> None:
         while stack:
             each = stack.pop()
-            if isinstance(each, _LEFT_OUT) or id(each) in self._seen:
+            if isinstance(each, _LEFT_OUT):
+                continue
+            if id(each) in self._seen:
+                if isinstance(each, np.ndarray):
+                    self.again.add(id(each))
                 continue
             self._seen.add(id(each))
             self._kept.append(each)  # or its id would be another's
@@ -133,6 +141,8 @@ class Reach:
             self.dicts.append(each)
             if getattr(type(each), "raises_generation", False):
                 self.told.add(id(each))
+            if getattr(type(each), "tells_each_look", False):
+                self.watched.append(each)
             return [*each.values(), *(key for key in each if isinstance(key, Tensor))]
         if isinstance(each, list):
             self.lists.append(each)

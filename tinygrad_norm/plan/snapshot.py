@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from itertools import chain, starmap
 from random import Random
 from types import FunctionType
@@ -146,14 +146,20 @@ class Guards:
         before: what was reached when the plan was recorded.
         own: ids of the containers that the plan changes itself, or of a dict with a key.
         late: dicts and keys that its launches look up; but whether there is 0, as a momentum, is a guard.
+        unread: ids of dicts, with keys at which nobody looks.
         known: ids of arrays that nobody but this package reads, as what an optimizer remembers.
     """
 
     def __init__(
-        self, before: Snapshot, own: set[Any], late: list[tuple[Any, Any]], known: frozenset[int] = frozenset()
+        self,
+        before: Snapshot,
+        own: set[Any],
+        late: list[tuple[Any, Any]],
+        unread: Set[Any] = frozenset(),
+        known: frozenset[int] = frozenset(),
     ) -> None:
         self.generation = generation.number()
-        anew = own | {(id(mapping), key) for mapping, key in late}
+        anew = own | unread | {(id(mapping), key) for mapping, key in late}
         self._zeros: list[tuple[dict[Any, Any], Any, bool]] = []
         self._parts: list[tuple[Place, int]] = []
         """Of dicts of which some values may change: the others, and how many there are in all."""
@@ -167,7 +173,9 @@ class Guards:
                 (told if id(mapping) in before.reach.told else plain).append(mapping)
                 continue
             self._parts.append((Place(mapping, *(tuple(each[i] for i in kept) for each in (keys, values))), len(keys)))
-            self._zeros += [(mapping, keys[i], values[i] == 0) for i in {*range(len(keys))}.difference(kept)]
+            self._zeros += [
+                (mapping, keys[i], values[i] == 0) for i, key in enumerate(keys) if (id(mapping), key) in anew - unread
+            ]
         self._values = Identities([_values_of(each) for each in (*told, *plain)] + before.reach.lists)
         self._keys = Identities([_keys_of(each) for each in plain])
         self._told_keys = Identities([_keys_of(each) for each in told])
