@@ -720,6 +720,35 @@ def test_what_holds_one_is_pickled_and_copied():
     assert shallow.function.__self__ is one
 
 
+class Doubles:
+    def __init__(self, factor=2.0):
+        self.factor = factor
+
+    @capture
+    def step(self, x):
+        return x * self.factor
+
+    one = capture(lambda self, x: x + 1.0)
+    two = capture(lambda self, x: x + 2.0)
+
+
+class AddsOne(Doubles):
+    @capture
+    def step(self, x):
+        return super().step(x) + 1.0
+
+
+def test_methods_of_one_name_are_several_and_a_copy_has_its_own():
+    x, of = Tensor([1.0]), AddsOne()
+    for _ in range(4):
+        assert [each(x).item() for each in (of.step, of.one, of.two)] == [3.0, 2.0, 3.0]
+    assert [each.why for each in (of.step, of.one, of.two)] == [""] * 3
+    twin = copy.copy(of)
+    twin.factor = 5.0
+    for _ in range(4):
+        assert [each.step(x).item() for each in (twin, of)] == [6.0, 3.0]
+
+
 def test_there_are_few_plans(rng):
     fast = capture(lambda x: x + 1)
     for size in range(1, 12):

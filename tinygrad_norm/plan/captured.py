@@ -112,7 +112,7 @@ class Captured(Generic[P, R]):
         """The method of an object, which has plans of its own."""
         if instance is None:
             return self
-        name = f"_captured_{getattr(self.function, '__name__', id(self))}"
+        name = f"_captured_{getattr(self.function, '__name__', '')}_{id(self)}"
         try:
             own = vars(instance)
         except TypeError:
@@ -120,8 +120,9 @@ class Captured(Generic[P, R]):
                 f"capture: no method of {type(instance).__name__} can be decorated, as its objects have no attributes; "
                 "capture a function, or the bound method of one object"
             ) from None
-        if name not in own:
-            own[name] = Captured(MethodType(self.function, instance), self.strict)
+        method = MethodType(self.function, instance)
+        if name not in own or own[name].function != method:  # of another object, of which this one is a copy
+            own[name] = Captured(method, self.strict)
         found: Captured[Any, Any] = own[name]
         return found
 
