@@ -65,7 +65,7 @@ class Entry:
         if self.key != key or not self.guards.hold():
             return False
         given = {id(owner_of(_array(each))) for each in inputs}
-        reached = [each.raw for each in self.guards.tensors]
+        reached = [*(each.raw for each in self.guards.tensors), *self.guards.arrays]
         return given.isdisjoint([id(raw if raw.base is None else owner_of(raw)) for raw in reached])
 
 
@@ -160,6 +160,8 @@ class Captured(Generic[P, R]):
                 return self._eager(
                     "it is given a tensor with a tape behind it, which a plan does not keep", args, kwargs
                 )
+            if any(each.grad_hooks for each in inputs if isinstance(each, Tensor)):
+                return self._eager("hooks of an argument see its gradient", args, kwargs)
             key = _signature(given, inputs), form, mode, launch.settings()
             for entry in reversed(self._entries):
                 if entry.holds(key, inputs):
@@ -264,13 +266,17 @@ class _Itself:
 
 
 def _signature(given: list[Any], inputs: list[Any]) -> tuple[Any, ...]:
-    """What a plan depends on of the arguments: of arrays their form and which overlap, of the rest what it is."""
+    """What a plan depends on of the arguments: of arrays kind, form and which overlap, of the rest what it is."""
     overlap = _overlap(inputs) if len(inputs) > 1 else ()
     return overlap, *(
         [
-            (each.raw.shape, each.raw.dtype, each.raw.strides, each.wants_grad and (each.grad is None, each.is_leaf))
+            (
+                type(each),
+                *(each.raw.shape, each.raw.dtype, each.raw.strides),
+                each.wants_grad and (each.grad is None, each.is_leaf),
+            )
             if isinstance(each, Tensor)
-            else (each.shape, each.dtype, each.strides)
+            else (type(each), each.shape, each.dtype, each.strides)
             if isinstance(each, np.ndarray)
             else (type(each), repr(each) if isinstance(each, _VALUES) else _Itself(each))
             for each in given
@@ -327,8 +333,12 @@ def _refused_at_once(before: Snapshot, inputs: list[Any]) -> Iterator[str]:
     owners = [id(owner_of(each.raw)) for each in before.reach.tensors]
     if len({*owners}) < len(owners):
         yield "two tensors that it reaches share their memory"
+    owners += [id(owner_of(each)) for each in before.reach.arrays]
     if {id(owner_of(_array(each))) for each in inputs}.intersection(owners):
-        yield "it is given a tensor that it also reaches by itself"
+        yield "it is given a tensor or an array that it also reaches by itself"
+    for each in inputs:
+        if isinstance(each, np.ndarray) and type(each) is not np.ndarray:
+            yield f"it is given a {type(each).__name__}, of which nobody sees what is read: give np.asarray of it"
     if any(each.wants_grad and not each.is_leaf for each in before.reach.tensors):
         yield "it reaches a tensor with a tape behind it, which a plan does not keep"
 

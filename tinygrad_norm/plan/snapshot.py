@@ -52,6 +52,7 @@ class Snapshot:
         self.names = [Place(each, names, tuple(map(each.get, names))) for each, names in reach.names]
         self.tensors = [OfTensor(t, t.raw, t.grad, t.wants_grad, t.grad_hooks) for t in reach.tensors]
         self.classes, self.slots = reach.classes, reach.slots
+        self.sizes = [(kind, _size_of(kind)) for kind, _, _ in reach.classes]
         self.groups = [(each, (*each,)) for each in reach.groups]
         self.variables = [(each, each.get(None)) for each in reach.variables]
         self.memories = [(each, bytes(each)) for each in reach.memories]
@@ -95,6 +96,9 @@ class Snapshot:
             for name, value in zip(names, values, strict=True):
                 if not same(_attribute(holder, name), value):
                     yield holder, name
+        for kind, size in self.sizes:
+            if _size_of(kind) != size:
+                yield kind, "the attributes of a class"
         for mapping, names, values in self.names:
             for name, value in zip(names, values, strict=True):
                 if not same(mapping.get(name), value):
@@ -130,7 +134,7 @@ class Snapshot:
                 variable.set(value)
         for memory, content in self.memories:
             if bytes(memory) != content:
-                memoryview(memory).cast("B")[:] = content
+                np.frombuffer(memory, np.uint8)[:] = np.frombuffer(content, np.uint8)
         for generator, state in self.states:
             set_state(generator, state)
 
@@ -176,9 +180,10 @@ class Guards:
             (each.tensor, each.wants_grad, each.hooks, None if id(each.tensor) in own else each.grad is None)
             for each in before.tensors
         ]
-        self._holders = [*before.classes, *before.slots]
+        self._holders, self._sizes = [*before.classes, *before.slots], before.sizes
         self._groups, self._variables, self._memories = before.groups, before.variables, before.memories
-        self._arrays = [(each, each.tobytes()) for each in before.reach.arrays if id(each) not in known]
+        self.arrays = [each for each in before.reach.arrays if id(each) not in known]
+        self._contents = [each.tobytes() for each in self.arrays]
 
     def hold(self) -> bool:
         """Whether all is as it was."""
@@ -203,7 +208,9 @@ class Guards:
             return False
         if any(bytes(memory) != content for memory, content in self._memories):
             return False
-        if any(array.tobytes() != content for array, content in self._arrays):
+        if any(_size_of(kind) != size for kind, size in self._sizes):
+            return False
+        if any(array.tobytes() != content for array, content in zip(self.arrays, self._contents, strict=True)):
             return False
         for cell, content in self._cells:
             if (now := content_of(cell)) is not content and not same(now, content):
@@ -273,6 +280,11 @@ def _same_keys(mapping: dict[Any, Any], keys: tuple[Any, ...]) -> bool:
     return len(mapping) == len(keys) and all(map(same, _keys_of(mapping), keys))
 
 
+def _size_of(kind: type) -> int:
+    """How many attributes a class has of its own: a new one may stand before another class's. Pickling leaves one."""
+    return len(vars(kind)) - ("__slotnames__" in vars(kind))
+
+
 def _attribute(holder: Any, name: str) -> Any:
     if isinstance(holder, type):
         return vars(holder).get(name)
@@ -301,7 +313,7 @@ def state_of(generator: Any) -> Any:
         return generator.getstate()
     if isinstance(generator, np.random.RandomState):
         return generator.get_state(legacy=False)
-    return generator.bit_generator.state
+    return _bits_of(generator).state
 
 
 def set_state(generator: Any, state: Any) -> None:
@@ -311,7 +323,11 @@ def set_state(generator: Any, state: Any) -> None:
     elif isinstance(generator, np.random.RandomState):
         generator.set_state(state)
     else:
-        generator.bit_generator.state = state
+        _bits_of(generator).state = state
+
+
+def _bits_of(generator: Any) -> Any:
+    return generator if isinstance(generator, np.random.BitGenerator) else generator.bit_generator
 
 
 def same_state(one: Any, other: Any) -> bool:
