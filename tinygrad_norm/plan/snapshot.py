@@ -174,16 +174,29 @@ class Guards:
         self._values = Identities([_values_of(each) for each in (*told, *plain)] + before.reach.lists)
         self._keys = Identities([_keys_of(each) for each in plain])
         self._told_keys = Identities([_keys_of(each) for each in told])
-        self._cells, self._names = before.cells, before.names
+        self._cells, self._names = before.cells, [each for each in before.names if each.keys]
         self.tensors = [each.tensor for each in before.tensors]
         self._tensors = [
             (each.tensor, each.wants_grad, each.hooks, None if id(each.tensor) in own else each.grad is None)
             for each in before.tensors
         ]
-        self._holders, self._sizes = [*before.classes, *before.slots], before.sizes
+        self._holders, self._sizes = [each for each in (*before.classes, *before.slots) if each[1]], before.sizes
         self._groups, self._variables, self._memories = before.groups, before.variables, before.memories
         self.arrays = [each for each in before.reach.arrays if id(each) not in known]
         self._contents = [each.tobytes() for each in self.arrays]
+        checks = (
+            (Guards._tensors_hold, self._tensors),
+            (Guards._zeros_hold, self._zeros),
+            (Guards._groups_hold, self._groups),
+            (Guards._attributes_hold, (*self._holders, *self._sizes)),
+            (Guards._variables_hold, self._variables),
+            (Guards._memories_hold, self._memories),
+            (Guards._arrays_hold, self.arrays),
+            (Guards._cells_hold, self._cells),
+            (Guards._dicts_hold, (*self._parts, *self._names)),
+        )
+        self._checks = [check for check, things in checks if things]
+        """Of those kinds of things that there are."""
 
     def hold(self) -> bool:
         """Whether all is as it was."""
@@ -191,33 +204,50 @@ class Guards:
         if number != self.generation and not self._told_keys.hold():
             return False
         self.generation = number
+        for check in self._checks:
+            if not check(self):
+                return False
+        return self._values.hold() and self._keys.hold()
+
+    def _tensors_hold(self) -> bool:
         for tensor, wants, hooks, without in self._tensors:
             if tensor.wants_grad is not wants or tensor.grad_hooks is not hooks:
                 return False
             if without is not None and (tensor.grad is None) is not without:
                 return False
-        if any((dict.get(mapping, key) == 0) is not zero for mapping, key, zero in self._zeros):
+        return True
+
+    def _zeros_hold(self) -> bool:
+        return all((dict.get(mapping, key) == 0) is zero for mapping, key, zero in self._zeros)
+
+    def _groups_hold(self) -> bool:
+        return all(len(items) == len(old) and all(map(same, items, old)) for items, old in self._groups)
+
+    def _attributes_hold(self) -> bool:
+        if any(_size_of(kind) != size for kind, size in self._sizes):
             return False
-        for items, old in self._groups:
-            if len(items) != len(old) or not all(map(same, items, old)):
-                return False
         for holder, names, values in self._holders:
             if not all(same(_attribute(holder, name), value) for name, value in zip(names, values, strict=True)):
                 return False
-        if any(variable.get(None) is not value for variable, value in self._variables):
-            return False
-        if any(bytes(memory) != content for memory, content in self._memories):
-            return False
-        if any(_size_of(kind) != size for kind, size in self._sizes):
-            return False
-        if any(array.tobytes() != content for array, content in zip(self.arrays, self._contents, strict=True)):
-            return False
+        return True
+
+    def _variables_hold(self) -> bool:
+        return all(variable.get(None) is value for variable, value in self._variables)
+
+    def _memories_hold(self) -> bool:
+        return all(bytes(memory) == content for memory, content in self._memories)
+
+    def _arrays_hold(self) -> bool:
+        return all(array.tobytes() == content for array, content in zip(self.arrays, self._contents, strict=True))
+
+    def _cells_hold(self) -> bool:
         for cell, content in self._cells:
             if (now := content_of(cell)) is not content and not same(now, content):
                 return False
-        if not all(starmap(_holds, self._parts)) or not all(map(_holds, self._names)):
-            return False
-        return self._values.hold() and self._keys.hold()
+        return True
+
+    def _dicts_hold(self) -> bool:
+        return all(starmap(_holds, self._parts)) and all(map(_holds, self._names))
 
 
 class Identities:
@@ -331,13 +361,10 @@ def _bits_of(generator: Any) -> Any:
 
 
 def same_state(one: Any, other: Any) -> bool:
-    """Whether two states are the same."""
-    if isinstance(one, dict | tuple):
-        if type(one) is not type(other) or len(one) != len(other):
-            return False
-        pairs = [(one[key], other[key]) for key in (one if isinstance(one, dict) else range(len(one)))]
-        return all(same_state(*pair) for pair in pairs)
-    return np.array_equal(one, other)
+    """Whether two states are the same: numbers and tuples of numbers, and dicts that may have arrays."""
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(same_state(one[k], other[k]) for k in one)
+    return np.array_equal(one, other) if isinstance(one, np.ndarray) else bool(one == other)
 
 
 def content_of(cell: Any) -> Any:
