@@ -518,6 +518,15 @@ def test_hooks_of_an_argument_are_called():
     assert fast.why == ""
 
 
+def test_whether_an_argument_has_a_gradient_counts_though_it_wants_none():
+    fast = capture(lambda x: x * (2.0 if x.grad is None else 3.0))
+    for number in range(7):
+        x = Tensor([1.0])
+        x.grad = None if number < 4 else Tensor([1.0])
+        assert fast(x).item() == (2.0 if number < 4 else 3.0)
+    assert len(fast.plans) == 2
+
+
 @no_grad()
 def test_a_parameter_and_a_tensor_are_two_kinds():
     fast = capture(lambda x: x * (2.0 if isinstance(x, nn.Parameter) else 1.0))

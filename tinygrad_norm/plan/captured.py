@@ -273,7 +273,7 @@ def _signature(given: list[Any], inputs: list[Any]) -> tuple[Any, ...]:
             (
                 type(each),
                 *(each.raw.shape, each.raw.dtype, each.raw.strides),
-                each.wants_grad and (each.grad is None, each.is_leaf),
+                *(each.wants_grad, each.is_leaf, each.grad is None),
             )
             if isinstance(each, Tensor)
             else (type(each), each.shape, each.dtype, each.strides)
