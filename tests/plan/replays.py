@@ -136,6 +136,8 @@ def set_state(layer, state):
 def assert_same(found, expected):
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_equal(one, other)
+        if isinstance(one, np.ndarray):  # of which -0 and 0 were equal, and NaN whatever its bits
+            assert (one.dtype, one.tobytes()) == (other.dtype, other.tobytes())
 
 
 def eager_reason(function, *arguments):

@@ -101,7 +101,7 @@ def test_steps_of_the_zoo_have_the_bits_of_eager_ones(name, rng):
         random.manual_seed(3)
         return models.create_model(name, **NETS[name])
 
-    fast = run_both(make, optim.AdamW, batches(rng, 2, (2, 3, 32, 32), 10), 5)
+    fast = run_both(make, optim.AdamW, batches(rng, 2, (2, 3, 32, 32), 10), 20)
     assert (len(fast.plans), fast.why) == (1, "")
     model = make().eval()
     infer = capture(model)
@@ -633,6 +633,35 @@ def test_what_holds_one_is_pickled_and_copied():
         assert [each.fast(x).item() for each in (one, twin, twin)] == [2.0, 3.0, 3.0]
     shallow: Any = copy.copy(one.fast)
     assert shallow.function.__self__ is one
+
+
+class Doubles:
+    def __init__(self, factor=2.0):
+        self.factor = factor
+
+    @capture
+    def step(self, x):
+        return x * self.factor
+
+    one = capture(lambda self, x: x + 1.0)
+    two = capture(lambda self, x: x + 2.0)
+
+
+class AddsOne(Doubles):
+    @capture
+    def step(self, x):
+        return super().step(x) + 1.0
+
+
+def test_methods_of_one_name_are_several_and_a_copy_has_its_own():
+    x, of = Tensor([1.0]), AddsOne()
+    for _ in range(4):
+        assert [each(x).item() for each in (of.step, of.one, of.two)] == [3.0, 2.0, 3.0]
+    assert [each.why for each in (of.step, of.one, of.two)] == [""] * 3
+    twin = copy.copy(of)
+    twin.factor = 5.0
+    for _ in range(4):
+        assert [each.step(x).item() for each in (twin, of)] == [6.0, 3.0]
 
 
 def test_there_are_few_plans(rng):

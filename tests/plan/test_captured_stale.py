@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import functools
+import importlib
 import itertools
 import operator
 import os
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_norm import Op, Tensor, capture, kernels, nn, optim, random
+from tinygrad_norm import Op, Tensor, capture, kernels, nn, no_grad, optim, random
 from tinygrad_norm.launch import launch
 
 
@@ -324,6 +326,52 @@ def test_what_is_reached_is_compared(name, monkeypatch):
     assert (len(fast.plans), fast.why) == (2, "")
 
 
+class Above:
+    scale = 1.0
+
+
+class Below(Above):
+    pass
+
+
+NAME = "SCALE"
+BY_NAME: dict[str, Any] = {
+    "a module's attribute": lambda x: x * getattr(mine, NAME),
+    "an imported module": lambda x: x * importlib.import_module("mine").SCALE,
+    "a loaded module": lambda x: x * sys.modules["mine"].SCALE,
+}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_what_is_asked_for_by_its_name_is_compared(name, monkeypatch):
+    fast, x = capture(BY_NAME[name]), Tensor([1.0])
+    for number in range(7):
+        if number == 5:
+            monkeypatch.setattr(mine, "SCALE", 2.0)
+        assert fast(x).item() == (1.0 if number < 5 else 2.0)
+    assert (len(fast.plans), fast.why) == (2, "")
+
+
+def test_an_attribute_that_comes_to_stand_before_one_of_another_class_is_seen(monkeypatch):
+    below = Below()
+
+    def stores(x):
+        setattr(Below, "other", 1.0)  # noqa: B010
+        return x * 2.0
+
+    fast, other, x = capture(lambda x: x * below.scale), capture(stores), Tensor([1.0])
+    for number in range(7):
+        if number == 5:
+            monkeypatch.setattr(Below, "scale", 2.0, raising=False)
+        assert fast(x).item() == (1.0 if number < 5 else 2.0)
+    assert (len(fast.plans), fast.why) == (2, "")
+    for _ in range(3):
+        other(x)
+        monkeypatch.delattr(Below, "other")
+    assert other.plans == []
+    assert "it changes" in other.why
+
+
 class Meta(type):
     scale = 1.0
 
@@ -381,6 +429,8 @@ def held():
     memory = np.ones(1)
     view, proxy, values, reference = memoryview(memory), MappingProxyType(table), table.values(), weakref.ref(odd)
 
+    keyed, number = {Above(): 1}, ctypes.c_double(1.0)
+
     @functools.lru_cache
     def cached() -> float:
         return numbers[0]
@@ -418,6 +468,8 @@ def held():
         "an array of Python's": (lambda x: x * typed[0], lambda: typed.__setitem__(0, 2.0)),
         "memory": (lambda x: x * view[0], lambda: memory.__setitem__(0, 2.0)),
         "an item's getter": (functools.partial(_getting, operator.itemgetter("a"), table), lambda: table.update(a=2.0)),
+        "a key of a dict": (lambda x: x * next(iter(keyed)).scale, lambda: setattr(next(iter(keyed)), "scale", 2.0)),
+        "a number of C's": (lambda x: x * number.value, lambda: setattr(number, "value", 2.0)),
         "a dict with attributes": (lambda x: x * named.scale, lambda: setattr(named, "scale", 2.0)),
     }
 
@@ -451,6 +503,7 @@ def test_a_number_is_compared_wherever_it_is_held(name, monkeypatch):
         np.random.RandomState(0).rand,
         np.random.Generator(np.random.MT19937(0)).random,
         np.random.default_rng(0).random,
+        np.random.PCG64(0).random_raw,
     ],
 )
 def test_numbers_that_python_draws_are_seen_though_nothing_comes_of_them(draw):
@@ -461,9 +514,9 @@ def test_numbers_that_python_draws_are_seen_though_nothing_comes_of_them(draw):
 
 
 def test_an_iterator_that_goes_on_is_refused():
-    numbers, lines = itertools.cycle([1.0, 1.0, 2.0]), (1.0 for _ in range(9))
-    for each in (numbers, lines):
-        fast = capture(lambda x, each=each: x * next(each))
+    numbers, lines, system = itertools.cycle([1.0, 1.0, 2.0]), (1.0 for _ in range(9)), python_random.SystemRandom()
+    for each, draw in ((numbers, numbers.__next__), (lines, lines.__next__), (system, system.random)):
+        fast = capture(lambda x, draw=draw: x * draw())
         for _ in range(4):
             fast(Tensor([1.0]))
         assert f"it reaches a {type(each).__name__}, and nobody sees how far that is" in fast.why
@@ -503,6 +556,68 @@ def test_a_step_that_freezes_a_layer_or_hooks_a_gradient_itself_is_refused(rng):
             model.requires_grad_(True)
             step(Tensor(rng.normal(size=(2, 3)).astype(np.float32), requires_grad=True))
         assert "it changes" in step.why
+
+
+# What is given
+
+
+def test_hooks_of_an_argument_are_called():
+    def function(x):
+        (x * 2.0).sum().backward()
+
+    fast = capture(function)
+    for number in range(7):
+        x = Tensor([3.0], requires_grad=True)
+        if number >= 4:
+            x.register_hook(lambda grad: grad * 10.0)
+        fast(x)
+        assert x.grad.item() == (2.0 if number < 4 else 20.0)
+    assert fast.why == "hooks of an argument see its gradient"
+    fast(Tensor([3.0], requires_grad=True))
+    assert fast.why == ""
+
+
+def test_whether_an_argument_has_a_gradient_counts_though_it_wants_none():
+    fast = capture(lambda x: x * (2.0 if x.grad is None else 3.0))
+    for number in range(7):
+        x = Tensor([1.0])
+        x.grad = None if number < 4 else Tensor([1.0])
+        assert fast(x).item() == (2.0 if number < 4 else 3.0)
+    assert len(fast.plans) == 2
+
+
+@no_grad()
+def test_a_parameter_and_a_tensor_are_two_kinds():
+    fast = capture(lambda x: x * (2.0 if isinstance(x, nn.Parameter) else 1.0))
+    for number in range(7):
+        x = (Tensor if number < 4 else nn.Parameter)(np.ones(1), requires_grad=True)
+        assert fast(x).item() == (1.0 if number < 4 else 2.0)
+    assert len(fast.plans) == 2
+
+
+def test_an_argument_that_is_also_reached_is_not_taken_for_it():
+    held = np.array([1.0, 2.0])
+    fast = capture(lambda x: Tensor.wrap(x) - Tensor.wrap(held))
+    for x in (held, held, np.array([5.0, 5.0])):
+        assert fast(x).tolist() == (x - held).tolist()
+        assert ("also reaches by itself" in fast.why) is (x is held)
+
+
+def test_arrays_of_other_kinds_are_refused(tmp_path):
+    mapped = np.memmap(tmp_path / "mapped", np.float64, "w+", shape=(7, 1))
+    mapped[:] = np.arange(7)[:, None]
+
+    def function(x):
+        return Tensor(np.asarray(x)) * (2.0 if x.max() > 4 else 1.0)
+
+    fast = capture(function)
+    for number in range(7):
+        assert fast(mapped[number]).tolist() == function(mapped[number]).tolist()
+    assert "it is given a memmap, of which nobody sees what is read" in fast.why
+    double = capture(lambda x: Tensor(x) * 2.0)
+    double(np.ones(1))
+    with pytest.raises(TypeError, match=r"mask"):
+        double(np.ma.masked_array([1.0], [True]))
 
 
 # What comes out

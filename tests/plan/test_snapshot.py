@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random as python_random
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -12,7 +13,7 @@ import pytest
 
 from tinygrad_norm import Tensor, nn, optim, random
 from tinygrad_norm.plan.reach import Reach
-from tinygrad_norm.plan.snapshot import Guards, Snapshot, same
+from tinygrad_norm.plan.snapshot import Guards, Snapshot, same, same_state, set_state, state_of
 
 LEVEL = 1
 
@@ -161,3 +162,25 @@ def test_equal_numbers_and_texts_are_the_same(pair):
 )
 def test_others_are_not(pair):
     assert not same(*pair)
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [
+        python_random.Random(1),
+        np.random.RandomState(1),
+        *(np.random.Generator(kind(1)) for kind in (np.random.PCG64, np.random.MT19937, np.random.SFC64)),
+        np.random.Philox(1),
+    ],
+    ids=lambda generator: type(getattr(generator, "bit_generator", generator)).__name__,
+)
+def test_the_state_of_a_generator_is_told_and_put_back(generator):
+    draw = getattr(generator, "random", None) or generator.random_raw
+    before = state_of(generator)
+    first, after = draw(), state_of(generator)
+    assert same_state(before, before)
+    assert not same_state(before, after)
+    assert not same_state(after, None)
+    set_state(generator, before)
+    assert same_state(state_of(generator), before)
+    assert draw() == first

@@ -95,7 +95,7 @@ class Captured(Generic[P, R]):
         """The method of an object, which has plans of its own."""
         if instance is None:
             return self
-        name = f"_captured_{getattr(self.function, '__name__', id(self))}"
+        name = f"_captured_{getattr(self.function, '__name__', '')}_{id(self)}"
         try:
             own = vars(instance)
         except TypeError:
@@ -103,8 +103,9 @@ class Captured(Generic[P, R]):
                 f"capture: no method of {type(instance).__name__} can be decorated, as its objects have no attributes; "
                 "capture a function, or the bound method of one object"
             ) from None
-        if name not in own:
-            own[name] = Captured(MethodType(self.function, instance), self.strict)
+        method = MethodType(self.function, instance)
+        if name not in own or own[name].function != method:  # of another object, of which this one is a copy
+            own[name] = Captured(method, self.strict)
         found: Captured[Any, Any] = own[name]
         return found
 
@@ -142,6 +143,8 @@ class Captured(Generic[P, R]):
                 return self._eager(
                     "it is given a tensor with a tape behind it, which a plan does not keep", args, kwargs
                 )
+            if any(each.grad_hooks for each in inputs if isinstance(each, Tensor)):
+                return self._eager("hooks of an argument see its gradient", args, kwargs)
             self._calls += 1
             key = signature(given, inputs), form, mode, launch.settings()
             for entry in reversed(self._entries):

@@ -32,7 +32,7 @@ class Entry:
         if self.key != key or not self.guards.hold():
             return False
         given = {id(owner_of(array_of(each))) for each in inputs}
-        reached = [each.raw for each in self.guards.tensors]
+        reached = [*(each.raw for each in self.guards.tensors), *self.guards.arrays]
         return given.isdisjoint([id(raw if raw.base is None else owner_of(raw)) for raw in reached])
 
 
@@ -62,8 +62,12 @@ def refused_at_once(before: Snapshot, inputs: list[Any]) -> Iterator[str]:
     owners = [id(owner_of(each.raw)) for each in before.reach.tensors]
     if len({*owners}) < len(owners):
         yield "two tensors that it reaches share their memory"
+    owners += [id(owner_of(each)) for each in before.reach.arrays]
     if {id(owner_of(array_of(each))) for each in inputs}.intersection(owners):
-        yield "it is given a tensor that it also reaches by itself"
+        yield "it is given a tensor or an array that it also reaches by itself"
+    for each in inputs:
+        if isinstance(each, np.ndarray) and type(each) is not np.ndarray:
+            yield f"it is given a {type(each).__name__}, of which nobody sees what is read: give np.asarray of it"
     if any(each.wants_grad and not each.is_leaf for each in before.reach.tensors):
         yield "it reaches a tensor with a tape behind it, which a plan does not keep"
 

@@ -7,6 +7,7 @@ of this package and of installed ones are not entered, but objects of their clas
 
 from __future__ import annotations
 
+import ctypes
 import dis
 import gc
 import operator
@@ -42,7 +43,9 @@ from tinygrad_norm.tensor import Tensor
 
 _ATOMS = (int, float, complex, bool, str, bytes, type(None), np.generic, np.dtype, CodeType)
 _LEFT_OUT = (*_ATOMS, np.ufunc)
-_GENERATORS = (np.random.Generator, np.random.RandomState, python_random.Random)
+_GENERATORS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, python_random.Random)
+_MEMORIES: tuple[Any, ...] = (bytearray, memoryview, array, ctypes.c_int.__mro__[-2])  # the last: all of ctypes
+
 _GLOBAL_ONES = [python_random.random.__self__, np.random.mtrand._rand]  # type: ignore[attr-defined]
 """The generators of Python's own module and of NumPy's old one."""
 _KINDS = {dict, list, set, tuple, frozenset, MethodType, Tensor}
@@ -66,7 +69,7 @@ class Reach:
 
     Attributes:
         tensors, arrays, generators, dicts, lists, cells: each once; dicts are also those of attributes.
-        iterators: of Python's own kinds, whose place nobody sees.
+        iterators: of Python's own kinds, whose place nobody sees, and generators without a state.
         names: globals, and those of them that code names, of which some may not be there.
         told: ids of the dicts whose changes raise the generation.
         watched: the dicts that tell when a value is read.
@@ -88,7 +91,7 @@ class Reach:
         """Objects with slots, and what is in these; functions, and their code and defaults."""
         self.variables: list[ContextVar[Any]] = []
         self.memories: list[Any] = []
-        """Arrays of Python's own."""
+        """Arrays of Python's own, and what `ctypes` has."""
         self.groups: list[Any] = []
         """Sets and deques."""
         self.nets: list[Any] = []
@@ -111,6 +114,9 @@ class Reach:
     def _go_on(self, stack: list[Any]) -> None:
         while stack:
             each = stack.pop()
+            if isinstance(each, str):  # by which code may ask for an attribute or a module
+                self._mentioned.add(each)
+                each = sys.modules.get(each)
             if isinstance(each, _LEFT_OUT):
                 continue
             if id(each) in self._seen:
@@ -143,7 +149,7 @@ class Reach:
                 self.told.add(id(each))
             if getattr(type(each), "tells_each_look", False):
                 self.watched.append(each)
-            return [*each.values(), *(key for key in each if isinstance(key, Tensor))]
+            return [*each.values(), *each]
         if isinstance(each, list):
             self.lists.append(each)
             return each
@@ -167,8 +173,10 @@ class Reach:
         """Note what has nothing inside that would have to be entered; False of all else."""
         if isinstance(each, np.ndarray):
             self.arrays.append(each)
-        elif isinstance(each, bytearray | memoryview | array):
+        elif isinstance(each, _MEMORIES):
             self.memories.append(each)
+        elif isinstance(each, python_random.SystemRandom):
+            self.iterators.append(each)
         elif isinstance(each, _GENERATORS):
             self.generators.append(each)
         elif isinstance(each, ModuleType):
@@ -195,7 +203,9 @@ class Reach:
         inside += [function.__dict__, *map(names.get, used)]
         for each in code:
             inside += _imported(each, names)
-            self._mentioned.update(each.co_names, (text for text in each.co_consts if isinstance(text, str)))
+            texts = [text for text in each.co_consts if isinstance(text, str)]
+            self._mentioned.update(each.co_names, texts)
+            inside += texts
         if not self._mentioned.isdisjoint(("environ", "getenv")):
             inside.append(os.environ)
         return inside

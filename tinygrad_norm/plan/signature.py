@@ -29,13 +29,17 @@ class _Itself:
 
 
 def signature(given: list[Any], inputs: list[Any]) -> tuple[Any, ...]:
-    """What a plan depends on of the arguments: of arrays their form and which overlap, of the rest what it is."""
+    """What a plan depends on of the arguments: of arrays kind, form and which overlap, of the rest what it is."""
     overlap = _overlap(inputs) if len(inputs) > 1 else ()
     return overlap, *(
         [
-            (each.raw.shape, each.raw.dtype, each.raw.strides, each.wants_grad and (each.grad is None, each.is_leaf))
+            (
+                type(each),
+                *(each.raw.shape, each.raw.dtype, each.raw.strides),
+                *(each.wants_grad, each.is_leaf, each.grad is None),
+            )
             if isinstance(each, Tensor)
-            else (each.shape, each.dtype, each.strides)
+            else (type(each), each.shape, each.dtype, each.strides, each.flags.writeable)
             if isinstance(each, np.ndarray)
             else (type(each), repr(each) if isinstance(each, VALUES) else _Itself(each))
             for each in given

@@ -53,6 +53,7 @@ class Snapshot:
         self.names = [Place(each, names, tuple(map(each.get, names))) for each, names in reach.names]
         self.tensors = [OfTensor(t, t.raw, t.grad, t.wants_grad, t.grad_hooks) for t in reach.tensors]
         self.classes, self.slots = reach.classes, reach.slots
+        self.sizes = [(kind, _size_of(kind)) for kind, _, _ in reach.classes]
         self.groups = [(each, (*each,)) for each in reach.groups]
         self.variables = [(each, each.get(None)) for each in reach.variables]
         self.memories = [(each, bytes(each)) for each in reach.memories]
@@ -96,6 +97,9 @@ class Snapshot:
             for name, value in zip(names, values, strict=True):
                 if not same(_attribute(holder, name), value):
                     yield holder, name
+        for kind, size in self.sizes:
+            if _size_of(kind) != size:
+                yield kind, "the attributes of a class"
         for mapping, names, values in self.names:
             for name, value in zip(names, values, strict=True):
                 if not same(mapping.get(name), value):
@@ -131,7 +135,7 @@ class Snapshot:
                 variable.set(value)
         for memory, content in self.memories:
             if bytes(memory) != content:
-                memoryview(memory).cast("B")[:] = content
+                np.frombuffer(memory, np.uint8)[:] = np.frombuffer(content, np.uint8)
         for generator, state in self.states:
             set_state(generator, state)
 
@@ -186,14 +190,29 @@ class Guards:
             for each in before.tensors
         ]
         slots = [each for each in before.slots if not isinstance(each[0], FunctionType)]
-        self._holders = [*before.classes, *slots]
+        self._holders, self._sizes = [each for each in (*before.classes, *slots) if each[1]], before.sizes
         self._functions = [
             (each, each.__code__, each.__defaults__, each.__kwdefaults__)
             for each, *_ in before.slots
             if isinstance(each, FunctionType)
         ]
         self._groups, self._variables, self._memories = before.groups, before.variables, before.memories
-        self._arrays = [(each, each.tobytes()) for each in before.reach.arrays if id(each) not in known]
+        self.arrays = [each for each in before.reach.arrays if id(each) not in known]
+        self._contents = [each.tobytes() for each in self.arrays]
+        checks = (
+            (Guards._tensors_hold, self._tensors),
+            (Guards._zeros_hold, self._zeros),
+            (Guards._groups_hold, self._groups),
+            (Guards._attributes_hold, (*self._holders, *self._sizes)),
+            (Guards._functions_hold, self._functions),
+            (Guards._variables_hold, self._variables),
+            (Guards._memories_hold, self._memories),
+            (Guards._arrays_hold, self.arrays),
+            (Guards._cells_hold, self._cells),
+            (Guards._dicts_hold, (*self._parts, *self._names)),
+        )
+        self._checks = [check for check, things in checks if things]
+        """Of those kinds of things that there are."""
 
     def hold(self) -> bool:
         """Whether all is as it was."""
@@ -201,36 +220,56 @@ class Guards:
         if number != self.generation and not self._told_keys.hold():
             return False
         self.generation = number
+        for check in self._checks:
+            if not check(self):
+                return False
+        return self._values.hold() and self._keys.hold()
+
+    def _tensors_hold(self) -> bool:
         for tensor, wants, hooks, without in self._tensors:
             if tensor.wants_grad is not wants or tensor.grad_hooks is not hooks:
                 return False
             if without is not None and (tensor.grad is None) is not without:
                 return False
-        if any((dict.get(mapping, key) == 0) is not zero for mapping, key, zero in self._zeros):
+        return True
+
+    def _zeros_hold(self) -> bool:
+        return all((dict.get(mapping, key) == 0) is zero for mapping, key, zero in self._zeros)
+
+    def _groups_hold(self) -> bool:
+        return all(len(items) == len(old) and all(map(same, items, old)) for items, old in self._groups)
+
+    def _functions_hold(self) -> bool:
+        return all(
+            function.__code__ is code and function.__defaults__ is defaults and function.__kwdefaults__ is keywords
+            for function, code, defaults, keywords in self._functions
+        )
+
+    def _attributes_hold(self) -> bool:
+        if any(_size_of(kind) != size for kind, size in self._sizes):
             return False
-        for items, old in self._groups:
-            if len(items) != len(old) or not all(map(same, items, old)):
-                return False
-        for function, code, defaults, keywords in self._functions:
-            if function.__code__ is not code or function.__defaults__ is not defaults:
-                return False
-            if function.__kwdefaults__ is not keywords:
-                return False
         for holder, names, values in self._holders:
             if not all(same(_attribute(holder, name), value) for name, value in zip(names, values, strict=True)):
                 return False
-        if any(variable.get(None) is not value for variable, value in self._variables):
-            return False
-        if any(bytes(memory) != content for memory, content in self._memories):
-            return False
-        if any(array.tobytes() != content for array, content in self._arrays):
-            return False
+        return True
+
+    def _variables_hold(self) -> bool:
+        return all(variable.get(None) is value for variable, value in self._variables)
+
+    def _memories_hold(self) -> bool:
+        return all(bytes(memory) == content for memory, content in self._memories)
+
+    def _arrays_hold(self) -> bool:
+        return all(array.tobytes() == content for array, content in zip(self.arrays, self._contents, strict=True))
+
+    def _cells_hold(self) -> bool:
         for cell, content in self._cells:
             if (now := content_of(cell)) is not content and not same(now, content):
                 return False
-        if not all(starmap(_holds, self._parts)) or not all(map(_holds, self._names)):
-            return False
-        return self._values.hold() and self._keys.hold()
+        return True
+
+    def _dicts_hold(self) -> bool:
+        return all(starmap(_holds, self._parts)) and all(map(_holds, self._names))
 
 
 class Identities:
@@ -295,6 +334,11 @@ def _same_keys(mapping: dict[Any, Any], keys: tuple[Any, ...]) -> bool:
     return len(mapping) == len(keys) and all(map(same, _keys_of(mapping), keys))
 
 
+def _size_of(kind: type) -> int:
+    """How many attributes a class has of its own: a new one may stand before another class's. Pickling leaves one."""
+    return len(vars(kind)) - ("__slotnames__" in vars(kind))
+
+
 def _attribute(holder: Any, name: str) -> Any:
     if isinstance(holder, type):
         return vars(holder).get(name)
@@ -323,7 +367,7 @@ def state_of(generator: Any) -> Any:
         return generator.getstate()
     if isinstance(generator, np.random.RandomState):
         return generator.get_state(legacy=False)
-    return generator.bit_generator.state
+    return _bits_of(generator).state
 
 
 def set_state(generator: Any, state: Any) -> None:
@@ -333,17 +377,18 @@ def set_state(generator: Any, state: Any) -> None:
     elif isinstance(generator, np.random.RandomState):
         generator.set_state(state)
     else:
-        generator.bit_generator.state = state
+        _bits_of(generator).state = state
+
+
+def _bits_of(generator: Any) -> Any:
+    return generator if isinstance(generator, np.random.BitGenerator) else generator.bit_generator
 
 
 def same_state(one: Any, other: Any) -> bool:
-    """Whether two states are the same."""
-    if isinstance(one, dict | tuple):
-        if type(one) is not type(other) or len(one) != len(other):
-            return False
-        pairs = [(one[key], other[key]) for key in (one if isinstance(one, dict) else range(len(one)))]
-        return all(same_state(*pair) for pair in pairs)
-    return np.array_equal(one, other)
+    """Whether two states are the same: numbers and tuples of numbers, and dicts that may have arrays."""
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(same_state(one[k], other[k]) for k in one)
+    return np.array_equal(one, other) if isinstance(one, np.ndarray) else bool(one == other)
 
 
 def content_of(cell: Any) -> Any:
