@@ -22,8 +22,8 @@ def our_training(
     from tinygrad_norm import capture
     from tinygrad_norm.models import create_model
 
-    step = our_step(create_model(name, **NETS[name].options), *batch(name, size, pixels))
-    return capture(step, strict=True) if captured else step
+    step = our_step(create_model(name, **NETS[name].options))
+    return partial(capture(step, strict=True) if captured else step, *batch(name, size, pixels))
 
 
 def our_tiny_step() -> Callable[[], object]:
@@ -31,16 +31,17 @@ def our_tiny_step() -> Callable[[], object]:
     from tinygrad_norm import nn
 
     conv, norm = nn.Conv2D(3, 8, 3), nn.BatchNorm2D(8, activation="relu")
-    return our_step(nn.Sequential(conv, norm, nn.Flatten(), nn.Linear(8 * 30 * 30, 10)), *batch("alexnet", 2))
+    net = nn.Sequential(conv, norm, nn.Flatten(), nn.Linear(8 * 30 * 30, 10))
+    return partial(our_step(net), *batch("alexnet", 2))
 
 
-def our_step(model: Any, images: np.ndarray, labels: np.ndarray) -> Callable[[], object]:
-    """A step of training of any net."""
+def our_step(model: Any) -> Callable[[np.ndarray, np.ndarray], object]:
+    """A step of training of any net, of images and labels."""
     from tinygrad_norm import Tensor, ops, optim
 
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
 
-    def step() -> None:
+    def step(images: np.ndarray, labels: np.ndarray) -> None:
         optimizer.zero_grad()
         ops.cross_entropy(model(Tensor(images)), labels).backward()
         optimizer.step()

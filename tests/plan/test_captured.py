@@ -13,10 +13,24 @@ import numpy as np
 import pytest
 
 from tests.plan.replays import assert_same, eager_reason
-from tinygrad_norm import Tensor, capture, composed, jacobian, kernels, models, nn, no_grad, ops, optim, random
+from tinygrad_norm import (
+    Tensor,
+    capture,
+    composed,
+    definitions,
+    jacobian,
+    kernels,
+    models,
+    nn,
+    no_grad,
+    ops,
+    optim,
+    random,
+)
 from tinygrad_norm.launch import Late
 from tinygrad_norm.modes import Hook, hooks
 from tinygrad_norm.plan import captured
+from tinygrad_norm.plan.report import launches
 from tinygrad_norm.plan.trees import leaves, mapped
 
 OPTIMIZERS: dict[str, Any] = {
@@ -236,6 +250,26 @@ def test_groups_with_other_options_and_steps_stay_apart(rng):
     if kernels._use_cpu:
         assert [len({*map(tuple, fast.plan.joined.values())}), len(fast.plan.joined)] == [1, 6]
         assert sum(" with " in line for line in str(fast.plan).splitlines()) == 5
+
+
+def test_a_large_update_stays_apart(rng):
+    random.manual_seed(0)
+    model = nn.Sequential(nn.Linear(600, 500), nn.Linear(500, 3))
+    optimizer = optim.SGD(model.parameters(), 0.1)
+
+    def step(x, target):
+        ops.cross_entropy(model(x), target).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    fast = capture(step)
+    for x, target in batches(rng, 4, (4, 600)):
+        fast(x, target)
+    assert fast.why == ""
+    found = [each.name for each in launches(fast.plan) if each.name == "sgd"]
+    joined = {number for numbers in fast.plan.joined.values() for number in numbers}
+    assert len(found) == 4
+    assert len(joined) == (3 if kernels.of(x.raw) is not definitions else 0)
 
 
 def test_a_layer_frozen_later_is_noticed(rng):

@@ -298,7 +298,7 @@ def test_no_way_back_under_no_grad(how, net):
 
 
 def test_neither_a_model_nor_a_tensor():
-    with pytest.raises(TypeError, match="what is drawn is a model or a tensor, got a list"):
+    with pytest.raises(TypeError, match="what is drawn is a model, a tensor or a plan, got a list"):
         draw_graph([1, 2])
     with no_grad(), pytest.raises(ValueError, match="has no tape"):
         draw_graph(Tensor([1.0]) * 2)

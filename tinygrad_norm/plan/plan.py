@@ -348,12 +348,12 @@ class Plan:
 
 
 def _joined(steps: list[Step], fresh: set[int]) -> dict[int, list[int]]:
-    """Launches of one kernel that follow each other: for each, the numbers of all."""
+    """Small launches of one kernel that follow each other: for each, the numbers of all."""
     groups: list[list[int]] = []
     forms: list[Any] = [None]
     for number, step in enumerate(steps):
         form = None
-        if hasattr(step.run, "joined") and number not in fresh:
+        if number not in fresh and hasattr(step.run, "joins") and step.run.joins(step.arguments):
             form = step.run, *[view.dtype for view in views_of(step)]
         if form is not None and form == forms[-1]:
             groups[-1].append(number)

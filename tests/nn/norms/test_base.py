@@ -20,7 +20,7 @@ from tinygrad_norm.nn.norms.base import FromDefinition
 from tinygrad_norm.testing import gradcheck
 
 ACTIVATED = ("AdaIN", "DynamicTanh", "EvoNormS0", "L1Norm")  # one for each way that an activation goes
-OF_ROWS = ("MaskedBatchNorm1D", "MaskedBatchNorm2D", "MaskedLayerNorm")  # what counts is normalized as rows
+OF_ROWS = ("MaskedBatchNorm1D", "MaskedBatchNorm2D")  # what counts is normalized as rows
 ANYWHERE = ("DynamicErf", "DynamicTanh", "GlobalResponseNorm", "PartialRMSNorm", "ScaleNorm")
 
 

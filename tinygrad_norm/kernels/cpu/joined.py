@@ -17,7 +17,7 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic
 
-from tinygrad_norm.kernels.cpu.compiler import Kernel, compiled, inline
+from tinygrad_norm.kernels.cpu.compiler import LARGE, Kernel, compiled, inline
 from tinygrad_norm.launch import Array, Late
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -36,6 +36,11 @@ class JoinableKernel(Kernel):
         """
         self._several = compiled(source, self.arithmetic)
         return source
+
+    @staticmethod
+    def joins(arguments: tuple[Any, ...]) -> bool:
+        """Whether a launch is so small that one thread takes it, as it takes all that are joined."""
+        return bool(arguments[0] < LARGE)
 
     def joined(self, launches: Sequence[tuple[Any, ...]]) -> Call:
         """Several launches, given the arguments of each, as one call that may be made again and again."""
