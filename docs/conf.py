@@ -42,6 +42,7 @@ nb_execution_cache_path = str(HERE / "_build" / "cells" / _digest())
 nb_execution_raise_on_error = True
 nb_execution_timeout = 180
 nb_merge_streams = True
+nb_output_stderr = "remove"  # where it is said that kernels are being compiled
 nb_mime_priority_overrides = [("html", "image/svg+xml", 1)]
 suppress_warnings = ["mystnb.unknown_mime_type"]  # a drawing is offered as Mermaid too
 

@@ -5,6 +5,7 @@ Brackets that grow need a font made for formulas: STIX Two Math (SIL Open Font L
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from sphinx.errors import ExtensionError
 
 def _convert(latex: str, display: str) -> str:
     try:
-        return str(convert(latex, display=display))
+        found = str(convert(latex, display=display))
     except Exception as error:  # its errors have no class of their own
         raise ExtensionError(f"mathml: {latex!r} is no formula that latex2mathml knows: {error!r}") from error
+    if unknown := re.search(r"<m[io]>(&|\\.*?)</m[io]>", found):  # what it does not know, it writes as it stands
+        raise ExtensionError(f"mathml: latex2mathml does not know {unknown[1]!r} in {latex!r}")
+    return found
 
 
 def visit_inline(writer: Any, node: Any) -> None:

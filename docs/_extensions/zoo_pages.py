@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 def write(folder: Path) -> None:
     """Write the pages that are not yet as they should be, and remove those of nets that are gone."""
     folder.mkdir(exist_ok=True)
-    template = Template((HERE / "zoo_page.md").read_text(encoding="utf-8"))
+    template = Template((HERE / "zoo_page.md.template").read_text(encoding="utf-8"))
     for name, net in MODELS.items():
         file = Path(inspect.getfile(net))
         package = Path(inspect.getfile(inspect.getmodule(MODELS["mlp"]) or net)).parents[1]
