@@ -175,9 +175,10 @@ def test_faults_of_built_pages_are_found(tmp_path):
         '<a href="other.html#here"></a><a href="other.html#old"></a><a href="other.html#gone"></a>'
         '<a href="#nowhere"></a>'
         '<a href="gone.html"></a><a href="https://x.y"></a><a href="mailto:x@y"></a>'
-        '<img src="data:image/png;base64,AA=="><img src="gone.png"><script src="//x.y/script.js"></script>'
+        '<img src="data:image/png;base64,AA==" alt="A dot"><img src="gone.png"><script src="//x.y/script.js"></script>'
     )
     assert list(site_links.faults(tmp_path)) == [
+        "page.html: gone.png has no text in its place",
         "page.html: other.html#gone leads to no anchor",
         "page.html: #nowhere leads to no anchor",
         "page.html: gone.html leads to no file",

@@ -18,13 +18,14 @@ NO_LOADS = {"next", "prev", "search", "index", "canonical", "author", "copyright
 
 
 class Page(HTMLParser):
-    """The anchors, the links and the loads of one page."""
+    """The anchors, the links and the loads of one page, and its pictures that say nothing to who does not see them."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.anchors: set[str] = set()
         self.links: list[str] = []
         self.loads: list[str] = []
+        self.untold: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -34,16 +35,19 @@ class Page(HTMLParser):
             self.links.append(given["href"])
         elif tag in LOADS and LOADS[tag] in given and not NO_LOADS & set(given.get("rel", "").split()):
             self.loads.append(given[LOADS[tag]])
+        if tag == "img" and given.get("alt", "") in ("", given.get("src")):
+            self.untold.append(given.get("src", ""))
 
     handle_startendtag = handle_starttag
 
 
 def faults(folder: Path) -> Iterator[str]:
-    """Each broken link of the pages in a folder, and each thing that they load from elsewhere."""
+    """Broken links of the pages in a folder, what they load from elsewhere, and pictures without a text."""
     files = [path for path in sorted(folder.rglob("*.html")) if "_static" not in path.relative_to(folder).parts]
     pages = {path.resolve(): Page(path) for path in files}
     for path, page in pages.items():
         name = path.relative_to(folder.resolve()).as_posix()
+        yield from (f"{name}: {picture} has no text in its place" for picture in page.untold)
         for link in (*page.links, *page.loads):
             scheme, host, target, _, anchor = urlsplit(link)
             if scheme == "data" or ((scheme or host) and link not in page.loads):
