@@ -14,6 +14,10 @@ import tinygrad_norm
 HERE = Path(__file__).parent
 CODE = HERE / "_code"
 sys.path.insert(0, str(HERE / "_extensions"))
+PROFILE = HERE / "_build" / "ipython" / "profile_default"  # of the cells, in place of the user's own
+PROFILE.mkdir(parents=True, exist_ok=True)
+(PROFILE / "ipython_kernel_config.py").write_text('c.IPKernelApp.log_level = "ERROR"\n', encoding="utf-8")
+os.environ["IPYTHONDIR"] = str(PROFILE.parent)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CODE), os.environ.get("PYTHONPATH")]))  # of the cells
 
 
