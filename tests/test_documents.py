@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from tinygrad_norm.models import list_models
 
 ROOT = Path(__file__).parent.parent
 
@@ -105,7 +108,7 @@ def test_contributing():
 
 
 CONCEPTS = sorted((ROOT / "docs" / "concepts").glob("*.md"))
-SPINE = [path for path in CONCEPTS if path.stem != "index"]
+SPINE = [path for path in CONCEPTS if path.stem not in ("index", "questions")]
 PARTS = ("What it is", "A picture", "What goes wrong")
 """Headings of a page of the book. A page on normalization has its formulas and its code by norm."""
 
@@ -127,7 +130,7 @@ def test_the_spine_is_listed_from_the_first_page_to_the_last():
     listed = re.search(
         r"```\{toctree\}\n:maxdepth: 1\n\n(.*?)```", CONCEPTS[0].with_stem("index").read_text(), re.DOTALL
     )
-    assert sorted(listed[1].split()) == [path.stem for path in SPINE]
+    assert sorted(listed[1].split()) == [path.stem for path in CONCEPTS if path.stem != "index"]
 
 
 @pytest.mark.parametrize("page", SPINE, ids=lambda path: path.stem)
@@ -140,6 +143,16 @@ def test_a_page_of_the_book_tells_draws_and_runs(page):
     assert "$$" in text
     assert any("show(axes)" in cell or "draw_graph(" in cell for cell in code_cells(page))
     assert inclusions(page)
+
+
+@pytest.mark.parametrize("page", SPINE, ids=lambda path: path.stem)
+def test_the_cells_of_a_page_use_what_they_import(page):
+    code = ["\n".join(line for line in cell.split("\n") if not line.startswith(":")) for cell in code_cells(page)]
+    tree = ast.parse("\n".join(re.sub(r"\A---\n.*?^---\n", "", cell, flags=re.MULTILINE | re.DOTALL) for cell in code))
+    nodes = list(ast.walk(tree))
+    imports = [alias for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names]
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    assert {alias.asname or alias.name for alias in imports} - used == set()
 
 
 @pytest.mark.parametrize("page", SPINE, ids=lambda path: path.stem)
@@ -162,11 +175,31 @@ def test_the_sections_on_normalization():
     assert [heading for heading in re.findall(r"^## (.+)$", text, re.MULTILINE) if heading in wanted] == wanted
 
 
+def extension(name: str) -> Any:
+    """A module of those that Sphinx loads when it builds the site."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "_extensions" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_each_net_of_the_zoo_has_a_page(tmp_path):
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    (folder / "a_net_that_is_gone.md").write_text("")
+    extension("zoo_pages").write(folder)
+    assert {path.stem for path in folder.iterdir()} == set(list_models())
+    listed = re.findall(r"^zoo/(\w+)$", (ROOT / "docs" / "concepts" / "zoo.md").read_text(), re.MULTILINE)
+    assert listed == list_models()
+    for path in folder.iterdir():
+        (source, name), *others = inclusions(path)
+        place = ROOT / "docs" / "concepts" / "zoo" / source.relative_to(folder)
+        assert f"class {name}(" in place.resolve().read_text(encoding="utf-8")
+        assert not others
+
+
 def test_faults_of_built_pages_are_found(tmp_path):
-    path = ROOT / "docs" / "_extensions" / "site_links.py"
-    spec = importlib.util.spec_from_file_location("site_links", path)
-    site_links = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(site_links)
+    site_links = extension("site_links")
     (tmp_path / "other.html").write_text('<h1 id="here">Here</h1><a name="old"></a>')
     (tmp_path / "_static").mkdir()
     (tmp_path / "_static" / "part.html").write_text('<a href="{{ a template }}">')

@@ -6,14 +6,18 @@ import io
 import re
 from typing import Any
 
+from matplotlib.colors import LinearSegmentedColormap
+
 from tinygrad_norm import figures, no_grad, ops
 from tinygrad_norm.doctor.norm_units import norms, values_sharing
 from tinygrad_norm.figures import COLOURS, GREY, INK, PALE
 from tinygrad_norm.nn import Module
 from tinygrad_norm.tables import format_table
 
-__all__ = ["BLUE", "COLOURS", "GREEN", "GREY", "INK", "ORANGE", "PALE", "axes_of", "norm_places", "show"]
+__all__ = ["BLUE", "COLOURS", "GREEN", "GREY", "INK", "ORANGE", "PALE", "SIGNS", "axes_of", "norm_places", "show"]
 BLUE, ORANGE, GREEN = COLOURS[:3]
+SIGNS = LinearSegmentedColormap.from_list("signs", [ORANGE, "#ffffff", BLUE])
+"""From negative to positive: give it limits that are each other's opposite."""
 
 STYLE = """<style>svg { max-width: 100%; height: auto; color: #333333; --pale: #e6e6e6; }
 @media (prefers-color-scheme: dark) { svg { color: #e0e0e0; --pale: #444444; } }</style>"""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
-
+import tinygrad_norm
 from tinygrad_norm.models.registry import MODELS
 
-HERE = Path(__file__).parent
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+HERE, PACKAGE = Path(__file__).parent, Path(tinygrad_norm.__file__).parent
 
 
 def write(folder: Path) -> None:
@@ -20,9 +22,8 @@ def write(folder: Path) -> None:
     template = Template((HERE / "zoo_page.md.template").read_text(encoding="utf-8"))
     for name, net in MODELS.items():
         file = Path(inspect.getfile(net))
-        package = Path(inspect.getfile(inspect.getmodule(MODELS["mlp"]) or net)).parents[1]
         about = (inspect.getdoc(net) or "").partition("\n")[0]
-        source = f"../../../tinygrad_norm/{file.relative_to(package).as_posix()}"
+        source = f"../../../tinygrad_norm/{file.relative_to(PACKAGE).as_posix()}"
         page = template.substitute(name=name, title=net.__name__, about=about, source=source, kind=net.__name__)
         target = folder / f"{name}.md"
         if not target.exists() or target.read_text(encoding="utf-8") != page:
