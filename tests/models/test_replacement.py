@@ -231,8 +231,8 @@ def test_weights_that_begin_otherwise_are_not_carried_over():
     net = nn.Sequential(nn.Conv2D(3, 4, 1), nn.GlobalResponseNorm(4), nn.ReLU())
     replace_norm(net, "", "batch")
     np.testing.assert_array_equal(net[1].weight.raw, np.ones(4))  # those of the old one are 0
-    replace_norm(net, "", "renorm")
-    assert net[1].momentum == nn.BatchRenorm2D(4).momentum
+    replace_norm(net, "", nn.BatchRenorm2D)
+    assert net[1].momentum == nn.BatchRenorm2D(4).momentum == 0.01  # and not that of the old one
 
 
 def test_the_same_statistics_are_kept_with_their_switches_and_others_are_not():
