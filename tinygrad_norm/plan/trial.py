@@ -34,7 +34,7 @@ def compare(reached: list[Any], replay: Callable[[], Any], eager: Callable[[], A
         output, error = replay(), None
     except Exception as raised:
         output, error = None, raised
-    replayed = _state(output, Reach(reached))
+    replayed = [(what, whose, _copied(each)) for what, whose, each in _state(output, Reach(reached))]
     before.restore()
     for array, copy in arrays:
         if array.flags.writeable:
@@ -53,11 +53,13 @@ def _arrays(reach: Reach) -> Iterator[Array]:
 
 
 def _state(output: Any, reach: Reach) -> list[tuple[str, Any, Any]]:
-    """Everything that is compared: what it is, whose, and copies of arrays, numbers, and states of generators."""
-    found: list[tuple[str, Any, Any]] = [("what it returns", None, _copied(each)) for each in leaves(output)]
+    """Everything that is compared: what it is, whose, and arrays, numbers, and states of generators."""
+    found: list[tuple[str, Any, Any]] = [("what it returns", None, _plain(each)) for each in leaves(output)]
+    gradients = {id(tensor.grad) for tensor in reach.tensors}  # which are reached as well
     for tensor in reach.tensors:
-        found += [("", tensor, tensor.raw.copy()), ("the gradient of ", tensor, _copied(tensor.grad))]
-    found += [("", array, array.copy()) for array in reach.arrays]
+        if id(tensor) not in gradients:
+            found += [("", tensor, tensor.raw), ("the gradient of ", tensor, _plain(tensor.grad))]
+    found += [("", array, array) for array in reach.arrays]
     for mapping in reach.dicts:
         found += [(repr(key), None, value) for key, value in mapping.items() if isinstance(value, int | float | str)]
     found += [(_GENERATOR, None, state_of(generator)) for generator in reach.generators]
@@ -78,9 +80,20 @@ def _name_of(whose: Any, reach: Reach) -> str:
     return f"an array of shape {whose.shape}"
 
 
+def _plain(each: Any) -> Any:
+    return each.raw if isinstance(each, Tensor) else each
+
+
 def _copied(each: Any) -> Any:
-    array = each.raw if isinstance(each, Tensor) else each
-    return array.copy() if isinstance(array, np.ndarray) else array
+    return each.copy() if isinstance(each, np.ndarray) else each
+
+
+def _have_same_bits(one: Array, other: Array) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if one.dtype.hasobject or not (one.flags.c_contiguous and other.flags.c_contiguous):
+        return one.tobytes() == other.tobytes()
+    return bool(np.array_equal(one.reshape(-1).view(np.uint8), other.reshape(-1).view(np.uint8)))
 
 
 def _difference(one: list[tuple[str, Any, Any]], other: list[tuple[str, Any, Any]], reach: Reach) -> str:
@@ -88,7 +101,7 @@ def _difference(one: list[tuple[str, Any, Any]], other: list[tuple[str, Any, Any
         return "another number of tensors and numbers"
     for (what, _, value), (_, whose, expected) in zip(one, other, strict=True):
         if isinstance(value, np.ndarray) and isinstance(expected, np.ndarray):
-            alike = value.shape == expected.shape and value.tobytes() == expected.tobytes()
+            alike = _have_same_bits(value, expected)
         else:
             alike = same_state(value, expected) if what == _GENERATOR else same(value, expected)
         if not alike:
