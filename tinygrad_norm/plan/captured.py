@@ -8,7 +8,7 @@ import functools
 import operator
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
@@ -25,7 +25,7 @@ from tinygrad_norm.plan.recorder import Recorder
 from tinygrad_norm.plan.signature import signature
 from tinygrad_norm.plan.snapshot import Snapshot
 from tinygrad_norm.plan.told import plain, telling
-from tinygrad_norm.plan.trees import flattened, leaves, mapped
+from tinygrad_norm.plan.trees import leaves, mapped, taken
 from tinygrad_norm.plan.trial import compare
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.unread import Unread
@@ -136,15 +136,8 @@ class Captured(Generic[P, R]):
         try:
             if running:
                 return self._eager("it is called by itself", args, kwargs)
-            given: list[Any] = []
-            form = flattened(args, given), flattened(kwargs, given)
+            given, form = taken(args, kwargs)
             inputs = [each for each in given if isinstance(each, _ARRAYS)]
-            if [each for each in inputs if isinstance(each, Tensor) and each.wants_grad and each.creator is not None]:
-                return self._eager(
-                    "it is given a tensor with a tape behind it, which a plan does not keep", args, kwargs
-                )
-            if any(each.grad_hooks for each in inputs if isinstance(each, Tensor)):
-                return self._eager("hooks of an argument see its gradient", args, kwargs)
             self._calls += 1
             key = signature(given, inputs), form, mode, launch.settings()
             for entry in reversed(self._entries):
@@ -203,6 +196,8 @@ class Captured(Generic[P, R]):
 
     def _record(self, key: Any, given: list[Any], inputs: list[Any], args: Any, kwargs: Any) -> R:
         """Run eagerly, and make a plan of it if one can be made."""
+        if reason := next(_seen_by_others(inputs), ""):
+            return self._eager(reason, args, kwargs)
         tries, reason = self._refused.get(key, (0, ""))
         if tries >= _TRIES or self._recordings >= _RECORDINGS + self._calls // _CALLS_EACH:
             often = f"it was recorded {self._recordings} times in {self._calls} calls"
@@ -237,6 +232,15 @@ class Captured(Generic[P, R]):
             self._entries = [*self._entries[1 - _PLANS :], entry]
         read: R = _read(result)
         return read
+
+
+def _seen_by_others(inputs: list[Any]) -> Iterator[str]:
+    """Why no plan can be made for such arguments: the signature tells them from those of plans."""
+    for each in inputs:
+        if isinstance(each, Tensor) and each.wants_grad and each.creator is not None:
+            yield "it is given a tensor with a tape behind it, which a plan does not keep"
+        if isinstance(each, Tensor) and each.grad_hooks:
+            yield "hooks of an argument see its gradient"
 
 
 def _read(result: Any) -> Any:

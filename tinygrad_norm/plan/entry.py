@@ -32,8 +32,11 @@ class Entry:
         if self.key != key or not self.guards.hold():
             return False
         given = {id(owner_of(array_of(each))) for each in inputs}
-        reached = [*(each.raw for each in self.guards.tensors), *self.guards.arrays]
-        return given.isdisjoint([id(raw if raw.base is None else owner_of(raw)) for raw in reached])
+        for tensor in self.guards.tensors:
+            raw = tensor.raw
+            if id(raw if raw.base is None else owner_of(raw)) in given:
+                return False
+        return given.isdisjoint([id(owner_of(each)) for each in self.guards.arrays])
 
 
 def known(reach: Reach, inputs: list[Any]) -> Iterator[tuple[Array, Any]]:

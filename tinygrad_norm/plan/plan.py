@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ from tinygrad_norm.tensor import Tensor
 
 _SMALL = 2**15
 """How many bytes are copied sooner than a launch is written anew, which takes 3 µs."""
+
+_NONE: Set[int] = frozenset()
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -190,7 +192,8 @@ class Plan:
             return self._returned(self.output, given)
         finally:
             leave_quiet(quiet)
-            self._put_effects(given)
+            if self.effects:
+                self._put_effects(given)
             for number in (*self._anew, *self.settled.steps):  # what is kept elsewhere is not kept here
                 calls[number] = _NOTHING
             for buffer in self.fresh:
@@ -224,6 +227,8 @@ class Plan:
 
     def _run(self, calls: list[Call], timed: bool) -> list[float]:
         """Make calls, and count those that are done."""
+        if not calls:
+            return []
         left = iter(calls)
         try:
             if timed:
@@ -240,6 +245,8 @@ class Plan:
     def _returned(self, output: Any, given: Sequence[Any]) -> Any:
         if type(output) is Kept:
             return output.made(self._result(output.view))
+        if type(output) is Same:
+            return given[output.tensor] if type(output.tensor) is int else output.tensor
         made: dict[int, Any] = {}
 
         def make(each: Any) -> Any:
@@ -258,7 +265,7 @@ class Plan:
         array = self._results.get(id(view))
         return self._array(view) if array is None else array.copy("K")
 
-    def _bind(self, inputs: Sequence[Array], given: Sequence[Any]) -> set[int]:
+    def _bind(self, inputs: Sequence[Array], given: Sequence[Any]) -> Set[int]:
         """Find the arrays that are there before, and return the steps that are given another one than last time."""
         bound = self._bound
         moved = [(number, tensor.raw) for number, tensor in self._tensors if tensor.raw is not bound[number]]
@@ -266,6 +273,8 @@ class Plan:
             array = find(source, inputs, given)
             if array is not bound[number]:
                 moved.append((number, array))
+        if not moved:
+            return _NONE
         stale: set[int] = set()
         for number, array in moved:
             if (array.shape, array.strides, array.dtype) != self._forms[number]:

@@ -31,26 +31,25 @@ class _Itself:
 def signature(given: list[Any], inputs: list[Any]) -> tuple[Any, ...]:
     """What a plan depends on of the arguments: of arrays kind, form and which overlap, of the rest what it is."""
     overlap = _overlap(inputs) if len(inputs) > 1 else ()
-    return overlap, *(
-        [
-            (
-                type(each),
-                *(each.raw.shape, each.raw.dtype, each.raw.strides),
-                *(each.wants_grad, each.is_leaf, each.grad is None),
-            )
-            if isinstance(each, Tensor)
-            else (type(each), each.shape, each.dtype, each.strides, each.flags.writeable)
-            if isinstance(each, np.ndarray)
-            else (type(each), repr(each) if isinstance(each, VALUES) else _Itself(each))
-            for each in given
-        ]
-    )
+    return overlap, *[_form_of(each) for each in given]
+
+
+def _form_of(each: Any) -> tuple[Any, ...]:
+    if isinstance(each, Tensor):
+        raw, hooked = each.raw, bool(each.grad_hooks)
+        form = raw.shape, raw.dtype, raw.strides
+        return type(each), form, each.wants_grad, each.creator is None, each.grad is None, hooked
+    if isinstance(each, np.ndarray):
+        return type(each), each.shape, each.dtype, each.strides, each.flags.writeable
+    return type(each), repr(each) if isinstance(each, VALUES) else _Itself(each)
 
 
 def _overlap(inputs: list[Any]) -> tuple[tuple[int, ...], ...]:
     """The pairs of inputs that share memory, how many bytes one begins after the other, and whether they are one."""
     arrays = [array_of(each) for each in inputs]
     owners = [owner_of(each) for each in arrays]
+    if len({*map(id, owners)}) == len(owners):
+        return ()
     return tuple(
         [
             (i, j, byte_bounds(arrays[j])[0] - byte_bounds(arrays[i])[0], inputs[i] is inputs[j])

@@ -213,6 +213,7 @@ class Guards:
         )
         self._checks = [check for check, things in checks if things]
         """Of those kinds of things that there are."""
+        self._objects = [each for each in (self._values, self._keys) if each]
 
     def hold(self) -> bool:
         """Whether all is as it was."""
@@ -223,7 +224,7 @@ class Guards:
         for check in self._checks:
             if not check(self):
                 return False
-        return self._values.hold() and self._keys.hold()
+        return all(map(Identities.hold, self._objects))
 
     def _tensors_hold(self) -> bool:
         for tensor, wants, hooks, without in self._tensors:
@@ -240,10 +241,12 @@ class Guards:
         return all(len(items) == len(old) and all(map(same, items, old)) for items, old in self._groups)
 
     def _functions_hold(self) -> bool:
-        return all(
-            function.__code__ is code and function.__defaults__ is defaults and function.__kwdefaults__ is keywords
-            for function, code, defaults, keywords in self._functions
-        )
+        for function, code, defaults, keywords in self._functions:
+            if function.__code__ is not code or function.__defaults__ is not defaults:
+                return False
+            if function.__kwdefaults__ is not keywords:
+                return False
+        return True
 
     def _attributes_hold(self) -> bool:
         if any(_size_of(kind) != size for kind, size in self._sizes):
@@ -288,10 +291,11 @@ class Identities:
         self._objects = objects  # which live as long as their addresses are known
         self._addresses = _addresses(objects, len(objects)) if len(objects) > _FEW else None
 
+    def __bool__(self) -> bool:
+        return bool(self._filled or self._empty)
+
     def hold(self) -> bool:
         """Whether they do."""
-        if not self._filled and not self._empty:
-            return True
         if any(self._empty) or [*map(len, self._filled)] != self._lengths:
             return False
         if self._addresses is None:

@@ -31,6 +31,18 @@ def flattened(tree: Any, found: list[Any]) -> Any:
     return None
 
 
+def taken(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:
+    """What a call is given, and its form."""
+    for each in args:
+        if isinstance(each, tuple | list | dict):
+            break
+    else:
+        if not kwargs:
+            return [*args], len(args)
+    found: list[Any] = []
+    return found, (flattened(args, found), flattened(kwargs, found))
+
+
 def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
     """Return a tree with function(leaf) in the place of each leaf; a named tuple stays one."""
     if isinstance(tree, tuple):
