@@ -13,6 +13,7 @@ from benchmarks.nets import BATCH, LEARNING_RATE, NETS, batch
 from benchmarks.timing import Maker
 
 OURS = "tinygrad_norm"
+CAPTURED = "captured"
 
 
 def our_training(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
+
+from benchmarks.contenders import tried
 
 
 def our_layer(kind: str, arguments: tuple[int, ...], relu: bool) -> Any:
@@ -74,24 +77,26 @@ def torch_layer(kind: str, arguments: tuple[int, ...], relu: bool) -> Any:
 
 
 def our_run(
-    kind: str, arguments: tuple[int, ...], relu: bool, shape: tuple[int, ...], backward: bool
+    kind: str, arguments: tuple[int, ...], relu: bool, shape: tuple[int, ...], backward: bool, captured: bool = False
 ) -> Callable[[], object]:
     """Run our layer on images that are channels-last in memory, as they are within a net."""
-    from tinygrad_norm import Tensor, grad, no_grad
+    from tinygrad_norm import Tensor, capture, grad, no_grad
 
     layer = our_layer(kind, arguments, relu).train(backward)
     x = Tensor(channels_last(numbers(shape)), requires_grad=backward)
 
-    def inference() -> object:
+    def inference(x: Tensor) -> object:
         with no_grad():
             return layer(x)
 
-    if not backward:
-        return inference
-    wanted = [x, *layer.parameters()]
-    y = layer(x)
-    cotangent = Tensor(channels_last(numbers(y.shape)) if y.ndim == 4 else numbers(y.shape))
-    return lambda: grad(layer(x), wanted, cotangent)
+    def training(x: Tensor) -> object:
+        return grad(layer(x), [x, *layer.parameters()], cotangent)
+
+    if backward:
+        y = layer(x)
+        cotangent = Tensor(channels_last(numbers(y.shape)) if y.ndim == 4 else numbers(y.shape))
+    run = training if backward else inference
+    return tried(partial(capture(run, strict=True), x)) if captured else partial(run, x)
 
 
 def torch_run(

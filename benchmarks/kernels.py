@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from benchmarks import machine, targets
-from benchmarks.contenders import OURS
+from benchmarks.contenders import CAPTURED, OURS
 from benchmarks.kernel_makers import our_run, our_small_op, torch_run, torch_small_op
 from benchmarks.memory import in_new_process
 from benchmarks.nets import BATCH
@@ -42,6 +42,11 @@ class Layer(NamedTuple):
         channels, *side = self.image
         size = f"{channels} × {side[0]}²" if side else f"{channels}"
         return f"{self.kind}{' and ReLU' if self.relu else ''}, {size}"
+
+    @property
+    def small(self) -> bool:
+        """Whether there is so little of it that calls count."""
+        return self.image == (256,) or self.image[-1] <= 8
 
     @property
     def moved(self) -> tuple[int, int]:
@@ -107,7 +112,7 @@ def convolutions(report: Report, options: Options) -> None:
             inputs, outputs, kernel, groups = layer.arguments
             flops = 2 * BATCH * inputs // groups * outputs * kernel**2 * layer.image[1] ** 2
             for backward in (False, True):
-                ours, _, cells = compare(team, title, layer, backward, options)
+                ours, _, cells, _ = compare(team, title, layer, backward, options)
                 done = flops * (3 if backward else 1) / ours.median / 1e6
                 rows.append([*cells, f"{done:.0f}", f"{done / rate:.2f}"])
     report.table([*HEADER, "GFLOP/s", "of the product's"], rows)
@@ -115,12 +120,12 @@ def convolutions(report: Report, options: Options) -> None:
 
 def norms(report: Report, options: Options) -> None:
     """Norms with and without activation, over PyTorch's, and as a fraction of the bandwidth of a copy."""
-    bandwidth_bound(report, options, "Norms", NORMS, targets.NORM)
+    bandwidth_bound(report, options, "Norms", NORMS, judged=True)
 
 
 def others(report: Report, options: Options) -> None:
     """Pooling and activations, likewise, and the overhead of one small op."""
-    bandwidth_bound(report, options, "Pooling and activations", OTHERS, None)
+    bandwidth_bound(report, options, "Pooling and activations", OTHERS, judged=False)
     title = "product of 64 numbers, recorded, forward and backward"
     progress(title)
     with Team() as team:
@@ -130,8 +135,8 @@ def others(report: Report, options: Options) -> None:
     report.judge(title, ratio(timings[OURS], timings["PyTorch"]).median, targets.SMALL_OP)
 
 
-def bandwidth_bound(report: Report, options: Options, title: str, layers: list[Layer], target: float | None) -> None:
-    """Compare layers whose work is to read and to write."""
+def bandwidth_bound(report: Report, options: Options, title: str, layers: list[Layer], judged: bool) -> None:
+    """Compare layers whose work is to read and to write; those that are judged are replayed too."""
     bandwidth = in_new_process(machine.copy_bandwidth)
     report.say(
         f"## {title}, batch {BATCH}\n\nThe fraction is of a copy of 256 MB by all threads, which reads and writes "
@@ -142,28 +147,37 @@ def bandwidth_bound(report: Report, options: Options, title: str, layers: list[L
     with Team(TURN_MS) as team:
         for layer in layers:
             for backward in (False, True):
-                ours, found, cells = compare(team, layer.title, layer, backward, options)
+                ours, found, cells, captured = compare(team, layer.title, layer, backward, options, judged)
                 cells.append(f"{layer.moved[backward] / ours.median / 1e6 / bandwidth:.2f}")
-                if target is not None:
-                    cells += report.judge(cells[0], found.median, target).row()[2:]
+                if captured is not None:
+                    cells += report.judge(cells[0], found.median, targets.NORM).row()[2:]
+                    target = targets.SMALL_NORM if layer.small else targets.NORM
+                    cells += [str(captured), *report.judge(f"{cells[0]}, captured", captured.median, target).row()[2:]]
                 rows.append(cells)
-    report.table([*HEADER, "of the copy's", *(["target", ""] if target is not None else [])], rows)
+    more = ["target", "", "captured", "target", ""] if judged else []
+    report.table([*HEADER, "of the copy's", *more], rows)
 
 
-def compare(team: Team, title: str, layer: Layer, backward: bool, options: Options) -> tuple[Timing, Ratio, list[str]]:
-    """Time a layer; return our time, the ratio to PyTorch's fastest layout, and the cells that tell both."""
+def compare(
+    team: Team, title: str, layer: Layer, backward: bool, options: Options, captured: bool = False
+) -> tuple[Timing, Ratio, list[str], Ratio | None]:
+    """Time a layer.
+
+    Returns:
+        our time, the ratio to PyTorch's fastest layout, the cells that tell both, and that ratio of a replay.
+    """
     title += ", forward and backward" if backward else ", inference"
     progress(title)
     run = (layer.kind, layer.arguments, layer.relu, layer.shape, backward)
     forms: dict[str, Maker] = {"default": partial(torch_run, *run)}
     if len(layer.shape) == 4:
         forms["channels-last"] = partial(torch_run, *run, last=True)
-    timings = team.time({OURS: partial(our_run, *run), **forms}, SECONDS, options.rounds, rivals=forms)
+    own: dict[str, Maker] = {OURS: partial(our_run, *run)}
+    if captured:
+        own[CAPTURED] = partial(our_run, *run, captured=True)
+    timings = team.time({**own, **forms}, SECONDS, options.rounds, rivals=forms)
     form = fastest(timings, forms)
     ours, theirs = timings[OURS], timings[form]
     found = ratio(ours, theirs)
-    return (
-        ours,
-        found,
-        [title, milliseconds(ours.median), milliseconds(theirs.median), form, str(found), f"{found.least:.2f}"],
-    )
+    cells = [title, milliseconds(ours.median), milliseconds(theirs.median), form, str(found), f"{found.least:.2f}"]
+    return ours, found, cells, ratio(timings[CAPTURED], theirs) if captured else None

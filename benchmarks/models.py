@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from benchmarks import targets
-from benchmarks.contenders import OURS, inference_forms, our_inference, our_training, training_forms
+from benchmarks.contenders import CAPTURED, OURS, inference_forms, our_inference, our_training, training_forms
 from benchmarks.contenders import torch_inference as in_torch
 from benchmarks.contenders import torch_training as trained_in_torch
 from benchmarks.nets import BATCH, NETS
@@ -17,7 +17,6 @@ from benchmarks.report import Report, fastest, milliseconds, progress, ratio
 from benchmarks.timing import Maker, Team, Timing
 
 JUDGED = ["ratio (10–90 %)", "by minima", "target", ""]
-CAPTURED = "captured"
 HEADER = ["milliseconds", OURS, "PyTorch", "its fastest form", *JUDGED, CAPTURED, *JUDGED]
 COMPILED = "torch.compile"
 JAX = "JAX jit"

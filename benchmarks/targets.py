@@ -66,8 +66,12 @@ MEMORY = {
 }
 NORM = 0.5
 """Each norm, with and without activation: forward and backward in training, forward in inference."""
+SMALL_NORM = 0.35
+"""A replay of one of 256 features, or of images of at most 8×8."""
 SMALL_OP = 1.0
 """One recorded elementwise op on 64 numbers, forward and backward."""
+CAPTURED_MEMORY = 1.0
+"""Peak memory of replayed steps over that of eager ones."""
 BUSY = 0.6
 """A training step while another process keeps one of two cores busy."""
 SLOWED = 2.2
@@ -76,6 +80,8 @@ SLOWED_SHORT = 1.5
 """SLOWED for a shorter step."""
 TWO_THREADS = 1.7
 """Times as fast as one, at least."""
+CAPTURED_TWO_THREADS = 1.6
+"""The same of a replay, where it takes over 5 ms."""
 GROWTH = 1.1
 """Time and memory over what would be in proportion to the work; a tenth is left to noise."""
 COLD_STEP = 60.0
