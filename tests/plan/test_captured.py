@@ -379,8 +379,10 @@ def test_what_python_changes_keeps_a_function_eager():
         return x + model.times
 
     x = Tensor([1.0])
-    for function in (counts, appends, assigns):
-        assert "it changes" in eager_reason(function, x)
+    for function, below in ((counts, 2), (appends, 1), (assigns, 1)):
+        reason, line = eager_reason(function, x), function.__code__.co_firstlineno + below
+        assert "it changes" in reason
+        assert reason.endswith(f"(test_captured.py:{line})")
     assert (count, len(seen), model.times) == (5, 5, 5)
 
 

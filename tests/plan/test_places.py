@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_norm
-from tinygrad_norm.plan.places import is_ours, is_users, is_users_file, users_line
+from tinygrad_norm.plan.places import is_ours, is_users, is_users_file, lines_of_stores, users_line
 
 
 def test_modules_of_python_and_of_packages_are_not_the_users():
@@ -37,3 +37,22 @@ def test_a_line_is_the_users_though_an_installed_function_runs():
 
     assert line(1).startswith("test_places.py:")
     assert np.apply_along_axis(lambda _: users_line(), 0, np.ones(1)).item().startswith("test_places.py:")
+
+
+def test_the_lines_of_stores():
+    def stores(self, seen, given):
+        nonlocal kept
+        value = 1
+        self.count = value
+        kept = value
+        seen.append(value)
+        given["key"] = value
+        return self.count
+
+    kept = 0
+    first = stores.__code__.co_firstlineno
+    for name, below in (("count", 3), ("kept", 4), ("key", 6)):
+        assert lines_of_stores([stores.__code__], name) == f"test_places.py:{first + below}"
+    every = " or ".join(f"test_places.py:{first + line}" for line in (3, 4, 5))
+    assert lines_of_stores([stores.__code__], "elements") == every
+    assert lines_of_stores([(lambda x: x + kept).__code__], "elements") == ""

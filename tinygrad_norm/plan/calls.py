@@ -75,6 +75,8 @@ def _entered(recorder: Recorder, frame: FrameType) -> None:
     """See a Python function called."""
     code = frame.f_code
     users = is_users_file(code.co_filename)
+    if users:
+        recorder.codes[code] = None
     if code is _SUPPRESSES or (users and _handles_errors(code)):
         line = line_of(frame) if users else ""
         recorder.decided(f"{code.co_qualname} handles errors, and none reaches it in a replay", line)

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_norm.integrity import owner_of
 from tinygrad_norm.operands import wrap
+from tinygrad_norm.plan.places import lines_of_stores
 from tinygrad_norm.plan.plan import Effect, Kept, Plan, Same
 from tinygrad_norm.plan.reach import Reach
 from tinygrad_norm.plan.recorder import Array, Recorder, View
@@ -88,7 +89,8 @@ def _effects_on_inputs(recorder: Recorder, given_before: Snapshot, inputs: list[
             if each.grad is not was.grad:
                 yield _effect(number, each.grad, recorder)
     if (place := next(_unseen(given_before, recorder), None)) is not None:
-        recorder.refuse(f"it changes {place!r} of what it is given, which a replay would not")
+        line = lines_of_stores(recorder.codes, place)
+        recorder.refuse(f"it changes {place!r} of what it is given, which a replay would not", line)
 
 
 def entry_of(
@@ -100,7 +102,7 @@ def entry_of(
         if not same_state(state_of(generator), state) and id(generator) not in recorder.drawn:
             recorder.refuse("it draws random numbers outside of an op")
     if (place := next(_unseen(before, recorder), None)) is not None:
-        recorder.refuse(f"it changes {place!r}, which a replay would not")
+        recorder.refuse(f"it changes {place!r}, which a replay would not", lines_of_stores(recorder.codes, place))
         return None
     own = recorder.changed_by_hosts()
     late = _late(own, recorder, before)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dis
 import os
 import sys
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 _PACKAGE = Path(__file__).parents[1]
@@ -58,3 +60,33 @@ def line_where_defined(function: Any) -> str:
     methods = (getattr(type(function), name, None) for name in ("forward", "__call__"))
     codes = [code for each in (function, *methods) if (code := getattr(each, "__code__", None)) is not None]
     return f"{Path(codes[0].co_filename).name}:{codes[0].co_firstlineno}" if codes else ""
+
+
+_CHANGES = {
+    *("append", "extend", "insert", "remove", "pop", "popitem", "clear", "reverse", "sort", "update", "setdefault"),
+    *("add", "discard", "difference_update", "intersection_update", "symmetric_difference_update"),
+}
+"""Methods that change a container."""
+
+
+def lines_of_stores(codes: Iterable[CodeType], name: Any) -> str:
+    """The lines at which code stores to an attribute, a variable or a key of this name.
+
+    If there are none, those at which it stores to a variable of an outer function or changes a container; "" if there
+    are none either.
+    """
+    named: dict[str, None] = {}
+    others: dict[str, None] = {}
+    for code in codes:
+        before = None
+        for each in dis.get_instructions(code):
+            line = each.positions.lineno if each.positions is not None else None
+            where = f"{Path(code.co_filename).name}:{line or code.co_firstlineno}"
+            if each.opname.startswith(("STORE_", "DELETE_")) and not each.opname.endswith("_FAST"):
+                key = before.argval if before is not None and each.opname.endswith("_SUBSCR") else each.argval
+                (named if key == name else others)[where] = None
+            elif each.opname in ("LOAD_METHOD", "LOAD_ATTR") and each.argval in _CHANGES:
+                others[where] = None
+            before = each
+    found = [*(named or others)]
+    return " or ".join(found[:3])

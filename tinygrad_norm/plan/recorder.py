@@ -119,6 +119,8 @@ class Recorder:
         self.read_early: dict[tuple[int, Any], tuple[Any, str]] = {}
         """By the id of a dict and a key: the dict, and the line that looked the value up and may decide on it."""
         self._owners: dict[int, tuple[weakref.ref[Array], list[Buffer]]] = {}
+        self.codes: dict[Any, None] = {}
+        """The code of the user's that ran, in this order."""
         self.line = ""
         """What a reason names, of which no line that runs is to blame."""
         self._taker = "it returns or leaves"
