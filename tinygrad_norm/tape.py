@@ -5,22 +5,21 @@ that call: it keeps the nodes that made its inputs, what it saved on purpose, an
 tensor. The backward pass visits nodes from the highest number down, in a loop, never by recursion.
 
 Around this stand `modes` (recording or not), `operands` (what an op is called with), `saved` (what it keeps),
-`gradients` (what happens to a gradient on its way) and `route` (a backward pass to some tensors alone).
+`gradients` (what happens to a gradient on its way), `route` (a backward pass to some tensors alone) and `watched` (an
+op while a plan is recorded).
 """
 
 from __future__ import annotations
 
-import copy
-import functools
 import heapq
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tinygrad_norm import gradients, kernels, launch, modes, operands, saved
+from tinygrad_norm import gradients, kernels, launch, modes, operands, saved, watched
 from tinygrad_norm.dtypes import Array
 from tinygrad_norm.operands import Edge, as_tensor, edge_of, is_tensor, wrap
 from tinygrad_norm.quiet import enter_quiet, leave_quiet
@@ -89,7 +88,7 @@ class Op:
             hook.before_forward(self, inputs)
         quiet = enter_quiet()
         try:
-            result = self.forward(*arrays, **params) if not launch.active else self._watched(arrays)
+            result = self.forward(*arrays, **params) if not launch.active else watched.forward(self, arrays)
             array = operands.as_output(self, result, arrays, borrowed)
         except ValueError as error:
             raise operands.with_shapes(self, error, arrays) from None
@@ -106,62 +105,6 @@ class Op:
         for hook in mode.hooks:
             hook.after_forward(self, inputs, output)
         return output
-
-    def _watched(self, arrays: list[Any]) -> Any:
-        """Run forward while a plan is recorded: its launches are seen, or else it is one launch as a whole."""
-        blank = self._blank()
-
-        def forward(arrays: list[Any], params: dict[str, Any], held: dict[str, Array]) -> Any:
-            before = vars(self).copy()
-            try:
-                return self._holding(held)._forward_to_arrays(arrays, params)
-            finally:  # arrays that tell who reads them
-                vars(self).update({name: before[name] for name in held})
-
-        def again(arrays: list[Any], params: dict[str, Any], held: dict[str, Array]) -> Any:
-            return blank._with(params)._holding(held)._forward_to_arrays(arrays, params)
-
-        again.__name__ = type(self).__name__  # by which a plan shows it
-        held = self._held()
-        compute = functools.partial(launch.computed, forward, again, op=self, method="forward")
-        result, _ = launch.prepared(compute, arrays, self.params, held)
-        known = {id(each) for each in (*arrays, *self.params.values())}
-        lengths = {length for each in arrays for length in getattr(each, "shape", ())}
-        for value in self._saved:  # each replay would have what is no array as it is
-            if not (value is None or isinstance(value, np.ndarray) or id(value) in known or _is_length(value, lengths)):
-                launch.read(f"{self.name}, which saves {value!r},")
-        return result
-
-    def _forward_to_arrays(self, arrays: list[Any], params: dict[str, Any]) -> tuple[Any, list[Array]]:
-        """Run forward; return its result and the arrays that it saved."""
-        result = self.forward(*arrays, **params)
-        if isinstance(result, np.generic):  # arithmetic makes a number of what has no axes
-            number, result = result, np.asarray(result)
-            self._saved = tuple([result if value is number else value for value in self._saved])
-        return result, [value for value in self._saved if isinstance(value, np.ndarray)]
-
-    def _held(self) -> dict[str, Array]:
-        """The arrays that are its attributes, or are those of tensors that are."""
-        values = {name: value.raw if is_tensor(value) else value for name, value in vars(self).items()}
-        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-
-    def _holding(self, held: dict[str, Array]) -> Self:
-        """This op, with other arrays in their place."""
-        for name, array in held.items():
-            setattr(self, name, wrap(array) if is_tensor(getattr(self, name)) else array)
-        return self
-
-    def _blank(self) -> Self:
-        """This op, without a place on the tape."""
-        blank = copy.copy(self)
-        blank.edges, blank._saved = (), ()
-        return blank
-
-    def _with(self, params: dict[str, Any]) -> Self:
-        """A copy with other parameters: a plan finds the arrays among them elsewhere each time."""
-        twin = copy.copy(self)
-        twin.params = params
-        return twin
 
     def save(self, *values: Any) -> None:
         """Keep `values` for the way back: inputs, the output, or anything else. Kept only if the call is recorded."""
@@ -196,12 +139,6 @@ class Op:
         """Let go of what was saved."""
         self._saved = ()
         self.freed = True
-
-
-def _is_length(value: Any, lengths: set[int]) -> bool:
-    if isinstance(value, tuple):
-        return all(_is_length(each, lengths) for each in value)
-    return type(value) is int and value in lengths
 
 
 class FusedOp(Op):
@@ -246,22 +183,6 @@ class FusedOp(Op):
         found: tuple[Array | None, ...] = getattr(kernels.of(grad), name)(grad, *kept, **self.params)
         return found
 
-    def _watched_gradient(self, *arrays: Any) -> tuple[Array | None, ...]:
-        """The gradient while a plan is recorded: its launches are seen, or else it is one launch as a whole."""
-        blank = self._blank()
-
-        def gradient(arrays: tuple[Any, ...], params: dict[str, Any], held: dict[str, Array]) -> Any:
-            return copy.copy(self)._holding(held).gradient(*arrays), []
-
-        def again(arrays: tuple[Any, ...], params: dict[str, Any], held: dict[str, Array]) -> Any:
-            return blank._with(params)._holding(held).gradient(*arrays), []
-
-        again.__name__ = f"{type(self).__name__} backward"
-        held = self._held()
-        found: tuple[Array | None, ...]
-        found, _ = launch.computed(gradient, again, arrays, self.params, held, op=self, method="gradient")
-        return found
-
     def _defined(self, method: str) -> Callable[..., Any]:
         definition = type(self).definition
         if definition is None:
@@ -275,7 +196,7 @@ class FusedOp(Op):
         if not launch.active:
             grads = self.gradient(grad.raw, *self.saved_arrays)
         else:
-            grads = self._watched_gradient(grad.raw, *self.saved_arrays)
+            grads = watched.gradient(self, grad.raw, *self.saved_arrays)
         return tuple([None if array is None else wrap(np.asarray(array)) for array in grads])
 
     def _differentiate_definition(self, cotangent: Tensor) -> tuple[Tensor | None, ...]:
