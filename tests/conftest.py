@@ -68,6 +68,14 @@ def _seed():
 
 
 @pytest.fixture
+def plain_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No kernels of norms, each of which takes seconds to compile: for what does not depend on who computes."""
+    from tinygrad_norm import kernels
+
+    monkeypatch.setattr(kernels, "_use_cpu", False)
+
+
+@pytest.fixture
 def wait_for_line() -> Callable[..., str]:
     """Waits for a line on a program's standard error, and not for ever."""
 

@@ -18,6 +18,8 @@ from tinygrad_norm.certificate.norm_examples import norm_layers
 from tinygrad_norm.experiments.report import Measurements
 from tinygrad_norm.modes import Hook, hooks
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 DOCS = Path(__file__).parents[2] / "docs" / "norms"
 
 

@@ -11,6 +11,8 @@ from tinygrad_norm import nn
 from tinygrad_norm.certificate.norm_examples import NORMS, NormExample, make_norm, norm_layers
 from tinygrad_norm.nn import norms
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 SIZES = {"N": 5, "C": 6, "L": 4, "D": 1, "H": 2, "W": 3, "K": 7}
 EVERY = [pytest.param(name, each, id=f"{name} {i}") for name, all in NORMS.items() for i, each in enumerate(all)]
 

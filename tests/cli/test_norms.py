@@ -8,6 +8,8 @@ from tinygrad_norm import nn
 from tinygrad_norm.certificate.norm_examples import norm_layers
 from tinygrad_norm.cli import main
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 FRN = """FilterResponseNorm2D  --norm frn
     square = mean(x²)
     y = max(γ · x / √(square + ε) + β, threshold)

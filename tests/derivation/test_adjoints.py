@@ -15,6 +15,8 @@ from tinygrad_norm.derivation.expression import walk
 from tinygrad_norm.derived import derive
 from tinygrad_norm.testing import gradcheck
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 norms = run_path(str(Path(__file__).parent / "norms.py"))
 
 

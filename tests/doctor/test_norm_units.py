@@ -11,6 +11,8 @@ from tinygrad_norm.doctor.norm_units import infinity_allowed, norms, norms_held,
 from tinygrad_norm.models.norm_catalog import shown
 from tinygrad_norm.models.norm_catalog import values_sharing as sharing_by_experiment
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 CASES = [
     (nn.BatchNorm1D(6, affine=False), (4, 6)),
     (nn.BatchNorm2D(6, affine=False), (2, 6, 3, 5)),

@@ -18,6 +18,8 @@ from tinygrad_norm.models.norm_catalog import (
 )
 from tinygrad_norm.models.norms import OF_IMAGES, OF_ROWS
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 # [N, positions, channels or features], as the field tells its norms apart
 BATCH, IMAGE, CHANNEL_OF_IMAGE = np.s_[:, :, -1:], np.s_[:1, :, :], np.s_[:1, :, -1:]
 GROUP, PIXEL, ALONE = np.s_[:1, :, 3:], np.s_[:1, :1, :], np.s_[:1, :1, -1:]

@@ -17,6 +17,8 @@ from tinygrad_norm.nn.parametrize import is_parametrized
 from tinygrad_norm.ops.activation import fusible
 from tinygrad_norm.testing import gradcheck
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 
 def stirred(model, rng):
     """Parameters and statistics unlike those that a layer begins with; ready for inference."""

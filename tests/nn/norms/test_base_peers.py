@@ -14,6 +14,8 @@ import pytest
 
 from tinygrad_norm import Tensor, nn
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 HERE = Path(__file__).parent
 peers = run_path(str(HERE / "peer_cases.py"))
 STORED = np.load(HERE / "golden" / "peers.npz")

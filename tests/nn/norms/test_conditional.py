@@ -11,6 +11,8 @@ import pytest
 from tests.nn.norms.layers import IMAGES, LABELS, LAYERS, along, check_three_steps, close, gradient_of, stirred
 from tinygrad_norm import Tensor, derive, grad, nn, ops
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 CHANNELS, POSITIONS = (0, 2, 3), (2, 3)
 
 

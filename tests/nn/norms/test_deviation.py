@@ -8,6 +8,8 @@ import pytest
 from tests.nn.norms.layers import along, check_three_steps, close
 from tinygrad_norm import Tensor, nn
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 CHANNELS = (0, 2, 3)
 
 

@@ -10,6 +10,8 @@ import pytest
 from tests.nn.norms.layers import IMAGES, along, check_three_steps, close, stirred
 from tinygrad_norm import nn
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 
 def instance_std(x, eps):
     """As timm's of that name."""

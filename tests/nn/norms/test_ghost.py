@@ -11,6 +11,8 @@ from tests.nn.norm_layers import close, stirred
 from tinygrad_norm import Tensor, grad, nn
 from tinygrad_norm.testing import compare_with_composition, gradcheck
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 CASES = {
     "rows": (nn.GhostBatchNorm1D, nn.BatchNorm1D, (11, 3)),
     "sequences": (nn.GhostBatchNorm1D, nn.BatchNorm1D, (9, 3, 2)),

@@ -13,6 +13,8 @@ from tinygrad_norm import Tensor, capture, composed, grad, nn
 from tinygrad_norm.nn.norms.masked import masked_norm, masked_op
 from tinygrad_norm.testing import gradcheck
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 # The name, its arguments, the shape of x and that of a mask without some of its axes
 CASES: dict[str, Any] = {
     "batch 1d": ("BatchNorm1D", (3,), {}, (4, 3, 5), (4, 5)),
@@ -272,13 +274,6 @@ def test_it_runs_in_kernels():
             "def outer_forward" in masked_op(activation).source or "def inner_forward" in masked_op(activation).source
         )
     assert masked_op(None).definition is masked_norm
-
-
-def test_float32_at_a_large_mean_is_as_good_as_without_a_mask(rng):
-    x = (2000 + rng.normal(size=(8, 4, 64))).astype(np.float32)
-    mask = np.arange(64) < rng.integers(20, 64, (8, 1))
-    expected = nn.MaskedBatchNorm1D(4, dtype="float64")(x.astype(np.float64), mask).raw
-    np.testing.assert_allclose(nn.MaskedBatchNorm1D(4)(x, mask).raw, expected, rtol=0, atol=2e-6)
 
 
 def test_the_state_is_that_of_the_norm_without_a_mask(rng):

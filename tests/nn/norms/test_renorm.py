@@ -12,6 +12,8 @@ from tests.nn.norms.layers import ROWS, along, check_three_steps, close, gradien
 from tinygrad_norm import nn
 from tinygrad_norm.nn import Ramp
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 
 def build(kind=nn.BatchRenorm2D, **options):
     return kind(4, **{"momentum": 0.3, "dtype": "float64", "r_max": 1.5, "d_max": 0.7, **options})

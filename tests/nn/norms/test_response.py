@@ -8,6 +8,8 @@ import pytest
 from tests.nn.norms.layers import IMAGES, along, close, gradient_of, stirred
 from tinygrad_norm import nn
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 
 @pytest.mark.parametrize("training", [True, False])
 def test_frn_keeps_what_is_above_the_threshold(training, rng):

@@ -11,6 +11,8 @@ import pytest
 from tests.nn.norms.layers import IMAGES, along, close, gradient_of, stirred
 from tinygrad_norm import nn
 
+pytestmark = pytest.mark.usefixtures("plain_numpy")
+
 
 def test_scale_norm_divides_by_the_length(rng):
     x = rng.normal(size=IMAGES)
