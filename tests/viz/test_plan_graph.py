@@ -98,3 +98,8 @@ def test_a_plan_is_drawn_as_any_graph(net, tmp_path):
     for wrong in ({"x": (5, 6)}, {"composed": True}, {"direction": "backward"}):
         with pytest.raises(ValueError, match="a plan is drawn as it runs"):
             draw_graph(inference(net), **wrong)
+
+
+def test_a_captured_function_is_drawn_by_its_plan(net):
+    with pytest.raises(TypeError, match=r"a plan, got a Captured; give its \.plan"):
+        draw_graph(capture(net), (5, 6))

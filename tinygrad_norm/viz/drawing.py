@@ -14,6 +14,7 @@ from tinygrad_norm.checks import check_choice, check_integer
 from tinygrad_norm.dtypes import StrPath
 from tinygrad_norm.files import check_writable, write_atomically
 from tinygrad_norm.nn.module import Module
+from tinygrad_norm.plan.captured import Captured
 from tinygrad_norm.plan.plan import Plan
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.viz import render
@@ -182,7 +183,9 @@ def draw_graph(
         inputs = x if isinstance(x, list) else [x]
         graph = from_call(what, *inputs, title=title, gradients=back, composed=composed, casts=casts)
     else:
-        raise TypeError(f"draw_graph: what is drawn is a model, a tensor or a plan, got a {type(what).__name__}")
+        kind = type(what).__name__
+        hint = "; give its .plan, which it has once a call was recorded" if isinstance(what, Captured) else ""
+        raise TypeError(f"draw_graph: what is drawn is a model, a tensor or a plan, got a {kind}{hint}")
     return Drawing(graph, depth, fold, direction, facts)
 
 
