@@ -74,7 +74,7 @@ def test_a_layer_of_ones_own_stays_as_it_is():
         np.testing.assert_array_equal(array, before[key])
 
 
-@pytest.mark.parametrize("name", ["layer_norm", "batch_norm", "grn", "batch_renorm", "linf_norm", "masked_norm"])
+@pytest.mark.parametrize("name", ["grn", "batch_renorm", "linf_norm", "masked_norm"])
 def test_the_norms_that_stress_the_engine_are_certified(name):
     renorm = name == "batch_renorm"
     certificate = certify(derive(norms[name]), **({"r_max": 1.5, "d_max": 0.7} if renorm else {}))
