@@ -297,8 +297,9 @@ def shown_by(cell: dict[str, Any], number: int, names: dict[str, Any], capsys: A
         value = eval(compile(ast.Expression(last.value), f"cell {number}", "eval"), names)
     else:
         exec(compile(ast.Module([last], []), f"cell {number}", "exec"), names)
-    text = getattr(value, "_repr_mimebundle_", dict)().get("text/plain", "")
-    return capsys.readouterr().out + text
+    text: str = getattr(value, "_repr_mimebundle_", dict)().get("text/plain", "")
+    printed: str = capsys.readouterr().out
+    return printed + text
 
 
 def stored_in(cell: dict[str, Any]) -> str:
