@@ -471,8 +471,10 @@ class Table:
         def line(cells: list[str], tag: str) -> str:
             return "<tr>" + "".join(f"<{tag}>{_marked(each)}</{tag}>" for each in cells) + "</tr>"
 
-        body = "\n".join(line(row, "td") for row in self.rows[1:])
-        return f'<table class="table">\n<thead>{line(self.rows[0], "th")}</thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+        head, *body = (line(row, "td" if number else "th") for number, row in enumerate(self.rows))
+        rows = "\n".join(body)
+        style = 'class="dataframe" style="font-size: 0.9em"'  # the class that the theme leaves its colours in the dark
+        return f"<table {style}>\n<thead>{head}</thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
 
 
 def _marked(cell: str) -> str:
@@ -527,11 +529,15 @@ def own(group: str) -> list[str]:
     return [pair.ours for pair in pairs() if pair.group == group and not pair.theirs]
 
 
-def results_table(rows: list[Row]) -> Table:
-    """Questions to both, with what each answers: ours now, PyTorch's as stored."""
-    there = stored()["results"]
-    shown = [("", "here", "its answer", f"PyTorch {stored()['version']}", "its answer")]
+def results_table(rows: list[Row], alike: bool = False) -> Table:
+    """Questions to both, with what each answers: ours now, PyTorch's as stored. What is alike stands once."""
+    there, pytorch = stored()["results"], f"PyTorch {stored()['version']}"
+    shown = [("", "here and in PyTorch", "answer") if alike else ("", "here", pytorch)]
     for row in rows:
-        ours_is, _ = answer(row.here, NAMES)
-        shown.append((row.about, f"`{row.here}`", f"`{ours_is}`", f"`{row.there}`", f"`{there[row.there]}`"))
+        mine, theirs = answer(row.here, NAMES)[0], there[row.there]
+        if alike:
+            both = f"`{row.here}`" if row.here == row.there else f"`{row.here}`\n`{row.there}`"
+            shown.append((row.about, both, f"`{mine}`"))
+        else:
+            shown.append((row.about, f"`{row.here}`\n→ `{mine}`", f"`{row.there}`\n→ `{theirs}`"))
     return Table(shown)
