@@ -25,7 +25,7 @@ def _digest() -> str:
     """What the outputs of cells depend on beside the pages: the package, and what pictures are drawn with."""
     digest = hashlib.sha256()
     for folder in (Path(tinygrad_norm.__file__).parent, CODE):
-        for path in sorted(folder.rglob("*.py")):
+        for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.json")]):
             digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -287,12 +288,42 @@ def test_render_graph(tmp_path, quick):
     assert re.search(r"^fused +1 op, .*^composed +16 ops, ", out, re.MULTILINE | re.DOTALL)
 
 
-def test_the_cells_of_the_notebook_run_in_order():
+def shown_by(cell: dict[str, Any], number: int, names: dict[str, Any], capsys: Any) -> str:
+    """What a cell of a notebook prints, and the text of its last expression, when it is run."""
+    *lines, last = ast.parse("".join(cell["source"])).body
+    value = None
+    exec(compile(ast.Module(lines, []), f"cell {number}", "exec"), names)
+    if isinstance(last, ast.Expr):
+        value = eval(compile(ast.Expression(last.value), f"cell {number}", "eval"), names)
+    else:
+        exec(compile(ast.Module([last], []), f"cell {number}", "exec"), names)
+    text: str = getattr(value, "_repr_mimebundle_", dict)().get("text/plain", "")
+    printed: str = capsys.readouterr().out
+    return printed + text
+
+
+def stored_in(cell: dict[str, Any]) -> str:
+    """The text among the outputs that a notebook holds of a cell."""
+    texts = [each["text"] if "text" in each else each["data"]["text/plain"] for each in cell["outputs"]]
+    return "".join("".join(text) for text in texts)
+
+
+def without_measures(text: str) -> str:
+    """The text without what is another in each run or without Numba: times, bytes, differences in the last bits."""
+    return re.sub(r"[\d.]+ (?:ms|µs|s|B|kB|MB)\b|(?<=differ by )[\de.-]+|\de-\d\d", "…", text).strip()
+
+
+def test_the_notebook_holds_what_its_cells_show_when_they_run_in_order(capsys):
     notebook = json.loads((EXAMPLES / "graphs.ipynb").read_text(encoding="utf-8"))
     names: dict[str, Any] = {}
+    drawn = 0
     for number, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] == "code":
-            assert not cell["outputs"]
-            exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
+            shown = shown_by(cell, number, names, capsys)
+            assert without_measures(shown) == without_measures(stored_in(cell)), (
+                f"cell {number}: docs/graphs/run_notebook.py"
+            )
+            drawn += sum("image/svg+xml" in output.get("data", {}) for output in cell["outputs"])
+    assert drawn == 4
     assert names["loss"].graph().summary().startswith("graph: 5 ops")
     assert names["norm"].sides["fused"].ops == 1
