@@ -295,5 +295,6 @@ class Notebook:
 
 
 if __name__ == "__main__":
+    sys.modules["numba"] = None  # type: ignore[assignment]  # as in a browser
     found = Notebook(Path(sys.argv[1]).read_text(encoding="utf-8"), sys.argv[1])
     print(json.dumps({"outputs": dict(found.outputs), "frames": found.frames()}))

@@ -52,7 +52,7 @@ def run(path: Path) -> dict[str, Any]:
     Raises:
         RuntimeError: a cell failed.
     """
-    environment = os.environ | {"TINYGRAD_NORM_KERNELS": "reference", "PYTHONPATH": str(PACKAGE.parent)}
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(PACKAGE.parent)}
     command = [sys.executable, "-W", "error", str(CODE / "notebook.py"), str(path)]
     done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
     if done.returncode:

@@ -16,9 +16,9 @@ def _():
     mo.md(r"""
     # A batch through a norm
 
-    A batch norm sees one channel as a heap of numbers. It takes their mean out and divides by their standard deviation.
-    So it should not matter where the heap lay, nor how wide it was. Move the sliders and see whether that is so, and
-    where it stops being so.
+    A batch norm sees one channel as a heap of numbers. It takes their mean out and divides by their standard
+    deviation. So it should not matter where the heap lay, nor how wide it was. Move the sliders and see whether
+    that is so, and where it stops being so.
     """)
     return
 
@@ -67,6 +67,22 @@ def _(after, before, eps):
     by the formula, σ / √(σ² + eps) = **{spread:.6f}**.
     """)
     return (spread,)
+
+
+@app.cell
+def _():
+    mo.md(r"""
+    ## What to look for
+
+    Mean and scale do nothing to the right picture, but for the numbers at its edge: it is the *shape* of the heap
+    that goes through. That holds until the scale comes near $\sqrt{\varepsilon}$, which is 0.003 where
+    $\varepsilon$ is $10^{-5}$. A channel as narrow as that is left narrow, and this is meant: what has no spread
+    is noise of rounding, and should not be blown up.
+
+    A batch of two comes out as −1 and 1, whatever came in: all that is left is which of the two is larger. With
+    few values, the layer sees the batch and not the channel. Compare the mean before with the one that you chose.
+    """)
+    return
 
 
 if __name__ == "__main__":
