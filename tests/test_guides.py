@@ -82,6 +82,27 @@ def test_an_error_is_an_answer_and_numbers_are_told_to_four_digits(tables):
     assert "x" not in names
 
 
+def test_names_are_counted_on_both_sides(tables):
+    ours = {row[0]: [int(number) for number in row[1:]] for row in tables["counts_table"]().rows[1:]}
+    theirs = {row[0]: [int(number) for number in row[1:]] for row in tables["their_counts_table"]().rows[1:]}
+    assert list(ours) == [f"`{group}`" for group in tables["PLACES"]]
+    assert ours["`optim`"][0] == len(optim.__all__)
+    for total, paired, rest in (*ours.values(), *theirs.values()):
+        assert total == paired + rest
+        assert paired > 0
+    assert theirs["`torch.nn`"][2] == len(tables["absent"]("torch.nn"))
+
+
+def test_a_table_of_results_tells_both_answers_or_the_one(tables):
+    row = tables["DIFFERENT"][0]
+    assert tables["results_table"]([row]).rows[1][1:] == [
+        "`nn.BatchNorm2D.__name__`\n→ `BatchNorm2D`",
+        "`nn.BatchNorm2d.__name__`\n→ `BatchNorm2d`",
+    ]
+    alike = next(row for row in tables["ALIKE"] if row.here == row.there)
+    assert tables["results_table"]([alike], alike=True).rows[1][1] == f"`{alike.here}`"
+
+
 def test_cells_of_a_table_are_escaped(tables):
     shown = tables["Table"]([("a", "b"), ("`x < 1`\nnext", "&")])._repr_html_()
     assert "<td><code>x &lt; 1</code><br>next</td><td>&amp;</td>" in shown

@@ -473,8 +473,10 @@ class Table:
 
         head, *body = (line(row, "td" if number else "th") for number, row in enumerate(self.rows))
         rows = "\n".join(body)
-        style = 'class="dataframe" style="font-size: 0.9em"'  # the class that the theme leaves its colours in the dark
-        return f"<table {style}>\n<thead>{head}</thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+        # As wide as the page, or as much as can be read; of this class, the theme leaves the colours in the dark.
+        style = "display: table; table-layout: fixed; width: 100%; min-width: 38rem; overflow-wrap: anywhere"
+        table = f'<table class="table dataframe" style="{style}; font-size: 0.85em; text-align: left">'
+        return f"{table}\n<thead>{head}</thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
 
 
 def _marked(cell: str) -> str:
@@ -503,18 +505,22 @@ def _told(found: Differences | None) -> str:
 
 
 def counts_table() -> Table:
-    """How many of our names have one there, and how many of PyTorch's have one here."""
-    found, counted = pairs(), stored()["counted"]
+    """How many names each group of ours has, and how many of them PyTorch has too."""
     rows = [("here", "names", "with one of PyTorch's", "of our own")]
     for group in PLACES:
-        mine = [pair for pair in found if pair.group == group]
-        paired = sum(bool(pair.theirs) for pair in mine)
-        rows.append((f"`{group}`", str(len(mine)), str(paired), str(len(mine) - paired)))
-    offered = {pair.theirs for pair in found}
-    rows.append(("PyTorch", "names", "with one here", "absent here"))
+        mine = [bool(pair.theirs) for pair in pairs() if pair.group == group]
+        rows.append((f"`{group}`", str(len(mine)), str(sum(mine)), str(len(mine) - sum(mine))))
+    return Table(rows)
+
+
+def their_counts_table() -> Table:
+    """How many names PyTorch's modules have, and how many of them have one here."""
+    counted = stored()["counted"]
+    rows = [("PyTorch", "names", "with one here", "absent here")]
     for place in WHOLE:
-        there = sum(f"{place}.{name}" in offered for name in counted[place])
-        rows.append((f"`{place}`", str(len(counted[place])), str(there), str(len(counted[place]) - there)))
+        missing = len(absent(place))
+        there = len(counted[place])
+        rows.append((f"`{place}`", str(there), str(there - missing), str(missing)))
     return Table(rows)
 
 
