@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_norm import Tensor, nn, optim, random
+from tinygrad_norm import Tensor, derive, nn, optim, random
 from tinygrad_norm.plan.reach import Reach
 
 FACTOR = Tensor([2.0])
@@ -118,3 +118,17 @@ def test_globals_that_are_not_there_yet_are_known_by_name():
     names: dict[str, Any] = {"__name__": "mine"}
     exec("def function():\n    global not_there_yet\n    not_there_yet = 1", names)
     assert [names for _, names in reached(names["function"]).names] == [("not_there_yet",)]
+
+
+def test_the_module_that_a_derived_norm_says_it_is_from_is_not_entered(monkeypatch):
+    place = ModuleType("of_a_norm")
+    place.mean = itertools.count()  # under a name that the definition mentions, as a notebook's history may be
+    monkeypatch.setitem(sys.modules, "of_a_norm", place)
+
+    def centred(x, *, axes):
+        return x - x.__array_namespace__().mean(x, axis=axes, keepdims=True)
+
+    centred.__module__ = "of_a_norm"
+    norm = derive(centred)
+    assert norm.__module__ == "of_a_norm"
+    assert reached(norm).iterators == []

@@ -233,7 +233,7 @@ class Reach:
         if isinstance(attributes, dict):
             self.dicts.append(attributes)
             self._kept.append(attributes)
-            inside += attributes.values()
+            inside += [value for name, value in attributes.items() if name != "__module__"]  # told, and not asked for
             if telling := getattr(type(each), "raises_generation", ()):
                 self.told |= {id(attributes), *(id(attributes.get(name)) for name in telling)}
         if slots := tuple(_slots(type(each))):
