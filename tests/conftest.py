@@ -42,6 +42,7 @@ collect_ignore_glob = [
     *(
         [
             "test_figures.py",
+            "test_notebooks.py",
             "training/test_curves.py",
             "training/test_confusion_plot.py",
             "viz/test_timeline_picture.py",
@@ -49,6 +50,7 @@ collect_ignore_glob = [
         if find_spec("matplotlib") is None
         else []
     ),
+    *(["test_notebooks_in_marimo.py"] if find_spec("marimo") is None or find_spec("matplotlib") is None else []),
     *(["data/test_folder.py"] if find_spec("PIL") is None else []),
     *(["training/test_tensorboard.py"] if find_spec("tensorboardX") is None else []),
 ]

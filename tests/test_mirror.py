@@ -33,6 +33,8 @@ OF_NO_MODULE = {
     "test_documents": "the documents",
     "test_examples": "the examples",
     "test_mirror": "this rule",
+    "test_notebooks": "the notebooks of the book, as their pages run them",
+    "test_notebooks_in_marimo": "the same in marimo, where it is",
     "test_package": "the package as it is installed and imported",
     "test_smoke": "a bit of everything, before each commit",
 }

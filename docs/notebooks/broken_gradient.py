@@ -171,8 +171,8 @@ def _():
     Under a random cotangent no term is 0, and gradcheck kills all but one: *eps outside of the root*, where eps
     is $10^{-5}$. It changes the gradient by less than differences can tell. Raise eps to 0.001, and gradcheck
     kills it too; the composition, which has no step to choose, kills it as it is. So several checks stand side by
-    side in the project's certificate, and each of some hundred mutants has to be killed by one: `tinygrad-norm
-    certify BatchNorm2D`.
+    side in the project's certificate, and each of its mutants has to be killed by one: `tinygrad-norm certify
+    BatchNorm2D`.
     """)
     return
 

@@ -123,19 +123,21 @@ def _(found):
 
 @app.cell
 def _(found):
-    longest, changed_at = {}, {}
-    told = []
-    for name, (loss, size, losses, turns) in found.items():
-        lower = LENGTHS[np.asarray(losses) < loss]
-        longest[name] = lower.max() if len(lower) else 0.0
-        changed_at[name] = LENGTHS[np.asarray(turns) >= 0.5].min(initial=np.inf)
-        told.append(
+    def longest_that_lowers(loss, losses):
+        return LENGTHS[np.asarray(losses) < loss].max(initial=0.0)
+
+    def where_half_has_changed(turns):
+        return LENGTHS[np.asarray(turns) >= 0.5].min(initial=np.inf)
+
+    def told(name, loss, size, losses, turns):
+        return (
             f"{name}: loss **{loss:.3g}**, norm of the gradient **{size:.3g}**. The longest of these steps that lowers "
-            f"the loss is **{longest[name]:.3g}**; the gradient has changed by half of its norm at "
-            f"**{changed_at[name]:.3g}**."
+            f"the loss is **{longest_that_lowers(loss, losses):.3g}**; the gradient has changed by half of its norm at "
+            f"**{where_half_has_changed(turns):.3g}**."
         )
-    mo.md("\n\n".join(told))
-    return changed_at, longest
+
+    mo.md("\n\n".join(told(each, *figures) for each, figures in found.items()))
+    return longest_that_lowers, where_half_has_changed
 
 
 @app.cell
