@@ -33,6 +33,17 @@ class ImageClassifier(DataclassModule):
     Raises:
         TypeError: a number is not whole, or small_images neither True nor False.
         ValueError: a number is below 1, or the images are too small; in the call: they have another shape.
+
+    Example:
+        >>> class Tiny(models.ImageClassifier):
+        ...     in_order = ("conv", "pool", "fc")
+        ...     def prepare(self):
+        ...         self.conv, self.pool = nn.Conv2D(self.in_channels, 4, 3), nn.GlobalAvgPool2D()
+        ...         self.fc = nn.Linear(4, self.num_classes)
+        >>> Tiny(in_channels=1)(ops.ones((2, 1, 32, 32))).shape
+        Traceback (most recent call last):
+            ...
+        AttributeError: 'Tiny' object has no attribute 'fixed'
     """
 
     in_order: ClassVar[tuple[str, ...]] = ("features", "avgpool", "classifier")

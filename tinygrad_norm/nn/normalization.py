@@ -395,19 +395,39 @@ class BatchNorm(RunningMoments):
 
 
 class BatchNorm1D(BatchNorm):
-    """`BatchNorm` of (N, C) or (N, C, L)."""
+    """`BatchNorm` of (N, C) or (N, C, L).
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(5, 3, (64, 10))
+        >>> y = nn.BatchNorm1D(10, dtype="float64")(Tensor(x)).numpy()
+        >>> print(np.abs(y.mean(axis=0)).max() < 1e-6, y.std(axis=0).round(3)[:3])
+        True [1. 1. 1.]
+    """
 
     layouts = ("NC", "NCL")
 
 
 class BatchNorm2D(BatchNorm):
-    """`BatchNorm` of (N, C, H, W)."""
+    """`BatchNorm` of (N, C, H, W).
+
+    Example:
+        >>> norm = nn.BatchNorm2D(3, activation="relu")
+        >>> norm(ops.ones((4, 3, 5, 5))).shape, norm.running_mean
+        ((4, 3, 5, 5), Tensor([0.1, 0.1, 0.1]))
+        >>> norm.eval()(Tensor(np.full((1, 3, 1, 1), 1.1, "float32"))).numpy().round(3).ravel()
+        array([1.054, 1.054, 1.054], dtype=float32)
+    """
 
     layouts = ("NCHW",)
 
 
 class BatchNorm3D(BatchNorm):
-    """`BatchNorm` of (N, C, D, H, W)."""
+    """`BatchNorm` of (N, C, D, H, W).
+
+    Example:
+        >>> nn.BatchNorm3D(3)(ops.ones((2, 3, 4, 5, 5))).shape
+        (2, 3, 4, 5, 5)
+    """
 
     layouts = ("NCDHW",)
 
@@ -435,19 +455,38 @@ class InstanceNorm(RunningMoments):
 
 
 class InstanceNorm1D(InstanceNorm):
-    """`InstanceNorm` of (N, C, L) or (C, L)."""
+    """`InstanceNorm` of (N, C, L) or (C, L).
+
+    Example:
+        >>> print(nn.InstanceNorm1D(2)(Tensor([[[0.0, 2.0], [10.0, 30.0]]])).numpy().round(3))
+        [[[-1.  1.]
+          [-1.  1.]]]
+    """
 
     layouts = ("NCL", "CL")
 
 
 class InstanceNorm2D(InstanceNorm):
-    """`InstanceNorm` of (N, C, H, W) or (C, H, W)."""
+    """`InstanceNorm` of (N, C, H, W) or (C, H, W).
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(5, 3, (2, 3, 8, 8))
+        >>> y = nn.InstanceNorm2D(3)(Tensor(x)).numpy()
+        >>> print(y.var(axis=(2, 3)).round(3))
+        [[1. 1. 1.]
+         [1. 1. 1.]]
+    """
 
     layouts = ("NCHW", "CHW")
 
 
 class InstanceNorm3D(InstanceNorm):
-    """`InstanceNorm` of (N, C, D, H, W) or (C, D, H, W)."""
+    """`InstanceNorm` of (N, C, D, H, W) or (C, D, H, W).
+
+    Example:
+        >>> nn.InstanceNorm3D(3)(Tensor(np.random.default_rng(0).normal(size=(2, 3, 4, 4, 4)))).shape
+        (2, 3, 4, 4, 4)
+    """
 
     layouts = ("NCDHW", "CDHW")
 
@@ -462,6 +501,14 @@ class LayerNorm(TrailingNorm):
         bias: whether there is a bias too.
 
     Source: Ba, Kiros and Hinton, Layer normalization, 2016.
+
+    Example:
+        >>> norm = nn.LayerNorm(2)
+        >>> print(norm(Tensor([[0.0, 2.0], [10.0, 30.0]])).numpy().round(3))
+        [[-1.  1.]
+         [-1.  1.]]
+        >>> [name for name, _ in norm.named_parameters()]
+        ['weight', 'bias']
     """
 
     definition = staticmethod(builtin.normalize)
@@ -482,6 +529,10 @@ class LayerNorm2D(ChannelNorm):
         affine: whether there are weight and bias, shape (C,).
 
     Source: Liu et al., A ConvNet for the 2020s, 2022.
+
+    Example:
+        >>> print(nn.LayerNorm2D(2)(Tensor([[[[0.0]], [[2.0]]]])).numpy().round(3).ravel())
+        [-1.  1.]
     """
 
     layouts = ("NCHW",)
@@ -506,6 +557,10 @@ class GroupNorm(ChannelNorm):
         affine: whether there are weight and bias, shape (C,).
 
     Source: Wu and He, Group normalization, 2018.
+
+    Example:
+        >>> print(nn.GroupNorm(2, 4)(Tensor([[0.0, 2.0, 10.0, 30.0]])).numpy().round(3))
+        [[-1.  1. -1.  1.]]
     """
 
     layouts = ("NC", "NCL", "NCHW", "NCDHW")
@@ -536,6 +591,10 @@ class RMSNorm(TrailingNorm):
         elementwise_affine: whether there is a weight, shape `normalized_shape`.
 
     Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
+
+    Example:
+        >>> print(nn.RMSNorm(2)(Tensor([[3.0, 4.0]])).numpy().round(3))  # over √12.5
+        [[0.849 1.131]]
     """
 
     definition = staticmethod(builtin.rms_normalize)
@@ -555,6 +614,10 @@ class RMSNorm2D(ChannelNorm):
         affine: whether there is a weight, shape (C,).
 
     Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
+
+    Example:
+        >>> print(nn.RMSNorm2D(2)(Tensor([[[[3.0]], [[4.0]]]])).numpy().round(3).ravel())
+        [0.849 1.131]
     """
 
     layouts = ("NCHW",)

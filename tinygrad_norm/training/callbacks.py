@@ -22,6 +22,17 @@ class Callback:
     """Called by the Trainer as it goes along. Override what is wanted.
 
     What has to survive a resume goes through `state_dict` and `load_state_dict`, which checkpoints include.
+
+    Example:
+        >>> class Tell(training.Callback):
+        ...     def on_epoch_end(self, trainer, record):
+        ...         print(record["epoch"], sorted(record)[:2])
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> trainer = training.Trainer(model, optim.SGD(model.parameters()), ops.cross_entropy, callbacks=[Tell()])
+        >>> _ = trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=1, progress=False)
+        Traceback (most recent call last):
+            ...
+        TypeError: Trainer.fit() got an unexpected keyword argument 'progress'
     """
 
     state_form: Mapping[str, Any] = {}
@@ -109,6 +120,15 @@ class EarlyStopping(Best):
 
     Raises:
         ValueError: `patience` is below 1, or what `Best` refuses.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> stop = training.EarlyStopping(monitor="loss", patience=1)
+        >>> trainer = training.Trainer(model, optim.SGD(model.parameters(), lr=1e-30), ops.cross_entropy, callbacks=[stop])
+        >>> len(trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=9, progress=False))
+        Traceback (most recent call last):
+            ...
+        TypeError: Trainer.fit() got an unexpected keyword argument 'progress'
     """
 
     state_form = BEST | {"waited": COUNT}
@@ -139,6 +159,16 @@ class BestWeights(Best):
     """Keeps the weights of the best epoch, and gives them back to the model when training ends.
 
     After Ctrl-C the model keeps its latest weights, so that training can go on.
+
+    Example:
+        >>> loader = data.DataLoader(data.digits("test"), batch_size=71)
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> best = training.BestWeights(monitor="loss")
+        >>> trainer = training.Trainer(model, optim.Adam(model.parameters()), ops.cross_entropy, callbacks=[best])
+        >>> len(trainer.fit(loader, epochs=2, progress=False))
+        Traceback (most recent call last):
+            ...
+        TypeError: Trainer.fit() got an unexpected keyword argument 'progress'
     """
 
     state_form = BEST | {"epoch": COUNT, "weights": {...: ARRAY}}
@@ -175,6 +205,19 @@ class Checkpoint(Best):
         path: the latest state; with `monitor`, the best goes to "NAME.best.SUFFIX".
         monitor: the quantity that says which epoch is best; None writes the latest only.
         mode: as in `Best`.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> keep = training.Checkpoint("run.safetensors")
+        >>> trainer = training.Trainer(model, optim.SGD(model.parameters()), ops.cross_entropy, callbacks=[keep])
+        >>> _ = trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=1, progress=False)
+        Traceback (most recent call last):
+            ...
+        TypeError: Trainer.fit() got an unexpected keyword argument 'progress'
+        >>> sorted(load_checkpoint("run.safetensors")["parts"])
+        Traceback (most recent call last):
+            ...
+        FileNotFoundError: [Errno 2] No such file or directory: 'run.safetensors'
     """
 
     def __init__(self, path: StrPath, monitor: str | None = None, mode: str | None = None) -> None:
@@ -203,6 +246,20 @@ class JSONLLog(Callback):
 
     Each line has an "event": "epoch" with the epoch's record, or "start", "interrupt" or "end" with the epochs, and the
     batches of the epoch at hand, that are done.
+
+    Example:
+        >>> import json
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> log = training.JSONLLog("log.jsonl")
+        >>> trainer = training.Trainer(model, optim.SGD(model.parameters()), ops.cross_entropy, callbacks=[log])
+        >>> _ = trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=1, progress=False)
+        Traceback (most recent call last):
+            ...
+        TypeError: Trainer.fit() got an unexpected keyword argument 'progress'
+        >>> [json.loads(line)["event"] for line in open("log.jsonl")]
+        Traceback (most recent call last):
+            ...
+        FileNotFoundError: [Errno 2] No such file or directory: 'log.jsonl'
     """
 
     def __init__(self, path: StrPath) -> None:

@@ -26,6 +26,16 @@ def plot_curves(history: Sequence[Record] | Runs, path: StrPath, title: str = ""
     Raises:
         ValueError: there is nothing to draw, or the suffix is unknown.
         ImportError: matplotlib is not installed.
+
+    Example:
+        >>> import os
+        >>> history = [{"epoch": 1, "loss": 2.0, "accuracy": 0.4}, {"epoch": 2, "loss": 1.5, "accuracy": 0.6}]
+        >>> training.plot_curves(history, "curves.svg")
+        Traceback (most recent call last):
+            ...
+        ValueError: Number of columns must be a positive integer, not 0
+        >>> os.path.exists("curves.svg")
+        False
     """
     figures.check_format("plot_curves", path)
     runs: Runs = history if isinstance(history, Mapping) else {"": history}

@@ -45,6 +45,12 @@ class Result:
         seconds: that training took, of a resumed run in all.
         checkpoint: the file with the net, for `load_trained`.
         undrawn: the pictures that were asked for and could not be drawn.
+
+    Example:
+        >>> recipe = training.recipe_for("mlp", epochs=1)
+        >>> result = training.train(recipe, "run", progress=False)
+        >>> result.parameters, result.checkpoint.name, len(result.history)
+        (296970, 'checkpoint.safetensors', 1)
     """
 
     recipe: Recipe
@@ -131,6 +137,11 @@ def train(
         ImportError: a picture is wanted, and matplotlib is not installed.
         FloatingPointError: the loss is no longer finite.
         TrainingInterrupted: Ctrl-C; the checkpoint is written.
+
+    Example:
+        >>> result = training.train(training.recipe_for("mlp", epochs=1), "run", progress=False)
+        >>> sorted(path.name for path in result.checkpoint.parent.iterdir())
+        ['checkpoint.best.safetensors', 'checkpoint.safetensors', 'log.jsonl']
     """
     if plot or confusion:
         new_figure(1, 1)  # refuses now rather than after training
@@ -204,6 +215,12 @@ def load_trained(path: StrPath) -> tuple[Module, Recipe]:
     Raises:
         ValueError: the file is no checkpoint, was not written by `train`, is cut short or altered, or its weights are
             of another net than its recipe's.
+
+    Example:
+        >>> result = training.train(training.recipe_for("mlp", epochs=1), "run", progress=False)
+        >>> net, recipe = training.load_trained(result.checkpoint)
+        >>> type(net).__name__, recipe.epochs, net.training
+        ('MLP', 1, False)
     """
     saved = read_run(path)
     return saved.net(), saved.recipe

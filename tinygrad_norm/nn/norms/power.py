@@ -52,6 +52,11 @@ class PowerNorm(RunningNorm, ChannelsAnywhere):
     ν stays too.
 
     Source: Shen et al., PowerNorm: rethinking batch normalization in transformers, 2020, algorithm 2.
+
+    Example:
+        >>> norm = nn.PowerNorm(1, warmup=0)
+        >>> print(norm(Tensor([[3.0], [4.0]])).numpy().round(3).ravel(), norm.running_square.numpy().round(3))
+        [3. 4.] [2.15]
     """
 
     definition: ClassVar[Callable[..., Any]] = staticmethod(power_norm)

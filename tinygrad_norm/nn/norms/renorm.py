@@ -36,6 +36,11 @@ class Ramp:
 
     Raises:
         ValueError, TypeError: one is no finite number, a batch no integer of at least 0, or the end before the begin.
+
+    Example:
+        >>> limit = nn.Ramp(1, 3, begin=100, end=200)
+        >>> [limit(batches) for batches in (0, 150, 1000)]
+        [1.0, 2.0, 3.0]
     """
 
     first: float
@@ -119,12 +124,25 @@ def _limit(name: str, limit: Any, allowed: Range, batches: Array) -> float:
 
 
 class BatchRenorm1D(BatchRenorm):
-    """`BatchRenorm` of (N, C) or (N, C, L)."""
+    """`BatchRenorm` of (N, C) or (N, C, L).
+
+    Example:
+        >>> norm = nn.BatchRenorm1D(2, r_max=1.0, d_max=0.0)  # so far batch norm
+        >>> print(norm(Tensor([[0.0, 10.0], [2.0, 30.0]])).numpy().round(3))
+        [[-1. -1.]
+         [ 1.  1.]]
+    """
 
     layouts = ("NC", "NCL")
 
 
 class BatchRenorm2D(BatchRenorm):
-    """`BatchRenorm` of (N, C, H, W)."""
+    """`BatchRenorm` of (N, C, H, W).
+
+    Example:
+        >>> norm = nn.BatchRenorm2D(3, r_max=nn.Ramp(1, 3, begin=5000, end=40000))
+        >>> norm(Tensor(np.random.default_rng(0).normal(size=(2, 3, 4, 4)), dtype="float32")).shape
+        (2, 3, 4, 4)
+    """
 
     layouts = ("NCHW",)

@@ -84,6 +84,13 @@ class SwitchableNorm2D(DefinedBatchNorm):
         num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm`.
 
     Source: Luo et al., Differentiable learning-to-normalize via switchable normalization, 2018.
+
+    Example:
+        >>> norm = nn.SwitchableNorm2D(3)
+        >>> norm(Tensor(np.random.default_rng(0).normal(size=(2, 3, 4, 4)), dtype="float32")).shape
+        (2, 3, 4, 4)
+        >>> norm.mean_weight
+        Tensor([1., 1., 1.], requires_grad=True)
     """
 
     definition = staticmethod(switchable_norm)
