@@ -66,17 +66,9 @@ def derive(definition: Callable[..., Any]) -> DerivedNorm:
         ... def centred(x, *, axes):
         ...     xp = x.__array_namespace__()
         ...     return x - xp.mean(x, axis=axes, keepdims=True)
-        >>> print(centred.derivation)
+        >>> print(centred.formula)
         s1 = mean(x)
         y = x − s1
-
-        With g the gradient of y, what comes back to each statistic is
-          A[s1] = −mean(g)
-
-        x acts on y by 2 paths:
-          itself: g
-          through s1: A[s1]
-          so dx = g + A[s1]
     """
     return definition if isinstance(definition, DerivedNorm) else DerivedNorm(definition)
 

@@ -25,13 +25,12 @@ class GradientError(AssertionError):
         ...     def forward(self, x):
         ...         return 2 * x
         ...     def backward(self, grad):
-        ...         return grad
-        >>> x = Tensor(np.array([1.0, 2.0]), requires_grad=True)
+        ...         return grad  # and not 2 * grad
         >>> try:
-        ...     testing.gradcheck(lambda x: Double()(x), x)
+        ...     testing.gradcheck(lambda x: Double()(x), Tensor(np.ones(1), requires_grad=True))
         ... except testing.GradientError as error:
-        ...     print(str(error).splitlines()[0][:60])
-        derivative 1, input 0: at (1,) it is -0.2864443492, expected
+        ...     print(str(error).partition(":")[0])
+        derivative 1, input 0
     """
 
 
@@ -158,12 +157,15 @@ def compare(what: str, found: Array, expected: Array, rtol: float, atol: float, 
         rtol, atol: what is tolerated.
         errors: gets the largest error, and what is tolerated; of several under one name the worst.
 
+    Raises:
+        GradientError: an element differs by more.
+
     Example:
         >>> try:
         ...     testing.compare("value", np.array([1.0]), np.array([1.1]), rtol=1e-9, atol=0.0)
         ... except testing.GradientError as error:
-        ...     print(str(error).splitlines()[0][:60])
-        value: at (0,) it is 1, expected 1.1
+        ...     print(str(error).partition(",")[0])
+        value: at (0
     """
     if found.shape != expected.shape:
         raise GradientError(f"{what}: shape {found.shape}, expected {expected.shape}")

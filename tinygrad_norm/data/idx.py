@@ -65,8 +65,9 @@ def write_idx(path: StrPath, array: Array) -> None:
         ValueError: it has no dimension, or one beyond 32 bits.
 
     Example:
+        >>> from pathlib import Path
         >>> data.write_idx("labels", np.array([3, 1, 4], "uint8"))
-        >>> open("labels", "rb").read().hex(" ")
+        >>> Path("labels").read_bytes().hex(" ")
         '00 00 08 01 00 00 00 03 03 01 04'
     """
     check_type("write_idx: array", array, np.ndarray, "a NumPy array")

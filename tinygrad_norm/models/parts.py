@@ -36,14 +36,13 @@ class ImageClassifier(DataclassModule):
 
     Example:
         >>> class Tiny(models.ImageClassifier):
-        ...     in_order = ("conv", "pool", "fc")
-        ...     def prepare(self):
-        ...         self.conv, self.pool = nn.Conv2D(self.in_channels, 4, 3), nn.GlobalAvgPool2D()
-        ...         self.fc = nn.Linear(4, self.num_classes)
-        >>> Tiny(in_channels=1)(ops.ones((2, 1, 32, 32))).shape
-        Traceback (most recent call last):
-            ...
-        AttributeError: 'Tiny' object has no attribute 'fixed'
+        ...     in_order = ("conv", "norm", "pool", "fc")
+        ...     def __post_init__(self):
+        ...         norms, size = self.prepare(smallest=3)
+        ...         self.conv, self.norm = nn.Conv2D(self.in_channels, 8, 3), norms(8, "relu")
+        ...         self.pool, self.fc = nn.GlobalAvgPool2D(), nn.Linear(8, self.num_classes)
+        >>> Tiny(in_channels=1, norm="group")(ops.ones((2, 1, 32, 32))).shape
+        (2, 10)
     """
 
     in_order: ClassVar[tuple[str, ...]] = ("features", "avgpool", "classifier")

@@ -82,6 +82,9 @@ def ones_(tensor: Tensor) -> Tensor:
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Source = None) -> Tensor:
     """Fill with draws from the uniform distribution over [a, b).
 
+    Raises:
+        ValueError: a is larger than b.
+
     Example:
         >>> w = nn.init.uniform_(nn.Parameter(np.zeros((3, 4))), -0.1, 0.1)
         >>> bool((np.abs(w.numpy()) <= 0.1).all())

@@ -22,6 +22,7 @@ from tinygrad_norm.launch import late, launch
 from tinygrad_norm.modes import composed, no_grad
 from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.dataclass_module import DataclassModule
+from tinygrad_norm.nn.documented import documented
 from tinygrad_norm.nn.module import Parameter, float_dtype
 from tinygrad_norm.ops.activation import ActivationSpec, fusible
 from tinygrad_norm.ops.arguments import label
@@ -50,6 +51,13 @@ class Normalization(DataclassModule):
     activation: ActivationSpec = None
     fused: bool = True
     dtype: InitVar[DTypeOrNone] = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if (
+            cls.__doc__ and hasattr(cls, "definition") and any(map(_is_size, fields(cls)))
+        ):  # python -OO has no docstrings
+            cls.__doc__ = documented(cls)
 
     def _make(self, shape: Shape, affine: bool, bias: bool, dtype: DTypeOrNone) -> None:
         """Check what all norms take, and make weight and bias."""
@@ -371,6 +379,9 @@ class RunningMoments(RunningNorm):
 class BatchNorm(RunningMoments):
     """Normalize each channel over the batch and all positions; the running statistics serve for inference.
 
+    `norm.frozen = True` uses the running ones in training too, and leaves them alone; `use_batch_statistics` and
+    `update_running_statistics`, unless None, override what `train()` and `eval()` say.
+
     Args:
         num_features: C.
         eps: added to the variance.
@@ -395,7 +406,7 @@ class BatchNorm(RunningMoments):
 
 
 class BatchNorm1D(BatchNorm):
-    """`BatchNorm` of (N, C) or (N, C, L).
+    """Batch norm of (N, C) or (N, C, L).
 
     Example:
         >>> x = np.random.default_rng(0).normal(5, 3, (64, 10))
@@ -408,7 +419,7 @@ class BatchNorm1D(BatchNorm):
 
 
 class BatchNorm2D(BatchNorm):
-    """`BatchNorm` of (N, C, H, W).
+    """Batch norm of (N, C, H, W).
 
     Example:
         >>> norm = nn.BatchNorm2D(3, activation="relu")
@@ -422,7 +433,7 @@ class BatchNorm2D(BatchNorm):
 
 
 class BatchNorm3D(BatchNorm):
-    """`BatchNorm` of (N, C, D, H, W).
+    """Batch norm of (N, C, D, H, W).
 
     Example:
         >>> nn.BatchNorm3D(3)(ops.ones((2, 3, 4, 5, 5))).shape
@@ -433,7 +444,7 @@ class BatchNorm3D(BatchNorm):
 
 
 class InstanceNorm(RunningMoments):
-    """Normalize each channel of each image over its positions. Arguments as `BatchNorm`, other defaults.
+    """Normalize each channel of each image over its positions. Arguments as `BatchNorm2D`, other defaults.
 
     Source: Ulyanov, Vedaldi and Lempitsky, Instance normalization: the missing ingredient for fast stylization, 2016.
     """
@@ -455,7 +466,7 @@ class InstanceNorm(RunningMoments):
 
 
 class InstanceNorm1D(InstanceNorm):
-    """`InstanceNorm` of (N, C, L) or (C, L).
+    """Instance norm of (N, C, L) or (C, L).
 
     Example:
         >>> print(nn.InstanceNorm1D(2)(Tensor([[[0.0, 2.0], [10.0, 30.0]]])).numpy().round(3))
@@ -467,7 +478,7 @@ class InstanceNorm1D(InstanceNorm):
 
 
 class InstanceNorm2D(InstanceNorm):
-    """`InstanceNorm` of (N, C, H, W) or (C, H, W).
+    """Instance norm of (N, C, H, W) or (C, H, W).
 
     Example:
         >>> x = np.random.default_rng(0).normal(5, 3, (2, 3, 8, 8))
@@ -481,7 +492,7 @@ class InstanceNorm2D(InstanceNorm):
 
 
 class InstanceNorm3D(InstanceNorm):
-    """`InstanceNorm` of (N, C, D, H, W) or (C, D, H, W).
+    """Instance norm of (N, C, D, H, W) or (C, D, H, W).
 
     Example:
         >>> nn.InstanceNorm3D(3)(Tensor(np.random.default_rng(0).normal(size=(2, 3, 4, 4, 4)))).shape

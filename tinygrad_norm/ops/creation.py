@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_norm import dtypes
 from tinygrad_norm.launch import launch
-from tinygrad_norm.operands import wrap
+from tinygrad_norm.operands import as_tensor, wrap
 from tinygrad_norm.ops.reduction import shape_of
 
 if TYPE_CHECKING:
@@ -41,17 +41,19 @@ def zeros_like(x: Any, *, dtype: Any = None) -> Tensor:
     """Return zeros of the shape of x, and its dtype unless one is given; no gradient goes through.
 
     Example:
-        >>> ops.zeros_like(Tensor([3.0, 4.0]))
+        >>> ops.zeros_like([3.0, 4.0])
         Tensor([0., 0.])
     """
-    return wrap(launch(np.zeros, shape_of(x), dtypes.supported(x.dtype if dtype is None else dtype)))
+    like = x if hasattr(x, "dtype") else as_tensor(x)
+    return wrap(launch(np.zeros, shape_of(like), dtypes.supported(like.dtype if dtype is None else dtype)))
 
 
 def ones_like(x: Any, *, dtype: Any = None) -> Tensor:
     """Return ones of the shape of x, and its dtype unless one is given; no gradient goes through.
 
     Example:
-        >>> ops.ones_like(np.array([3, 4]))
-        Tensor([1, 1])
+        >>> ops.ones_like([3.0, 4.0])
+        Tensor([1., 1.])
     """
-    return ones(shape_of(x), dtype=x.dtype if dtype is None else dtype)
+    like = x if hasattr(x, "dtype") else as_tensor(x)
+    return ones(shape_of(like), dtype=like.dtype if dtype is None else dtype)

@@ -448,10 +448,9 @@ def scale(x: Any, factors: Any) -> Tensor:
         ValueError: the factors do not broadcast to the shape of x.
 
     Example:
-        >>> ops.scale(np.ones((1, 2, 1, 2)), [[[3.0]], [[5.0]]])
-        Tensor([[[[3., 3.]],
-
-                 [[5., 5.]]]], dtype=float64)
+        >>> ops.scale(ops.ones((2, 2)), [[3.0], [5.0]])
+        Tensor([[3., 3.],
+                [5., 5.]])
     """
     shape, fewer = shape_dtype_of(x)[0], shape_dtype_of(factors)[0]
     if len(fewer) > len(shape) or any(n not in (1, m) for n, m in zip(fewer[::-1], shape[::-1], strict=False)):

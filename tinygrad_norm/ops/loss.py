@@ -160,6 +160,9 @@ def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """Return half the squared error up to `delta`, and linear beyond.
 
+    Raises:
+        ValueError: `delta` is not positive.
+
     Source: Huber, Robust estimation of a location parameter, 1964.
 
     Example:

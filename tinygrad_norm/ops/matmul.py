@@ -79,6 +79,9 @@ class Linear(FusedOp):
 def matmul(x: Any, y: Any) -> Tensor:
     """Return the matrix product of the last two axes, broadcast over those before; a vector is a row or a column.
 
+    Raises:
+        ValueError: the shapes do not fit, or one has no axis.
+
     Example:
         >>> ops.matmul([[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0])
         Tensor([3., 7.])

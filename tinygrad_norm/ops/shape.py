@@ -156,6 +156,9 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
     """Return the elements at `indices` along `axis`; other axes of `indices` are those of x, or of length 1.
 
+    Raises:
+        ValueError: `indices` do not broadcast with x on the other axes.
+
     Example:
         >>> ops.take_along_axis([[1.0, 2.0], [3.0, 4.0]], [[1], [0]], axis=1)
         Tensor([[2.],
@@ -175,6 +178,9 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
 
 def gather(x: Any, axis: int, indices: Any) -> Tensor:
     """Return the elements at `indices` along `axis`; `indices` may be shorter on other axes: PyTorch's gather.
+
+    Raises:
+        ValueError: `indices` are longer than x on another axis.
 
     Example:
         >>> ops.gather([[1.0, 2.0], [3.0, 4.0]], 1, [[1], [0]])
@@ -206,6 +212,9 @@ def _indices(name: str, indices: Any, shape: Shape) -> Array:
 def reshape(x: Any, shape: Any) -> Tensor:
     """Return the elements of x, in C order, in another shape; one length may be -1.
 
+    Raises:
+        ValueError: the elements do not fit that shape.
+
     Example:
         >>> ops.reshape([1.0, 2.0, 3.0, 4.0], (2, -1))
         Tensor([[1., 2.],
@@ -222,6 +231,9 @@ def reshape(x: Any, shape: Any) -> Tensor:
 
 def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     """Return the axes from `start_axis` to `end_axis`, both included, as one.
+
+    Raises:
+        ValueError: `end_axis` lies before `start_axis`.
 
     Example:
         >>> ops.flatten(np.ones((2, 3, 4)), 1).shape
@@ -240,6 +252,9 @@ def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Tensor:
 def permute_dims(x: Any, axes: Any) -> Tensor:
     """Return x with its axes in another order, as a view.
 
+    Raises:
+        ValueError: `axes` are no order of the axes of x.
+
     Example:
         >>> ops.permute_dims(np.ones((2, 3, 4)), (2, 0, 1)).shape
         (4, 2, 3)
@@ -253,6 +268,9 @@ def permute_dims(x: Any, axes: Any) -> Tensor:
 
 def matrix_transpose(x: Any) -> Tensor:
     """Return x with its last two axes exchanged.
+
+    Raises:
+        ValueError: x has fewer than two axes.
 
     Example:
         >>> ops.matrix_transpose([[1.0, 2.0], [3.0, 4.0]])
@@ -281,6 +299,9 @@ def moveaxis(x: Any, source: int, destination: int) -> Tensor:
 
 def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     """Return x without the axes of length 1 that `axis` names (all of them, if None).
+
+    Raises:
+        ValueError: a named axis has another length than 1.
 
     Example:
         >>> ops.squeeze(np.ones((1, 3, 1)), 0).shape
@@ -311,6 +332,9 @@ def expand_dims(x: Any, axis: int = 0) -> Tensor:
 def broadcast_to(x: Any, shape: Any) -> Tensor:
     """Return x stretched to `shape` by NumPy's rules, as a view that cannot be written.
 
+    Raises:
+        ValueError: x does not stretch to that shape.
+
     Example:
         >>> ops.broadcast_to([1.0, 2.0], (2, 2))
         Tensor([[1., 2.],
@@ -328,6 +352,9 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
 
 def concat(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
     """Return tensors joined along `axis` (flattened first, if None).
+
+    Raises:
+        ValueError: there is nothing to join, or the shapes differ on another axis.
 
     Example:
         >>> ops.concat([[1.0, 2.0], [3.0]])
@@ -348,6 +375,9 @@ def concat(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
 def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
     """Return tensors of one shape joined along a new axis.
 
+    Raises:
+        ValueError: the shapes differ.
+
     Example:
         >>> ops.stack([[1.0, 2.0], [3.0, 4.0]], axis=1)
         Tensor([[1., 3.],
@@ -361,6 +391,9 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
     """Return x cut along `axis` into equal sections (a number), or at indices (a sequence), as numpy.split.
+
+    Raises:
+        ValueError: the axis cannot be cut into as many equal sections.
 
     Example:
         >>> ops.split([1.0, 2.0, 3.0, 4.0], 2)
@@ -386,6 +419,9 @@ def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Tensor:
         x: any shape.
         pad_width: (before, after) for each axis, or one such pair, or one number, for all.
         constant_values: a number.
+
+    Raises:
+        ValueError: a width is negative or no integer, or there are others than one, two or a pair for each axis.
 
     Example:
         >>> ops.pad([1.0, 2.0], (1, 2))
@@ -419,6 +455,9 @@ def roll(x: Any, shift: Any, axis: int | Sequence[int] | None = None) -> Tensor:
         x: any shape.
         shift: by how many places, towards the end: a number, or one for each axis.
         axis: one axis or several; one named twice is shifted twice.
+
+    Raises:
+        ValueError: there are several shifts, and not as many as axes.
 
     Example:
         >>> ops.roll([1.0, 2.0, 3.0], 1)

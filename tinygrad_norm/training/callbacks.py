@@ -26,13 +26,12 @@ class Callback:
     Example:
         >>> class Tell(training.Callback):
         ...     def on_epoch_end(self, trainer, record):
-        ...         print(record["epoch"], sorted(record)[:2])
+        ...         print(record["epoch"], [*record])
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-        >>> trainer = training.Trainer(model, optim.SGD(model.parameters()), ops.cross_entropy, callbacks=[Tell()])
-        >>> _ = trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=1, progress=False)
-        Traceback (most recent call last):
-            ...
-        TypeError: Trainer.fit() got an unexpected keyword argument 'progress'
+        >>> optimizer = optim.SGD(model.parameters())
+        >>> trainer = training.Trainer(model, optimizer, ops.cross_entropy, callbacks=[Tell()], progress=False)
+        >>> _ = trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=1)
+        1 ['epoch', 'lr', 'train_loss', 'train_accuracy']
     """
 
     state_form: Mapping[str, Any] = {}
@@ -123,12 +122,11 @@ class EarlyStopping(Best):
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-        >>> stop = training.EarlyStopping(monitor="loss", patience=1)
-        >>> trainer = training.Trainer(model, optim.SGD(model.parameters(), lr=1e-30), ops.cross_entropy, callbacks=[stop])
-        >>> len(trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=9, progress=False))
-        Traceback (most recent call last):
-            ...
-        TypeError: Trainer.fit() got an unexpected keyword argument 'progress'
+        >>> stop = training.EarlyStopping("train_loss", patience=1)
+        >>> optimizer = optim.SGD(model.parameters(), lr=1e-30)  # too small to get better
+        >>> trainer = training.Trainer(model, optimizer, ops.cross_entropy, callbacks=[stop], progress=False)
+        >>> len(trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=9))
+        2
     """
 
     state_form = BEST | {"waited": COUNT}
@@ -161,14 +159,11 @@ class BestWeights(Best):
     After Ctrl-C the model keeps its latest weights, so that training can go on.
 
     Example:
-        >>> loader = data.DataLoader(data.digits("test"), batch_size=71)
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-        >>> best = training.BestWeights(monitor="loss")
-        >>> trainer = training.Trainer(model, optim.Adam(model.parameters()), ops.cross_entropy, callbacks=[best])
-        >>> len(trainer.fit(loader, epochs=2, progress=False))
-        Traceback (most recent call last):
-            ...
-        TypeError: Trainer.fit() got an unexpected keyword argument 'progress'
+        >>> model, best = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), training.BestWeights("train_loss")
+        >>> optimizer = optim.Adam(model.parameters())
+        >>> trainer = training.Trainer(model, optimizer, ops.cross_entropy, callbacks=[best], progress=False)
+        >>> len(trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=2))
+        2
     """
 
     state_form = BEST | {"epoch": COUNT, "weights": {...: ARRAY}}
@@ -207,17 +202,12 @@ class Checkpoint(Best):
         mode: as in `Best`.
 
     Example:
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-        >>> keep = training.Checkpoint("run.safetensors")
-        >>> trainer = training.Trainer(model, optim.SGD(model.parameters()), ops.cross_entropy, callbacks=[keep])
-        >>> _ = trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=1, progress=False)
-        Traceback (most recent call last):
-            ...
-        TypeError: Trainer.fit() got an unexpected keyword argument 'progress'
+        >>> model, keep = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), training.Checkpoint("run.safetensors")
+        >>> optimizer = optim.SGD(model.parameters())
+        >>> trainer = training.Trainer(model, optimizer, ops.cross_entropy, callbacks=[keep], progress=False)
+        >>> _ = trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=1)
         >>> sorted(load_checkpoint("run.safetensors")["parts"])
-        Traceback (most recent call last):
-            ...
-        FileNotFoundError: [Errno 2] No such file or directory: 'run.safetensors'
+        ['loader', 'model', 'optimizer', 'trainer']
     """
 
     def __init__(self, path: StrPath, monitor: str | None = None, mode: str | None = None) -> None:
@@ -249,17 +239,13 @@ class JSONLLog(Callback):
 
     Example:
         >>> import json
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-        >>> log = training.JSONLLog("log.jsonl")
-        >>> trainer = training.Trainer(model, optim.SGD(model.parameters()), ops.cross_entropy, callbacks=[log])
-        >>> _ = trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=1, progress=False)
-        Traceback (most recent call last):
-            ...
-        TypeError: Trainer.fit() got an unexpected keyword argument 'progress'
-        >>> [json.loads(line)["event"] for line in open("log.jsonl")]
-        Traceback (most recent call last):
-            ...
-        FileNotFoundError: [Errno 2] No such file or directory: 'log.jsonl'
+        >>> model, log = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), training.JSONLLog("log.jsonl")
+        >>> optimizer = optim.SGD(model.parameters())
+        >>> trainer = training.Trainer(model, optimizer, ops.cross_entropy, callbacks=[log], progress=False)
+        >>> _ = trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=1)
+        >>> with open("log.jsonl") as lines:
+        ...     print([json.loads(line)["event"] for line in lines])
+        ['start', 'epoch', 'end']
     """
 
     def __init__(self, path: StrPath) -> None:

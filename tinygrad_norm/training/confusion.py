@@ -88,7 +88,8 @@ def plot_confusion(
 
     Example:
         >>> import os
-        >>> training.plot_confusion(training.confusion_matrix([0, 1, 1], [0, 1, 0], classes=2), "confusion.svg", ("cat", "dog"))
+        >>> matrix = training.confusion_matrix([0, 1, 1], [0, 1, 0], classes=2)
+        >>> training.plot_confusion(matrix, "confusion.svg", ("cat", "dog"))
         >>> os.path.exists("confusion.svg")
         True
     """

@@ -45,12 +45,6 @@ class Result:
         seconds: that training took, of a resumed run in all.
         checkpoint: the file with the net, for `load_trained`.
         undrawn: the pictures that were asked for and could not be drawn.
-
-    Example:
-        >>> recipe = training.recipe_for("mlp", epochs=1)
-        >>> result = training.train(recipe, "run", progress=False)
-        >>> result.parameters, result.checkpoint.name, len(result.history)
-        (296970, 'checkpoint.safetensors', 1)
     """
 
     recipe: Recipe
@@ -139,7 +133,8 @@ def train(
         TrainingInterrupted: Ctrl-C; the checkpoint is written.
 
     Example:
-        >>> result = training.train(training.recipe_for("mlp", epochs=1), "run", progress=False)
+        >>> recipe = training.recipe_for("mlp", epochs=1, batch_size=512)
+        >>> result = training.train(recipe, "run", progress=False)
         >>> sorted(path.name for path in result.checkpoint.parent.iterdir())
         ['checkpoint.best.safetensors', 'checkpoint.safetensors', 'log.jsonl']
     """
@@ -217,8 +212,8 @@ def load_trained(path: StrPath) -> tuple[Module, Recipe]:
             of another net than its recipe's.
 
     Example:
-        >>> result = training.train(training.recipe_for("mlp", epochs=1), "run", progress=False)
-        >>> net, recipe = training.load_trained(result.checkpoint)
+        >>> recipe = training.recipe_for("mlp", epochs=1, batch_size=512)
+        >>> net, recipe = training.load_trained(training.train(recipe, "run", progress=False).checkpoint)
         >>> type(net).__name__, recipe.epochs, net.training
         ('MLP', 1, False)
     """

@@ -39,7 +39,7 @@ class L1Norm(DefinedBatchNorm):
     inference is batch norm's.
 
     Args:
-        num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm`.
+        num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm2D`.
 
     Source: Hoffer et al., Norm matters: efficient and accurate normalization schemes in deep networks, 2018.
 

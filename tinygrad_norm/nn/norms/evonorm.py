@@ -57,7 +57,7 @@ class EvoNormB0(DefinedBatchNorm):
     all positions, or in inference its running one; that of the image is always its own.
 
     Args:
-        num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm`.
+        num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm2D`.
         nonlinear: False for a place without an activation, where weight · x + bias is left.
 
     Source: Liu et al., Evolving normalization-activation layers, 2020.

@@ -20,7 +20,7 @@ class IBN(Normalization):
     Args:
         num_features: C.
         ratio: the part of the channels that instance norm has.
-        eps, momentum: those of both, as in `BatchNorm`.
+        eps, momentum: those of both, as in `BatchNorm2D`.
 
     Raises:
         ValueError: an argument is out of range, or one of the two would have no channel.

@@ -239,7 +239,7 @@ class MaskedBatchNorm(MaskedRunningNorm, BatchNorm):
     """Batch norm by the mean and variance of the values that count: `norm(x, mask)`.
 
     The running variance is unbiased by how many count. Inference takes the running statistics, and its mask says only
-    where y is 0. Arguments as in `BatchNorm`.
+    where y is 0. Arguments as in `BatchNorm2D`.
 
     Raises:
         ValueError: also, in training, where fewer than two values of a channel count.
@@ -262,7 +262,7 @@ class MaskedBatchNorm(MaskedRunningNorm, BatchNorm):
 
 
 class MaskedBatchNorm1D(MaskedBatchNorm):
-    """`MaskedBatchNorm` of (N, C) or (N, C, L), with a mask as (N,) or (N, L), or one that broadcasts against x.
+    """Masked batch norm of (N, C) or (N, C, L), with a mask as (N,) or (N, L), or one that broadcasts against x.
 
     Example:
         >>> norm = nn.MaskedBatchNorm1D(1)
@@ -275,7 +275,7 @@ class MaskedBatchNorm1D(MaskedBatchNorm):
 
 
 class MaskedBatchNorm2D(MaskedBatchNorm):
-    """`MaskedBatchNorm` of (N, C, H, W), with a mask as (N, H, W), or one that broadcasts against x.
+    """Masked batch norm of (N, C, H, W), with a mask as (N, H, W), or one that broadcasts against x.
 
     Example:
         >>> norm = nn.MaskedBatchNorm2D(3)
@@ -293,12 +293,12 @@ class MaskedInstanceNorm(MaskedRunningNorm, InstanceNorm):
 
     A channel of an image in which none counts is 0; one value that counts alone comes out as the bias. The running
     statistics are averages over the images that have some: at least one value for a mean, two for a variance; with
-    momentum=None a batch in which nothing counts is none. Arguments as in `InstanceNorm`.
+    momentum=None a batch in which nothing counts is none. Arguments as in `InstanceNorm2D`.
     """
 
 
 class MaskedInstanceNorm1D(MaskedInstanceNorm):
-    """`MaskedInstanceNorm` of (N, C, L) or (C, L), with a mask as (N, L) or (L,), or one that broadcasts against x.
+    """Masked instance norm of (N, C, L) or (C, L), with a mask as (N, L) or (L,), or one that broadcasts against x.
 
     Example:
         >>> norm = nn.MaskedInstanceNorm1D(1)
@@ -311,7 +311,7 @@ class MaskedInstanceNorm1D(MaskedInstanceNorm):
 
 
 class MaskedInstanceNorm2D(MaskedInstanceNorm):
-    """`MaskedInstanceNorm` of (N, C, H, W) or (C, H, W), with a mask as (N, H, W), or one that broadcasts against x.
+    """Masked instance norm of (N, C, H, W) or (C, H, W), with a mask as (N, H, W), or one that broadcasts against x.
 
     Example:
         >>> norm = nn.MaskedInstanceNorm2D(3)

@@ -48,8 +48,8 @@ class PowerNorm(RunningNorm, ChannelsAnywhere):
 
     ν moves once in each backward pass, also where one call is gone back through twice.
 
-    State: `running_square` and `nu`, shape (C,), and `num_batches_tracked`. Switches as in `BatchNorm`: without updates
-    ν stays too.
+    State: `running_square` and `nu`, shape (C,), and `num_batches_tracked`. Switches as in `BatchNorm2D`: without
+    updates ν stays too.
 
     Source: Shen et al., PowerNorm: rethinking batch normalization in transformers, 2020, algorithm 2.
 

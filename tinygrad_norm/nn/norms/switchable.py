@@ -81,7 +81,7 @@ class SwitchableNorm2D(DefinedBatchNorm):
     batch, and an image's own for the others.
 
     Args:
-        num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm`.
+        num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm2D`.
 
     Source: Luo et al., Differentiable learning-to-normalize via switchable normalization, 2018.
 

@@ -168,7 +168,7 @@ class IterNorm(RunningNorm):
 
 
 class IterNorm1D(IterNorm):
-    """`IterNorm` of (N, C) or (N, C, L).
+    """IterNorm of (N, C) or (N, C, L).
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(256, 2)) @ [[1.0, 0.9], [0.0, 0.5]]
@@ -181,7 +181,7 @@ class IterNorm1D(IterNorm):
 
 
 class IterNorm2D(IterNorm):
-    """`IterNorm` of (N, C, H, W).
+    """IterNorm of (N, C, H, W).
 
     Example:
         >>> norm = nn.IterNorm2D(4, num_groups=2)
