@@ -33,7 +33,7 @@ def _digest() -> str:
 project = "tinygrad_norm"
 author = copyright = "the tinygrad_norm authors"
 release = version = tinygrad_norm.__version__
-extensions = ["myst_nb", "mathml", "zoo_pages", "notebook_pages", "site_links"]
+extensions = ["myst_nb", "mathml", "zoo_pages", "notebook_pages", "reference", "norm_reference", "site_links"]
 exclude_patterns = ["_build", "_code", "_extensions"]
 nitpicky = True
 

@@ -22,7 +22,16 @@ _BETWEEN = tuple(str(Path(file).parent) + os.sep for file in (__file__, np.__fil
 
 
 class AnomalyError(FloatingPointError):
-    """An op made NaN out of numbers."""
+    """An op made NaN out of numbers.
+
+    Example:
+        >>> try:
+        ...     with detect_anomaly():
+        ...         y = ops.log(Tensor([-1.0]))
+        ... except AnomalyError as error:
+        ...     print(str(error).splitlines()[0])
+        Log: its output of shape (1,) has NaN, its inputs have none
+    """
 
 
 def detect_anomaly() -> Block:
@@ -33,6 +42,15 @@ def detect_anomaly() -> Block:
 
     Raises:
         AnomalyError: from the forward call or from backward, wherever the first NaN appears.
+
+    Example:
+        >>> x = Tensor([0.0], requires_grad=True)
+        >>> try:
+        ...     with detect_anomaly():
+        ...         (ops.sqrt(x) * 0.0).backward()
+        ... except AnomalyError as error:
+        ...     print(str(error).partition(",")[0])
+        Sqrt: its backward made NaN in the gradient of input 0
     """
     return hooks(_AnomalyHook())
 

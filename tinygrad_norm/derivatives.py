@@ -48,6 +48,10 @@ def vjp(function: Function, inputs: Inputs, v: Any = None, create_graph: bool = 
     Raises:
         TypeError: `function` cannot be called, it returns what is no tensor of floats, or an input is none.
         ValueError: nothing that it returned was recorded, or `v` does not fit.
+
+    Example:
+        >>> vjp(lambda x: x**2, Tensor([1.0, 2.0]), Tensor([1.0, 10.0]))
+        (Tensor([1., 4.]), Tensor([ 2., 40.]))
     """
     call = _call("vjp", function, inputs, create_graph)
     vectors = _vectors("vjp: v", v, call.output, call.outputs)
@@ -67,6 +71,10 @@ def jvp(function: Function, inputs: Inputs, v: Any = None, create_graph: bool = 
 
     Raises:
         TypeError, ValueError: as in `vjp`.
+
+    Example:
+        >>> jvp(lambda x: x**2, Tensor([1.0, 2.0]), Tensor([1.0, 0.0]))
+        (Tensor([1., 4.]), Tensor([2., 0.]))
     """
     call = _call("jvp", function, inputs, create_graph)
     vectors = _vectors("jvp: v", v, call.given, call.inputs)
@@ -90,6 +98,11 @@ def jacobian(function: Function, inputs: Inputs, create_graph: bool = False) -> 
 
     Raises:
         TypeError, ValueError: as in `vjp`.
+
+    Example:
+        >>> jacobian(lambda x: x**2, Tensor([1.0, 2.0]))
+        Tensor([[2., 0.],
+                [0., 4.]])
     """
     call = _call("jacobian", function, inputs, create_graph)
     found = _jacobian(call.outputs, call.inputs, create_graph)
@@ -109,6 +122,11 @@ def hessian(function: Function, inputs: Inputs, create_graph: bool = False) -> A
     Raises:
         TypeError: as in `vjp`.
         ValueError: as in `vjp`, or the output has another number of elements.
+
+    Example:
+        >>> hessian(lambda x: (x**3).sum(), Tensor([1.0, 2.0]))
+        Tensor([[ 6.,  0.],
+                [ 0., 12.]])
     """
     call = _call("hessian", function, inputs, create_graph)
     found = _jacobian(_gradient("hessian", call), call.inputs, create_graph)
@@ -134,6 +152,11 @@ def hessian_vector_product(
     Raises:
         TypeError: as in `vjp`.
         ValueError: as in `vjp`, or the output has another number of elements.
+
+    Example:
+        >>> loss, product = hessian_vector_product(lambda x: (x**3).sum(), Tensor([1.0, 2.0]), [1.0, 1.0])
+        >>> loss, product
+        (Tensor(9.), Tensor([ 6., 12.]))
     """
     call = _call("hessian_vector_product", function, inputs, create_graph)
     vectors = _vectors("hessian_vector_product: v", v, call.given, call.inputs)

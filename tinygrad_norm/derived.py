@@ -60,6 +60,15 @@ def derive(definition: Callable[..., Any]) -> DerivedNorm:
 
     Raises:
         ValueError: it is no such function, branches on values, or uses what has no derivative; the line is named.
+
+    Example:
+        >>> @derive
+        ... def centred(x, *, axes):
+        ...     xp = x.__array_namespace__()
+        ...     return x - xp.mean(x, axis=axes, keepdims=True)
+        >>> print(centred.formula)
+        s1 = mean(x)
+        y = x − s1
     """
     return definition if isinstance(definition, DerivedNorm) else DerivedNorm(definition)
 

@@ -13,7 +13,17 @@ if TYPE_CHECKING:
 
 
 class Hook:
-    """Sees every op, forward and backward. Override what is wanted; `with hooks(hook):` turns it on."""
+    """Sees every op, forward and backward. Override what is wanted; `with hooks(hook):` turns it on.
+
+    Example:
+        >>> class Names(Hook):
+        ...     def after_forward(self, op, inputs, output):
+        ...         print(type(op).__name__, output.shape)
+        >>> with hooks(Names()):
+        ...     y = ops.exp(np.ones(3)) + 1
+        Exp (3,)
+        Add (3,)
+    """
 
     def before_forward(self, op: Op, inputs: tuple[Any, ...]) -> None:
         """Before `op` computes its output from `inputs`."""
@@ -46,27 +56,72 @@ current = setting.get
 
 
 def no_grad() -> Block:
-    """Record nothing: for inference. Also a decorator: `@no_grad()`."""
+    """Record nothing: for inference. Also a decorator: `@no_grad()`.
+
+    Example:
+        >>> x = Tensor(3.0, requires_grad=True)
+        >>> with no_grad():
+        ...     y = x * x
+        >>> y.requires_grad
+        False
+    """
     return change(recording=False)
 
 
 def enable_grad() -> Block:
-    """Record again, inside `no_grad`. Also a decorator: `@enable_grad()`."""
+    """Record again, inside `no_grad`. Also a decorator: `@enable_grad()`.
+
+    Example:
+        >>> x = Tensor(3.0, requires_grad=True)
+        >>> with no_grad(), enable_grad():
+        ...     y = x * x
+        >>> y.requires_grad
+        True
+    """
     return change(recording=True)
 
 
 def composed(enabled: bool = True) -> Block:
-    """Run every fused op as its definition, in primitives."""
+    """Run every fused op as its definition, in primitives.
+
+    Example:
+        >>> x = Tensor([[0.0], [2.0]], requires_grad=True)
+        >>> with composed():
+        ...     y = ops.layer_norm(x, 1)
+        >>> type(y.creator).__name__  # the last primitive of the definition
+        'Reshape'
+    """
     return change(composed=enabled)
 
 
 def eager(enabled: bool = True) -> Block:
-    """Let every captured function run as it is, op by op: nothing is recorded or replayed."""
+    """Let every captured function run as it is, op by op: nothing is recorded or replayed.
+
+    Example:
+        >>> @capture
+        ... def double(x):
+        ...     return ops.add(x, x)
+        >>> with eager():
+        ...     double(Tensor([1.0, 2.0]))
+        Tensor([2., 4.])
+    """
     return change(replaying=not enabled)
 
 
 def hooks(*more: Hook) -> Block:
-    """Let `more` see every op that runs, forward and backward."""
+    """Let `more` see every op that runs, forward and backward.
+
+    Example:
+        >>> class Count(Hook):
+        ...     ops = 0
+        ...     def after_forward(self, op, inputs, output):
+        ...         self.ops += 1
+        >>> count = Count()
+        >>> with hooks(count):
+        ...     y = ops.exp(np.ones(3)) + 1
+        >>> count.ops
+        2
+    """
     return Block(setting, lambda mode: mode._replace(hooks=(*mode.hooks, *more)))
 
 
@@ -84,7 +139,15 @@ def backward(create_graph: bool) -> Block:
 
 
 def is_recording() -> bool:
-    """Whether ops called now are put on the tape."""
+    """Whether ops called now are put on the tape.
+
+    Example:
+        >>> with no_grad():
+        ...     print(is_recording())
+        False
+        >>> is_recording()
+        True
+    """
     return current().recording
 
 

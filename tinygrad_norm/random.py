@@ -29,6 +29,13 @@ def manual_seed(seed: int | np.integer[Any]) -> np.random.Generator:
     Raises:
         TypeError: the seed is not an integer.
         ValueError: the seed is negative.
+
+    Example:
+        >>> _ = manual_seed(0)
+        >>> first = nn.Linear(3, 2).weight.numpy()
+        >>> _ = manual_seed(0)
+        >>> np.array_equal(first, nn.Linear(3, 2).weight.numpy())
+        True
     """
     _generator.bit_generator.state = np.random.PCG64(check_integer("manual_seed: seed", seed, 0, math.inf)).state
     return _generator

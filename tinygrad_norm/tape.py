@@ -37,6 +37,19 @@ class Op:
     A subclass states `forward` on arrays and `backward` on tensors. What backward needs, forward hands to `save`. It
     may write `grad *= x`, which makes a new tensor there: a gradient may be that of other tensors as well.
     Parameters that are no tensors are keyword-only parameters of `forward`, and stand in `params` afterwards.
+
+    Example:
+        >>> class Cube(Op):
+        ...     def forward(self, x):
+        ...         self.save(x)
+        ...         return x**3
+        ...     def backward(self, grad):
+        ...         (x,) = self.saved
+        ...         return grad * 3 * x**2
+        >>> x = Tensor(2.0, requires_grad=True)
+        >>> Cube()(x).backward()
+        >>> x.grad
+        Tensor(12.)
     """
 
     broadcasts = False
@@ -149,6 +162,11 @@ class FusedOp(Op):
     function is defined nowhere else states all three: `composed` on tensors, `forward` and `gradient` on arrays. All
     inputs are saved; forward may `save` more. Under `create_graph=True` the definition is differentiated, so that
     derivatives of any order are right; under `with composed():` it runs in place of the kernel.
+
+    Example:
+        >>> op = ops.batch_norm(Tensor([[0.0], [2.0]], requires_grad=True), None, None, training=True).creator
+        >>> isinstance(op, FusedOp), op.definition.__name__
+        (True, 'normalize')
     """
 
     definition: ClassVar[Callable[..., Any] | None] = None
@@ -326,6 +344,12 @@ def grad(
 
     Raises:
         ValueError: an output has several elements and no gradient, shapes differ, or an input is unused.
+
+    Example:
+        >>> x = Tensor(3.0, requires_grad=True)
+        >>> (dx,) = grad(x**3, x, create_graph=True)
+        >>> dx.item(), grad(dx, x)[0].item()
+        (27.0, 18.0)
     """
     outputs, inputs = _several(outputs), _several(inputs)
     if grad_outputs is None:

@@ -60,6 +60,13 @@ class Tensor:
 
     Raises:
         TypeError: another dtype, or a gradient wanted of integers.
+
+    Example:
+        >>> x = Tensor([1.0, 2.0], requires_grad=True)
+        >>> y = (x**2).sum()
+        >>> y.backward()
+        >>> x.grad
+        Tensor([2., 4.])
     """
 
     __slots__ = ("__weakref__", "creator", "grad", "grad_hooks", "raw", "wants_grad")
@@ -445,7 +452,15 @@ for _name, _doc in {
 
 
 def from_dlpack(source: Any) -> Tensor:
-    """Return a tensor on the memory of `source`, any object with `__dlpack__` (PyTorch's, JAX's), without a copy."""
+    """Return a tensor on the memory of `source`, any object with `__dlpack__` (PyTorch's, JAX's), without a copy.
+
+    Example:
+        >>> array = np.array([1.0, 2.0])
+        >>> x = from_dlpack(array)
+        >>> array[0] = 9.0
+        >>> x
+        Tensor([9., 2.], dtype=float64)
+    """
     array = np.from_dlpack(source)
     dtypes.supported(array.dtype)
     integrity.expose(array)

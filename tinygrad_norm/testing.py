@@ -18,7 +18,20 @@ Errors = dict[str, tuple[float, float]]
 
 
 class GradientError(AssertionError):
-    """A gradient is wrong, or a check of it would prove nothing."""
+    """A gradient is wrong, or a check of it would prove nothing.
+
+    Example:
+        >>> class Double(Op):
+        ...     def forward(self, x):
+        ...         return 2 * x
+        ...     def backward(self, grad):
+        ...         return grad  # and not 2 * grad
+        >>> try:
+        ...     testing.gradcheck(lambda x: Double()(x), Tensor(np.ones(1), requires_grad=True))
+        ... except testing.GradientError as error:
+        ...     print(str(error).partition(":")[0])
+        derivative 1, input 0
+    """
 
 
 def gradcheck(
@@ -54,6 +67,11 @@ def gradcheck(
         GradientError: a gradient differs, with its worst element; or the check is vacuous: nothing requires a
             gradient, or the output does not depend on an input.
         TypeError: an input to be checked is not float64.
+
+    Example:
+        >>> x = Tensor(np.random.default_rng(0).normal(size=(4, 3)), requires_grad=True)
+        >>> testing.gradcheck(lambda x: ops.layer_norm(x, 3), x, order=2)
+        True
     """
     check_integer("gradcheck: order", order, 1)
     given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
@@ -99,6 +117,11 @@ def compare_with_composition(
 
     Raises:
         GradientError: they differ, or no fused op ran, so that there was nothing to compare.
+
+    Example:
+        >>> x = Tensor(np.random.default_rng(0).normal(size=(4, 3)), requires_grad=True)
+        >>> testing.compare_with_composition(lambda x: ops.layer_norm(x, 3), [x])
+        True
     """
     given = list(inputs)
     seen = _FusedOps()
@@ -133,6 +156,16 @@ def compare(what: str, found: Array, expected: Array, rtol: float, atol: float, 
         found, expected: arrays; infinities and NaN have to be at the same places.
         rtol, atol: what is tolerated.
         errors: gets the largest error, and what is tolerated; of several under one name the worst.
+
+    Raises:
+        GradientError: an element differs by more.
+
+    Example:
+        >>> try:
+        ...     testing.compare("value", np.array([1.0]), np.array([1.1]), rtol=1e-9, atol=0.0)
+        ... except testing.GradientError as error:
+        ...     print(str(error).partition(",")[0])
+        value: at (0
     """
     if found.shape != expected.shape:
         raise GradientError(f"{what}: shape {found.shape}, expected {expected.shape}")

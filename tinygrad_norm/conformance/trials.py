@@ -30,7 +30,12 @@ OK, DEVIATES, REFUSED, INAPPLICABLE = "ok", "DEVIATES", "refused", "-"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one check found; `words` say what deviates, or why nothing was compared."""
+    """What one check found; `words` say what deviates, or why nothing was compared.
+
+    Example:
+        >>> conformance.Outcome("values", "deviates", error=0.5, bound=1e-6, words="at a large mean")
+        Outcome(check='values', verdict='deviates', error=0.5, bound=1e-06, words='at a large mean')
+    """
 
     check: str
     verdict: str

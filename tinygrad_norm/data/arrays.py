@@ -32,6 +32,12 @@ def from_arrays(folder: StrPath, split: Split = "train", dtype: DTypeLike = np.f
         FileNotFoundError: a file is missing; says what to put where.
         ValueError: a file is malformed (nothing is unpickled), the two do not fit together, images are not finite,
             hold values beyond the dtype or have their channels last, or there are more classes than training images.
+
+    Example:
+        >>> np.save("train_images.npy", np.zeros((6, 8, 8), "uint8"))
+        >>> np.save("train_labels.npy", np.arange(6) % 3)
+        >>> data.from_arrays(".").inputs.shape
+        (6, 1, 8, 8)
     """
     check_choice("from_arrays: split", split, ("train", "test"))
     images_path, labels_path = Path(folder) / f"{split}_images.npy", Path(folder) / f"{split}_labels.npy"

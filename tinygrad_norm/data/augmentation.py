@@ -38,6 +38,11 @@ class Compose:
 
     Raises:
         TypeError: one of them cannot be called.
+
+    Example:
+        >>> transform = data.Compose([data.RandomFlip(), data.RandomShift(2)])
+        >>> transform(np.ones((4, 1, 8, 8), "float32"), np.random.default_rng(0)).shape
+        (4, 1, 8, 8)
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
@@ -63,6 +68,11 @@ class RandomCrop:
         mode: what to pad with: zeros ("constant"), the border ("edge"), or the image mirrored there ("reflect").
 
     Source: He et al., Deep Residual Learning for Image Recognition, 2015, section 4.2, with padding 4.
+
+    Example:
+        >>> crop = data.RandomCrop(padding=4, mode="reflect")
+        >>> crop(np.ones((4, 3, 32, 32), "float32"), np.random.default_rng(0)).shape
+        (4, 3, 32, 32)
     """
 
     padding: int
@@ -87,7 +97,13 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class RandomShift:
-    """Move each image by up to `pixels`, up or down and left or right; zeros follow."""
+    """Move each image by up to `pixels`, up or down and left or right; zeros follow.
+
+    Example:
+        >>> images = np.ones((2, 1, 8, 8), "float32")
+        >>> data.RandomShift(2)(images, np.random.default_rng(0)).shape
+        (2, 1, 8, 8)
+    """
 
     pixels: int
 
@@ -101,7 +117,13 @@ class RandomShift:
 
 @dataclass(frozen=True)
 class RandomFlip:
-    """Mirror each image left to right, with probability `p`."""
+    """Mirror each image left to right, with probability `p`.
+
+    Example:
+        >>> images = np.arange(3.0, dtype="float32").reshape(1, 1, 1, 3)
+        >>> data.RandomFlip(p=1.0)(images, np.random.default_rng(0)).ravel()
+        array([2., 1., 0.], dtype=float32)
+    """
 
     p: float = 0.5
 
@@ -116,7 +138,13 @@ class RandomFlip:
 
 @dataclass(frozen=True)
 class RandomRotation:
-    """Turn each image about its centre, by up to `degrees` either way; bilinear, and zeros come in at the corners."""
+    """Turn each image about its centre, by up to `degrees` either way; bilinear, and zeros come in at the corners.
+
+    Example:
+        >>> images = np.ones((2, 1, 8, 8), "float32")
+        >>> data.RandomRotation(15)(images, np.random.default_rng(0)).shape
+        (2, 1, 8, 8)
+    """
 
     degrees: float
 
@@ -135,6 +163,11 @@ class Cutout:
     """Set a square of each image to zero, around a random pixel; what is outside the image is cut off.
 
     Source: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, 2017.
+
+    Example:
+        >>> images = np.ones((1, 1, 8, 8), "float32")
+        >>> bool((data.Cutout(4)(images, np.random.default_rng(0)) == 0).any())
+        True
     """
 
     size: int
@@ -157,7 +190,13 @@ class Cutout:
 
 @dataclass(frozen=True)
 class GaussianNoise:
-    """Add noise of standard deviation `std` to each value, for each of its own; nothing is clipped."""
+    """Add noise of standard deviation `std` to each value, for each of its own; nothing is clipped.
+
+    Example:
+        >>> noisy = data.GaussianNoise(0.1)(np.zeros((4, 1, 32, 32), "float32"), np.random.default_rng(0))
+        >>> print(noisy.std().round(2))
+        0.1
+    """
 
     std: float
 
@@ -203,6 +242,12 @@ class Mixup(_Mix):
     (N, num_classes) of float32, each a distribution over the classes.
 
     Source: Zhang et al., mixup: Beyond Empirical Risk Minimization, 2017.
+
+    Example:
+        >>> images, labels = np.ones((4, 1, 8, 8), "float32"), np.array([0, 1, 2, 1])
+        >>> images, targets = data.Mixup(0.2, num_classes=3)(images, labels, np.random.default_rng(0))
+        >>> targets.shape, targets.sum(axis=1).round(3).tolist()
+        ((4, 3), [1.0, 1.0, 1.0, 1.0])
     """
 
     def __call__(self, images: Array, labels: Array, generator: Generator) -> tuple[Array, Array]:
@@ -222,6 +267,12 @@ class CutMix(_Mix):
     (N, num_classes) of float32, each a distribution over the classes.
 
     Source: Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features, 2019.
+
+    Example:
+        >>> images, labels = np.ones((4, 1, 8, 8), "float32"), np.array([0, 1, 2, 1])
+        >>> images, targets = data.CutMix(1.0, num_classes=3)(images, labels, np.random.default_rng(0))
+        >>> targets.shape, targets.sum(axis=1).round(3).tolist()
+        ((4, 3), [1.0, 1.0, 1.0, 1.0])
     """
 
     def __call__(self, images: Array, labels: Array, generator: Generator) -> tuple[Array, Array]:

@@ -17,7 +17,17 @@ Index = int | slice | list[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
 
 
 class Dataset(Protocol):
-    """What a loader needs: a length, and the arrays of the examples that an array of indices names."""
+    """What a loader needs: a length, and the arrays of the examples that an array of indices names.
+
+    Example:
+        >>> class Squares:
+        ...     def __len__(self):
+        ...         return 10
+        ...     def __getitem__(self, indices):
+        ...         return indices.astype("float32"), indices**2
+        >>> [batch[1].tolist() for batch in data.DataLoader(Squares(), batch_size=5)]
+        [[0, 1, 4, 9, 16], [25, 36, 49, 64, 81]]
+    """
 
     def __len__(self) -> int: ...
 
@@ -36,6 +46,12 @@ class ArrayDataset:
     Raises:
         TypeError: one of them is not a NumPy array.
         ValueError: they differ in length, or have no first axis.
+
+    Example:
+        >>> dataset = data.ArrayDataset(np.arange(6.0).reshape(3, 2), np.array([0, 1, 0]), class_names=("cat", "dog"))
+        >>> dataset[1:]
+        (array([[2., 3.],
+               [4., 5.]]), array([1, 0]))
     """
 
     inputs: Array

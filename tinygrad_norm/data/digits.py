@@ -31,6 +31,11 @@ def digits(
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository,
         1998, CC BY 4.0; digits.md tells more.
+
+    Example:
+        >>> train, test = data.digits("train"), data.digits("test")
+        >>> train.inputs.shape, test.inputs.shape, train.class_names[:3]
+        ((1442, 1, 8, 8), (355, 1, 8, 8), ('0', '1', '2'))
     """
     check_choice("digits: split", split, ("train", "test", "all"))
     image_size = check_integer("digits: image_size", image_size, 8)

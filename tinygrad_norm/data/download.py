@@ -40,7 +40,12 @@ class RemoteFile:
 
 
 class DownloadError(OSError):
-    """No address gave the file; the message says why, and what to put where by hand."""
+    """No address gave the file; the message says why, and what to put where by hand.
+
+    Example:
+        >>> issubclass(data.DownloadError, Exception)
+        True
+    """
 
 
 def fetch(file: RemoteFile, folder: StrPath, progress: bool = True, timeout: float = 30) -> Path:

@@ -46,6 +46,16 @@ def image_folder(
         ModuleNotFoundError: Pillow is not installed.
         ValueError: a class is empty or, in `test`, unknown; a file is no image, is damaged, or is larger than Pillow
             allows.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> for name in ("train/cat", "train/dog"):
+        ...     Path(name).mkdir(parents=True)
+        ...     Image.new("RGB", (10, 8)).save(f"{name}/1.png")
+        >>> images = data.image_folder(".", image_size=8)
+        >>> images.inputs.shape, images.class_names
+        ((2, 3, 8, 8), ('cat', 'dog'))
     """
     check_choice("image_folder: split", split, ("train", "test"))
     if image_size is not None:

@@ -36,6 +36,11 @@ def read_idx(path: StrPath, max_bytes: int = 1 << 32) -> Array:
         ValueError: the file is not exactly one well-formed IDX array of at most `max_bytes`.
 
     Source: the description of the format at the end of LeCun, Cortes and Burges, "The MNIST database".
+
+    Example:
+        >>> data.write_idx("labels.gz", np.array([3, 1, 4], "uint8"))
+        >>> data.read_idx("labels.gz")
+        array([3, 1, 4], dtype=uint8)
     """
     path = Path(path)
     with path.open("rb") as file:
@@ -58,6 +63,12 @@ def write_idx(path: StrPath, array: Array) -> None:
     Raises:
         TypeError: `array` is no NumPy array, or of a type that the format lacks.
         ValueError: it has no dimension, or one beyond 32 bits.
+
+    Example:
+        >>> from pathlib import Path
+        >>> data.write_idx("labels", np.array([3, 1, 4], "uint8"))
+        >>> Path("labels").read_bytes().hex(" ")
+        '00 00 08 01 00 00 00 03 03 01 04'
     """
     check_type("write_idx: array", array, np.ndarray, "a NumPy array")
     code = next((code for code, name in TYPE_CODES.items() if np.dtype(name) == array.dtype.newbyteorder("=")), None)

@@ -44,6 +44,12 @@ class DataLoader:
     Raises:
         TypeError: the data set is an array alone, or a tuple or list of other than two arrays.
         ValueError: the data set is empty, `batch_size` below 1, `seed` below 0, or `drop_last` leaves no batch.
+
+    Example:
+        >>> loader = data.DataLoader(data.digits("train"), batch_size=64, shuffle=True, seed=0)
+        >>> images, labels = next(iter(loader))
+        >>> images.shape, labels.shape, len(loader)
+        ((64, 1, 8, 8), (64,), 23)
     """
 
     def __init__(

@@ -32,6 +32,11 @@ class Prefetch(DataLoader):
     Raises:
         TypeError: `loader` is no DataLoader, or one of a class derived from it, whose ways are unknown here.
         ValueError: `depth` is below 1.
+
+    Example:
+        >>> loader = data.Prefetch(data.DataLoader(data.digits("test"), batch_size=100))
+        >>> sum(len(labels) for _, labels in loader)
+        355
     """
 
     def __init__(self, loader: DataLoader, depth: int = 2) -> None:

@@ -55,6 +55,10 @@ def load(
         DownloadError: the files could not be fetched; says what to put where.
         FileNotFoundError: a file is missing; says what to put where.
         ValueError: the name is unknown, or a file is not what it should be.
+
+    Example:
+        >>> data.load("digits", "test").inputs.shape
+        (355, 1, 8, 8)
     """
     check_choice("load: split", split, ("train", "test"))
     if image_size is not None:

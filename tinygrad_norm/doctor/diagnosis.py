@@ -22,7 +22,14 @@ WIDTH = 110
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` found: `str` gives a table in words, the most serious first; it is true if anything was found."""
+    """What `diagnose` found: `str` gives a table in words, the most serious first; it is true if anything was found.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1D(32), nn.ReLU(), nn.Linear(32, 10))
+        >>> diagnosis = doctor.diagnose(model, data.DataLoader(data.digits("test"), batch_size=71))
+        >>> bool(diagnosis), len(diagnosis.findings) > 0
+        (True, True)
+    """
 
     findings: list[Finding]
     examination: Examination
@@ -93,6 +100,12 @@ def diagnose(
         TypeError: an argument is of another type, or the model returns no tensor.
         ValueError: the model has no norm layer, the loader no batch, or the optimizer is another model's; what the
             model raises at a batch that does not fit.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1D(32), nn.ReLU(), nn.Linear(32, 10))
+        >>> diagnosis = doctor.diagnose(model, data.DataLoader(data.digits("test"), batch_size=71))
+        >>> [finding.advice for finding in diagnosis.findings if finding.check == "useless bias"]
+        ['Make the layer of 1.bias with bias=False.']
     """
     refuse_unknown("diagnose", thresholds, [limit.name for limit in fields(Thresholds)])
     limits = Thresholds(**thresholds)

@@ -37,6 +37,10 @@ class Thresholds:
 
     Raises:
         TypeError, ValueError: one is no number, or is negative.
+
+    Example:
+        >>> doctor.Thresholds(drift=0.5).drift
+        0.5
     """
 
     drift: float = 0.25
@@ -71,7 +75,14 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: with which layer, how serious it is, what was seen, and what to do about it."""
+    """One thing that is wrong: with which layer, how serious it is, what was seen, and what to do about it.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1D(32), nn.ReLU(), nn.Linear(32, 10))
+        >>> findings = doctor.diagnose(model, data.DataLoader(data.digits("test"), batch_size=71)).findings
+        >>> [finding.path for finding in findings if finding.check == "useless bias"]
+        ['2']
+    """
 
     path: str
     check: str

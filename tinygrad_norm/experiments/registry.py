@@ -58,7 +58,12 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all experiments."""
+    """Return the names of all experiments.
+
+    Example:
+        >>> "small-batches" in experiments.names()
+        True
+    """
     return tuple(EXPERIMENTS)
 
 
@@ -67,6 +72,10 @@ def describe(name: str) -> str:
 
     Raises:
         ValueError: there is no such experiment.
+
+    Example:
+        >>> experiments.describe("small-batches")
+        'How do batch, group, layer and instance norm fare at batches of 32, 16, 8, 4 and 2?'
     """
     return _find(name).QUESTION
 

@@ -27,6 +27,11 @@ class AlexNet(ImageClassifier):
 
     Source: Krizhevsky, One weird trick for parallelizing convolutional neural networks, 2014; Krizhevsky, Sutskever
         and Hinton 2012.
+
+    Example:
+        >>> net = models.AlexNet(width=0.125).eval()
+        >>> net(ops.ones((2, 3, 32, 32))).shape
+        (2, 10)
     """
 
     width: float = 1.0

@@ -16,6 +16,11 @@ class BaselineCNN(SmallClassifier):
         num_classes, in_channels, image_size: of the images; 4 pixels or more.
         norm, norm_momentum: see `Norms`.
         width: multiplies the channels and the hidden features.
+
+    Example:
+        >>> net = models.BaselineCNN(in_channels=1, width=0.25, norm="group").eval()
+        >>> net(ops.ones((2, 1, 32, 32))).shape
+        (2, 10)
     """
 
     in_order = ("features", "classifier")

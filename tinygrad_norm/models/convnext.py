@@ -77,6 +77,11 @@ class ConvNeXtTiny(ImageClassifier):
         stochastic_depth: the probability to leave out the last block; it grows from 0 for the first.
 
     Source: Liu et al., A ConvNet for the 2020s, 2022.
+
+    Example:
+        >>> net = models.ConvNeXtTiny(width=0.125).eval()
+        >>> net(ops.ones((2, 3, 32, 32))).shape
+        (2, 10)
     """
 
     norm: NormChoice = "layer"

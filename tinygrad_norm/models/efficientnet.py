@@ -80,6 +80,11 @@ class EfficientNetB0(ImageClassifier):
         stochastic_depth: the probability to leave out a block, which grows from 0 for the first to this after the last.
 
     Source: Tan and Le, EfficientNet: rethinking model scaling for convolutional neural networks, 2019.
+
+    Example:
+        >>> net = models.EfficientNetB0(width=0.25).eval()
+        >>> net(ops.ones((2, 3, 32, 32))).shape
+        (2, 10)
     """
 
     width: float = 1.0

@@ -17,6 +17,11 @@ class LeNet5(SmallClassifier):
         norm, norm_momentum: see `Norms`; LeCun's has "none".
 
     Source: LeCun, Bottou, Bengio and Haffner, Gradient-based learning applied to document recognition, 1998.
+
+    Example:
+        >>> net = models.LeNet5(in_channels=1, norm="none")
+        >>> f"{sum(each.size for each in net.parameters()):,}"
+        '61,706'
     """
 
     in_order = ("features", "classifier")

@@ -21,6 +21,11 @@ class MLP(SmallClassifier):
 
     Source: Ioffe and Szegedy, Batch normalization: accelerating deep network training by reducing internal covariate
         shift, 2015, section 4.1.
+
+    Example:
+        >>> net = models.MLP(in_channels=1, image_size=28)
+        >>> f"{sum(each.size for each in net.parameters()):,}", net.eval()(ops.ones((2, 1, 28, 28))).shape
+        ('235,530', (2, 10))
     """
 
     in_order = ("layers",)

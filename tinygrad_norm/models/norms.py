@@ -191,6 +191,10 @@ class Norms:
     Raises:
         ValueError: the name is not known, or that of a norm which is wrong for the place; the error says why.
         TypeError: neither a name nor callable.
+
+    Example:
+        >>> models.Norms("group")(64, "relu")
+        GroupNorm(32, 64, eps=1e-05, affine=True, bias=True, activation='relu')
     """
 
     def __init__(self, norm: NormChoice, momentum: float | None = None, rows: bool = False) -> None:

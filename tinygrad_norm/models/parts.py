@@ -33,6 +33,16 @@ class ImageClassifier(DataclassModule):
     Raises:
         TypeError: a number is not whole, or small_images neither True nor False.
         ValueError: a number is below 1, or the images are too small; in the call: they have another shape.
+
+    Example:
+        >>> class Tiny(models.ImageClassifier):
+        ...     in_order = ("conv", "norm", "pool", "fc")
+        ...     def __post_init__(self):
+        ...         norms, size = self.prepare(smallest=3)
+        ...         self.conv, self.norm = nn.Conv2D(self.in_channels, 8, 3), norms(8, "relu")
+        ...         self.pool, self.fc = nn.GlobalAvgPool2D(), nn.Linear(8, self.num_classes)
+        >>> Tiny(in_channels=1, norm="group")(ops.ones((2, 1, 32, 32))).shape
+        (2, 10)
     """
 
     in_order: ClassVar[tuple[str, ...]] = ("features", "avgpool", "classifier")

@@ -30,7 +30,12 @@ MODELS: dict[str, type[ImageClassifier]] = {
 
 
 def list_models() -> list[str]:
-    """Return the names that `create_model` knows, the simplest net first."""
+    """Return the names that `create_model` knows, the simplest net first.
+
+    Example:
+        >>> models.list_models()
+        ['mlp', 'lenet5', 'baseline_cnn', 'alexnet', 'vgg16', 'resnet18', 'efficientnet_b0', 'convnext_tiny']
+    """
     return list(MODELS)
 
 
@@ -60,6 +65,11 @@ def create_model(
     Raises:
         ValueError: an unknown name or norm, images too small for the net, or no ImageNet form where that is wanted.
         TypeError: an unknown option, or a value of the wrong type.
+
+    Example:
+        >>> net = models.create_model("lenet5", num_classes=10, in_channels=1, norm="instance")
+        >>> net.eval()(ops.ones((2, 1, 32, 32))).shape
+        (2, 10)
     """
     check_flag("create_model: small_images", small_images)
     check_choice("create_model: name", name, MODELS)

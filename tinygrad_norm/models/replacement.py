@@ -33,6 +33,11 @@ def replace_norm(model: nn.Module, path: str, norm: NormChoice, momentum: float 
         ValueError: there is no such path, no norm in it, or one that is neither of images nor of rows, or that does not
             know its channels, as LRN; or the norm is not known, or wrong for the place; or the model is itself a norm.
         TypeError: as `Norms`.
+
+    Example:
+        >>> net = models.create_model("resnet18", width=0.125)
+        >>> models.replace_norm(net, "layer3.0", "group")
+        ['layer3.0.bn1', 'layer3.0.bn2', 'layer3.0.downsample.1']
     """
     modules = dict(model.named_modules(remove_duplicate=False))
     if path not in modules:

@@ -73,6 +73,11 @@ class ResNet18(ImageClassifier):
         width: multiplies the channels.
 
     Source: He, Zhang, Ren and Sun, Deep residual learning for image recognition, 2016.
+
+    Example:
+        >>> net = models.ResNet18(width=0.125, norm="layer").eval()
+        >>> net(ops.ones((2, 3, 32, 32))).shape
+        (2, 10)
     """
 
     in_order = ("conv1", "bn1", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool", "fc")

@@ -31,6 +31,11 @@ class VGG16(ImageClassifier):
         dropout: the probability of the dropout after each hidden linear layer.
 
     Source: Simonyan and Zisserman, Very deep convolutional networks for large-scale image recognition, 2015.
+
+    Example:
+        >>> net = models.VGG16(width=0.125).eval()
+        >>> net(ops.ones((2, 3, 32, 32))).shape
+        (2, 10)
     """
 
     width: float = 1.0

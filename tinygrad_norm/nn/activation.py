@@ -18,27 +18,47 @@ from tinygrad_norm.ops.activation import ActivationSpec, fusible
 
 
 class ReLU(OpModule, op=ops.relu):
-    """max(x, 0)."""
+    """max(x, 0).
+
+    Example:
+        >>> nn.ReLU()(Tensor([-1.0, 2.0]))
+        Tensor([0., 2.])
+    """
 
     inplace: InitVar[bool] = False
 
 
 class LeakyReLU(OpModule, op=ops.leaky_relu):
-    """x where positive, negative_slope * x elsewhere."""
+    """x where positive, negative_slope * x elsewhere.
+
+    Example:
+        >>> nn.LeakyReLU(0.5)(Tensor([-1.0, 2.0]))
+        Tensor([-0.5,  2. ])
+    """
 
     negative_slope: float = 0.01
     inplace: InitVar[bool] = False
 
 
 class ELU(OpModule, op=ops.elu):
-    """x where positive, alpha * (exp(x) - 1) elsewhere."""
+    """x where positive, alpha * (exp(x) - 1) elsewhere.
+
+    Example:
+        >>> nn.ELU(alpha=2.0)(Tensor([0.0, 2.0]))
+        Tensor([0., 2.])
+    """
 
     alpha: float = 1.0
     inplace: InitVar[bool] = False
 
 
 class GELU(OpModule, op=ops.gelu):
-    """x * Phi(x), with the normal distribution function Phi exact, or approximated with a tanh."""
+    """x * Phi(x), with the normal distribution function Phi exact, or approximated with a tanh.
+
+    Example:
+        >>> print(nn.GELU()(Tensor([-1.0, 0.0, 1.0])).numpy().round(3))
+        [-0.159  0.     0.841]
+    """
 
     approximate: Literal["none", "tanh"] = "none"
 
@@ -47,36 +67,66 @@ class GELU(OpModule, op=ops.gelu):
 
 
 class SiLU(OpModule, op=ops.silu):
-    """x * sigmoid(x)."""
+    """x * sigmoid(x).
+
+    Example:
+        >>> print(nn.SiLU()(Tensor([-1.0, 0.0, 1.0])).numpy().round(3))
+        [-0.269  0.     0.731]
+    """
 
     inplace: InitVar[bool] = False
 
 
 class Softplus(OpModule, op=ops.softplus):
-    """log(1 + exp(beta * x)) / beta; exact for any x, so that the threshold changes nothing."""
+    """log(1 + exp(beta * x)) / beta; exact for any x, so that the threshold changes nothing.
+
+    Example:
+        >>> print(nn.Softplus()(Tensor([-1.0, 0.0, 100.0])).numpy().round(3))
+        [  0.313   0.693 100.   ]
+    """
 
     beta: float = 1.0
     threshold: float = 20.0
 
 
 class Hardswish(OpModule, op=ops.hardswish):
-    """x * clip(x + 3, 0, 6) / 6."""
+    """x * clip(x + 3, 0, 6) / 6.
+
+    Example:
+        >>> nn.Hardswish()(Tensor([-4.0, 0.0, 4.0]))
+        Tensor([0., 0., 4.])
+    """
 
     inplace: InitVar[bool] = False
 
 
 class Mish(OpModule, op=ops.mish):
-    """x * tanh(softplus(x))."""
+    """x * tanh(softplus(x)).
+
+    Example:
+        >>> print(nn.Mish()(Tensor([-1.0, 0.0, 1.0])).numpy().round(3))
+        [-0.303  0.     0.865]
+    """
 
     inplace: InitVar[bool] = False
 
 
 class Sigmoid(OpModule, op=ops.sigmoid):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    Example:
+        >>> nn.Sigmoid()(Tensor([-1000.0, 0.0, 1000.0]))
+        Tensor([0. , 0.5, 1. ])
+    """
 
 
 class Tanh(OpModule, op=ops.tanh):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent.
+
+    Example:
+        >>> print(nn.Tanh()(Tensor([0.0, 1.0])).numpy().round(4))
+        [0.     0.7616]
+    """
 
 
 class AlongAxis(OpModule):
@@ -93,11 +143,22 @@ class AlongAxis(OpModule):
 
 
 class Softmax(AlongAxis, op=ops.softmax):
-    """exp(x) / sum(exp(x)) along an axis."""
+    """exp(x) / sum(exp(x)) along an axis.
+
+    Example:
+        >>> nn.Softmax()(Tensor([[0.0, 0.0], [1000.0, 0.0]]))
+        Tensor([[0.5, 0.5],
+                [1. , 0. ]])
+    """
 
 
 class LogSoftmax(AlongAxis, op=ops.log_softmax):
-    """The logarithm of softmax along an axis."""
+    """The logarithm of softmax along an axis.
+
+    Example:
+        >>> print(nn.LogSoftmax()(Tensor([0.0, 0.0])).numpy().round(3))
+        [-0.693 -0.693]
+    """
 
 
 ACTIVATION_LAYERS: dict[str, Callable[..., Module]] = {

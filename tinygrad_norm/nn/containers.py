@@ -75,6 +75,13 @@ class Sequential(_Ordered):
 
     Args:
         modules: named "0", "1", ...; or one mapping of names to modules.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1D(8), nn.ReLU(), nn.Linear(8, 2))
+        >>> model(Tensor(np.random.default_rng(0).normal(size=(16, 4)), dtype="float32")).shape
+        (16, 2)
+        >>> model[1]
+        BatchNorm1D(8, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
     """
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
@@ -108,7 +115,13 @@ def takes_condition(module: Module) -> bool:
 
 
 class ModuleList(_Ordered):
-    """A list of modules that its owner finds the parameters of; it is not called itself."""
+    """A list of modules that its owner finds the parameters of; it is not called itself.
+
+    Example:
+        >>> layers = nn.ModuleList([nn.Linear(2, 2) for _ in range(3)])
+        >>> len(layers), [name for name, _ in layers.named_parameters()][:2]
+        (3, ['0.weight', '0.bias'])
+    """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()

@@ -43,6 +43,11 @@ class Conv2D(LinearLayer):
     Raises:
         TypeError: an argument is of another type, or the dtype is not floating.
         ValueError: an argument is out of range, groups do not divide the channels, or the activation is not known.
+
+    Example:
+        >>> conv = nn.Conv2D(3, 8, kernel_size=3, padding=1)
+        >>> conv(ops.ones((2, 3, 32, 32))).shape, conv.weight.shape
+        ((2, 8, 32, 32), (8, 3, 3, 3))
     """
 
     in_channels: int

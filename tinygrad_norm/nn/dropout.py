@@ -18,6 +18,11 @@ class Dropout(OpModule, op=ops.dropout):
         ValueError: p is outside [0, 1], or `inplace` (there for PyTorch's sake) is True.
 
     Source: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, JMLR 2014.
+
+    Example:
+        >>> dropout = nn.Dropout(0.5).eval()
+        >>> dropout(Tensor([1.0, 2.0]))
+        Tensor([1., 2.])
     """
 
     p: float = 0.5
@@ -35,6 +40,11 @@ class Dropout2D(Dropout, op=ops.dropout2d):
     """As Dropout, but for whole channels of images (N, C, H, W) or (C, H, W), as neighbouring pixels are alike.
 
     Source: Tompson et al., Efficient object localization using convolutional networks, CVPR 2015.
+
+    Example:
+        >>> y = nn.Dropout2D(0.5)(ops.ones((8, 16, 2, 2)))
+        >>> bool((y.numpy().std(axis=(2, 3)) == 0).all())  # a channel goes as a whole
+        True
     """
 
 
@@ -46,6 +56,11 @@ class StochasticDepth(OpModule, op=ops.stochastic_depth):
         ValueError: p is outside [0, 1], or the mode is unknown.
 
     Source: Huang et al., Deep networks with stochastic depth, ECCV 2016.
+
+    Example:
+        >>> y = nn.StochasticDepth(0.5)(ops.ones((64, 3)))
+        >>> sorted({*map(tuple, y.tolist())})
+        [(0.0, 0.0, 0.0), (2.0, 2.0, 2.0)]
     """
 
     p: float

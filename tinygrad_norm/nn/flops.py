@@ -25,6 +25,10 @@ def count_flops(model: Module, *input_shape: int) -> int:
 
     As papers do, it counts convolutions and matrix products, a multiplication and an addition as two; what they call
     "MACs" or "multiply-adds" is half of it. The model runs once, in inference on zeros, and is left as it was.
+
+    Example:
+        >>> nn.flops.count_flops(nn.Linear(10, 5), 1, 10)
+        100
     """
     counter = _Counter(flops_of)
     with modes.hooks(counter):
@@ -38,6 +42,11 @@ def flops_of(op: tape.Op, inputs: Sequence[Any]) -> int:
     Args:
         op: conv2d, linear, matmul or einsum; their biases are not counted.
         inputs: what it was called with, or anything of the same shapes.
+
+    Example:
+        >>> x, weight = ops.ones((1, 10)), nn.Parameter(ops.ones((5, 10)))
+        >>> nn.flops.flops_of(ops.linear(x, weight).creator, [x, weight])
+        100
     """
     size = math.prod(op.shape)
     if isinstance(op, Conv2D | Linear):
@@ -64,6 +73,11 @@ def work_of(op: tape.Op, inputs: Sequence[Any]) -> int:
     Args:
         op: a fused one other than conv2d and linear runs once more, as its definition.
         inputs: what it was called with; of a primitive, anything of the same shapes.
+
+    Example:
+        >>> x = Tensor([1.0, 2.0], requires_grad=True)
+        >>> nn.flops.work_of(ops.exp(x).creator, [x])
+        2
     """
     if isinstance(op, Conv2D | Linear):
         size, y = math.prod(op.shape), Tensor(np.zeros(op.shape, op.dtype))

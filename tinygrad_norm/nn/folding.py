@@ -75,6 +75,14 @@ def fold_batch_norm(model: Module, in_place: bool = False) -> Module:
 
     Source: Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only
         inference, 2018, section 3.2.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2D(3, 8, 3, bias=False), nn.BatchNorm2D(8, activation="relu")).eval()
+        >>> nn.fold_batch_norm(model)
+        Sequential(
+          (0): Conv2D(3, 8, kernel_size=(3, 3), stride=(1, 1), activation='relu')
+          (1): Identity()
+        )
     """
     pairs = [pair for pair in _pairs(model, _is_before_norm) if _channels_agree(model, *pair)]
     for path, _, (name, norm) in pairs:
@@ -96,6 +104,13 @@ def fold_activations(model: Module, in_place: bool = False) -> Module:
     Args:
         model: the model.
         in_place: change the model itself and return it.
+
+    Example:
+        >>> nn.fold_activations(nn.Sequential(nn.Linear(4, 2), nn.ReLU()))
+        Sequential(
+          (0): Linear(in_features=4, out_features=2, bias=True, activation='relu')
+          (1): Identity()
+        )
     """
     if not in_place:
         return fold_activations(copy.deepcopy(model), in_place=True)
@@ -117,6 +132,11 @@ def fold_parametrizations(model: Module, in_place: bool = False) -> Module:
 
     Raises:
         TypeError: it is no Module.
+
+    Example:
+        >>> layer = nn.parametrizations.weight_norm(nn.Linear(4, 2))
+        >>> [*layer.state_dict()], [*nn.fold_parametrizations(layer).state_dict()]
+        (['bias', 'parametrizations.weight.original0', 'parametrizations.weight.original1'], ['bias', 'weight'])
     """
     check_type("fold_parametrizations: model", model, Module, "a Module")
     if not in_place:

@@ -38,6 +38,10 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
     Raises:
         ValueError: the nonlinearity is not known.
+
+    Example:
+        >>> print(round(nn.init.calculate_gain("relu"), 4))
+        1.4142
     """
     if nonlinearity == "leaky_relu":
         return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
@@ -46,29 +50,59 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """Fill with one value."""
+    """Fill with one value.
+
+    Example:
+        >>> nn.init.constant_(nn.Parameter([0.0, 0.0]), 3.0)
+        Tensor([3., 3.], requires_grad=True)
+    """
     return _fill(tensor, Tensor(operands.constant(val), dtype=tensor.dtype).raw)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
-    """Fill with zeros."""
+    """Fill with zeros.
+
+    Example:
+        >>> nn.init.zeros_(nn.Parameter([1.0, 2.0]))
+        Tensor([0., 0.], requires_grad=True)
+    """
     return constant_(tensor, 0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    """Fill with ones."""
+    """Fill with ones.
+
+    Example:
+        >>> nn.init.ones_(nn.Parameter([1.0, 2.0]))
+        Tensor([1., 1.], requires_grad=True)
+    """
     return constant_(tensor, 1)
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Source = None) -> Tensor:
-    """Fill with draws from the uniform distribution over [a, b)."""
+    """Fill with draws from the uniform distribution over [a, b).
+
+    Raises:
+        ValueError: a is larger than b.
+
+    Example:
+        >>> w = nn.init.uniform_(nn.Parameter(np.zeros((3, 4))), -0.1, 0.1)
+        >>> bool((np.abs(w.numpy()) <= 0.1).all())
+        True
+    """
     if not a <= b:
         raise ValueError(f"uniform_: a is at most b, got a={a}, b={b}")
     return _fill(tensor, _source(generator).uniform(a, b, tensor.shape))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Source = None) -> Tensor:
-    """Fill with draws from the normal distribution."""
+    """Fill with draws from the normal distribution.
+
+    Example:
+        >>> w = nn.init.normal_(nn.Parameter(np.zeros(10000)), std=0.02)
+        >>> print(w.numpy().std().round(3))
+        0.02
+    """
     check_number("normal_: std", std, NOT_NEGATIVE)
     return _fill(tensor, _source(generator).normal(mean, std, tensor.shape))
 
@@ -80,6 +114,11 @@ def trunc_normal_(
 
     Raises:
         ValueError: the interval holds less than a hundredth of the distribution.
+
+    Example:
+        >>> w = nn.init.trunc_normal_(nn.Parameter(np.zeros(10000)))
+        >>> bool((np.abs(w.numpy()) <= 2).all())
+        True
     """
     check_number("trunc_normal_: std", std, POSITIVE)
     low, high = (math.erf((bound - mean) / std / math.sqrt(2)) / 2 for bound in (a, b))
@@ -99,6 +138,11 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Source = None)
     """Fill with uniform draws of variance gain**2 * 2 / (fan_in + fan_out).
 
     Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
+
+    Example:
+        >>> w = nn.init.xavier_uniform_(nn.Parameter(np.zeros((100, 200))))
+        >>> print((w.numpy().var() * (100 + 200) / 2).round(1))
+        1.0
     """
     bound = math.sqrt(3) * gain * math.sqrt(2 / sum(_fans(tensor)))
     return uniform_(tensor, -bound, bound, generator)
@@ -108,6 +152,11 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Source = None) 
     """Fill with normal draws of variance gain**2 * 2 / (fan_in + fan_out).
 
     Source: as for `xavier_uniform_`.
+
+    Example:
+        >>> w = nn.init.xavier_normal_(nn.Parameter(np.zeros((100, 200))))
+        >>> print((w.numpy().var() * (100 + 200) / 2).round(1))
+        1.0
     """
     return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(_fans(tensor))), generator)
 
@@ -125,6 +174,11 @@ def kaiming_uniform_(
     on the way forward, "fan_out" on the way back.
 
     Source: He et al., Delving deep into rectifiers, 2015.
+
+    Example:
+        >>> w = nn.init.kaiming_uniform_(nn.Parameter(np.zeros((100, 200))), nonlinearity="relu")
+        >>> print((w.numpy().var() * 200).round(1))
+        2.0
     """
     bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound, generator)
@@ -137,7 +191,13 @@ def kaiming_normal_(
     nonlinearity: str = "leaky_relu",
     generator: Source = None,
 ) -> Tensor:
-    """Fill with normal draws of variance gain**2 / fan; arguments and source as for `kaiming_uniform_`."""
+    """Fill with normal draws of variance gain**2 / fan; arguments and source as for `kaiming_uniform_`.
+
+    Example:
+        >>> w = nn.init.kaiming_normal_(nn.Parameter(np.zeros((100, 200))), nonlinearity="relu")
+        >>> print((w.numpy().var() * 200).round(1))
+        2.0
+    """
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
@@ -147,6 +207,11 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Source = None) -> 
     Each has length `gain`; all such matrices are equally likely.
 
     Source: Saxe et al., Exact solutions to the nonlinear dynamics of learning in deep linear networks, 2014.
+
+    Example:
+        >>> w = nn.init.orthogonal_(nn.Parameter(np.zeros((2, 3)))).numpy()
+        >>> np.allclose(w @ w.T, np.eye(2))
+        True
     """
     _fans(tensor)
     rows, columns = tensor.shape[0], tensor.size // tensor.shape[0]

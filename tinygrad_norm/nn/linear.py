@@ -54,6 +54,11 @@ class Linear(LinearLayer):
     Raises:
         TypeError: a number of features is not an integer, or the dtype is not floating.
         ValueError: a number of features is below 1, or the activation is not known.
+
+    Example:
+        >>> linear = nn.Linear(4, 2)
+        >>> linear(ops.ones((8, 4))).shape, linear.weight.shape, linear.bias.shape
+        ((8, 2), (2, 4), (2,))
     """
 
     in_features: int
@@ -83,7 +88,12 @@ class Linear(LinearLayer):
 
 
 class Identity(Module):
-    """Return the input; arguments are taken and forgotten, so that it can stand in for any layer."""
+    """Return the input; arguments are taken and forgotten, so that it can stand in for any layer.
+
+    Example:
+        >>> nn.Identity(64, eps=1e-5)(Tensor([1.0, 2.0]))
+        Tensor([1., 2.])
+    """
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         super().__init__()
@@ -93,7 +103,12 @@ class Identity(Module):
 
 
 class Flatten(DataclassModule):
-    """Join the axes from start_dim to end_dim, both included, into one: (N, C, H, W) becomes (N, C*H*W)."""
+    """Join the axes from start_dim to end_dim, both included, into one: (N, C, H, W) becomes (N, C*H*W).
+
+    Example:
+        >>> nn.Flatten()(ops.ones((2, 3, 4, 4))).shape
+        (2, 48)
+    """
 
     start_dim: int = 1
     end_dim: int = -1

@@ -63,6 +63,10 @@ class CrossEntropyLoss(ClassLoss, op=ops.cross_entropy):
         weight: of each class, shape (C,); a buffer.
         ignore_index: the class number that does not count; not for probabilities.
         label_smoothing: the share, in [0, 1], of each target that is spread over all classes.
+
+    Example:
+        >>> print(nn.CrossEntropyLoss()(Tensor([[0.0, 0.0]]), np.array([1])).numpy().round(4))
+        0.6931
     """
 
     weight: Any = None
@@ -77,6 +81,10 @@ class NLLLoss(ClassLoss, op=ops.nll_loss):
     Args:
         weight: of each class, shape (C,); a buffer.
         ignore_index: the class number that does not count.
+
+    Example:
+        >>> print(nn.NLLLoss()(nn.LogSoftmax()(Tensor([[0.0, 0.0]])), np.array([1])).numpy().round(4))
+        0.6931
     """
 
     weight: Any = None
@@ -85,19 +93,34 @@ class NLLLoss(ClassLoss, op=ops.nll_loss):
 
 
 class MSELoss(Loss, op=ops.mse_loss):
-    """Squared difference."""
+    """Squared difference.
+
+    Example:
+        >>> nn.MSELoss()(Tensor([1.0, 5.0]), Tensor([2.0, 2.0]))
+        Tensor(5.)
+    """
 
     reduction: LossReduction = "mean"
 
 
 class L1Loss(Loss, op=ops.l1_loss):
-    """Absolute difference."""
+    """Absolute difference.
+
+    Example:
+        >>> nn.L1Loss()(Tensor([1.0, 5.0]), Tensor([2.0, 2.0]))
+        Tensor(2.)
+    """
 
     reduction: LossReduction = "mean"
 
 
 class HuberLoss(Loss, op=ops.huber_loss):
-    """Half the squared difference d up to delta, and delta * (|d| - delta / 2) beyond."""
+    """Half the squared difference d up to delta, and delta * (|d| - delta / 2) beyond.
+
+    Example:
+        >>> nn.HuberLoss()(Tensor([0.5, 3.0]), Tensor([0.0, 0.0]))
+        Tensor(1.3125)
+    """
 
     reduction: LossReduction = "mean"
     delta: float = 1.0
@@ -109,6 +132,10 @@ class BCEWithLogitsLoss(Loss, op=ops.binary_cross_entropy_with_logits):
     Args:
         weight: of each element, in a shape that broadcasts; a buffer.
         pos_weight: of the positive part, in a shape that broadcasts; a buffer.
+
+    Example:
+        >>> print(nn.BCEWithLogitsLoss()(Tensor([0.0]), Tensor([1.0])).numpy().round(4))
+        0.6931
     """
 
     weight: Any = None

@@ -24,6 +24,10 @@ class Parameter(Tensor):
 
     Raises:
         TypeError: the data is not of floating type.
+
+    Example:
+        >>> nn.Parameter([1.0, 2.0])
+        Tensor([1., 2.], requires_grad=True)
     """
 
     __slots__ = ()
@@ -68,6 +72,17 @@ class Module(RefusesUnknownKeywords):
     A module's attributes are its state: each Parameter, each Module, and each Tensor that `register_buffer` named.
     Their names, joined by dots, are the keys of `state_dict`. On the tape a module goes by the name its parent
     gave it; one with two parents, by the name it was given last.
+
+    Example:
+        >>> class Scale(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.factor = nn.Parameter(2.0)
+        ...     def forward(self, x):
+        ...         return x * self.factor
+        >>> scale = Scale()
+        >>> scale(Tensor([1.0, 2.0])), [*scale.state_dict()]
+        (Tensor([2., 4.], creator=Multiply), ['factor'])
     """
 
     raises_generation = ("_persistent", "_forward_pre_hooks", "_forward_hooks")

@@ -22,6 +22,7 @@ from tinygrad_norm.launch import late, launch
 from tinygrad_norm.modes import composed, no_grad
 from tinygrad_norm.nn.checks import input_shape
 from tinygrad_norm.nn.dataclass_module import DataclassModule
+from tinygrad_norm.nn.documented import documented
 from tinygrad_norm.nn.module import Parameter, float_dtype
 from tinygrad_norm.ops.activation import ActivationSpec, fusible
 from tinygrad_norm.ops.arguments import label
@@ -50,6 +51,13 @@ class Normalization(DataclassModule):
     activation: ActivationSpec = None
     fused: bool = True
     dtype: InitVar[DTypeOrNone] = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if (
+            cls.__doc__ and hasattr(cls, "definition") and any(map(_is_size, fields(cls)))
+        ):  # python -OO has no docstrings
+            cls.__doc__ = documented(cls)
 
     def _make(self, shape: Shape, affine: bool, bias: bool, dtype: DTypeOrNone) -> None:
         """Check what all norms take, and make weight and bias."""
@@ -371,6 +379,9 @@ class RunningMoments(RunningNorm):
 class BatchNorm(RunningMoments):
     """Normalize each channel over the batch and all positions; the running statistics serve for inference.
 
+    `norm.frozen = True` uses the running ones in training too, and leaves them alone; `use_batch_statistics` and
+    `update_running_statistics`, unless None, override what `train()` and `eval()` say.
+
     Args:
         num_features: C.
         eps: added to the variance.
@@ -395,25 +406,45 @@ class BatchNorm(RunningMoments):
 
 
 class BatchNorm1D(BatchNorm):
-    """`BatchNorm` of (N, C) or (N, C, L)."""
+    """Batch norm of (N, C) or (N, C, L).
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(5, 3, (64, 10))
+        >>> y = nn.BatchNorm1D(10, dtype="float64")(Tensor(x)).numpy()
+        >>> print(np.abs(y.mean(axis=0)).max() < 1e-6, y.std(axis=0).round(3)[:3])
+        True [1. 1. 1.]
+    """
 
     layouts = ("NC", "NCL")
 
 
 class BatchNorm2D(BatchNorm):
-    """`BatchNorm` of (N, C, H, W)."""
+    """Batch norm of (N, C, H, W).
+
+    Example:
+        >>> norm = nn.BatchNorm2D(3, activation="relu")
+        >>> norm(ops.ones((4, 3, 5, 5))).shape, norm.running_mean
+        ((4, 3, 5, 5), Tensor([0.1, 0.1, 0.1]))
+        >>> norm.eval()(Tensor(np.full((1, 3, 1, 1), 1.1, "float32"))).numpy().round(3).ravel()
+        array([1.054, 1.054, 1.054], dtype=float32)
+    """
 
     layouts = ("NCHW",)
 
 
 class BatchNorm3D(BatchNorm):
-    """`BatchNorm` of (N, C, D, H, W)."""
+    """Batch norm of (N, C, D, H, W).
+
+    Example:
+        >>> nn.BatchNorm3D(3)(ops.ones((2, 3, 4, 5, 5))).shape
+        (2, 3, 4, 5, 5)
+    """
 
     layouts = ("NCDHW",)
 
 
 class InstanceNorm(RunningMoments):
-    """Normalize each channel of each image over its positions. Arguments as `BatchNorm`, other defaults.
+    """Normalize each channel of each image over its positions. Arguments as `BatchNorm2D`, other defaults.
 
     Source: Ulyanov, Vedaldi and Lempitsky, Instance normalization: the missing ingredient for fast stylization, 2016.
     """
@@ -435,19 +466,38 @@ class InstanceNorm(RunningMoments):
 
 
 class InstanceNorm1D(InstanceNorm):
-    """`InstanceNorm` of (N, C, L) or (C, L)."""
+    """Instance norm of (N, C, L) or (C, L).
+
+    Example:
+        >>> print(nn.InstanceNorm1D(2)(Tensor([[[0.0, 2.0], [10.0, 30.0]]])).numpy().round(3))
+        [[[-1.  1.]
+          [-1.  1.]]]
+    """
 
     layouts = ("NCL", "CL")
 
 
 class InstanceNorm2D(InstanceNorm):
-    """`InstanceNorm` of (N, C, H, W) or (C, H, W)."""
+    """Instance norm of (N, C, H, W) or (C, H, W).
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(5, 3, (2, 3, 8, 8))
+        >>> y = nn.InstanceNorm2D(3)(Tensor(x)).numpy()
+        >>> print(y.var(axis=(2, 3)).round(3))
+        [[1. 1. 1.]
+         [1. 1. 1.]]
+    """
 
     layouts = ("NCHW", "CHW")
 
 
 class InstanceNorm3D(InstanceNorm):
-    """`InstanceNorm` of (N, C, D, H, W) or (C, D, H, W)."""
+    """Instance norm of (N, C, D, H, W) or (C, D, H, W).
+
+    Example:
+        >>> nn.InstanceNorm3D(3)(Tensor(np.random.default_rng(0).normal(size=(2, 3, 4, 4, 4)))).shape
+        (2, 3, 4, 4, 4)
+    """
 
     layouts = ("NCDHW", "CDHW")
 
@@ -462,6 +512,14 @@ class LayerNorm(TrailingNorm):
         bias: whether there is a bias too.
 
     Source: Ba, Kiros and Hinton, Layer normalization, 2016.
+
+    Example:
+        >>> norm = nn.LayerNorm(2)
+        >>> print(norm(Tensor([[0.0, 2.0], [10.0, 30.0]])).numpy().round(3))
+        [[-1.  1.]
+         [-1.  1.]]
+        >>> [name for name, _ in norm.named_parameters()]
+        ['weight', 'bias']
     """
 
     definition = staticmethod(builtin.normalize)
@@ -482,6 +540,10 @@ class LayerNorm2D(ChannelNorm):
         affine: whether there are weight and bias, shape (C,).
 
     Source: Liu et al., A ConvNet for the 2020s, 2022.
+
+    Example:
+        >>> print(nn.LayerNorm2D(2)(Tensor([[[[0.0]], [[2.0]]]])).numpy().round(3).ravel())
+        [-1.  1.]
     """
 
     layouts = ("NCHW",)
@@ -506,6 +568,10 @@ class GroupNorm(ChannelNorm):
         affine: whether there are weight and bias, shape (C,).
 
     Source: Wu and He, Group normalization, 2018.
+
+    Example:
+        >>> print(nn.GroupNorm(2, 4)(Tensor([[0.0, 2.0, 10.0, 30.0]])).numpy().round(3))
+        [[-1.  1. -1.  1.]]
     """
 
     layouts = ("NC", "NCL", "NCHW", "NCDHW")
@@ -536,6 +602,10 @@ class RMSNorm(TrailingNorm):
         elementwise_affine: whether there is a weight, shape `normalized_shape`.
 
     Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
+
+    Example:
+        >>> print(nn.RMSNorm(2)(Tensor([[3.0, 4.0]])).numpy().round(3))  # over √12.5
+        [[0.849 1.131]]
     """
 
     definition = staticmethod(builtin.rms_normalize)
@@ -555,6 +625,10 @@ class RMSNorm2D(ChannelNorm):
         affine: whether there is a weight, shape (C,).
 
     Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
+
+    Example:
+        >>> print(nn.RMSNorm2D(2)(Tensor([[[[3.0]], [[4.0]]]])).numpy().round(3).ravel())
+        [0.849 1.131]
     """
 
     layouts = ("NCHW",)

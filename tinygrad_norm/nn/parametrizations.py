@@ -39,6 +39,11 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
 
     Source: Salimans and Kingma, Weight normalization: a simple reparameterization to accelerate training of deep neural
         networks, 2016.
+
+    Example:
+        >>> layer = nn.parametrizations.weight_norm(nn.Linear(3, 2))
+        >>> {name: each.shape for name, each in layer.named_parameters()}
+        {'bias': (2,), 'parametrizations.weight.original0': (2, 1), 'parametrizations.weight.original1': (2, 3)}
     """
     ndim = parameter_of(module, name).ndim
     whole = dim is None or (isinstance(dim, int) and dim == -1)
@@ -65,6 +70,11 @@ def spectral_norm(
         TypeError, ValueError: an argument is out of range, there is no such parameter, or it has no such axis.
 
     Source: Miyato, Kataoka, Koyama and Yoshida, Spectral normalization for generative adversarial networks, 2018.
+
+    Example:
+        >>> layer = nn.parametrizations.spectral_norm(nn.Linear(3, 2, dtype="float64")).eval()
+        >>> print(np.linalg.norm(layer.weight.numpy(), 2).round(3))
+        1.0
     """
     check_integer("spectral_norm: n_power_iterations", n_power_iterations, 1)
     check_number("spectral_norm: eps", eps, BELOW_ONE)
@@ -93,6 +103,11 @@ def weight_standardization(module: Module, name: str = "weight", eps: float = 1e
     Source: Qiao et al., Micro-batch training with batch-channel normalization and weight standardization, 2019; scaled:
         Brock, De and Smith, Characterizing signal propagation to close the performance gap in unnormalized ResNets,
         2021.
+
+    Example:
+        >>> layer = nn.parametrizations.weight_standardization(nn.Conv2D(3, 4, 3))
+        >>> print(np.allclose(layer.weight.numpy().mean(axis=(1, 2, 3)), 0, atol=1e-6))
+        True
     """
     check_number("weight_standardization: eps", eps, NOT_NEGATIVE)
     check_flag("weight_standardization: scaled", scaled)
@@ -128,6 +143,11 @@ def orthogonal(
 
     Source: Lezcano-Casado and Martínez-Rubio, Cheap orthogonal constraints in neural networks: a simple parametrization
         of the orthogonal and unitary group, 2019.
+
+    Example:
+        >>> weight = nn.parametrizations.orthogonal(nn.Linear(3, 2, dtype="float64")).weight.numpy()
+        >>> np.allclose(weight @ weight.T, np.eye(2))
+        True
     """
     weight = parameter_of(module, name)
     if weight.ndim < 2:
@@ -143,7 +163,13 @@ def orthogonal(
 
 
 class WeightNorm(Module):
-    """g · v / ‖v‖: see `weight_norm`."""
+    """g · v / ‖v‖: see `weight_norm`.
+
+    Example:
+        >>> g, v = Tensor([[10.0]]), Tensor([[3.0, 4.0]])
+        >>> nn.parametrizations.WeightNorm(dim=0)(g, v)
+        Tensor([[6., 8.]])
+    """
 
     def __init__(self, dim: int | None) -> None:
         super().__init__()
@@ -175,7 +201,13 @@ class WeightNorm(Module):
 
 
 class SpectralNorm(Module):
-    """A weight over its largest singular value: see `spectral_norm`."""
+    """A weight over its largest singular value: see `spectral_norm`.
+
+    Example:
+        >>> layer = nn.parametrizations.spectral_norm(nn.Linear(3, 2))
+        >>> layer.parametrizations.weight[0]
+        SpectralNorm(n_power_iterations=1, eps=1e-12, dim=0)
+    """
 
     def __init__(self, weight: Array, n_power_iterations: int, eps: float, dim: int) -> None:
         super().__init__()
@@ -220,7 +252,12 @@ def _unit(x: Array, eps: float) -> Array:
 
 
 class WeightStandardization(Module):
-    """Weights of mean 0 and variance 1: see `weight_standardization`."""
+    """Weights of mean 0 and variance 1: see `weight_standardization`.
+
+    Example:
+        >>> nn.parametrizations.WeightStandardization(eps=0.0)(Tensor([[1.0, 3.0]]))
+        Tensor([[-1.,  1.]])
+    """
 
     def __init__(self, eps: float) -> None:
         super().__init__()
@@ -243,7 +280,13 @@ class WeightStandardization(Module):
 
 
 class ScaledWeightStandardization(WeightStandardization):
-    """Weights of mean 0, over √N, with a gain: see `weight_standardization`."""
+    """Weights of mean 0, over √N, with a gain: see `weight_standardization`.
+
+    Example:
+        >>> gain, weight = Tensor([[2.0]]), Tensor([[1.0, 3.0]])
+        >>> print(nn.parametrizations.ScaledWeightStandardization(eps=0.0)(gain, weight).numpy().round(3))
+        [[-1.414  1.414]]
+    """
 
     def forward(self, gain: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(weight) * (gain / math.sqrt(math.prod(weight.shape[1:])))

@@ -26,7 +26,17 @@ _values: Setting[Values | None] = Setting("tinygrad_norm.parametrized", None)
 
 
 class Parametrizations(Module):
-    """The lists of a module, by the names of its parameters; on the tape they go by these names alone."""
+    """The lists of a module, by the names of its parameters; on the tape they go by these names alone.
+
+    Example:
+        >>> layer = nn.parametrizations.weight_norm(nn.Linear(3, 2))
+        >>> layer.parametrizations
+        Parametrizations(
+          (weight): ParametrizationList(
+            (0): WeightNorm(dim=0)
+          )
+        )
+    """
 
     def _rename(self, scope: str) -> None:
         super()._rename(scope.removesuffix("parametrizations").removesuffix("."))
@@ -37,6 +47,11 @@ class ParametrizationList(ModuleList):
 
     Where `right_inverse` returns a tensor, or there is none, it is `original`, the parameter that the layer had, which
     an optimizer goes on with. A tuple of tensors becomes parameters original0, original1 and so on, which are new.
+
+    Example:
+        >>> layer = nn.parametrizations.weight_norm(nn.Linear(3, 2))
+        >>> len(layer.parametrizations.weight), layer.parametrizations.weight.original0.shape
+        (1, (2, 1))
     """
 
     def __init__(self, parametrization: Module, name: str, parameter: Parameter) -> None:
@@ -118,6 +133,18 @@ def register_parametrization(module: Module, name: str, parametrization: Module)
             originals where another one comes first.
 
     Source: PyTorch 2.13, torch.nn.utils.parametrize.
+
+    Example:
+        >>> class Positive(nn.Module):
+        ...     def forward(self, w):
+        ...         return ops.exp(w)
+        ...     def right_inverse(self, w):
+        ...         return ops.log(w)
+        >>> layer = nn.Linear(2, 1)
+        >>> layer.weight.replace(np.array([[1.0, 2.0]], "float32"))
+        >>> layer = nn.parametrize.register_parametrization(layer, "weight", Positive())
+        >>> print(layer.weight.numpy().round(3), layer.parametrizations.weight.original.numpy().round(3))
+        [[1. 2.]] [[0.    0.693]]
     """
     parameter = parameter_of(module, name)
     check_type("register_parametrization: parametrization", parametrization, Module, "a Module")
@@ -144,6 +171,11 @@ def parameter_of(module: Module, name: str) -> Any:
     Raises:
         TypeError: it is no Module, or the name is no text.
         ValueError: there is none.
+
+    Example:
+        >>> layer = nn.parametrizations.weight_norm(nn.Linear(3, 2))
+        >>> nn.parametrize.parameter_of(layer, "weight").shape
+        (2, 3)
     """
     check_type("a parametrization's module", module, Module, "a Module")
     _check_name(name)
@@ -155,7 +187,13 @@ def parameter_of(module: Module, name: str) -> Any:
 
 
 def is_parametrized(module: Module, name: str | None = None) -> bool:
-    """Return whether a module's parameter of that name is parametrized, or, without a name, any of its own."""
+    """Return whether a module's parameter of that name is parametrized, or, without a name, any of its own.
+
+    Example:
+        >>> layer = nn.parametrizations.weight_norm(nn.Linear(3, 2))
+        >>> nn.parametrize.is_parametrized(layer, "weight"), nn.parametrize.is_parametrized(layer, "bias")
+        (True, False)
+    """
     names = getattr(type(module), "_parametrized", ())
     return name in names if name is not None else bool(names)
 
@@ -175,6 +213,11 @@ def remove_parametrizations(module: Module, name: str, leave_parametrized: bool 
     Raises:
         TypeError: the layer is no Module, or the name is no text.
         ValueError: it is not parametrized, or there are several originals and none of them is to be kept as it is.
+
+    Example:
+        >>> layer = nn.parametrizations.weight_norm(nn.Linear(3, 2))
+        >>> [name for name, _ in nn.parametrize.remove_parametrizations(layer, "weight").named_parameters()]
+        ['bias', 'weight']
     """
     check_type("remove_parametrizations: module", module, Module, "a Module")
     check_flag("remove_parametrizations: leave_parametrized", leave_parametrized)
@@ -209,12 +252,26 @@ def cached() -> Block:
 
     What was computed without recording does not serve where ops are recorded. An optimizer's step belongs outside of
     the block, for what was computed stays; an assignment has all computed again.
+
+    Example:
+        >>> layer = nn.parametrizations.weight_norm(nn.Linear(3, 2))
+        >>> with nn.parametrize.cached():
+        ...     print(layer.weight is layer.weight)
+        True
+        >>> layer.weight is layer.weight
+        False
     """
     return Block(_values, lambda outside: {} if outside is None else outside)
 
 
 def parametrized(model: Module) -> Iterator[tuple[Module, str]]:
-    """Yield each parametrized parameter in a model: its module and its name."""
+    """Yield each parametrized parameter in a model: its module and its name.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(3, 2), nn.parametrizations.weight_norm(nn.Linear(2, 2)))
+        >>> [(type(module).__name__, name) for module, name in nn.parametrize.parametrized(model)]
+        [('ParametrizedLinear', 'weight')]
+    """
     check_type("a parametrized model", model, Module, "a Module")
     for module in list(model.modules()):
         for name in getattr(type(module), "_parametrized", ()):

@@ -33,6 +33,10 @@ class MaxPool2D(Pool2D, op=ops.max_pool2d):
 
     Raises:
         ValueError, TypeError: an argument is out of range, or no integer or pair.
+
+    Example:
+        >>> nn.MaxPool2D(2)(Tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))
+        Tensor([[[[4.]]]])
     """
 
     dilation: int | Pair = 1
@@ -44,6 +48,10 @@ class AvgPool2D(Pool2D, op=ops.avg_pool2d):
 
     Raises:
         ValueError, TypeError: an argument is out of range, or no integer or pair.
+
+    Example:
+        >>> nn.AvgPool2D(2)(Tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))
+        Tensor([[[[2.5]]]])
     """
 
     ceil_mode: bool = False
@@ -61,6 +69,10 @@ class AdaptiveAvgPool2D(OpModule, op=ops.adaptive_avg_pool2d):
 
     Raises:
         ValueError, TypeError: a size is less than 1, or no integer.
+
+    Example:
+        >>> nn.AdaptiveAvgPool2D((1, None))(ops.ones((2, 3, 4, 5))).shape
+        (2, 3, 1, 5)
     """
 
     output_size: int | tuple[int | None, int | None] | None
@@ -73,6 +85,10 @@ class GlobalAvgPool2D(DataclassModule):
     """The average of each channel over all its pixels: (N, C, H, W) to (N, C), or to (N, C, 1, 1) with keepdims.
 
     Source: Lin, Chen and Yan, Network in network, ICLR 2014.
+
+    Example:
+        >>> nn.GlobalAvgPool2D()(ops.ones((2, 3, 4, 4))).shape
+        (2, 3)
     """
 
     keepdims: bool = False
@@ -93,6 +109,10 @@ class Upsample(OpModule, op=ops.interpolate):
 
     Raises:
         ValueError, TypeError: as `ops.interpolate`, for what can be known without an image.
+
+    Example:
+        >>> nn.Upsample(scale_factor=2)(ops.ones((1, 3, 4, 4))).shape
+        (1, 3, 8, 8)
     """
 
     size: int | Pair | None = None

@@ -41,6 +41,12 @@ def recalibrate(model: Module, loader: Iterable[Any], one_pass: bool = False) ->
 
     Source: Chan, Golub and LeVeque, Algorithms for computing the sample variance, 1983, for merging the statistics of
         batches by their counts.
+
+    Example:
+        >>> norm = nn.BatchNorm1D(1)
+        >>> nn.recalibrate(norm, [np.array([[0.0], [2.0]], "float32"), np.array([[4.0], [6.0]], "float32")])
+        >>> print(norm.running_mean.numpy(), norm.running_var.numpy().round(3))
+        [3.] [6.667]
     """
     layers = {module: path for path, module in model.named_modules() if isinstance(module, RunningNorm)}
     pending = {layer: path for layer, path in layers.items() if layer.keeps_statistics and not layer.frozen}

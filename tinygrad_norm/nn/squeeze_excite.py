@@ -29,6 +29,10 @@ class SqueezeExcite(Module):
         TypeError, ValueError: as `Conv2D`, for the channels.
 
     Source: Hu, Shen and Sun, Squeeze-and-excitation networks, CVPR 2018; the names are torchvision's.
+
+    Example:
+        >>> nn.SqueezeExcite(8, squeeze_channels=2)(ops.ones((2, 8, 4, 4))).shape
+        (2, 8, 4, 4)
     """
 
     followed_by = (("fc1", "activation"), ("fc2", "scale_activation"))

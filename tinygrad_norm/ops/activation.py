@@ -113,58 +113,114 @@ class Mish(ActivationOp, definition=formulas.mish): ...
 
 
 def relu(x: Any) -> Tensor:
-    """Return x where it is positive, else 0."""
+    """Return x where it is positive, else 0.
+
+    Example:
+        >>> ops.relu([-1.0, 2.0])
+        Tensor([0., 2.])
+    """
     return Relu()(x)
 
 
 def add_relu(x: Any, y: Any) -> Tensor:
-    """Return relu(x + y), where a residual branch comes home. The name is that of PyTorch's `FloatFunctional`."""
+    """Return relu(x + y), where a residual branch comes home. The name is that of PyTorch's `FloatFunctional`.
+
+    Example:
+        >>> ops.add_relu([1.0, -3.0], [1.0, 1.0])
+        Tensor([2., 0.])
+    """
     return AddRelu()(x, y)
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
-    """Return x where it is positive, else `negative_slope` times x."""
+    """Return x where it is positive, else `negative_slope` times x.
+
+    Example:
+        >>> ops.leaky_relu([-1.0, 2.0], 0.5)
+        Tensor([-0.5,  2. ])
+    """
     return LeakyRelu()(x, slope=float(negative_slope))
 
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
-    """Return x where it is positive, else alpha (exp(x) - 1)."""
+    """Return x where it is positive, else alpha (exp(x) - 1).
+
+    Example:
+        >>> ops.elu([0.0, 2.0])
+        Tensor([0., 2.])
+    """
     return Elu()(x, alpha=float(alpha))
 
 
 def gelu(x: Any, approximate: str = "none") -> Tensor:
-    """Return x times the normal distribution function at x; with approximate="tanh" its approximation by tanh."""
+    """Return x times the normal distribution function at x; with approximate="tanh" its approximation by tanh.
+
+    Example:
+        >>> print(ops.gelu([-1.0, 0.0, 1.0]).numpy().round(3))
+        [-0.159  0.     0.841]
+    """
     check_choice("gelu: approximate", approximate, ("none", "tanh"))
     return Gelu()(x) if approximate == "none" else GeluTanh()(x)
 
 
 def silu(x: Any) -> Tensor:
-    """Return x times sigmoid(x), also called swish."""
+    """Return x times sigmoid(x), also called swish.
+
+    Example:
+        >>> print(ops.silu([-1.0, 0.0, 1.0]).numpy().round(3))
+        [-0.269  0.     0.731]
+    """
     return Silu()(x)
 
 
 def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """Return log(1 + exp(beta x)) / beta, exact everywhere, so that `threshold`, which PyTorch has, changes nothing."""
+    """Return log(1 + exp(beta x)) / beta, exact everywhere, so that `threshold`, which PyTorch has, changes nothing.
+
+    Example:
+        >>> print(ops.softplus([-1.0, 0.0, 100.0]).numpy().round(3))
+        [  0.313   0.693 100.   ]
+    """
     return Softplus()(x) if beta == 1 else Softplus()(e.multiply(x, beta)) / beta
 
 
 def hardswish(x: Any) -> Tensor:
-    """Return x clip(x + 3, 0, 6) / 6."""
+    """Return x clip(x + 3, 0, 6) / 6.
+
+    Example:
+        >>> ops.hardswish([-4.0, 0.0, 4.0])
+        Tensor([0., 0., 4.])
+    """
     return Hardswish()(x)
 
 
 def mish(x: Any) -> Tensor:
-    """Return x tanh(softplus(x))."""
+    """Return x tanh(softplus(x)).
+
+    Example:
+        >>> print(ops.mish([-1.0, 0.0, 1.0]).numpy().round(3))
+        [-0.303  0.     0.865]
+    """
     return Mish()(x)
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
-    """Return exp(x) over its sum along `axis`, without overflow."""
+    """Return exp(x) over its sum along `axis`, without overflow.
+
+    Example:
+        >>> ops.softmax([[0.0, 0.0], [1000.0, 0.0]])
+        Tensor([[0.5, 0.5],
+                [1. , 0. ]])
+    """
     return reduction.Softmax()(x, axis=reduction.shape_and_axis("softmax", x, axis)[1])
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
-    """Return the logarithm of softmax(x) along `axis`, without overflow."""
+    """Return the logarithm of softmax(x) along `axis`, without overflow.
+
+    Example:
+        >>> print(ops.log_softmax([0.0, 0.0]).numpy().round(3))
+        [-0.693 -0.693]
+    """
     return reduction.LogSoftmax()(x, axis=reduction.shape_and_axis("log_softmax", x, axis)[1])
 
 

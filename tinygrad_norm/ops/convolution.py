@@ -65,6 +65,14 @@ def conv2d(
         ValueError: the shapes do not fit, an argument is out of range, images are empty, the kernel is larger, or the
             activation is not known.
         TypeError: the dtypes differ, or are no floats; or an argument is of another type.
+
+    Example:
+        >>> image = np.arange(9.0).reshape(1, 1, 3, 3)
+        >>> ops.conv2d(image, np.ones((1, 1, 2, 2))).numpy()[0, 0]
+        array([[ 8., 12.],
+               [20., 24.]])
+        >>> ops.conv2d(image, np.ones((1, 1, 2, 2)), padding=1, stride=2).shape
+        (1, 1, 2, 2)
     """
     given = shape_dtype_of(x)
     if len(given[0]) == 3:

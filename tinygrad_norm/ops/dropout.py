@@ -22,6 +22,11 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
     """Return x, in training with each element 0 with probability p, and else divided by 1 - p.
 
     Source: Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, 2014; inverted.
+
+    Example:
+        >>> y = ops.dropout(np.ones(1000), 0.25)
+        >>> sorted({round(value, 3) for value in y.tolist()})
+        [0.0, 1.333]
     """
     return _drop("dropout", x, p, training, shape_of(x))
 
@@ -38,6 +43,11 @@ def dropout2d(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
         ValueError: p is no probability, or x has another number of axes.
 
     Source: Tompson et al., Efficient object localization using convolutional networks, 2015.
+
+    Example:
+        >>> y = ops.dropout2d(np.ones((8, 16, 2, 2)), 0.5)
+        >>> bool((y.numpy().std(axis=(2, 3)) == 0).all())  # a channel goes as a whole
+        True
     """
     shape = shape_of(x)
     if len(shape) not in (3, 4):
@@ -58,6 +68,11 @@ def stochastic_depth(x: Any, p: float, mode: str = "row", training: bool = True)
         ValueError: p is no probability, the mode is unknown, or x is a number.
 
     Source: Huang et al., Deep networks with stochastic depth, 2016.
+
+    Example:
+        >>> y = ops.stochastic_depth(np.ones((64, 3)), 0.5)
+        >>> sorted({*map(tuple, y.tolist())})
+        [(0.0, 0.0, 0.0), (2.0, 2.0, 2.0)]
     """
     shape = shape_of(x)
     check_mode("stochastic_depth", mode)

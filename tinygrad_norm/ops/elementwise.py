@@ -406,17 +406,34 @@ class Round(Step, function=np.round): ...
 
 
 def add(x: Any, y: Any) -> Tensor:
-    """Return x + y, element by element, broadcast."""
+    """Return x + y, element by element, broadcast.
+
+    Example:
+        >>> ops.add([[1.0], [2.0]], [10.0, 20.0])
+        Tensor([[11., 21.],
+                [12., 22.]])
+    """
     return Add()(x, y)
 
 
 def subtract(x: Any, y: Any) -> Tensor:
-    """Return x - y, element by element, broadcast."""
+    """Return x - y, element by element, broadcast.
+
+    Example:
+        >>> ops.subtract([5.0, 6.0], [1.0, 2.0])
+        Tensor([4., 4.])
+    """
     return Subtract()(x, y)
 
 
 def multiply(x: Any, y: Any) -> Tensor:
-    """Return x times y, element by element, broadcast."""
+    """Return x times y, element by element, broadcast.
+
+    Example:
+        >>> ops.multiply([[1.0], [2.0]], [3.0, 4.0])
+        Tensor([[3., 4.],
+                [6., 8.]])
+    """
     return Multiply()(x, y)
 
 
@@ -429,6 +446,11 @@ def scale(x: Any, factors: Any) -> Tensor:
 
     Raises:
         ValueError: the factors do not broadcast to the shape of x.
+
+    Example:
+        >>> ops.scale(ops.ones((2, 2)), [[3.0], [5.0]])
+        Tensor([[3., 3.],
+                [5., 5.]])
     """
     shape, fewer = shape_dtype_of(x)[0], shape_dtype_of(factors)[0]
     if len(fewer) > len(shape) or any(n not in (1, m) for n, m in zip(fewer[::-1], shape[::-1], strict=False)):
@@ -437,32 +459,64 @@ def scale(x: Any, factors: Any) -> Tensor:
 
 
 def divide(x: Any, y: Any) -> Tensor:
-    """Return x / y, element by element, broadcast."""
+    """Return x / y, element by element, broadcast.
+
+    Example:
+        >>> ops.divide([1.0, 3.0], 2)
+        Tensor([0.5, 1.5])
+    """
     return Divide()(x, y)
 
 
 def pow(x: Any, y: Any) -> Tensor:
-    """Return x to the power y, element by element, broadcast."""
+    """Return x to the power y, element by element, broadcast.
+
+    Example:
+        >>> ops.pow([1.0, 2.0, 3.0], 2)
+        Tensor([1., 4., 9.])
+    """
     return Power()(x, y)
 
 
 def maximum(x: Any, y: Any) -> Tensor:
-    """Return the larger of x and y; equal ones share the gradient."""
+    """Return the larger of x and y; equal ones share the gradient.
+
+    Example:
+        >>> x = Tensor([1.0, 2.0], requires_grad=True)
+        >>> ops.maximum(x, 2.0).sum().backward()
+        >>> x.grad
+        Tensor([0. , 0.5])
+    """
     return Maximum()(x, y)
 
 
 def minimum(x: Any, y: Any) -> Tensor:
-    """Return the smaller of x and y; equal ones share the gradient."""
+    """Return the smaller of x and y; equal ones share the gradient.
+
+    Example:
+        >>> ops.minimum([1.0, 5.0], 2.0)
+        Tensor([1., 2.])
+    """
     return Minimum()(x, y)
 
 
 def logaddexp(x: Any, y: Any) -> Tensor:
-    """Return log(exp(x) + exp(y)), without overflow; the gradient is shared as by softmax, and by equal infinities."""
+    """Return log(exp(x) + exp(y)), without overflow; the gradient is shared as by softmax, and by equal infinities.
+
+    Example:
+        >>> print(ops.logaddexp(1000.0, 1000.0).numpy().round(2))
+        1000.69
+    """
     return LogAddExp()(x, y)
 
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
-    """Return x where `condition` holds, y elsewhere."""
+    """Return x where `condition` holds, y elsewhere.
+
+    Example:
+        >>> ops.where([True, False], [1.0, 2.0], 0.0)
+        Tensor([1., 0.])
+    """
     return Where()(condition, x, y)
 
 
@@ -470,12 +524,23 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     """Return x kept between `min` and `max`: numbers, arrays or tensors; None for no bound.
 
     The gradient goes to whichever of the three the result is; x keeps it where it equals a bound.
+
+    Example:
+        >>> ops.clip([-2.0, 0.5, 9.0], 0, 1)
+        Tensor([0. , 0.5, 1. ])
     """
     return Clip()(x, min, max)
 
 
 def stop_gradient(x: Any) -> Tensor:
-    """Return x, as a constant: no gradient goes through."""
+    """Return x, as a constant: no gradient goes through.
+
+    Example:
+        >>> x = Tensor(3.0, requires_grad=True)
+        >>> (x * ops.stop_gradient(x)).backward()
+        >>> x.grad
+        Tensor(3.)
+    """
     return StopGradient()(x)
 
 
@@ -486,6 +551,10 @@ def astype(x: Any, dtype: Any, copy: bool = True) -> Tensor:
         x: a tensor, or what becomes one.
         dtype: of the elements.
         copy: whether to copy a tensor that has them already; False returns it.
+
+    Example:
+        >>> ops.astype([1.7, -1.7], "int32")
+        Tensor([ 1, -1], dtype=int32)
     """
     wanted = dtypes.supported(dtype)
     if not copy and hasattr(x, "creator") and x.dtype == wanted:
@@ -494,160 +563,321 @@ def astype(x: Any, dtype: Any, copy: bool = True) -> Tensor:
 
 
 def negative(x: Any) -> Tensor:
-    """Return -x."""
+    """Return -x.
+
+    Example:
+        >>> ops.negative([1.0, -2.0])
+        Tensor([-1.,  2.])
+    """
     return Negative()(x)
 
 
 def exp(x: Any) -> Tensor:
-    """Return e to the power x."""
+    """Return e to the power x.
+
+    Example:
+        >>> print(ops.exp([0.0, 1.0]).numpy().round(4))
+        [1.     2.7183]
+    """
     return Exp()(x)
 
 
 def expm1(x: Any) -> Tensor:
-    """Return exp(x) - 1, exact near 0."""
+    """Return exp(x) - 1, exact near 0.
+
+    Example:
+        >>> ops.expm1(1e-10)
+        Tensor(1.e-10)
+    """
     return Expm1()(x)
 
 
 def log(x: Any) -> Tensor:
-    """Return the natural logarithm of x."""
+    """Return the natural logarithm of x.
+
+    Example:
+        >>> print(ops.log([1.0, 10.0]).numpy().round(4))
+        [0.     2.3026]
+    """
     return Log()(x)
 
 
 def log1p(x: Any) -> Tensor:
-    """Return log(1 + x), exact near 0."""
+    """Return log(1 + x), exact near 0.
+
+    Example:
+        >>> ops.log1p(1e-10)
+        Tensor(1.e-10)
+    """
     return Log1p()(x)
 
 
 def sqrt(x: Any) -> Tensor:
-    """Return the square root of x."""
+    """Return the square root of x.
+
+    Example:
+        >>> ops.sqrt([4.0, 9.0])
+        Tensor([2., 3.])
+    """
     return Sqrt()(x)
 
 
 def rsqrt(x: Any) -> Tensor:
-    """Return 1 / sqrt(x)."""
+    """Return 1 / sqrt(x).
+
+    Example:
+        >>> ops.rsqrt([1.0, 4.0])
+        Tensor([1. , 0.5])
+    """
     return Rsqrt()(x)
 
 
 def square(x: Any) -> Tensor:
-    """Return x times x."""
+    """Return x times x.
+
+    Example:
+        >>> ops.square([2.0, -3.0])
+        Tensor([4., 9.])
+    """
     return Square()(x)
 
 
 def abs(x: Any) -> Tensor:
-    """Return the magnitude of x; its gradient at 0 is 0."""
+    """Return the magnitude of x; its gradient at 0 is 0.
+
+    Example:
+        >>> ops.abs([-2.0, 0.0, 3.0])
+        Tensor([2., 0., 3.])
+    """
     return Abs()(x)
 
 
 def sign(x: Any) -> Tensor:
-    """Return the sign of x, -1, 0 or 1; its gradient is 0."""
+    """Return the sign of x, -1, 0 or 1; its gradient is 0.
+
+    Example:
+        >>> ops.sign([-2.0, 0.0, 3.0])
+        Tensor([-1.,  0.,  1.])
+    """
     return Sign()(x)
 
 
 def sin(x: Any) -> Tensor:
-    """Return the sine of x, in radians."""
+    """Return the sine of x, in radians.
+
+    Example:
+        >>> ops.sin([0.0])
+        Tensor([0.])
+    """
     return Sin()(x)
 
 
 def cos(x: Any) -> Tensor:
-    """Return the cosine of x, in radians."""
+    """Return the cosine of x, in radians.
+
+    Example:
+        >>> ops.cos([0.0])
+        Tensor([1.])
+    """
     return Cos()(x)
 
 
 def tanh(x: Any) -> Tensor:
-    """Return the hyperbolic tangent of x."""
+    """Return the hyperbolic tangent of x.
+
+    Example:
+        >>> print(ops.tanh([0.0, 1.0]).numpy().round(4))
+        [0.     0.7616]
+    """
     return Tanh()(x)
 
 
 def sigmoid(x: Any) -> Tensor:
-    """Return 1 / (1 + exp(-x)), without overflow."""
+    """Return 1 / (1 + exp(-x)), without overflow.
+
+    Example:
+        >>> ops.sigmoid([-1000.0, 0.0, 1000.0])
+        Tensor([0. , 0.5, 1. ])
+    """
     return Sigmoid()(x)
 
 
 def erf(x: Any) -> Tensor:
-    """Return the error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
+    """Return the error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x.
+
+    Example:
+        >>> print(ops.erf([0.0, 1.0]).numpy().round(4))
+        [0.     0.8427]
+    """
     return Erf()(x)
 
 
 def gated(x: Any, gate: Any) -> Tensor:
-    """Return x times gate, a function of x that is 0 below -1000 and 1 above 1000; at infinity, the limits of that."""
+    """Return x times gate, a function of x that is 0 below -1000 and 1 above 1000; at infinity, the limits of that.
+
+    Example:
+        >>> x = Tensor([0.0, 1.0, np.inf])
+        >>> print(ops.gated(x, ops.sigmoid(x)).numpy().round(3))
+        [0.    0.731   inf]
+    """
     return Gated()(x, gate)
 
 
 def ndtr(x: Any) -> Tensor:
-    """Return the normal distribution function at x, also called Φ, exact in the tail below 0."""
+    """Return the normal distribution function at x, also called Φ, exact in the tail below 0.
+
+    Example:
+        >>> print(ops.ndtr([-2.0, 0.0, 2.0]).numpy().round(4))
+        [0.0228 0.5    0.9772]
+    """
     return Ndtr()(x)
 
 
 def equal(x: Any, y: Any) -> Tensor:
-    """Return whether x == y, element by element."""
+    """Return whether x == y, element by element.
+
+    Example:
+        >>> ops.equal([1, 2], [1, 3])
+        Tensor([ True, False])
+    """
     return Equal()(x, y)
 
 
 def not_equal(x: Any, y: Any) -> Tensor:
-    """Return whether x != y, element by element."""
+    """Return whether x != y, element by element.
+
+    Example:
+        >>> ops.not_equal([1, 2], [1, 3])
+        Tensor([False,  True])
+    """
     return NotEqual()(x, y)
 
 
 def less(x: Any, y: Any) -> Tensor:
-    """Return whether x < y, element by element."""
+    """Return whether x < y, element by element.
+
+    Example:
+        >>> ops.less([1, 2, 3], 2)
+        Tensor([ True, False, False])
+    """
     return Less()(x, y)
 
 
 def less_equal(x: Any, y: Any) -> Tensor:
-    """Return whether x <= y, element by element."""
+    """Return whether x <= y, element by element.
+
+    Example:
+        >>> ops.less_equal([1, 2, 3], 2)
+        Tensor([ True,  True, False])
+    """
     return LessEqual()(x, y)
 
 
 def greater(x: Any, y: Any) -> Tensor:
-    """Return whether x > y, element by element."""
+    """Return whether x > y, element by element.
+
+    Example:
+        >>> ops.greater([1, 2, 3], 2)
+        Tensor([False, False,  True])
+    """
     return Greater()(x, y)
 
 
 def greater_equal(x: Any, y: Any) -> Tensor:
-    """Return whether x >= y, element by element."""
+    """Return whether x >= y, element by element.
+
+    Example:
+        >>> ops.greater_equal([1, 2, 3], 2)
+        Tensor([False,  True,  True])
+    """
     return GreaterEqual()(x, y)
 
 
 def logical_not(x: Any) -> Tensor:
-    """Return whether x is false, element by element."""
+    """Return whether x is false, element by element.
+
+    Example:
+        >>> ops.logical_not([True, False])
+        Tensor([False,  True])
+    """
     return LogicalNot()(x)
 
 
 def logical_and(x: Any, y: Any) -> Tensor:
-    """Return whether x and y are both true, element by element."""
+    """Return whether x and y are both true, element by element.
+
+    Example:
+        >>> ops.logical_and([True, True], [True, False])
+        Tensor([ True, False])
+    """
     return LogicalAnd()(x, y)
 
 
 def logical_or(x: Any, y: Any) -> Tensor:
-    """Return whether x or y is true, element by element."""
+    """Return whether x or y is true, element by element.
+
+    Example:
+        >>> ops.logical_or([True, False], [False, False])
+        Tensor([ True, False])
+    """
     return LogicalOr()(x, y)
 
 
 def logical_xor(x: Any, y: Any) -> Tensor:
-    """Return whether just one of x and y is true, element by element."""
+    """Return whether just one of x and y is true, element by element.
+
+    Example:
+        >>> ops.logical_xor([True, True], [True, False])
+        Tensor([False,  True])
+    """
     return LogicalXor()(x, y)
 
 
 def isnan(x: Any) -> Tensor:
-    """Return whether x is NaN."""
+    """Return whether x is NaN.
+
+    Example:
+        >>> ops.isnan([1.0, np.inf, np.nan])
+        Tensor([False, False,  True])
+    """
     return IsNan()(x)
 
 
 def isfinite(x: Any) -> Tensor:
-    """Return whether x is neither NaN nor infinite."""
+    """Return whether x is neither NaN nor infinite.
+
+    Example:
+        >>> ops.isfinite([1.0, np.inf, np.nan])
+        Tensor([ True, False, False])
+    """
     return IsFinite()(x)
 
 
 def floor(x: Any) -> Tensor:
-    """Return the largest integer not above x; its gradient is 0."""
+    """Return the largest integer not above x; its gradient is 0.
+
+    Example:
+        >>> ops.floor([1.2, -1.2])
+        Tensor([ 1., -2.])
+    """
     return Floor()(x)
 
 
 def ceil(x: Any) -> Tensor:
-    """Return the smallest integer not below x; its gradient is 0."""
+    """Return the smallest integer not below x; its gradient is 0.
+
+    Example:
+        >>> ops.ceil([1.2, -1.2])
+        Tensor([ 2., -1.])
+    """
     return Ceil()(x)
 
 
 def round(x: Any) -> Tensor:
-    """Return the nearest integer, halves to even; its gradient is 0."""
+    """Return the nearest integer, halves to even; its gradient is 0.
+
+    Example:
+        >>> ops.round([0.5, 1.5, 2.4])
+        Tensor([0., 2., 2.])
+    """
     return Round()(x)

@@ -41,6 +41,11 @@ def interpolate(
         ValueError: the mode is unknown, both or none of size and scale_factor are given, one is out of range, or x has
             another shape or is empty.
         TypeError: x holds no floats, or an argument is of another type.
+
+    Example:
+        >>> ops.interpolate([[[[1.0, 2.0]]]], scale_factor=2).numpy()[0, 0]
+        array([[1., 1., 2., 2.],
+               [1., 1., 2., 2.]], dtype=float32)
     """
     name = label("interpolate")
     counts, scales = check_interpolation(name, size, scale_factor, mode, align_corners)

@@ -75,6 +75,10 @@ def cross_entropy(
             float32 over all classes), smoothing is not within 0 to 1, nothing counts towards a mean, or ignore_index
             is given with probabilities.
         TypeError: logits are no floats, or classes no integers.
+
+    Example:
+        >>> print(ops.cross_entropy([[0.0, 0.0], [3.0, 0.0]], [1, 0], reduction="none").numpy().round(4))
+        [0.6931 0.0486]
     """
     if not 0 <= label_smoothing <= 1:
         check_number("cross_entropy: label_smoothing", label_smoothing, FRACTION)
@@ -116,7 +120,12 @@ def _soft_cross_entropy(rows: Tensor, target: Any, weight: Array | None, smoothi
 
 
 def nll_loss(input: Any, target: Any, weight: Any = None, reduction: str = "mean", ignore_index: int = -100) -> Tensor:
-    """Return the negative log-likelihood of classes, from log-probabilities; shapes are as in `cross_entropy`."""
+    """Return the negative log-likelihood of classes, from log-probabilities; shapes are as in `cross_entropy`.
+
+    Example:
+        >>> print(ops.nll_loss(ops.log_softmax([[0.0, 0.0]]), [1]).numpy().round(4))
+        0.6931
+    """
     rows, shape, weight = _classifier("nll_loss", input, weight, reduction)
     labels, total = _classes("nll_loss", _constant(target), shape, rows, weight, ignore_index)
     safe, factor, left_out = launch(_counted, labels, ignore_index, weight, rows.dtype)
@@ -129,19 +138,36 @@ def nll_loss(input: Any, target: Any, weight: Any = None, reduction: str = "mean
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """Return (input - target)², element by element."""
+    """Return (input - target)², element by element.
+
+    Example:
+        >>> ops.mse_loss([1.0, 5.0], [2.0, 2.0])
+        Tensor(5.)
+    """
     return _elementwise("mse_loss", input, target, reduction, e.square)
 
 
 def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """Return |input - target|, element by element."""
+    """Return |input - target|, element by element.
+
+    Example:
+        >>> ops.l1_loss([1.0, 5.0], [2.0, 2.0])
+        Tensor(2.)
+    """
     return _elementwise("l1_loss", input, target, reduction, e.abs)
 
 
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """Return half the squared error up to `delta`, and linear beyond.
 
+    Raises:
+        ValueError: `delta` is not positive.
+
     Source: Huber, Robust estimation of a location parameter, 1964.
+
+    Example:
+        >>> ops.huber_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
+        Tensor([0.125, 2.5  ])
     """
     if not delta > 0:
         raise ValueError(f"huber_loss: delta is positive, got {delta}")
@@ -164,6 +190,10 @@ def binary_cross_entropy_with_logits(
         weight: a factor for each element, broadcast.
         reduction: "mean", "sum" or "none".
         pos_weight: a factor for the positive part of the target, broadcast.
+
+    Example:
+        >>> print(ops.binary_cross_entropy_with_logits([0.0, 100.0], [1.0, 1.0], reduction="none").numpy().round(4))
+        [0.6931 0.    ]
     """
     _check_alike("binary_cross_entropy_with_logits", input, target, reduction)
     _check_probabilities("binary_cross_entropy_with_logits", target, 1)

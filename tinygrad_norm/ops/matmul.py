@@ -77,7 +77,15 @@ class Linear(FusedOp):
 
 
 def matmul(x: Any, y: Any) -> Tensor:
-    """Return the matrix product of the last two axes, broadcast over those before; a vector is a row or a column."""
+    """Return the matrix product of the last two axes, broadcast over those before; a vector is a row or a column.
+
+    Raises:
+        ValueError: the shapes do not fit, or one has no axis.
+
+    Example:
+        >>> ops.matmul([[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0])
+        Tensor([3., 7.])
+    """
     left, right = shape_of(x), shape_of(y)
     if not (left and right):
         raise ValueError(f"matmul: both inputs have at least one axis, got shapes {left} and {right}")
@@ -95,6 +103,10 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
     Raises:
         ValueError: the equation names another number of operands or axes, or an axis has two lengths.
+
+    Example:
+        >>> ops.einsum("ij,j->i", [[1.0, 2.0], [3.0, 4.0]], [1.0, 10.0])
+        Tensor([21., 43.])
     """
     shapes = [shape_of(operand) for operand in operands]
     inputs, output = _parse(equation, shapes)
@@ -161,6 +173,10 @@ def linear(x: Any, weight: Any, bias: Any = None, activation: ActivationSpec = N
     Raises:
         ValueError: the shapes do not fit, or the activation is not known.
         TypeError: the dtypes differ.
+
+    Example:
+        >>> ops.linear([[1.0, 2.0]], weight=[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], bias=[0.0, 0.0, 10.0])
+        Tensor([[ 1.,  2., 13.]])
     """
     x_kind, weight_kind, bias_kind = shape_dtypes_of(x, weight, bias)
     activation = _checked(x_kind, weight_kind, bias_kind, activation)

@@ -349,6 +349,13 @@ def batch_norm(
 
     Source: Ioffe and Szegedy, Batch normalization: accelerating deep network training by reducing internal covariate
     shift, 2015.
+
+    Example:
+        >>> x, mean, var = np.array([[0.0], [2.0]]), np.zeros(1), np.ones(1)
+        >>> print(ops.batch_norm(x, mean, var, training=True).numpy().round(3).ravel())
+        [-1.  1.]
+        >>> print(mean, var)  # the variance that moved there is the unbiased one, 2
+        [0.1] [1.1]
     """
     running, affine = (running_mean, running_var), (weight, bias)
     return norm_with_running("batch_norm", x, running, affine, training, momentum, eps, activation)
@@ -374,6 +381,11 @@ def layer_norm(
         ValueError, TypeError: as in `batch_norm`.
 
     Source: Ba, Kiros and Hinton, Layer normalization, 2016.
+
+    Example:
+        >>> print(ops.layer_norm([[0.0, 2.0], [10.0, 30.0]], 2).numpy().round(3))
+        [[-1.  1.]
+         [-1.  1.]]
     """
     lengths = _lengths("layer_norm", normalized_shape)
     return _norm("layer_norm", x, lengths, eps, activation, weight, bias)
@@ -393,6 +405,11 @@ def layer_norm_2d(
         ValueError, TypeError: as in `batch_norm`.
 
     Source: Liu et al., A ConvNet for the 2020s, 2022.
+
+    Example:
+        >>> x = np.array([0.0, 2.0]).reshape(1, 2, 1, 1)
+        >>> print(ops.layer_norm_2d(x).numpy().round(3).ravel())
+        [-1.  1.]
     """
     return _norm("layer_norm_2d", x, None, eps, activation, weight, bias)
 
@@ -413,6 +430,11 @@ def group_norm(
         TypeError: as in `batch_norm`.
 
     Source: Wu and He, Group normalization, 2018.
+
+    Example:
+        >>> x = np.array([[0.0, 2.0, 10.0, 30.0]])
+        >>> print(ops.group_norm(x, 2).numpy().round(3))
+        [[-1.  1. -1.  1.]]
     """
     return _norm("group_norm", x, num_groups, eps, activation, weight, bias)
 
@@ -441,6 +463,12 @@ def instance_norm(
         ValueError, TypeError: as in `batch_norm`.
 
     Source: Ulyanov, Vedaldi and Lempitsky, Instance normalization: the missing ingredient for fast stylization, 2016.
+
+    Example:
+        >>> x = np.array([[[0.0, 2.0], [10.0, 30.0]]])
+        >>> print(ops.instance_norm(x).numpy().round(3))
+        [[[-1.  1.]
+          [-1.  1.]]]
     """
     running, affine = (running_mean, running_var), (weight, bias)
     return norm_with_running("instance_norm", x, running, affine, use_input_stats, momentum, eps, activation)
@@ -466,6 +494,10 @@ def rms_norm(
         ValueError, TypeError: as in `batch_norm`.
 
     Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
+
+    Example:
+        >>> print(ops.rms_norm([[3.0, 4.0]], 2).numpy().round(3))  # over √12.5
+        [[0.849 1.131]]
     """
     return _norm("rms_norm", x, _lengths("rms_norm", normalized_shape), eps, activation, weight)
 
@@ -483,5 +515,10 @@ def rms_norm_2d(x: Any, weight: Any = None, eps: float = 1e-6, activation: Activ
         ValueError, TypeError: as in `batch_norm`.
 
     Source: Zhang and Sennrich, Root mean square layer normalization, 2019.
+
+    Example:
+        >>> x = np.array([3.0, 4.0]).reshape(1, 2, 1, 1)
+        >>> print(ops.rms_norm_2d(x).numpy().round(3).ravel())
+        [0.849 1.131]
     """
     return _norm("rms_norm_2d", x, None, eps, activation, weight)

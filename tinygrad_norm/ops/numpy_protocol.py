@@ -25,7 +25,11 @@ _COMPARE = {"allclose", "isclose", "array_equal", "array2string", "array_repr", 
 
 
 def from_numpy_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run our op for a ufunc that meets a tensor: what NumPy calls."""
+    """Run our op for a ufunc that meets a tensor: what NumPy calls.
+
+    Raises:
+        TypeError: that method of the ufunc is not defined for tensors.
+    """
     if method == "reduce" and ufunc in (np.add, np.maximum, np.minimum, np.multiply):
         names = {np.add: "sum", np.maximum: "max", np.minimum: "min", np.multiply: "prod"}
         return _call(names[ufunc], inputs, {"axis": 0} | kwargs)

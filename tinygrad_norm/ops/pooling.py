@@ -97,6 +97,11 @@ def max_pool2d(
     Raises:
         ValueError: x has another number of axes or is too small for the window, or an argument is out of range.
         TypeError: x holds no floats, or an argument is of another type.
+
+    Example:
+        >>> ops.max_pool2d(np.arange(16.0).reshape(1, 4, 4), 2)
+        Tensor([[[ 5.,  7.],
+                 [13., 15.]]], dtype=float64)
     """
     shape = shape_of(x)
     if len(shape) == 3:
@@ -124,6 +129,11 @@ def avg_pool2d(
 
     Raises:
         ValueError, TypeError: as in `max_pool2d`; or divisor_override is 0.
+
+    Example:
+        >>> ops.avg_pool2d(np.arange(16.0).reshape(1, 4, 4), 2)
+        Tensor([[[ 2.5,  4.5],
+                 [10.5, 12.5]]], dtype=float64)
     """
     shape = shape_of(x)
     if len(shape) == 3:
@@ -155,6 +165,10 @@ def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None]
     Raises:
         ValueError: x has another number of axes or is empty, or a size is less than 1.
         TypeError: x holds no floats, or a size is no integer.
+
+    Example:
+        >>> ops.adaptive_avg_pool2d(np.arange(6.0).reshape(1, 2, 3), (1, 3))
+        Tensor([[[1.5, 2.5, 3.5]]], dtype=float64)
     """
     shape = shape_of(x)
     if len(shape) == 3:
@@ -192,6 +206,10 @@ def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.
 
     Source: Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks, 2012,
         section 3.3, who leave out the division by size.
+
+    Example:
+        >>> print(ops.local_response_norm(np.ones((1, 3, 1)), size=3, alpha=3.0, beta=1.0).numpy().round(3).ravel())
+        [0.333 0.25  0.333]
     """
     name = label("local_response_norm")
     size, alpha, beta, k = check_response(name, size, alpha, beta, k)

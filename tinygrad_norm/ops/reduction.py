@@ -248,12 +248,22 @@ class AnyTrue(DiscreteReduction, function=np.any): ...
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
-    """Return the sum over `axis`, of the elements as `dtype` if given: an integer one wraps around, as in NumPy."""
+    """Return the sum over `axis`, of the elements as `dtype` if given: an integer one wraps around, as in NumPy.
+
+    Example:
+        >>> ops.sum([[1.0, 2.0], [3.0, 4.0]], axis=0, keepdims=True)
+        Tensor([[4., 6.]])
+    """
     return _reduce("sum", Sum(), _cast(x, dtype), axis, keepdims, dtype=_integer(dtype))
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the mean over `axis`."""
+    """Return the mean over `axis`.
+
+    Example:
+        >>> ops.mean([[1.0, 3.0], [5.0, 7.0]], axis=0)
+        Tensor([3., 5.])
+    """
     return _reduce("mean", Mean(), x, axis, keepdims, nonempty=True)
 
 
@@ -262,6 +272,10 @@ def var(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = Fal
 
     Raises:
         ValueError: no more values than `correction`.
+
+    Example:
+        >>> ops.var([1.0, 3.0]), ops.var([1.0, 3.0], correction=1)
+        (Tensor(1.), Tensor(2.))
     """
     count, axes = _counted("var", x, axis, correction)
     centred = e.subtract(x, mean(x, axes, keepdims=True))
@@ -274,6 +288,10 @@ def std(x: Any, axis: Axis = None, correction: float = 0.0, keepdims: bool = Fal
 
     Raises:
         ValueError: no more values than `correction`.
+
+    Example:
+        >>> ops.std([1.0, 3.0])
+        Tensor(1.)
     """
     _, axes = _counted("std", x, axis, correction)
     return Std()(x, axis=axes, keepdims=keepdims, shape=shape_of(x), correction=correction)
@@ -290,48 +308,95 @@ def _counted(name: str, x: Any, axis: Axis, correction: float) -> tuple[int, Sha
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the largest element over `axis`; elements that tie share the gradient."""
+    """Return the largest element over `axis`; elements that tie share the gradient.
+
+    Example:
+        >>> x = Tensor([2.0, 2.0, 1.0], requires_grad=True)
+        >>> ops.max(x).backward()
+        >>> x.grad
+        Tensor([0.5, 0.5, 0. ])
+    """
     return _reduce("max", Max(), x, axis, keepdims, nonempty=True)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the smallest element over `axis`; elements that tie share the gradient."""
+    """Return the smallest element over `axis`; elements that tie share the gradient.
+
+    Example:
+        >>> ops.min([[1.0, 5.0], [7.0, 2.0]], axis=1)
+        Tensor([1., 2.])
+    """
     return _reduce("min", Min(), x, axis, keepdims, nonempty=True)
 
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Tensor:
-    """Return the product over `axis`, of the elements as `dtype` if it is given."""
+    """Return the product over `axis`, of the elements as `dtype` if it is given.
+
+    Example:
+        >>> ops.prod([2.0, 3.0, 4.0])
+        Tensor(24.)
+    """
     return _reduce("prod", Prod(), _cast(x, dtype), axis, keepdims, dtype=_integer(dtype))
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return log(sum(exp(x))) over `axis`, without overflow; of nothing it is -inf."""
+    """Return log(sum(exp(x))) over `axis`, without overflow; of nothing it is -inf.
+
+    Example:
+        >>> print(ops.logsumexp([1000.0, 1000.0]).numpy().round(2))
+        1000.69
+    """
     return _reduce("logsumexp", LogSumExp(), x, axis, keepdims)
 
 
 def cumulative_sum(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
-    """Return each element plus all before it along `axis` (which may be left out where there is only one)."""
+    """Return each element plus all before it along `axis` (which may be left out where there is only one).
+
+    Example:
+        >>> ops.cumulative_sum([1.0, 2.0, 3.0])
+        Tensor([1., 3., 6.])
+    """
     _, place = shape_and_axis("cumulative_sum", x, axis, optional=True)
     return CumulativeSum()(_cast(x, dtype), axis=place, dtype=_integer(dtype))
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Return the index of the largest element along `axis` (of the flattened input, if None)."""
+    """Return the index of the largest element along `axis` (of the flattened input, if None).
+
+    Example:
+        >>> ops.argmax([[1.0, 5.0], [7.0, 2.0]], axis=1)
+        Tensor([1, 0])
+    """
     return _reduce("argmax", ArgMax(), x, axis, keepdims, nonempty=True, one_axis=True)
 
 
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Return the index of the smallest element along `axis` (of the flattened input, if None)."""
+    """Return the index of the smallest element along `axis` (of the flattened input, if None).
+
+    Example:
+        >>> ops.argmin([[1.0, 5.0], [7.0, 2.0]], axis=1)
+        Tensor([0, 1])
+    """
     return _reduce("argmin", ArgMin(), x, axis, keepdims, nonempty=True, one_axis=True)
 
 
 def all(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return whether every element over `axis` is true."""
+    """Return whether every element over `axis` is true.
+
+    Example:
+        >>> ops.all([[True, False], [True, True]], axis=1)
+        Tensor([False,  True])
+    """
     return _reduce("all", AllTrue(), x, axis, keepdims)
 
 
 def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return whether some element over `axis` is true."""
+    """Return whether some element over `axis` is true.
+
+    Example:
+        >>> ops.any([[True, False], [False, False]], axis=1)
+        Tensor([ True, False])
+    """
     return _reduce("any", AnyTrue(), x, axis, keepdims)
 
 

@@ -105,7 +105,12 @@ def _is_basic(key: Any) -> bool:
 
 
 def getitem(x: Any, key: Any) -> Tensor:
-    """Return x[key], for all keys that NumPy knows: numbers, slices, None, Ellipsis, integer and boolean arrays."""
+    """Return x[key], for all keys that NumPy knows: numbers, slices, None, Ellipsis, integer and boolean arrays.
+
+    Example:
+        >>> ops.getitem([[1.0, 2.0], [3.0, 4.0]], (slice(None), 1))
+        Tensor([2., 4.])
+    """
     return GetItem()(x, key=_fixed(plain_key(key)), shape=shape_of(x))
 
 
@@ -138,13 +143,27 @@ def plain_key(key: Any) -> Any:
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
-    """Return the slices of x at `indices` along `axis` (which may be left out where there is only one)."""
+    """Return the slices of x at `indices` along `axis` (which may be left out where there is only one).
+
+    Example:
+        >>> ops.take([10.0, 20.0, 30.0], [2, 0])
+        Tensor([30., 10.])
+    """
     shape, axis = shape_and_axis("take", x, axis, optional=True)
     return GetItem()(x, key=plain_key((*[slice(None)] * axis, indices)), shape=shape)
 
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
-    """Return the elements at `indices` along `axis`; other axes of `indices` are those of x, or of length 1."""
+    """Return the elements at `indices` along `axis`; other axes of `indices` are those of x, or of length 1.
+
+    Raises:
+        ValueError: `indices` do not broadcast with x on the other axes.
+
+    Example:
+        >>> ops.take_along_axis([[1.0, 2.0], [3.0, 4.0]], [[1], [0]], axis=1)
+        Tensor([[2.],
+                [3.]])
+    """
     shape, axis = shape_and_axis("take_along_axis", x, axis)
     picked = _indices("take_along_axis", indices, shape)
     if any(i != axis and m not in (1, n) and n != 1 for i, (n, m) in enumerate(zip(shape, picked.shape, strict=True))):
@@ -158,7 +177,16 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
 
 
 def gather(x: Any, axis: int, indices: Any) -> Tensor:
-    """Return the elements at `indices` along `axis`; `indices` may be shorter on other axes: PyTorch's gather."""
+    """Return the elements at `indices` along `axis`; `indices` may be shorter on other axes: PyTorch's gather.
+
+    Raises:
+        ValueError: `indices` are longer than x on another axis.
+
+    Example:
+        >>> ops.gather([[1.0, 2.0], [3.0, 4.0]], 1, [[1], [0]])
+        Tensor([[2.],
+                [3.]])
+    """
     shape, axis = shape_and_axis("gather", x, axis)
     picked = _indices("gather", indices, shape)
     others = tuple([n if i == axis else m for i, (n, m) in enumerate(zip(shape, picked.shape, strict=True))])
@@ -182,7 +210,16 @@ def _indices(name: str, indices: Any, shape: Shape) -> Array:
 
 
 def reshape(x: Any, shape: Any) -> Tensor:
-    """Return the elements of x, in C order, in another shape; one length may be -1."""
+    """Return the elements of x, in C order, in another shape; one length may be -1.
+
+    Raises:
+        ValueError: the elements do not fit that shape.
+
+    Example:
+        >>> ops.reshape([1.0, 2.0, 3.0, 4.0], (2, -1))
+        Tensor([[1., 2.],
+                [3., 4.]])
+    """
     before = shape_of(x)
     wanted = tuple([operator.index(n) for n in shape]) if isinstance(shape, Sequence) else (operator.index(shape),)
     size, known = math.prod(before), math.prod([n for n in wanted if n != -1])
@@ -193,7 +230,15 @@ def reshape(x: Any, shape: Any) -> Tensor:
 
 
 def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Tensor:
-    """Return the axes from `start_axis` to `end_axis`, both included, as one."""
+    """Return the axes from `start_axis` to `end_axis`, both included, as one.
+
+    Raises:
+        ValueError: `end_axis` lies before `start_axis`.
+
+    Example:
+        >>> ops.flatten(np.ones((2, 3, 4)), 1).shape
+        (2, 12)
+    """
     shape = shape_of(x)
     if not shape:
         return reshape(x, (1,))
@@ -205,7 +250,15 @@ def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Tensor:
 
 
 def permute_dims(x: Any, axes: Any) -> Tensor:
-    """Return x with its axes in another order, as a view."""
+    """Return x with its axes in another order, as a view.
+
+    Raises:
+        ValueError: `axes` are no order of the axes of x.
+
+    Example:
+        >>> ops.permute_dims(np.ones((2, 3, 4)), (2, 0, 1)).shape
+        (4, 2, 3)
+    """
     ndim = len(shape_of(x))
     order = tuple([checked_axis("permute_dims", axis, ndim) for axis in axes])
     if sorted(order) != list(range(ndim)):
@@ -214,7 +267,16 @@ def permute_dims(x: Any, axes: Any) -> Tensor:
 
 
 def matrix_transpose(x: Any) -> Tensor:
-    """Return x with its last two axes exchanged."""
+    """Return x with its last two axes exchanged.
+
+    Raises:
+        ValueError: x has fewer than two axes.
+
+    Example:
+        >>> ops.matrix_transpose([[1.0, 2.0], [3.0, 4.0]])
+        Tensor([[1., 3.],
+                [2., 4.]])
+    """
     ndim = len(shape_of(x))
     if ndim < 2:
         raise ValueError(f"matrix_transpose: the input has at least two axes, got shape {shape_of(x)}")
@@ -222,7 +284,12 @@ def matrix_transpose(x: Any) -> Tensor:
 
 
 def moveaxis(x: Any, source: int, destination: int) -> Tensor:
-    """Return x with one axis at another place."""
+    """Return x with one axis at another place.
+
+    Example:
+        >>> ops.moveaxis(np.ones((2, 3, 4)), 1, -1).shape
+        (2, 4, 3)
+    """
     ndim = len(shape_of(x))
     axis = checked_axis("moveaxis", source, ndim)
     order = [i for i in range(ndim) if i != axis]
@@ -231,7 +298,15 @@ def moveaxis(x: Any, source: int, destination: int) -> Tensor:
 
 
 def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
-    """Return x without the axes of length 1 that `axis` names (all of them, if None)."""
+    """Return x without the axes of length 1 that `axis` names (all of them, if None).
+
+    Raises:
+        ValueError: a named axis has another length than 1.
+
+    Example:
+        >>> ops.squeeze(np.ones((1, 3, 1)), 0).shape
+        (3, 1)
+    """
     shape = shape_of(x)
     if axis is None:
         return reshape(x, tuple([n for n in shape if n != 1]))
@@ -243,14 +318,28 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
 
 
 def expand_dims(x: Any, axis: int = 0) -> Tensor:
-    """Return x with a new axis of length 1 at `axis`."""
+    """Return x with a new axis of length 1 at `axis`.
+
+    Example:
+        >>> ops.expand_dims([1.0, 2.0], 1).shape
+        (2, 1)
+    """
     shape = shape_of(x)
     place = checked_axis("expand_dims", axis, len(shape) + 1)
     return reshape(x, (*shape[:place], 1, *shape[place:]))
 
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:
-    """Return x stretched to `shape` by NumPy's rules, as a view that cannot be written."""
+    """Return x stretched to `shape` by NumPy's rules, as a view that cannot be written.
+
+    Raises:
+        ValueError: x does not stretch to that shape.
+
+    Example:
+        >>> ops.broadcast_to([1.0, 2.0], (2, 2))
+        Tensor([[1., 2.],
+                [1., 2.]])
+    """
     before, wanted = shape_of(x), tuple([operator.index(n) for n in shape])
     try:
         fits = np.broadcast_shapes(before, wanted) == wanted
@@ -262,7 +351,15 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
 
 
 def concat(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
-    """Return tensors joined along `axis` (flattened first, if None)."""
+    """Return tensors joined along `axis` (flattened first, if None).
+
+    Raises:
+        ValueError: there is nothing to join, or the shapes differ on another axis.
+
+    Example:
+        >>> ops.concat([[1.0, 2.0], [3.0]])
+        Tensor([1., 2., 3.])
+    """
     parts = list(arrays)
     if not parts:
         raise ValueError("concat: there is nothing to join; give at least one tensor")
@@ -276,7 +373,16 @@ def concat(arrays: Sequence[Any], axis: int | None = 0) -> Tensor:
 
 
 def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
-    """Return tensors of one shape joined along a new axis."""
+    """Return tensors of one shape joined along a new axis.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Example:
+        >>> ops.stack([[1.0, 2.0], [3.0, 4.0]], axis=1)
+        Tensor([[1., 3.],
+                [2., 4.]])
+    """
     parts = list(arrays)
     if len({shape_of(part) for part in parts}) > 1:
         raise ValueError(f"stack: the shapes are equal, got {[shape_of(part) for part in parts]}")
@@ -284,7 +390,15 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
-    """Return x cut along `axis` into equal sections (a number), or at indices (a sequence), as numpy.split."""
+    """Return x cut along `axis` into equal sections (a number), or at indices (a sequence), as numpy.split.
+
+    Raises:
+        ValueError: the axis cannot be cut into as many equal sections.
+
+    Example:
+        >>> ops.split([1.0, 2.0, 3.0, 4.0], 2)
+        (Tensor([1., 2.]), Tensor([3., 4.]))
+    """
     shape, axis = shape_and_axis("split", x, axis)
     length = shape[axis]
     if isinstance(indices_or_sections, int | np.integer):
@@ -305,6 +419,13 @@ def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Tensor:
         x: any shape.
         pad_width: (before, after) for each axis, or one such pair, or one number, for all.
         constant_values: a number.
+
+    Raises:
+        ValueError: a width is negative or no integer, or there are others than one, two or a pair for each axis.
+
+    Example:
+        >>> ops.pad([1.0, 2.0], (1, 2))
+        Tensor([0., 1., 2., 0., 0.])
     """
     ndim, given = len(shape_of(x)), np.asarray(pad_width)
     if given.dtype.kind not in "iu" or (given < 0).any():
@@ -316,7 +437,12 @@ def pad(x: Any, pad_width: Any, constant_values: float = 0.0) -> Tensor:
 
 
 def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
-    """Return x in reverse along `axis` (all axes, if None)."""
+    """Return x in reverse along `axis` (all axes, if None).
+
+    Example:
+        >>> ops.flip([1.0, 2.0, 3.0])
+        Tensor([3., 2., 1.])
+    """
     ndim = len(shape_of(x))
     axes = checked_axes("flip", axis, ndim)
     return getitem(x, tuple([slice(None, None, -1 if i in axes else None) for i in range(ndim)]))
@@ -329,6 +455,13 @@ def roll(x: Any, shift: Any, axis: int | Sequence[int] | None = None) -> Tensor:
         x: any shape.
         shift: by how many places, towards the end: a number, or one for each axis.
         axis: one axis or several; one named twice is shifted twice.
+
+    Raises:
+        ValueError: there are several shifts, and not as many as axes.
+
+    Example:
+        >>> ops.roll([1.0, 2.0, 3.0], 1)
+        Tensor([3., 1., 2.])
     """
     ndim = len(shape_of(x))
     axes = None if axis is None else tuple([checked_axis("roll", i, ndim) for i in np.atleast_1d(axis)])

@@ -27,6 +27,14 @@ class Adam(Optimizer):
 
     Source: Kingma and Ba, Adam: a method for stochastic optimization, 2015; `amsgrad`: Reddi et al., "On the
         convergence of Adam and beyond", 2018.
+
+    Example:
+        >>> w = nn.Parameter([3.0])
+        >>> optimizer = optim.Adam([w], lr=0.1)
+        >>> (w**2).sum().backward()
+        >>> optimizer.step()
+        >>> print(w.numpy().round(3))  # the first step goes by lr, however large the gradient is
+        [2.9]
     """
 
     decoupled: ClassVar[bool] = False
@@ -69,6 +77,14 @@ class AdamW(Adam):
     The other arguments are Adam's. `decay_groups` keeps the decay off biases and norms.
 
     Source: Loshchilov and Hutter, Decoupled weight decay regularization, 2019.
+
+    Example:
+        >>> w = nn.Parameter([3.0])
+        >>> optimizer = optim.AdamW([w], lr=0.1, weight_decay=0.1)
+        >>> (w * 0.0).sum().backward()
+        >>> optimizer.step()
+        >>> print(w.numpy().round(3))  # 3 · (1 - 0.1 · 0.1)
+        [2.97]
     """
 
     decoupled = True

@@ -39,6 +39,13 @@ def clip_grad_norm(
         ValueError: an argument out of range, or a norm that is not finite and `error_if_nonfinite`.
 
     Source: Pascanu et al., On the difficulty of training recurrent neural networks, 2013.
+
+    Example:
+        >>> w = nn.Parameter([0.0, 0.0])
+        >>> w.grad = Tensor([30.0, 40.0])
+        >>> norm = optim.clip_grad_norm(w, max_norm=1.0)
+        >>> print(norm, w.grad.numpy().round(3))
+        50.0 [0.6 0.8]
     """
     check_number("clip_grad_norm: max_norm", max_norm, UP_TO_INFINITY)
     check_number("clip_grad_norm: norm_type", norm_type, Range("a number above 0", lambda value: value > 0))
@@ -59,6 +66,13 @@ def clip_grad_value(parameters: Tensor | Iterable[Tensor], clip_value: float) ->
 
     Raises:
         ValueError: `clip_value` is negative or NaN.
+
+    Example:
+        >>> w = nn.Parameter([0.0, 0.0])
+        >>> w.grad = Tensor([30.0, -0.5])
+        >>> optim.clip_grad_value(w, 1.0)
+        >>> w.grad
+        Tensor([ 1. , -0.5])
     """
     check_number("clip_grad_value: clip_value", clip_value, UP_TO_INFINITY)
     for parameter, gradient in _gradients(parameters):
@@ -85,6 +99,13 @@ def clip_grad_adaptive(parameters: Tensor | Iterable[Tensor], clipping: float = 
 
     Source: Brock, De, Smith and Simonyan, High-performance large-scale image recognition without normalization, 2021,
         section 4.1.
+
+    Example:
+        >>> w = nn.Parameter([3.0, 4.0])
+        >>> w.grad = Tensor([30.0, 40.0])
+        >>> largest = optim.clip_grad_adaptive(w, clipping=0.1)  # of a weight of length 5
+        >>> print(w.grad.numpy().round(3))
+        [0.3 0.4]
     """
     check_number("clip_grad_adaptive: clipping", clipping, UP_TO_INFINITY)
     check_number("clip_grad_adaptive: eps", eps, POSITIVE)

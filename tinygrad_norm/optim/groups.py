@@ -14,6 +14,11 @@ def decay_groups(model: Module, weight_decay: float) -> list[Group]:
     Use it as `AdamW(decay_groups(model, 0.05), lr=1e-3)`. A parameter is spared if it belongs to a norm layer, is a
     bias by its name, has at most one axis, or is the gain of a parametrized weight. A group that would be empty is left
     out.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1D(2))
+        >>> [(group["weight_decay"], len(group["params"])) for group in optim.decay_groups(model, 0.05)]
+        [(0.05, 1), (0.0, 3)]
     """
     decays: dict[Parameter, bool] = {}
     for module in model.modules():

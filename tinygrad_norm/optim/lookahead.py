@@ -22,6 +22,16 @@ class Lookahead(Optimizer):
         alpha: the part of the way, above 0 and up to 1.
 
     Source: Zhang et al., Lookahead optimizer: k steps forward, 1 step back, 2019.
+
+    Example:
+        >>> w = nn.Parameter([3.0])
+        >>> optimizer = optim.Lookahead(optim.SGD([w], lr=0.1), k=2, alpha=0.5)
+        >>> for _ in range(2):
+        ...     optimizer.zero_grad()
+        ...     (w**2).sum().backward()
+        ...     optimizer.step()
+        >>> print(w.numpy().round(3))  # half of the way from 3 to 3 · 0.8²
+        [2.46]
     """
 
     def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5) -> None:

@@ -38,6 +38,18 @@ class Optimizer(RefusesUnknownKeywords, ABC):
     Raises:
         TypeError: something that is no tensor, an option of the wrong type, or one that does not exist.
         ValueError: no parameters, one given twice, or an option out of range.
+
+    Example:
+        >>> class Signs(optim.Optimizer):
+        ...     def __init__(self, params, lr=0.1):
+        ...         super().__init__(params, {"lr": lr, "maximize": False}, {})
+        ...     def update(self, parameter, gradient, state, group):
+        ...         parameter -= group["lr"] * np.sign(gradient)
+        >>> w = nn.Parameter([3.0])
+        >>> w.grad = Tensor([50.0])
+        >>> Signs([w]).step()
+        >>> w.numpy()
+        array([2.9], dtype=float32)
     """
 
     def __init__(self, params: Parameters, defaults: Group, buffers: Mapping[str, str | None]) -> None:

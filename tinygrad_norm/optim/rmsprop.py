@@ -26,6 +26,14 @@ class RMSprop(Optimizer):
 
     Source: Hinton, Neural networks for machine learning, lecture 6, 2012; `centered`: Graves, "Generating sequences
         with recurrent neural networks", 2013.
+
+    Example:
+        >>> w = nn.Parameter([3.0])
+        >>> optimizer = optim.RMSprop([w], lr=0.1)
+        >>> (w**2).sum().backward()
+        >>> optimizer.step()
+        >>> print(w.numpy().round(3))  # over √((1 - alpha) 6²)
+        [2.]
     """
 
     def __init__(

@@ -39,6 +39,15 @@ class LRScheduler(ABC):
     Args:
         optimizer: whose learning rates to write.
         per_batch: whether `step()` is meant after each batch and not after each epoch; the Trainer reads it.
+
+    Example:
+        >>> optimizer = optim.SGD([nn.Parameter([0.0])], lr=1.0)
+        >>> schedule = optim.StepLR(optimizer, step_size=1, gamma=0.5)
+        >>> isinstance(schedule, optim.LRScheduler), optimizer.param_groups[0]["lr"]
+        (True, 1.0)
+        >>> schedule.step()
+        >>> optimizer.param_groups[0]["lr"]
+        0.5
     """
 
     def __init__(self, optimizer: Optimizer, *, per_batch: bool = False) -> None:
@@ -139,7 +148,17 @@ class LRScheduler(ABC):
 
 
 class StepLR(LRScheduler):
-    """Multiply the learning rate by `gamma` every `step_size` steps."""
+    """Multiply the learning rate by `gamma` every `step_size` steps.
+
+    Example:
+        >>> optimizer = optim.SGD([nn.Parameter([0.0])], lr=1.0)
+        >>> schedule, rates = optim.StepLR(optimizer, step_size=2, gamma=0.1), []
+        >>> for _ in range(5):
+        ...     rates.append(round(optimizer.param_groups[0]["lr"], 3))
+        ...     schedule.step()
+        >>> rates
+        [1.0, 1.0, 0.1, 0.1, 0.01]
+    """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, *, per_batch: bool = False) -> None:
         self.step_size = check_integer("StepLR: step_size", step_size, 1)
@@ -155,6 +174,15 @@ class CosineAnnealingLR(LRScheduler):
     """Go from the initial learning rate to `eta_min` on half a cosine of `T_max` steps, and then back, as a wave.
 
     Source: Loshchilov and Hutter, SGDR: stochastic gradient descent with warm restarts, 2017 (without the restarts).
+
+    Example:
+        >>> optimizer = optim.SGD([nn.Parameter([0.0])], lr=1.0)
+        >>> schedule, rates = optim.CosineAnnealingLR(optimizer, T_max=4), []
+        >>> for _ in range(5):
+        ...     rates.append(round(optimizer.param_groups[0]["lr"], 3))
+        ...     schedule.step()
+        >>> rates
+        [1.0, 0.854, 0.5, 0.146, 0.0]
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, *, per_batch: bool = False) -> None:
@@ -185,6 +213,15 @@ class LinearWarmup(LRScheduler):
     PyTorch's LinearLR with its defaults.
 
     Source: Goyal et al., Accurate, large minibatch SGD: training ImageNet in 1 hour, 2017.
+
+    Example:
+        >>> optimizer = optim.SGD([nn.Parameter([0.0])], lr=1.0)
+        >>> schedule, rates = optim.LinearWarmup(optimizer, total_iters=4, start_factor=0.2), []
+        >>> for _ in range(6):
+        ...     rates.append(round(optimizer.param_groups[0]["lr"], 3))
+        ...     schedule.step()
+        >>> rates
+        [0.2, 0.4, 0.6, 0.8, 1.0, 1.0]
     """
 
     def __init__(
@@ -243,6 +280,16 @@ class SequentialLR(_Sole):
         TypeError: one of them does not depend on the step alone.
         ValueError: milestones or schedules do not fit, or a learning rate is another than when the first schedule was
             made; in `step`, a learning rate was changed since, or a group added.
+
+    Example:
+        >>> optimizer = optim.SGD([nn.Parameter([0.0])], lr=1.0)
+        >>> parts = [optim.LinearWarmup(optimizer, 2, 0.5), optim.StepLR(optimizer, 1, 0.1)]
+        >>> schedule, rates = optim.SequentialLR(optimizer, parts, milestones=[2]), []
+        >>> for _ in range(4):
+        ...     rates.append(round(optimizer.param_groups[0]["lr"], 3))
+        ...     schedule.step()
+        >>> rates
+        [0.5, 0.75, 1.0, 0.1]
     """
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]) -> None:
@@ -304,6 +351,15 @@ class OneCycleLR(_Sole):
 
     Source: Smith and Topin, Super-convergence: very fast training of neural networks using large learning rates,
         2018.
+
+    Example:
+        >>> optimizer = optim.SGD([nn.Parameter([0.0])], lr=1.0, momentum=0.9)
+        >>> schedule, rates = optim.OneCycleLR(optimizer, max_lr=1.0, total_steps=5), []
+        >>> for _ in range(4):
+        ...     rates.append(round(optimizer.param_groups[0]["lr"], 2))
+        ...     schedule.step()
+        >>> rates
+        [0.04, 0.95, 0.61, 0.19]
     """
 
     def __init__(
@@ -405,6 +461,14 @@ class ReduceLROnPlateau:
         cooldown: epochs after a reduction in which nothing is counted.
         min_lr: the lowest learning rate, of all groups or of each.
         eps: smaller reductions are not made.
+
+    Example:
+        >>> optimizer = optim.SGD([nn.Parameter([0.0])], lr=1.0)
+        >>> schedule = optim.ReduceLROnPlateau(optimizer, patience=1)
+        >>> for loss in (3.0, 2.0, 2.0, 2.0):
+        ...     schedule.step(loss)
+        >>> optimizer.param_groups[0]["lr"]
+        0.1
     """
 
     per_batch = False

@@ -25,6 +25,14 @@ class SGD(Optimizer):
 
     Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013; in PyTorch's
         form, where the learning rate scales the running sum and not what enters it.
+
+    Example:
+        >>> w = nn.Parameter([3.0])
+        >>> optimizer = optim.SGD([w], lr=0.1)
+        >>> (w**2).sum().backward()
+        >>> optimizer.step()
+        >>> w.numpy()  # 3 - 0.1 · 6
+        array([2.4], dtype=float32)
     """
 
     def __init__(

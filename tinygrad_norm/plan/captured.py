@@ -275,6 +275,13 @@ def capture(function: Callable[..., Any] | None = None, *, strict: bool = False)
 
     Raises:
         TypeError: it cannot be called.
+
+    Example:
+        >>> @capture
+        ... def double(x):
+        ...     return ops.add(x, x)
+        >>> [double(Tensor([1.0, number])).tolist() for number in (2.0, 3.0)]
+        [[2.0, 4.0], [2.0, 6.0]]
     """
     if function is None:
         return functools.partial(capture, strict=strict)

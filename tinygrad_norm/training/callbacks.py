@@ -22,6 +22,16 @@ class Callback:
     """Called by the Trainer as it goes along. Override what is wanted.
 
     What has to survive a resume goes through `state_dict` and `load_state_dict`, which checkpoints include.
+
+    Example:
+        >>> class Tell(training.Callback):
+        ...     def on_epoch_end(self, trainer, record):
+        ...         print(record["epoch"], [*record])
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> optimizer = optim.SGD(model.parameters())
+        >>> trainer = training.Trainer(model, optimizer, ops.cross_entropy, callbacks=[Tell()], progress=False)
+        >>> _ = trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=1)
+        1 ['epoch', 'lr', 'train_loss', 'train_accuracy']
     """
 
     state_form: Mapping[str, Any] = {}
@@ -109,6 +119,14 @@ class EarlyStopping(Best):
 
     Raises:
         ValueError: `patience` is below 1, or what `Best` refuses.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> stop = training.EarlyStopping("train_loss", patience=1)
+        >>> optimizer = optim.SGD(model.parameters(), lr=1e-30)  # too small to get better
+        >>> trainer = training.Trainer(model, optimizer, ops.cross_entropy, callbacks=[stop], progress=False)
+        >>> len(trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=9))
+        2
     """
 
     state_form = BEST | {"waited": COUNT}
@@ -139,6 +157,13 @@ class BestWeights(Best):
     """Keeps the weights of the best epoch, and gives them back to the model when training ends.
 
     After Ctrl-C the model keeps its latest weights, so that training can go on.
+
+    Example:
+        >>> model, best = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), training.BestWeights("train_loss")
+        >>> optimizer = optim.Adam(model.parameters())
+        >>> trainer = training.Trainer(model, optimizer, ops.cross_entropy, callbacks=[best], progress=False)
+        >>> len(trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=2))
+        2
     """
 
     state_form = BEST | {"epoch": COUNT, "weights": {...: ARRAY}}
@@ -175,6 +200,14 @@ class Checkpoint(Best):
         path: the latest state; with `monitor`, the best goes to "NAME.best.SUFFIX".
         monitor: the quantity that says which epoch is best; None writes the latest only.
         mode: as in `Best`.
+
+    Example:
+        >>> model, keep = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), training.Checkpoint("run.safetensors")
+        >>> optimizer = optim.SGD(model.parameters())
+        >>> trainer = training.Trainer(model, optimizer, ops.cross_entropy, callbacks=[keep], progress=False)
+        >>> _ = trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=1)
+        >>> sorted(load_checkpoint("run.safetensors")["parts"])
+        ['loader', 'model', 'optimizer', 'trainer']
     """
 
     def __init__(self, path: StrPath, monitor: str | None = None, mode: str | None = None) -> None:
@@ -203,6 +236,16 @@ class JSONLLog(Callback):
 
     Each line has an "event": "epoch" with the epoch's record, or "start", "interrupt" or "end" with the epochs, and the
     batches of the epoch at hand, that are done.
+
+    Example:
+        >>> import json
+        >>> model, log = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), training.JSONLLog("log.jsonl")
+        >>> optimizer = optim.SGD(model.parameters())
+        >>> trainer = training.Trainer(model, optimizer, ops.cross_entropy, callbacks=[log], progress=False)
+        >>> _ = trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=1)
+        >>> with open("log.jsonl") as lines:
+        ...     print([json.loads(line)["event"] for line in lines])
+        ['start', 'epoch', 'end']
     """
 
     def __init__(self, path: StrPath) -> None:

@@ -59,6 +59,12 @@ def save_checkpoint(
 
     Raises:
         TypeError: `path` is no path, or a part has no state.
+
+    Example:
+        >>> model = nn.Linear(3, 2)
+        >>> save_checkpoint("run.safetensors", model, optim.SGD(model.parameters(), lr=0.1), extra={"epoch": 3})
+        >>> load_checkpoint("run.safetensors")["extra"]
+        {'epoch': 3}
     """
     save_parts(path, _checked_parts("save_checkpoint", path, model, loader, optimizer, schedule), extra)
 
@@ -82,6 +88,14 @@ def load_checkpoint(
         TypeError: `path` is no path, or a part has no state.
         ValueError: the file is no checkpoint, is cut short or was altered, lacks a part, or is of another model or
             one of another dtype; then the message lists what differs.
+
+    Example:
+        >>> model, other = nn.Linear(3, 2), nn.Linear(3, 2)
+        >>> save_checkpoint("run.safetensors", model)
+        >>> load_checkpoint("run.safetensors", other)["parts"]
+        ['model']
+        >>> np.array_equal(model.weight.numpy(), other.weight.numpy())
+        True
     """
     return load_parts(path, _checked_parts("load_checkpoint", path, model, loader, optimizer, schedule))
 

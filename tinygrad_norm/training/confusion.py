@@ -31,6 +31,12 @@ def confusion_matrix(predictions: ArrayLike, targets: ArrayLike, classes: int) -
     Raises:
         TypeError: they are no integers.
         ValueError: they are not as many, or one is no class.
+
+    Example:
+        >>> training.confusion_matrix([0, 1, 1, 2], [0, 1, 2, 2], classes=3)
+        array([[1, 0, 0],
+               [0, 1, 0],
+               [0, 1, 1]])
     """
     classes = check_integer("classes", classes, 1)
     found, true = (_labels(*given, classes) for given in (("predictions", predictions), ("targets", targets)))
@@ -43,6 +49,14 @@ def confusion_table(matrix: ArrayLike, class_names: Sequence[str] = ()) -> str:
     """Write the matrix as text: a row for each true class, with the share of it that was found; dots are zeros.
 
     Of more than 20 classes, only the ten commonest confusions.
+
+    Example:
+        >>> matrix = training.confusion_matrix([0, 1, 1, 2], [0, 1, 2, 2], classes=3)
+        >>> print(training.confusion_table(matrix, ("a", "b", "c")))
+        predicted  a  b  c   found
+                a  1  ·  ·  100.0%
+                b  ·  1  ·  100.0%
+                c  ·  1  1   50.0%
     """
     counts, names = _checked(matrix, class_names)
     if len(counts) > MOST_CLASSES:
@@ -71,6 +85,13 @@ def plot_confusion(
     Raises:
         ValueError: `matrix` is no square, the names do not fit it, or the suffix is unknown.
         ImportError: matplotlib is not installed.
+
+    Example:
+        >>> import os
+        >>> matrix = training.confusion_matrix([0, 1, 1], [0, 1, 0], classes=2)
+        >>> training.plot_confusion(matrix, "confusion.svg", ("cat", "dog"))
+        >>> os.path.exists("confusion.svg")
+        True
     """
     check_format("plot_confusion", path)
     counts, names = _checked(matrix, class_names)

@@ -26,6 +26,13 @@ def plot_curves(history: Sequence[Record] | Runs, path: StrPath, title: str = ""
     Raises:
         ValueError: there is nothing to draw, or the suffix is unknown.
         ImportError: matplotlib is not installed.
+
+    Example:
+        >>> import os
+        >>> history = [{"epoch": 1, "train_loss": 2.0}, {"epoch": 2, "train_loss": 1.5}]
+        >>> training.plot_curves(history, "curves.svg")
+        >>> os.path.exists("curves.svg")
+        True
     """
     figures.check_format("plot_curves", path)
     runs: Runs = history if isinstance(history, Mapping) else {"": history}
@@ -38,6 +45,8 @@ def _draw(runs: Runs, title: str) -> figures.Figure:
     records = [record for run in runs.values() for record in run]
     names = {name for record in records for name in record}
     metrics = [metric for metric in ("loss", "accuracy") if any(f"{split}_{metric}" in names for split in SPLITS)]
+    if not metrics:
+        raise ValueError(f"plot_curves: records have a train_loss, a val_loss or an accuracy, got {sorted(names)}")
     figure = figures.new_figure(4.6 * len(metrics), 3.6)
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         _draw_panel(axes, runs, metric)

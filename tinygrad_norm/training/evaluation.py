@@ -25,6 +25,11 @@ class Evaluation:
         loss: the mean cross-entropy.
         confusion: the counts, true class by predicted class.
         class_names: of the rows and columns.
+
+    Example:
+        >>> result = training.evaluate(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), data.digits("test"))
+        >>> result.confusion.shape, int(result.confusion.sum()), result.class_names[:3]
+        ((10, 10), 355, ('0', '1', '2'))
     """
 
     accuracy: float
@@ -41,6 +46,11 @@ def evaluate(model: Module, dataset: ArrayDataset, batch_size: int = 128) -> Eva
     Raises:
         ValueError: the data set is empty, or has other classes than the model; every target is ignored.
         FloatingPointError: the model gives NaN, which predicts no class.
+
+    Example:
+        >>> result = training.evaluate(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), data.digits("test"))
+        >>> 0 <= result.accuracy <= 1, result.loss > 0
+        (True, True)
     """
     run = capture(predict)
     with in_inference(model), no_grad():

@@ -10,7 +10,13 @@ Record = dict[str, float]
 
 
 class History(list[Record]):
-    """One record an epoch, in order. Two runs that did the same have equal histories: no clock time is in them."""
+    """One record an epoch, in order. Two runs that did the same have equal histories: no clock time is in them.
+
+    Example:
+        >>> history = training.History([{"epoch": 1, "train_loss": 2.0}, {"epoch": 2, "train_loss": 1.5}])
+        >>> history.column("train_loss")
+        [2.0, 1.5]
+    """
 
     def column(self, name: str) -> list[float]:
         """Return one quantity over all epochs.

@@ -13,7 +13,12 @@ T = TypeVar("T")
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C stopped training between two batches; checkpoints that were asked for have been written."""
+    """Ctrl-C stopped training between two batches; checkpoints that were asked for have been written.
+
+    Example:
+        >>> issubclass(training.TrainingInterrupted, KeyboardInterrupt)
+        True
+    """
 
 
 class HeldInterrupt:

@@ -101,6 +101,11 @@ class Recipe:
     Raises:
         TypeError: a value of the wrong type.
         ValueError: a value out of range, or a name that is unknown; the error says which one was probably meant.
+
+    Example:
+        >>> recipe = training.Recipe(model="lenet5", norm="group", epochs=3)
+        >>> recipe.optimizer, recipe.batch_size
+        ('adamw', 64)
     """
 
     model: str
@@ -209,6 +214,11 @@ def recipe_for(model: str, **changes: Any) -> Recipe:
 
     Raises:
         TypeError, ValueError: as Recipe does, or a change that a recipe does not have.
+
+    Example:
+        >>> recipe = training.recipe_for("mlp", epochs=2)
+        >>> recipe.model, recipe.epochs, recipe.optimizer
+        ('mlp', 2, 'adamw')
     """
     _check_name("model", model, list_models())
     refuse_unknown("Recipe", changes, FIELDS)

@@ -131,6 +131,12 @@ def train(
         ImportError: a picture is wanted, and matplotlib is not installed.
         FloatingPointError: the loss is no longer finite.
         TrainingInterrupted: Ctrl-C; the checkpoint is written.
+
+    Example:
+        >>> recipe = training.recipe_for("mlp", epochs=1, batch_size=512)
+        >>> result = training.train(recipe, "run", progress=False)
+        >>> sorted(path.name for path in result.checkpoint.parent.iterdir())
+        ['checkpoint.best.safetensors', 'checkpoint.safetensors', 'log.jsonl']
     """
     if plot or confusion:
         new_figure(1, 1)  # refuses now rather than after training
@@ -204,6 +210,12 @@ def load_trained(path: StrPath) -> tuple[Module, Recipe]:
     Raises:
         ValueError: the file is no checkpoint, was not written by `train`, is cut short or altered, or its weights are
             of another net than its recipe's.
+
+    Example:
+        >>> recipe = training.recipe_for("mlp", epochs=1, batch_size=512)
+        >>> net, recipe = training.load_trained(training.train(recipe, "run", progress=False).checkpoint)
+        >>> type(net).__name__, recipe.epochs, net.training
+        ('MLP', 1, False)
     """
     saved = read_run(path)
     return saved.net(), saved.recipe

@@ -70,6 +70,11 @@ def save_safetensors(path: StrPath, mapping: Mapping[str, Any], metadata: Mappin
     Raises:
         TypeError: an argument is of another type, a name is no string, or an array has a dtype that the format lacks.
         ValueError: a text is not Unicode, or names and metadata are too long or too many to be read again.
+
+    Example:
+        >>> save_safetensors("arrays.safetensors", {"a": np.arange(3.0)}, metadata={"unit": "metre"})
+        >>> load_safetensors("arrays.safetensors")
+        {'a': array([0., 1., 2.])}
     """
     check_path("save_safetensors", path)
     check_type("save_safetensors: mapping", mapping, Mapping, "arrays by name, as model.state_dict() gives")
@@ -90,6 +95,11 @@ def load_safetensors(path: StrPath) -> dict[str, Array]:
     Raises:
         TypeError: `path` is no path.
         ValueError: the file is no safetensors file, is cut short, or was altered.
+
+    Example:
+        >>> save_safetensors("linear.safetensors", nn.Linear(3, 2).state_dict())
+        >>> {name: array.shape for name, array in load_safetensors("linear.safetensors").items()}
+        {'bias': (2,), 'weight': (2, 3)}
     """
     check_path("load_safetensors", path)
     return read_safetensors(path)[0]

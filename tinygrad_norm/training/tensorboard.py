@@ -19,6 +19,15 @@ class TensorBoardLog(Callback):
 
     Raises:
         ImportError: at once, if tensorboardX is not installed.
+
+    Example:
+        >>> import os
+        >>> model, log = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), training.TensorBoardLog("events")
+        >>> optimizer = optim.SGD(model.parameters())
+        >>> trainer = training.Trainer(model, optimizer, ops.cross_entropy, callbacks=[log], progress=False)
+        >>> _ = trainer.fit(data.DataLoader(data.digits("test"), batch_size=71), epochs=1)
+        >>> len(os.listdir("events"))
+        1
     """
 
     def __init__(self, folder: StrPath) -> None:

@@ -90,6 +90,14 @@ class Trainer:
         TypeError: an argument is of another kind: a class for one of its objects, a schedule that is none of `optim`.
         ValueError: the optimizer has none of the model's parameters, the schedule is of another optimizer, or
             `clip_norm` or `clip_adaptive` is not above 0.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1D(32), nn.ReLU(), nn.Linear(32, 10))
+        >>> optimizer = optim.AdamW(model.parameters(), lr=0.01)
+        >>> trainer = training.Trainer(model, optimizer, ops.cross_entropy, progress=False)
+        >>> history = trainer.fit(data.DataLoader(data.digits("train"), batch_size=64, shuffle=True), epochs=2)
+        >>> history[-1]["train_loss"] < history[0]["train_loss"]
+        True
     """
 
     def __init__(

@@ -37,7 +37,13 @@ class Side(NamedTuple):
 
 
 class Comparison(Drawing):
-    """The drawing of both sides, with their figures and the largest differences, over the largest values."""
+    """The drawing of both sides, with their figures and the largest differences, over the largest values.
+
+    Example:
+        >>> comparison = viz.compare_graphs(nn.RMSNorm(4), (2, 4))
+        >>> print(comparison.summary().splitlines()[0])
+        RMSNorm, training
+    """
 
     def __init__(self, graph: Graph, sides: dict[str, Side], differences: dict[str, float], **how: Any) -> None:
         super().__init__(graph, depth=None, fold=False, **how)
@@ -72,6 +78,10 @@ def compare_graphs(
     Raises:
         ValueError: the layer has no fused op, so both sides would be the same; no gradient comes back; an unknown
             direction or fact; a shape with a negative length.
+
+    Example:
+        >>> print(viz.compare_graphs(nn.LayerNorm(4), (2, 4)).summary().splitlines()[0])
+        LayerNorm, training
     """
     facts = check_how("compare_graphs", direction, show)
     first, *others = [as_input(given, layer) for given in (x if isinstance(x, list) else [x])]

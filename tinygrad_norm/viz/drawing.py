@@ -37,7 +37,13 @@ MOST = 3000
 
 
 class Drawing:
-    """A graph and how it is drawn; made by `draw_graph`. A notebook shows it by itself."""
+    """A graph and how it is drawn; made by `draw_graph`. A notebook shows it by itself.
+
+    Example:
+        >>> drawing = viz.draw_graph(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), (1, 4))
+        >>> print(drawing.mermaid.splitlines()[0], len(drawing.graph.nodes))
+        flowchart TD 5
+    """
 
     def __init__(self, graph: Graph, depth: int | None, fold: bool, direction: str, show: tuple[str, ...]) -> None:
         self.graph = graph
@@ -165,6 +171,11 @@ def draw_graph(
         ValueError: a tensor without a tape, a tensor or a plan with what is for a model, an unknown direction or fact,
             a model without an input, or a way back under `no_grad`.
         TypeError: neither a model nor a tensor nor a plan, or a depth or facts of another type.
+
+    Example:
+        >>> drawing = viz.draw_graph(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), (1, 4))
+        >>> print(drawing.dot.splitlines()[0])
+        digraph model {
     """
     facts = check_how("draw_graph", direction, show, depth)
     if isinstance(what, Tensor):

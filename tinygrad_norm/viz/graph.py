@@ -39,6 +39,12 @@ class Node:
     Bytes are what the op keeps for the way back: arrays that several keep count for the first, views for all of the
     array that they keep alive, parameters and buffers for none. Seconds are of this run. The gradient is the Euclidean
     norm of that of the output.
+
+    Example:
+        >>> graph = viz.draw_graph(nn.Linear(4, 2), (1, 4)).graph
+        >>> node = next(iter(graph.ops))
+        >>> node.name, node.shape, node.flops
+        ('Linear', (1, 2), 18)
     """
 
     id: str
@@ -91,6 +97,11 @@ class Graph:
     """Nodes in the order they were made, edges, the class of each module by path, and the nodes that are results.
 
     Each result has a name: its keys and places in what was returned, as "logits" or "boxes.0"; "" where it is all.
+
+    Example:
+        >>> graph = viz.draw_graph(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), (1, 4)).graph
+        >>> [node.name for node in graph.ops]
+        ['Linear', 'Relu']
     """
 
     title: str

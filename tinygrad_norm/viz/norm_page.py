@@ -40,6 +40,7 @@ from tinygrad_norm.viz.style import dark_rules, style_sheet
 COLOURS = 4
 """How many colours statistics have; a fifth one has that of the first."""
 REST = "all other axes"
+_GRAPH = "The graph, fused and composed"
 
 
 def norm_page(norm: DerivedNorm, layer: str = "", certificate: str = "") -> str:
@@ -56,6 +57,16 @@ def norm_page(norm: DerivedNorm, layer: str = "", certificate: str = "") -> str:
     return _Page(norm, layer).text(certificate)
 
 
+def norm_sections(norm: DerivedNorm, layer: str) -> dict[str, str]:
+    """What the page of a layer tells, without its graph and its certificate: HTML by title, for a page of one's own."""
+    return _Page(norm, layer).sections()
+
+
+def block_picture(layer: str) -> str:
+    """Pictures of the values that share the statistics of a layer, which need not be derived, as SVG."""
+    return "".join(f"<figure>{picture(shared, shown(layer).labels)}</figure>" for shared in sets_sharing(layer))
+
+
 class _Page:
     def __init__(self, norm: DerivedNorm, layer: str) -> None:
         self.norm, self.layer, self.names = norm, layer, norm.traced.names
@@ -63,16 +74,20 @@ class _Page:
         known = {**self.names, **norm.traced.terms}
         self.math, self.plain = MathML(known, self.classes), Style(False, known)
 
-    def text(self, certificate: str) -> str:
-        sections = {
+    def sections(self) -> dict[str, str]:
+        """From the definition to the kernel, by title."""
+        return {
             "The definition": self.definition(),
             "What shares its statistics": "".join(self.blocks()),
             "The formula": "".join(map(_wide, self.formula())),
             "The derivation": "".join(self.derivation()),
             "The kernel": self.kernel(),
-            "The certificate": _code(certificate) if certificate else "",
-            "The graph, fused and composed": self.graph(),
         }
+
+    def text(self, certificate: str) -> str:
+        """The page."""
+        more = {"The certificate": _code(certificate) if certificate else "", _GRAPH: self.graph()}
+        sections = self.sections() | more
         body = "".join(f"<section><h2>{name}</h2>{text}</section>" for name, text in sections.items() if text)
         style = f"{style_sheet()}{_read('norm.css')}@media (prefers-color-scheme: dark) {{ {dark_rules()} }}\n"
         title = escape(self.layer or self.norm.__name__)

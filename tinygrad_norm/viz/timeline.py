@@ -69,6 +69,13 @@ class Timeline(modes.Hook):
 
     Bytes are what the tape keeps for the way back of ops in the block: arrays that several entries share count once,
     parameters not at all, and an entry's go when backward frees it or nobody holds the graph any more.
+
+    Example:
+        >>> model, x = nn.Linear(4, 2), ops.ones((8, 4))
+        >>> with viz.Timeline() as timeline:
+        ...     model(x).sum().backward()
+        >>> len(timeline.slowest(3)) > 0
+        True
     """
 
     def __init__(self) -> None:

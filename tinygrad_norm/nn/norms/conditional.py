@@ -133,6 +133,12 @@ class FiLM(FromDefinition, ChannelNorm, Labelled):
         ValueError, TypeError: an argument is out of range; in the call: x or the condition does not fit.
 
     Source: Perez et al., FiLM: visual reasoning with a general conditioning layer, 2018.
+
+    Example:
+        >>> norm = nn.FiLM(2, condition_features=10)
+        >>> norm.condition_bias.replace(np.arange(20.0, dtype="float32").reshape(10, 2))
+        >>> norm(Tensor([[1.0, 1.0]]), np.array([3]))
+        Tensor([[7., 8.]], creator=modulate)
     """
 
     definition = staticmethod(modulate)
@@ -167,6 +173,13 @@ class AdaIN(FromDefinition, ChannelNorm, Labelled):
 
     Source: Huang and Belongie, Arbitrary style transfer in real-time with adaptive instance normalization, 2017;
         vectors: Karras, Laine and Aila, A style-based generator architecture for generative adversarial networks, 2019.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> x, style = (Tensor(rng.normal(mean, 3, (1, 2, 8, 8))) for mean in (0, 7))
+        >>> y = nn.AdaIN(2)(x, style)
+        >>> np.allclose(y.mean((2, 3)).numpy(), style.mean((2, 3)).numpy())
+        True
     """
 
     definition = staticmethod(modulated_norm)
@@ -215,7 +228,7 @@ class AdaIN(FromDefinition, ChannelNorm, Labelled):
 
 
 class ModulatedBatchNorm(FromDefinition, BatchNorm, Conditional):
-    """A batch norm that scales and shifts by what a condition says; running statistics as `BatchNorm`.
+    """A batch norm that scales and shifts by what a condition says; running statistics as `BatchNorm2D`.
 
     Scale and shift differ along the axes that share statistics, so batch norm without them comes first, then they do.
     """
@@ -236,7 +249,7 @@ class ConditionalBatchNorm(ModulatedBatchNorm, Labelled):
     """Batch norm with a weight and a bias for each class, or for each vector; called with x and those.
 
     y = scale(c) · (x - mean) / √(var + eps) + shift(c), where scale(c) = weight + c @ condition_weight and shift(c) =
-    bias + c @ condition_bias. The matrices begin with 0, so that at first it is `BatchNorm`, whose state it can take
+    bias + c @ condition_bias. The matrices begin with 0, so that at first it is `BatchNorm2D`, whose state it can take
     (`strict=False`). A label stands for its row of a matrix.
 
     The condition is labels (N,), integers, or vectors (N, condition_features).
@@ -244,10 +257,10 @@ class ConditionalBatchNorm(ModulatedBatchNorm, Labelled):
     Args:
         num_features: C.
         condition_features: the length of a vector, or the number of classes that labels name.
-        eps, momentum, affine, track_running_stats: as in `BatchNorm`.
+        eps, momentum, affine, track_running_stats: as in `BatchNorm2D`.
 
     Raises:
-        ValueError, TypeError: as `BatchNorm`; in the call: the condition does not fit.
+        ValueError, TypeError: as `BatchNorm2D`; in the call: the condition does not fit.
 
     Source: labels: Dumoulin, Shlens and Kudlur, A learned representation for artistic style, 2017; vectors: de Vries et
         al., Modulating early visual processing by language, 2017.
@@ -255,13 +268,26 @@ class ConditionalBatchNorm(ModulatedBatchNorm, Labelled):
 
 
 class ConditionalBatchNorm1D(ConditionalBatchNorm):
-    """`ConditionalBatchNorm` of (N, C) or (N, C, L)."""
+    """Conditional batch norm of (N, C) or (N, C, L).
+
+    Example:
+        >>> norm = nn.ConditionalBatchNorm1D(2, condition_features=10)  # ten classes
+        >>> print(norm(Tensor([[0.0, 10.0], [2.0, 30.0]]), np.array([3, 7])).numpy().round(3))
+        [[-1. -1.]
+         [ 1.  1.]]
+    """
 
     layouts = ("NC", "NCL")
 
 
 class ConditionalBatchNorm2D(ConditionalBatchNorm):
-    """`ConditionalBatchNorm` of (N, C, H, W)."""
+    """Conditional batch norm of (N, C, H, W).
+
+    Example:
+        >>> norm = nn.ConditionalBatchNorm2D(3, condition_features=10)
+        >>> norm(Tensor(np.random.default_rng(0).normal(size=(2, 3, 4, 4)), dtype="float32"), np.array([3, 7])).shape
+        (2, 3, 4, 4)
+    """
 
     layouts = ("NCHW",)
 
@@ -288,13 +314,18 @@ class SPADE(ModulatedBatchNorm, OfMaps):
         condition_channels: those of c: one for each class, where it tells the class of each pixel.
         hidden: channels between the two convolutions.
         kernel_size: of all three, an odd number.
-        eps, momentum, track_running_stats: as in `BatchNorm`.
+        eps, momentum, track_running_stats: as in `BatchNorm2D`.
         affine: whether there are a weight and a bias, (C,), in the place of 1 and 0, to which γ and β are added.
 
     Raises:
-        ValueError, TypeError: as `BatchNorm` and `Conv2D`; in the call: the condition does not fit.
+        ValueError, TypeError: as `BatchNorm2D` and `Conv2D`; in the call: the condition does not fit.
 
     Source: Park et al., Semantic image synthesis with spatially-adaptive normalization, 2019.
+
+    Example:
+        >>> x = Tensor(np.random.default_rng(0).normal(size=(2, 8, 4, 4)), dtype="float32")
+        >>> nn.SPADE(8, condition_channels=3)(x, ops.ones((2, 3, 8, 8))).shape
+        (2, 8, 4, 4)
     """
 
     layouts = ("NCHW",)

@@ -39,9 +39,14 @@ class L1Norm(DefinedBatchNorm):
     inference is batch norm's.
 
     Args:
-        num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm`.
+        num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm2D`.
 
     Source: Hoffer et al., Norm matters: efficient and accurate normalization schemes in deep networks, 2018.
+
+    Example:
+        >>> norm = nn.L1Norm(1)
+        >>> print(norm(Tensor([[0.0], [2.0]])).numpy().round(3).ravel())  # over √(π/2)
+        [-0.798  0.798]
     """
 
     definition: ClassVar[Callable[..., Any]] = staticmethod(l1_batch_norm)
@@ -65,6 +70,11 @@ class LInfNorm(L1Norm):
 
     Source: Hoffer et al., Norm matters: efficient and accurate normalization schemes in deep networks, 2018; the
     constant: Banner et al., Scalable methods for 8-bit training of neural networks, 2018.
+
+    Example:
+        >>> norm = nn.LInfNorm(1)
+        >>> print(norm(Tensor([[0.0], [2.0], [4.0]])).numpy().round(3).ravel())  # over 2 / √(2 ln 3)
+        [-1.482  0.     1.482]
     """
 
     definition = staticmethod(linf_batch_norm)

@@ -36,6 +36,10 @@ class DynamicTanh(ChannelsAnywhere):
         channels_last: whether the channels stand on the last axis, as the features of tokens do.
 
     Source: Zhu et al., Transformers without normalization, 2025.
+
+    Example:
+        >>> print(nn.DynamicTanh(1)(Tensor([[-100.0], [0.0], [1.0]])).numpy().round(4).ravel())
+        [-1.      0.      0.4621]
     """
 
     definition: ClassVar[Callable[..., Any]] = staticmethod(dynamic_tanh)
@@ -67,6 +71,10 @@ class DynamicErf(DynamicTanh):
     Arguments as `DynamicTanh`.
 
     Source: Chen et al., Stronger normalization-free transformers, 2025.
+
+    Example:
+        >>> print(nn.DynamicErf(1)(Tensor([[-100.0], [0.0], [1.0]])).numpy().round(4).ravel())
+        [-1.      0.      0.5205]
     """
 
     definition = staticmethod(dynamic_erf)

@@ -57,10 +57,17 @@ class EvoNormB0(DefinedBatchNorm):
     all positions, or in inference its running one; that of the image is always its own.
 
     Args:
-        num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm`.
+        num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm2D`.
         nonlinear: False for a place without an activation, where weight · x + bias is left.
 
     Source: Liu et al., Evolving normalization-activation layers, 2020.
+
+    Example:
+        >>> norm = nn.EvoNormB0(3)
+        >>> norm(Tensor(np.random.default_rng(0).normal(size=(2, 3, 4, 4)), dtype="float32")).shape
+        (2, 3, 4, 4)
+        >>> sorted(norm.state_dict())
+        ['bias', 'num_batches_tracked', 'running_mean', 'running_var', 'v', 'weight']
     """
 
     definition = staticmethod(evonorm_b0)
@@ -133,6 +140,11 @@ class EvoNormS0(FromDefinition, ChannelNorm):
         nonlinear: False for a place without an activation, where weight · x + bias is left.
 
     Source: Liu et al., Evolving normalization-activation layers, 2020.
+
+    Example:
+        >>> norm = nn.EvoNormS0(4, num_groups=2)
+        >>> norm(Tensor(np.random.default_rng(0).normal(size=(2, 4, 4, 4)), dtype="float32")).shape
+        (2, 4, 4, 4)
     """
 
     definition = staticmethod(evonorm_s0)

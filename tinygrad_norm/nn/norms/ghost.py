@@ -28,7 +28,7 @@ class GhostBatchNorm(BatchNorm):
     batch's ghosts, weighed by their images. Inference is batch norm's, and so is training where one ghost is the batch.
 
     Args:
-        num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm`.
+        num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm2D`.
         ghost_size: how many images are a ghost.
 
     Raises:
@@ -111,12 +111,26 @@ def _of_ghosts(
 
 
 class GhostBatchNorm1D(GhostBatchNorm):
-    """`GhostBatchNorm` of (N, C) or (N, C, L)."""
+    """Ghost batch norm of (N, C) or (N, C, L).
+
+    Example:
+        >>> norm = nn.GhostBatchNorm1D(1, ghost_size=2)
+        >>> print(norm(Tensor([[0.0], [2.0], [10.0], [30.0]])).numpy().round(3).ravel())
+        [-1.  1. -1.  1.]
+    """
 
     layouts = ("NC", "NCL")
 
 
 class GhostBatchNorm2D(GhostBatchNorm):
-    """`GhostBatchNorm` of (N, C, H, W)."""
+    """Ghost batch norm of (N, C, H, W).
+
+    Example:
+        >>> norm = nn.GhostBatchNorm2D(3, ghost_size=8)
+        >>> norm(Tensor(np.random.default_rng(0).normal(size=(32, 3, 4, 4)), dtype="float32")).shape
+        (32, 3, 4, 4)
+        >>> norm.num_batches_tracked
+        Tensor(1)
+    """
 
     layouts = ("NCHW",)

@@ -20,7 +20,7 @@ class IBN(Normalization):
     Args:
         num_features: C.
         ratio: the part of the channels that instance norm has.
-        eps, momentum: those of both, as in `BatchNorm`.
+        eps, momentum: those of both, as in `BatchNorm2D`.
 
     Raises:
         ValueError: an argument is out of range, or one of the two would have no channel.
@@ -28,6 +28,11 @@ class IBN(Normalization):
     State: that of `IN`, an InstanceNorm2D with weight and bias, and of `BN`, a BatchNorm2D, under the authors' names.
 
     Source: Pan et al., Two at once: enhancing learning and generalization capacities via IBN-Net, 2018.
+
+    Example:
+        >>> norm = nn.IBN(8)
+        >>> norm.IN.num_features, norm.BN.num_features
+        (4, 4)
     """
 
     definition = staticmethod(builtin.normalize)

@@ -18,6 +18,11 @@ class LocalResponseNorm(OpModule, op=ops.local_response_norm):
         ValueError, TypeError: size is no integer of at least 1, or another is no number.
 
     Source: Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks, 2012.
+
+    Example:
+        >>> norm = nn.LocalResponseNorm(3, alpha=3.0, beta=1.0)
+        >>> print(norm(ops.ones((1, 3, 1))).numpy().round(3).ravel())
+        [0.333 0.25  0.333]
     """
 
     definition = staticmethod(definitions.local_response_norm)

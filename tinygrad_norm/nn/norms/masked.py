@@ -239,7 +239,7 @@ class MaskedBatchNorm(MaskedRunningNorm, BatchNorm):
     """Batch norm by the mean and variance of the values that count: `norm(x, mask)`.
 
     The running variance is unbiased by how many count. Inference takes the running statistics, and its mask says only
-    where y is 0. Arguments as in `BatchNorm`.
+    where y is 0. Arguments as in `BatchNorm2D`.
 
     Raises:
         ValueError: also, in training, where fewer than two values of a channel count.
@@ -262,13 +262,28 @@ class MaskedBatchNorm(MaskedRunningNorm, BatchNorm):
 
 
 class MaskedBatchNorm1D(MaskedBatchNorm):
-    """`MaskedBatchNorm` of (N, C) or (N, C, L), with a mask as (N,) or (N, L), or one that broadcasts against x."""
+    """Masked batch norm of (N, C) or (N, C, L), with a mask as (N,) or (N, L), or one that broadcasts against x.
+
+    Example:
+        >>> norm = nn.MaskedBatchNorm1D(1)
+        >>> x, mask = Tensor([[0.0], [2.0], [np.nan]]), np.array([True, True, False])
+        >>> print(norm(x, mask).numpy().round(3).ravel())
+        [-1.  1.  0.]
+    """
 
     layouts = ("NC", "NCL")
 
 
 class MaskedBatchNorm2D(MaskedBatchNorm):
-    """`MaskedBatchNorm` of (N, C, H, W), with a mask as (N, H, W), or one that broadcasts against x."""
+    """Masked batch norm of (N, C, H, W), with a mask as (N, H, W), or one that broadcasts against x.
+
+    Example:
+        >>> norm = nn.MaskedBatchNorm2D(3)
+        >>> x, mask = np.random.default_rng(0).normal(size=(2, 3, 4, 4)), np.ones((2, 4, 4), bool)
+        >>> mask[1] = False
+        >>> print(norm(Tensor(x, dtype="float32"), mask).numpy().any(axis=(1, 2, 3)))
+        [ True False]
+    """
 
     layouts = ("NCHW",)
 
@@ -278,18 +293,32 @@ class MaskedInstanceNorm(MaskedRunningNorm, InstanceNorm):
 
     A channel of an image in which none counts is 0; one value that counts alone comes out as the bias. The running
     statistics are averages over the images that have some: at least one value for a mean, two for a variance; with
-    momentum=None a batch in which nothing counts is none. Arguments as in `InstanceNorm`.
+    momentum=None a batch in which nothing counts is none. Arguments as in `InstanceNorm2D`.
     """
 
 
 class MaskedInstanceNorm1D(MaskedInstanceNorm):
-    """`MaskedInstanceNorm` of (N, C, L) or (C, L), with a mask as (N, L) or (L,), or one that broadcasts against x."""
+    """Masked instance norm of (N, C, L) or (C, L), with a mask as (N, L) or (L,), or one that broadcasts against x.
+
+    Example:
+        >>> norm = nn.MaskedInstanceNorm1D(1)
+        >>> x, mask = Tensor([[[0.0, 2.0, np.nan]]]), np.array([[True, True, False]])
+        >>> print(norm(x, mask).numpy().round(3))
+        [[[-1.  1.  0.]]]
+    """
 
     layouts = ("NCL", "CL")
 
 
 class MaskedInstanceNorm2D(MaskedInstanceNorm):
-    """`MaskedInstanceNorm` of (N, C, H, W) or (C, H, W), with a mask as (N, H, W), or one that broadcasts against x."""
+    """Masked instance norm of (N, C, H, W) or (C, H, W), with a mask as (N, H, W), or one that broadcasts against x.
+
+    Example:
+        >>> norm = nn.MaskedInstanceNorm2D(3)
+        >>> x, mask = np.random.default_rng(0).normal(size=(2, 3, 4, 4)), np.ones((2, 4, 4), bool)
+        >>> norm(Tensor(x, dtype="float32"), mask).shape
+        (2, 3, 4, 4)
+    """
 
     layouts = ("NCHW", "CHW")
 
@@ -299,6 +328,12 @@ class MaskedGroupNorm(Masked, GroupNorm):
 
     A group of an image in which none counts is 0; one value that counts alone comes out as the bias. The mask has shape
     (N, L) for (N, C, L), (N, H, W) for images, or one that broadcasts against x. Arguments as in `GroupNorm`.
+
+    Example:
+        >>> norm = nn.MaskedGroupNorm(1, 1)
+        >>> x, mask = Tensor([[[0.0, 2.0, np.nan]]]), np.array([[True, True, False]])
+        >>> print(norm(x, mask).numpy().round(3))
+        [[[-1.  1.  0.]]]
     """
 
     def normalize(self, x: Tensor, mask: Any = None) -> Tensor:
@@ -316,6 +351,12 @@ class MaskedLayerNorm(Masked, LayerNorm):
     A row in which none counts is 0; one value that counts alone comes out as the bias. The mask has the shape of x
     without the normalized axes, where it tells which rows count, or one that broadcasts against x, where it tells
     which of a row's values do. Arguments as in `LayerNorm`.
+
+    Example:
+        >>> norm = nn.MaskedLayerNorm(2)
+        >>> print(norm(Tensor([[0.0, 2.0], [np.nan, 1.0]]), np.array([True, False])).numpy().round(3))
+        [[-1.  1.]
+         [ 0.  0.]]
     """
 
     def normalize(self, x: Tensor, mask: Any = None) -> Tensor:

@@ -48,10 +48,15 @@ class PowerNorm(RunningNorm, ChannelsAnywhere):
 
     ν moves once in each backward pass, also where one call is gone back through twice.
 
-    State: `running_square` and `nu`, shape (C,), and `num_batches_tracked`. Switches as in `BatchNorm`: without updates
-    ν stays too.
+    State: `running_square` and `nu`, shape (C,), and `num_batches_tracked`. Switches as in `BatchNorm2D`: without
+    updates ν stays too.
 
     Source: Shen et al., PowerNorm: rethinking batch normalization in transformers, 2020, algorithm 2.
+
+    Example:
+        >>> norm = nn.PowerNorm(1, warmup=0)
+        >>> print(norm(Tensor([[3.0], [4.0]])).numpy().round(3).ravel(), norm.running_square.numpy().round(3))
+        [3. 4.] [2.15]
     """
 
     definition: ClassVar[Callable[..., Any]] = staticmethod(power_norm)

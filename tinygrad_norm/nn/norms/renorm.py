@@ -36,6 +36,11 @@ class Ramp:
 
     Raises:
         ValueError, TypeError: one is no finite number, a batch no integer of at least 0, or the end before the begin.
+
+    Example:
+        >>> limit = nn.Ramp(1, 3, begin=100, end=200)
+        >>> [limit(batches) for batches in (0, 150, 1000)]
+        [1.0, 2.0, 3.0]
     """
 
     first: float
@@ -69,7 +74,7 @@ class BatchRenorm(DefinedBatchNorm):
     norm; without limits y is that of inference. Inference is batch norm's.
 
     Args:
-        num_features, eps, affine: as in `BatchNorm`.
+        num_features, eps, affine: as in `BatchNorm2D`.
         momentum: the weight of the new value in the running statistics; the paper's is smaller than batch norm's.
         r_max, d_max: numbers, or functions from the number of batches seen to one. At first they are the paper's: batch
             norm for 5,000 batches, then r_max rises to 3 by batch 40,000, and d_max to 5 by batch 25,000. A shorter
@@ -119,12 +124,25 @@ def _limit(name: str, limit: Any, allowed: Range, batches: Array) -> float:
 
 
 class BatchRenorm1D(BatchRenorm):
-    """`BatchRenorm` of (N, C) or (N, C, L)."""
+    """Batch Renorm of (N, C) or (N, C, L).
+
+    Example:
+        >>> norm = nn.BatchRenorm1D(2, r_max=1.0, d_max=0.0)  # so far batch norm
+        >>> print(norm(Tensor([[0.0, 10.0], [2.0, 30.0]])).numpy().round(3))
+        [[-1. -1.]
+         [ 1.  1.]]
+    """
 
     layouts = ("NC", "NCL")
 
 
 class BatchRenorm2D(BatchRenorm):
-    """`BatchRenorm` of (N, C, H, W)."""
+    """Batch Renorm of (N, C, H, W).
+
+    Example:
+        >>> norm = nn.BatchRenorm2D(3, r_max=nn.Ramp(1, 3, begin=5000, end=40000))
+        >>> norm(Tensor(np.random.default_rng(0).normal(size=(2, 3, 4, 4)), dtype="float32")).shape
+        (2, 3, 4, 4)
+    """
 
     layouts = ("NCHW",)

@@ -81,6 +81,11 @@ class FilterResponseNorm2D(FromDefinition, ChannelNorm):
 
     Source: Singh and Krishnan, Filter response normalization layer: eliminating batch dependence in the training of
         deep neural networks, 2020.
+
+    Example:
+        >>> norm = nn.FilterResponseNorm2D(1)
+        >>> print(norm(Tensor([[[[3.0, -4.0]]]])).numpy().round(3).ravel())  # over √12.5, and not below 0
+        [0.849 0.   ]
     """
 
     definition = staticmethod(thresholded_response_norm)
@@ -136,6 +141,13 @@ class GlobalResponseNorm(ChannelsAnywhere):
         channels_last: whether the channels stand on the last axis.
 
     Source: Woo et al., ConvNeXt V2: co-designing and scaling ConvNets with masked autoencoders, 2023.
+
+    Example:
+        >>> x = Tensor([[[[1.0]], [[3.0]]]])  # two channels of one pixel, with a mean size of 2
+        >>> norm = nn.GlobalResponseNorm(2)
+        >>> norm.weight.replace(np.ones(2, "float32"))
+        >>> print(norm(x).numpy().round(3).ravel())
+        [1.5 7.5]
     """
 
     definition = staticmethod(global_response_norm)

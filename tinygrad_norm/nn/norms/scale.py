@@ -40,6 +40,10 @@ class ScaleNorm(ChannelsAnywhere):
         channels_last: whether the channels stand on the last axis, as the features of tokens do.
 
     Source: Nguyen and Salazar, Transformers without tears: improving the normalization of self-attention, 2019.
+
+    Example:
+        >>> print(nn.ScaleNorm(2)(Tensor([[3.0, 4.0]])).numpy().round(3))  # √2 times x / 5
+        [[0.849 1.131]]
     """
 
     definition = staticmethod(scale_norm)
@@ -68,6 +72,11 @@ class PartialRMSNorm(ChannelsAnywhere):
         channels_last: whether the channels stand on the last axis, as the features of tokens do.
 
     Source: Zhang and Sennrich, Root mean square layer normalization, 2019, section 4.2, where p is 6.25 %.
+
+    Example:
+        >>> norm = nn.PartialRMSNorm(4, p=0.5)
+        >>> print(norm(Tensor([[2.0, 2.0, 6.0, 8.0]])).numpy().round(3))
+        [[1. 1. 3. 4.]]
     """
 
     definition = staticmethod(partial_rms_norm)

@@ -81,9 +81,16 @@ class SwitchableNorm2D(DefinedBatchNorm):
     batch, and an image's own for the others.
 
     Args:
-        num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm`.
+        num_features, eps, momentum, affine, track_running_stats: as in `BatchNorm2D`.
 
     Source: Luo et al., Differentiable learning-to-normalize via switchable normalization, 2018.
+
+    Example:
+        >>> norm = nn.SwitchableNorm2D(3)
+        >>> norm(Tensor(np.random.default_rng(0).normal(size=(2, 3, 4, 4)), dtype="float32")).shape
+        (2, 3, 4, 4)
+        >>> norm.mean_weight
+        Tensor([1., 1., 1.], requires_grad=True)
     """
 
     definition = staticmethod(switchable_norm)
