@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from tinygrad_norm.experiments.papers import bjorck, santurkar
 from tinygrad_norm.experiments.papers.paper import PaperExperiment
 
-PAPERS: dict[str, PaperExperiment] = {}
+PAPERS: dict[str, PaperExperiment] = {
+    "santurkar": santurkar,
+    "bjorck": bjorck,
+}
 """In the order of the index."""

@@ -18,10 +18,10 @@ from tinygrad_norm.files import write_atomically
 HEAD = """# Papers, redone
 
 `tinygrad-norm experiment paper:NAME -o docs/papers` measures one again, in minutes; `--quick` in seconds, `--seeds N`
-with other seeds. Each report has the paper's claim and number, ours, and a verdict, which a function makes of the figures:
-of two things one is called lower only where their ranges over the seeds do not overlap. Everything here is small, on
-digits and MNIST-1D; that a claim is not seen here says nothing of the nets and data of the paper. This page is written
-by `python -m tinygrad_norm.experiments.papers.index docs/papers`.
+with other seeds. Each report has the paper's claim and number, ours, and a verdict, which a function makes of the
+figures: of two things one is called lower only where their ranges over the seeds do not overlap. Everything here is
+small, on digits and MNIST-1D; that a claim is not seen here says nothing of the nets and data of the paper. This page
+is written by `python -m tinygrad_norm.experiments.papers.index docs/papers`.
 
 | paper | its claim and figures | ours | verdict |
 |---|---|---|---|
