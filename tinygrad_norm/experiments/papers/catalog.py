@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tinygrad_norm.experiments.papers import bjorck, santurkar
+from tinygrad_norm.experiments.papers import bjorck, frankle, santurkar
 from tinygrad_norm.experiments.papers.paper import PaperExperiment
 
 PAPERS: dict[str, PaperExperiment] = {
     "santurkar": santurkar,
     "bjorck": bjorck,
+    "frankle": frankle,
 }
 """In the order of the index."""
