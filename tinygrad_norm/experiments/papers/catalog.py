@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tinygrad_norm.experiments.papers import bjorck, frankle, santurkar
+from tinygrad_norm.experiments.papers import bjorck, evalnorm, frankle, santurkar
 from tinygrad_norm.experiments.papers.paper import PaperExperiment
 
 PAPERS: dict[str, PaperExperiment] = {
     "santurkar": santurkar,
     "bjorck": bjorck,
     "frankle": frankle,
+    "evalnorm": evalnorm,
 }
 """In the order of the index."""

@@ -48,7 +48,7 @@ class Settings:
 
 
 FULL = Settings()
-QUICK = replace(FULL, blocks=(1, 3), width=8, steps=100)
+QUICK = replace(FULL, blocks=(1, 2), width=8, steps=80)
 
 
 def run(settings: Settings, progress: Progress) -> Measurements:
