@@ -21,15 +21,15 @@ def judge(result):
 ONE = SimpleNamespace(PAPER=Paper("A. One", "On Norms", 2018, "Norms help.", "9 %."), judge=judge)
 
 
-def test_a_row_for_each_result(tmp_path):
+def test_a_row_and_a_section_for_each_result(tmp_path):
     (tmp_path / "paper-a.json").write_text(json.dumps({"good": True}))
     (tmp_path / "paper-b.json").write_text(json.dumps({"good": False}))
-    rows = as_page(tmp_path, {"b": ONE, "a": ONE, "none": ONE}).splitlines()[-2:]
-    assert rows == [
-        "| [b](paper-b.md): A. One, On Norms, 2018 | Norms help.<br>9 %. | the part: contradicts. It was 3. "
-        "| **contradicts** |",
-        "| [a](paper-a.md): A. One, On Norms, 2018 | Norms help.<br>9 %. | the part: agrees. It was 3. | **agrees** |",
-    ]
+    page = as_page(tmp_path, {"b": ONE, "a": ONE, "none": ONE})
+    assert "\n| [b](#b), 2018 | contradicts |\n| [a](#a), 2018 | agrees |\n\n## b\n" in page
+    assert page.endswith(
+        "\n## a\n\nA. One, On Norms, 2018; [the report](paper-a.md).\n\n- Claim: Norms help.\n- Figures: 9 %.\n"
+        "- Ours **agrees**: the part. It was 3.\n- Verdict: agrees.\n"
+    )
 
 
 def test_no_results_are_refused(tmp_path):
