@@ -32,6 +32,18 @@ def test_ctrl_c_says_what_is_lost(capsys, monkeypatch):
     assert capsys.readouterr().err == "interrupted: nothing is kept of swap-norm, whose files are written at its end\n"
 
 
+def test_the_folder_of_a_paper_has_no_colon_in_its_name(monkeypatch):
+    asked: list[Path] = []
+
+    def run(name, folder, **_):
+        asked.append(folder)
+        return experiments.Report(folder, folder / "paper-x.md", ())
+
+    monkeypatch.setattr(experiments, "run", run)
+    assert main(["experiment", "paper:x", "--quick"]) == 0
+    assert asked == [Path("runs/paper-x-quick")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

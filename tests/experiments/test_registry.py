@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tinygrad_norm import experiments
-from tinygrad_norm.experiments import one_pass_variance
+from tinygrad_norm.experiments import one_pass_variance, registry
+from tinygrad_norm.experiments.papers.catalog import PAPERS
 
 SMALL = replace(one_pass_variance.QUICK, means=(1.0, 1e4), batch=8, channels=8, pixels=4, seeds=(0, 1))
 
@@ -31,9 +32,10 @@ def test_names_and_questions():
     assert experiments.names() == (
         *("no-batchnorm", "swap-norm", "running-stats"),
         *("steps-to-loss", "small-batches", "one-pass-variance", "every-norm"),
+        *(f"paper:{name}" for name in PAPERS),
     )
     questions = {experiments.describe(name) for name in experiments.names()}
-    assert len(questions) == 7
+    assert len(questions) == 7 + len(PAPERS)
     assert all(re.fullmatch(r"[A-Z].{20,120}\?", question) for question in questions)
 
 
@@ -48,6 +50,18 @@ def test_a_report_is_left_in_the_folder(tmp_path):
     assert all(f"- {sentence}\n" in page for sentence in report.summary)
     assert "`tinygrad-norm experiment one-pass-variance --quick` took" in page
     assert (report.folder / "one-pass-variance.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_file_of_a_paper_has_a_colon_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.EXPERIMENTS, "paper:one", one_pass_variance)
+    report = experiments.run("paper:one", tmp_path, quick=True, progress=False)
+    assert report.path == tmp_path / "paper-one.md"
+    assert files(tmp_path) == ["paper-one.json", "paper-one.md", "paper-one.png"]
+    page = report.path.read_text()
+    assert page.startswith("# paper:one\n")
+    assert "](paper-one.png)" in page
+    assert "[paper-one.json](paper-one.json)" in page
+    assert "`tinygrad-norm experiment paper:one --quick` took" in page
 
 
 def test_same_seeds_same_files(tmp_path):
@@ -92,11 +106,14 @@ def test_bad_seeds_are_refused_before_the_work(tmp_path, seeds, error, words):
     assert not (tmp_path / "unmade").exists()
 
 
-def test_an_unknown_name_gets_the_nearest(tmp_path):
+def test_an_unknown_name_gets_the_nearest(tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.EXPERIMENTS, "paper:two", one_pass_variance)
     with pytest.raises(ValueError, match=r"there is no experiment 'swap-norms'.*did you mean swap-norm"):
         experiments.run("swap-norms", tmp_path)
     with pytest.raises(ValueError, match=r"did you mean swap-norm\?"):
         experiments.describe("swap")
+    with pytest.raises(ValueError, match=r"did you mean paper:two\?"):
+        experiments.describe("two")
     with pytest.raises(ValueError, match="no experiment"):
         experiments.describe("nothing like it")
 

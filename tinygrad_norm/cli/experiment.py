@@ -28,7 +28,7 @@ def run_experiment(args: argparse.Namespace) -> None:
     if args.name is None:
         print(format_table([(name, experiments.describe(name)) for name in experiments.names()]))
         return
-    folder = args.output or Path("runs", f"{args.name}{'-quick' if args.quick else ''}")
+    folder = args.output or Path("runs", f"{args.name.replace(':', '-')}{'-quick' if args.quick else ''}")
     try:
         report = experiments.run(args.name, folder, quick=args.quick, seeds=args.seeds, progress=not args.quiet)
     except KeyboardInterrupt:

@@ -21,8 +21,9 @@ from tinygrad_norm.experiments import (
     steps_to_loss,
     swap_norm,
 )
+from tinygrad_norm.experiments.papers.catalog import PAPERS
 from tinygrad_norm.experiments.progress import Progress
-from tinygrad_norm.experiments.report import Measurements, Report, Story, as_json, as_markdown
+from tinygrad_norm.experiments.report import Measurements, Report, Story, as_json, as_markdown, file_stem
 from tinygrad_norm.figures import Figure, new_figure, save_figure
 from tinygrad_norm.files import locked_folder, write_atomically
 from tinygrad_norm.output import UnfailingStream
@@ -54,6 +55,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "small-batches": small_batches,
     "one-pass-variance": one_pass_variance,
     "every-norm": every_norm,
+    **{f"paper:{name}": paper for name, paper in PAPERS.items()},
 }
 
 
@@ -90,6 +92,8 @@ def run(
 ) -> Report:
     """Run an experiment and write NAME.json, NAME.png and NAME.md into a folder, all at the end or not at all.
 
+    A file's name has a hyphen for a colon: paper-NAME.md.
+
     Should the report fail although the runs are done, what they measured is kept in NAME.runs.json.
 
     Args:
@@ -112,7 +116,8 @@ def run(
         command += "" if isinstance(seeds, Sequence) else f" --seeds {seeds}"
         settings = dataclasses.replace(settings, seeds=_checked_seeds(seeds))
     new_figure(1, 1)  # whether matplotlib is there should be known before the work
-    with locked_folder(target, f"{name}.lock", f"{target / name}.md is being made"):
+    stem = file_stem(name)
+    with locked_folder(target, f"{stem}.lock", f"{target / stem}.md is being made"):
         return _run(name, experiment, settings, target, Progress(progress), command)
 
 
@@ -123,12 +128,12 @@ def _run(name: str, experiment: Experiment, settings: Any, folder: Path, progres
     try:
         story, figure = experiment.tell(result), experiment.draw(result)
     except Exception:  # the runs took long, and what they found is worth more than its picture
-        kept = folder / f"{name}.runs.json"
+        kept = folder / f"{file_stem(name)}.runs.json"
         write_atomically(kept, as_json(result).encode())
         print(f"{name}: no report could be made; what was measured is in {kept}", file=UnfailingStream(sys.stderr))
         raise
     page = as_markdown(name, experiment.QUESTION, result, story, command, time.perf_counter() - started)
-    path = folder / f"{name}.md"
+    path = folder / f"{file_stem(name)}.md"
     with HeldInterrupt():  # all three or none
         save_figure(figure, path.with_suffix(".png"), dpi=130)
         write_atomically(path.with_suffix(".json"), as_json(result).encode())
@@ -138,7 +143,7 @@ def _run(name: str, experiment: Experiment, settings: Any, folder: Path, progres
 
 def _find(name: str) -> Experiment:
     if name not in EXPERIMENTS:
-        begun = [known for known in EXPERIMENTS if name and known.startswith(str(name))]
+        begun = [known for known in EXPERIMENTS if name and str(name) in (known[: len(name)], known.partition(":")[2])]
         hint = f"; did you mean {' or '.join(begun)}?" if begun else did_you_mean(str(name), EXPERIMENTS)
         raise ValueError(f"there is no experiment {name!r}, only {', '.join(EXPERIMENTS)}{hint}")
     return EXPERIMENTS[name]

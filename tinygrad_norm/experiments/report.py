@@ -88,19 +88,25 @@ def as_json(result: Mapping[str, Any]) -> str:
 
 def as_markdown(name: str, question: str, result: Measurements, story: Story, command: str, seconds: float) -> str:
     """Write the page: the question, the findings, the picture, the tables, and how it was done."""
+    stem = file_stem(name)
     settings = ", ".join(f"{key} {_plain(value)}" for key, value in result["settings"].items())
     blocks = [
         f"# {name}",
         question,
         "\n".join(f"- {sentence}" for sentence in story.summary),
-        f"![{question}]({name}.png)",
+        f"![{question}]({stem}.png)",
         *(block for table in story.tables for block in (f"**{table.title}**", _as_table(table))),
         story.how,
         caution(len(result["settings"]["seeds"])),
-        f"Settings: {settings}. The figures of every run are in [{name}.json]({name}.json).",
+        f"Settings: {settings}. The figures of every run are in [{stem}.json]({stem}.json).",
         f"`{command}` took {seconds:.0f} s on {machine()}.",
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def file_stem(name: str) -> str:
+    """Return what the files of an experiment are called: its name, with a hyphen for the colon."""
+    return name.replace(":", "-")
 
 
 def machine() -> str:

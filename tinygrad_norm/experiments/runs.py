@@ -86,14 +86,18 @@ def train_anew(
     dataset: ArrayDataset,
     progress: Progress,
     label: str,
+    shuffle: bool = True,
     **options: Any,
 ) -> tuple[nn.Module, Run]:
-    """Make a net by its seed and `train` it by these hyperparameters; the progress shows it under its label."""
+    """Make a net by its seed and `train` it by these hyperparameters; the progress shows it under its label.
+
+    Batches are drawn anew in each epoch, or, unless they are to be shuffled, come as they lie.
+    """
     with progress.run(label, hyper.steps) as tick:
         random.manual_seed(hyper.seed)
         model = make()
         optimizer = optim.SGD(model.parameters(), lr=hyper.lr, momentum=0.9)
-        loader = DataLoader(dataset, hyper.batch_size, shuffle=True, drop_last=True, seed=hyper.seed)
+        loader = DataLoader(dataset, hyper.batch_size, shuffle=shuffle, drop_last=True, seed=hyper.seed)
         return model, train_steps(model, optimizer, loader, hyper.steps, tick, **options)
 
 

@@ -1,0 +1,15 @@
+"""The papers by name."""
+
+from __future__ import annotations
+
+from tinygrad_norm.experiments.papers import bjorck, evalnorm, frankle, santurkar, xiong
+from tinygrad_norm.experiments.papers.paper import PaperExperiment
+
+PAPERS: dict[str, PaperExperiment] = {
+    "santurkar": santurkar,
+    "bjorck": bjorck,
+    "frankle": frankle,
+    "evalnorm": evalnorm,
+    "xiong": xiong,
+}
+"""In the order of the index."""
