@@ -14,6 +14,7 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "docs" / "notebooks").glob("*
 COMPARE = """
 import importlib.util, json, sys
 from pathlib import Path
+import numpy as np
 
 def load(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)

@@ -87,8 +87,8 @@
   }
 
   async function start() {
-    await load(new URL("tinygrad_norm.js", here).href);
     say("Python is being fetched: some tens of megabytes, once …");
+    await load(new URL("tinygrad_norm.js", here).href);
     await load(`${HOME}pyodide.js`);
     const pyodide = await loadPyodide({ indexURL: HOME });
     await pyodide.loadPackage(["numpy", "matplotlib"]);
