@@ -51,7 +51,7 @@ def areas() -> dict[str, list[Any]]:
 
 
 @pytest.mark.parametrize("area", [area.name for area in reference.AREAS])
-def test_examples_run(area, tmp_path, monkeypatch):
+def test_examples_run(area, tmp_path, monkeypatch, plain_numpy):
     monkeypatch.chdir(tmp_path)
     told: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.FAIL_FAST)
