@@ -22,9 +22,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CODE), os.environ.g
 
 
 def _digest() -> str:
-    """What the outputs of cells depend on beside the pages: the package, and what pictures are drawn with."""
+    """What the outputs of cells depend on beside the pages: the package, what pictures are drawn with, and figures."""
     digest = hashlib.sha256()
-    for folder in (Path(tinygrad_norm.__file__).parent, CODE):
+    for folder in (Path(tinygrad_norm.__file__).parent, CODE, HERE / "experiments", HERE / "norms"):
         for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.json")]):
             digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
