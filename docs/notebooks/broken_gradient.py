@@ -118,10 +118,11 @@ def _():
 
     They are not equally good. Each is given each mutant:
 
-    - *the sum*: is the gradient of `norm(x).sum()` what finite differences say? Many tests are written so; - *dx
-    sums to 0*: does the gradient of a channel have the sum 0, under a random cotangent? - *gradcheck*: is the
-    gradient what finite differences say, under a random cotangent? - *composition*: is it what the tape finds,
-    when the norm runs as primitive ops that know nothing of the closed form?
+    - *the sum*: is the gradient of `norm(x).sum()` what finite differences say? Many tests are written so.
+    - *dx sums to 0*: does the gradient of a channel have the sum 0, under a random cotangent?
+    - *gradcheck*: is the gradient what finite differences say, under a random cotangent?
+    - *composition*: is it what the tape finds, when the norm runs as primitive ops that know nothing of the
+      closed form?
     """)
     return
 

@@ -115,7 +115,7 @@ def _(found):
     panels[0].set_ylim(0.05, 1000)
     panels[1].set_ylim(1e-3, 1000)
     dress_axes(panels[0], "length of the step, η", "loss there (dots: here)")
-    dress_axes(panels[1], "length of the step, η", "change of the gradient, of its norm")
+    dress_axes(panels[1], "length of the step, η", "change of the gradient")
     legend(panels[1], loc="upper left")
     figure
     return
