@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_norm.experiments.papers import bjorck, evalnorm, frankle, santurkar, wu_johnson, xiong
+from tinygrad_norm.experiments.papers import bjorck, evalnorm, frankle, ioffe, santurkar, wu_johnson, xiong
 from tinygrad_norm.experiments.papers.paper import PaperExperiment
 
 PAPERS: dict[str, PaperExperiment] = {
@@ -10,6 +10,7 @@ PAPERS: dict[str, PaperExperiment] = {
     "bjorck": bjorck,
     "frankle": frankle,
     "wu-johnson": wu_johnson,
+    "ioffe": ioffe,
     "evalnorm": evalnorm,
     "xiong": xiong,
 }
