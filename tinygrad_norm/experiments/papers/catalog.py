@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_norm.experiments.papers import bjorck, evalnorm, frankle, santurkar, xiong
+from tinygrad_norm.experiments.papers import bjorck, dyt, evalnorm, frankle, luo, santurkar, wu_he, xiong
 from tinygrad_norm.experiments.papers.paper import PaperExperiment
 
 PAPERS: dict[str, PaperExperiment] = {
@@ -10,6 +10,9 @@ PAPERS: dict[str, PaperExperiment] = {
     "bjorck": bjorck,
     "frankle": frankle,
     "evalnorm": evalnorm,
+    "luo": luo,
     "xiong": xiong,
+    "dyt": dyt,
+    "wu-he": wu_he,
 }
 """In the order of the index."""
