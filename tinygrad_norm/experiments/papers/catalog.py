@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from tinygrad_norm.experiments.papers import bjorck, dyt, evalnorm, frankle, luo, santurkar, wu_he, xiong
+from tinygrad_norm.experiments.papers import bjorck, dyt, evalnorm, frankle, luo, santurkar, wu_he, wu_johnson, xiong
 from tinygrad_norm.experiments.papers.paper import PaperExperiment
 
 PAPERS: dict[str, PaperExperiment] = {
     "santurkar": santurkar,
     "bjorck": bjorck,
     "frankle": frankle,
+    "wu-johnson": wu_johnson,
     "evalnorm": evalnorm,
     "luo": luo,
     "xiong": xiong,

@@ -183,8 +183,8 @@ def judge(result: Measurements) -> Judgement:
     )
     return Judgement(
         findings,
-        f"a plain net of {3 * settings.convolutions} convolutions on 8×8 digits, whose norms get 64, 16 and 4 values of "
-        f"an image, {settings.steps} steps, and shares of least squares over some training batches; the paper's are "
+        f"a plain net of {3 * settings.convolutions} convolutions on 8×8 digits, whose norms get 64, 16 and 4 values "
+        f"of an image, {settings.steps} steps, and shares of least squares over some training batches; the paper's are "
         "ResNets on CIFAR and ImageNet, and detectors, with shares learned by gradient descent.",
     )
 
