@@ -119,8 +119,8 @@ def judge(result: Measurements) -> Judgement:
         findings,
         f"three convolutions of {CHANNELS[0]} to {CHANNELS[-1]} channels on signals of MNIST-1D, "
         f"{result.settings.steps} steps, {result['tested_on']:,} signals to test on, and the last norm stands before "
-        "the mean over all places, which instance norm alone would leave the same for every signal, and only ReLU between "
-        "does not; the paper's is ResNet-50, whose layers have 64 to 2,048 channels, on ImageNet.",
+        "the mean over all places, which instance norm alone would leave the same for every signal, and only ReLU "
+        "between does not; the paper's is ResNet-50, whose layers have 64 to 2,048 channels, on ImageNet.",
     )
 
 
