@@ -21,8 +21,7 @@ def test_each_net_and_what_batches_add():
     kinds = [("batch", 0.0), ("population", 0.0), ("population", 0.1)]
     assert [(row["kind"], row["decay"]) for row in result["rows"]] == kinds
     by_size = {row["size"]: row["added"] for row in result["added"]}
-    assert by_size[12] == pytest.approx(0, abs=1e-5)
-    assert by_size[4] != pytest.approx(0, abs=1e-3)
+    assert by_size[4] > by_size[12] > 0
 
 
 def test_population_norm_sees_all_and_returns_the_batch():
@@ -44,7 +43,8 @@ def test_added_loss_leaves_the_net_as_it_was():
     dataset = data.ArrayDataset(X, LABELS)
     added = experiment.added_loss(net, dataset, 6, 1, 0)
     np.testing.assert_array_equal(net[1].running_mean.numpy(), before)
-    halves = np.split(np.random.default_rng(0).permutation(12), 2)
+    rng = np.random.default_rng(0)
+    halves = [rng.integers(12, size=6) for _ in range(2)]
     losses = [ops.cross_entropy(net(Tensor(X[half])), LABELS[half]).item() for half in halves]
     assert added == pytest.approx(np.mean(losses) - ops.cross_entropy(net(Tensor(X)), LABELS).item(), abs=1e-5)
 
@@ -75,14 +75,14 @@ AS_CLAIMED = measured(batch=(0.5, 1.0), population=(1.0, 2.0), decayed=(0.5, 1.0
 
 
 def test_verdicts_follow_from_the_figures(draw):
-    assert outcomes(AS_CLAIMED) == [AGREES] * 5
+    assert outcomes(AS_CLAIMED) == [AGREES] * 7
     against = measured(batch=(1.0, 2.0), population=(0.5, 1.0), decayed=(0.5, 3.0), added=(0.1, 0.4))
-    assert outcomes(against) == [CONTRADICTS] * 5
+    assert outcomes(against) == [CONTRADICTS] * 7
     alike = measured(batch=(1.0, 1.0), population=(1.0, 1.0), decayed=(1.0, 1.0), added=(0.1, 0.1))
-    assert outcomes(alike) == [*[NOT_SHOWN] * 4, AGREES]
+    assert outcomes(alike) == [NOT_SHOWN, CONTRADICTS, *[NOT_SHOWN] * 3, AGREES, AGREES]
     assert experiment.best_decay(AS_CLAIMED) == 0.1
     assert experiment.power(AS_CLAIMED).mean == pytest.approx(-1)
     story = experiment.tell(AS_CLAIMED)
-    assert "as a power of the size, -1.00, where the theorem has -1." in story.summary[2]
+    assert "The power of the size is -1.00." in story.summary[3]
     assert [row[0] for row in story.tables[0].rows][2] == "population norm, γ decay 0.1"
     assert {"test loss", "mean of γ²", "batch norm"} <= draw(experiment, AS_CLAIMED)

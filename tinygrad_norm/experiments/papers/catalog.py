@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tinygrad_norm.experiments.papers import bjorck, evalnorm, frankle, ioffe, santurkar, wu_johnson, xiong
+from tinygrad_norm.experiments.papers import (
+    bjorck,
+    dyt,
+    evalnorm,
+    frankle,
+    ioffe,
+    luo,
+    santurkar,
+    wu_he,
+    wu_johnson,
+    xiong,
+)
 from tinygrad_norm.experiments.papers.paper import PaperExperiment
 
 PAPERS: dict[str, PaperExperiment] = {
@@ -12,6 +23,9 @@ PAPERS: dict[str, PaperExperiment] = {
     "wu-johnson": wu_johnson,
     "ioffe": ioffe,
     "evalnorm": evalnorm,
+    "luo": luo,
     "xiong": xiong,
+    "dyt": dyt,
+    "wu-he": wu_he,
 }
 """In the order of the index."""

@@ -101,6 +101,7 @@ def _trained(
 def judge(result: Measurements) -> Judgement:
     """Hold DyT and Derf against layer norm at each size, and DyT's loss at the least and the greatest."""
     few, many = result.settings.sizes[0], result.settings.sizes[-1]
+    seen = result.settings.steps * result.settings.batch_size / many
     findings = (
         _at_each(result, "DyT errs no more than layer norm", "test_error", "dyt", percent, is_no_higher),
         _at_each(result, "Derf errs less than layer norm", "test_error", "derf", percent, is_lower),
@@ -112,8 +113,8 @@ def judge(result: Measurements) -> Judgement:
     return Judgement(
         findings,
         f"an encoder of {result.settings.blocks} blocks and {result.settings.features} features on {few} to {many:,} "
-        "signals of MNIST-1D, every size for as many steps and nothing tuned; the papers' nets are of millions of "
-        "parameters, on ImageNet and text.",
+        f"signals of MNIST-1D, every size for as many steps, so that of the most each is seen {seen:.0f} times, and "
+        "nothing tuned; the papers' nets are of millions of parameters, on ImageNet and text.",
     )
 
 

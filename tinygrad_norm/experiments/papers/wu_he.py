@@ -48,13 +48,13 @@ class Settings:
     groups: tuple[int, ...] = (1, 2, 4, 8, 16)
     channels: tuple[int, ...] = (1, 2, 4, 8, 16)
     batch_size: int = 50
-    steps: int = 320
+    steps: int = 240
     lr: float = 0.05
-    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    seeds: tuple[int, ...] = (0, 1, 2)
 
 
 FULL = Settings()
-QUICK = replace(FULL, groups=(1, 4), channels=(1, 8), steps=40, seeds=(0, 1, 2))
+QUICK = replace(FULL, groups=(1, 4), channels=(1, 8), steps=40)
 
 
 def create(half: str, number: int) -> nn.Sequential:
@@ -118,8 +118,9 @@ def judge(result: Measurements) -> Judgement:
     return Judgement(
         findings,
         f"three convolutions of {CHANNELS[0]} to {CHANNELS[-1]} channels on signals of MNIST-1D, "
-        f"{result.settings.steps} steps, {result['tested_on']:,} signals to test on; the paper's is ResNet-50, whose "
-        "layers have 64 to 2,048 channels, on ImageNet.",
+        f"{result.settings.steps} steps, {result['tested_on']:,} signals to test on, and the last norm stands before "
+        "the mean over all places, which instance norm alone would leave the same for every signal, and only ReLU "
+        "between does not; the paper's is ResNet-50, whose layers have 64 to 2,048 channels, on ImageNet.",
     )
 
 
