@@ -37,7 +37,7 @@ extensions = ["myst_nb", "mathml", "zoo_pages", "reference", "norm_reference", "
 exclude_patterns = ["_build", "_code", "_extensions"]
 nitpicky = True
 
-myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 # A cell that fails, fails the build. Its output is taken from the cache while nothing that it depends on has changed.
