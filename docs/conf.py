@@ -36,6 +36,7 @@ release = version = tinygrad_norm.__version__
 extensions = ["myst_nb", "mathml", "zoo_pages", "reference", "norm_reference", "site_links"]
 exclude_patterns = ["_build", "_code", "_extensions"]
 nitpicky = True
+toc_object_entries_show_parents = "hide"
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
