@@ -36,8 +36,9 @@ release = version = tinygrad_norm.__version__
 extensions = ["myst_nb", "mathml", "zoo_pages", "notebook_pages", "reference", "norm_reference", "site_links"]
 exclude_patterns = ["_build", "_code", "_extensions"]
 nitpicky = True
+toc_object_entries_show_parents = "hide"
 
-myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 # A cell that fails, fails the build. Its output is taken from the cache while nothing that it depends on has changed.

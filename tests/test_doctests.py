@@ -8,6 +8,8 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import json
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -99,3 +101,28 @@ def test_a_norm_tells_formula_arguments_and_source(path):
     told = text[text.index("\nArgs:") :]
     for name in inspect.signature(NORMS[path]).parameters:
         assert f"{name}:" in told or f"{name}, " in told
+
+
+def test_the_reference_has_every_public_name_once():
+    text = "\n".join(text for _, text in reference.pages())
+    for path, value in PUBLIC.items():
+        on_a_page_of_its_own = path.rpartition(".")[2] in reference.norm_names()
+        directives = re.findall(rf"^:::::\{{py:\w+\}} {re.escape(path)}(?![\w.])", text, re.MULTILINE)
+        assert len(directives) == (not on_a_page_of_its_own), path
+        assert f"{path}>`" in text or not on_a_page_of_its_own, value
+
+
+def test_a_text_links_to_what_is_public_and_to_nothing_else():
+    writer = reference.Writer()
+    assert writer.prose("as in `BatchNorm2D`, x * y") == (
+        "as in {py:obj}`BatchNorm2D <tinygrad_norm.nn.BatchNorm2D>`, x \\* y"
+    )
+    assert writer.prose("see `nothing_of_ours` and `ops.relu`") == (
+        "see `nothing_of_ours` and {py:obj}`ops.relu <tinygrad_norm.ops.relu>`"
+    )
+
+
+def test_certificates_on_the_pages_are_of_norms_and_passed():
+    known = json.loads((Path(reference.__file__).parents[1] / "norms" / "certificates.json").read_text("utf-8"))
+    assert known.keys() <= {*reference.norm_names()}
+    assert all(text.endswith("\npassed") for text in known.values())

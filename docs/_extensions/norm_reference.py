@@ -80,8 +80,10 @@ def style() -> str:
     own = own[own.index("/* What is wider") :]
     colours = re.sub(r"^:root", ".norm", style_sheet())
     theme = ".norm { --ground: var(--pst-color-background); --text: var(--pst-color-text-base); color-scheme: light; }"
-    dark = 'html[data-theme="dark"] .norm { color-scheme: dark; }'
-    return f"{colours}\n{theme}\n{dark}\n.norm {{ {own} }}\n"
+    dark = 'html[data-theme="dark"] .norm { color-scheme: dark; } .norm figcaption { color: var(--text); }'
+    code = ".norm code { color: inherit; } .norm .listing .formula { margin: 0; padding: 0; }"
+    signatures = "dt.sig { overflow-wrap: anywhere; }"  # of a long name on a phone
+    return "\n".join([colours, theme, dark, f".norm {{ {own} }}", code, signatures, ""])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

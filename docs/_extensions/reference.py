@@ -73,7 +73,6 @@ OF_NORMS = {
     "beta",
     "gamma",
     "inference_affine",
-    "infers_affinely",
     "reset_parameters",
     "reset_running_stats",
     "updates_running_statistics",

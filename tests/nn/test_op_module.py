@@ -67,3 +67,9 @@ def test_a_class_with_its_own_constructor_gives_its_annotated_attributes_too():
     x = np.zeros((2, 4), np.float32)
     assert Softmax(0)(x).raw.tolist() == [[0.5] * 4] * 2
     assert repr(Softmax(0)) == "Softmax(axis=0)"
+
+
+def test_a_docstring_says_which_op_tells_of_arguments():
+    assert "\n\nShapes and arguments are those of `ops.max_pool2d`.\n\nRaises:" in nn.MaxPool2D.__doc__
+    assert "Shapes and arguments" not in nn.CrossEntropyLoss.__doc__  # which tells of them itself
+    assert ScaledSum.__doc__ is None or "ops." not in ScaledSum.__doc__  # whose op is none of ours

@@ -40,3 +40,9 @@ def test_integers_in_order():
     assert ops.arange(4).tolist() == [0, 1, 2, 3]
     assert ops.arange(2, 9, 3).tolist() == [2, 5, 8]
     assert (ops.arange(0).shape, ops.arange(3).dtype) == ((0,), np.int64)
+
+
+def test_a_list_is_taken_as_by_other_ops():
+    assert ops.zeros_like([[3.0, 4.0]]).tolist() == [[0.0, 0.0]]
+    ones = ops.ones_like([3.0, 4.0], dtype="float64")
+    assert (ones.tolist(), ones.dtype) == ([1.0, 1.0], np.float64)

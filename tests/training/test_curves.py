@@ -79,3 +79,9 @@ def test_bad_input_keeps_the_old_picture(tmp_path):
     with pytest.raises(ValueError, match="history is empty"):
         plot_curves(History(), path)
     assert path.read_bytes() == b"old"
+
+
+def test_records_without_a_curve_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"plot_curves: records have a train_loss, .*, got \['epoch', 'loss'\]"):
+        plot_curves([{"epoch": 1, "loss": 2.0}], tmp_path / "curves.png")
+    assert not (tmp_path / "curves.png").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, ClassVar
@@ -27,6 +28,7 @@ class OpModule(DataclassModule):
         cls._names = tuple(dict.fromkeys([*(field.name for field in fields(cls)), *plain]))
         if op is not None:
             cls.op = staticmethod(op)
+            cls.__doc__ = _documented(cls)
 
     def __post_init__(self, inplace: bool = False) -> None:
         if inplace:
@@ -45,3 +47,12 @@ class OpModule(DataclassModule):
     def extra_repr(self) -> str:
         shown = self._arguments().items()
         return ", ".join(f"{name}={value!r}" for name, value in shown if not isinstance(value, Tensor | None))
+
+
+def _documented(kind: type[OpModule]) -> str | None:
+    """The docstring of a module, and where its op tells of shapes and arguments if it does not tell of them itself."""
+    text = inspect.cleandoc(kind.__doc__ or "")
+    if not text or "Args:" in text or not kind.op.__module__.startswith("tinygrad_norm.ops."):
+        return kind.__doc__
+    summary, *rest = text.split("\n\n")
+    return "\n\n".join([summary, f"Shapes and arguments are those of `ops.{kind.op.__name__}`.", *rest])

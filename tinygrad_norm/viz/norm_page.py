@@ -91,7 +91,7 @@ class _Page:
         body = "".join(f"<section><h2>{name}</h2>{text}</section>" for name, text in sections.items() if text)
         style = f"{style_sheet()}{_read('norm.css')}@media (prefers-color-scheme: dark) {{ {dark_rules()} }}\n"
         title = escape(self.layer or self.norm.__name__)
-        about = escape(inspect.getdoc(self.norm.definition) or "").replace("\n\n", "<br>")
+        about = escape(inspect.getdoc(self.norm.definition) or "").replace("\n\n", "</p>\n<p>")
         policy = f"default-src 'none'; style-src {hash_of(style)}; img-src data:; base-uri 'none'; form-action 'none'"
         return Template(_read("norm.html")).substitute(title=title, about=about, policy=policy, style=style, body=body)
 
