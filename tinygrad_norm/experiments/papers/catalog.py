@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tinygrad_norm.experiments.papers import bjorck, dyt, evalnorm, frankle, luo, santurkar, wu_he, wu_johnson, xiong
+from tinygrad_norm.experiments.papers import (
+    bjorck,
+    dyt,
+    evalnorm,
+    fixup,
+    frankle,
+    luo,
+    santurkar,
+    wu_he,
+    wu_johnson,
+    xiong,
+)
 from tinygrad_norm.experiments.papers.paper import PaperExperiment
 
 PAPERS: dict[str, PaperExperiment] = {
@@ -13,6 +24,7 @@ PAPERS: dict[str, PaperExperiment] = {
     "evalnorm": evalnorm,
     "luo": luo,
     "xiong": xiong,
+    "fixup": fixup,
     "dyt": dyt,
     "wu-he": wu_he,
 }
