@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor, nn
-from tinygrad_norm.experiments.papers.nets import Block, plain_net, residual_net
+from tinygrad_norm.experiments.papers.nets import Block, plain_net, residual_net, signal_net
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
@@ -26,3 +26,14 @@ def test_a_block_adds_what_comes_in():
         parameter.replace(np.zeros_like(parameter.raw))
     x = np.random.default_rng(0).normal(size=(2, 2, 3, 3)).astype(np.float32)
     np.testing.assert_array_equal(block(Tensor(x)).raw, np.maximum(x, 0))
+
+
+def test_a_net_of_signals():
+    net = signal_net("batch", 3)
+    shapes = []
+    x = Tensor(np.random.default_rng(0).normal(size=(5, 1, 1, 40)).astype(np.float32))
+    for layer in net:
+        x = layer(x)
+        shapes.append(x.shape)
+    assert shapes[1::3][:3] == [(5, 3, 1, 40), (5, 6, 1, 20), (5, 12, 1, 10)]
+    assert x.shape == (5, 10)

@@ -1,4 +1,4 @@
-"""Two small nets for digits of 8×8 pixels, plain and residual, whose norm and depth are to be chosen."""
+"""Small nets whose norm and depth are to be chosen: plain and residual for digits of 8×8 pixels, one for MNIST-1D."""
 
 from __future__ import annotations
 
@@ -20,6 +20,20 @@ def plain_net(norm: NormChoice, width: int = 16, convolutions: int = 2) -> nn.Se
             layers += conv_norm(channels, width * 2**stage, 3, norms)
             channels = width * 2**stage
         layers.append(nn.MaxPool2D(2) if stage < 2 else nn.AdaptiveAvgPool2D(1))
+    return _drawn(numbered(*layers, nn.Flatten(), nn.Linear(channels, 10)))
+
+
+def signal_net(norm: NormChoice, width: int = 16) -> nn.Sequential:
+    """Return a net of three convolutions over five neighbours, (N, 1, 1, 40) → 40 → 20 → 10 → 10 classes.
+
+    Each has a norm and ReLU; the channels are 1, 2 and 4 times `width`. What is left is averaged.
+    """
+    norms, channels = Norms(norm), 1
+    layers: list[nn.Module | None] = []
+    for stage in range(3):
+        conv = nn.Conv2D(channels, width * 2**stage, (1, 5), padding=(0, 2), bias=norms.bias)
+        channels = width * 2**stage
+        layers += [conv, norms(channels, "relu"), nn.MaxPool2D((1, 2)) if stage < 2 else nn.AdaptiveAvgPool2D(1)]
     return _drawn(numbered(*layers, nn.Flatten(), nn.Linear(channels, 10)))
 
 

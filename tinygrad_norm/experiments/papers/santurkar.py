@@ -156,7 +156,7 @@ def judge(result: Measurements) -> Judgement:
         Finding(
             "With noise the net trains as well as with batch norm alone",
             is_no_higher(noisy, batch),
-            f"The training loss ends at {noisy.words(_three)} with noise, {batch.words(_three)} without.",
+            f"The training loss ends at {noisy.words(_three)} with noise, {batch.words(_three)} without it.",
         ),
         Finding(
             "With noise it trains better than without a norm",
