@@ -6,6 +6,7 @@ from tinygrad_norm.experiments.papers import (
     bjorck,
     dyt,
     evalnorm,
+    fixup,
     frankle,
     ioffe,
     luo,
@@ -25,6 +26,7 @@ PAPERS: dict[str, PaperExperiment] = {
     "evalnorm": evalnorm,
     "luo": luo,
     "xiong": xiong,
+    "fixup": fixup,
     "dyt": dyt,
     "wu-he": wu_he,
 }

@@ -61,7 +61,7 @@ class Settings:
 
 
 FULL = Settings()
-QUICK = replace(FULL, sizes=(100, 1000), features=16, steps=100)
+QUICK = replace(FULL, sizes=(100, 1000), features=16, blocks=1, steps=60)
 
 
 def run(settings: Settings, progress: Progress) -> Measurements:
