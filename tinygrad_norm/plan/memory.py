@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 ALIGNMENT = 64
 """What offsets are multiples of: a line of the cache, and a register of AVX-512."""
 
@@ -25,21 +27,18 @@ class Interval(NamedTuple):
 def place(intervals: Sequence[Interval]) -> tuple[list[int], int]:
     """The offset of each array, and the bytes of the arena."""
     offsets = [0] * len(intervals)
-    placed: list[int] = []
+    placed = np.empty((4, len(intervals)), np.int64)  # first step, last step, begin, end in whole lines
     size = 0
-    for number in sorted(range(len(intervals)), key=lambda i: (-intervals[i].nbytes, intervals[i].first)):
-        mine = intervals[number]
-        beside = [
-            (offsets[other], offsets[other] + intervals[other].nbytes)
-            for other in placed
-            if intervals[other].first <= mine.last and mine.first <= intervals[other].last
-        ]
-        offset = 0
-        for begin, end in sorted(beside):
-            if offset + mine.nbytes <= begin:
-                break
-            offset = max(offset, -(-end // ALIGNMENT) * ALIGNMENT)
+    order = sorted(range(len(intervals)), key=lambda i: (-intervals[i].nbytes, intervals[i].first))
+    for count, number in enumerate(order):
+        nbytes, first, last = intervals[number]
+        firsts, lasts, begins, ends = placed[:, :count]
+        beside = np.flatnonzero((firsts <= last) & (lasts >= first))
+        beside = beside[np.argsort(begins[beside])]
+        taken = np.maximum.accumulate(np.append(0, ends[beside]))  # up to where, below each of them and above all
+        fits = np.append(begins[beside] - taken[:-1] >= nbytes, True)
+        offset = int(taken[np.argmax(fits)])
         offsets[number] = offset
-        placed.append(number)
-        size = max(size, offset + mine.nbytes)
+        placed[:, count] = first, last, offset, -(-(offset + nbytes) // ALIGNMENT) * ALIGNMENT
+        size = max(size, offset + nbytes)
     return offsets, size
