@@ -47,8 +47,9 @@ def gradcheck(
 ) -> bool:
     """Compare the gradients of `function` with central finite differences, under a random cotangent.
 
-    The cotangent matters: the sum of a normalized output is constant, so a check through `.sum()` passes whatever the
-    backward does. Return the output itself; its elements are weighed at random here.
+    The cotangent (what comes back to each element of the output) matters: the sum of a normalized output is constant,
+    so a check through `.sum()` passes every backward that is zero there, as one without the variance's term is. Return
+    the output itself; its elements are weighed at random here.
 
     Args:
         function: takes `inputs`, returns one tensor; the same one for the same inputs.

@@ -35,7 +35,7 @@ class Conv2D(LinearLayer):
         kernel_size, stride, dilation: a number, or one for height and one for width.
         padding: zeros on each side, also as a pair; "same" keeps the size (stride 1 only); "valid" means none.
         groups: into how many groups, with filters of their own, the channels are cut; in_channels is depthwise.
-        bias: whether there is one; a norm right after the layer makes it useless.
+        bias: whether there is one; a batch or instance norm right after the layer takes it out again with the mean.
         padding_mode: what the border holds: "zeros", "reflect", "replicate" or "circular".
         dtype: of the parameters, float32 unless given.
         activation: applied in the same kernel: the name of one, or (name, parameter).

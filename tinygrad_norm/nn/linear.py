@@ -47,7 +47,7 @@ class Linear(LinearLayer):
 
     Args:
         in_features, out_features: the length of the last axis of the input and of the output.
-        bias: whether there is one; a norm right after the layer makes it useless.
+        bias: whether there is one; a batch norm right after the layer takes it out again with the mean.
         dtype: of the parameters, float32 unless given.
         activation: applied in the same kernel: the name of one, or (name, parameter).
 
