@@ -842,3 +842,13 @@ def test_a_generator_that_is_not_advanced_is_found(rng):
                     fast.plan._calls[i] = (lambda: None, ())
         fast(x, target)
     assert not fast.plans
+
+
+def test_memory_is_given_back_after_each_trial_and_no_other_call(monkeypatch):
+    calls: list[str] = []
+    monkeypatch.setattr(captured, "give_back", lambda: calls.append("given back"))
+    fast = capture(lambda x: x * 2.0)
+    for _ in range(5):
+        fast(Tensor([1.0]))
+        calls.append("called")
+    assert calls == ["called", "given back", "called", "called", "given back", "called", "called"]

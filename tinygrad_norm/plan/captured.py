@@ -26,7 +26,7 @@ from tinygrad_norm.plan.signature import signature
 from tinygrad_norm.plan.snapshot import Snapshot
 from tinygrad_norm.plan.told import plain, telling
 from tinygrad_norm.plan.trees import leaves, mapped, taken
-from tinygrad_norm.plan.trial import compare
+from tinygrad_norm.plan.trial import compare, give_back
 from tinygrad_norm.tensor import Tensor
 from tinygrad_norm.unread import Unread
 
@@ -185,6 +185,7 @@ class Captured(Generic[P, R]):
         result, difference = compare(
             [self.function, args, kwargs], lambda: entry.plan(inputs), lambda: self.function(*args, **kwargs)
         )
+        give_back()
         if difference:
             self._entries.remove(entry)
             self.why = f"replay {calls} gave something else than an eager call: {difference}"
